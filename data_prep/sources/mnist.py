@@ -1,0 +1,116 @@
+"""MNIST in torchvision's folder layout: ROOT/MNIST/raw/*-ubyte, packed or not."""
+
+import gzip
+import math
+import struct
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.files.atomic import sha256_of_file
+
+FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+IDX_UNSIGNED_BYTE = 0x08
+
+
+class MnistSource:
+    """The four IDX files of MNIST; images 28x28, parts `train` and `test`.
+
+    Raises FileNotFoundError if the folder or a file is missing, ValueError for a
+    file that is not IDX, is cut off, or holds images of another shape.
+    """
+
+    image_shape = (1, 28, 28)
+    label_meaning = "digit, 0 to 9"
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise FileNotFoundError(f"source.root={root}: there is no such directory")
+        self.folder = root / "MNIST" / "raw"
+        if not self.folder.is_dir():
+            raise FileNotFoundError(
+                f"source.root={root} holds no MNIST/raw; source.download=true fetches it"
+            )
+        self.num_images = {}
+        for part, (images_name, labels_name) in FILES.items():
+            images, labels = _open_idx(self.folder, images_name), _open_idx(self.folder, labels_name)
+            if images.shape[1:] != self.image_shape[1:]:
+                raise ValueError(
+                    f"{self.folder / images_name} holds arrays of shape {images.shape[1:]},"
+                    f" not images of {self.image_shape[1:]}"
+                )
+            if labels.shape != images.shape[:1]:
+                raise ValueError(
+                    f"{self.folder / labels_name} holds {labels.shape} labels"
+                    f" for {len(images)} images"
+                )
+            self.num_images[part] = len(images)
+
+    def read(self, part: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        images_name, labels_name = FILES[part]
+        images = _open_idx(self.folder, images_name)[indices]
+        labels = _open_idx(self.folder, labels_name)[indices]
+        return images[:, None], labels.astype(np.int64)
+
+    def checksums(self) -> dict[str, str]:
+        names = [name for pair in FILES.values() for name in pair]
+        return {name: sha256_of_file(_find(self.folder, name)) for name in names}
+
+
+def download_mnist(root: Path) -> None:
+    """Fetch MNIST with torchvision; ValueError with one line if that fails."""
+    from torchvision.datasets import MNIST
+
+    try:
+        for is_train in (True, False):
+            MNIST(str(root), train=is_train, download=True)
+    except (RuntimeError, OSError) as error:
+        raise ValueError(f"MNIST could not be downloaded to {root}: {error}") from None
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """An IDX file of unsigned bytes, mapped into memory (unpacked into it if gzipped).
+
+    Raises ValueError naming the file if its header or its length is wrong.
+    """
+    is_packed = path.suffix == ".gz"
+    try:
+        content = gzip.decompress(path.read_bytes()) if is_packed else b""
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"{path} cannot be unpacked: {error}") from None
+    header = content[:16] if is_packed else _read_start(path, 16)
+    size = len(content) if is_packed else path.stat().st_size
+    if len(header) < 4 or header[:2] != b"\0\0" or header[2] != IDX_UNSIGNED_BYTE:
+        raise ValueError(f"{path} is not an IDX file of unsigned bytes")
+    num_axes = header[3]
+    start = 4 + 4 * num_axes
+    if num_axes not in (1, 2, 3) or len(header) < start:
+        raise ValueError(f"{path} is not an IDX file of 1 to 3 axes")
+    shape = struct.unpack(f">{num_axes}I", header[4:start])
+    expected = start + math.prod(shape)
+    if size != expected:
+        raise ValueError(f"{path} has {size} bytes where its header says {expected}")
+    if is_packed:
+        return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    return np.memmap(path, np.uint8, "r", start, shape)
+
+
+def _read_start(path: Path, num_bytes: int) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(num_bytes)
+
+
+def _find(folder: Path, name: str) -> Path:
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"{folder / name} is missing")
+
+
+@lru_cache(maxsize=8)
+def _open_idx(folder: Path, name: str) -> np.ndarray:
+    return read_idx(_find(folder, name))

@@ -1,0 +1,264 @@
+"""Building a dataset: shards in parallel, resumable, with the manifest written last.
+
+While a build is under way, `.building/plan.json` says what is being built and
+`.building/<split>-<index>.json` holds each finished shard's checksum and sums.
+A killed build continues from these.
+"""
+
+import dataclasses
+import json
+import multiprocessing
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from data_prep.store.manifest import (
+    MANIFEST_NAME,
+    SCHEMA_VERSION,
+    SPLITS,
+    FrameSpec,
+    FrameStatistics,
+    Manifest,
+    ShardInfo,
+    SplitInfo,
+    read_manifest,
+    write_manifest,
+)
+from data_prep.store.recipe import Recipe, ShardPlan
+from data_prep.store.shard import FrameSums, write_shard
+from pipeline import __version__
+from pipeline.files.atomic import TEMPORARY_SUFFIX, sha256_of_file, write_json
+from pipeline.files.lock import DirectoryLock
+from pipeline.groups import make_group
+
+BUILDING = ".building"
+FREE_SPACE_MARGIN = 1.02
+
+
+def build_dataset(
+    recipe: Recipe,
+    out: Path,
+    num_workers: int = 1,
+    overwrite: bool = False,
+    on_shard: Callable[[ShardPlan], None] = lambda plan: None,
+) -> Manifest:
+    """Write the whole dataset, or what is missing of it, and return its manifest.
+
+    Raises ValueError if `out` holds another dataset (unless `overwrite`), files
+    that are not this program's, or if another process is building there.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with DirectoryLock(out, "preparations"):
+        if start_build(recipe, out, overwrite):
+            missing = [plan for plan in recipe.plans() if not is_shard_finished(out, plan)]
+            _check_free_space(out, missing)
+            for plan in recipe.plans():
+                if plan not in missing:
+                    on_shard(plan)
+            _build_shards(recipe, out, missing, num_workers, on_shard)
+            finish_build(recipe, out)
+        return read_manifest(out)
+
+
+def start_build(recipe: Recipe, out: Path, overwrite: bool) -> bool:
+    """Make `out` ready for shards; False if the dataset is already complete."""
+    wanted = _description(recipe)
+    if (out / MANIFEST_NAME).exists() and not overwrite:
+        manifest = read_manifest(out)
+        found = _description_of_manifest(manifest)
+        _refuse_difference(out, "complete", found, wanted)
+        shutil.rmtree(out / BUILDING, ignore_errors=True)
+        return False
+    plan_file = out / BUILDING / "plan.json"
+    if plan_file.exists() and not overwrite:
+        _refuse_difference(out, "unfinished", json.loads(plan_file.read_text()), wanted)
+    elif overwrite:
+        (out / MANIFEST_NAME).unlink(missing_ok=True)
+        for name in (*SPLITS, BUILDING):
+            shutil.rmtree(out / name, ignore_errors=True)
+    else:
+        foreign = [name for name in SPLITS if (out / name).exists()]
+        if foreign:
+            raise ValueError(
+                f"{out / foreign[0]} exists but is not part of a dataset:"
+                " choose another directory, or say overwrite=true"
+            )
+    for plan in recipe.plans():
+        (out / plan.split).mkdir(parents=True, exist_ok=True)
+    for folder in (out, *(out / name for name in SPLITS)):
+        for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+            if leftover.is_file():
+                leftover.unlink()
+    plan_file.parent.mkdir(exist_ok=True)
+    write_json(plan_file, wanted)
+    return True
+
+
+def is_shard_finished(out: Path, plan: ShardPlan) -> bool:
+    """Whether a shard of an unfinished build is there and matches its checksum."""
+    note, path = _note_path(out, plan), out / plan.file
+    if not note.exists() or not path.exists():
+        return False
+    recorded = json.loads(note.read_text())["shard"]
+    return bool(
+        path.stat().st_size == recorded["size"] and sha256_of_file(path) == recorded["sha256"]
+    )
+
+
+def build_shard(recipe: Recipe, out: Path, plan: ShardPlan) -> None:
+    """Write one shard and the note that it is finished."""
+    torch.set_num_threads(1)
+    path = out / plan.file
+    attributes = {"dataset": recipe.name, "group": recipe.group, "split": plan.split}
+    sums = write_shard(path, plan.layout, recipe.blocks(plan), attributes)
+    shard = ShardInfo(
+        plan.file,
+        plan.layout.num_frames,
+        plan.layout.num_records,
+        path.stat().st_size,
+        sha256_of_file(path),
+    )
+    note = {
+        "shard": dataclasses.asdict(shard),
+        "total": sums.total.tolist(),
+        "total_squared": sums.total_squared.tolist(),
+        "num_values": sums.num_values,
+    }
+    write_json(_note_path(out, plan), note)
+
+
+def finish_build(recipe: Recipe, out: Path) -> Manifest:
+    """Write the manifest from the notes of all shards; ValueError if one is missing."""
+    splits: dict[str, Any] = {}
+    for split in SPLITS:
+        plans = [plan for plan in recipe.plans() if plan.split == split]
+        if not plans:
+            continue
+        shards, sums = [], FrameSums.zero(recipe.frames.shape[0])
+        for plan in plans:
+            if not _note_path(out, plan).exists():
+                raise ValueError(f"{out / plan.file} is not finished: run the preparation again")
+            note = json.loads(_note_path(out, plan).read_text())
+            shards.append(ShardInfo(**note["shard"]))
+            sums.total += np.array(note["total"])
+            sums.total_squared += np.array(note["total_squared"])
+            sums.num_values += note["num_values"]
+        splits[split] = SplitInfo(
+            sum(shard.num_frames for shard in shards),
+            sum(shard.num_records for shard in shards),
+            plans[0].records_per_source,
+            _statistics(sums, recipe.frames),
+            tuple(shards),
+        )
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        name=recipe.name,
+        group=recipe.group,
+        action=make_group(recipe.group).action_components,
+        frames=recipe.frames,
+        label_meaning=recipe.label_meaning,
+        target_is_action_on_source=recipe.target_is_action_on_source,
+        columns=dict(recipe.columns),
+        splits=splits,
+        seed=recipe.seed,
+        generator=recipe.generator(),
+        source_checksums=recipe.source_checksums(),
+        package_version=__version__,
+    )
+    write_manifest(out, manifest)
+    shutil.rmtree(out / BUILDING, ignore_errors=True)
+    return manifest
+
+
+def _build_shards(
+    recipe: Recipe,
+    out: Path,
+    plans: list[ShardPlan],
+    num_workers: int,
+    on_shard: Callable[[ShardPlan], None],
+) -> None:
+    if num_workers == 1 or len(plans) <= 1:
+        for plan in plans:
+            build_shard(recipe, out, plan)
+            on_shard(plan)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(num_workers, len(plans)), mp_context=context) as pool:
+        futures = {pool.submit(build_shard, recipe, out, plan): plan for plan in plans}
+        try:
+            for future in as_completed(futures):
+                future.result()
+                on_shard(futures[future])
+        except BrokenProcessPool:
+            raise ValueError("a worker process was killed (out of memory?): run again") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _statistics(sums: FrameSums, frames: FrameSpec) -> FrameStatistics:
+    stored_low, stored_high = frames.stored_range
+    loaded_low, loaded_high = frames.loaded_range
+    scale = (loaded_high - loaded_low) / (stored_high - stored_low)
+    mean = sums.total / sums.num_values
+    variance = np.maximum(sums.total_squared / sums.num_values - mean**2, 0.0)
+    loaded_mean = (mean - stored_low) * scale + loaded_low
+    return FrameStatistics(tuple(loaded_mean.tolist()), tuple((np.sqrt(variance) * scale).tolist()))
+
+
+def _description(recipe: Recipe) -> dict[str, Any]:
+    description = {
+        "name": recipe.name,
+        "group": recipe.group,
+        "seed": recipe.seed,
+        "frames": dataclasses.asdict(recipe.frames),
+        "generator": recipe.generator(),
+        "source_checksums": recipe.source_checksums(),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(description))
+    return plain
+
+
+def _description_of_manifest(manifest: Manifest) -> dict[str, Any]:
+    found = json.loads(json.dumps(dataclasses.asdict(manifest)))
+    keys = ("name", "group", "seed", "frames", "generator", "source_checksums")
+    return {key: found[key] for key in keys}
+
+
+def _refuse_difference(out: Path, state: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    differing = []
+    for key in wanted:
+        if isinstance(wanted[key], dict) and isinstance(found.get(key), dict):
+            keys = {*wanted[key], *found[key]}
+            differing += [
+                f"{key}.{name}"
+                for name in sorted(keys)
+                if wanted[key].get(name) != found[key].get(name)
+            ]
+        elif wanted[key] != found.get(key):
+            differing.append(key)
+    if differing:
+        raise ValueError(
+            f"{out} holds a{'n' if state[0] in 'aeiou' else ''} {state} dataset made with another"
+            f" configuration (differing: {', '.join(differing)}):"
+            " choose another directory, or say overwrite=true"
+        )
+
+
+def _check_free_space(out: Path, plans: list[ShardPlan]) -> None:
+    needed = int(sum(plan.layout.num_bytes() for plan in plans) * FREE_SPACE_MARGIN)
+    free = shutil.disk_usage(out).free
+    if free < needed:
+        raise ValueError(
+            f"not enough space at {out}: {needed / 2**20:,.0f} MiB needed,"
+            f" {free / 2**20:,.0f} MiB free"
+        )
+
+
+def _note_path(out: Path, plan: ShardPlan) -> Path:
+    return out / BUILDING / f"{plan.split}-{plan.index:05d}.json"

@@ -1,0 +1,156 @@
+"""The manifest: everything one must know to read a dataset, in one JSON file.
+
+Its fields are the schema; `fingerprint` identifies the data by the checksums of
+its shards, so that two directories with the same content have the same one.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.files.atomic import write_json
+from pipeline.config.schema import build
+from pipeline.groups.interface import ActionComponent
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class FrameSpec:
+    """Shape and value coding of every frame of a dataset.
+
+    `shape` is (C, H, W) or (C, D, H, W). A stored value v is loaded as the point
+    of `loaded_range` at which v stands in `stored_range`.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    stored_range: tuple[float, float]
+    loaded_range: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        if len(self.shape) not in (3, 4) or min(self.shape) < 1:
+            raise ValueError(f"shape {self.shape} is neither (C, H, W) nor (C, D, H, W)")
+        if self.dtype not in ("uint8", "float16"):
+            raise ValueError(f"dtype {self.dtype} is not allowed; allowed: uint8, float16")
+
+
+@dataclass(frozen=True)
+class ColumnSpec:
+    """A named array with one row a record, beside source, target, action and label."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    meaning: str
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """One shard file: path relative to the dataset, counts, size in bytes, checksum."""
+
+    file: str
+    num_frames: int
+    num_records: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class FrameStatistics:
+    """Mean and standard deviation per channel, in loaded units, over all frames of a split."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class SplitInfo:
+    """One split. `records_per_source` is set where records come in runs of that
+    length that share a source frame and hold its orbit; on-line pairing needs it."""
+
+    num_frames: int
+    num_records: int
+    records_per_source: int | None
+    statistics: FrameStatistics
+    shards: tuple[ShardInfo, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Description of a complete dataset."""
+
+    schema_version: int
+    name: str
+    group: str
+    action: tuple[ActionComponent, ...]
+    frames: FrameSpec
+    label_meaning: str
+    target_is_action_on_source: bool
+    columns: dict[str, ColumnSpec]
+    splits: dict[str, SplitInfo]
+    seed: int
+    generator: dict[str, Any]
+    source_checksums: dict[str, str]
+    package_version: str
+    fingerprint: str = field(default="")
+
+    def __post_init__(self) -> None:
+        if self.schema_version != SCHEMA_VERSION:
+            raise ValueError(
+                f"schema_version {self.schema_version} cannot be read by this package,"
+                f" which reads version {SCHEMA_VERSION}"
+            )
+        object.__setattr__(self, "fingerprint", _fingerprint(self))
+
+    def split(self, name: str) -> SplitInfo:
+        """One split; ValueError with the known ones otherwise."""
+        if name not in self.splits:
+            raise ValueError(f"no split {name!r} in this dataset; known: {', '.join(self.splits)}")
+        return self.splits[name]
+
+
+def write_manifest(root: Path, manifest: Manifest) -> None:
+    """Write the manifest, which marks the dataset as complete."""
+    write_json(root / MANIFEST_NAME, dataclasses.asdict(manifest))
+
+
+def read_manifest(root: Path) -> Manifest:
+    """Read a dataset's manifest.
+
+    Raises FileNotFoundError where there is no complete dataset and ValueError
+    for a manifest that cannot be read.
+    """
+    path = root / MANIFEST_NAME
+    if not root.is_dir():
+        raise FileNotFoundError(f"no dataset at {root}: there is no such directory")
+    if not path.is_file():
+        raise FileNotFoundError(f"no complete dataset at {root}: {MANIFEST_NAME} is missing")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        recorded = values.get("fingerprint")
+        manifest = build(Manifest, values)
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    if recorded != manifest.fingerprint:
+        raise ValueError(f"{path} was changed after it was written: its fingerprint differs")
+    return manifest
+
+
+def _fingerprint(manifest: Manifest) -> str:
+    """Hash of what determines the records: layout, group and shard checksums."""
+    content = {
+        "frames": dataclasses.asdict(manifest.frames),
+        "group": manifest.group,
+        "action": [dataclasses.asdict(component) for component in manifest.action],
+        "splits": {
+            name: [split.records_per_source, [shard.sha256 for shard in split.shards]]
+            for name, split in manifest.splits.items()
+        },
+    }
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

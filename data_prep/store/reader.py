@@ -1,0 +1,149 @@
+"""Random access to the records of a complete dataset, through memory maps.
+
+A `SplitReader` opens its shards when it is first used and again after it was
+pickled, so it can be sent to spawned processes. It holds no file handles and no
+locks; what it reads is shared between processes by the page cache.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_prep.store.manifest import FrameSpec, Manifest, SplitInfo, read_manifest
+from data_prep.store.shard import map_shard
+
+SMALL_FRAME_BYTES = 4096
+
+
+class Records(NamedTuple):
+    """A batch of records in the order asked for.
+
+    `source`, `target` (B, C, H, W) or (B, C, D, H, W) as stored; `action` (B, A)
+    float32; `label` (B,) int64.
+    """
+
+    source: np.ndarray
+    target: np.ndarray
+    action: np.ndarray
+    label: np.ndarray
+
+
+class SplitReader:
+    """The records of one split, numbered through its shards in manifest order."""
+
+    def __init__(
+        self, root: Path, split: SplitInfo, frames: FrameSpec, num_action_components: int
+    ) -> None:
+        self.root, self.frames = root, frames
+        self.num_action_components = num_action_components
+        self.num_records = split.num_records
+        self.records_per_source = split.records_per_source
+        self._files = [shard.file for shard in split.shards]
+        self._ends = np.cumsum([shard.num_records for shard in split.shards])
+        self._starts = self._ends - [shard.num_records for shard in split.shards]
+        self._shards: list[dict[str, np.ndarray]] | None = None
+
+    @property
+    def num_sources(self) -> int:
+        """Number of source frames, where records come in runs that share one."""
+        if self.records_per_source is None:
+            raise ValueError("the records of this dataset are not grouped by source frame")
+        return self.num_records // self.records_per_source
+
+    def empty(self, num: int) -> Records:
+        """Arrays that hold a batch of `num` records."""
+        shape, dtype = (num, *self.frames.shape), self.frames.dtype
+        return Records(
+            np.empty(shape, dtype),
+            np.empty(shape, dtype),
+            np.empty((num, self.num_action_components), np.float32),
+            np.empty(num, np.int64),
+        )
+
+    def read(self, records: np.ndarray, out: Records | None = None) -> Records:
+        """The records at these numbers (B,) int64, in this order, into `out` if given."""
+        out = self.empty(len(records)) if out is None else out
+        for shard, places, rows in self._by_shard(records):
+            _take(shard["frames"], shard["source"][rows], out.source, places)
+            _take(shard["frames"], shard["target"][rows], out.target, places)
+            out.action[places] = shard["action"][rows]
+            out.label[places] = shard["label"][rows]
+        return out
+
+    def read_column(self, name: str, records: np.ndarray) -> np.ndarray:
+        """Values of a named column (or of `action`, `label`, `source`, `target`) at these records."""
+        shards = self._open()
+        key = name if name in shards[0] else f"columns/{name}"
+        if key not in shards[0]:
+            known = [column.removeprefix("columns/") for column in shards[0] if column != "frames"]
+            raise ValueError(f"no column {name!r} in this dataset; known: {', '.join(known)}")
+        first = shards[0][key]
+        values = np.empty((len(records), *first.shape[1:]), first.dtype)
+        for shard, places, rows in self._by_shard(records):
+            values[places] = shard[key][rows]
+        return values
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_shards": None}
+
+    def _open(self) -> list[dict[str, np.ndarray]]:
+        if self._shards is None:
+            self._shards = [map_shard(self.root / file) for file in self._files]
+        return self._shards
+
+    def _by_shard(
+        self, records: np.ndarray
+    ) -> Iterator[tuple[dict[str, np.ndarray], Any, np.ndarray]]:
+        """Split record numbers into (shard, places in the batch, rows in the shard)."""
+        shards = self._open()
+        if len(shards) == 1:
+            # A full slice keeps the single-shard case free of a second copy.
+            yield shards[0], slice(None), records
+            return
+        shard_of = np.searchsorted(self._ends, records, side="right")
+        by_shard = np.argsort(shard_of, kind="stable")
+        ends = np.searchsorted(shard_of[by_shard], np.arange(len(shards)), side="right")
+        first = 0
+        for index, last in enumerate(ends.tolist()):
+            if last > first:
+                places = by_shard[first:last]
+                yield shards[index], places, records[places] - self._starts[index]
+            first = last
+
+
+class PairStore:
+    """A complete dataset on disk: its manifest and a reader for each split."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.manifest: Manifest = read_manifest(root)
+
+    def split(self, name: str) -> SplitReader:
+        """A reader of one split; ValueError for an unknown name."""
+        manifest = self.manifest
+        return SplitReader(self.root, manifest.split(name), manifest.frames, len(manifest.action))
+
+
+def check_files(root: Path, manifest: Manifest) -> None:
+    """Compare the shards' sizes with the manifest; raises naming the first that differs."""
+    for split in manifest.splits.values():
+        for shard in split.shards:
+            path = root / shard.file
+            if not path.is_file():
+                raise FileNotFoundError(f"{path} is missing")
+            size = path.stat().st_size
+            if size != shard.size:
+                raise ValueError(f"{path} has {size} bytes where the manifest says {shard.size}")
+
+
+def _take(frames: np.ndarray, rows: np.ndarray, out: np.ndarray, places: Any) -> None:
+    """out[places] = frames[rows] without a needless copy of large frames."""
+    if isinstance(places, slice):
+        np.take(frames, rows, axis=0, out=out, mode="clip")
+    elif frames[0].nbytes <= SMALL_FRAME_BYTES:
+        out[places] = np.take(frames, rows, axis=0, mode="clip")
+    else:
+        for place, row in zip(places.tolist(), rows.tolist(), strict=True):
+            out[place] = frames[row]

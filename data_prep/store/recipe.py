@@ -1,0 +1,57 @@
+"""What a dataset must say about itself so that the builder can write it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from data_prep.store.manifest import ColumnSpec, FrameSpec
+from data_prep.store.shard import Block, ShardLayout
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """One shard to be made: items `first` to `last` (exclusive) of a split.
+
+    What an item is (a source image, an episode) is the recipe's own business.
+    """
+
+    split: str
+    index: int
+    first: int
+    last: int
+    layout: ShardLayout
+    records_per_source: int | None
+
+    @property
+    def file(self) -> str:
+        """Path relative to the dataset."""
+        return f"{self.split}/shard_{self.index:05d}.h5"
+
+
+class Recipe(Protocol):
+    """A dataset that can be generated shard by shard, in any order, by any process.
+
+    `blocks` must be a pure function of the recipe and the plan: every random draw
+    is keyed by (seed, split, item), so that the result does not depend on the
+    number of workers or on restarts. Recipes are pickled to worker processes.
+    """
+
+    name: str
+    group: str
+    frames: FrameSpec
+    columns: Mapping[str, ColumnSpec]
+    label_meaning: str
+    target_is_action_on_source: bool
+    seed: int
+
+    def generator(self) -> dict[str, Any]:
+        """The settings that determine the records, as plain values."""
+
+    def source_checksums(self) -> dict[str, str]:
+        """sha256 of each source file, by name without its directory."""
+
+    def plans(self) -> tuple[ShardPlan, ...]:
+        """All shards, in the order of the manifest."""
+
+    def blocks(self, plan: ShardPlan) -> Iterator[Block]:
+        """The content of one shard, in blocks of bounded size."""

@@ -1,0 +1,1 @@
+"""Configuration: hydra composition, strict frozen dataclasses, command-line programs."""

@@ -1,0 +1,131 @@
+"""From command-line words to a plain configuration mapping, through hydra's compose API.
+
+Words have the form `key=value`. A key that names a folder under `configs/`
+chooses a file from it; any other key sets a value in hydra's override grammar,
+except keys that hold paths: their text is taken as it stands.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.schema import suggestion
+
+CONFIG_ROOT = Path(__file__).resolve().parents[2] / "configs"
+
+
+def split_word(word: str) -> tuple[str, str]:
+    """'key=value' at its first '='; ValueError for anything else."""
+    key, separator, value = word.partition("=")
+    if not separator or not key:
+        raise ValueError(f"cannot read {word!r}: arguments have the form key=value (see --help)")
+    if key[0] in "+~":
+        raise ValueError(f"cannot read {word!r}: keys are set as key=value, without {key[0]!r}")
+    return key, value
+
+
+def group_options(group: str) -> list[str]:
+    """Names one can choose for a group, in order; empty if there is no such group."""
+    folder = CONFIG_ROOT / group
+    return sorted(
+        str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")
+    )
+
+
+def compose(
+    config_name: str,
+    words: Sequence[str],
+    path_keys: frozenset[str],
+    dependent_groups: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """Compose `configs/<config_name>.yaml` with command-line words into plain values.
+
+    `dependent_groups` maps a group whose options lie in one folder per choice of
+    another group to that other group: {'source': 'dataset'} makes `source=NAME`
+    choose `configs/source/<dataset>/NAME.yaml`. Raises ValueError with one line
+    for an unknown choice or a value that cannot be read.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    dependent_groups = dependent_groups or {}
+    pairs = [split_word(word) for word in words]
+    choices = {key: value for key, value in pairs if _is_group(key)}
+    paths = {key: value for key, value in pairs if key in path_keys}
+    values = [(key, value) for key, value in pairs if key not in choices and key not in paths]
+    group_words = []
+    for group, choice in choices.items():
+        if group in dependent_groups:
+            owner = dependent_groups[group]
+            chosen = choices.get(owner) or _default_choice(config_name, owner)
+            _check_choice(owner, chosen, group_options(owner))
+            _check_choice(group, choice, group_options(f"{group}/{chosen}"))
+            group_words.append(f"{group}/{chosen}@{group}={choice}")
+        else:
+            _check_choice(group, choice, group_options(group))
+            group_words.append(f"{group}={choice}")
+    try:
+        with initialize_config_dir(str(CONFIG_ROOT), version_base="1.3"):
+            config = hydra_compose(config_name, overrides=group_words)
+        OmegaConf.set_struct(config, False)
+        for key, text in values:
+            OmegaConf.update(config, key, parse_value(key, text), merge=False, force_add=True)
+        plain = OmegaConf.to_container(config, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    assert isinstance(plain, dict)
+    for key, text in paths.items():
+        set_dotted(plain, key, text)
+    return {str(key): value for key, value in plain.items()}
+
+
+def parse_value(key: str, text: str) -> Any:
+    """One value in hydra's override grammar, as plain Python."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    hint = "quote the value as hydra wants it, for example key='\"a, b\"'"
+    try:
+        override = OverridesParser.create().parse_override(f"{key}={text}")
+    except HydraException:
+        raise ValueError(f"cannot read the value of {key}={text}; {hint}") from None
+    if override.is_sweep_override():
+        raise ValueError(f"{key}={text} lists several values; a list is written [1,2]")
+    value = override.value()
+    return str(value) if type(value).__name__ == "QuotedString" else value
+
+
+def set_dotted(mapping: dict[str, Any], key: str, value: Any) -> None:
+    """Set 'a.b.c' in nested dictionaries, making those that are missing."""
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        child = mapping.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ValueError(f"unknown key {key!r}: {parent} holds a value, not keys")
+        mapping = child
+    mapping[leaf] = value
+
+
+def _is_group(key: str) -> bool:
+    return "." not in key and (CONFIG_ROOT / key).is_dir()
+
+
+def _check_choice(group: str, choice: str, options: list[str]) -> None:
+    if choice not in options:
+        hint = suggestion(choice, options).split(";")[1] if options else ""
+        raise ValueError(
+            f"unknown {group}={choice}; known: {', '.join(options)}"
+            + (f" ({hint.strip()})" if "did you mean" in hint else "")
+        )
+
+
+def _default_choice(config_name: str, group: str) -> str:
+    from omegaconf import OmegaConf
+
+    for entry in OmegaConf.load(CONFIG_ROOT / f"{config_name}.yaml").get("defaults", []):
+        if not isinstance(entry, str) and group in entry:
+            return str(entry[group])
+    raise ValueError(f"give {group}=NAME; known: {', '.join(group_options(group))}")

@@ -1,0 +1,93 @@
+"""What all command-line programs share: --help, --version, and errors without tracebacks."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from pipeline import __version__
+from pipeline.config.compose import group_options
+
+EXIT_FINISHED = 0
+EXIT_USER_ERROR = 1
+EXIT_CRASHED = 70
+EXIT_STOPPED = 75
+EXIT_NON_FINITE = 76
+EXIT_COLLAPSED = 77
+
+SHOW_TRACEBACK = "ORBIT_TRACEBACK"
+
+
+class ExitWithCode(Exception):
+    """End the program with one line on standard error and a documented exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def run_program(
+    main: Callable[[list[str]], int | None],
+    description: str,
+    groups: Sequence[str] = (),
+) -> NoReturn:
+    """Run `main(words)` as a command-line program and exit.
+
+    Mistakes of the user (ValueError and file errors) become one line and exit
+    code 1; a bug keeps its traceback. `ORBIT_TRACEBACK=1` shows every traceback.
+    """
+    words = sys.argv[1:]
+    program = os.path.basename(sys.argv[0])
+    if any(word in ("--help", "-h") for word in words):
+        print(_help_text(description, groups))
+        sys.exit(EXIT_FINISHED)
+    if "--version" in words:
+        print(f"orbit {__version__}")
+        sys.exit(EXIT_FINISHED)
+    try:
+        sys.exit(main(words) or EXIT_FINISHED)
+    except ExitWithCode as error:
+        _complain(program, str(error))
+        sys.exit(error.code)
+    except (ValueError, OSError, ImportError) as error:
+        if os.environ.get(SHOW_TRACEBACK):
+            traceback.print_exc()
+        _complain(program, describe_error(error))
+        sys.exit(EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        _complain(program, "interrupted")
+        sys.exit(130)
+
+
+def describe_error(error: BaseException) -> str:
+    """One line for an error; operating-system errors name the file and the reason."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def take_switch(words: list[str], name: str) -> bool:
+    """Remove `name=true` or `name=false` from the words and return its value, false by default."""
+    for word in words:
+        key, _, value = word.partition("=")
+        if key == name:
+            words.remove(word)
+            if value not in ("true", "false"):
+                raise ValueError(f"{name}={value} is not allowed; allowed: true, false")
+            return value == "true"
+    return False
+
+
+def _complain(program: str, message: str) -> None:
+    if os.environ.get("RANK", "0") == "0" and message:
+        print(f"{program}: {message}", file=sys.stderr, flush=True)
+
+
+def _help_text(description: str, groups: Sequence[str]) -> str:
+    lines = [description.strip()]
+    if groups:
+        lines += ["", "Groups:"]
+        lines += [f"  {group}={'|'.join(group_options(group))}" for group in groups]
+    lines += ["", "Arguments have the form key=value; also --help and --version."]
+    return "\n".join(lines)

@@ -1,0 +1,179 @@
+"""Strict construction of frozen dataclasses from plain mappings.
+
+A dataclass is the schema: its fields are the allowed keys, its annotations the
+allowed types, its `__post_init__` the allowed values. Anything else is a
+ValueError that names the dotted key. A union of dataclasses is told apart by
+their literal `name` field.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+
+
+def build(schema: type[T], values: Mapping[str, Any]) -> T:
+    """Make a `schema` instance from nested plain values.
+
+    Raises ValueError for an unknown key (suggesting the nearest), a missing key,
+    a value of the wrong type, or whatever the dataclass itself refuses.
+    """
+    try:
+        return typing.cast(T, _build_dataclass(schema, values, ""))
+    except _UnknownKeyError as error:
+        known = list(dotted_keys(schema))
+        raise ValueError(f"unknown key {error.key!r}{suggestion(error.key, known)}") from None
+
+
+def suggestion(word: str, known: list[str]) -> str:
+    """'; did you mean ...?' for the nearest known word, else the list of all when it is short."""
+    nearest = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if not nearest and "." in word:
+        leaf = word.rsplit(".", 1)[1]
+        nearest = [key for key in known if key.rsplit(".", 1)[-1] == leaf][:1]
+    if nearest:
+        return f"; did you mean {nearest[0]!r}?"
+    top_level = sorted({key.split(".", 1)[0] for key in known})
+    return f"; allowed: {', '.join(top_level)}" if top_level else ""
+
+
+def dotted_keys(schema: Any, prefix: str = "") -> Iterator[str]:
+    """All keys of a dataclass and of the dataclasses in it, in dotted form."""
+    for name, annotation in typing.get_type_hints(schema).items():
+        yield prefix + name
+        for option in _dataclass_options(annotation):
+            yield from dotted_keys(option, f"{prefix}{name}.")
+
+
+class _UnknownKeyError(Exception):
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def _dataclass_options(annotation: Any) -> list[Any]:
+    candidates = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    return [candidate for candidate in candidates if dataclasses.is_dataclass(candidate)]
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+
+
+def _build_dataclass(schema: Any, values: Any, path: str) -> Any:
+    if not isinstance(values, Mapping):
+        names = ", ".join(field.name for field in dataclasses.fields(schema))
+        raise ValueError(f"{path} takes keys ({names}), not the value {values!r}")
+    hints = typing.get_type_hints(schema)
+    prefix = f"{path}." if path else ""
+    for key in values:
+        if key not in hints:
+            raise _UnknownKeyError(f"{prefix}{key}")
+    arguments = {}
+    for field in dataclasses.fields(schema):
+        if field.name in values:
+            arguments[field.name] = _convert(
+                hints[field.name], values[field.name], prefix + field.name
+            )
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ValueError(f"missing key {prefix}{field.name}: give {prefix}{field.name}=VALUE")
+    try:
+        return schema(**arguments)
+    except ValueError as error:
+        raise ValueError(f"{prefix}{error}") from None
+
+
+def _convert(annotation: Any, value: Any, path: str) -> Any:
+    origin = typing.get_origin(annotation)
+    if annotation is Any:
+        return value
+    if _is_union(annotation):
+        return _convert_union(annotation, value, path)
+    if origin is Literal:
+        allowed = typing.get_args(annotation)
+        if not any(value == choice and type(value) is type(choice) for choice in allowed):
+            names = ", ".join(_show(choice) for choice in allowed)
+            raise ValueError(f"{path}={_show(value)} is not allowed; allowed: {names}")
+        return value
+    if dataclasses.is_dataclass(annotation):
+        return _build_dataclass(annotation, value, path)
+    if origin is tuple:
+        return _convert_tuple(annotation, value, path)
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{path} takes keys and values, not {_show(value)}")
+        item_type = typing.get_args(annotation)[1]
+        return {str(key): _convert(item_type, item, f"{path}.{key}") for key, item in value.items()}
+    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    is_disguised_bool = isinstance(value, bool) and annotation is not bool
+    if not isinstance(value, annotation) or is_disguised_bool:
+        raise ValueError(f"{path} takes {_type_name(annotation)}, not {_show(value)}")
+    return value
+
+
+def _convert_tuple(annotation: Any, value: Any, path: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{path} takes a list, not {_show(value)}")
+    members = typing.get_args(annotation)
+    if members[-1] is Ellipsis:
+        return tuple(
+            _convert(members[0], item, f"{path}[{index}]") for index, item in enumerate(value)
+        )
+    if len(members) != len(value):
+        raise ValueError(f"{path} takes {len(members)} values, not {len(value)}")
+    pairs = zip(members, value, strict=True)
+    return tuple(
+        _convert(member, item, f"{path}[{index}]") for index, (member, item) in enumerate(pairs)
+    )
+
+
+def _convert_union(annotation: Any, value: Any, path: str) -> Any:
+    options = typing.get_args(annotation)
+    if value is None and type(None) in options:
+        return None
+    dataclass_options = _dataclass_options(annotation)
+    if dataclass_options and isinstance(value, Mapping):
+        by_name = {_literal_name(option): option for option in dataclass_options}
+        if len(dataclass_options) == 1:
+            return _build_dataclass(dataclass_options[0], value, path)
+        if value.get("name") not in by_name:
+            raise ValueError(
+                f"{path}.name={_show(value.get('name'))} is not allowed;"
+                f" allowed: {', '.join(by_name)}"
+            )
+        return _build_dataclass(by_name[value["name"]], value, path)
+    for option in options:
+        if option is not type(None):
+            try:
+                return _convert(option, value, path)
+            except ValueError:
+                continue
+    raise ValueError(f"{path} takes {_type_name(annotation)}, not {_show(value)}")
+
+
+def _literal_name(schema: Any) -> str:
+    return str(typing.get_args(typing.get_type_hints(schema)["name"])[0])
+
+
+def _type_name(annotation: Any) -> str:
+    if _is_union(annotation):
+        return " or ".join(_type_name(option) for option in typing.get_args(annotation))
+    if typing.get_origin(annotation) is Literal:
+        return ", ".join(_show(choice) for choice in typing.get_args(annotation))
+    if annotation is type(None):
+        return "null"
+    names = {int: "an integer", float: "a number", str: "text", bool: "true or false"}
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _show(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)

@@ -1,0 +1,107 @@
+"""Step-indexed batches of records, read into given arrays, for one rank.
+
+Both classes are stateless functions of the step, so a loader that starts at step
+s yields what an uninterrupted one yields from s on. They are picklable, so that
+DALI can run them in spawned processes.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from data_prep.store.reader import Records, SplitReader
+from pipeline.data.order import SampleOrder, draw_choices, rank_slice
+
+Pairs = Literal["stored", "online"]
+
+
+class Batches(Protocol):
+    """Reads one rank's share of a step's global batch."""
+
+    reader: SplitReader
+
+    @property
+    def batch_size(self) -> int:
+        """Records that this rank reads a step."""
+
+    def read(self, step: int, out: Records, valid: np.ndarray) -> None:
+        """Fill `out` with the step's records and `valid` (B,) with 1, or 0 for filled-up places."""
+
+
+@dataclass(frozen=True)
+class TrainBatches:
+    """Shuffled training records.
+
+    `stored` walks the records; `online` walks the source frames and draws, for
+    each (seed, epoch, source), one of the records that share it: the group
+    element is uniform over the stored orbit.
+    """
+
+    reader: SplitReader
+    order: SampleOrder
+    pairs: Pairs
+    rank: int
+    world_size: int
+
+    def records(self, step: int) -> np.ndarray:
+        """Record numbers that this rank reads in a step."""
+        epochs, items = self.order.batch(step)
+        share = rank_slice(self.order.global_batch, self.rank, self.world_size)
+        epochs, items = epochs[share], items[share]
+        if self.pairs == "stored":
+            return items
+        num_choices = self.reader.records_per_source
+        assert num_choices is not None
+        draws = draw_choices(self.order.seed, epochs, items, self.order.num_items, num_choices)
+        return items * num_choices + draws
+
+    @property
+    def batch_size(self) -> int:
+        return self.order.global_batch // self.world_size
+
+    def read(self, step: int, out: Records, valid: np.ndarray) -> None:
+        self.reader.read(self.records(step), out)
+        valid[:] = 1.0
+
+
+@dataclass(frozen=True)
+class EvaluationBatches:
+    """All records of a split once, in order; the last batch is filled up with invalid places."""
+
+    reader: SplitReader
+    global_batch: int
+    rank: int
+    world_size: int
+
+    @property
+    def num_steps(self) -> int:
+        """Steps until every record was read, the same on every rank."""
+        return -(-self.reader.num_records // self.global_batch)
+
+    @property
+    def batch_size(self) -> int:
+        return self.global_batch // self.world_size
+
+    def read(self, step: int, out: Records, valid: np.ndarray) -> None:
+        share = rank_slice(self.global_batch, self.rank, self.world_size)
+        places = step * self.global_batch + np.arange(share.start, share.stop)
+        is_valid = places < self.reader.num_records
+        self.reader.read(np.where(is_valid, places, 0), out)
+        valid[:] = is_valid
+
+
+def make_train_order(
+    reader: SplitReader, pairs: Pairs, seed: int, global_batch: int, tail: Literal["drop", "carry"]
+) -> SampleOrder:
+    """The order of an epoch: over records when stored, over source frames when on-line.
+
+    Raises ValueError for on-line pairs where records are not grouped by source.
+    """
+    if pairs == "online" and reader.records_per_source is None:
+        raise ValueError(
+            "pairs=online needs a dataset that stores the orbit of every source image;"
+            " this one allows pairs=stored"
+        )
+    num_items = reader.num_records if pairs == "stored" else reader.num_sources
+    return SampleOrder(seed, num_items, global_batch, tail)

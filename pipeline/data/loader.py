@@ -1,0 +1,129 @@
+"""DALI feeds the batches: in process by default, from spawned workers by config.
+
+Frames cross to the device as they are stored (uint8 over the bus); the model
+casts and normalises them there. DALI calls an endless source by step number and
+never sees an epoch's end, so the loader's only state is the next step.
+"""
+
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.data.batches import Batches
+from pipeline.data.packing import Batch, BatchLayout
+
+SIGNALS_KEPT_FROM_WORKERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@dataclass(frozen=True)
+class LoaderConfig:
+    """`num_workers=0` reads in process; workers are for slow storage. `prefetch` counts batches."""
+
+    num_workers: int = 0
+    prefetch: int = 2
+
+    def __post_init__(self) -> None:
+        if self.num_workers < 0:
+            raise ValueError(f"num_workers={self.num_workers} must not be negative")
+        if self.prefetch < 1:
+            raise ValueError(f"prefetch={self.prefetch} must be at least 1")
+
+
+class StepSource:
+    """The callable that DALI polls; module-level so that it can be spawned.
+
+    With `num_buffers`, it fills that many buffers in turn; without, a new one each time.
+    """
+
+    def __init__(
+        self, batches: Batches, layout: BatchLayout, start_step: int, num_buffers: int | None
+    ) -> None:
+        self.batches, self.layout, self.start_step = batches, layout, start_step
+        self._ring = [self._new_buffer() for _ in range(num_buffers or 0)]
+
+    def __call__(self, info: Any) -> list[np.ndarray]:
+        step = self.start_step + info.iteration
+        buffer = self._ring[step % len(self._ring)] if self._ring else self._new_buffer()
+        records, valid = self.layout.as_records(buffer)
+        self.batches.read(step, records, valid)
+        return [buffer]
+
+    def _new_buffer(self) -> np.ndarray:
+        return np.empty(self.layout.num_bytes, np.uint8)
+
+
+class Loader:
+    """Iterator over the batches of steps `start_step` to `end_step` (exclusive).
+
+    A batch's tensors are views of buffers that are filled again: they hold until
+    the next call. `wait_s` adds up the time spent waiting for data.
+    """
+
+    def __init__(
+        self,
+        batches: Batches,
+        start_step: int,
+        end_step: int,
+        device: torch.device,
+        config: LoaderConfig,
+    ) -> None:
+        self.wait_s = 0.0
+        self._step, self._end_step = start_step, end_step
+        self._device = device
+        reader = batches.reader
+        self._layout = BatchLayout(reader.frames, reader.num_action_components, batches.batch_size)
+        is_shared = config.num_workers == 0 and device.type == "cpu"
+        # One buffer with the consumer, one being filled, the others waiting.
+        source = StepSource(
+            batches, self._layout, start_step, config.prefetch + 2 if is_shared else None
+        )
+        self._pipeline = _build_pipeline(source, is_shared, device, config)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        if self._step >= self._end_step:
+            raise StopIteration
+        started = time.perf_counter()
+        on_gpu = self._device.type == "cuda"
+        stream = torch.cuda.current_stream(self._device) if on_gpu else None
+        (output,) = self._pipeline.run(stream) if on_gpu else self._pipeline.run()
+        batch = self._layout.as_batch(torch.from_dlpack(output.as_tensor())[0])
+        self._step += 1
+        self.wait_s += time.perf_counter() - started
+        return batch
+
+
+def _build_pipeline(
+    source: StepSource, is_shared: bool, device: torch.device, config: LoaderConfig
+) -> Any:
+    from nvidia.dali import Pipeline, fn
+
+    pipeline = Pipeline(
+        batch_size=1,
+        num_threads=1,
+        device_id=device.index if device.type == "cuda" else None,
+        prefetch_queue_depth=config.prefetch,
+        exec_dynamic=True,
+        py_num_workers=max(1, config.num_workers),
+        py_start_method="spawn",
+    )
+    feeding: dict[str, Any] = {"parallel": True} if config.num_workers else {"no_copy": is_shared}
+    with pipeline:
+        output = fn.external_source(source=source, batch=True, batch_info=True, **feeding)
+        pipeline.set_outputs(output.gpu() if device.type == "cuda" else output)
+    # Workers inherit the mask: a signal sent to the whole job step must reach only
+    # the trainer, which stops at a step boundary; killed workers would crash it.
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS_KEPT_FROM_WORKERS)
+    try:
+        pipeline.start_py_workers()
+        pipeline.build()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+    return pipeline

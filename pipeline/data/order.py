@@ -1,0 +1,128 @@
+"""Which items the global batch of a step holds: pure functions of integers.
+
+Nothing here knows of workers, restarts or wall clocks. A rank takes its slice of
+the global batch, so any number of ranks that divides it reads the same items.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+
+Tail = Literal["drop", "carry"]
+
+ORDER_STREAM, DRAW_STREAM = 10, 11
+
+
+@lru_cache(maxsize=4)
+def epoch_permutation(seed: int, epoch: int, num_items: int) -> np.ndarray:
+    """The order of an epoch: a uniform permutation of 0..num_items-1, int64, read-only."""
+    order = np.random.default_rng([seed, ORDER_STREAM, epoch]).permutation(num_items)
+    order.flags.writeable = False
+    return order
+
+
+@lru_cache(maxsize=4)
+def epoch_draws(seed: int, epoch: int, num_items: int, num_choices: int) -> np.ndarray:
+    """One uniform draw from 0..num_choices-1 for every item of an epoch, read-only."""
+    rng = np.random.default_rng([seed, DRAW_STREAM, epoch])
+    draws = rng.integers(0, num_choices, num_items)
+    draws.flags.writeable = False
+    return draws
+
+
+@dataclass(frozen=True)
+class SampleOrder:
+    """Order of training items.
+
+    `drop` leaves out the last num_items % global_batch items of each epoch's
+    permutation; `carry` lets a batch run on from one epoch into the next. No item
+    comes twice in an epoch. Raises ValueError if an epoch has less than one batch.
+    """
+
+    seed: int
+    num_items: int
+    global_batch: int
+    tail: Tail
+
+    def __post_init__(self) -> None:
+        if self.global_batch > self.num_items:
+            raise ValueError(
+                f"global_batch={self.global_batch} is larger than an epoch"
+                f" of {self.num_items} items"
+            )
+
+    def num_steps(self, num_epochs: int) -> int:
+        """Steps that `num_epochs` epochs take; a last incomplete batch is left out."""
+        if self.tail == "drop":
+            return num_epochs * (self.num_items // self.global_batch)
+        return num_epochs * self.num_items // self.global_batch
+
+    def steps_per_epoch(self) -> int:
+        """Steps of one epoch; with `carry`, steps that begin in the first epoch."""
+        if self.tail == "drop":
+            return self.num_items // self.global_batch
+        return -(-self.num_items // self.global_batch)
+
+    def epoch_of_step(self, step: int) -> int:
+        """The epoch, counted from 0, in which a step (counted from 0) begins."""
+        if self.tail == "drop":
+            return step // (self.num_items // self.global_batch)
+        return step * self.global_batch // self.num_items
+
+    def is_epoch_end(self, num_steps_done: int) -> bool:
+        """Whether an epoch ended with the step just done (with `carry`: within it)."""
+        if num_steps_done == 0:
+            return False
+        return self._epochs_done(num_steps_done) > self._epochs_done(num_steps_done - 1)
+
+    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Epoch and item number, both (global_batch,) int64, of every place of a step's batch."""
+        if self.tail == "drop":
+            per_epoch = self.num_items // self.global_batch
+            epoch, position = divmod(step, per_epoch)
+            first = position * self.global_batch
+            items = epoch_permutation(self.seed, epoch, self.num_items)
+            chosen = items[first : first + self.global_batch]
+            return np.full(self.global_batch, epoch), chosen
+        places = np.arange(step * self.global_batch, (step + 1) * self.global_batch)
+        epochs, positions = np.divmod(places, self.num_items)
+        chosen = np.empty(self.global_batch, np.int64)
+        for epoch in np.unique(epochs):
+            within = epochs == epoch
+            items = epoch_permutation(self.seed, int(epoch), self.num_items)
+            chosen[within] = items[positions[within]]
+        return epochs, chosen
+
+    def _epochs_done(self, num_steps_done: int) -> int:
+        if self.tail == "drop":
+            return num_steps_done // (self.num_items // self.global_batch)
+        return num_steps_done * self.global_batch // self.num_items
+
+
+def draw_choices(
+    seed: int, epochs: np.ndarray, items: np.ndarray, num_items: int, num_choices: int
+) -> np.ndarray:
+    """A uniform draw for each (epoch, item), whatever else is in the batch."""
+    draws = np.empty(len(items), np.int64)
+    for epoch in np.unique(epochs):
+        within = epochs == epoch
+        draws[within] = epoch_draws(seed, int(epoch), num_items, num_choices)[items[within]]
+    return draws
+
+
+def rank_slice(global_batch: int, rank: int, world_size: int) -> slice:
+    """The places of a global batch that a rank reads.
+
+    Raises ValueError if the ranks do not divide the batch.
+    """
+    if global_batch % world_size:
+        divisors = [count for count in range(1, global_batch + 1) if global_batch % count == 0]
+        nearest = min(divisors, key=lambda count: abs(count - world_size))
+        raise ValueError(
+            f"global_batch={global_batch} cannot be divided among {world_size} ranks;"
+            f" nearest number of ranks that can: {nearest}"
+        )
+    share = global_batch // world_size
+    return slice(rank * share, (rank + 1) * share)

@@ -1,0 +1,79 @@
+"""C4, the four quarter turns of the square lattice.
+
+The paper speaks of SO(2); its released script and its figures use exact
+quarter turns, `rot90` of the last two axes of image and latent alike
+(Swarnali et al., Section "Group action"; script `rotated_mnist.py`). A volume
+turns about its first spatial axis, as in the paper's 3D figures.
+"""
+
+import numpy as np
+import torch
+
+from pipeline.groups.interface import ActionComponent
+
+
+def rotate_quarter_turns(x: torch.Tensor, num_turns: torch.Tensor) -> torch.Tensor:
+    """Rotate each sample counter-clockwise in its last two axes, by its own number of turns.
+
+    `x` has shape (N, ..., S, S), `num_turns` int64 of shape (N,) with values 0 to 3.
+    Values are moved, never computed with: the result is bit-equal to a loop of
+    `torch.rot90`, of any dtype. Two selections replace a gather, whose backward
+    pass would be a slow scatter.
+    """
+    per_sample = (-1,) + (1,) * (x.ndim - 1)
+    is_odd = (num_turns & 1).bool().view(per_sample)
+    is_half = (num_turns & 2).bool().view(per_sample)
+    x = torch.where(is_odd, x.rot90(1, (-2, -1)), x)
+    return torch.where(is_half, x.flip((-2, -1)), x)
+
+
+class C4:
+    """Quarter turns; an element is the number of counter-clockwise turns, int64 in 0..3."""
+
+    name = "c4"
+    num_elements = 4
+    is_exact = True
+    action_components = (
+        ActionComponent("quarter_turns", "counter-clockwise rotation", "quarter turn", 0.0, 3.0),
+    )
+
+    @property
+    def element_names(self) -> tuple[str, ...]:
+        return ("0", "90", "180", "270")
+
+    def check_spatial_shape(self, spatial_shape: tuple[int, ...]) -> None:
+        """Raise ValueError unless the last two axes span a square."""
+        if len(spatial_shape) < 2 or spatial_shape[-1] != spatial_shape[-2]:
+            raise ValueError(
+                f"group c4 turns square images; the last two axes here are {spatial_shape[-2:]}"
+            )
+
+    def elements(self) -> torch.Tensor:
+        return torch.arange(4)
+
+    def identity(self, num: int) -> torch.Tensor:
+        return torch.zeros(num, dtype=torch.int64)
+
+    def compose(self, g: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        return (g + h) & 3
+
+    def inverse(self, g: torch.Tensor) -> torch.Tensor:
+        return -g & 3
+
+    def sample(self, rng: np.random.Generator, num: int) -> torch.Tensor:
+        return torch.from_numpy(rng.integers(0, 4, size=num, dtype=np.int64))
+
+    def encode(self, g: torch.Tensor) -> torch.Tensor:
+        return g.to(torch.float32).unsqueeze(1)
+
+    def decode(self, action: torch.Tensor) -> torch.Tensor:
+        return action[:, 0].round().to(torch.int64) & 3
+
+    def element_index(self, g: torch.Tensor) -> torch.Tensor:
+        return g
+
+    def act_on_image(self, image: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        return rotate_quarter_turns(image, g)
+
+    def act_on_latent(self, latent: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        return rotate_quarter_turns(latent, g)

@@ -1,0 +1,73 @@
+"""Progress on a terminal as a bar, elsewhere as plain lines at a bounded rate."""
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+LINE_EVERY_S = 10.0
+
+
+class Progress:
+    """Counts `total` units of work; a context manager.
+
+    `note` is a short text shown beside the count, such as the latest loss. With
+    `enabled=False` (ranks other than the first) nothing is shown.
+    """
+
+    def __init__(
+        self, total: int, unit: str, label: str, initial: int = 0, enabled: bool = True
+    ) -> None:
+        self.total, self.unit, self.label, self.done = total, unit, label, initial
+        self._note = ""
+        self._enabled = enabled
+        self._bar: tqdm | None = None
+        if enabled and sys.stderr.isatty():
+            self._bar = tqdm(
+                total=total,
+                initial=initial,
+                unit=unit,
+                desc=label,
+                dynamic_ncols=True,
+                smoothing=0.05,
+                leave=False,
+            )
+        self._last_line = time.monotonic()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def note(self, text: str) -> None:
+        """Set the text beside the count."""
+        self._note = text
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
+
+    def advance(self, num: int = 1) -> None:
+        """Count `num` more units as done."""
+        self.done += num
+        if self._bar is not None:
+            self._bar.update(num)
+        elif self._enabled and time.monotonic() - self._last_line > LINE_EVERY_S:
+            self._last_line = time.monotonic()
+            note = f"  {self._note}" if self._note else ""
+            print(f"{self.label}: {self.done}/{self.total} {self.unit}{note}", flush=True)
+
+    def say(self, text: str) -> None:
+        """Print a line without disturbing the bar."""
+        if not self._enabled:
+            return
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stdout)
+        else:
+            print(text, flush=True)
