@@ -141,9 +141,9 @@ def check_files(root: Path, manifest: Manifest) -> None:
 def _take(frames: np.ndarray, rows: np.ndarray, out: np.ndarray, places: Any) -> None:
     """out[places] = frames[rows] without a needless copy of large frames."""
     if isinstance(places, slice):
-        np.take(frames, rows, axis=0, out=out, mode="clip")
-    elif frames[0].nbytes <= SMALL_FRAME_BYTES:
-        out[places] = np.take(frames, rows, axis=0, mode="clip")
+        frames.take(rows, axis=0, out=out, mode="clip")
+    elif out[0].nbytes <= SMALL_FRAME_BYTES:
+        out[places] = frames.take(rows, axis=0, mode="clip")
     else:
         for place, row in zip(places.tolist(), rows.tolist(), strict=True):
             out[place] = frames[row]

@@ -41,15 +41,20 @@ class StepSource:
     """
 
     def __init__(
-        self, batches: Batches, layout: BatchLayout, start_step: int, num_buffers: int | None
+        self, batches: Batches, layout: BatchLayout, start_step: int, num_buffers: int
     ) -> None:
         self.batches, self.layout, self.start_step = batches, layout, start_step
-        self._ring = [self._new_buffer() for _ in range(num_buffers or 0)]
+        self.ring = [self._new_buffer() for _ in range(num_buffers)]
+        self._ring_arrays = [layout.as_records(buffer) for buffer in self.ring]
 
     def __call__(self, info: Any) -> list[np.ndarray]:
         step = self.start_step + info.iteration
-        buffer = self._ring[step % len(self._ring)] if self._ring else self._new_buffer()
-        records, valid = self.layout.as_records(buffer)
+        if self.ring:
+            place = step % len(self.ring)
+            buffer, (records, valid) = self.ring[place], self._ring_arrays[place]
+        else:
+            buffer = self._new_buffer()
+            records, valid = self.layout.as_records(buffer)
         self.batches.read(step, records, valid)
         return [buffer]
 
@@ -79,9 +84,13 @@ class Loader:
         self._layout = BatchLayout(reader.frames, reader.num_action_components, batches.batch_size)
         is_shared = config.num_workers == 0 and device.type == "cpu"
         # One buffer with the consumer, one being filled, the others waiting.
-        source = StepSource(
-            batches, self._layout, start_step, config.prefetch + 2 if is_shared else None
-        )
+        num_buffers = config.prefetch + 2 if is_shared else 0
+        source = StepSource(batches, self._layout, start_step, num_buffers)
+        # What DALI hands out on a CPU is one of these very buffers: view each only once.
+        self._views = {
+            buffer.ctypes.data: self._layout.as_batch(torch.from_numpy(buffer))
+            for buffer in source.ring
+        }
         self._pipeline = _build_pipeline(source, is_shared, device, config)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -94,7 +103,10 @@ class Loader:
         on_gpu = self._device.type == "cuda"
         stream = torch.cuda.current_stream(self._device) if on_gpu else None
         (output,) = self._pipeline.run(stream) if on_gpu else self._pipeline.run()
-        batch = self._layout.as_batch(torch.from_dlpack(output.as_tensor())[0])
+        tensor = output.as_tensor()
+        batch = self._views.get(tensor.data_ptr())
+        if batch is None:
+            batch = self._layout.as_batch(torch.from_dlpack(tensor)[0])
         self._step += 1
         self.wait_s += time.perf_counter() - started
         return batch

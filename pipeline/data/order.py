@@ -75,7 +75,7 @@ class SampleOrder:
         """Whether an epoch ended with the step just done (with `carry`: within it)."""
         if num_steps_done == 0:
             return False
-        return self._epochs_done(num_steps_done) > self._epochs_done(num_steps_done - 1)
+        return self.epochs_done(num_steps_done) > self.epochs_done(num_steps_done - 1)
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Epoch and item number, both (global_batch,) int64, of every place of a step's batch."""
@@ -95,7 +95,8 @@ class SampleOrder:
             chosen[within] = items[positions[within]]
         return epochs, chosen
 
-    def _epochs_done(self, num_steps_done: int) -> int:
+    def epochs_done(self, num_steps_done: int) -> int:
+        """Epochs that are complete after this many steps."""
         if self.tail == "drop":
             return num_steps_done // (self.num_items // self.global_batch)
         return num_steps_done * self.global_batch // self.num_items

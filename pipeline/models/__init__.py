@@ -1,0 +1,1 @@
+"""Networks, written once for 2D images and 3D volumes."""

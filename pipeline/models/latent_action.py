@@ -1,0 +1,83 @@
+"""The latent group action model: encode, split by the mask, act on one part, decode.
+
+    z = E(x),  z_v = M z,  z_i = (1 - M) z,  output = D(g z_v + z_i)
+
+(Swarnali et al., "Group action"; parts combine by sum because their supports are
+disjoint.) Frames come in as stored and are normalised here, on the device.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from data_prep.store.manifest import FrameSpec
+from pipeline.groups import Group
+from pipeline.models.adaptive_mask import AdaptiveMask
+from pipeline.models.autoencoder import (
+    AutoencoderConfig,
+    ConvDecoder,
+    ConvEncoder,
+    as_channels_last,
+    latent_shape,
+)
+
+
+class LatentParts(NamedTuple):
+    """The part of a latent on which the group acts, and the part it leaves alone."""
+
+    variant: torch.Tensor
+    invariant: torch.Tensor
+
+
+class LatentActionModel(nn.Module):
+    """Encoder, mask and decoder for frames of one shape, under one group.
+
+    Raises ValueError if the layers do not divide the frame or the group cannot
+    act on its latent.
+    """
+
+    def __init__(
+        self, config: AutoencoderConfig, tau: float, frames: FrameSpec, group: Group
+    ) -> None:
+        super().__init__()
+        self.group, self.frames = group, frames
+        self.latent_shape = latent_shape(config, frames.shape)
+        group.check_spatial_shape(frames.shape[1:])
+        group.check_spatial_shape(self.latent_shape[1:])
+        num_spatial = len(frames.shape) - 1
+        self.encoder = ConvEncoder(config, frames.shape[0], num_spatial)
+        self.decoder = ConvDecoder(config, frames.shape[0], num_spatial)
+        self.mask = AdaptiveMask(self.latent_shape[0], tau)
+        if config.memory_format == "channels_last":
+            as_channels_last(self, num_spatial)
+        stored_low, stored_high = frames.stored_range
+        loaded_low, loaded_high = frames.loaded_range
+        self._scale = (loaded_high - loaded_low) / (stored_high - stored_low)
+        self._shift = loaded_low - stored_low * self._scale
+
+    def normalise(self, frames: torch.Tensor) -> torch.Tensor:
+        """Stored values to the loaded range, float32."""
+        return frames.to(torch.float32) * self._scale + self._shift
+
+    def to_unit_range(self, images: torch.Tensor) -> torch.Tensor:
+        """Values of the loaded range, or model outputs, to [0, 1]."""
+        low, high = self.frames.loaded_range
+        return (images - low) / (high - low)
+
+    def encode(self, images: torch.Tensor) -> LatentParts:
+        """Normalised images to the two parts of their latents, each (N, C, h, w)."""
+        latent = self.encoder(images)
+        mask = self.mask().to(latent.dtype).view(-1, *(1,) * (latent.ndim - 2))
+        return LatentParts(mask * latent, (1 - mask) * latent)
+
+    def decode(self, parts: LatentParts) -> torch.Tensor:
+        """Latent parts to images in [-1, 1]."""
+        images: torch.Tensor = self.decoder(parts.variant + parts.invariant)
+        return images
+
+    def transform(self, images: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        """Predict g x from normalised images x and group elements g, one each."""
+        parts = self.encode(images)
+        moved = self.group.act_on_latent(parts.variant, g)
+        return self.decode(LatentParts(moved, parts.invariant))

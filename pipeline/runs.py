@@ -1,0 +1,63 @@
+"""Using a run that was trained: `load_run(run_dir)` gives model, group and configuration."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from data_prep.store.manifest import Manifest, read_manifest
+from pipeline.groups import Group, make_group
+from pipeline.tasks.interface import Task
+from pipeline.tasks.table import make_task
+from pipeline.training.checkpoint import Checkpoint
+from pipeline.training.run_directory import RunDirectory
+from pipeline.training.settings import TrainConfig
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model with all that is needed to use it."""
+
+    model: nn.Module
+    group: Group
+    config: TrainConfig
+    task: Task
+    step: int
+    checkpoint: Checkpoint
+
+
+def load_run(
+    run_dir: str | Path,
+    checkpoint: str = "best",
+    data: str | Path | None = None,
+    device: str | torch.device = "cpu",
+) -> Run:
+    """Load a run's model from checkpoint `best`, `last` or a step number.
+
+    `data` is where the dataset lies now, if not where it was trained. Raises
+    FileNotFoundError or ValueError if run, checkpoint or dataset cannot be read.
+    """
+    run = RunDirectory(Path(run_dir))
+    config = run.read_config()
+    manifest: Manifest = read_manifest(Path(data if data is not None else config.data))
+    loaded = run.checkpoints.load(run.checkpoints.resolve(checkpoint))
+    task = make_task(config.task, manifest, 0, torch.device(device))
+    _load(task.model, loaded, run.path)
+    task.model.eval()
+    return Run(task.model, make_group(manifest.group), config, task, loaded.step, loaded)
+
+
+def load_weights(model: nn.Module, run_dir: Path) -> None:
+    """Start a model from another run's best checkpoint; ValueError if the shapes differ."""
+    run = RunDirectory(run_dir)
+    run.read_config()
+    _load(model, run.checkpoints.load(run.checkpoints.resolve("best")), run_dir)
+
+
+def _load(model: nn.Module, checkpoint: Checkpoint, run_dir: Path) -> None:
+    try:
+        model.load_state_dict(checkpoint.weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"the weights of {run_dir} do not fit this model: {reason}") from None

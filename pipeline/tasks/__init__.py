@@ -1,0 +1,1 @@
+"""What is learned: each task brings a model, an objective and an evaluation."""

@@ -1,0 +1,56 @@
+"""The face a task shows to the trainer, which knows nothing else about it."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from pipeline.data.packing import Batch
+
+
+class Evaluation(Protocol):
+    """Sums over a split, on the device, that add up over batches and ranks."""
+
+    def update(self, batch: Batch) -> None:
+        """Add one batch; places with `valid` 0 must not count."""
+
+    def sums(self) -> torch.Tensor:
+        """All sums as one float64 vector."""
+
+    def metrics(self, sums: torch.Tensor) -> dict[str, float]:
+        """Named metrics from the (all-reduced) sums."""
+
+
+class Task(Protocol):
+    """A model with its training objective and its evaluation."""
+
+    model: nn.Module
+    """What is checkpointed."""
+    objective: nn.Module
+    """Holds `model`; called with the tensors of a `Batch` it returns the loss to
+    minimise and the detached float32 vector of `term_names`."""
+    term_names: tuple[str, ...]
+    selection_metric: str
+    """Validation metric whose lowest value marks the best checkpoint."""
+
+    def after_step(self) -> None:
+        """Update running statistics after an optimiser step, on the device, without a sync."""
+
+    def end_epoch(self) -> None:
+        """Reset the statistics that count over an epoch."""
+
+    def statistics(self) -> dict[str, float]:
+        """Running statistics for the log; may synchronise with the device."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Running statistics, as tensors, for a checkpoint."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+
+    def collapse_message(self, means: Mapping[str, float]) -> str | None:
+        """What has gone wrong if the logged means show a collapsed model, else None."""
+
+    def evaluation(self, model: nn.Module) -> Evaluation:
+        """A fresh evaluation of `model` (the task's own, or an average of its weights)."""

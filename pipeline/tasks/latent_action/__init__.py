@@ -1,0 +1,1 @@
+"""Latent group actions (Swarnali, Zhang, Hossain): objective, evaluation, pictures."""

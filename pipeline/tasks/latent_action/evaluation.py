@@ -1,0 +1,136 @@
+"""Metrics of a latent action model over a split, exact for any batch size and rank count.
+
+Reconstruction is measured on [0, 1]: PSNR = -10 log10 of the split's mean squared
+error, SSIM with its usual 11-wide Gaussian window. Latent errors are relative:
+
+    equivariance_error/variant      ||g z_v(x) - z_v(g x)|| / ||z_v(g x)||,  g not the identity
+    invariance_error/invariant      ||z_i(x) - z_i(g x)|| / ||z_i(g x)||,    g not the identity
+
+with norms over the whole split (root of summed squares).
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from pipeline.data.packing import Batch
+from pipeline.models.latent_action import LatentActionModel
+from pipeline.tasks.latent_action.objective import run_pairs
+from pipeline.tasks.latent_action.settings import LossWeights
+
+LIVE_STD = 1e-3
+
+
+def psnr(mean_squared_error: float) -> float:
+    """Peak signal-to-noise ratio in dB for an error on [0, 1], at most 100."""
+    return -10.0 * math.log10(max(mean_squared_error, 1e-10))
+
+
+class LatentActionEvaluation:
+    """Float64 sums of one split; see `pipeline.tasks.interface.Evaluation`."""
+
+    def __init__(self, model: LatentActionModel, weights: LossWeights) -> None:
+        self.model, self.weights = model, weights
+        self.element_names: Sequence[str] = model.group.element_names
+        device = next(model.parameters()).device
+        num_elements, num_channels = len(self.element_names), model.latent_shape[0]
+        self._by_element = torch.zeros(3, num_elements, dtype=torch.float64, device=device)
+        self._losses = torch.zeros(3, dtype=torch.float64, device=device)
+        self._latent = torch.zeros(4, dtype=torch.float64, device=device)
+        self._channels = torch.zeros(2, num_channels, dtype=torch.float64, device=device)
+        self._num_cells = math.prod(model.latent_shape[1:])
+
+    @torch.no_grad()
+    def update(self, batch: Batch) -> None:
+        model = self.model
+        pairs = run_pairs(model, batch.source, batch.target, batch.action)
+        valid = batch.valid.double()
+        element = model.group.element_index(model.group.decode(batch.action))
+        output, wanted = model.to_unit_range(pairs.output), model.to_unit_range(pairs.target)
+        squared_error = _per_sample(output - wanted).mean(1)
+        similarity = _ssim(output, wanted)
+        columns = torch.stack([valid, squared_error * valid, similarity * valid])
+        self._by_element.index_add_(1, element, columns)
+
+        consistency = _per_sample(pairs.moved_variant - pairs.target_parts.variant)
+        invariance = _per_sample(pairs.source_invariant - pairs.target_parts.invariant)
+        recon = _per_sample(pairs.output - pairs.target).mean(1)
+        means = torch.stack([recon, invariance.mean(1), consistency.mean(1)])
+        self._losses += (means * valid).sum(1)
+
+        is_moved = valid * (element != 0)
+        squares = [
+            consistency.sum(1),
+            _per_sample(pairs.target_parts.variant).sum(1),
+            invariance.sum(1),
+            _per_sample(pairs.target_parts.invariant).sum(1),
+        ]
+        self._latent += (torch.stack(squares) * is_moved).sum(1)
+
+        latent = (pairs.target_parts.variant + pairs.target_parts.invariant).flatten(2).double()
+        weighted = latent * valid.view(-1, 1, 1)
+        self._channels += torch.stack([weighted.sum((0, 2)), (weighted * latent).sum((0, 2))])
+
+    def sums(self) -> torch.Tensor:
+        parts = (self._by_element, self._losses, self._latent, self._channels)
+        return torch.cat([part.flatten() for part in parts])
+
+    def metrics(self, sums: torch.Tensor) -> dict[str, float]:
+        parts = (self._by_element, self._losses, self._latent, self._channels)
+        by_element, losses, latent, channels = (
+            flat.view(part.shape).cpu()
+            for flat, part in zip(
+                sums.split([part.numel() for part in parts]), parts, strict=True
+            )
+        )
+        count, squared_error, similarity = by_element
+        total = count.sum().item()
+        recon, invariance, consistency = (losses / total).tolist()
+        weights = self.weights
+        metrics = {
+            "loss/total": weights.recon * recon
+            + weights.invariance * invariance
+            + weights.consistency * consistency,
+            "loss/recon": recon,
+            "loss/invariance": invariance,
+            "loss/consistency": consistency,
+            "mse": squared_error.sum().item() / total,
+            "psnr": psnr(squared_error.sum().item() / total),
+            "ssim": similarity.sum().item() / total,
+        }
+        for index, name in enumerate(self.element_names):
+            if count[index] > 0:
+                metrics[f"psnr/{name}"] = psnr((squared_error[index] / count[index]).item())
+                metrics[f"ssim/{name}"] = (similarity[index] / count[index]).item()
+        equivariance, variant, change, invariant = latent.tolist()
+        metrics["equivariance_error/variant"] = _relative(equivariance, variant)
+        metrics["invariance_error/invariant"] = _relative(change, invariant)
+        mean, mean_of_squares = channels / (total * self._num_cells)
+        is_live = (mean_of_squares - mean**2).clamp_min(0).sqrt() > LIVE_STD
+        is_variant = self.model.mask.is_variant().cpu()
+        metrics["mask/fraction_variant"] = is_variant.double().mean().item()
+        metrics["mask/live_channels"] = float(is_live.sum().item())
+        metrics["mask/live_variant_channels"] = float((is_live & is_variant).sum().item())
+        return metrics
+
+
+def _per_sample(x: torch.Tensor) -> torch.Tensor:
+    """Squares of a difference, (N, everything else), float64."""
+    return x.flatten(1).double().square()
+
+
+def _relative(squared_difference: float, squared_norm: float) -> float:
+    """Root of a ratio of sums of squares; 0 where there is nothing to differ from."""
+    return math.sqrt(squared_difference / squared_norm) if squared_norm > 0 else 0.0
+
+
+def _ssim(output: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Structural similarity of each pair, (N,)."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    result = structural_similarity_index_measure(
+        output, wanted, data_range=1.0, reduction="none"
+    )
+    assert isinstance(result, torch.Tensor)
+    return result.view(len(output))

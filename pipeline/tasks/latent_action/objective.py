@@ -1,0 +1,90 @@
+"""The three losses of the paper, and the measure that the collapse alarm watches.
+
+    L_recon = || D(g z_v(x) + z_i(x)) - g x ||^2
+    L_inv   = || z_i(x) - sg[z_i(g x)] ||^2
+    L_const = || g z_v(x) - sg[z_v(g x)] ||^2
+
+sg stops the gradient. Each is a mean over all elements, masked zeros included, as
+in the released script. The target branch is encoded only, without gradient.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.functional import mse_loss
+
+from pipeline.models.latent_action import LatentActionModel, LatentParts
+from pipeline.tasks.latent_action.settings import LossWeights
+
+TERM_NAMES = (
+    "loss/total",
+    "loss/recon",
+    "loss/invariance",
+    "loss/consistency",
+    "output_variation",
+)
+
+
+class PairOutputs(NamedTuple):
+    """Everything the losses and metrics need of a batch of pairs."""
+
+    output: torch.Tensor
+    target: torch.Tensor
+    moved_variant: torch.Tensor
+    source_invariant: torch.Tensor
+    target_parts: LatentParts
+
+
+def run_pairs(
+    model: LatentActionModel, source: torch.Tensor, target: torch.Tensor, action: torch.Tensor
+) -> PairOutputs:
+    """Predict the targets (stored frames) of a batch from its sources and actions."""
+    images, wanted = model.normalise(source), model.normalise(target)
+    parts = model.encode(images)
+    moved = model.group.act_on_latent(parts.variant, model.group.decode(action))
+    output = model.decode(LatentParts(moved, parts.invariant))
+    with torch.no_grad():
+        target_parts = model.encode(wanted)
+    return PairOutputs(output, wanted, moved, parts.invariant, target_parts)
+
+
+class LatentActionObjective(nn.Module):
+    """Weighted sum of the losses of a batch."""
+
+    def __init__(self, model: LatentActionModel, weights: LossWeights) -> None:
+        super().__init__()
+        self.model, self.weights = model, weights
+
+    def forward(
+        self,
+        source: torch.Tensor,
+        target: torch.Tensor,
+        action: torch.Tensor,
+        label: torch.Tensor,
+        valid: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss and the vector of `TERM_NAMES`; labels are not used."""
+        pairs = run_pairs(self.model, source, target, action)
+        output = pairs.output.float()
+        recon = mse_loss(output, pairs.target)
+        invariance = mse_loss(
+            pairs.source_invariant.float(), pairs.target_parts.invariant.float()
+        )
+        consistency = mse_loss(pairs.moved_variant.float(), pairs.target_parts.variant.float())
+        weights = self.weights
+        total = (
+            weights.recon * recon
+            + weights.invariance * invariance
+            + weights.consistency * consistency
+        )
+        variation = _variation(output.detach(), pairs.target)
+        terms = torch.stack([total.detach(), recon, invariance, consistency, variation])
+        return total, terms.detach()
+
+
+def _variation(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """How much outputs differ across a batch, relative to the targets: 0 for a constant image."""
+    spread = (output - output.mean(0)).square().mean()
+    wanted = (target - target.mean(0)).square().mean()
+    return spread / wanted.clamp_min(1e-12)

@@ -1,0 +1,66 @@
+"""The latent action task: what the trainer needs, put together."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from data_prep.store.manifest import Manifest
+from pipeline.groups import make_group
+from pipeline.models.latent_action import LatentActionModel
+from pipeline.tasks.latent_action.evaluation import LatentActionEvaluation
+from pipeline.tasks.latent_action.objective import TERM_NAMES, LatentActionObjective
+from pipeline.tasks.latent_action.settings import LatentActionConfig
+
+COLLAPSED_VARIATION = 0.02
+
+
+class LatentActionTask:
+    """See `pipeline.tasks.interface.Task`. Tracks how often mask entries flip in an epoch."""
+
+    term_names = TERM_NAMES
+    selection_metric = "loss/total"
+
+    def __init__(self, config: LatentActionConfig, manifest: Manifest, device: torch.device) -> None:
+        group = make_group(manifest.group)
+        self.model = LatentActionModel(config.model, config.tau, manifest.frames, group).to(device)
+        self.objective = LatentActionObjective(self.model, config.weights)
+        self._weights = config.weights
+        self._is_variant = self.model.mask.is_variant()
+        self._num_flips = torch.zeros((), dtype=torch.int64, device=device)
+
+    def after_step(self) -> None:
+        now = self.model.mask.is_variant()
+        self._num_flips += (now != self._is_variant).sum()
+        self._is_variant = now
+
+    def end_epoch(self) -> None:
+        self._num_flips.zero_()
+
+    def statistics(self) -> dict[str, float]:
+        return {
+            "mask/fraction_variant": self._is_variant.double().mean().item(),
+            "mask/flips_in_epoch": float(self._num_flips.item()),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"is_variant": self._is_variant, "num_flips": self._num_flips}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._is_variant.copy_(state["is_variant"])
+        self._num_flips.copy_(state["num_flips"])
+
+    def collapse_message(self, means: Mapping[str, float]) -> str | None:
+        """Compare the variance of outputs across a batch with that of the targets."""
+        variation = means["output_variation"]
+        if variation >= COLLAPSED_VARIATION:
+            return None
+        return (
+            "the model has collapsed to a constant image: its outputs vary"
+            f" {variation:.2%} as much as the targets"
+        )
+
+    def evaluation(self, model: nn.Module) -> LatentActionEvaluation:
+        assert isinstance(model, LatentActionModel)
+        return LatentActionEvaluation(model, self._weights)

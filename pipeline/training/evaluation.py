@@ -1,0 +1,20 @@
+"""Running an evaluation over a split on all ranks."""
+
+from collections.abc import Iterable
+
+import torch
+
+from pipeline.data.packing import Batch
+from pipeline.tasks.interface import Evaluation
+from pipeline.training.distributed import World
+
+
+@torch.no_grad()
+def evaluate(evaluation: Evaluation, batches: Iterable[Batch], world: World) -> dict[str, float]:
+    """Metrics of a whole split; every rank brings its share of the batches and gets all metrics.
+
+    Runs in float32 whatever the training precision.
+    """
+    for batch in batches:
+        evaluation.update(batch)
+    return evaluation.metrics(world.all_reduce_sum(evaluation.sums()))

@@ -1,0 +1,155 @@
+"""Configuration of a training run: every key of `pipeline/train.py`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.data.loader import LoaderConfig
+from pipeline.tasks.table import TaskConfig
+
+
+def _require_positive(name: str, value: float | None) -> None:
+    if value is not None and value <= 0:
+        raise ValueError(f"{name}={value} must be positive")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam as in the paper. `clip_norm` bounds the global gradient norm."""
+
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        _require_positive("learning_rate", self.learning_rate)
+        _require_positive("clip_norm", self.clip_norm)
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay={self.weight_decay} must not be negative")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas={list(self.betas)} must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Learning rate over the run: linear warm-up, then constant or a half cosine.
+
+    `final_fraction` is the share of the learning rate left at the end of the cosine.
+    """
+
+    shape: Literal["constant", "cosine"] = "constant"
+    warmup_steps: int = 0
+    final_fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.warmup_steps < 0:
+            raise ValueError(f"warmup_steps={self.warmup_steps} must not be negative")
+        if self.shape == "constant" and self.final_fraction is not None:
+            raise ValueError("final_fraction has no effect with schedule.shape=constant")
+        if self.final_fraction is not None and not 0 <= self.final_fraction <= 1:
+            raise ValueError(f"final_fraction={self.final_fraction} must lie in [0, 1]")
+
+
+@dataclass(frozen=True)
+class CollapseConfig:
+    """What to do when the task finds its model collapsed, from `after_steps` on.
+
+    `restart` begins again with another initialisation, at most `max_restarts` times.
+    """
+
+    action: Literal["stop", "restart", "warn"] = "stop"
+    after_steps: int = 300
+    max_restarts: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.after_steps < 1:
+            raise ValueError(f"after_steps={self.after_steps} must be at least 1")
+        if self.action != "restart" and self.max_restarts is not None:
+            raise ValueError(f"max_restarts has no effect with collapse.action={self.action}")
+        _require_positive("max_restarts", self.max_restarts)
+
+
+@dataclass(frozen=True)
+class RetentionConfig:
+    """Which checkpoints stay: the last `keep_last`, every `keep_every` steps, and the best."""
+
+    keep_last: int = 2
+    keep_every: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.keep_last < 1:
+            raise ValueError(f"keep_last={self.keep_last} must be at least 1")
+        _require_positive("keep_every", self.keep_every)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All keys of a training run.
+
+    `checkpoint_every` and `validate_every` count steps; null means once an epoch.
+    `tail` says whether an epoch's last incomplete batch is dropped or carried into
+    the next epoch. `compile=auto` compiles on a GPU and not on a CPU.
+    """
+
+    data: str
+    run_dir: str
+    task: TaskConfig
+    seed: int = 0
+    epochs: int = 1
+    global_batch: int = 64
+    accumulation: int = 1
+    pairs: Literal["stored", "online"] = "stored"
+    tail: Literal["drop", "carry"] = "drop"
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    compile: Literal["auto"] | bool = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    num_threads: int = 1
+    resume: Literal["auto", "never"] = "auto"
+    allow_changes: bool = False
+    init_from: str | None = None
+    log_every: int = 50
+    validate_every: int | None = None
+    validation_batch: int = 256
+    checkpoint_every: int | None = None
+    ema_decay: float | None = None
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    collapse: CollapseConfig = CollapseConfig()
+    retention: RetentionConfig = RetentionConfig()
+    loader: LoaderConfig = LoaderConfig()
+
+    def __post_init__(self) -> None:
+        for name in (
+            "epochs",
+            "global_batch",
+            "accumulation",
+            "num_threads",
+            "log_every",
+            "validate_every",
+            "validation_batch",
+            "checkpoint_every",
+        ):
+            _require_positive(name, getattr(self, name))
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} must not be negative")
+        if self.global_batch % self.accumulation:
+            raise ValueError(
+                f"accumulation={self.accumulation} must divide global_batch={self.global_batch}"
+            )
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay={self.ema_decay} must lie between 0 and 1")
+        if self.device == "cpu" and self.precision == "tf32":
+            raise ValueError("precision=tf32 has no effect on a CPU; allowed: fp32, bf16, fp16")
+
+
+KEYS_FREE_TO_CHANGE = (
+    "data",
+    "run_dir",
+    "resume",
+    "allow_changes",
+    "device",
+    "num_threads",
+    "loader.num_workers",
+    "loader.prefetch",
+)
+"""Keys that may differ when a run is continued; data is compared by its fingerprint."""

@@ -1,0 +1,67 @@
+"""Stopping at a step on which all ranks agree.
+
+A signal handler only sets a flag. The flags are combined over ranks while the
+next step runs, so the agreement costs no waiting: a stop takes effect one step
+after the first rank that knows of it has told the others.
+"""
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from pipeline.training.distributed import World
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+
+
+class StopRequest:
+    """Remembers the first of TERM, USR1, USR2 and Ctrl-C; later ones change nothing."""
+
+    def __init__(self) -> None:
+        self.signal_name: str | None = None
+
+    def install(self) -> None:
+        """Handle the stop signals from now on, in place of earlier handlers."""
+        if threading.current_thread() is threading.main_thread():
+            for number in STOP_SIGNALS:
+                signal.signal(number, self._remember)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self.signal_name is None:
+            self.signal_name = signal.Signals(number).name
+
+
+class StopAgreement:
+    """Tells every rank, at the same step, that one of them was asked to stop."""
+
+    def __init__(self, request: StopRequest, world: World) -> None:
+        self._request, self._world = request, world
+        self._flag = torch.zeros(1, dtype=torch.int32)
+        self._pending: Any = None
+
+    def poll(self) -> bool:
+        """Call once after every step, on every rank: whether to stop now."""
+        if self._world.world_size == 1:
+            return self._request.signal_name is not None
+        if self._settle():
+            return True
+        self._flag.fill_(int(self._request.signal_name is not None))
+        self._pending = dist.all_reduce(
+            self._flag, dist.ReduceOp.MAX, group=self._world.control, async_op=True
+        )
+        return False
+
+    def finish(self) -> None:
+        """Complete the last agreement, on every rank, before the group is left."""
+        self._settle()
+
+    def _settle(self) -> bool:
+        if self._pending is None:
+            return False
+        self._pending.wait()
+        self._pending = None
+        return bool(self._flag.item())

@@ -1,0 +1,280 @@
+"""The training loop.
+
+Counts steps, not epochs; a step is one global batch. Between logging steps
+nothing waits for the device. At a boundary the order is always: log, validate,
+checkpoint. So a checkpoint of step s comes after every line of step s.
+"""
+
+import contextlib
+import resource
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pipeline.data.packing import Batch
+from pipeline.progress import Progress
+from pipeline.tasks.interface import Task
+from pipeline.training.checkpoint import Checkpoint, CheckpointStore
+from pipeline.training.distributed import World
+from pipeline.training.evaluation import evaluate
+from pipeline.training.interval import IntervalMeans
+from pipeline.training.metrics_log import MetricsLog
+from pipeline.training.optimisation import Optimisation, make_average
+from pipeline.training.settings import TrainConfig
+from pipeline.training.stopping import StopAgreement, StopRequest
+
+
+class CollapseError(Exception):
+    """The model has collapsed; the message says how that shows."""
+
+
+class BatchIterator(Protocol):
+    """A loader: batches in step order, and the seconds spent waiting for them."""
+
+    wait_s: float
+
+    def __next__(self) -> Batch: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Length and boundaries of a run, in steps."""
+
+    num_steps: int
+    is_epoch_end: Callable[[int], bool]
+    epochs_done: Callable[[int], int]
+    validate_every: int | None
+    checkpoint_every: int | None
+    log_every: int
+
+    def is_log_step(self, step: int) -> bool:
+        return step % self.log_every == 0 or self.is_epoch_end(step) or step == self.num_steps
+
+    def is_validation_step(self, step: int) -> bool:
+        return self._is_due(self.validate_every, step)
+
+    def is_checkpoint_step(self, step: int) -> bool:
+        return self._is_due(self.checkpoint_every, step)
+
+    def _is_due(self, every: int | None, step: int) -> bool:
+        due = self.is_epoch_end(step) if every is None else step % every == 0
+        return due or step == self.num_steps
+
+
+@dataclass
+class Best:
+    """The best validation so far."""
+
+    step: int | None = None
+    value: float = float("inf")
+
+
+class Trainer:
+    """Runs a task's optimisation from its current step to the plan's end.
+
+    Everything it works with comes in from outside. `run` returns whether the
+    plan's end was reached; False means that a stop was asked for and the state saved.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        config: TrainConfig,
+        plan: Plan,
+        world: World,
+        store: CheckpointStore,
+        meta: dict[str, Any],
+        validation_batches: Callable[[], Iterator[Batch]],
+    ) -> None:
+        self.task, self.config, self.plan, self.world = task, config, plan, world
+        self.store, self.meta, self._validation_batches = store, meta, validation_batches
+        self.step = 0
+        self.best = Best()
+        self.optimisation = Optimisation(config, task.model, world.device, plan.num_steps)
+        self.average = make_average(task.model, config.ema_decay)
+        self.interval = IntervalMeans(task.term_names, world)
+        self._saved_step = -1
+        objective = task.objective
+        if should_compile(config, world.device):
+            objective.compile()
+        self._objective: nn.Module = objective
+        if world.world_size > 1:
+            self._objective = DistributedDataParallel(
+                objective,
+                device_ids=[world.device] if world.device.type == "cuda" else None,
+                broadcast_buffers=False,
+                gradient_as_bucket_view=True,
+            )
+
+    @property
+    def evaluated_model(self) -> nn.Module:
+        """The weights that validation sees and checkpoints keep: the average, if there is one."""
+        return self.average.module if self.average is not None else self.task.model
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint."""
+        state = checkpoint.state
+        self.evaluated_model.load_state_dict(checkpoint.weights)
+        if self.average is not None:
+            self.task.model.load_state_dict(state["raw_weights"])
+            self.average.n_averaged.copy_(state["num_averaged"])
+        self.optimisation.load_state_dict(state["optimisation"])
+        self.task.load_state_dict(state["task"])
+        self.interval.load_state(state["interval"])
+        self.best = Best(state["best_step"], state["best_value"])
+        self.step = self._saved_step = checkpoint.step
+
+    def run(
+        self, batches: BatchIterator, log: MetricsLog | None, request: StopRequest, progress: Progress
+    ) -> bool:
+        agreement = StopAgreement(request, self.world)
+        clock = _Clock(batches, self.config.global_batch)
+        if self.step == 0:
+            self._save(log)
+        while self.step < self.plan.num_steps:
+            self._train_step(next(batches))
+            self.step += 1
+            progress.advance()
+            must_stop = agreement.poll()
+            if self.plan.is_log_step(self.step):
+                self._log_training(log, clock, progress)
+            is_validation_step = self.plan.is_validation_step(self.step)
+            if is_validation_step:
+                with clock.paused():
+                    self._validate(log, progress)
+            if is_validation_step or must_stop or self.plan.is_checkpoint_step(self.step):
+                with clock.paused():
+                    self._save(log)
+            if must_stop:
+                return False
+        agreement.finish()
+        return True
+
+    def _train_step(self, batch: Batch) -> None:
+        parts = batch.parts(self.config.accumulation)
+        terms = None
+        for index, part in enumerate(parts):
+            is_last = index == len(parts) - 1
+            with self._without_gradient_exchange(is_last):
+                with self.optimisation.autocast():
+                    loss, part_terms = self._objective(*part)
+                self.optimisation.backward(loss / len(parts) if len(parts) > 1 else loss)
+            terms = part_terms if terms is None else terms + part_terms
+        assert terms is not None
+        self.optimisation.step(self.step)
+        self.task.after_step()
+        if self.average is not None:
+            self.average.update_parameters(self.task.model)
+        self.interval.add(terms / len(parts) if len(parts) > 1 else terms, self.step + 1)
+
+    def _without_gradient_exchange(self, is_last: bool) -> contextlib.AbstractContextManager[Any]:
+        if is_last or not isinstance(self._objective, DistributedDataParallel):
+            return contextlib.nullcontext()
+        no_sync: contextlib.AbstractContextManager[Any] = self._objective.no_sync()
+        return no_sync
+
+    def _log_training(self, log: MetricsLog | None, clock: "_Clock", progress: Progress) -> None:
+        self.interval.check_finite()
+        means = self.interval.means()
+        rate = self.optimisation.optimizer.param_groups[0]["lr"]
+        values = {**means, **self.task.statistics(), "learning_rate": rate, **clock.read(self.step)}
+        if log is not None:
+            log.write(self.step, self.plan.epochs_done(self.step), "train", values)
+        progress.note(
+            f"loss {means['loss/total']:.4g}, {values['speed/samples_per_second']:,.0f} samples/s"
+        )
+        self.interval.reset()
+        if self.plan.is_epoch_end(self.step):
+            self.task.end_epoch()
+        if self.step >= self.config.collapse.after_steps:
+            message = self.task.collapse_message(means)
+            if message is not None:
+                message = f"step {self.step}: {message}"
+                if self.config.collapse.action != "warn":
+                    raise CollapseError(message)
+                progress.say(f"warning: {message}")
+
+    def _validate(self, log: MetricsLog | None, progress: Progress) -> None:
+        self.interval.check_finite()
+        evaluation = self.task.evaluation(self.evaluated_model)
+        metrics = evaluate(evaluation, self._validation_batches(), self.world)
+        if log is not None:
+            log.write(self.step, self.plan.epochs_done(self.step), "val", metrics)
+        value = metrics[self.task.selection_metric]
+        if value < self.best.value:
+            self.best = Best(self.step, value)
+        shown = "  ".join(f"{name} {metrics[name]:.4g}" for name in list(metrics)[:1])
+        extra = f"  psnr {metrics['psnr']:.2f} dB" if "psnr" in metrics else ""
+        progress.say(
+            f"step {self.step} (epoch {self.plan.epochs_done(self.step)}): validation {shown}{extra}"
+            + ("  best so far" if self.best.step == self.step else "")
+        )
+
+    def _save(self, log: MetricsLog | None) -> None:
+        if self._saved_step == self.step:
+            return
+        self.interval.check_finite()
+        interval = self.interval.state()
+        if self.world.is_first:
+            state = {
+                "optimisation": self.optimisation.state_dict(),
+                "task": self.task.state_dict(),
+                "interval": interval,
+                "best_step": self.best.step,
+                "best_value": self.best.value,
+            }
+            if self.average is not None:
+                state["raw_weights"] = self.task.model.state_dict()
+                state["num_averaged"] = self.average.n_averaged
+            if log is not None:
+                log.sync()
+            self.store.save(self.step, self.evaluated_model.state_dict(), state, self.meta)
+            if self.best.step is not None:
+                self.store.point("best", self.best.step)
+            self.store.prune(self.config.retention, self.best.step)
+        self._saved_step = self.step
+        self.world.barrier()
+
+
+def should_compile(config: TrainConfig, device: torch.device) -> bool:
+    """`auto` compiles on a GPU only: on a CPU the compiled step was no faster for these models."""
+    return device.type == "cuda" if config.compile == "auto" else config.compile
+
+
+class _Clock:
+    """Speed since the last reading, validation and checkpoints left out."""
+
+    def __init__(self, batches: BatchIterator, global_batch: int) -> None:
+        self._batches, self._global_batch = batches, global_batch
+        self._first_step: int | None = None
+        self._restart()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self._excluded += time.perf_counter() - started
+
+    def read(self, step: int) -> dict[str, float]:
+        elapsed = max(1e-9, time.perf_counter() - self._started - self._excluded)
+        steps = step - self._first_step if self._first_step is not None else 0
+        values = {
+            "speed/samples_per_second": steps * self._global_batch / elapsed,
+            "speed/data_wait_share": (self._batches.wait_s - self._wait) / elapsed,
+            "memory/resident_peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "time/unix": time.time(),
+        }
+        if torch.cuda.is_available():
+            values["memory/gpu_peak_mib"] = torch.cuda.max_memory_allocated() / 2**20
+        self._first_step = step
+        self._restart()
+        return values
+
+    def _restart(self) -> None:
+        self._started, self._excluded = time.perf_counter(), 0.0
+        self._wait = self._batches.wait_s
