@@ -79,6 +79,24 @@ def take_switch(words: list[str], name: str) -> bool:
     return False
 
 
+def take_value(words: list[str], name: str, default: str) -> str:
+    """Remove `name=VALUE` from the words and return VALUE as it stands."""
+    for word in words:
+        key, separator, value = word.partition("=")
+        if key == name and separator:
+            words.remove(word)
+            return value
+    return default
+
+
+def take_directory(words: list[str], what: str) -> str:
+    """The one remaining word, a directory; ValueError if there is none or more than that."""
+    if len(words) != 1:
+        extra = f"; cannot use {words[1]!r}" if len(words) > 1 else ""
+        raise ValueError(f"give one directory, the {what}{extra} (see --help)")
+    return words[0]
+
+
 def _complain(program: str, message: str) -> None:
     if os.environ.get("RANK", "0") == "0" and message:
         print(f"{program}: {message}", file=sys.stderr, flush=True)

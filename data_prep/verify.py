@@ -1,0 +1,25 @@
+"""Verify a prepared dataset: manifest, checksums, shapes, finite values, and that targets are
+the action applied to their sources.
+
+Example:
+  python data_prep/verify.py DIR
+
+Prints a line per split and exits 0, or one line naming file, dataset and row and exits 1.
+"""
+
+from pathlib import Path
+
+from pipeline.config.program import run_program, take_directory
+
+
+def main(words: list[str]) -> None:
+    root = take_directory(words, "dataset")
+
+    from data_prep.store.verification import verify_dataset
+
+    for line in verify_dataset(Path(root)):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    run_program(main, __doc__)

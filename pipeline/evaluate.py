@@ -1,0 +1,41 @@
+"""Evaluate a checkpoint of a run and write metrics and orbits.png into the run directory.
+
+Examples:
+  python pipeline/evaluate.py run_dir=DIR
+  python pipeline/evaluate.py run_dir=DIR checkpoint=750 split=val json=true
+
+Keys: run_dir, checkpoint (best, last or a step), data (if the dataset has moved), split,
+batch, num_threads, device, json.
+"""
+
+import json
+import os
+
+from pipeline.config.program import run_program
+
+PATH_KEYS = frozenset({"run_dir", "data"})
+
+
+def main(words: list[str]) -> None:
+    from pipeline.config.compose import compose
+    from pipeline.config.schema import build
+    from pipeline.evaluation.settings import EvaluateConfig
+
+    config = build(EvaluateConfig, compose("evaluate", words, PATH_KEYS))
+
+    from pipeline.evaluation.evaluate_run import evaluate_run
+    from pipeline.report import metrics_table
+
+    result = evaluate_run(config)
+    if os.environ.get("RANK", "0") != "0":
+        return
+    if config.json:
+        print(json.dumps(result, indent=2))
+        return
+    print(f"{config.split} split, checkpoint of step {result['step']}:")
+    print(metrics_table(result["metrics"]))
+    print(f"written to {config.run_dir}: evaluations/, orbits.png")
+
+
+if __name__ == "__main__":
+    run_program(main, __doc__)

@@ -1,0 +1,1 @@
+"""Evaluating checkpoints of a run: metrics as JSON, pictures as PNG."""

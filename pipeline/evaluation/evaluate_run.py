@@ -1,0 +1,55 @@
+"""Evaluate one checkpoint of a run on one split, on any number of ranks."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data_prep.store.reader import PairStore, check_files
+from pipeline.data.batches import EvaluationBatches
+from pipeline.data.loader import Loader, LoaderConfig
+from pipeline.evaluation.pictures import write_orbits
+from pipeline.evaluation.settings import EvaluateConfig
+from pipeline.runs import load_run
+from pipeline.training.distributed import join_world
+from pipeline.training.evaluation import evaluate
+from pipeline.training.run_directory import RunDirectory
+
+
+def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
+    """Write `evaluations/step_XXXXXXXX-<split>.json` and `orbits.png`; returns the former's content.
+
+    On another dataset than the run's own, the file name carries the start of that
+    dataset's fingerprint. Raises FileNotFoundError or ValueError for what cannot be read.
+    """
+    torch.set_num_threads(config.num_threads)
+    run = RunDirectory(Path(config.run_dir))
+    data = Path(config.data if config.data is not None else run.read_config().data)
+    store = PairStore(data)
+    check_files(store.root, store.manifest)
+    reader = store.split(config.split)
+    with join_world(config.device) as world:
+        loaded = load_run(run.path, str(config.checkpoint), data, world.device)
+        share = -(-config.batch // world.world_size) * world.world_size
+        batches = EvaluationBatches(reader, share, world.rank, world.world_size)
+        loader = Loader(batches, 0, batches.num_steps, world.device, LoaderConfig())
+        metrics = evaluate(loaded.task.evaluation(loaded.model), loader, world)
+        fingerprint = store.manifest.fingerprint
+        is_own_data = fingerprint == loaded.checkpoint.meta["dataset"]
+        result = {
+            "step": loaded.step,
+            "split": config.split,
+            "dataset": fingerprint,
+            "metrics": metrics,
+        }
+
+        def write() -> None:
+            folder = run.path / "evaluations"
+            folder.mkdir(exist_ok=True)
+            suffix = "" if is_own_data else f"-{fingerprint[:8]}"
+            name = f"step_{loaded.step:08d}-{config.split}{suffix}.json"
+            run.write_json(f"evaluations/{name}", result)
+            write_orbits(run.path / "orbits.png", loaded, reader)
+
+        world.first_decides(write)
+    return result
