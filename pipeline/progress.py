@@ -3,6 +3,7 @@
 import sys
 import time
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
@@ -22,7 +23,7 @@ class Progress:
         self.total, self.unit, self.label, self.done = total, unit, label, initial
         self._note = ""
         self._enabled = enabled
-        self._bar: tqdm | None = None
+        self._bar: Any = None  # a tqdm bar
         if enabled and sys.stderr.isatty():
             self._bar = tqdm(
                 total=total,

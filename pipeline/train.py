@@ -2,7 +2,8 @@
 
 Examples:
   python pipeline/train.py experiment=rotated_digits data=DIR run_dir=DIR
-  torchrun --standalone --nproc-per-node=2 pipeline/train.py experiment=rotated_mnist data=DIR run_dir=DIR
+  torchrun --standalone --nproc-per-node=2 pipeline/train.py \\
+      experiment=rotated_mnist data=DIR run_dir=DIR
 
 Keys: data, run_dir, seed, epochs, global_batch, pairs, precision, compile, checkpoint_every,
 resume, num_threads, init_from, ... and optimizer.*, schedule.*, task.*, collapse.*, loader.*.

@@ -5,6 +5,7 @@ record with a drawn element (`one`). The source frame stands first, each
 transform after it; an identity record points twice at the same frame.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -75,7 +76,7 @@ class OrbitImages:
             shard_images = int(self._config.shard_mib * 2**20 / (per_image * bytes_per_frame))
             num_shards = -(-num_images // max(1, shard_images))
             edges = [round(index * num_images / num_shards) for index in range(num_shards + 1)]
-            for index, (first, last) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+            for index, (first, last) in enumerate(itertools.pairwise(edges)):
                 elements = self._elements(split, first, last)
                 layout = ShardLayout(
                     frames=self.frames,
@@ -115,7 +116,9 @@ class OrbitImages:
         flat = torch.from_numpy(elements.reshape(-1))
         chosen = group.elements()[flat]
         repeated = torch.from_numpy(images).repeat_interleave(num_per_image, dim=0)
-        moved = group.act_on_image(repeated, chosen).numpy().reshape(*elements.shape, *images.shape[1:])
+        moved = (
+            group.act_on_image(repeated, chosen).numpy().reshape(*elements.shape, *images.shape[1:])
+        )
         stacked = np.concatenate([images[:, None], moved], axis=1)
         return Block(
             stacked[is_new],

@@ -9,11 +9,17 @@ import numpy as np
 class ImageSource(Protocol):
     """Labelled uint8 images in named parts, readable in any order. Picklable and cheap to copy."""
 
-    image_shape: tuple[int, ...]
-    """(C, H, W)"""
-    num_images: Mapping[str, int]
-    """Images in each part, by part name."""
-    label_meaning: str
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W)"""
+
+    @property
+    def num_images(self) -> Mapping[str, int]:
+        """Images in each part, by part name."""
+
+    @property
+    def label_meaning(self) -> str:
+        """What a label is, in words."""
 
     def read(self, part: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images (n, C, H, W) uint8 and labels (n,) int64 at these positions of a part."""

@@ -37,7 +37,10 @@ class MnistSource:
             )
         self.num_images = {}
         for part, (images_name, labels_name) in FILES.items():
-            images, labels = _open_idx(self.folder, images_name), _open_idx(self.folder, labels_name)
+            images, labels = (
+                _open_idx(self.folder, images_name),
+                _open_idx(self.folder, labels_name),
+            )
             if images.shape[1:] != self.image_shape[1:]:
                 raise ValueError(
                     f"{self.folder / images_name} holds arrays of shape {images.shape[1:]},"

@@ -230,7 +230,9 @@ def _description_of_manifest(manifest: Manifest) -> dict[str, Any]:
     return {key: found[key] for key in keys}
 
 
-def _refuse_difference(out: Path, state: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+def _refuse_difference(
+    out: Path, state: str, found: dict[str, Any], wanted: dict[str, Any]
+) -> None:
     differing = []
     for key in wanted:
         if isinstance(wanted[key], dict) and isinstance(found.get(key), dict):

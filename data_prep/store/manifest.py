@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.files.atomic import write_json
 from pipeline.config.schema import build
+from pipeline.files.atomic import write_json
 from pipeline.groups.interface import ActionComponent
 
 SCHEMA_VERSION = 1

@@ -73,7 +73,7 @@ class SplitReader:
         return out
 
     def read_column(self, name: str, records: np.ndarray) -> np.ndarray:
-        """Values of a named column (or of `action`, `label`, `source`, `target`) at these records."""
+        """Values of a named column, or of source, target, action or label, at these records."""
         shards = self._open()
         key = name if name in shards[0] else f"columns/{name}"
         if key not in shards[0]:

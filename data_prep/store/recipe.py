@@ -36,13 +36,33 @@ class Recipe(Protocol):
     number of workers or on restarts. Recipes are pickled to worker processes.
     """
 
-    name: str
-    group: str
-    frames: FrameSpec
-    columns: Mapping[str, ColumnSpec]
-    label_meaning: str
-    target_is_action_on_source: bool
-    seed: int
+    @property
+    def name(self) -> str:
+        """Name of the dataset."""
+
+    @property
+    def group(self) -> str:
+        """Name of the group that acts."""
+
+    @property
+    def frames(self) -> FrameSpec:
+        """Shape and value coding of the frames."""
+
+    @property
+    def columns(self) -> Mapping[str, ColumnSpec]:
+        """Named columns beside source, target, action and label."""
+
+    @property
+    def label_meaning(self) -> str:
+        """What a label is, in words."""
+
+    @property
+    def target_is_action_on_source(self) -> bool:
+        """Whether every target is the group's image action on its source."""
+
+    @property
+    def seed(self) -> int:
+        """Key of every random draw."""
 
     def generator(self) -> dict[str, Any]:
         """The settings that determine the records, as plain values."""

@@ -18,8 +18,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pipeline.files.atomic import TEMPORARY_SUFFIX, sync_directory, sync_file
 from data_prep.store.manifest import SCHEMA_VERSION, ColumnSpec, FrameSpec
+from pipeline.files.atomic import TEMPORARY_SUFFIX, sync_directory, sync_file
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class ShardLayout:
     def num_bytes(self) -> int:
         """Bytes of all arrays, headers aside."""
         return sum(
-            int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in self.arrays().values()
+            int(np.prod(shape)) * np.dtype(dtype).itemsize
+            for shape, dtype in self.arrays().values()
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,15 +60,16 @@ def _check_arrays(path: Path, manifest: Manifest, num_frames: int, num_records: 
             )
     for name in ("source", "target"):
         rows = arrays[name]
-        _first_bad(path, name, (rows < 0) | (rows >= num_frames), "points outside the frames")
+        outside = np.logical_or(rows < 0, rows >= num_frames)
+        _first_bad(path, name, outside, "points outside the frames")
     for name in expected:
         if arrays[name].dtype.kind == "f":
             _check_finite(path, name, arrays[name])
     action = arrays["action"]
     low = np.array([component.minimum for component in manifest.action])
     high = np.array([component.maximum for component in manifest.action])
-    outside = ((action < low) | (action > high)).any(1)
-    _first_bad(path, "action", outside, "is outside the range that the manifest states")
+    beyond = np.logical_or(action < low, action > high).any(axis=1)
+    _first_bad(path, "action", beyond, "is outside the range that the manifest states")
 
 
 def _check_finite(path: Path, name: str, array: np.ndarray) -> None:
@@ -78,7 +80,7 @@ def _check_finite(path: Path, name: str, array: np.ndarray) -> None:
         _first_bad(path, name, bad, "is not finite", first)
 
 
-def _first_bad(path: Path, name: str, bad: np.ndarray, fault: str, offset: int = 0) -> None:
+def _first_bad(path: Path, name: str, bad: Any, fault: str, offset: int = 0) -> None:
     if bad.any():
         raise ValueError(f"{path}: dataset {name}, row {offset + int(np.argmax(bad))} {fault}")
 

@@ -27,9 +27,7 @@ def split_word(word: str) -> tuple[str, str]:
 def group_options(group: str) -> list[str]:
     """Names one can choose for a group, in order; empty if there is no such group."""
     folder = CONFIG_ROOT / group
-    return sorted(
-        str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")
-    )
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
 
 
 def compose(
@@ -77,9 +75,10 @@ def compose(
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(" ".join(str(error).split())) from None
     assert isinstance(plain, dict)
+    values_by_key = {str(key): value for key, value in plain.items()}
     for key, text in paths.items():
-        set_dotted(plain, key, text)
-    return {str(key): value for key, value in plain.items()}
+        set_dotted(values_by_key, key, text)
+    return values_by_key
 
 
 def parse_value(key: str, text: str) -> Any:
@@ -125,7 +124,9 @@ def _check_choice(group: str, choice: str, options: list[str]) -> None:
 def _default_choice(config_name: str, group: str) -> str:
     from omegaconf import OmegaConf
 
-    for entry in OmegaConf.load(CONFIG_ROOT / f"{config_name}.yaml").get("defaults", []):
+    config = OmegaConf.to_container(OmegaConf.load(CONFIG_ROOT / f"{config_name}.yaml"))
+    assert isinstance(config, dict)
+    for entry in config.get("defaults", []):
         if not isinstance(entry, str) and group in entry:
             return str(entry[group])
     raise ValueError(f"give {group}=NAME; known: {', '.join(group_options(group))}")

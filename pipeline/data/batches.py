@@ -19,7 +19,9 @@ Pairs = Literal["stored", "online"]
 class Batches(Protocol):
     """Reads one rank's share of a step's global batch."""
 
-    reader: SplitReader
+    @property
+    def reader(self) -> SplitReader:
+        """Where the records come from."""
 
     @property
     def batch_size(self) -> int:
@@ -50,11 +52,11 @@ class TrainBatches:
         share = rank_slice(self.order.global_batch, self.rank, self.world_size)
         epochs, items = epochs[share], items[share]
         if self.pairs == "stored":
-            return items
+            return np.asarray(items)
         num_choices = self.reader.records_per_source
         assert num_choices is not None
         draws = draw_choices(self.order.seed, epochs, items, self.order.num_items, num_choices)
-        return items * num_choices + draws
+        return np.asarray(items * num_choices + draws)
 
     @property
     def batch_size(self) -> int:
@@ -67,7 +69,10 @@ class TrainBatches:
 
 @dataclass(frozen=True)
 class EvaluationBatches:
-    """All records of a split once, in order; the last batch is filled up with invalid places."""
+    """All records of a split in order; the last batch is filled up with invalid places.
+
+    After `num_steps` steps the split begins again, so one loader serves many passes.
+    """
 
     reader: SplitReader
     global_batch: int
@@ -85,6 +90,7 @@ class EvaluationBatches:
 
     def read(self, step: int, out: Records, valid: np.ndarray) -> None:
         share = rank_slice(self.global_batch, self.rank, self.world_size)
+        step %= self.num_steps
         places = step * self.global_batch + np.arange(share.start, share.stop)
         is_valid = places < self.reader.num_records
         self.reader.read(np.where(is_valid, places, 0), out)

@@ -63,7 +63,7 @@ class StepSource:
 
 
 class Loader:
-    """Iterator over the batches of steps `start_step` to `end_step` (exclusive).
+    """Iterator over the batches of steps `start_step` to `end_step` (exclusive; None: endless).
 
     A batch's tensors are views of buffers that are filled again: they hold until
     the next call. `wait_s` adds up the time spent waiting for data.
@@ -73,7 +73,7 @@ class Loader:
         self,
         batches: Batches,
         start_step: int,
-        end_step: int,
+        end_step: int | None,
         device: torch.device,
         config: LoaderConfig,
     ) -> None:
@@ -97,7 +97,7 @@ class Loader:
         return self
 
     def __next__(self) -> Batch:
-        if self._step >= self._end_step:
+        if self._end_step is not None and self._step >= self._end_step:
             raise StopIteration
         started = time.perf_counter()
         on_gpu = self._device.type == "cuda"

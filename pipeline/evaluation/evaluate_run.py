@@ -17,7 +17,7 @@ from pipeline.training.run_directory import RunDirectory
 
 
 def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
-    """Write `evaluations/step_XXXXXXXX-<split>.json` and `orbits.png`; returns the former's content.
+    """Write `evaluations/step_XXXXXXXX-<split>.json` and `orbits.png`; returns the JSON's content.
 
     On another dataset than the run's own, the file name carries the start of that
     dataset's fingerprint. Raises FileNotFoundError or ValueError for what cannot be read.

@@ -34,6 +34,19 @@ class DirectoryLock:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> "DirectoryLock":
+        self.acquire()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def acquire(self) -> None:
+        """Take the lock; ValueError if a living process holds it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         owner = {
             "host": socket.gethostname(),
@@ -58,14 +71,9 @@ class DirectoryLock:
                 )
         self._thread = threading.Thread(target=self._keep_fresh, daemon=True)
         self._thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def release(self) -> None:
+        """Give the lock back."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()

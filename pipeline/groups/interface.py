@@ -31,12 +31,21 @@ class Group(Protocol):
     with `compose(g, h)`.
     """
 
-    name: str
-    action_components: tuple[ActionComponent, ...]
-    num_elements: int | None
-    """Number of elements of a finite group, None for a continuous one."""
-    is_exact: bool
-    """Whether the action only moves lattice values, so that its laws hold bit for bit."""
+    @property
+    def name(self) -> str:
+        """The name by which configurations and manifests know the group."""
+
+    @property
+    def action_components(self) -> tuple[ActionComponent, ...]:
+        """What each number of an action vector means."""
+
+    @property
+    def num_elements(self) -> int | None:
+        """Number of elements of a finite group, None for a continuous one."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the action only moves lattice values, so that its laws hold bit for bit."""
 
     @property
     def element_names(self) -> tuple[str, ...]:

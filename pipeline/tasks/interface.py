@@ -25,14 +25,22 @@ class Evaluation(Protocol):
 class Task(Protocol):
     """A model with its training objective and its evaluation."""
 
-    model: nn.Module
-    """What is checkpointed."""
-    objective: nn.Module
-    """Holds `model`; called with the tensors of a `Batch` it returns the loss to
-    minimise and the detached float32 vector of `term_names`."""
-    term_names: tuple[str, ...]
-    selection_metric: str
-    """Validation metric whose lowest value marks the best checkpoint."""
+    @property
+    def model(self) -> nn.Module:
+        """What is checkpointed."""
+
+    @property
+    def objective(self) -> nn.Module:
+        """Holds `model`; called with the tensors of a `Batch` it returns the loss to
+        minimise and the detached float32 vector of `term_names`."""
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """Names of the terms of each step, logged as means; `loss/total` first."""
+
+    @property
+    def selection_metric(self) -> str:
+        """Validation metric whose lowest value marks the best checkpoint."""
 
     def after_step(self) -> None:
         """Update running statistics after an optimiser step, on the device, without a sync."""

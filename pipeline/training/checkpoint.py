@@ -1,10 +1,10 @@
 """Checkpoints: directories that are complete from the moment they can be seen.
 
-    checkpoints/step_00000750/
-      model.safetensors   weights to evaluate (the moving average, if there is one)
-      state.pt            optimiser, task statistics, accumulators; tensors and plain values only
-      meta.json           step, sizes and sha256 of the two, dataset fingerprint, ranks
-    checkpoints/best.json, last.json     {"step": 750}
+checkpoints/step_00000750/
+  model.safetensors   weights to evaluate (the moving average, if there is one)
+  state.pt            optimiser, task statistics, accumulators; tensors and plain values only
+  meta.json           step, sizes and sha256 of the two, dataset fingerprint, ranks
+checkpoints/best.json, last.json     {"step": 750}
 """
 
 import io
@@ -98,7 +98,9 @@ class CheckpointStore:
         path = self.path(step)
         if not path.is_dir():
             known = ", ".join(map(str, self.steps())) or "none"
-            raise FileNotFoundError(f"no checkpoint of step {step} in {self.folder}; there: {known}")
+            raise FileNotFoundError(
+                f"no checkpoint of step {step} in {self.folder}; there: {known}"
+            )
         try:
             meta = json.loads((path / META_FILE).read_text())
             contents = {}
@@ -119,7 +121,7 @@ class CheckpointStore:
 
         Damaged checkpoints are set aside under a name of their own.
         """
-        complaints = []
+        complaints: list[str] = []
         for step in reversed(self.steps()):
             try:
                 return self.load(step), complaints

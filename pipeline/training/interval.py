@@ -39,7 +39,9 @@ class IntervalMeans:
         if first_bad.min() == NEVER:
             return
         step = int(first_bad.min())
-        guilty = [name for name, bad in zip(self.names, first_bad.tolist(), strict=True) if bad == step]
+        guilty = [
+            name for name, bad in zip(self.names, first_bad.tolist(), strict=True) if bad == step
+        ]
         # The total follows from the others: name it only if it stands alone.
         causes = [name for name in guilty if name != "loss/total"] or guilty
         raise NonFiniteLossError(f"{', '.join(causes)} is not finite in step {step}")

@@ -21,7 +21,9 @@ def learning_rate(
     length = max(1, num_steps - schedule.warmup_steps)
     progress = min(1.0, (step - schedule.warmup_steps) / length)
     final = schedule.final_fraction or 0.0
-    return optimizer.learning_rate * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress)))
+    return optimizer.learning_rate * (
+        final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+    )
 
 
 def set_float32_precision(precision: str) -> None:
@@ -69,9 +71,7 @@ class Optimisation:
 
     def step(self, step: int) -> None:
         """Update the weights in step number `step` (from 0) and clear the gradients."""
-        rate = learning_rate(
-            self._config.optimizer, self._config.schedule, step, self._num_steps
-        )
+        rate = learning_rate(self._config.optimizer, self._config.schedule, step, self._num_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         clip_norm = self._config.optimizer.clip_norm

@@ -1,14 +1,14 @@
 """The run directory: what a run leaves behind, and whether a new start may continue it.
 
-    run_dir/
-      config.yaml              resolved configuration
-      environment.json         versions, commit, hardware, threads
-      metrics.jsonl            one line per logged step and validation
-      events.out.tfevents.*    the same for TensorBoard
-      checkpoints/             see `checkpoint.py`
-      evaluations/             written by `pipeline/evaluate.py`, with orbits.png beside
-      restarts.json            only after a collapse that was restarted
-      result.json              written last: the run is finished
+run_dir/
+  config.yaml              resolved configuration
+  environment.json         versions, commit, hardware, threads
+  metrics.jsonl            one line per logged step and validation
+  events.out.tfevents.*    the same for TensorBoard
+  checkpoints/             see `checkpoint.py`
+  evaluations/             written by `pipeline/evaluate.py`, with orbits.png beside
+  restarts.json            only after a collapse that was restarted
+  result.json              written last: the run is finished
 """
 
 import dataclasses

@@ -8,7 +8,7 @@ checkpoint. So a checkpoint of step s comes after every line of step s.
 import contextlib
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -89,7 +89,7 @@ class Trainer:
         world: World,
         store: CheckpointStore,
         meta: dict[str, Any],
-        validation_batches: Callable[[], Iterator[Batch]],
+        validation_batches: Callable[[], Iterable[Batch]],
     ) -> None:
         self.task, self.config, self.plan, self.world = task, config, plan, world
         self.store, self.meta, self._validation_batches = store, meta, validation_batches
@@ -130,12 +130,14 @@ class Trainer:
         self.step = self._saved_step = checkpoint.step
 
     def run(
-        self, batches: BatchIterator, log: MetricsLog | None, request: StopRequest, progress: Progress
+        self,
+        batches: BatchIterator,
+        log: MetricsLog | None,
+        request: StopRequest,
+        progress: Progress,
     ) -> bool:
         agreement = StopAgreement(request, self.world)
         clock = _Clock(batches, self.config.global_batch)
-        if self.step == 0:
-            self._save(log)
         while self.step < self.plan.num_steps:
             self._train_step(next(batches))
             self.step += 1
@@ -150,7 +152,7 @@ class Trainer:
             if is_validation_step or must_stop or self.plan.is_checkpoint_step(self.step):
                 with clock.paused():
                     self._save(log)
-            if must_stop:
+            if must_stop and self.step < self.plan.num_steps:
                 return False
         agreement.finish()
         return True
@@ -208,12 +210,11 @@ class Trainer:
         value = metrics[self.task.selection_metric]
         if value < self.best.value:
             self.best = Best(self.step, value)
-        shown = "  ".join(f"{name} {metrics[name]:.4g}" for name in list(metrics)[:1])
-        extra = f"  psnr {metrics['psnr']:.2f} dB" if "psnr" in metrics else ""
-        progress.say(
-            f"step {self.step} (epoch {self.plan.epochs_done(self.step)}): validation {shown}{extra}"
-            + ("  best so far" if self.best.step == self.step else "")
-        )
+        shown = f"{self.task.selection_metric} {value:.4g}"
+        shown += f", psnr {metrics['psnr']:.2f} dB" if "psnr" in metrics else ""
+        shown += ", best so far" if self.best.step == self.step else ""
+        epoch = self.plan.epochs_done(self.step)
+        progress.say(f"step {self.step} (epoch {epoch}): validation {shown}")
 
     def _save(self, log: MetricsLog | None) -> None:
         if self._saved_step == self.step:

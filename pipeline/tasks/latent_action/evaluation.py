@@ -80,9 +80,7 @@ class LatentActionEvaluation:
         parts = (self._by_element, self._losses, self._latent, self._channels)
         by_element, losses, latent, channels = (
             flat.view(part.shape).cpu()
-            for flat, part in zip(
-                sums.split([part.numel() for part in parts]), parts, strict=True
-            )
+            for flat, part in zip(sums.split([part.numel() for part in parts]), parts, strict=True)
         )
         count, squared_error, similarity = by_element
         total = count.sum().item()
@@ -129,8 +127,6 @@ def _ssim(output: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Structural similarity of each pair, (N,)."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    result = structural_similarity_index_measure(
-        output, wanted, data_range=1.0, reduction="none"
-    )
+    result = structural_similarity_index_measure(output, wanted, data_range=1.0, reduction="none")
     assert isinstance(result, torch.Tensor)
     return result.view(len(output))

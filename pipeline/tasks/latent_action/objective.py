@@ -68,9 +68,7 @@ class LatentActionObjective(nn.Module):
         pairs = run_pairs(self.model, source, target, action)
         output = pairs.output.float()
         recon = mse_loss(output, pairs.target)
-        invariance = mse_loss(
-            pairs.source_invariant.float(), pairs.target_parts.invariant.float()
-        )
+        invariance = mse_loss(pairs.source_invariant.float(), pairs.target_parts.invariant.float())
         consistency = mse_loss(pairs.moved_variant.float(), pairs.target_parts.variant.float())
         weights = self.weights
         total = (

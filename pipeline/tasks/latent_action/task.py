@@ -22,7 +22,9 @@ class LatentActionTask:
     term_names = TERM_NAMES
     selection_metric = "loss/total"
 
-    def __init__(self, config: LatentActionConfig, manifest: Manifest, device: torch.device) -> None:
+    def __init__(
+        self, config: LatentActionConfig, manifest: Manifest, device: torch.device
+    ) -> None:
         group = make_group(manifest.group)
         self.model = LatentActionModel(config.model, config.tau, manifest.frames, group).to(device)
         self.objective = LatentActionObjective(self.model, config.weights)

@@ -1,0 +1,109 @@
+"""How a run begins, starts over and ends on disk. All of this runs on the first rank only."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from data_prep.store.manifest import Manifest
+from pipeline.config.program import EXIT_COLLAPSED, ExitWithCode
+from pipeline.training.distributed import World
+from pipeline.training.environment import describe_environment, differences_that_matter
+from pipeline.training.metrics_log import read_metrics
+from pipeline.training.run_directory import RunDirectory, differing_keys
+from pipeline.training.settings import TrainConfig
+from pipeline.training.trainer import Best, Plan
+
+DEFAULT_MAX_RESTARTS = 3
+RESTARTS = "restarts.json"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where to go on from (None: from new weights), at which attempt, or the final result."""
+
+    step: int | None
+    attempt: int
+    result: dict[str, Any] | None = None
+
+
+def prepare_start(
+    run: RunDirectory, config: TrainConfig, manifest: Manifest, world: World
+) -> Start:
+    """Check the run directory against the configuration and write what is new.
+
+    Raises ValueError if the directory holds a run that this one may not continue.
+    """
+    environment = describe_environment(world.device, world.world_size, config.num_threads)
+    if not (run.path / "config.yaml").exists():
+        run.path.mkdir(parents=True, exist_ok=True)
+        run.write_environment(environment)
+        run.write_config(config)
+        return Start(None, 0)
+    if config.resume == "never":
+        raise ValueError(f"{run.path} already holds a run and resume=never: choose another run_dir")
+    differing = differing_keys(run.read_config(), config)
+    if differing and not config.allow_changes:
+        raise ValueError(
+            f"{run.path} holds a run with another configuration ({'; '.join(differing)}):"
+            " choose another run_dir, or say allow_changes=true"
+        )
+    attempt = len(run.read_json(RESTARTS) or [])
+    run.checkpoints.clear_leftovers()
+    checkpoint, complaints = run.checkpoints.newest_valid()
+    for complaint in complaints:
+        print(f"warning: {complaint}; going on from the one before", flush=True)
+    if checkpoint is not None and checkpoint.meta["attempt"] != attempt:
+        # Killed between noting a restart and deleting what came before it.
+        run.checkpoints.clear()
+        checkpoint = None
+    if checkpoint is not None:
+        trained_on = checkpoint.meta["dataset"]
+        if trained_on != manifest.fingerprint and not config.allow_changes:
+            raise ValueError(
+                f"{run.path} was trained on another dataset (fingerprint {trained_on[:12]},"
+                f" data={config.data} has {manifest.fingerprint[:12]}):"
+                " choose another run_dir, or say allow_changes=true"
+            )
+    result = run.read_json("result.json")
+    if result is not None and not differing:
+        return Start(None, attempt, result)
+    (run.path / "result.json").unlink(missing_ok=True)
+    for line in differences_that_matter(run.read_json("environment.json") or {}, environment):
+        print(f"warning: continuing is not bit-exact, for this changed: {line}", flush=True)
+    run.write_environment(environment)
+    run.write_config(config)
+    return Start(checkpoint.step if checkpoint else None, attempt)
+
+
+def write_result(run: RunDirectory, plan: Plan, best: Best) -> dict[str, Any]:
+    """Write result.json, which marks the run as finished, and return its content."""
+    lines = [line for line in read_metrics(run.path / "metrics.jsonl") if line["split"] == "val"]
+    best_line = next(line for line in lines if line["step"] == best.step)
+    result = {
+        "state": "finished",
+        "step": plan.num_steps,
+        "epoch": plan.epochs_done(plan.num_steps),
+        "best_step": best.step,
+        "split": "val",
+        "metrics": _metrics_of(best_line),
+        "last_metrics": _metrics_of(lines[-1]),
+        "collapses": run.read_json(RESTARTS) or [],
+    }
+    run.write_json("result.json", result)
+    return result
+
+
+def note_collapse(run: RunDirectory, config: TrainConfig, message: str) -> None:
+    """Clear the way for another attempt, or raise ExitWithCode if there shall be none."""
+    restarts = run.read_json(RESTARTS) or []
+    limit = config.collapse.max_restarts or DEFAULT_MAX_RESTARTS
+    if config.collapse.action == "stop" or len(restarts) >= limit:
+        raise ExitWithCode(
+            f"{message}. Try another seed, or collapse.action=restart", EXIT_COLLAPSED
+        )
+    print(f"{message}; restarting with another initialisation", flush=True)
+    run.write_json(RESTARTS, [*restarts, message])
+    run.checkpoints.clear()
+
+
+def _metrics_of(line: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in line.items() if key not in ("step", "epoch", "split")}
