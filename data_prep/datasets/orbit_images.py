@@ -46,6 +46,7 @@ class OrbitImages:
         if group.num_elements is None:
             raise ValueError(f"dataset.group={config.group} is not finite: it has no stored orbit")
         self.name, self.group, self.seed = config.name, config.group, seed
+        self.action_components = group.action_components
         self.frames = FrameSpec(source.image_shape, "uint8", (0.0, 255.0), (-1.0, 1.0))
         self.label_meaning = source.label_meaning
         self._config, self._source, self._source_name = config, source, source_name
@@ -72,7 +73,8 @@ class OrbitImages:
         bytes_per_frame = int(np.prod(self.frames.shape))
         for split in SPLITS:
             num_images = len(self._images[split][1])
-            per_image = self._num_elements if self._pairing(split) == "orbit" else 2
+            is_orbit = self._pairing(split) == "orbit"
+            per_image = self._num_elements if is_orbit else 2
             shard_images = int(self._config.shard_mib * 2**20 / (per_image * bytes_per_frame))
             num_shards = -(-num_images // max(1, shard_images))
             edges = [round(index * num_images / num_shards) for index in range(num_shards + 1)]
@@ -80,12 +82,13 @@ class OrbitImages:
                 elements = self._elements(split, first, last)
                 layout = ShardLayout(
                     frames=self.frames,
-                    num_action_components=len(make_group(self.group).action_components),
+                    num_action_components=len(self.action_components),
                     columns=self.columns,
                     num_frames=len(elements) + int((elements != 0).sum()),
                     num_records=elements.size,
                 )
-                plans.append(ShardPlan(split, index, first, last, layout, elements.shape[1]))
+                per_source = self._num_elements if is_orbit else None
+                plans.append(ShardPlan(split, index, first, last, layout, per_source))
         return tuple(plans)
 
     def blocks(self, plan: ShardPlan) -> Iterator[Block]:
@@ -146,7 +149,7 @@ class OrbitImages:
 def _split_images(
     source: ImageSource, config: OrbitDatasetConfig, seed: int, num_samples: int | None
 ) -> dict[str, tuple[str, np.ndarray]]:
-    """Split name to (part of the source, positions in it)."""
+    """Split name to (part of the source, positions in it); ValueError if one would be empty."""
     has_test = "test" in source.num_images
     if has_test != (config.test_fraction is None):
         raise ValueError(
@@ -166,6 +169,12 @@ def _split_images(
         if has_test
         else (part, order[num_val : num_val + num_test]),
     }
+    for split, (name, positions) in splits.items():
+        if not len(positions):
+            raise ValueError(
+                f"the {split} split would be empty: part {name!r} of the source holds"
+                f" {source.num_images[name]} images"
+            )
     if num_samples is None:
         return splits
     total = sum(len(positions) for _, positions in splits.values())

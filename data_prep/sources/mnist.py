@@ -3,6 +3,7 @@
 import gzip
 import math
 import struct
+import zlib
 from functools import lru_cache
 from pathlib import Path
 
@@ -60,8 +61,7 @@ class MnistSource:
         return images[:, None], labels.astype(np.int64)
 
     def checksums(self) -> dict[str, str]:
-        names = [name for pair in FILES.values() for name in pair]
-        return {name: sha256_of_file(_find(self.folder, name)) for name in names}
+        return dict(_checksums(self.folder))
 
 
 def download_mnist(root: Path) -> None:
@@ -83,7 +83,7 @@ def read_idx(path: Path) -> np.ndarray:
     is_packed = path.suffix == ".gz"
     try:
         content = gzip.decompress(path.read_bytes()) if is_packed else b""
-    except (OSError, EOFError, ValueError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be unpacked: {error}") from None
     header = content[:16] if is_packed else _read_start(path, 16)
     size = len(content) if is_packed else path.stat().st_size
@@ -117,3 +117,9 @@ def _find(folder: Path, name: str) -> Path:
 @lru_cache(maxsize=8)
 def _open_idx(folder: Path, name: str) -> np.ndarray:
     return read_idx(_find(folder, name))
+
+
+@lru_cache(maxsize=8)
+def _checksums(folder: Path) -> dict[str, str]:
+    names = [name for pair in FILES.values() for name in pair]
+    return {name: sha256_of_file(_find(folder, name)) for name in names}

@@ -8,7 +8,10 @@ A killed build continues from these.
 import dataclasses
 import json
 import multiprocessing
+import multiprocessing.connection
+import os
 import shutil
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -22,20 +25,18 @@ from data_prep.store.manifest import (
     MANIFEST_NAME,
     SCHEMA_VERSION,
     SPLITS,
-    FrameSpec,
-    FrameStatistics,
     Manifest,
     ShardInfo,
     SplitInfo,
     read_manifest,
     write_manifest,
 )
+from data_prep.store.reader import check_files
 from data_prep.store.recipe import Recipe, ShardPlan
 from data_prep.store.shard import FrameSums, write_shard
 from pipeline import __version__
 from pipeline.files.atomic import TEMPORARY_SUFFIX, sha256_of_file, write_json
 from pipeline.files.lock import DirectoryLock
-from pipeline.groups import make_group
 
 BUILDING = ".building"
 FREE_SPACE_MARGIN = 1.02
@@ -73,6 +74,7 @@ def start_build(recipe: Recipe, out: Path, overwrite: bool) -> bool:
         manifest = read_manifest(out)
         found = _description_of_manifest(manifest)
         _refuse_difference(out, "complete", found, wanted)
+        check_files(out, manifest)
         shutil.rmtree(out / BUILDING, ignore_errors=True)
         return False
     plan_file = out / BUILDING / "plan.json"
@@ -115,8 +117,7 @@ def build_shard(recipe: Recipe, out: Path, plan: ShardPlan) -> None:
     """Write one shard and the note that it is finished."""
     torch.set_num_threads(1)
     path = out / plan.file
-    attributes = {"dataset": recipe.name, "group": recipe.group, "split": plan.split}
-    sums = write_shard(path, plan.layout, recipe.blocks(plan), attributes)
+    sums = write_shard(path, plan.layout, recipe.blocks(plan), _attributes(recipe, plan))
     shard = ShardInfo(
         plan.file,
         plan.layout.num_frames,
@@ -153,14 +154,14 @@ def finish_build(recipe: Recipe, out: Path) -> Manifest:
             sum(shard.num_frames for shard in shards),
             sum(shard.num_records for shard in shards),
             plans[0].records_per_source,
-            _statistics(sums, recipe.frames),
+            sums.statistics(recipe.frames),
             tuple(shards),
         )
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         name=recipe.name,
         group=recipe.group,
-        action=make_group(recipe.group).action_components,
+        action=recipe.action_components,
         frames=recipe.frames,
         label_meaning=recipe.label_meaning,
         target_is_action_on_source=recipe.target_is_action_on_source,
@@ -189,7 +190,7 @@ def _build_shards(
             on_shard(plan)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_workers, len(plans)), mp_context=context) as pool:
+    with ProcessPoolExecutor(min(num_workers, len(plans)), context, _end_with_parent) as pool:
         futures = {pool.submit(build_shard, recipe, out, plan): plan for plan in plans}
         try:
             for future in as_completed(futures):
@@ -201,14 +202,32 @@ def _build_shards(
             pool.shutdown(cancel_futures=True)
 
 
-def _statistics(sums: FrameSums, frames: FrameSpec) -> FrameStatistics:
-    stored_low, stored_high = frames.stored_range
-    loaded_low, loaded_high = frames.loaded_range
-    scale = (loaded_high - loaded_low) / (stored_high - stored_low)
-    mean = sums.total / sums.num_values
-    variance = np.maximum(sums.total_squared / sums.num_values - mean**2, 0.0)
-    loaded_mean = (mean - stored_low) * scale + loaded_low
-    return FrameStatistics(tuple(loaded_mean.tolist()), tuple((np.sqrt(variance) * scale).tolist()))
+def _end_with_parent() -> None:
+    """End this worker when its parent is gone: a killed build leaves no processes behind."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _attributes(recipe: Recipe, plan: ShardPlan) -> dict[str, str | int]:
+    """What a shard says about itself; nested values as JSON text."""
+    action = [dataclasses.asdict(component) for component in recipe.action_components]
+    return {
+        "dataset": recipe.name,
+        "group": recipe.group,
+        "action": json.dumps(action),
+        "label_meaning": recipe.label_meaning,
+        "split": plan.split,
+        "seed": recipe.seed,
+        "generator": json.dumps(recipe.generator()),
+        "source_checksums": json.dumps(recipe.source_checksums()),
+        "package_version": __version__,
+    }
 
 
 def _description(recipe: Recipe) -> dict[str, Any]:
@@ -216,7 +235,9 @@ def _description(recipe: Recipe) -> dict[str, Any]:
         "name": recipe.name,
         "group": recipe.group,
         "seed": recipe.seed,
+        "action": [dataclasses.asdict(component) for component in recipe.action_components],
         "frames": dataclasses.asdict(recipe.frames),
+        "columns": {name: dataclasses.asdict(spec) for name, spec in recipe.columns.items()},
         "generator": recipe.generator(),
         "source_checksums": recipe.source_checksums(),
     }
@@ -226,7 +247,7 @@ def _description(recipe: Recipe) -> dict[str, Any]:
 
 def _description_of_manifest(manifest: Manifest) -> dict[str, Any]:
     found = json.loads(json.dumps(dataclasses.asdict(manifest)))
-    keys = ("name", "group", "seed", "frames", "generator", "source_checksums")
+    keys = ("name", "group", "seed", "action", "frames", "columns", "generator", "source_checksums")
     return {key: found[key] for key in keys}
 
 

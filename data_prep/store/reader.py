@@ -63,7 +63,10 @@ class SplitReader:
         )
 
     def read(self, records: np.ndarray, out: Records | None = None) -> Records:
-        """The records at these numbers (B,) int64, in this order, into `out` if given."""
+        """The records at these numbers (B,) int64, in this order, into `out` if given.
+
+        Raises IndexError for a number beyond the last record.
+        """
         out = self.empty(len(records)) if out is None else out
         for shard, places, rows in self._by_shard(records):
             _take(shard["frames"], shard["source"][rows], out.source, places)
@@ -105,6 +108,8 @@ class SplitReader:
         shard_of = np.searchsorted(self._ends, records, side="right")
         by_shard = np.argsort(shard_of, kind="stable")
         ends = np.searchsorted(shard_of[by_shard], np.arange(len(shards)), side="right")
+        if ends[-1] < len(records):
+            raise IndexError(f"record {records.max()} of a split of {self.num_records}")
         first = 0
         for index, last in enumerate(ends.tolist()):
             if last > first:

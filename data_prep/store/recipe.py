@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from data_prep.store.manifest import ColumnSpec, FrameSpec
 from data_prep.store.shard import Block, ShardLayout
+from pipeline.groups import ActionComponent
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Recipe(Protocol):
     @property
     def group(self) -> str:
         """Name of the group that acts."""
+
+    @property
+    def action_components(self) -> tuple[ActionComponent, ...]:
+        """What each number of an action means: the group's own, or those of a world's actions."""
 
     @property
     def frames(self) -> FrameSpec:

@@ -6,6 +6,8 @@
     label             (N,) int64
     columns/NAME      (N, ...) further columns declared in the manifest
 
+Attributes of the file repeat what the manifest says of the dataset; those of
+`frames` hold its value ranges and this shard's own mean and standard deviation.
 Contiguous storage lets a reader map each array into memory at its offset in the
 file: about 50 times faster than h5py on random rows, and without its locks.
 """
@@ -18,7 +20,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from data_prep.store.manifest import SCHEMA_VERSION, ColumnSpec, FrameSpec
+from data_prep.store.manifest import SCHEMA_VERSION, ColumnSpec, FrameSpec, FrameStatistics
 from pipeline.files.atomic import TEMPORARY_SUFFIX, sync_directory, sync_file
 
 
@@ -88,9 +90,20 @@ class FrameSums:
         self.total_squared += np.einsum("cn,cn->c", values, values)
         self.num_values += by_channel.shape[1]
 
+    def statistics(self, frames: FrameSpec) -> FrameStatistics:
+        """Mean and standard deviation in loaded units."""
+        stored_low, stored_high = frames.stored_range
+        loaded_low, loaded_high = frames.loaded_range
+        scale = (loaded_high - loaded_low) / (stored_high - stored_low)
+        mean = self.total / self.num_values
+        variance = np.maximum(self.total_squared / self.num_values - mean**2, 0.0)
+        loaded_mean = (mean - stored_low) * scale + loaded_low
+        deviation = np.sqrt(variance) * scale
+        return FrameStatistics(tuple(loaded_mean.tolist()), tuple(deviation.tolist()))
+
 
 def write_shard(
-    path: Path, layout: ShardLayout, blocks: Iterable[Block], attributes: Mapping[str, str]
+    path: Path, layout: ShardLayout, blocks: Iterable[Block], attributes: Mapping[str, str | int]
 ) -> FrameSums:
     """Write a shard from its blocks, atomically, and return sums over its frames.
 
@@ -102,13 +115,18 @@ def write_shard(
     try:
         with h5py.File(temporary, "w", libver="v110", locking=False) as file:
             file.attrs["schema_version"] = SCHEMA_VERSION
-            for key, text in attributes.items():
-                file.attrs[key] = text
+            for key, value in attributes.items():
+                file.attrs[key] = value
             for name, (shape, dtype) in layout.arrays().items():
                 file.create_dataset(name, shape, dtype)
             for name, spec in layout.columns.items():
                 file[f"columns/{name}"].attrs["meaning"] = spec.meaning
             _write_blocks(file, layout, blocks, sums)
+            statistics = sums.statistics(layout.frames)
+            for key in ("stored_range", "loaded_range"):
+                file["frames"].attrs[key] = getattr(layout.frames, key)
+            for key in ("mean", "std"):
+                file["frames"].attrs[key] = getattr(statistics, key)
         sync_file(temporary)
         os.replace(temporary, path)
     except BaseException:

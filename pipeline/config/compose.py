@@ -53,6 +53,9 @@ def compose(
     pairs = [split_word(word) for word in words]
     choices = {key: value for key, value in pairs if _is_group(key)}
     paths = {key: value for key, value in pairs if key in path_keys}
+    for key, text in paths.items():
+        if not text:
+            raise ValueError(f"{key}= is empty: give a path")
     values = [(key, value) for key, value in pairs if key not in choices and key not in paths]
     group_words = []
     for group, choice in choices.items():
