@@ -1,0 +1,61 @@
+"""Fixtures that several test files share: tiny datasets, made once a session.
+
+`digits_dir`, `volume_dir` and `episode_dir` are complete datasets of several shards:
+read them, and copy one before changing it.
+"""
+
+from pathlib import Path
+
+import pytest
+from helpers.idx import write_mnist
+from helpers.recipes import EpisodeRecipe, VolumeRecipe
+
+from data_prep.datasets import make_recipe
+from data_prep.settings import PrepareConfig
+from data_prep.store.builder import build_dataset
+from pipeline.config.compose import compose
+from pipeline.config.schema import build
+
+NUM_DIGITS = 200
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`rotated_digits` of 200 images: 140, 30 and 30 orbits; two training shards."""
+    out = tmp_path_factory.mktemp("digits") / "dataset"
+    words = [f"out={out}", f"num_samples={NUM_DIGITS}", "dataset.shard_mib=0.1"]
+    values = compose("prepare", words, frozenset({"out"}), {"source": "dataset"})
+    build_dataset(make_recipe(build(PrepareConfig, values)), out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def volume_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Orbits of 9, 3 and 3 float16 volumes 1x8x8x8; three training shards."""
+    out = tmp_path_factory.mktemp("volumes") / "dataset"
+    build_dataset(VolumeRecipe(), out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def episode_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rollouts of 10 steps with their turned twins: 6, 2 and 2 episodes; three training shards."""
+    out = tmp_path_factory.mktemp("episodes") / "dataset"
+    build_dataset(EpisodeRecipe(), out)
+    return out
+
+
+@pytest.fixture
+def mnist_root(tmp_path: Path) -> Path:
+    """A fresh folder in torchvision's layout with 50 training and 20 test images of noise."""
+    write_mnist(tmp_path / "mnist")
+    return tmp_path / "mnist"

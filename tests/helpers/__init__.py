@@ -1,0 +1,1 @@
+"""Small datasets and program runners that the tests share."""
