@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Pairing = Literal["orbit", "one"]
+Pairing = Literal["orbit", "one", "all_pairs"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,9 @@ class OrbitDatasetConfig:
     """Images paired with their transforms under a finite group.
 
     `val_fraction` and `test_fraction` are shares of the images that have no
-    official split; null where the source brings one. `pairs` says for each split
-    whether an image yields its whole orbit or one drawn element.
+    official split; null where the source brings one. The pairs of a split are, for
+    each image, `orbit`: the image as source of every element; `one`: of one drawn
+    element; `all_pairs`: every member of its orbit as source of every element.
     """
 
     name: str

@@ -1,8 +1,9 @@
 """Images and their transforms under a finite group: rotated digits, rotated MNIST.
 
 Every image is the source of one record per group element (`orbit`) or of one
-record with a drawn element (`one`). The source frame stands first, each
-transform after it; an identity record points twice at the same frame.
+record with a drawn element (`one`); with `all_pairs` so is every transform of it.
+The image's frame stands first, each transform after it; an identity record points
+twice at the same frame.
 """
 
 import itertools
@@ -73,8 +74,8 @@ class OrbitImages:
         bytes_per_frame = int(np.prod(self.frames.shape))
         for split in SPLITS:
             num_images = len(self._images[split][1])
-            is_orbit = self._pairing(split) == "orbit"
-            per_image = self._num_elements if is_orbit else 2
+            has_orbits = self._pairing(split) != "one"
+            per_image = self._num_elements if has_orbits else 2
             shard_images = int(self._config.shard_mib * 2**20 / (per_image * bytes_per_frame))
             num_shards = -(-num_images // max(1, shard_images))
             edges = [round(index * num_images / num_shards) for index in range(num_shards + 1)]
@@ -85,9 +86,9 @@ class OrbitImages:
                     num_action_components=len(self.action_components),
                     columns=self.columns,
                     num_frames=len(elements) + int((elements != 0).sum()),
-                    num_records=elements.size,
+                    num_records=elements.size * self._sources_per_image(split),
                 )
-                per_source = self._num_elements if is_orbit else None
+                per_source = self._num_elements if has_orbits else None
                 plans.append(ShardPlan(split, index, first, last, layout, per_source))
         return tuple(plans)
 
@@ -98,6 +99,8 @@ class OrbitImages:
             part, positions = self._images[plan.split]
             images, labels = self._source.read(part, positions[first:last])
             block = self._pair(images, labels, self._elements(plan.split, first, last))
+            if self._pairing(plan.split) == "all_pairs":
+                block = self._with_all_sources(block)
             yield Block(
                 block.frames,
                 block.source + num_frames_so_far,
@@ -132,13 +135,32 @@ class OrbitImages:
             {},
         )
 
+    def _with_all_sources(self, block: Block) -> Block:
+        """Records from every member of an orbit, given those from its first member."""
+        group, num = make_group(self.group), self._num_elements
+        members = block.target.reshape(-1, num)
+        every, each = torch.arange(num).repeat(num), torch.arange(num).repeat_interleave(num)
+        elements = group.elements()
+        reached = group.element_index(group.compose(elements[every], elements[each])).numpy()
+        return Block(
+            block.frames,
+            members[:, each.numpy()].reshape(-1),
+            members[:, reached].reshape(-1),
+            group.encode(elements[every]).repeat(len(members), 1).numpy(),
+            np.repeat(block.label, num),
+            {},
+        )
+
+    def _sources_per_image(self, split: str) -> int:
+        return self._num_elements if self._pairing(split) == "all_pairs" else 1
+
     def _pairing(self, split: str) -> Pairing:
         pairing: Pairing = getattr(self._config, f"{split}_pairs")
         return pairing
 
     def _elements(self, split: str, first: int, last: int) -> np.ndarray:
         """Element indices (images, records per image) of items `first` to `last`; 0 is identity."""
-        if self._pairing(split) == "orbit":
+        if self._pairing(split) != "one":
             return np.tile(np.arange(self._num_elements), (last - first, 1))
         key = [self.seed, ELEMENT_STREAM, SPLITS.index(split)]
         num_images = len(self._images[split][1])

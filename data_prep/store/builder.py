@@ -33,7 +33,7 @@ from data_prep.store.manifest import (
 )
 from data_prep.store.reader import check_files
 from data_prep.store.recipe import Recipe, ShardPlan
-from data_prep.store.shard import FrameSums, write_shard
+from data_prep.store.shard_writer import FrameSums, write_shard
 from pipeline import __version__
 from pipeline.files.atomic import TEMPORARY_SUFFIX, sha256_of_file, write_json
 from pipeline.files.lock import DirectoryLock

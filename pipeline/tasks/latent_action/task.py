@@ -14,6 +14,7 @@ from pipeline.tasks.latent_action.objective import TERM_NAMES, LatentActionObjec
 from pipeline.tasks.latent_action.settings import LatentActionConfig
 
 COLLAPSED_VARIATION = 0.02
+RUNAWAY_RATIO = 10.0
 
 
 class LatentActionTask:
@@ -54,14 +55,27 @@ class LatentActionTask:
         self._num_flips.copy_(state["num_flips"])
 
     def collapse_message(self, means: Mapping[str, float]) -> str | None:
-        """Compare the variance of outputs across a batch with that of the targets."""
+        """A constant output image, or latent losses that grow without bound.
+
+        The first compares the variance of outputs across a batch with that of the
+        targets. The second happens where sources are all upright: the target branch
+        moves with the source branch but has no gradient to hold it.
+        """
         variation = means["output_variation"]
-        if variation >= COLLAPSED_VARIATION:
-            return None
-        return (
-            "the model has collapsed to a constant image: its outputs vary"
-            f" {variation:.2%} as much as the targets"
-        )
+        if variation < COLLAPSED_VARIATION:
+            return (
+                "the model has collapsed to a constant image: its outputs vary"
+                f" {variation:.2%} as much as the targets"
+            )
+        latent = self._weights.invariance * means["loss/invariance"]
+        latent += self._weights.consistency * means["loss/consistency"]
+        if latent > RUNAWAY_RATIO * means["loss/recon"]:
+            return (
+                f"the latent losses have run away ({latent:.3g} against a reconstruction loss of"
+                f" {means['loss/recon']:.3g}); train on sources in all poses"
+                " (dataset.train_pairs=all_pairs), or lower task.weights"
+            )
+        return None
 
     def evaluation(self, model: nn.Module) -> LatentActionEvaluation:
         assert isinstance(model, LatentActionModel)

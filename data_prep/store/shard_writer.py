@@ -1,0 +1,174 @@
+"""Writing one shard, so that a failure of the disk is an ordinary error.
+
+The HDF5 library crashes when it cannot write its buffers out. So it lays the
+file out in memory, where the arrays take no room because nothing is written to
+them, and the file on disk is written by plain input and output at the same places.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import h5py
+import numpy as np
+
+from data_prep.store.manifest import SCHEMA_VERSION, FrameSpec, FrameStatistics
+from data_prep.store.shard import Block, ShardLayout
+from pipeline.files.atomic import replacing
+
+HEADER_MARGIN = 2**20
+
+
+@dataclass
+class FrameSums:
+    """Per-channel sums over frames, in stored units, for the split's statistics."""
+
+    total: np.ndarray
+    total_squared: np.ndarray
+    num_values: int
+
+    @classmethod
+    def zero(cls, num_channels: int) -> "FrameSums":
+        return cls(np.zeros(num_channels), np.zeros(num_channels), 0)
+
+    def add_frames(self, frames: np.ndarray) -> None:
+        by_channel = frames.swapaxes(0, 1).reshape(frames.shape[1], -1)
+        values = by_channel.astype(np.float64)
+        self.total += values.sum(1)
+        self.total_squared += np.einsum("cn,cn->c", values, values)
+        self.num_values += by_channel.shape[1]
+
+    def statistics(self, frames: FrameSpec) -> FrameStatistics:
+        """Mean and standard deviation in loaded units."""
+        stored_low, stored_high = frames.stored_range
+        loaded_low, loaded_high = frames.loaded_range
+        scale = (loaded_high - loaded_low) / (stored_high - stored_low)
+        mean = self.total / self.num_values
+        variance = np.maximum(self.total_squared / self.num_values - mean**2, 0.0)
+        loaded_mean = (mean - stored_low) * scale + loaded_low
+        deviation = np.sqrt(variance) * scale
+        return FrameStatistics(tuple(loaded_mean.tolist()), tuple(deviation.tolist()))
+
+
+def write_shard(
+    path: Path, layout: ShardLayout, blocks: Iterable[Block], attributes: Mapping[str, str | int]
+) -> FrameSums:
+    """Write a shard from its blocks, atomically, and return sums over its frames.
+
+    Raises ValueError if the blocks do not fill the layout or hold non-finite or
+    out-of-range values; OSError (disk full, say) leaves nothing behind.
+    """
+    with replacing(path) as temporary, open(temporary, "wb") as target:
+        # A limit on file sizes shows here, before it can strike the HDF5 library.
+        target.truncate(layout.num_bytes() + HEADER_MARGIN)
+        with _memory_file() as skeleton:
+            with h5py.File(skeleton, "w", libver="v110", locking=False) as file:
+                offsets = _lay_out(file, layout, attributes)
+                sums = _write_blocks(target, offsets, layout, blocks)
+                statistics = sums.statistics(layout.frames)
+                file["frames"].attrs["mean"] = statistics.mean
+                file["frames"].attrs["std"] = statistics.std
+            _copy_around_arrays(skeleton, target, offsets, layout)
+    return sums
+
+
+@contextmanager
+def _memory_file() -> Iterator[Path]:
+    descriptor = os.memfd_create("shard")
+    try:
+        yield Path(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
+def _lay_out(
+    file: h5py.File, layout: ShardLayout, attributes: Mapping[str, str | int]
+) -> dict[str, int]:
+    """Make all attributes and arrays; returns where each array that is not empty begins."""
+    file.attrs["schema_version"] = SCHEMA_VERSION
+    for key, value in attributes.items():
+        file.attrs[key] = value
+    placing = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    placing.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    placing.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    for name, (shape, dtype) in layout.arrays().items():
+        file.create_dataset(name, shape, dtype, dcpl=placing)
+    for name, spec in layout.columns.items():
+        file[f"columns/{name}"].attrs["meaning"] = spec.meaning
+    file["frames"].attrs["stored_range"] = layout.frames.stored_range
+    file["frames"].attrs["loaded_range"] = layout.frames.loaded_range
+    return {name: file[name].id.get_offset() for name in layout.arrays() if file[name].size}
+
+
+def _copy_around_arrays(
+    skeleton: Path, target: BinaryIO, offsets: Mapping[str, int], layout: ShardLayout
+) -> None:
+    """Copy what the HDF5 library wrote: all bytes that belong to no array."""
+    ends = {name: offset + layout.array_bytes(name) for name, offset in offsets.items()}
+    with open(skeleton, "rb") as source:
+        size = source.seek(0, os.SEEK_END)
+        gaps = zip([0, *sorted(ends.values())], [*sorted(offsets.values()), size], strict=True)
+        for first, last in gaps:
+            source.seek(first)
+            target.seek(first)
+            target.write(source.read(last - first))
+    target.truncate(size)
+
+
+def _write_blocks(
+    target: BinaryIO, offsets: Mapping[str, int], layout: ShardLayout, blocks: Iterable[Block]
+) -> FrameSums:
+    sums = FrameSums.zero(layout.frames.shape[0])
+    arrays = layout.arrays()
+    frame, record = 0, 0
+    for block in blocks:
+        _check_block(block, layout)
+        num_frames, num_records = len(block.frames), len(block.label)
+        frame_end, record_end = frame + num_frames, record + num_records
+        if frame_end > layout.num_frames or record_end > layout.num_records:
+            raise _wrong_count(layout, frame_end, record_end)
+        for name, offset in offsets.items():
+            (_, *shape), dtype = arrays[name]
+            first, num = (frame, num_frames) if name == "frames" else (record, num_records)
+            values = _values_of(block, name).astype(dtype, order="C", casting="same_kind")
+            if values.shape != (num, *shape):
+                raise ValueError(f"{name} has shape {values.shape}, not {(num, *shape)}")
+            target.seek(offset + first * (values.nbytes // max(1, num)))
+            target.write(values.data)
+        sums.add_frames(block.frames)
+        frame, record = frame_end, record_end
+    if (frame, record) != (layout.num_frames, layout.num_records):
+        raise _wrong_count(layout, frame, record)
+    return sums
+
+
+def _values_of(block: Block, name: str) -> np.ndarray:
+    column = name.removeprefix("columns/")
+    values: Any = getattr(block, name) if column == name else block.columns[column]
+    return np.asarray(values)
+
+
+def _wrong_count(layout: ShardLayout, num_frames: int, num_records: int) -> ValueError:
+    return ValueError(
+        f"a shard of {layout.num_frames} frames and {layout.num_records} records was planned,"
+        f" but {num_frames} frames and {num_records} records were made"
+    )
+
+
+def _check_block(block: Block, layout: ShardLayout) -> None:
+    if block.frames.dtype != np.dtype(layout.frames.dtype):
+        raise ValueError(f"frames are {block.frames.dtype}, not {layout.frames.dtype}")
+    if block.frames.shape[1:] != layout.frames.shape:
+        raise ValueError(f"frames have shape {block.frames.shape[1:]}, not {layout.frames.shape}")
+    if not np.isfinite(block.action).all():
+        raise ValueError("an action is not finite")
+    if block.frames.dtype != np.uint8:
+        low, high = layout.frames.stored_range
+        if not ((block.frames >= low) & (block.frames <= high)).all():
+            raise ValueError(f"a frame holds values outside [{low}, {high}]")
+    for rows in (block.source, block.target):
+        if len(rows) and not 0 <= rows.min() <= rows.max() < layout.num_frames:
+            raise ValueError(f"a record points outside the shard's {layout.num_frames} frames")
