@@ -17,7 +17,8 @@ from helpers.recipes import NUM_STEPS, VolumeRecipe, turned_push
 from data_prep.store.builder import build_dataset
 from data_prep.store.manifest import FrameSpec, read_manifest
 from data_prep.store.reader import PairStore
-from data_prep.store.shard import Block, ShardLayout, map_shard, write_shard
+from data_prep.store.shard import Block, ShardLayout, map_shard
+from data_prep.store.shard_writer import write_shard
 from data_prep.store.verification import verify_dataset
 from pipeline import __version__
 from pipeline.groups import make_group
@@ -99,9 +100,9 @@ def test_shards_are_contiguous_in_plain_h5py(dataset_dir: Path) -> None:
             path = dataset_dir / shard.file
             arrays = map_shard(path)
             with h5py.File(path, "r") as file:
-                found: list[h5py.Dataset] = []
-                file.visititems(lambda _, item: found.append(item))
-                found = [item for item in found if isinstance(item, h5py.Dataset)]
+                names: list[str] = []
+                file.visit(names.append)
+                found = [file[name] for name in names if isinstance(file[name], h5py.Dataset)]
                 assert len(found) == len(arrays)
                 for dataset in found:
                     assert dataset.chunks is None
@@ -260,6 +261,7 @@ def make_block(**changes: np.ndarray) -> Block:
         ({"frames": np.zeros((2, 1, 2, 3), np.float16)}, "shape"),
         ({"frames": np.zeros((1, 1, 2, 2), np.float16)}, "planned"),
         ({"action": np.full((1, 1), np.inf, np.float32)}, "not finite"),
+        ({"action": np.zeros((1, 2), np.float32)}, "action has shape"),
         ({"target": np.array([2])}, "outside the shard"),
         ({"source": np.array([-1])}, "outside the shard"),
     ],
@@ -289,7 +291,7 @@ def test_altered_manifests_are_refused(change, fault: str, volume_dir, tmp_path:
 
 
 def test_a_folder_without_manifest_is_not_a_dataset(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="manifest.json is missing"):
+    with pytest.raises(FileNotFoundError, match=r"manifest.json is missing"):
         PairStore(tmp_path)
     with pytest.raises(FileNotFoundError, match="no such directory"):
         PairStore(tmp_path / "nowhere")

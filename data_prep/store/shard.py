@@ -49,12 +49,9 @@ class ShardLayout:
 
     def num_bytes(self) -> int:
         """Bytes of all arrays, headers aside."""
-        return sum(self.array_bytes(name) for name in self.arrays())
-
-    def array_bytes(self, name: str) -> int:
-        """Bytes of one array."""
-        shape, dtype = self.arrays()[name]
-        return math.prod(shape) * np.dtype(dtype).itemsize
+        return sum(
+            math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in self.arrays().values()
+        )
 
 
 @dataclass(frozen=True)

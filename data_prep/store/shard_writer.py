@@ -1,13 +1,14 @@
 """Writing one shard, so that a failure of the disk is an ordinary error.
 
-The HDF5 library crashes when it cannot write its buffers out. So it lays the
-file out in memory, where the arrays take no room because nothing is written to
-them, and the file on disk is written by plain input and output at the same places.
+The HDF5 library can crash the process when it cannot write its buffers out. So it
+never sees the disk: it lays the file out in memory, where the arrays take no room
+because it does not write them, and both its bytes and the arrays' are written to
+their places by plain input and output.
 """
 
+import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,8 +19,6 @@ import numpy as np
 from data_prep.store.manifest import SCHEMA_VERSION, FrameSpec, FrameStatistics
 from data_prep.store.shard import Block, ShardLayout
 from pipeline.files.atomic import replacing
-
-HEADER_MARGIN = 2**20
 
 
 @dataclass
@@ -53,6 +52,43 @@ class FrameSums:
         return FrameStatistics(tuple(loaded_mean.tolist()), tuple(deviation.tolist()))
 
 
+class RecordedWrites(io.RawIOBase):
+    """A file in memory that keeps only what was written, in order; zeros elsewhere."""
+
+    def __init__(self) -> None:
+        self.writes: list[tuple[int, bytes]] = []
+        self.size = self._place = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self.size}[whence]
+        self._place = origin + offset
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def write(self, data: Any) -> int:
+        written = bytes(data)
+        self.writes.append((self._place, written))
+        self._place += len(written)
+        self.size = max(self.size, self._place)
+        return len(written)
+
+    def readinto(self, buffer: Any) -> int:
+        first, last = self._place, self._place + len(buffer)
+        buffer[:] = bytes(len(buffer))
+        for start, data in self.writes:
+            low, high = max(first, start), min(last, start + len(data))
+            if low < high:
+                buffer[low - first : high - first] = data[low - start : high - start]
+        self._place = last
+        return len(buffer)
+
+    def truncate(self, size: int | None = None) -> int:
+        self.size = self._place if size is None else size
+        return self.size
+
+
 def write_shard(
     path: Path, layout: ShardLayout, blocks: Iterable[Block], attributes: Mapping[str, str | int]
 ) -> FrameSums:
@@ -62,26 +98,18 @@ def write_shard(
     out-of-range values; OSError (disk full, say) leaves nothing behind.
     """
     with replacing(path) as temporary, open(temporary, "wb") as target:
-        # A limit on file sizes shows here, before it can strike the HDF5 library.
-        target.truncate(layout.num_bytes() + HEADER_MARGIN)
-        with _memory_file() as skeleton:
-            with h5py.File(skeleton, "w", libver="v110", locking=False) as file:
-                offsets = _lay_out(file, layout, attributes)
-                sums = _write_blocks(target, offsets, layout, blocks)
-                statistics = sums.statistics(layout.frames)
-                file["frames"].attrs["mean"] = statistics.mean
-                file["frames"].attrs["std"] = statistics.std
-            _copy_around_arrays(skeleton, target, offsets, layout)
+        skeleton = RecordedWrites()
+        with h5py.File(skeleton, "w", libver="v110") as file:
+            offsets = _lay_out(file, layout, attributes)
+            sums = _write_blocks(target, offsets, layout, blocks)
+            statistics = sums.statistics(layout.frames)
+            file["frames"].attrs["mean"] = statistics.mean
+            file["frames"].attrs["std"] = statistics.std
+        for offset, data in skeleton.writes:
+            target.seek(offset)
+            target.write(data)
+        target.truncate(skeleton.size)
     return sums
-
-
-@contextmanager
-def _memory_file() -> Iterator[Path]:
-    descriptor = os.memfd_create("shard")
-    try:
-        yield Path(f"/proc/self/fd/{descriptor}")
-    finally:
-        os.close(descriptor)
 
 
 def _lay_out(
@@ -101,21 +129,6 @@ def _lay_out(
     file["frames"].attrs["stored_range"] = layout.frames.stored_range
     file["frames"].attrs["loaded_range"] = layout.frames.loaded_range
     return {name: file[name].id.get_offset() for name in layout.arrays() if file[name].size}
-
-
-def _copy_around_arrays(
-    skeleton: Path, target: BinaryIO, offsets: Mapping[str, int], layout: ShardLayout
-) -> None:
-    """Copy what the HDF5 library wrote: all bytes that belong to no array."""
-    ends = {name: offset + layout.array_bytes(name) for name, offset in offsets.items()}
-    with open(skeleton, "rb") as source:
-        size = source.seek(0, os.SEEK_END)
-        gaps = zip([0, *sorted(ends.values())], [*sorted(offsets.values()), size], strict=True)
-        for first, last in gaps:
-            source.seek(first)
-            target.seek(first)
-            target.write(source.read(last - first))
-    target.truncate(size)
 
 
 def _write_blocks(
