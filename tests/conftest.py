@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def digits_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`rotated_digits` of 200 images: 140, 30 and 30 orbits; two training shards."""
+    """`rotated_digits` of 200 images: 140 in all poses, 30, 30; two training shards."""
     out = tmp_path_factory.mktemp("digits") / "dataset"
     words = [f"out={out}", f"num_samples={NUM_DIGITS}", "dataset.shard_mib=0.1"]
     values = compose("prepare", words, frozenset({"out"}), {"source": "dataset"})
