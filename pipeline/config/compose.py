@@ -108,6 +108,8 @@ def set_dotted(mapping: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(child, dict):
             raise ValueError(f"unknown key {key!r}: {parent} holds a value, not keys")
         mapping = child
+    if isinstance(mapping.get(leaf), dict):
+        raise ValueError(f"unknown key {f'{key}.{next(iter(mapping[leaf]))}'!r}: {key} is a value")
     mapping[leaf] = value
 
 

@@ -32,8 +32,8 @@ def build(schema: type[T], values: Mapping[str, Any]) -> T:
 def suggestion(word: str, known: list[str]) -> str:
     """'; did you mean ...?' for the nearest known word, else the list of all when it is short."""
     nearest = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if not nearest and "." in word:
-        leaf = word.rsplit(".", 1)[1]
+    if not nearest:
+        leaf = word.rsplit(".", 1)[-1]
         nearest = [key for key in known if key.rsplit(".", 1)[-1] == leaf][:1]
     if nearest:
         return f"; did you mean {nearest[0]!r}?"
