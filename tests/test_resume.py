@@ -129,9 +129,7 @@ def test_more_epochs_are_allowed_when_said(
     assert steps == sorted(steps)
 
 
-def test_another_dataset_is_refused(
-    undisturbed: Path, digits_dir: Path, tmp_path: Path
-) -> None:
+def test_another_dataset_is_refused(undisturbed: Path, digits_dir: Path, tmp_path: Path) -> None:
     from data_prep.datasets import make_recipe
     from data_prep.settings import PrepareConfig
     from data_prep.store.builder import build_dataset

@@ -10,6 +10,7 @@ checkpoints/best.json, last.json     {"step": 750}
 import io
 import json
 import os
+import pickle
 import re
 import shutil
 from dataclasses import dataclass
@@ -112,6 +113,8 @@ class CheckpointStore:
             state = torch.load(
                 io.BytesIO(contents[STATE_FILE]), map_location="cpu", weights_only=True
             )
+        except pickle.UnpicklingError:
+            raise ValueError(f"checkpoint {path} is damaged or holds more than tensors") from None
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise ValueError(f"checkpoint {path} is damaged: {error}") from None
         return Checkpoint(step, weights, state, meta)

@@ -1,7 +1,8 @@
 """Show that a run killed again and again ends bit-identical to one left alone.
 
 Example:
-  python tests/acceptance/kill_and_resume.py data=DIR work=DIR num_kills=4 experiment=rotated_mnist epochs=2
+  python tests/acceptance/kill_and_resume.py data=DIR work=DIR num_kills=4 \\
+      experiment=rotated_mnist epochs=2
 
 Trains once without interruption, then once more with `kill -9` (or, with signal=TERM, a polite
 stop) at random moments, on num_ranks processes each. Then compares the weights of the last and

@@ -1,0 +1,136 @@
+"""The model and losses are the paper's: sizes, mask, action on one part only, stop-gradients."""
+
+import torch
+from torch.nn.functional import mse_loss
+
+from data_prep.store.manifest import FrameSpec
+from pipeline.groups import C4
+from pipeline.models.adaptive_mask import AdaptiveMask
+from pipeline.models.autoencoder import AutoencoderConfig, latent_shape
+from pipeline.models.latent_action import LatentActionModel, LatentParts
+from pipeline.tasks.latent_action.objective import TERM_NAMES, LatentActionObjective
+from pipeline.tasks.latent_action.settings import LossWeights
+
+MNIST = FrameSpec((1, 28, 28), "uint8", (0.0, 255.0), (-1.0, 1.0))
+VOLUME = FrameSpec((1, 8, 8, 8), "float16", (0.0, 1.0), (-1.0, 1.0))
+
+
+def make_model(frames: FrameSpec = MNIST, width: int = 32) -> LatentActionModel:
+    torch.manual_seed(0)
+    return LatentActionModel(AutoencoderConfig(width=width), 0.5, frames, C4())
+
+
+def random_pairs(model: LatentActionModel, num: int = 8) -> tuple[torch.Tensor, ...]:
+    source = torch.randint(0, 256, (num, *model.frames.shape), dtype=torch.uint8)
+    g = torch.randint(0, 4, (num,))
+    return source, model.group.act_on_image(source, g), model.group.encode(g)
+
+
+def test_mnist_model_has_the_paper_s_size() -> None:
+    model = make_model()
+    assert model.latent_shape == (64, 7, 7)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 66_753
+
+
+def test_volumes_use_the_same_plan() -> None:
+    model = make_model(VOLUME, width=4)
+    images = torch.rand(2, 1, 8, 8, 8) * 2 - 1
+    assert latent_shape(AutoencoderConfig(width=4), VOLUME.shape) == (8, 2, 2, 2)
+    assert model.encode(images).variant.shape == (2, 8, 2, 2, 2)
+    assert model.transform(images, torch.tensor([1, 3])).shape == images.shape
+
+
+def test_stored_range_is_mapped_to_loaded_range() -> None:
+    model = make_model()
+    ends = model.normalise(torch.tensor([0, 255], dtype=torch.uint8))
+    assert ends.tolist() == [-1.0, 1.0]
+    assert torch.equal(model.to_unit_range(ends), torch.tensor([0.0, 1.0]))
+
+
+def test_mask_is_binary_forward_and_sigmoid_backward() -> None:
+    mask = AdaptiveMask(64, tau=0.5)
+    values = mask()
+    assert set(values.tolist()) == {0.0, 1.0}
+    assert torch.equal(values.bool(), mask.logits > 0)
+    values.sum().backward()
+    soft = mask.logits.detach().sigmoid()
+    torch.testing.assert_close(mask.logits.grad, soft * (1 - soft))
+
+
+def test_threshold_moves_the_border() -> None:
+    low, high = AdaptiveMask(64, 0.3), AdaptiveMask(64, 0.7)
+    assert low().min() == 1
+    assert high().max() == 0
+
+
+def test_parts_have_disjoint_support_and_sum_to_the_latent() -> None:
+    model = make_model()
+    images = torch.rand(3, 1, 28, 28) * 2 - 1
+    parts = model.encode(images)
+    assert not (parts.variant.abs() * parts.invariant.abs()).any()
+    torch.testing.assert_close(parts.variant + parts.invariant, model.encoder(images))
+
+
+def test_the_group_acts_on_the_variant_part_alone() -> None:
+    model = make_model()
+    images, g = torch.rand(4, 1, 28, 28) * 2 - 1, torch.arange(4)
+    parts = model.encode(images)
+    expected = torch.stack(
+        [
+            model.decode(LatentParts(v[None].rot90(int(k), (-2, -1)), i[None]))[0]
+            for v, i, k in zip(parts.variant, parts.invariant, g, strict=True)
+        ]
+    )
+    torch.testing.assert_close(model.transform(images, g), expected)
+
+
+def test_losses_follow_the_formulas() -> None:
+    model = make_model()
+    source, target, action = random_pairs(model)
+    weights = LossWeights(recon=2.0, invariance=0.5, consistency=3.0)
+    label, valid = torch.zeros(8, dtype=torch.int64), torch.ones(8)
+    objective = LatentActionObjective(model, weights)
+    total, terms = objective(source, target, action, label, valid)
+    x, gx = source / 127.5 - 1, target / 127.5 - 1
+    zx, zg = model.encoder(x), model.encoder(gx)
+    mask = (model.mask.logits > 0).float().view(1, -1, 1, 1)
+    turned = torch.stack(
+        [z.rot90(int(k), (-2, -1)) for z, k in zip(mask * zx, action[:, 0], strict=True)]
+    )
+    recon = mse_loss(model.decoder(turned + (1 - mask) * zx), gx)
+    invariance = mse_loss((1 - mask) * zx, (1 - mask) * zg)
+    consistency = mse_loss(turned, mask * zg)
+    expected = torch.stack([recon, invariance, consistency])
+    torch.testing.assert_close(terms[1:4], expected.detach())
+    torch.testing.assert_close(total, 2 * recon + 0.5 * invariance + 3 * consistency)
+    assert len(terms) == len(TERM_NAMES)
+
+
+def test_the_target_branch_gives_no_gradient() -> None:
+    """With the gradient stopped, L_inv leaves the logits of variant channels untouched."""
+    model = make_model()
+    source, target, action = random_pairs(model)
+    label, valid = torch.zeros(8, dtype=torch.int64), torch.ones(8)
+    weights = LossWeights(recon=1e-30, invariance=1.0, consistency=0.0)
+    total, _ = LatentActionObjective(model, weights)(source, target, action, label, valid)
+    total.backward()
+    gradient = model.mask.logits.grad
+    assert gradient is not None
+    variant = model.mask.is_variant()
+    assert gradient[variant].abs().max() < 1e-12
+    assert (gradient[~variant] != 0).all()
+
+
+def test_compiled_objective_agrees_and_keeps_its_names() -> None:
+    model = make_model(width=4)
+    names = set(model.state_dict())
+    source, target, action = random_pairs(model)
+    batch = (source, target, action, torch.zeros(8, dtype=torch.int64), torch.ones(8))
+    objective = LatentActionObjective(model, LossWeights())
+    eager, _ = objective(*batch)
+    objective.compile()
+    compiled, _ = objective(*batch)
+    torch.testing.assert_close(compiled, eager, rtol=1e-5, atol=1e-6)
+    compiled.backward()
+    assert model.mask.logits.grad is not None
+    assert set(model.state_dict()) == names
