@@ -1,0 +1,1 @@
+"""Starting preparations, runs and evaluations on one machine or a cluster."""

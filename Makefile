@@ -1,0 +1,39 @@
+# make train   install, prepare the embedded digits, train, evaluate
+# make test    install, then lint, types and the whole test suite
+# make clean   remove the embedded example's data and run, and all caches
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA := data/rotated_digits
+RUN := runs/rotated_digits
+
+.PHONY: install train test lint clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with make PYTHON=..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ echo "python -m venv failed: install your system's venv package"; exit 1; }
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+train: install
+	$(BIN)/python data_prep/prepare.py dataset=rotated_digits out=$(DATA)
+	$(BIN)/python pipeline/train.py experiment=rotated_digits data=$(DATA) run_dir=$(RUN) num_threads=2
+	$(BIN)/python pipeline/evaluate.py run_dir=$(RUN) num_threads=2
+	@echo "Look at $(RUN)/orbits.png; learning curves: $(BIN)/tensorboard --logdir runs"
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(DATA) $(RUN) build .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
