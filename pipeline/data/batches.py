@@ -28,7 +28,10 @@ class Batches(Protocol):
         """Records that this rank reads a step."""
 
     def read(self, step: int, out: Records, valid: np.ndarray) -> None:
-        """Fill `out` with the step's records and `valid` (B,) with 1, or 0 for filled-up places."""
+        """Fill `out` with the records of as many steps, from `step` on, as it has places for.
+
+        `valid` becomes 1, or 0 for filled-up places.
+        """
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class TrainBatches:
         return self.order.global_batch // self.world_size
 
     def read(self, step: int, out: Records, valid: np.ndarray) -> None:
-        self.reader.read(self.records(step), out)
+        steps = range(step, step + len(valid) // self.batch_size)
+        self.reader.read(np.concatenate([self.records(step) for step in steps]), out)
         valid[:] = 1.0
 
 
@@ -90,8 +94,9 @@ class EvaluationBatches:
 
     def read(self, step: int, out: Records, valid: np.ndarray) -> None:
         share = rank_slice(self.global_batch, self.rank, self.world_size)
-        step %= self.num_steps
-        places = step * self.global_batch + np.arange(share.start, share.stop)
+        steps = np.arange(step, step + len(valid) // self.batch_size) % self.num_steps
+        firsts = steps[:, None] * self.global_batch
+        places = (firsts + np.arange(share.start, share.stop)).reshape(-1)
         is_valid = places < self.reader.num_records
         self.reader.read(np.where(is_valid, places, 0), out)
         valid[:] = is_valid

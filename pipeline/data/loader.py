@@ -3,6 +3,9 @@
 Frames cross to the device as they are stored (uint8 over the bus); the model
 casts and normalises them there. DALI calls an endless source by step number and
 never sees an epoch's end, so the loader's only state is the next step.
+
+A run of DALI has a fixed price, several times that of reading a small batch: one
+run brings the batches of several consecutive steps where they are small.
 """
 
 import signal
@@ -17,12 +20,15 @@ import torch
 from pipeline.data.batches import Batches
 from pipeline.data.packing import Batch, BatchLayout
 
+READ_BYTES = 2**20
+"""A read takes as many whole steps as fit in this many bytes, at least one."""
+
 SIGNALS_KEPT_FROM_WORKERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 @dataclass(frozen=True)
 class LoaderConfig:
-    """`num_workers=0` reads in process; workers are for slow storage. `prefetch` counts batches."""
+    """`num_workers=0` reads in process; workers are for slow storage. `prefetch` counts reads."""
 
     num_workers: int = 0
     prefetch: int = 2
@@ -37,25 +43,26 @@ class LoaderConfig:
 class StepSource:
     """The callable that DALI polls; module-level so that it can be spawned.
 
-    With `num_buffers`, it fills that many buffers in turn; without, a new one each time.
+    Each call reads as many steps as the layout has room for. With `num_buffers`, it
+    fills that many buffers in turn; without, a new one each time.
     """
 
     def __init__(
         self, batches: Batches, layout: BatchLayout, start_step: int, num_buffers: int
     ) -> None:
         self.batches, self.layout, self.start_step = batches, layout, start_step
+        self.steps_per_read = layout.num_places // batches.batch_size
         self.ring = [self._new_buffer() for _ in range(num_buffers)]
         self._ring_arrays = [layout.as_records(buffer) for buffer in self.ring]
 
     def __call__(self, info: Any) -> list[np.ndarray]:
-        step = self.start_step + info.iteration
         if self.ring:
-            place = step % len(self.ring)
+            place = info.iteration % len(self.ring)
             buffer, (records, valid) = self.ring[place], self._ring_arrays[place]
         else:
             buffer = self._new_buffer()
             records, valid = self.layout.as_records(buffer)
-        self.batches.read(step, records, valid)
+        self.batches.read(self.start_step + info.iteration * self.steps_per_read, records, valid)
         return [buffer]
 
     def _new_buffer(self) -> np.ndarray:
@@ -80,16 +87,17 @@ class Loader:
         self.wait_s = 0.0
         self._step, self._end_step = start_step, end_step
         self._device = device
-        reader = batches.reader
-        self._layout = BatchLayout(reader.frames, reader.num_action_components, batches.batch_size)
+        num_steps = steps_per_read(batches, None if end_step is None else end_step - start_step)
+        self._steps_per_read = num_steps
+        self._layout = batches_layout(batches, num_steps)
+        self._waiting: list[Batch] = []
         is_shared = config.num_workers == 0 and device.type == "cpu"
         # One buffer with the consumer, one being filled, the others waiting.
         num_buffers = config.prefetch + 2 if is_shared else 0
         source = StepSource(batches, self._layout, start_step, num_buffers)
         # What DALI hands out on a CPU is one of these very buffers: view each only once.
         self._views = {
-            buffer.ctypes.data: self._layout.as_batch(torch.from_numpy(buffer))
-            for buffer in source.ring
+            buffer.ctypes.data: self._as_batches(torch.from_numpy(buffer)) for buffer in source.ring
         }
         self._pipeline = _build_pipeline(source, is_shared, device, config)
 
@@ -100,16 +108,37 @@ class Loader:
         if self._end_step is not None and self._step >= self._end_step:
             raise StopIteration
         started = time.perf_counter()
+        if not self._waiting:
+            self._waiting = self._read()
+        batch = self._waiting.pop()
+        self._step += 1
+        self.wait_s += time.perf_counter() - started
+        return batch
+
+    def _read(self) -> list[Batch]:
+        """The next steps' batches, last step first."""
         on_gpu = self._device.type == "cuda"
         stream = torch.cuda.current_stream(self._device) if on_gpu else None
         (output,) = self._pipeline.run(stream) if on_gpu else self._pipeline.run()
         tensor = output.as_tensor()
-        batch = self._views.get(tensor.data_ptr())
-        if batch is None:
-            batch = self._layout.as_batch(torch.from_dlpack(tensor)[0])
-        self._step += 1
-        self.wait_s += time.perf_counter() - started
-        return batch
+        batches = self._views.get(tensor.data_ptr())
+        return self._as_batches(torch.from_dlpack(tensor)[0]) if batches is None else batches[:]
+
+    def _as_batches(self, buffer: torch.Tensor) -> list[Batch]:
+        return self._layout.as_batch(buffer).parts(self._steps_per_read)[::-1]
+
+
+def steps_per_read(batches: Batches, num_steps_left: int | None = None) -> int:
+    """How many steps one run of DALI brings; no more than are left."""
+    num_bytes = batches_layout(batches, 1).num_bytes
+    num_steps = READ_BYTES // num_bytes
+    return max(1, num_steps if num_steps_left is None else min(num_steps, num_steps_left))
+
+
+def batches_layout(batches: Batches, num_steps: int) -> BatchLayout:
+    """The buffer that holds a rank's batches of `num_steps` steps."""
+    reader = batches.reader
+    return BatchLayout(reader.frames, reader.num_action_components, num_steps * batches.batch_size)
 
 
 def _build_pipeline(

@@ -105,7 +105,9 @@ class SampleOrder:
 def draw_choices(
     seed: int, epochs: np.ndarray, items: np.ndarray, num_items: int, num_choices: int
 ) -> np.ndarray:
-    """A uniform draw for each (epoch, item), whatever else is in the batch."""
+    """A uniform draw for each (epoch, item), whatever else is in the batch; `epochs` ascend."""
+    if epochs[0] == epochs[-1]:
+        return np.asarray(epoch_draws(seed, int(epochs[0]), num_items, num_choices)[items])
     draws = np.empty(len(items), np.int64)
     for epoch in np.unique(epochs):
         within = epochs == epoch

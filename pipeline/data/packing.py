@@ -1,8 +1,8 @@
-"""A batch as one flat buffer of bytes.
+"""Batches as one flat buffer of bytes.
 
 DALI charges a fixed price for every sample and every output of a batch. One
-buffer that holds the whole batch is one sample of one output, and a single copy
-to the device.
+buffer that holds a whole batch, or those of several steps one after the other, is
+one sample of one output, and a single copy to the device.
 """
 
 import math
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
     valid: torch.Tensor
 
     def parts(self, num_parts: int) -> list["Batch"]:
-        """Equal parts along the batch axis, for gradient accumulation."""
+        """Equal parts along the batch axis, for gradient accumulation or of several steps."""
         if num_parts == 1:
             return [self]
         return [Batch(*part) for part in zip(*(x.chunk(num_parts) for x in self), strict=True)]
@@ -59,6 +59,7 @@ class BatchLayout:
             ((batch_size,), "int64"),
             ((batch_size,), "float32"),
         )
+        self.num_places = batch_size
         self.fields: list[Field] = []
         start = 0
         for shape, dtype in arrays:
