@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.idx import write_mnist
 from helpers.recipes import EpisodeRecipe, VolumeRecipe
+from hypothesis import settings
 
 from data_prep.datasets import make_recipe
 from data_prep.settings import PrepareConfig
@@ -17,6 +18,10 @@ from pipeline.config.compose import compose
 from pipeline.config.schema import build
 
 NUM_DIGITS = 200
+
+# The same examples every time, no files left, and no failure because a machine is slow.
+settings.register_profile("house", derandomize=True, database=None, deadline=None)
+settings.load_profile("house")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

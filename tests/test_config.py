@@ -251,7 +251,7 @@ STRANGE_PATHS = [
 ]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(text=st.text(min_size=1, max_size=40))
 def test_any_path_is_taken_literally(text: str) -> None:
     config = prepare_config("dataset=rotated_mnist", f"out={text}", f"source.root={text}")

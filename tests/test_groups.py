@@ -72,7 +72,7 @@ def test_samples_are_uniform() -> None:
     assert float(((counts - 10_000) ** 2 / 10_000).sum()) < 16.3  # chi-square, 3 degrees, p = 0.001
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**31),
     num=st.integers(1, 9),

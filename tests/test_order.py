@@ -43,7 +43,7 @@ def test_epochs_and_seeds_are_ordered_differently() -> None:
     assert len(orders) == 15
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(size=sizes(), seed=st.integers(0, 99), epochs=st.integers(1, 4))
 def test_drop_gives_whole_batches_without_repetition(
     size: tuple[int, int], seed: int, epochs: int
@@ -60,7 +60,7 @@ def test_drop_gives_whole_batches_without_repetition(
         assert set(items) <= set(range(num))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(size=sizes(), seed=st.integers(0, 99), epochs=st.integers(1, 4))
 def test_carry_loses_nothing_and_repeats_nothing(
     size: tuple[int, int], seed: int, epochs: int
@@ -76,7 +76,7 @@ def test_carry_loses_nothing_and_repeats_nothing(
     assert order.num_steps(epochs) == epochs * num // batch
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(size=sizes(), tail=st.sampled_from(["drop", "carry"]), start=st.integers(0, 30))
 def test_starting_anywhere_continues_the_full_stream(
     size: tuple[int, int], tail: str, start: int
@@ -86,7 +86,7 @@ def test_starting_anywhere_continues_the_full_stream(
     assert stream(SampleOrder(3, *size, tail), start, start + 5) == full[start * size[1] :]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(size=sizes(), tail=st.sampled_from(["drop", "carry"]))
 def test_step_counts_agree_with_the_stream(size: tuple[int, int], tail: str) -> None:
     order = SampleOrder(0, *size, tail)
@@ -136,7 +136,7 @@ def test_online_epoch_takes_each_source_once_with_a_drawn_element(digits_dir) ->
     assert epochs[0] != epochs[1] != epochs[2]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 99), tail=st.sampled_from(["drop", "carry"]), batch=st.integers(1, 37))
 def test_draws_do_not_depend_on_the_batch(seed: int, tail: str, batch: int) -> None:
     drawn: dict[tuple[int, int], int] = {}
