@@ -23,7 +23,7 @@ def main(words: list[str]) -> None:
     values = compose("prepare", words, PATH_KEYS, {"source": "dataset"})
     config = build(PrepareConfig, values)
 
-    from data_prep.datasets import make_recipe
+    from data_prep.recipes import make_recipe
     from data_prep.store.builder import build_dataset
     from pipeline.progress import Progress
 

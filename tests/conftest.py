@@ -11,7 +11,7 @@ from helpers.idx import write_mnist
 from helpers.recipes import EpisodeRecipe, VolumeRecipe
 from hypothesis import settings
 
-from data_prep.datasets import make_recipe
+from data_prep.recipes import make_recipe
 from data_prep.settings import PrepareConfig
 from data_prep.store.builder import build_dataset
 from pipeline.config.compose import compose

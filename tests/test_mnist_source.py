@@ -14,7 +14,7 @@ import pytest
 from helpers.idx import idx_bytes, write_mnist
 from helpers.programs import call, run
 
-from data_prep.datasets import make_recipe
+from data_prep.recipes import make_recipe
 from data_prep.settings import PrepareConfig
 from data_prep.sources.mnist import MnistSource
 from data_prep.store.reader import PairStore

@@ -130,7 +130,7 @@ def test_more_epochs_are_allowed_when_said(
 
 
 def test_another_dataset_is_refused(undisturbed: Path, digits_dir: Path, tmp_path: Path) -> None:
-    from data_prep.datasets import make_recipe
+    from data_prep.recipes import make_recipe
     from data_prep.settings import PrepareConfig
     from data_prep.store.builder import build_dataset
     from pipeline.config.compose import compose

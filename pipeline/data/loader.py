@@ -43,25 +43,20 @@ class LoaderConfig:
 class StepSource:
     """The callable that DALI polls; module-level so that it can be spawned.
 
-    Each call reads as many steps as the layout has room for. With `num_buffers`, it
-    fills that many buffers in turn; without, a new one each time.
+    Each call reads as many steps as the layout has room for. With `keeps_buffer` it
+    fills the same buffer again and again, for a caller that copies at once.
     """
 
     def __init__(
-        self, batches: Batches, layout: BatchLayout, start_step: int, num_buffers: int
+        self, batches: Batches, layout: BatchLayout, start_step: int, keeps_buffer: bool
     ) -> None:
         self.batches, self.layout, self.start_step = batches, layout, start_step
         self.steps_per_read = layout.num_places // batches.batch_size
-        self.ring = [self._new_buffer() for _ in range(num_buffers)]
-        self._ring_arrays = [layout.as_records(buffer) for buffer in self.ring]
+        self._buffer = self._new_buffer() if keeps_buffer else None
 
     def __call__(self, info: Any) -> list[np.ndarray]:
-        if self.ring:
-            place = info.iteration % len(self.ring)
-            buffer, (records, valid) = self.ring[place], self._ring_arrays[place]
-        else:
-            buffer = self._new_buffer()
-            records, valid = self.layout.as_records(buffer)
+        buffer = self._new_buffer() if self._buffer is None else self._buffer
+        records, valid = self.layout.as_records(buffer)
         self.batches.read(self.start_step + info.iteration * self.steps_per_read, records, valid)
         return [buffer]
 
@@ -72,8 +67,8 @@ class StepSource:
 class Loader:
     """Iterator over the batches of steps `start_step` to `end_step` (exclusive; None: endless).
 
-    A batch's tensors are views of buffers that are filled again: they hold until
-    the next call. `wait_s` adds up the time spent waiting for data.
+    A batch's tensors are views of DALI's memory: use them before the next call, do
+    not write into them. `wait_s` adds up the time spent waiting for data.
     """
 
     def __init__(
@@ -91,15 +86,9 @@ class Loader:
         self._steps_per_read = num_steps
         self._layout = batches_layout(batches, num_steps)
         self._waiting: list[Batch] = []
-        is_shared = config.num_workers == 0 and device.type == "cpu"
-        # One buffer with the consumer, one being filled, the others waiting.
-        num_buffers = config.prefetch + 2 if is_shared else 0
-        source = StepSource(batches, self._layout, start_step, num_buffers)
-        # What DALI hands out on a CPU is one of these very buffers: view each only once.
-        self._views = {
-            buffer.ctypes.data: self._as_batches(torch.from_numpy(buffer)) for buffer in source.ring
-        }
-        self._pipeline = _build_pipeline(source, is_shared, device, config)
+        # In process, DALI copies what it is given before it asks for more.
+        source = StepSource(batches, self._layout, start_step, config.num_workers == 0)
+        self._pipeline = _build_pipeline(source, device, config)
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -120,11 +109,7 @@ class Loader:
         on_gpu = self._device.type == "cuda"
         stream = torch.cuda.current_stream(self._device) if on_gpu else None
         (output,) = self._pipeline.run(stream) if on_gpu else self._pipeline.run()
-        tensor = output.as_tensor()
-        batches = self._views.get(tensor.data_ptr())
-        return self._as_batches(torch.from_dlpack(tensor)[0]) if batches is None else batches[:]
-
-    def _as_batches(self, buffer: torch.Tensor) -> list[Batch]:
+        buffer = torch.from_dlpack(output.as_tensor())[0]
         return self._layout.as_batch(buffer).parts(self._steps_per_read)[::-1]
 
 
@@ -141,9 +126,7 @@ def batches_layout(batches: Batches, num_steps: int) -> BatchLayout:
     return BatchLayout(reader.frames, reader.num_action_components, num_steps * batches.batch_size)
 
 
-def _build_pipeline(
-    source: StepSource, is_shared: bool, device: torch.device, config: LoaderConfig
-) -> Any:
+def _build_pipeline(source: StepSource, device: torch.device, config: LoaderConfig) -> Any:
     from nvidia.dali import Pipeline, fn
 
     pipeline = Pipeline(
@@ -155,7 +138,7 @@ def _build_pipeline(
         py_num_workers=max(1, config.num_workers),
         py_start_method="spawn",
     )
-    feeding: dict[str, Any] = {"parallel": True} if config.num_workers else {"no_copy": is_shared}
+    feeding: dict[str, Any] = {"parallel": True} if config.num_workers else {"no_copy": False}
     with pipeline:
         output = fn.external_source(source=source, batch=True, batch_info=True, **feeding)
         pipeline.set_outputs(output.gpu() if device.type == "cuda" else output)

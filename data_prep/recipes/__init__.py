@@ -1,6 +1,6 @@
 """Recipes: how each dataset is made from its source."""
 
-from data_prep.datasets.orbit_images import OrbitImages
+from data_prep.recipes.orbit_images import OrbitImages
 from data_prep.settings import PrepareConfig
 from data_prep.sources import open_source
 from data_prep.store.recipe import Recipe
