@@ -22,8 +22,8 @@ $(VENV)/.installed: pyproject.toml
 
 train: install
 	$(BIN)/python data_prep/prepare.py dataset=rotated_digits out=$(DATA)
-	$(BIN)/python pipeline/train.py experiment=rotated_digits data=$(DATA) run_dir=$(RUN) num_threads=2
-	$(BIN)/python pipeline/evaluate.py run_dir=$(RUN) num_threads=2
+	$(BIN)/python pipeline/train.py experiment=rotated_digits data=$(DATA) run_dir=$(RUN)
+	$(BIN)/python pipeline/evaluate.py run_dir=$(RUN)
 	@echo "Look at $(RUN)/orbits.png; learning curves: $(BIN)/tensorboard --logdir runs"
 
 lint: install
