@@ -48,29 +48,30 @@ class LatentActionEvaluation:
         valid = batch.valid.double()
         element = model.group.element_index(model.group.decode(batch.action))
         output, wanted = model.to_unit_range(pairs.output), model.to_unit_range(pairs.target)
-        squared_error = _per_sample(output - wanted).mean(1)
-        similarity = _ssim(output, wanted)
+        squared_error = _square_sum(output - wanted) / output[0].numel()
+        similarity = _ssim(output, wanted).double()
         columns = torch.stack([valid, squared_error * valid, similarity * valid])
         self._by_element.index_add_(1, element, columns)
 
-        consistency = _per_sample(pairs.moved_variant - pairs.target_parts.variant)
-        invariance = _per_sample(pairs.source_invariant - pairs.target_parts.invariant)
-        recon = _per_sample(pairs.output - pairs.target).mean(1)
-        means = torch.stack([recon, invariance.mean(1), consistency.mean(1)])
+        consistency = _square_sum(pairs.moved_variant - pairs.target_parts.variant)
+        invariance = _square_sum(pairs.source_invariant - pairs.target_parts.invariant)
+        recon = _square_sum(pairs.output - pairs.target) / output[0].numel()
+        latent_size = math.prod(model.latent_shape)
+        means = torch.stack([recon, invariance / latent_size, consistency / latent_size])
         self._losses += (means * valid).sum(1)
 
         is_moved = valid * (element != 0)
         squares = [
-            consistency.sum(1),
-            _per_sample(pairs.target_parts.variant).sum(1),
-            invariance.sum(1),
-            _per_sample(pairs.target_parts.invariant).sum(1),
+            consistency,
+            _square_sum(pairs.target_parts.variant),
+            invariance,
+            _square_sum(pairs.target_parts.invariant),
         ]
         self._latent += (torch.stack(squares) * is_moved).sum(1)
 
-        latent = (pairs.target_parts.variant + pairs.target_parts.invariant).flatten(2).double()
-        weighted = latent * valid.view(-1, 1, 1)
-        self._channels += torch.stack([weighted.sum((0, 2)), (weighted * latent).sum((0, 2))])
+        latent = (pairs.target_parts.variant + pairs.target_parts.invariant).flatten(2)
+        moments = torch.stack([latent.sum(2), latent.square().sum(2)]).double()
+        self._channels += (moments * valid.view(1, -1, 1)).sum(1)
 
     def sums(self) -> torch.Tensor:
         parts = (self._by_element, self._losses, self._latent, self._channels)
@@ -113,9 +114,9 @@ class LatentActionEvaluation:
         return metrics
 
 
-def _per_sample(x: torch.Tensor) -> torch.Tensor:
-    """Squares of a difference, (N, everything else), float64."""
-    return x.flatten(1).double().square()
+def _square_sum(x: torch.Tensor) -> torch.Tensor:
+    """Sum of squares of each sample, (N,): float32 within a sample, float64 from there on."""
+    return x.flatten(1).square().sum(1).double()
 
 
 def _relative(squared_difference: float, squared_norm: float) -> float:
