@@ -35,5 +35,5 @@ test: lint
 	$(BIN)/python -m pytest
 
 clean:
-	rm -rf $(DATA) $(RUN) build .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(DATA) $(RUN) build .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

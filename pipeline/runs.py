@@ -13,6 +13,7 @@ from pipeline.tasks.table import make_task
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.run_directory import RunDirectory
 from pipeline.training.settings import TrainConfig
+from pipeline.training.weights import fill
 
 
 @dataclass(frozen=True)
@@ -43,21 +44,6 @@ def load_run(
     manifest: Manifest = read_manifest(Path(data if data is not None else config.data))
     loaded = run.checkpoints.load(run.checkpoints.resolve(checkpoint))
     task = make_task(config.task, manifest, 0, torch.device(device))
-    _load(task.model, loaded, run.path)
+    fill(task.model, loaded, run.path)
     task.model.eval()
     return Run(task.model, make_group(manifest.group), config, task, loaded.step, loaded)
-
-
-def load_weights(model: nn.Module, run_dir: Path) -> None:
-    """Start a model from another run's best checkpoint; ValueError if the shapes differ."""
-    run = RunDirectory(run_dir)
-    run.read_config()
-    _load(model, run.checkpoints.load(run.checkpoints.resolve("best")), run_dir)
-
-
-def _load(model: nn.Module, checkpoint: Checkpoint, run_dir: Path) -> None:
-    try:
-        model.load_state_dict(checkpoint.weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"the weights of {run_dir} do not fit this model: {reason}") from None

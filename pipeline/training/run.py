@@ -16,7 +16,6 @@ from pipeline.data.order import SampleOrder, rank_slice
 from pipeline.data.packing import Batch
 from pipeline.files.lock import DirectoryLock
 from pipeline.progress import Progress
-from pipeline.runs import load_weights
 from pipeline.tasks.table import make_task
 from pipeline.training.distributed import World, join_world
 from pipeline.training.interval import NonFiniteLossError
@@ -27,6 +26,7 @@ from pipeline.training.run_directory import RunDirectory
 from pipeline.training.settings import TrainConfig
 from pipeline.training.stopping import StopRequest
 from pipeline.training.trainer import CollapseError, Plan, Trainer
+from pipeline.training.weights import start_from_run
 
 INITIALISATION_STREAM = 20
 
@@ -124,7 +124,7 @@ def _run_attempt(
         if world.is_first:
             print(f"continuing from step {start.step} of {plan.num_steps}", flush=True)
     elif config.init_from is not None:
-        load_weights(task.model, Path(config.init_from))
+        start_from_run(task.model, Path(config.init_from))
     batches = TrainBatches(store.split("train"), order, config.pairs, world.rank, world.world_size)
     loader = Loader(batches, trainer.step, plan.num_steps, world.device, config.loader)
     log = MetricsLog(run.path, trainer.step) if world.is_first else None
