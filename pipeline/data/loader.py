@@ -28,7 +28,10 @@ SIGNALS_KEPT_FROM_WORKERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, sign
 
 @dataclass(frozen=True)
 class LoaderConfig:
-    """`num_workers=0` reads in process; workers are for slow storage. `prefetch` counts reads."""
+    """`num_workers=0` reads in process; workers are for slow storage.
+
+    `prefetch` is how many reads go ahead of the consumer, with workers or a GPU.
+    """
 
     num_workers: int = 0
     prefetch: int = 2
@@ -129,11 +132,13 @@ def batches_layout(batches: Batches, num_steps: int) -> BatchLayout:
 def _build_pipeline(source: StepSource, device: torch.device, config: LoaderConfig) -> Any:
     from nvidia.dali import Pipeline, fn
 
+    # In process on a CPU nothing runs beside the consumer: further buffers only cost cache.
+    depth = config.prefetch if config.num_workers or device.type == "cuda" else 1
     pipeline = Pipeline(
         batch_size=1,
         num_threads=1,
         device_id=device.index if device.type == "cuda" else None,
-        prefetch_queue_depth=config.prefetch,
+        prefetch_queue_depth=depth,
         exec_dynamic=True,
         py_num_workers=max(1, config.num_workers),
         py_start_method="spawn",

@@ -243,7 +243,7 @@ class Trainer:
 
 
 def should_compile(config: TrainConfig, device: torch.device) -> bool:
-    """`auto` compiles on a GPU only: on a CPU the compiled step was no faster for these models."""
+    """`auto` compiles on a GPU only: on a CPU it is a matter of model and processor."""
     return device.type == "cuda" if config.compile == "auto" else config.compile
 
 

@@ -1,0 +1,118 @@
+"""Fair comparison on a noisy machine: contenders take turns, and ratios are paired by round."""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Lap = Callable[[], float]
+"""Runs for a moment and returns its rate, in pairs a second."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: median and best of the rounds, in `unit`."""
+
+    name: str
+    median: float
+    best: float
+    unit: str = "pairs/s"
+
+
+@dataclass(frozen=True)
+class Check:
+    """A requirement, and what was measured; `is_upper_limit` if less is better."""
+
+    name: str
+    required: float
+    measured: float
+    is_upper_limit: bool = False
+
+    @property
+    def is_met(self) -> bool:
+        if self.is_upper_limit:
+            return self.measured <= self.required
+        return self.measured >= self.required
+
+
+@dataclass
+class PartReport:
+    """What one part measured; `notes` are sentences below its table."""
+
+    title: str
+    rows: list[Row] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def take_turns(laps: dict[str, Lap], num_rounds: int) -> dict[str, list[float]]:
+    """Rates of each contender, one a round; a first round warms up and is not counted."""
+    rates: dict[str, list[float]] = {name: [] for name in laps}
+    for index in range(num_rounds + 1):
+        for name, lap in laps.items():
+            say(f"round {index} of {num_rounds}: {name}")
+            rate = lap()
+            if index > 0:
+                rates[name].append(rate)
+    return rates
+
+
+def say(text: str) -> None:
+    """Show what is being done, on a terminal only: results alone go to standard output."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def repeated(step: Callable[[], int], seconds: float) -> Lap:
+    """A lap of steps, each returning the number of pairs it read, until the time is over."""
+
+    def lap() -> float:
+        started, num_pairs, elapsed = time.perf_counter(), 0, 0.0
+        while elapsed < seconds:
+            num_pairs += step()
+            elapsed = time.perf_counter() - started
+        return num_pairs / elapsed
+
+    return lap
+
+
+def counted(step: Callable[[], int], num_steps: int) -> Lap:
+    """A lap of so many steps, each returning the number of pairs it read."""
+
+    def lap() -> float:
+        started = time.perf_counter()
+        num_pairs = sum(step() for _ in range(num_steps))
+        return num_pairs / (time.perf_counter() - started)
+
+    return lap
+
+
+def endless(loader: Iterable[Any]) -> Iterator[Any]:
+    """Epoch after epoch of a loader."""
+    while True:
+        yield from loader
+
+
+def ratio(rates: dict[str, list[float]], name: str, base: str) -> float:
+    """Median over rounds of one contender's rate relative to another's in the same round."""
+    return statistics.median(a / b for a, b in zip(rates[name], rates[base], strict=True))
+
+
+def fastest(rates: dict[str, list[float]], names: Sequence[str]) -> str:
+    """The contender with the highest median."""
+    return max(names, key=lambda name: statistics.median(rates[name]))
+
+
+def rate_rows(rates: dict[str, list[float]], label: str = "") -> list[Row]:
+    """A row for each contender."""
+    return [
+        Row(f"{label}{name}", statistics.median(values), max(values))
+        for name, values in rates.items()
+    ]
+
+
+def time_row(name: str, values: Sequence[float], unit: str) -> Row:
+    """A row of durations or sizes, where the best is the smallest."""
+    return Row(name, statistics.median(values), min(values), unit)

@@ -1,0 +1,82 @@
+"""The four parts, each run in a process of its own that cannot hang the others."""
+
+import multiprocessing
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from measuring import PartReport
+
+PART_TIMEOUT_S = 480
+EXIT_S = 20
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """`small` holds 28x28 images, `large` 3x64x64; both with their orbits."""
+
+    small: Path
+    large: Path
+
+
+def _loader(datasets: Datasets) -> PartReport:
+    from loader_speed import measure_loader
+
+    return measure_loader(datasets.small, datasets.large)
+
+
+def _training(datasets: Datasets) -> PartReport:
+    from training_speed import measure_training
+
+    return measure_training(datasets.small, multiprocessing.cpu_count())
+
+
+def _ranks(datasets: Datasets) -> PartReport:
+    from rank_speed import measure_ranks
+
+    return measure_ranks(datasets.small)
+
+
+def _startup(datasets: Datasets) -> PartReport:
+    from startup import measure_startup
+
+    return measure_startup(datasets.small)
+
+
+PARTS: dict[str, Callable[[Datasets], PartReport]] = {
+    "loader": _loader,
+    "training": _training,
+    "ranks": _ranks,
+    "startup": _startup,
+}
+
+
+def measure_apart(part: str, datasets: Datasets) -> PartReport:
+    """One part's report; if it fails or takes too long, a report that says so."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_measure_into, args=(sender, part, datasets))
+    process.start()
+    sender.close()
+    problem = f"not done after {PART_TIMEOUT_S} s"
+    try:
+        if receiver.poll(PART_TIMEOUT_S):
+            answer = receiver.recv()
+            if isinstance(answer, PartReport):
+                return answer
+            problem = str(answer)
+    except EOFError:
+        problem = "its process ended without a result"
+    finally:
+        process.join(EXIT_S)
+        process.kill()
+        process.join()
+    return PartReport(f"{part}: not measured", notes=[problem])
+
+
+def _measure_into(sender: Connection, part: str, datasets: Datasets) -> None:
+    try:
+        sender.send(PARTS[part](datasets))
+    except (ValueError, OSError) as error:
+        sender.send(str(error))

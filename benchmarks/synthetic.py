@@ -1,0 +1,62 @@
+"""Datasets of noise in the shape of the real ones, so that anybody can run the benchmarks."""
+
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.recipes.orbit_images import OrbitImages
+from data_prep.settings import OrbitDatasetConfig
+from data_prep.store.builder import build_dataset
+
+SHARD_MIB = 64.0
+
+
+class NoiseSource:
+    """Images (C, H, W) with random strokes of grey in the middle; see `ImageSource`."""
+
+    label_meaning = "none"
+
+    def __init__(self, image_shape: tuple[int, int, int], num_train: int, num_test: int) -> None:
+        self.image_shape: tuple[int, ...] = image_shape
+        self._shape = image_shape
+        self.num_images = {"train": num_train, "test": num_test}
+
+    def checksums(self) -> dict[str, str]:
+        return {}
+
+    def read(self, part: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        channels, height, width = self._shape
+        num = len(indices)
+        rng = np.random.default_rng([len(part), int(indices[0]), num])
+        images = np.zeros((num, *self._shape), np.uint8)
+        top, left = height // 7, width // 7
+        size = (num, channels, height - 2 * top, width - 2 * left)
+        coarse = rng.random((*size[:2], size[2] // 4 + 1, size[3] // 4 + 1), np.float32)
+        smooth = coarse.repeat(4, axis=2).repeat(4, axis=3)[:, :, : size[2], : size[3]]
+        images[:, :, top : height - top, left : width - left] = np.where(
+            smooth > 0.7, smooth * 255, 0
+        )
+        return images, np.zeros(num, np.int64)
+
+
+def make_dataset(
+    out: Path, image_shape: tuple[int, int, int], num_train: int, num_held_out: int
+) -> Path:
+    """Write a dataset of `num_train` training images with all four turns of each.
+
+    Validation and test have about `num_held_out` images each.
+    """
+    total = num_train + num_held_out
+    config = OrbitDatasetConfig(
+        name="noise",
+        group="c4",
+        val_fraction=num_held_out / total,
+        test_fraction=None,
+        train_pairs="orbit",
+        val_pairs="one",
+        test_pairs="one",
+        shard_mib=SHARD_MIB,
+    )
+    source = NoiseSource(image_shape, total, num_held_out)
+    build_dataset(OrbitImages(config, source, "noise", 0, None), out)
+    return out

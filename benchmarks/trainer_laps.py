@@ -1,0 +1,97 @@
+"""The real trainer with a real loader, run a lap of steps at a time."""
+
+import contextlib
+import io
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from data_prep.store.reader import PairStore
+from pipeline.config.compose import compose
+from pipeline.config.schema import build
+from pipeline.data.batches import TrainBatches, make_train_order
+from pipeline.data.loader import Loader
+from pipeline.data.packing import Batch
+from pipeline.progress import Progress
+from pipeline.tasks.table import make_task
+from pipeline.training.checkpoint import CheckpointStore
+from pipeline.training.distributed import World
+from pipeline.training.metrics_log import MetricsLog
+from pipeline.training.settings import TrainConfig
+from pipeline.training.stopping import StopRequest
+from pipeline.training.trainer import Plan, Trainer
+
+NEVER = 10**9
+
+
+class LapBatches:
+    """A loader that times a lap of steps and then asks the trainer to stop.
+
+    The lap lasts from handing out its first batch to handing out the one after its last.
+    """
+
+    def __init__(self, loader: Loader, num_steps: int, request: StopRequest) -> None:
+        self._loader, self._num_steps, self._request = loader, num_steps, request
+        self._num_given = 0
+        self.wait_s = loader.wait_s
+        self.elapsed_s = self.lap_wait_s = 0.0
+
+    def __next__(self) -> Batch:
+        if self._num_given == 0:
+            self._started, self._wait = time.perf_counter(), self.wait_s
+        batch = next(self._loader)
+        self.wait_s = self._loader.wait_s
+        if self._num_given == self._num_steps:
+            self.elapsed_s = time.perf_counter() - self._started
+            self.lap_wait_s = self.wait_s - self._wait
+            self._request.signal_name = "end of lap"
+        self._num_given += 1
+        return batch
+
+
+class TrainerLaps:
+    """A trainer as `pipeline/train.py` would run it, without validation.
+
+    `words` are configuration words; `run_dir` must be a new directory. Call it for
+    the rate of a lap of `num_steps` steps; `wait_shares` and `step_seconds` keep
+    the share of waiting for data and the time of a step of each lap.
+    """
+
+    def __init__(
+        self, data: Path, run_dir: Path, words: Sequence[str], world: World, num_steps: int
+    ) -> None:
+        paths = frozenset({"data", "run_dir"})
+        all_words = ["experiment=rotated_mnist", f"data={data}", f"run_dir={run_dir}", *words]
+        self.config = build(TrainConfig, compose("train", all_words, paths))
+        config = self.config
+        store = PairStore(data)
+        reader = store.split("train")
+        order = make_train_order(reader, config.pairs, config.seed, config.global_batch, "drop")
+        plan = Plan(NEVER, order.is_epoch_end, order.epochs_done, NEVER, NEVER, config.log_every)
+        task = make_task(config.task, store.manifest, 0, world.device)
+        self._world, self._num_steps = world, num_steps
+        checkpoints = CheckpointStore(run_dir / "checkpoints")
+        self._trainer = Trainer(task, config, plan, world, checkpoints, {}, lambda: iter(()))
+        batches = TrainBatches(reader, order, config.pairs, world.rank, world.world_size)
+        self._loader = Loader(batches, 0, None, world.device, config.loader)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        self._log = MetricsLog(run_dir, 0) if world.is_first else None
+        self.wait_shares: list[float] = []
+        self.step_seconds: list[float] = []
+
+    def __call__(self) -> float:
+        request = StopRequest()
+        lap = LapBatches(self._loader, self._num_steps, request)
+        progress = Progress(NEVER, "steps", "training", enabled=False)
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._trainer.run(lap, self._log, request, progress)
+        self.wait_shares.append(lap.lap_wait_s / lap.elapsed_s)
+        self.step_seconds.append(lap.elapsed_s / self._num_steps)
+        return self._num_steps * self.config.global_batch / lap.elapsed_s
+
+
+def alone() -> World:
+    """A world of one process on the CPU."""
+    return World(0, 1, torch.device("cpu"))

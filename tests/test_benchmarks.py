@@ -1,0 +1,149 @@
+"""Every part of the benchmarks at its smallest size: they run, and say what they must."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+
+@pytest.fixture(scope="module")
+def noise_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    sys.path.insert(0, str(FOLDER))
+    from synthetic import make_dataset
+
+    sys.path.remove(str(FOLDER))
+    return make_dataset(tmp_path_factory.mktemp("noise") / "data", (1, 28, 28), 300, 20)
+
+
+def assert_sensible(report) -> None:
+    assert report.rows
+    assert report.checks
+    assert all(math.isfinite(row.median) and row.best > 0 for row in report.rows)
+    assert all(math.isfinite(check.measured) for check in report.checks)
+
+
+def test_loader_part(noise_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import loader_speed
+
+    monkeypatch.setattr(loader_speed, "WORKERS", (0,))
+    assert_sensible(loader_speed.measure_loader(noise_dir, noise_dir, 1, 0.01))
+
+
+def test_per_sample_reading_gives_the_same_records(noise_dir: Path) -> None:
+    from per_sample import ShardSamples
+
+    from data_prep.store.reader import PairStore
+
+    store = PairStore(noise_dir)
+    split = store.manifest.split("train")
+    files = [noise_dir / shard.file for shard in split.shards]
+    counts = [shard.num_records for shard in split.shards]
+    want = store.split("train").read([0, 5, 1199])
+    for through in ("map", "h5py"):
+        samples = ShardSamples(files, counts, through)
+        assert len(samples) == 1200
+        for place, record in enumerate((0, 5, 1199)):
+            source, target, action, _ = samples[record]
+            assert (source.numpy() == want.source[place]).all()
+            assert (target.numpy() == want.target[place]).all()
+            assert (action.numpy() == want.action[place]).all()
+
+
+def test_training_part(noise_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import training_speed
+
+    monkeypatch.setattr(training_speed, "VARIANTS", {})
+    monkeypatch.setattr(training_speed, "MODES", (False,))
+    assert_sensible(training_speed.measure_training(noise_dir, 1, 1, 2))
+
+
+def test_the_three_loops_compute_the_same_loss(noise_dir: Path) -> None:
+    """All contenders do the same work: equal model, batch and turns give equal losses."""
+    import torch
+    from hand_loop import losses_of, make_model
+    from paper_style import loss_of
+
+    from data_prep.store.reader import PairStore
+    from pipeline.tasks.latent_action.objective import LatentActionObjective
+    from pipeline.tasks.latent_action.settings import LossWeights
+
+    store = PairStore(noise_dir)
+    reader = store.split("train")
+    batch = [torch.from_numpy(values) for values in reader.read(range(40, 72))]
+    source, target, action, label = batch
+    model = make_model(store.manifest)
+    g = model.group.decode(action)
+    images = model.normalise(source)
+    want, _ = LatentActionObjective(model, LossWeights())(*batch, torch.ones(len(label)))
+    hand = losses_of(model, images, g)
+    paper = loss_of(model, images, model.normalise(target), g * 90.0)
+    assert torch.allclose(hand, want, rtol=1e-6)
+    assert torch.allclose(paper, want, rtol=1e-6)
+
+
+def test_rank_part(noise_dir: Path) -> None:
+    from rank_speed import measure_ranks
+
+    report = measure_ranks(noise_dir, 1, (64,))
+    assert len(report.rows) == 3
+    assert any("ms on one rank" in note for note in report.notes)
+
+
+def test_startup_part(noise_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import startup
+
+    monkeypatch.setattr(startup, "drop_page_cache", lambda: False)
+    assert_sensible(startup.measure_startup(noise_dir, 1, (300, 600)))
+
+
+def test_tables_and_plain_values() -> None:
+    from measuring import Check, PartReport, Row
+    from table import as_markdown, as_plain, describe_machine
+
+    checks = [Check("speed", 2.0, 3.0), Check("share", 0.05, 0.1, is_upper_limit=True)]
+    report = PartReport("(x) Things", [Row("thing", 1234.0, 2000.0)], checks, ["A note."])
+    machine = describe_machine()
+    text = as_markdown(machine, [report])
+    assert "| thing | 1,234 | 2,000 | pairs/s |" in text
+    assert "| speed | >= 2 | 3 | met |" in text
+    assert "| share | <= 0.05 | 0.1 | missed |" in text
+    plain = json.loads(json.dumps(as_plain(machine, [report])))
+    assert [check["is_met"] for check in plain["parts"][0]["checks"]] == [True, False]
+
+
+def test_contenders_take_turns_after_a_round_of_warming_up() -> None:
+    from measuring import fastest, ratio, take_turns
+
+    calls = []
+
+    def lap(name: str, rate: float):
+        return lambda: calls.append(name) or rate
+
+    rates = take_turns({"a": lap("a", 2.0), "b": lap("b", 6.0)}, 2)
+    assert calls == ["a", "b"] * 3
+    assert rates == {"a": [2.0, 2.0], "b": [6.0, 6.0]}
+    assert ratio(rates, "b", "a") == 3.0
+    assert fastest(rates, ["a", "b"]) == "b"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [(["parts=lodaer"], "parts=lodaer"), (["x=1"], "x=1"), (["mnist=/nowhere"], "/nowhere")],
+)
+def test_mistakes_are_one_line(words: list[str], complaint: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / "run.py"), *words], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert complaint in done.stderr
