@@ -22,11 +22,14 @@ ONE, TWO, CEILING = "one rank", "two ranks", "two unconnected processes"
 
 
 def measure_ranks(
-    data: Path, num_rounds: int = 4, batches: Sequence[int] = (64, 128, 512)
+    data: Path,
+    num_rounds: int = 4,
+    pairs_per_lap: int = 2048,
+    batches: Sequence[int] = (64, 128, 512),
 ) -> PartReport:
     """Training speed on a dataset of 28x28 images, at each global batch."""
     report = PartReport("(c) Ranks, one thread each")
-    results = run_two_ranks(data, num_rounds, batches)
+    results = run_two_ranks(data, [num_rounds, pairs_per_lap, *batches])
     for batch in batches:
         rounds = [result for result in results if result["batch"] == batch]
         rates = {
@@ -58,13 +61,13 @@ def _where_time_goes(rounds: list[dict[str, float]], batch: int) -> str:
     )
 
 
-def run_two_ranks(data: Path, num_rounds: int, batches: Sequence[int]) -> list[dict[str, float]]:
-    """Results of rank_worker.py; OSError with its last words if it fails or hangs."""
+def run_two_ranks(data: Path, numbers: Sequence[int]) -> list[dict[str, float]]:
+    """Results of rank_worker.py, called with these numbers; OSError if it fails or hangs."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "results.json"
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += ["--nproc-per-node=2", str(Path(__file__).with_name("rank_worker.py"))]
-        command += [str(data), folder, str(out), str(num_rounds), *map(str, batches)]
+        command += [str(data), folder, str(out), *map(str, numbers)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         try:
             done = subprocess.run(

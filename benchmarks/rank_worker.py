@@ -1,7 +1,7 @@
 """One of two ranks that measure scaling together; started by torchrun from rank_speed.py.
 
 Arguments: dataset, folder for run directories, file for the results, number of
-rounds, and the global batches.
+rounds, pairs a lap, and the global batches.
 """
 
 import json
@@ -17,13 +17,17 @@ from training_speed import COMMON
 
 from pipeline.training.distributed import World, join_world
 
-PAIRS_PER_LAP = 2048
 NUM_GRADIENTS = 66_753
 """Parameters of the paper's model: what two ranks exchange in a step."""
 
 
 def measure_together(
-    world: World, data: Path, folder: Path, num_rounds: int, batches: Sequence[int]
+    world: World,
+    data: Path,
+    folder: Path,
+    num_rounds: int,
+    pairs_per_lap: int,
+    batches: Sequence[int],
 ) -> list[dict[str, float]]:
     """Each round of each global batch: pairs/s of one rank, of two, and of two unconnected."""
     results = []
@@ -32,7 +36,7 @@ def measure_together(
         def laps(name: str, size: int, where: World, batch: int = batch) -> TrainerLaps:
             run_dir = folder / f"{name}-{batch}-{world.rank}"
             words = [*COMMON, f"global_batch={size}", "num_threads=1"]
-            return TrainerLaps(data, run_dir, words, where, max(2, PAIRS_PER_LAP // size))
+            return TrainerLaps(data, run_dir, words, where, max(2, pairs_per_lap // size))
 
         one = laps("one", batch, alone())
         unconnected = laps("unconnected", batch // world.world_size, alone())
@@ -68,11 +72,13 @@ def _exchange_seconds(values: torch.Tensor, num_times: int = 50) -> float:
     return (time.perf_counter() - started) / num_times
 
 
-def main(data: str, folder: str, out: str, num_rounds: str, *batches: str) -> None:
+def main(data: str, folder: str, out: str, *numbers: str) -> None:
     torch.set_num_threads(1)
     with join_world("cpu") as world:
-        sizes = [int(batch) for batch in batches]
-        results = measure_together(world, Path(data), Path(folder), int(num_rounds), sizes)
+        num_rounds, pairs_per_lap, *batches = (int(number) for number in numbers)
+        results = measure_together(
+            world, Path(data), Path(folder), num_rounds, pairs_per_lap, batches
+        )
         if world.is_first:
             Path(out).write_text(json.dumps(results))
 
