@@ -28,7 +28,7 @@ def measure_ranks(
     batches: Sequence[int] = (64, 128, 512),
 ) -> PartReport:
     """Training speed on a dataset of 28x28 images, at each global batch."""
-    report = PartReport("(c) Ranks, one thread each")
+    report = PartReport("(c) Ranks, one thread each, eager")
     results = run_two_ranks(data, [num_rounds, pairs_per_lap, *batches])
     for batch in batches:
         rounds = [result for result in results if result["batch"] == batch]

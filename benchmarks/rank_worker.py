@@ -35,7 +35,7 @@ def measure_together(
 
         def laps(name: str, size: int, where: World, batch: int = batch) -> TrainerLaps:
             run_dir = folder / f"{name}-{batch}-{world.rank}"
-            words = [*COMMON, f"global_batch={size}", "num_threads=1"]
+            words = [*COMMON, f"global_batch={size}", "num_threads=1", "compile=false"]
             return TrainerLaps(data, run_dir, words, where, max(2, pairs_per_lap // size))
 
         one = laps("one", batch, alone())

@@ -20,7 +20,7 @@ def main(words: list[str]) -> int:
     from measuring import say
     from parts import PARTS, Datasets, measure_apart
     from synthetic import make_dataset
-    from table import as_markdown, as_plain, describe_machine
+    from table import as_markdown, as_plain, describe_machine, machine_line
 
     from data_prep.store.manifest import read_manifest
     from pipeline.files.atomic import write_json
@@ -40,10 +40,12 @@ def main(words: list[str]) -> int:
             make_dataset(small, (1, 28, 28), 48_000, 12_000)
         if "loader" in chosen:
             make_dataset(large, (3, 64, 64), 4_096, 256)
-        reports = [measure_apart(part, Datasets(small, large)) for part in chosen]
-    say("")
-    machine = describe_machine()
-    print(as_markdown(machine, reports))
+        machine, reports = describe_machine(), []
+        print(machine_line(machine), flush=True)
+        for part in chosen:
+            reports.append(measure_apart(part, Datasets(small, large)))
+            say("")
+            print(f"\n{as_markdown(reports[-1])}", flush=True)
     print(f"\nMeasured in {time.monotonic() - started:.0f} s.", flush=True)
     if out:
         write_json(Path(out), as_plain(machine, reports))

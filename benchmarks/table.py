@@ -17,28 +17,31 @@ def describe_machine() -> dict[str, Any]:
     return {key: value for key, value in environment.items() if key not in PRIVATE}
 
 
-def as_markdown(machine: dict[str, Any], reports: list[PartReport]) -> str:
-    """The whole text; `met` and `missed` mark requirements."""
+def machine_line(machine: dict[str, Any]) -> str:
+    """The machine in a sentence."""
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
-    lines = [
+    return (
         f"Machine: {machine['processor']}, {machine['num_cores']} cores,"
-        f" Python {machine['python']}, {packages}.",
+        f" Python {machine['python']}, {packages}."
+    )
+
+
+def as_markdown(report: PartReport) -> str:
+    """A part's tables and notes; `met` and `missed` mark requirements."""
+    lines = [f"### {report.title}", ""]
+    if report.rows:
+        lines += ["| measured | median | best | unit |", "|---|---:|---:|---|"]
+    lines += [
+        f"| {row.name} | {_number(row.median)} | {_number(row.best)} | {row.unit} |"
+        for row in report.rows
     ]
-    for report in reports:
-        lines += ["", f"### {report.title}", ""]
-        if report.rows:
-            lines += ["| measured | median | best | unit |", "|---|---:|---:|---|"]
-        lines += [
-            f"| {row.name} | {_number(row.median)} | {_number(row.best)} | {row.unit} |"
-            for row in report.rows
-        ]
-        if report.checks:
-            lines += ["", "| required | limit | measured | |", "|---|---:|---:|---|"]
-        for check in report.checks:
-            sign, mark = "<=" if check.is_upper_limit else ">=", "met" if check.is_met else "missed"
-            limit = f"{sign} {_number(check.required)}"
-            lines.append(f"| {check.name} | {limit} | {_number(check.measured)} | {mark} |")
-        lines += [""] * bool(report.notes) + [f"- {note}" for note in report.notes]
+    if report.checks:
+        lines += ["", "| required | limit | measured | |", "|---|---:|---:|---|"]
+    for check in report.checks:
+        sign, mark = "<=" if check.is_upper_limit else ">=", "met" if check.is_met else "missed"
+        limit = f"{sign} {_number(check.required)}"
+        lines.append(f"| {check.name} | {limit} | {_number(check.measured)} | {mark} |")
+    lines += [""] * bool(report.notes) + [f"- {note}" for note in report.notes]
     return "\n".join(lines)
 
 

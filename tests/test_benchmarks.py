@@ -111,12 +111,13 @@ def test_startup_part(noise_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_tables_and_plain_values() -> None:
     from measuring import Check, PartReport, Row
-    from table import as_markdown, as_plain, describe_machine
+    from table import as_markdown, as_plain, describe_machine, machine_line
 
     checks = [Check("speed", 2.0, 3.0), Check("share", 0.05, 0.1, is_upper_limit=True)]
     report = PartReport("(x) Things", [Row("thing", 1234.0, 2000.0)], checks, ["A note."])
     machine = describe_machine()
-    text = as_markdown(machine, [report])
+    assert machine["packages"]["torch"] in machine_line(machine)
+    text = as_markdown(report)
     assert "| thing | 1,234 | 2,000 | pairs/s |" in text
     assert "| speed | >= 2 | 3 | met |" in text
     assert "| share | <= 0.05 | 0.1 | missed |" in text
