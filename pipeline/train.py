@@ -7,26 +7,38 @@ Examples:
 
 Keys: data, run_dir, seed, epochs, global_batch, pairs, precision, compile, checkpoint_every,
 resume, num_threads, init_from, ... and optimizer.*, schedule.*, task.*, collapse.*, loader.*.
+config=FILE takes all keys from a run's config.yaml in place of an experiment; keys beside it win.
+data_copy=DIR reads the records from a copy of the dataset, such as one on a node's own disk.
 Exit codes: 0 finished, 1 mistake in the call, 75 stopped and saved (run again to continue),
-76 loss not finite, 77 collapsed.
+76 loss not finite, 77 collapsed, 78 fault of the cluster (lost ranks, network, file system).
 """
 
-from pipeline.config.program import run_program
+from pathlib import Path
+
+from pipeline.config.program import run_program, take_value
 
 PATH_KEYS = frozenset({"data", "run_dir", "init_from"})
 
 
 def main(words: list[str]) -> None:
-    from pipeline.config.compose import compose
+    from pipeline.config.compose import compose, read_composed
     from pipeline.config.schema import build
     from pipeline.training.settings import TrainConfig
 
-    config = build(TrainConfig, compose("train", words, PATH_KEYS))
+    data_copy = take_value(words, "data_copy", "")
+    file = take_value(words, "config", "")
+    composed = (
+        read_composed(Path(file), words, PATH_KEYS) if file else compose("train", words, PATH_KEYS)
+    )
+    config = build(TrainConfig, composed)
 
     from pipeline.report import print_result
+    from pipeline.training.faults import cluster_faults_end_the_program
     from pipeline.training.run import train
 
-    print_result(train(config), config.run_dir)
+    with cluster_faults_end_the_program():
+        result = train(config, data_copy=Path(data_copy) if data_copy else None)
+    print_result(result, config.run_dir)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,28 @@ def compose(
     return values_by_key
 
 
+def read_composed(file: Path, words: Sequence[str], path_keys: frozenset[str]) -> dict[str, Any]:
+    """The values of a resolved configuration file, with command-line words on top.
+
+    Raises FileNotFoundError or ValueError with one line; a choice of a group is refused.
+    """
+    import yaml
+
+    if not file.is_file():
+        raise FileNotFoundError(f"config={file}: there is no such file")
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise ValueError(f"config={file} is not a YAML file") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"config={file} holds no keys")
+    for key, text in map(split_word, words):
+        if _is_group(key):
+            raise ValueError(f"{key}={text} chooses a group, which config=FILE has fixed")
+        set_dotted(values, key, text if key in path_keys else parse_value(key, text))
+    return values
+
+
 def parse_value(key: str, text: str) -> Any:
     """One value in hydra's override grammar, as plain Python."""
     from hydra.core.override_parser.overrides_parser import OverridesParser

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +17,9 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; what was written there replaces `path` at the end.
 
     An error leaves nothing behind, and one of the operating system names `path`.
+    Writers on several hosts that share the directory do not meet.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}")
     try:
         yield temporary
         sync_file(temporary)

@@ -1,6 +1,7 @@
 """Figures as files."""
 
 import os
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ def save_figure(figure: Any, path: Path) -> None:
     """Write a matplotlib figure atomically and close it."""
     import matplotlib.pyplot as plt
 
-    draft = path.with_name(f".{path.stem}.{os.getpid()}.tmp.png")
+    draft = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.tmp.png")
     try:
         figure.savefig(draft, dpi=110)
         os.replace(draft, path)

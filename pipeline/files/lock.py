@@ -14,6 +14,8 @@ import uuid
 from pathlib import Path
 from types import TracebackType
 
+from pipeline.files.processes import describe_process, is_running
+
 STALE_AFTER_S = 60.0
 TOUCH_EVERY_S = 5.0
 
@@ -49,10 +51,7 @@ class DirectoryLock:
         """Take the lock; ValueError if a living process holds it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         owner = {
-            "host": socket.gethostname(),
-            "boot": _boot_id(),
-            "pid": os.getpid(),
-            "process_start": _process_start(os.getpid()),
+            **describe_process(os.getpid()),
             "job": _job_name(),
             "token": uuid.uuid4().hex,
         }
@@ -137,34 +136,13 @@ def _is_abandoned(path: Path, owner: dict[str, object]) -> bool:
     job = _job_name()
     if job is not None and owner.get("job") == job and owner.get("pid") != os.getpid():
         # A scheduler runs one incarnation of a job at a time, so an earlier one is gone.
-        return not _is_running(owner) or _is_elsewhere(owner)
+        return not is_running(owner) or _is_elsewhere(owner)
     if not _is_elsewhere(owner):
-        return not _is_running(owner)
+        return not is_running(owner)
     try:
         return time.time() - path.stat().st_mtime > STALE_AFTER_S
     except FileNotFoundError:
         return True
-
-
-def _is_running(owner: dict[str, object]) -> bool:
-    """Whether the owner, of this host, still runs: same boot, same pid, same start time."""
-    if owner.get("boot") != _boot_id():
-        return False
-    start = _process_start(int(str(owner.get("pid", 0))))
-    return start is not None and start == owner.get("process_start")
-
-
-def _boot_id() -> str:
-    return (_read_text(Path("/proc/sys/kernel/random/boot_id")) or "").strip()
-
-
-def _process_start(pid: int) -> str | None:
-    """Start time of a process in clock ticks since boot, None if it is gone or a zombie."""
-    text = _read_text(Path(f"/proc/{pid}/stat"))
-    if text is None:
-        return None
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] in ("Z", "X") else fields[19]
 
 
 def _job_name() -> str | None:

@@ -1,7 +1,7 @@
 """Ranks: joining the process group, speaking with one voice, small agreements.
 
-Started by torchrun (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_* in the environment) or
-alone. Control messages travel over a gloo group on the CPU, so that agreeing on
+Started by torchrun or the launcher (RANK, WORLD_SIZE, LOCAL_RANK in the environment)
+or alone. Control messages travel over a gloo group on the CPU, so that agreeing on
 something never waits for the GPU.
 """
 
@@ -9,17 +9,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from pipeline.config.program import EXIT_USER_ERROR, ExitWithCode
+from pipeline.training.rendezvous import join_process_group
 
 T = TypeVar("T")
-
-JOIN_TIMEOUT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,8 @@ class World:
 def join_world(device: str) -> Iterator[World]:
     """Join the process group that the environment describes, and leave it at the end.
 
-    Raises ValueError if a GPU is asked for and there is none.
+    Raises ValueError if a GPU is asked for and there is none, ClusterFaultError if
+    not all ranks came.
     """
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", 0)))
@@ -90,7 +89,7 @@ def join_world(device: str) -> Iterator[World]:
         yield World(0, 1, chosen)
         return
     backend = "nccl" if chosen.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=JOIN_TIMEOUT)
+    join_process_group(backend, rank, world_size)
     try:
         yield World(rank, world_size, chosen, dist.new_group(backend="gloo"))
     finally:

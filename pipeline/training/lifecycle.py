@@ -33,19 +33,21 @@ def prepare_start(
     Raises ValueError if the directory holds a run that this one may not continue.
     """
     environment = describe_environment(world.device, world.world_size, config.num_threads)
-    if not (run.path / "config.yaml").exists():
-        run.path.mkdir(parents=True, exist_ok=True)
-        run.write_environment(environment)
-        run.write_config(config)
-        return Start(None, 0)
-    if config.resume == "never":
+    is_new = run.read_json("environment.json") is None and not run.checkpoints.steps()
+    if config.resume == "never" and not is_new:
         raise ValueError(f"{run.path} already holds a run and resume=never: choose another run_dir")
-    differing = differing_keys(run.read_config(), config)
+    has_config = (run.path / "config.yaml").exists()
+    differing = differing_keys(run.read_config(), config) if has_config else []
     if differing and not config.allow_changes:
         raise ValueError(
             f"{run.path} holds a run with another configuration ({'; '.join(differing)}):"
             " choose another run_dir, or say allow_changes=true"
         )
+    if is_new:
+        run.path.mkdir(parents=True, exist_ok=True)
+        run.write_environment(environment)
+        run.write_config(config)
+        return Start(None, 0)
     attempt = len(run.read_json(RESTARTS) or [])
     run.checkpoints.clear_leftovers()
     checkpoint, complaints = run.checkpoints.newest_valid()

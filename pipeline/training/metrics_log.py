@@ -43,6 +43,8 @@ class MetricsLog:
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
+        self.latest: dict[str, float] = {}
+        """Values of the newest training line of this process."""
         self._file = open(path, "a", encoding="utf-8")
         from torch.utils.tensorboard import SummaryWriter
 
@@ -59,6 +61,8 @@ class MetricsLog:
         """Append a line; `epoch` counts finished epochs. NaN and infinity become text."""
         self._file.write(_as_line({"step": step, "epoch": epoch, "split": split, **values}))
         self._file.flush()
+        if split == "train":
+            self.latest = values
         for name, value in values.items():
             self._events.add_scalar(f"{split}/{name}", value, step)  # type: ignore[no-untyped-call]
 

@@ -1,6 +1,7 @@
 """`train(config)`: one run, from a run directory in any state to its end."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pipeline.files.lock import DirectoryLock
 from pipeline.progress import Progress
 from pipeline.tasks.table import make_task
 from pipeline.training.distributed import World, join_world
+from pipeline.training.heartbeat import Heartbeat
 from pipeline.training.interval import NonFiniteLossError
 from pipeline.training.lifecycle import Start, note_collapse, prepare_start, write_result
 from pipeline.training.metrics_log import MetricsLog
@@ -31,9 +33,12 @@ from pipeline.training.weights import start_from_run
 INITIALISATION_STREAM = 20
 
 
-def train(config: TrainConfig, request: StopRequest | None = None) -> dict[str, Any]:
+def train(
+    config: TrainConfig, request: StopRequest | None = None, data_copy: Path | None = None
+) -> dict[str, Any]:
     """Train, or continue training, in `config.run_dir`; returns the content of result.json.
 
+    `data_copy` is where the dataset is read, if not from `config.data` itself.
     Raises ValueError or FileNotFoundError for what the user can mend, ExitWithCode
     when the run stopped before its end (asked to, collapsed, non-finite loss).
     """
@@ -41,7 +46,7 @@ def train(config: TrainConfig, request: StopRequest | None = None) -> dict[str, 
     request.install()
     torch.set_num_threads(config.num_threads)
     set_float32_precision(config.precision)
-    store = PairStore(Path(config.data))
+    store = PairStore(data_copy or Path(config.data))
     check_files(store.root, store.manifest)
     reader = store.split("train")
     order = make_train_order(reader, config.pairs, config.seed, config.global_batch, config.tail)
@@ -128,10 +133,21 @@ def _run_attempt(
     batches = TrainBatches(store.split("train"), order, config.pairs, world.rank, world.world_size)
     loader = Loader(batches, trainer.step, plan.num_steps, world.device, config.loader)
     log = MetricsLog(run.path, trainer.step) if world.is_first else None
+
+    def position() -> dict[str, Any]:
+        latest = log.latest if log is not None else {}
+        return {
+            "step": trainer.step,
+            "num_steps": plan.num_steps,
+            "loss": latest.get("loss/total"),
+            "samples_per_second": latest.get("speed/samples_per_second"),
+        }
+
     try:
-        with Progress(
-            plan.num_steps, "steps", "training", trainer.step, world.is_first
-        ) as progress:
+        with (
+            Progress(plan.num_steps, "steps", "training", trainer.step, world.is_first) as progress,
+            Heartbeat(run.path, position) if world.is_first else nullcontext(),
+        ):
             is_finished = trainer.run(loader, log, request, progress)
     except NonFiniteLossError as error:
         kept = run.checkpoints.steps()

@@ -7,6 +7,7 @@ run_dir/
   events.out.tfevents.*    the same for TensorBoard
   checkpoints/             see `checkpoint.py`
   evaluations/             written by `pipeline/evaluate.py`, with orbits.png beside
+  heartbeat.json           where the run is, rewritten every few seconds
   restarts.json            only after a collapse that was restarted
   result.json              written last: the run is finished
 """

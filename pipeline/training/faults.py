@@ -1,0 +1,64 @@
+"""Telling faults of the cluster, which a new start may cure, from mistakes and bugs."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+from pipeline.config.program import EXIT_CLUSTER_FAULT, ExitWithCode
+
+FILE_SYSTEM_HICCUPS = frozenset(
+    {
+        errno.EIO,
+        errno.ESTALE,
+        errno.ENOTCONN,
+        errno.ETIMEDOUT,
+        errno.ECONNRESET,
+        errno.ECONNABORTED,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.EREMOTEIO,
+        errno.ESHUTDOWN,
+    }
+)
+LOST_CONNECTION = (
+    "connection closed by peer",
+    "connection reset by peer",
+    "broken pipe",
+    "connection refused",
+    "gloo/transport",
+    "socket timeout",
+    "nccl error",
+    "uncorrectable ecc",
+)
+
+
+class ClusterFaultError(Exception):
+    """Something outside this program went wrong: a peer, a node, the network, a file system."""
+
+
+@contextmanager
+def cluster_faults_end_the_program() -> Iterator[None]:
+    """Turn a fault of the cluster into one line and its own exit code."""
+    try:
+        yield
+    except Exception as error:
+        if not is_cluster_fault(error):
+            raise
+        line = " ".join(str(error).split())[:300]
+        raise ExitWithCode(f"fault of the cluster: {line}", EXIT_CLUSTER_FAULT) from error
+
+
+def is_cluster_fault(error: BaseException) -> bool:
+    """Whether running again, elsewhere or later, may help."""
+    if isinstance(error, ClusterFaultError | dist.DistNetworkError | dist.DistStoreError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno in FILE_SYSTEM_HICCUPS
+    if isinstance(error, dist.DistBackendError | torch.AcceleratorError | RuntimeError):
+        text = str(error).lower()
+        return any(pattern in text for pattern in LOST_CONNECTION)
+    return False
