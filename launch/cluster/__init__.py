@@ -1,0 +1,1 @@
+"""Where jobs run: cluster settings, what SLURM says, handing jobs over."""

@@ -1,0 +1,191 @@
+"""What SLURM says and is told, through its own commands.
+
+There may be no accounting database, so only squeue, scontrol and sinfo are relied
+on; what they cannot answer is None, never a guess.
+"""
+
+import getpass
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+ANSWER_TIMEOUT_S = 60
+INHERITED = re.compile(
+    r"(SLURM_|SLURMD_|SRUN_|SBATCH_|SALLOC_|SUBMITIT_|PMI_|PMIX_)"
+    r"|(MASTER_ADDR|MASTER_PORT|RANK|WORLD_SIZE|LOCAL_RANK|LOCAL_WORLD_SIZE|GROUP_RANK"
+    r"|ORBIT_RENDEZVOUS|CUDA_VISIBLE_DEVICES)$"
+)
+KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")
+
+
+class SlurmError(ValueError):
+    """SLURM is not there, did not answer, or refused; the message says which."""
+
+
+@dataclass(frozen=True)
+class LiveTask:
+    """A pending or running job, or task `index` of a job array."""
+
+    job_id: str
+    index: int | None
+    raw_id: str
+    state: str
+    reason: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Limits of a partition; None where there is none."""
+
+    max_minutes: int | None
+    num_nodes: int
+    max_nodes: int | None
+    has_gpus: bool
+    is_up: bool
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what belongs to the job one is in, so that a new job starts clean."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in KEPT or not INHERITED.match(name)
+    }
+
+
+def ask(*words: str) -> str:
+    """The standard output of a SLURM command; SlurmError with its first complaint otherwise."""
+    environment = clean_environment(os.environ)
+    try:
+        done = subprocess.run(
+            words, env=environment, capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S
+        )
+    except FileNotFoundError:
+        raise SlurmError(f"no SLURM here: the command {words[0]} is missing") from None
+    except subprocess.TimeoutExpired:
+        raise SlurmError(f"{words[0]} did not answer within {ANSWER_TIMEOUT_S} s") from None
+    if done.returncode != 0:
+        complaint = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+        raise SlurmError(f"{words[0]} failed: {complaint[0]}")
+    return done.stdout
+
+
+def live_tasks() -> list[LiveTask]:
+    """All pending and running jobs of this user, array tasks one by one."""
+    output = ask(
+        "squeue",
+        "--noheader",
+        "--array",
+        f"--user={getpass.getuser()}",
+        "--states=all",
+        "--format=%F|%K|%A|%T|%r|%j",
+    )
+    tasks = []
+    for line in output.splitlines():
+        job_id, index, raw_id, state, reason, name = line.strip().split("|", 5)
+        number = int(index) if index.isdigit() else None
+        if state in LIVE_STATES:
+            tasks.append(LiveTask(job_id, number, raw_id, state, reason, name))
+    return tasks
+
+
+LIVE_STATES = frozenset(
+    {
+        "PENDING",
+        "CONFIGURING",
+        "RUNNING",
+        "COMPLETING",
+        "SUSPENDED",
+        "STOPPED",
+        "REQUEUED",
+        "REQUEUE_HOLD",
+        "REQUEUE_FED",
+        "RESIZING",
+        "SIGNALING",
+        "STAGE_OUT",
+        "SPECIAL_EXIT",
+    }
+)
+
+
+def partitions() -> dict[str, Partition]:
+    """All partitions by name; the default one also under the empty name."""
+    found: dict[str, Partition] = {}
+    for line in ask("scontrol", "--oneliner", "show", "partition").splitlines():
+        fields = _fields(line)
+        partition = Partition(
+            minutes_of_limit(fields.get("MaxTime", "UNLIMITED")),
+            int(fields.get("TotalNodes", "0")),
+            None if not fields.get("MaxNodes", "").isdigit() else int(fields["MaxNodes"]),
+            "gres/gpu" in fields.get("TRES", ""),
+            fields.get("State", "UP") == "UP",
+        )
+        found[fields["PartitionName"]] = partition
+        if fields.get("Default") == "YES":
+            found[""] = partition
+    return found
+
+
+def minutes_of_limit(text: str) -> int | None:
+    """Minutes of a limit as scontrol prints it, None if unlimited."""
+    if text in ("UNLIMITED", "INFINITE", "Partition_Limit"):
+        return None
+    days, _, clock = text.rpartition("-")
+    hours, minutes, *_ = map(int, clock.split(":"))
+    return (int(days or 0) * 24 + hours) * 60 + minutes
+
+
+def max_array_size() -> int | None:
+    """The largest number of tasks in a job array, None if SLURM does not say."""
+    match = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask("scontrol", "show", "config"), re.M)
+    return int(match.group(1)) if match else None
+
+
+def accounts() -> set[str] | None:
+    """Accounts this user may charge, None where there is no accounting to ask."""
+    try:
+        output = ask(
+            "sacctmgr",
+            "--noheader",
+            "--parsable2",
+            "show",
+            "assoc",
+            f"user={getpass.getuser()}",
+            "format=account",
+        )
+    except SlurmError:
+        return None
+    return set(output.split()) or None
+
+
+def job_fields(job_id: str) -> dict[str, str]:
+    """What `scontrol show job` says of one job; empty if it knows none or does not answer."""
+    try:
+        return _fields(ask("scontrol", "--oneliner", "show", "job", job_id).splitlines()[0])
+    except (SlurmError, IndexError):
+        return {}
+
+
+def requeue(job_id: str) -> None:
+    """Ask for another start of this job."""
+    ask("scontrol", "requeue", job_id)
+
+
+def cancel(job_ids: Iterable[str]) -> None:
+    """Cancel jobs, array tasks as `<array>_<index>`."""
+    ids = list(job_ids)
+    for first in range(0, len(ids), 200):
+        ask("scancel", *ids[first : first + 200])
+
+
+def first_host(node_list: str) -> str:
+    """The first node of SLURM's compressed list, `node[1-3,5]`."""
+    return ask("scontrol", "show", "hostnames", node_list).split()[0]
+
+
+def _fields(line: str) -> dict[str, str]:
+    """`A=1 B=2` as a mapping; values with spaces keep their first word, which is enough here."""
+    return dict(word.split("=", 1) for word in line.split() if "=" in word)

@@ -1,0 +1,148 @@
+"""Handing job arrays over to SLURM, by submitit."""
+
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from launch.cluster import slurm
+from launch.cluster.arrays import ArrayCut, cut_into_arrays
+from launch.cluster.settings import SlurmConfig
+from launch.jobs.records import JobRecord, new_name, write_record
+
+Function = Callable[[], Any]
+
+
+def array_limit(config: SlurmConfig) -> int:
+    """Tasks an array may have: the configured limit or the cluster's own, if that is lower."""
+    theirs = slurm.max_array_size()
+    return config.array_limit if theirs is None else min(config.array_limit, theirs)
+
+
+def submit_arrays(
+    config: SlurmConfig,
+    base: Path,
+    code: Path,
+    label: str,
+    kind: str,
+    tasks: Sequence[str],
+    function_of: Callable[[str], Function],
+    after: Sequence[str] = (),
+    hold: bool = False,
+) -> list[JobRecord]:
+    """Submit `function_of(task)` for every task, in as few arrays as the limits allow.
+
+    `after` are ids of jobs that must succeed first. Returns a record with its job id
+    for each array; they are on disk below `base`.
+    """
+    records: list[JobRecord] = []
+    for cut in cut_into_arrays(tasks, array_limit(config), config.max_running):
+        record = JobRecord(new_name(label), kind, "slurm", cut.tasks, time.time())
+        write_record(base, record)
+        executor = make_executor(config, base, code, record.name, cut, records, after, hold)
+        with _clean_process_environment():
+            jobs = _submit(executor, [function_of(task) for task in cut.tasks])
+        record = dataclasses.replace(record, job_id=jobs[0].job_id.split("_")[0])
+        write_record(base, record)
+        records.append(record)
+    return records
+
+
+def sbatch_text(
+    config: SlurmConfig, base: Path, code: Path, name: str, cut: ArrayCut, after: Sequence[str] = ()
+) -> str:
+    """The batch script that `submit_arrays` hands over for this array."""
+    executor = make_executor(config, base, code, name, cut, [], after, False)
+    if len(cut.tasks) > 1:
+        executor.parameters["map_count"] = len(cut.tasks)
+    text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
+    return text
+
+
+def make_executor(
+    config: SlurmConfig,
+    base: Path,
+    code: Path,
+    name: str,
+    cut: ArrayCut,
+    earlier: Sequence[JobRecord],
+    after: Sequence[str],
+    hold: bool,
+) -> Any:
+    """A submitit executor with the resources of `config`; SlurmError where there is no SLURM."""
+    import shlex
+
+    import submitit
+
+    try:
+        executor = submitit.SlurmExecutor(base / "logs" / name, python=config.python)
+    except RuntimeError:
+        raise slurm.SlurmError("no SLURM here: the command srun is missing") from None
+    waits = [f"afterok:{job}" for job in after]
+    if cut.after is not None and earlier:
+        waits.append(f"afterany:{earlier[cut.after].job_id}")
+    options: dict[str, Any] = {"requeue": True, **(config.options or {})}
+    if waits:
+        options["dependency"] = ",".join(waits)
+    if hold:
+        options["hold"] = True
+    optional = {
+        "partition": config.partition,
+        "account": config.account,
+        "qos": config.qos,
+        "constraint": config.constraint,
+        "gpus_per_node": config.gpus_per_node or None,
+        "mem": f"{config.memory_gb:g}GB" if config.memory_gb is not None else None,
+    }
+    executor.update_parameters(
+        job_name=name,
+        nodes=config.nodes,
+        ntasks_per_node=config.tasks_per_node,
+        cpus_per_task=config.cpus_per_task,
+        time=config.time_min,
+        signal_delay_s=config.signal_before_s,
+        array_parallelism=cut.num_parallel,
+        stderr_to_stdout=True,
+        additional_parameters=options,
+        setup=[*config.setup, f"export PYTHONPATH={shlex.quote(str(code))}"],
+        srun_args=[f"--cpus-per-task={config.cpus_per_task}", "--kill-on-bad-exit=1"],
+        **{key: value for key, value in optional.items() if value is not None},
+    )
+    return executor
+
+
+def _submit(executor: Any, functions: list[Function]) -> list[Any]:
+    """submitit's submission; its errors become one line."""
+    import logging
+
+    import submitit
+
+    logging.getLogger("submitit").setLevel(logging.ERROR)
+    try:
+        if len(functions) == 1:
+            return [executor.submit(functions[0])]
+        jobs: list[Any] = executor.submit_array(functions)
+        return jobs
+    except submitit.core.utils.FailedJobError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = next((line for line in lines if "error:" in line.lower()), lines[0])
+        raise slurm.SlurmError(f"sbatch refused: {said}") from None
+
+
+@contextmanager
+def _clean_process_environment() -> Iterator[None]:
+    """submitit starts sbatch with this process's environment: hide the job we may be in."""
+    before = dict(os.environ)
+    kept = slurm.clean_environment(before)
+    for name in before:
+        if name not in kept:
+            del os.environ[name]
+    sys.stdout.flush()
+    try:
+        yield
+    finally:
+        os.environ.update(before)

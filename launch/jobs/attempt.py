@@ -1,0 +1,223 @@
+"""One attempt at a run: start the ranks of this place, watch them, decide what follows.
+
+Every rank's watcher notes how its process ended; then one of them (the first for a
+stop, the fastest survivor for a fault) decides for all whether the run goes on.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch.jobs import history
+from launch.jobs.endings import Ending, decisive, reason_of_stop
+from launch.jobs.order import Order
+from launch.jobs.places import Place
+from launch.jobs.rank_process import RankProcess, StopNote
+from launch.snapshot import check_snapshot
+from launch.staging import stage_dataset
+from pipeline.files.atomic import write_json
+
+POLL_S = 0.2
+SETTLE_S = 4.0
+"""After a fault, how long to wait for the other ranks' accounts of what happened."""
+PEER_PATIENCE_S = 30.0
+"""How long ranks of this place that still run may outlive one that failed."""
+
+ERROR_FILE = "error.json"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What follows an attempt: whether to go on, and why not if that is a failure."""
+
+    reason: str
+    goes_on: bool
+    failure: str | None = None
+
+
+def run_attempt(
+    run_dir: Path, order: Order, places: Sequence[Place], stop: StopNote, logs: Path | None = None
+) -> Decision | None:
+    """Run the ranks at `places` to their end.
+
+    Returns the decision if this process is the one to carry it out, else None.
+    """
+    started = time.time()
+    first = places[0]
+    earlier = [
+        attempt
+        for attempt in history.read_attempts(run_dir)
+        if attempt.submission == order.submission and attempt.name != first.attempt
+    ]
+    first_step = history.newest_step(run_dir)
+    folder = history.begin(run_dir, first, order.submission, started, order.digest or "")
+    if first.rank == 0:
+        # Whatever is left of an earlier attempt's failure is history now.
+        (run_dir / ERROR_FILE).unlink(missing_ok=True)
+        given_up = _vanished_too_often(earlier, first_step, order)
+        if given_up is not None:
+            return _conclude(run_dir, folder, "gave_up", given_up, None)
+    print(
+        f"attempt {first.attempt}: rank {first.rank} of {first.world_size} on {first.host},"
+        f" code {order.code} ({(order.digest or 'unchecked')[:12]})",
+        flush=True,
+    )
+    try:
+        command = _command(run_dir, order, first)
+    except (ValueError, OSError) as error:
+        ending = Ending("mistake", str(error), first.rank, first.host, 1)
+        history.note_ending(folder, ending)
+        return _after_fault(run_dir, order, folder, earlier, first_step)
+    ranks = [
+        RankProcess(
+            command,
+            place,
+            Path(order.code),
+            folder / "rendezvous.json",
+            order.join_timeout_s,
+            logs / f"{first.attempt}-{place.rank}.log" if logs is not None else None,
+        )
+        for place in places
+    ]
+
+
+    def told_to_stop() -> None:
+        if first.rank == 0 and stop.signal is not None:
+            reason = _reason_of_stop(order, stop, started)
+            history.note_signal(folder, reason, time.time(), stop.signal.name)
+
+    endings = _watch(ranks, stop, told_to_stop, max(10.0, 0.8 * order.signal_before_s))
+    worst = decisive(endings)
+    if worst.kind == "finished":
+        if first.rank == 0:
+            history.end(folder, "finished", time.time())
+        return Decision("finished", False) if first.rank == 0 else None
+    if worst.kind == "stopped":
+        if first.rank != 0:
+            return None
+        reason = _reason_of_stop(order, stop, started)
+        why_not = history.refusal(
+            earlier, reason, first_step, history.newest_step(run_dir), order.retry
+        )
+        if why_not is not None:
+            return _conclude(run_dir, folder, "gave_up", why_not, worst)
+        history.end(folder, reason, time.time(), worst.message)
+        return Decision(reason, True)
+    for ending in endings:
+        if ending.kind != "finished":
+            history.note_ending(folder, ending)
+    return _after_fault(run_dir, order, folder, earlier, first_step)
+
+
+def _command(run_dir: Path, order: Order, place: Place) -> list[str]:
+    code = Path(order.code)
+    if order.digest is not None and place.local_rank == 0:
+        check_snapshot(code, order.digest)
+    program = [sys.executable, str(code / "pipeline" / "train.py")]
+    words = [f"config={run_dir / 'config.yaml'}", f"run_dir={run_dir}"]
+    if order.stage is not None:
+        copy = stage_dataset(Path(order.data), Path(order.stage))
+        words.append(f"data_copy={copy}")
+    return [*program, *words]
+
+
+def _watch(
+    ranks: list[RankProcess], stop: StopNote, on_stop: Callable[[], None], patience_s: float
+) -> list[Ending]:
+    """Wait for all ranks here, passing a stop signal on.
+
+    Ranks that outlive a failed one, or that have not saved `patience_s` after they were
+    told to, are killed.
+    """
+    was_passed_on = False
+    failed_at: float | None = None
+    while any(rank.poll() is None for rank in ranks):
+        if stop.signal is not None and not was_passed_on:
+            was_passed_on = True
+            for rank in ranks:
+                rank.send(stop.signal)
+            on_stop()
+        if stop.time is not None and time.time() - stop.time > patience_s:
+            for rank in ranks:
+                rank.kill()
+        if failed_at is None and any(rank.poll() not in (None, 0) for rank in ranks):
+            failed_at = time.monotonic()
+        if failed_at is not None and time.monotonic() - failed_at > PEER_PATIENCE_S:
+            for rank in ranks:
+                rank.kill()
+        time.sleep(POLL_S)
+    return [rank.ending(stop.signal is not None) for rank in ranks]
+
+
+def _after_fault(
+    run_dir: Path, order: Order, folder: Path, earlier: list[history.Attempt], first_step: int
+) -> Decision | None:
+    time.sleep(SETTLE_S)
+    if not _claim(folder / "decided"):
+        return None
+    cause = decisive(history.endings(folder))
+    if cause.kind != "cluster_fault":
+        return _conclude(run_dir, folder, cause.kind, cause.message, cause)
+    step = history.newest_step(run_dir)
+    why_not = history.refusal(earlier, "cluster_fault", first_step, step, order.retry)
+    if why_not is not None:
+        return _conclude(run_dir, folder, "gave_up", f"{why_not}; last: {cause.message}", cause)
+    history.end(folder, "cluster_fault", time.time(), cause.message)
+    return Decision("cluster_fault", True)
+
+
+def _conclude(
+    run_dir: Path, folder: Path, kind: str, message: str, cause: Ending | None
+) -> Decision:
+    """Write error.json and the attempt's end: the run has failed."""
+    content = {
+        "kind": kind,
+        "message": message,
+        "rank": cause.rank if cause else None,
+        "host": cause.host if cause else None,
+        "exit_code": cause.exit_code if cause else None,
+        "attempt": folder.name,
+        "time": time.time(),
+    }
+    write_json(run_dir / ERROR_FILE, content)
+    history.end(folder, kind, time.time(), message)
+    return Decision(kind, False, message)
+
+
+def _vanished_too_often(
+    earlier: list[history.Attempt], first_step: int, order: Order
+) -> str | None:
+    """Why not even to begin: the attempts before this one took their nodes with them."""
+    if not earlier or earlier[-1].reason is not None:
+        return None
+    last = earlier[-1]
+    return history.refusal(earlier[:-1], None, last.first_step, first_step, order.retry)
+
+
+def _claim(path: Path) -> bool:
+    """Create a file as the only one to do so."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        return False
+    return True
+
+
+def _reason_of_stop(order: Order, stop: StopNote, started: float) -> str:
+    elapsed = (stop.time or time.time()) - _job_start(started)
+    return reason_of_stop(elapsed, order.time_limit_s, order.signal_before_s)
+
+
+def _job_start(otherwise: float) -> float:
+    """When the scheduler started this job, in seconds since the epoch."""
+    text = os.environ.get("SLURM_JOB_START_TIME", "")
+    return float(text) if text.isdigit() else otherwise
+
+
+def exit_code(decision: Decision | None) -> int:
+    """Exit code of a job whose attempt ended so: 0 unless the run failed."""
+    return 1 if decision is not None and decision.failure is not None else 0
+

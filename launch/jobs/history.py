@@ -1,0 +1,138 @@
+"""The starts of a run, as files below `run_dir/attempts`, and how many more it may have.
+
+attempts/<job>-<restart>/
+  begin.json          written by the first rank when it starts
+  rendezvous.json     where the ranks meet
+  rank_00001.json     how that rank ended, if not well
+  signal.json         that it was told to stop
+  end.json            why the attempt ended; missing if everything was killed at once
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from launch.cluster.settings import RetryConfig
+from launch.jobs.endings import Ending
+from launch.jobs.places import Place
+from pipeline.files.atomic import write_json
+
+ATTEMPTS = "attempts"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of a run. `reason` is None while it runs, or if it vanished."""
+
+    name: str
+    submission: str
+    started: float
+    first_step: int
+    reason: str | None
+
+
+def begin(run_dir: Path, place: Place, submission: str, started: float, code: str) -> Path:
+    """Note that an attempt begins (on the first rank) and return its folder."""
+    folder = run_dir / ATTEMPTS / place.attempt
+    folder.mkdir(parents=True, exist_ok=True)
+    if place.rank == 0:
+        content = {
+            "submission": submission,
+            "job": place.job,
+            "restart": place.restart,
+            "host": place.host,
+            "num_ranks": place.world_size,
+            "started": started,
+            "first_step": newest_step(run_dir),
+            "code": code,
+        }
+        write_json(folder / "begin.json", content)
+    return folder
+
+
+def end(folder: Path, reason: str, time: float, message: str = "") -> None:
+    """Note why an attempt ended."""
+    write_json(folder / "end.json", {"reason": reason, "time": time, "message": message})
+
+
+def note_signal(folder: Path, reason: str, time: float, name: str) -> None:
+    """Note that the attempt was told to stop: its reason, should everything be killed now."""
+    write_json(folder / "signal.json", {"reason": reason, "time": time, "signal": name})
+
+
+def note_ending(folder: Path, ending: Ending) -> None:
+    """Note how one rank ended."""
+    write_json(folder / f"rank_{ending.rank:05d}.json", asdict(ending))
+
+
+def endings(folder: Path) -> list[Ending]:
+    """The endings noted so far."""
+    return [Ending(**json.loads(path.read_text())) for path in sorted(folder.glob("rank_*.json"))]
+
+
+def read_attempts(run_dir: Path) -> list[Attempt]:
+    """All attempts, oldest first; what cannot be read is left out."""
+    found = []
+    folder = run_dir / ATTEMPTS
+    for path in folder.iterdir() if folder.is_dir() else ():
+        begun = _read(path / "begin.json")
+        if begun is not None:
+            reason = (_read(path / "end.json") or _read(path / "signal.json") or {}).get("reason")
+            found.append(
+                Attempt(
+                    path.name, begun["submission"], begun["started"], begun["first_step"], reason
+                )
+            )
+    return sorted(found, key=lambda attempt: attempt.started)
+
+
+def newest_step(run_dir: Path) -> int:
+    """Step of the newest checkpoint directory, 0 if there is none."""
+    names = (path.name for path in (run_dir / "checkpoints").glob("step_*"))
+    return max((int(name[5:]) for name in names if name[5:].isdigit()), default=0)
+
+
+def refusal(
+    earlier: list[Attempt], reason: str | None, first_step: int, step: int, retry: RetryConfig
+) -> str | None:
+    """Why a run may not go on after an attempt that ended for `reason`; None if it may.
+
+    `earlier` are the attempts of this submission before it, `first_step` and `step` the
+    newest checkpoint when it began and now. An earlier attempt without a reason
+    vanished with its node.
+    """
+    ends = [attempt.reason or "vanished" for attempt in earlier] + [reason or "vanished"]
+    for kind, limit, words in (
+        ("preempted", retry.max_preemptions, "preemptions"),
+        ("timeout", retry.max_timeouts, "time-outs"),
+    ):
+        if reason == kind and ends.count(kind) > limit:
+            return f"gave up after {limit} {words} (retry.max_{kind_key(kind)}={limit})"
+    if reason in ("preempted", "timeout"):
+        return None
+    steps = [attempt.first_step for attempt in earlier] + [first_step]
+    num_faults = 0
+    for kind, begun_at in zip(reversed(ends), reversed(steps), strict=True):
+        if kind not in ("cluster_fault", "vanished") or begun_at < step:
+            break
+        num_faults += 1
+    if num_faults > retry.max_faults:
+        return (
+            f"gave up after {retry.max_faults} faults of the cluster in a row without a new"
+            f" checkpoint (retry.max_faults={retry.max_faults})"
+        )
+    return None
+
+
+def kind_key(kind: str) -> str:
+    """The plural in the key of `RetryConfig` for a reason."""
+    return {"preempted": "preemptions", "timeout": "timeouts"}[kind]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

@@ -1,0 +1,77 @@
+"""A worker on this machine: takes runs from a list that it shares with others, one at a time."""
+
+import json
+import os
+from pathlib import Path
+
+from launch.jobs.attempt import run_attempt
+from launch.jobs.order import read_order
+from launch.jobs.places import local_places
+from launch.jobs.rank_process import StopNote
+from launch.jobs.records import read_record
+from pipeline.files.processes import describe_process
+
+
+class LocalWorker:
+    """Works through the runs of a job record until none is left or it is told to stop."""
+
+    def __init__(self, record: str, runs: str) -> None:
+        self.record, self.runs = record, runs
+
+    def __call__(self) -> int:
+        """Returns the number of runs that this worker took."""
+        stop = StopNote()
+        stop.install()
+        record = read_record(Path(self.record))
+        num_taken = 0
+        for name in record.tasks:
+            if stop.signal is not None:
+                break
+            if claim(claims_folder(Path(self.record)) / name):
+                num_taken += 1
+                try:
+                    self._train(Path(self.runs) / name, record.name, stop)
+                except (ValueError, OSError) as error:
+                    print(f"{name}: {error}", flush=True)
+        return num_taken
+
+    def _train(self, run_dir: Path, job: str, stop: StopNote) -> None:
+        order = read_order(run_dir)
+        restart = 0
+        while True:
+            places = local_places(order.num_ranks, job, restart)
+            decision = run_attempt(run_dir, order, places, stop)
+            if decision is None or not decision.goes_on or stop.signal is not None:
+                return
+            restart += 1
+
+
+def claims_folder(record: Path) -> Path:
+    """Where the workers of a record note which of them has taken a run."""
+    return record.with_suffix(".claims")
+
+
+def claim(path: Path) -> bool:
+    """Take a run, as the only worker to do so."""
+    path.parent.mkdir(exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.write_text(json.dumps(describe_process(os.getpid())))
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink()
+    return True
+
+
+def claimed(record: Path) -> dict[str, dict[str, object]]:
+    """The process that took each run taken so far."""
+    folder = claims_folder(record)
+    if not folder.is_dir():
+        return {}
+    return {
+        path.name: json.loads(path.read_text())
+        for path in folder.iterdir()
+        if not path.name.startswith(".")
+    }

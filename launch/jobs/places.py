@@ -1,0 +1,55 @@
+"""Where a process of a job stands: its rank, its peers, its start of the job."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from launch.cluster.slurm import first_host
+
+
+@dataclass(frozen=True)
+class Place:
+    """One rank of one start of a job. `restart` counts the job's earlier starts."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    host: str
+    first_host: str
+    job: str
+    restart: int
+
+    @property
+    def attempt(self) -> str:
+        """A name that no other job and no other start of this job has."""
+        return f"{self.job}-{self.restart}"
+
+
+def slurm_place(environment: Mapping[str, str]) -> Place:
+    """The place that SLURM gave this process."""
+    host = environment.get("SLURMD_NODENAME") or socket.gethostname()
+    world_size = int(environment.get("SLURM_NTASKS", "1"))
+    nodes = environment.get("SLURM_JOB_NODELIST", host)
+    return Place(
+        rank=int(environment.get("SLURM_PROCID", "0")),
+        world_size=world_size,
+        local_rank=int(environment.get("SLURM_LOCALID", "0")),
+        host=host,
+        first_host=first_host(nodes) if world_size > 1 else host,
+        job=environment["SLURM_JOB_ID"],
+        restart=int(environment.get("SLURM_RESTART_COUNT", "0")),
+    )
+
+
+def local_places(num_ranks: int, job: str, restart: int) -> list[Place]:
+    """The places of `num_ranks` processes on this machine."""
+    host = socket.gethostname()
+    return [
+        Place(rank, num_ranks, rank, host, "localhost", job, restart) for rank in range(num_ranks)
+    ]
+
+
+def in_slurm() -> bool:
+    """Whether this process was started by SLURM."""
+    return "SLURM_JOB_ID" in os.environ

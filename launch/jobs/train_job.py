@@ -1,0 +1,72 @@
+"""The job of one run, as submitit calls it on every rank of a SLURM job."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from launch.cluster import slurm
+from launch.jobs import history
+from launch.jobs.attempt import Decision, run_attempt
+from launch.jobs.order import read_order
+from launch.jobs.places import Place, slurm_place
+from launch.jobs.rank_process import StopNote
+
+WAIT_FOR_END_S = 90.0
+
+
+class TrainJob:
+    """Trains, or goes on training, one run. Everything but the run directory is read there."""
+
+    def __init__(self, run_dir: str) -> None:
+        self.run_dir = run_dir
+
+    def __call__(self) -> str:
+        """Returns how the attempt ended; exits with 1 if the run failed."""
+        stop = StopNote()
+        stop.install()
+        run_dir = Path(self.run_dir)
+        place = slurm_place(os.environ)
+        decision = run_attempt(run_dir, read_order(run_dir), [place], stop)
+        if decision is None:
+            return self._leave_it_to_the_decider(run_dir, place)
+        if decision.failure is not None:
+            print(f"the run failed: {decision.failure}", file=sys.stderr, flush=True)
+            sys.exit(1)
+        if decision.goes_on:
+            request_restart(place, decision)
+        return decision.reason
+
+    def _leave_it_to_the_decider(self, run_dir: Path, place: Place) -> str:
+        """Another rank requeues this job or fails it; leaving first could end it the wrong way."""
+        folder = run_dir / history.ATTEMPTS / place.attempt
+        deadline = time.monotonic() + WAIT_FOR_END_S
+        was_well = not (folder / f"rank_{place.rank:05d}.json").exists()
+        while not was_well and time.monotonic() < deadline:
+            if (folder / "end.json").exists():
+                time.sleep(5)
+                break
+            time.sleep(0.5)
+        return "another rank decides"
+
+
+def request_restart(place: Place, decision: Decision) -> None:
+    """Ask SLURM for one more start, unless it is about to give one, or the job was cancelled."""
+    fields = slurm.job_fields(place.job)
+    state = fields.get("JobState", "unknown")
+    if state != "RUNNING":
+        print(f"{decision.reason}: no requeue asked for, the job is {state}", flush=True)
+        return
+    print(f"{decision.reason}: asking for another start", flush=True)
+    for attempt in range(5):
+        try:
+            slurm.requeue(place.job)
+            break
+        except slurm.SlurmError as error:
+            print(f"requeue {attempt + 1}: {error}", file=sys.stderr, flush=True)
+            time.sleep(2 * (attempt + 1))
+    else:
+        sys.exit(1)
+    # SLURM ends this job now; ending by ourselves could look like success.
+    time.sleep(WAIT_FOR_END_S)
+    sys.exit(1)
