@@ -1,5 +1,6 @@
 # make train   install, prepare the embedded digits, train, evaluate
 # make test    install, then lint, types and the whole test suite
+# make test-slurm   install, then the tests against a real SLURM on this host (root; Debian, Ubuntu)
 # make clean   remove the embedded example's data and run, and all caches
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 DATA := data/rotated_digits
 RUN := runs/rotated_digits
 
-.PHONY: install train test lint clean
+.PHONY: install train test test-slurm lint clean
 
 install: $(VENV)/.installed
 
@@ -33,6 +34,9 @@ lint: install
 
 test: lint
 	$(BIN)/python -m pytest
+
+test-slurm: install
+	$(BIN)/python -m pytest tests/slurm
 
 clean:
 	rm -rf $(DATA) $(RUN) build .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,173 @@
+"""What can be said about slurm/ without SLURM: the scripts parse, promise what they should, and
+complain in one line."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from helpers.dev_cluster import SCRIPT, DevCluster, dev_cluster_reason
+from helpers.programs import REPOSITORY
+
+FOLDER = REPOSITORY / "slurm"
+BATCH_SCRIPTS = ("train.sbatch", "prepare.sbatch", "evaluate.sbatch")
+BASH = shutil.which("bash") or "/bin/bash"
+
+
+def directives(name: str) -> dict[str, str]:
+    """The active #SBATCH lines of a script."""
+    lines = (FOLDER / name).read_text().splitlines()
+    options = [line.removeprefix("#SBATCH --") for line in lines if line.startswith("#SBATCH --")]
+    return {key: value for key, _, value in (option.partition("=") for option in options)}
+
+
+def cluster_script(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [BASH, str(SCRIPT), *words],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def only_line(text: str) -> str:
+    lines = text.splitlines()
+    assert len(lines) == 1, f"not one line: {text}"
+    return lines[0]
+
+
+@pytest.mark.parametrize("name", [*BATCH_SCRIPTS, "dev_cluster.sh"])
+def test_scripts_parse(name: str) -> None:
+    subprocess.run([BASH, "-n", str(FOLDER / name)], check=True, timeout=60)
+    assert (FOLDER / name).read_text().startswith("#!/usr/bin/env bash\n")
+
+
+@pytest.mark.parametrize("name", BATCH_SCRIPTS)
+def test_batch_scripts_keep_their_output_and_may_be_requeued(name: str) -> None:
+    lines = directives(name)
+    assert {"job-name", "nodes", "cpus-per-task", "time", "requeue", "output"} <= lines.keys()
+    assert lines["ntasks-per-node"] == "1"
+    assert lines["open-mode"] == "append"
+
+
+@pytest.mark.parametrize("name", BATCH_SCRIPTS)
+def test_batch_scripts_hand_their_arguments_on_as_they_stand(name: str) -> None:
+    text = (FOLDER / name).read_text()
+    assert '.py "$@"' in text or '" "$@"' in text
+    assert "$*" not in text
+    assert not re.search(r'[^"]\$@', text)
+
+
+def test_training_is_warned_before_the_time_limit_and_gives_srun_its_cpus() -> None:
+    name, _, seconds = directives("train.sbatch")["signal"].partition("@")
+    assert name == "B:USR2"
+    assert int(seconds) >= 60
+    assert '--cpus-per-task="$SLURM_CPUS_PER_TASK"' in (FOLDER / "train.sbatch").read_text()
+
+
+def test_outside_of_the_repository_a_batch_script_says_so(tmp_path: Path) -> None:
+    for name in BATCH_SCRIPTS:
+        done = subprocess.run(
+            [BASH, str(FOLDER / name)],
+            env={**os.environ, "SLURM_SUBMIT_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 1
+        assert "submit from the root of the repository" in done.stderr.splitlines()[-1]
+
+
+def test_the_template_promises_what_the_cluster_tests_rely_on() -> None:
+    text = (FOLDER / "dev_cluster.conf.in").read_text()
+    settings = dict(
+        line.split("=", 1) for line in text.splitlines() if re.match(r"[A-Z][A-Za-z]+=\S+$", line)
+    )
+    promised = {
+        "ProctrackType": "proctrack/linuxproc",
+        "TaskPlugin": "task/none",
+        "SlurmdParameters": "config_overrides",
+        "SelectTypeParameters": "CR_CPU",
+        "PreemptType": "preempt/partition_prio",
+        "PreemptMode": "REQUEUE",
+        "EnforcePartLimits": "ALL",
+        "MaxArraySize": "101",
+        "JobRequeue": "1",
+        "SlurmdTimeout": "15",
+        "KillWait": "5",
+        "ReturnToService": "2",
+    }
+    assert promised.items() <= settings.items()
+    partitions = dict(re.findall(r"^PartitionName=(\w+) (.*)$", text, re.MULTILINE))
+    assert partitions.keys() == {"low", "high"}
+    assert "Default=YES" in partitions["low"]
+    assert "GraceTime=20" in partitions["low"]
+    assert all("MaxTime=1:00:00" in partition for partition in partitions.values())
+
+
+def test_the_script_fills_in_every_word_of_the_template() -> None:
+    words = set(re.findall(r"@[A-Z0-9_]+@", (FOLDER / "dev_cluster.conf.in").read_text()))
+    assert words
+    assert words <= set(re.findall(r"@[A-Z0-9_]+@", SCRIPT.read_text()))
+
+
+@pytest.mark.parametrize("command", ["start", "status"])
+def test_missing_packages_are_named_in_one_line(command: str, tmp_path: Path) -> None:
+    done = cluster_script(command, "--state", str(tmp_path / "state"), PATH=str(tmp_path))
+    assert done.returncode == 1
+    line = only_line(done.stderr)
+    assert "slurmctld" in line
+    assert "--install" in line
+    assert not (tmp_path / "state").exists()
+
+
+def test_without_a_cluster_status_says_no_and_stop_is_content(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    assert cluster_script("status", "--state", str(state)).returncode == 1
+    assert cluster_script("stop", "--state", str(state)).returncode == 0
+    assert not state.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ((), "usage"),
+        (("begin",), "usage"),
+        (("start", "again"), "usage"),
+        (("kill-node",), "usage"),
+        (("kill-node", "node3"), "no node node3"),
+        (("status", "--state"), "--state needs a folder"),
+    ],
+)
+def test_a_wrong_call_is_one_line(words: tuple[str, ...], complaint: str) -> None:
+    done = cluster_script(*words)
+    assert done.returncode == 1
+    assert complaint in only_line(done.stderr)
+
+
+@pytest.mark.skipif(dev_cluster_reason() is not None, reason="needs root and SLURM's packages")
+def test_a_relative_state_folder_is_refused(tmp_path: Path) -> None:
+    done = cluster_script("start", "--state", "with space")
+    assert done.returncode == 1
+    assert "with space" in only_line(done.stderr)
+
+
+def test_the_helper_says_why_there_is_no_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert "root" in (dev_cluster_reason() or "")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr("helpers.dev_cluster.SYSTEM_FOLDERS", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "munged, slurmctld, slurmd, sbatch" in (dev_cluster_reason() or "")
+
+
+def test_the_helper_hides_an_outer_job_from_its_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SBATCH_PARTITION", "other")
+    environment = DevCluster().environment
+    assert not {"SLURM_JOB_ID", "SBATCH_PARTITION"} & environment.keys()
