@@ -1,6 +1,7 @@
 """What a run ran on: versions, code, hardware, threads. Written to environment.json."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
@@ -15,6 +16,8 @@ from pipeline import __version__
 PACKAGES = ("torch", "numpy", "h5py", "nvidia-dali-cuda130", "nvidia-dali-cuda120", "torchmetrics")
 DECIDES_EXACTNESS = ("packages", "processor", "gpu", "device", "world_size", "num_threads")
 """Entries under which two runs must agree to be bit-identical."""
+SNAPSHOT_NOTE = "snapshot.json"
+"""Where a copy of the code made by `launch/snapshot.py` says what it is a copy of."""
 
 
 def describe_environment(device: torch.device, world_size: int, num_threads: int) -> dict[str, Any]:
@@ -56,7 +59,17 @@ def _version(package: str) -> str | None:
 
 
 def _git_state() -> dict[str, Any] | None:
+    """Commit and whether there were changes; in a copy of the code, those of its origin."""
     root = Path(__file__).resolve().parents[2]
+    try:
+        note = json.loads((root / SNAPSHOT_NOTE).read_text(encoding="utf-8"))
+        return {
+            "commit": note["commit"],
+            "dirty": note["dirty"],
+            "snapshot": note["digest"],
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
 
     def ask(*words: str) -> str | None:
         try:

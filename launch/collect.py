@@ -1,0 +1,51 @@
+"""Gather what the runs of a sweep measured: a table of all rows, and means over seeds.
+
+Examples:
+  python launch/collect.py DIR
+  python launch/collect.py DIR out=table.csv metric=psnr split=val
+  python launch/collect.py DIR json=true > table.json
+
+DIR is a sweep or any folder of run directories. The CSV file (out=, default DIR/table.csv)
+has a row for each run and evaluated step; what is printed is mean and sample standard
+deviation over seeds at every point. Keys: out, metric (default loss/total), split (default
+test where there are test evaluations, else val), json (print everything as JSON; a CSV file
+only with out=).
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from pipeline.config.program import run_program, take_directory, take_switch, take_value
+
+
+def main(words: list[str]) -> None:
+    as_json = take_switch(words, "json")
+    metric = take_value(words, "metric", "loss/total")
+    split = take_value(words, "split", "")
+    out = take_value(words, "out", "")
+    root = Path(take_directory(words, "sweep"))
+
+    from launch.reports.collecting import as_csv, make_table, read_runs
+    from launch.reports.seed_summary import as_plain, as_text, summarise
+    from pipeline.files.atomic import write_text
+
+    runs, complaints = read_runs(root)
+    for line in complaints:
+        print(f"collect.py: {line}", file=sys.stderr)
+    table = make_table(runs)
+    file = Path(out) if out else root / "table.csv"
+    if not file.parent.is_dir():
+        raise FileNotFoundError(f"out={out}: there is no directory {file.parent}")
+    if out or not as_json:
+        write_text(file, as_csv(table))
+    summary = summarise(runs, metric, split or None)
+    if as_json:
+        print(json.dumps(as_plain(table, summary), indent=2, allow_nan=False))
+        return
+    print(as_text(summary))
+    print(f"{len(table.rows)} rows of {len(runs)} runs: {file}")
+
+
+if __name__ == "__main__":
+    run_program(main, __doc__)

@@ -1,0 +1,1 @@
+"""What many runs amount to, as tables."""

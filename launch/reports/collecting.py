@@ -1,0 +1,201 @@
+"""What many runs measured, read from their run directories into rows of one table."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+EVALUATION_FILE = re.compile(r"step_\d{8,}-\w+?(-[0-9a-f]{8})?\.json")
+NEVER_INFLUENCE = ("data", "run_dir", "resume", "allow_changes", "checkpoint_every")
+NEVER_INFLUENCE_BELOW = ("loader.", "retention.")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of one checkpoint on one split; `is_own_data`: of the dataset it was trained on."""
+
+    step: int
+    split: str
+    dataset: str | None
+    is_own_data: bool
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory: dotted configuration keys and everything that was measured."""
+
+    name: str
+    config: dict[str, Any]
+    is_finished: bool
+    best_step: int | None
+    evaluations: tuple[Evaluation, ...]
+
+    @property
+    def dataset(self) -> str | None:
+        """Fingerprint of the dataset it was trained on, where known."""
+        own = [each.dataset for each in self.evaluations if each.is_own_data and each.dataset]
+        return own[0] if own else None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows by column name; a column that a row lacks is missing there."""
+
+    columns: tuple[str, ...]
+    rows: tuple[dict[str, Any], ...]
+
+
+# Reading
+
+
+def read_runs(root: Path) -> tuple[list[Run], list[str]]:
+    """The runs of a sweep, or of a folder of runs, by name; and a line for each unreadable file.
+
+    Raises FileNotFoundError if there is no such directory, ValueError if no run is in it.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"no sweep at {root}: there is no such directory")
+    folder = root / "runs" if (root / "runs").is_dir() else root
+    runs: list[Run] = []
+    complaints: list[str] = []
+    for path in sorted(folder.iterdir(), key=lambda path: path.name):
+        if path.is_dir() and not path.name.startswith("."):
+            run = _read_run(path, complaints)
+            if run is not None:
+                runs.append(run)
+    if not runs:
+        raise ValueError(f"no run below {folder}" + (f": {complaints[0]}" if complaints else ""))
+    return runs, complaints
+
+
+def _read_run(path: Path, complaints: list[str]) -> Run | None:
+    try:
+        values = yaml.load((path / "config.yaml").read_text(encoding="utf-8"), Loader=LOADER)
+        config = _flatten(values)
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        complaints.append(f"{path / 'config.yaml'} {_reason(error)}; run left out")
+        return None
+    evaluations = []
+    for file in sorted((path / "evaluations").glob("step_*.json")):
+        match = EVALUATION_FILE.fullmatch(file.name)
+        content = _read_json(file, complaints) if match else None
+        if match and content is not None:
+            evaluations.append((file, {**content, "is_own_data": match.group(1) is None}))
+    result = None
+    if (path / "result.json").is_file():
+        result = _read_json(path / "result.json", complaints)
+    best_step = result.get("best_step") if result is not None else None
+    if result is not None and isinstance(best_step, int):
+        meta = path / f"checkpoints/step_{best_step:08d}/meta.json"
+        dataset = (_read_json(meta, complaints) or {}).get("dataset") if meta.is_file() else None
+        own = {**result, "step": best_step, "dataset": dataset, "is_own_data": True}
+        evaluations.append((path / "result.json", own))
+    # What evaluate.py wrote for the best step and split stands for the run's own validation.
+    found: dict[tuple[int, str, str], Evaluation] = {}
+    for file, content in evaluations:
+        evaluation = _evaluation(content)
+        if evaluation is None:
+            complaints.append(f"{file} holds no step, split and metrics; left out")
+            continue
+        other = "" if evaluation.is_own_data else str(evaluation.dataset)
+        found.setdefault((evaluation.step, evaluation.split, other), evaluation)
+    return Run(
+        path.name,
+        config,
+        result is not None and result.get("state") == "finished",
+        best_step if isinstance(best_step, int) else None,
+        tuple(found[key] for key in sorted(found)),
+    )
+
+
+def _evaluation(content: dict[str, Any]) -> Evaluation | None:
+    step, split, metrics = content.get("step"), content.get("split"), content.get("metrics")
+    if not (isinstance(step, int) and isinstance(split, str) and isinstance(metrics, dict)):
+        return None
+    return Evaluation(step, split, content.get("dataset"), content["is_own_data"], metrics)
+
+
+def _read_json(path: Path, complaints: list[str]) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return content
+        complaints.append(f"{path} holds no keys; left out")
+    except (OSError, ValueError) as error:
+        complaints.append(f"{path} {_reason(error)}; left out")
+    return None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "is missing"
+    return "cannot be read" + (f" ({error.strerror})" if isinstance(error, OSError) else "")
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        is_nested = isinstance(value, dict)
+        flat.update(_flatten(value, f"{prefix}{key}.") if is_nested else {f"{prefix}{key}": value})
+    return flat
+
+
+# The table
+
+
+def make_table(runs: list[Run]) -> Table:
+    """A row for each run and evaluation, by run, step and split.
+
+    Columns: run, the varied keys and the seed, step, split, state, then metrics.
+    """
+    keys = [*varied_keys(runs), "seed"]
+    datasets = {each.dataset for run in runs for each in run.evaluations if each.dataset}
+    origin = ["dataset"] if len(datasets) > 1 else []
+    rows: list[dict[str, Any]] = []
+    metrics: dict[str, None] = {}
+    for run in runs:
+        for each in run.evaluations:
+            row: dict[str, Any] = {"run": run.name}
+            row |= {key: run.config[key] for key in keys if key in run.config}
+            row |= {"step": each.step, "split": each.split}
+            row |= {"dataset": (each.dataset or "")[:8]} if origin else {}
+            row |= {"state": "finished" if run.is_finished else "unfinished"}
+            rows.append(row | each.metrics)
+            metrics |= dict.fromkeys(each.metrics)
+    columns = ("run", *keys, "step", "split", *origin, "state", *metrics)
+    return Table(columns, tuple(rows))
+
+
+def varied_keys(runs: Iterable[Run]) -> list[str]:
+    """Dotted keys with different values among the runs, but for the seed and what has no effect."""
+    configs = [run.config for run in runs]
+    return [
+        key
+        for key in sorted({key for config in configs for key in config})
+        if key not in ("seed", *NEVER_INFLUENCE)
+        and not key.startswith(NEVER_INFLUENCE_BELOW)
+        and len({show(config[key]) if key in config else None for config in configs}) > 1
+    ]
+
+
+def as_csv(table: Table) -> str:
+    """The table by RFC 4180: lines end in CR LF, nothing stands for what is missing."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(table.columns)
+    for row in table.rows:
+        writer.writerow(show(row[key]) if key in row else "" for key in table.columns)
+    return text.getvalue()
+
+
+def show(value: Any) -> str:
+    """A value as one writes it on the command line."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -1,0 +1,265 @@
+"""The code that runs is the code that was submitted: a copy of it, named by its content.
+
+`folder/<first 12 hex digits of the digest>/` holds what git tracks, with uncommitted
+changes, and what git neither tracks nor ignores; without git, the folders and files that
+runs are made of. `snapshot.json` inside says where it came from and is no part of the
+digest; neither is `__pycache__`. A process runs the copy by starting a program in it with
+the copy first in PYTHONPATH.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.files.atomic import sha256_of_file, sync_directory, sync_file, write_json
+
+SNAPSHOT_NOTE = "snapshot.json"
+"""File name known to `pipeline/training/environment.py` as well."""
+
+MAX_BYTES = 200 * 10**6
+ESSENTIAL = "pipeline/__init__.py"
+FOLDERS = ("configs", "data_prep", "launch", "pipeline", "slurm")
+TOP_LEVEL = ("*.toml", "README*", "LICENSE*")
+LEFTOVER_AFTER_S = 3600.0
+GIT_TIMEOUT_S = 60.0
+GIT_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
+"""Set inside git hooks, where they would point at another work tree."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A complete copy of the code and the sha256 of its content."""
+
+    path: Path
+    digest: str
+
+
+def take_snapshot(root: Path, folder: Path, leave_out: Sequence[Path] = ()) -> Snapshot:
+    """Copy the code at `root` below `folder`, or find the copy that is there already.
+
+    `folder` itself and the paths `leave_out` are never copied. Raises ValueError where
+    `root` holds no code, where the code is too large, and where an earlier copy of the
+    same code was changed.
+    """
+    root, folder = Path(os.path.realpath(root)), Path(os.path.realpath(folder))
+    names = _without(root, _names(root), [folder, *leave_out])
+    entries = _entries(root, names)
+    if ESSENTIAL not in entries:
+        raise ValueError(f"no code to run at {root}: {ESSENTIAL} is missing")
+    _check_size(root, entries)
+    digest = _digest(root, entries)
+    folder.mkdir(parents=True, exist_ok=True)
+    _clear_leftovers(folder)
+    if not (folder / digest[:12]).exists():
+        digest = _copy(root, folder, entries)
+    path = folder / digest[:12]
+    check_snapshot(path, digest)
+    return Snapshot(path, digest)
+
+
+def check_snapshot(path: Path, digest: str) -> None:
+    """Raise FileNotFoundError if there is no copy, ValueError if its content is another."""
+    if not path.is_dir():
+        raise FileNotFoundError(f"no copy of the submitted code at {path}")
+    root = Path(os.path.realpath(path))
+    if _digest(root, _entries(root, _found(root))) != digest:
+        raise ValueError(
+            f"the code in {path} was changed after it was submitted:"
+            " delete that folder and submit again"
+        )
+
+
+# Which files
+
+
+def _names(root: Path) -> list[str]:
+    """Paths of the code relative to `root`."""
+    if _read_note(root) is not None:
+        return _found(root)
+    listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    names = [os.fsdecode(name) for name in (listed or b"").split(b"\0") if name]
+    if ESSENTIAL in names:
+        return [name for name in names if name != SNAPSHOT_NOTE and not _is_residue(name)]
+    # No git, no repository, or one that ignores this folder.
+    names = [
+        f"{top}/{name}"
+        for top in FOLDERS
+        for name in _found(root / top)
+        if not any(part.startswith(".") or part.endswith(".egg-info") for part in name.split("/"))
+        and not name.endswith(".pyc")
+    ]
+    return names + [path.name for pattern in TOP_LEVEL for path in root.glob(pattern)]
+
+
+def _found(root: Path) -> list[str]:
+    """All files and links below `root`, relative to it, but for what running leaves behind."""
+    names = []
+    for folder, folders, files in os.walk(root):
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        for name in [*files, *links]:
+            names.append(os.path.relpath(os.path.join(folder, name), root))
+    return [name for name in names if name != SNAPSHOT_NOTE and not _is_residue(name)]
+
+
+def _is_residue(name: str) -> bool:
+    """Compiled modules, and names a network file system gives to deleted files still open."""
+    return "__pycache__" in name.split("/") or os.path.basename(name).startswith(".nfs")
+
+
+def _without(root: Path, names: list[str], paths: Iterable[Path]) -> list[str]:
+    places = [os.path.relpath(os.path.realpath(path), root) for path in paths]
+    return [
+        name
+        for name in names
+        if not any(name == place or name.startswith(f"{place}/") for place in places)
+    ]
+
+
+def _entries(root: Path, names: Iterable[str]) -> dict[str, str | None]:
+    """Name -> None for a file, the text of the link for a link to a folder.
+
+    A link to a file counts as the file it leads to. A link to a folder is kept, relative,
+    where the folder has files of its own here. Everything else (deleted files, nested
+    repositories, links to data elsewhere) is left out.
+    """
+    known = sorted(set(names), key=os.fsencode)
+    entries: dict[str, str | None] = {}
+    for name in known:
+        path = root / name
+        if path.is_file():
+            entries[name] = None
+        elif path.is_symlink() and path.is_dir():
+            target = os.path.realpath(path)
+            place = os.path.relpath(target, root)
+            prefix = "" if place == "." else f"{place}/"
+            if any(other.startswith(prefix) and other != name for other in known):
+                entries[name] = os.path.relpath(target, os.path.realpath(path.parent))
+    return entries
+
+
+def _check_size(root: Path, entries: dict[str, str | None]) -> None:
+    sizes = {name: (root / name).stat().st_size for name, link in entries.items() if link is None}
+    total = sum(sizes.values())
+    if total > MAX_BYTES:
+        largest = max(sizes, key=lambda name: sizes[name])
+        raise ValueError(
+            f"the code at {root} has {total / 1e6:,.0f} MB, more than {MAX_BYTES / 1e6:,.0f}:"
+            f" is a dataset inside the repository? Add it to .gitignore (largest: {largest})"
+        )
+
+
+# Content
+
+
+def _digest(root: Path, entries: dict[str, str | None]) -> str:
+    """sha256 over names, executable bits and contents, in the order of the names."""
+    whole = hashlib.sha256()
+    for name in sorted(entries, key=os.fsencode):
+        link = entries[name]
+        if link is not None:
+            kind, content = "link", link
+        else:
+            kind = "program" if _is_executable(root / name) else "file"
+            content = sha256_of_file(root / name)
+        whole.update(b"\0".join(map(os.fsencode, (kind, name, content))) + b"\0\n")
+    return whole.hexdigest()
+
+
+def _copy(root: Path, folder: Path, entries: dict[str, str | None]) -> str:
+    """Copy under a temporary name, rename to the digest of what was copied, and return that."""
+    temporary = folder / f".{uuid.uuid4().hex}.tmp"
+    try:
+        for name, link in entries.items():
+            target = temporary / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if link is not None:
+                target.symlink_to(link)
+                continue
+            shutil.copyfile(root / name, target)
+            sync_file(target)
+            target.chmod(0o555 if _is_executable(root / name) else 0o444)
+        digest = _digest(temporary, _entries(temporary, _found(temporary)))
+        _write_note(root, temporary, digest)
+        for inside, _, _ in os.walk(temporary):
+            sync_directory(Path(inside))
+        path = folder / digest[:12]
+        try:
+            os.rename(temporary, path)
+        except OSError:
+            if not path.is_dir():
+                raise
+        sync_directory(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return digest
+
+
+def _is_executable(path: Path) -> bool:
+    return bool(path.stat().st_mode & 0o100)
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Remove what callers that were killed long ago left unfinished."""
+    for path in folder.glob(".*.tmp"):
+        try:
+            if time.time() - path.stat().st_mtime > LEFTOVER_AFTER_S:
+                shutil.rmtree(path, ignore_errors=True)
+        except FileNotFoundError:
+            continue
+
+
+# Origin
+
+
+def _write_note(root: Path, copy: Path, digest: str) -> None:
+    before = _read_note(root)
+    if before is not None:
+        commit, dirty = before.get("commit"), before.get("dirty")
+        dirty = True if digest != before.get("digest") else dirty
+    else:
+        head = _git(root, "rev-parse", "HEAD")
+        commit = head.decode().strip() if head else None
+        dirty = bool(_git(root, "status", "--porcelain")) if head else None
+    note = {
+        "digest": digest,
+        "commit": commit,
+        "dirty": dirty,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "root": str(root),
+    }
+    write_json(copy / SNAPSHOT_NOTE, note)
+    (copy / SNAPSHOT_NOTE).chmod(0o444)
+
+
+def _read_note(root: Path) -> dict[str, Any] | None:
+    """The note of a copy made here, None for any other folder."""
+    try:
+        note = json.loads((root / SNAPSHOT_NOTE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return note if isinstance(note, dict) and "digest" in note else None
+
+
+def _git(root: Path, *words: str) -> bytes | None:
+    """What git prints, None where git is missing, refuses or takes too long."""
+    environment = {key: value for key, value in os.environ.items() if key not in GIT_VARIABLES}
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(root), *words],
+            env={**environment, "GIT_OPTIONAL_LOCKS": "0"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=GIT_TIMEOUT_S,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout if answer.returncode == 0 else None
