@@ -86,7 +86,9 @@ class SlurmConfig:
                 f"{self.tasks_per_node}: every rank has one GPU"
             )
         if self.signal_before_s >= 60 * minutes_of(self.time):
-            raise ValueError(f"signal_before_s={self.signal_before_s} is not below time={self.time}")
+            raise ValueError(
+                f"signal_before_s={self.signal_before_s} is not below time={self.time}"
+            )
 
     @property
     def num_ranks(self) -> int:

@@ -108,7 +108,10 @@ def make_executor(
         array_parallelism=cut.num_parallel,
         stderr_to_stdout=True,
         additional_parameters=options,
-        setup=[*config.setup, f"export PYTHONPATH={shlex.quote(str(code))}"],
+        setup=[
+            *config.setup,
+            f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}",
+        ],
         srun_args=[f"--cpus-per-task={config.cpus_per_task}", "--kill-on-bad-exit=1"],
         **{key: value for key, value in optional.items() if value is not None},
     )

@@ -83,7 +83,6 @@ def run_attempt(
         for place in places
     ]
 
-
     def told_to_stop() -> None:
         if first.rank == 0 and stop.signal is not None:
             reason = _reason_of_stop(order, stop, started)
@@ -220,4 +219,3 @@ def _job_start(otherwise: float) -> float:
 def exit_code(decision: Decision | None) -> int:
     """Exit code of a job whose attempt ended so: 0 unless the run failed."""
     return 1 if decision is not None and decision.failure is not None else 0
-

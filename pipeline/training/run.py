@@ -136,11 +136,13 @@ def _run_attempt(
 
     def position() -> dict[str, Any]:
         latest = log.latest if log is not None else {}
+        speed = latest.get("speed/samples_per_second")
         return {
             "step": trainer.step,
             "num_steps": plan.num_steps,
             "loss": latest.get("loss/total"),
-            "samples_per_second": latest.get("speed/samples_per_second"),
+            "samples_per_second": speed,
+            "seconds_per_step": config.global_batch / speed if speed else None,
         }
 
     try:

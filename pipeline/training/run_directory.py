@@ -25,6 +25,9 @@ from pipeline.training.checkpoint import CheckpointStore
 from pipeline.training.settings import KEYS_FREE_TO_CHANGE, TrainConfig
 
 
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # the C one is ten times as fast
+
+
 class RunDirectory:
     """Paths and small files of one run."""
 
@@ -48,7 +51,7 @@ class RunDirectory:
 
     def write_config(self, config: TrainConfig) -> None:
         values = json.loads(json.dumps(dataclasses.asdict(config)))
-        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        text = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
         write_text(self.path / "config.yaml", text)
 
     def read_json(self, name: str) -> Any:

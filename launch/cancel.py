@@ -1,0 +1,24 @@
+"""Cancel the waiting and running jobs of a sweep, and nothing else.
+
+Example:
+  python launch/cancel.py DIR
+
+Runs keep what they have saved; launch/sweep.py takes them up again.
+"""
+
+from pathlib import Path
+
+from pipeline.config.program import run_program, take_directory
+
+
+def main(words: list[str]) -> None:
+    path = Path(take_directory(words, "sweep"))
+
+    from launch.jobs.cancelling import cancel_jobs
+
+    for line in cancel_jobs(path):
+        print(line)
+
+
+if __name__ == "__main__":
+    run_program(main, __doc__)

@@ -1,0 +1,53 @@
+"""Cancelling what was submitted from a directory."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from launch.cluster import slurm
+from launch.jobs.liveness import find_live
+from launch.jobs.records import JOBS, JobRecord, read_records
+from launch.reports.run_state import CANCELLED_FILE
+from pipeline.files.atomic import write_json
+from pipeline.files.processes import is_running
+
+
+def cancel_jobs(base: Path) -> list[str]:
+    """Cancel every live job recorded below `base`; a line for each kind of job.
+
+    Jobs are found by the names given to them, never by an id alone, which SLURM may
+    have handed on. Raises FileNotFoundError if nothing was ever submitted there.
+    """
+    if not (base / JOBS).is_dir():
+        raise FileNotFoundError(f"nothing was submitted from {base}: there is no {JOBS}/ in it")
+    records = read_records(base)
+    liveness = find_live(base, records)
+    if liveness.unchecked is not None:
+        raise ValueError(f"cannot tell which jobs are alive: {liveness.unchecked}")
+    by_name = {record.name: record for record in records}
+    for task, job in liveness.jobs.items():
+        run_dir = base / "runs" / task
+        if by_name[job.record].kind == "train" and run_dir.is_dir():
+            write_json(run_dir / CANCELLED_FILE, {"time": time.time(), "job": job.job})
+    in_slurm = {job.job for job in liveness.jobs.values() if by_name[job.record].cluster == "slurm"}
+    whole = {
+        record.job_id
+        for record in records
+        if record.job_id and any(job.record == record.name for job in liveness.jobs.values())
+    }
+    # One word for an array that is alive: its finished tasks do not mind.
+    slurm.cancel(sorted(whole | {job for job in in_slurm if job.split("_")[0] not in whole}))
+    num_workers = sum(_stop_workers(record) for record in records if record.cluster == "local")
+    lines = [f"cancelled {len(in_slurm)} SLURM tasks in {len(whole)} jobs"] if in_slurm else []
+    if num_workers:
+        lines.append(f"told {num_workers} workers on this machine to save and stop")
+    return lines or ["nothing is waiting or running"]
+
+
+def _stop_workers(record: JobRecord) -> int:
+    """Tell the workers of this machine to stop; returns how many there were."""
+    alive = [process for process in record.processes if is_running(process)]
+    for process in alive:
+        os.kill(int(process["pid"]), signal.SIGTERM)
+    return len(alive)

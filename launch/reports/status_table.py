@@ -1,0 +1,94 @@
+"""The state of many runs, and a table of it."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch.jobs.liveness import Liveness, find_live
+from launch.jobs.records import JOBS, read_records
+from launch.reports.run_state import RunState, read_run_state
+from launch.sweeps.directory import SweepDirectory
+
+ORDER = ("failed", "lost", "cancelled", "stopped", "missing", "running", "waiting", "finished")
+MAX_DETAIL = 60
+
+
+@dataclass(frozen=True)
+class Status:
+    """States by run name, and what could not be asked."""
+
+    states: Mapping[str, RunState]
+    unchecked: str | None
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing has to be done about any run."""
+        return all(state.is_well for state in self.states.values())
+
+
+def read_status(path: Path) -> Status:
+    """The runs of a sweep directory, or those directly below any other folder.
+
+    Raises FileNotFoundError if there are none.
+    """
+    liveness = Liveness({})
+    if (path / JOBS).is_dir():
+        liveness = find_live(path, read_records(path, ("train",)))
+    directory = SweepDirectory(path)
+    if directory.exists():
+        names, root = list(directory.read_plan()), directory.runs
+        known = {run.name for run in root.iterdir()} if root.is_dir() else set()
+        submitted = {task for record in read_records(path, ("train",)) for task in record.tasks}
+        names += sorted(known - set(names))
+    else:
+        root = path / "runs" if (path / "runs").is_dir() else path
+        found = root.iterdir() if root.is_dir() else ()
+        names = sorted(run.name for run in found if (run / "config.yaml").is_file())
+        submitted = set()
+    if not names:
+        raise FileNotFoundError(f"no runs at {path}")
+    states = {
+        name: read_run_state(root / name, liveness.jobs.get(name), name in submitted)
+        for name in names
+    }
+    return Status(states, liveness.unchecked)
+
+
+def status_table(status: Status) -> str:
+    """A line a run, those that need attention first, and a line of counts."""
+    rows: list[tuple[str, ...]] = [
+        ("run", "state", "restarts", "step", "samples/s", "loss", "left", "")
+    ]
+    ranked = sorted(status.states.items(), key=lambda item: ORDER.index(item[1].state))
+    rows += [_row(name, state) for name, state in ranked]
+    widths = [max(len(row[column]) for row in rows) for column in range(7)]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), row[1].ljust(widths[1])]
+        cells += [row[column].rjust(widths[column]) for column in range(2, 7)]
+        lines.append("  ".join([*cells, row[7]]).rstrip())
+    counts: Counter[str] = Counter(state.state for state in status.states.values())
+    total = ", ".join(f"{counts[state]} {state}" for state in ORDER if counts[state])
+    lines += ["", f"{len(status.states)} runs: {total}"]
+    if status.unchecked is not None:
+        lines.append(f"not checked: {status.unchecked}; states are those of the heartbeats")
+    return "\n".join(lines)
+
+
+def _row(name: str, state: RunState) -> tuple[str, ...]:
+    step = f"{state.step}/{state.num_steps}" if state.step is not None else ""
+    speed = f"{state.samples_per_second:,.0f}" if state.samples_per_second else ""
+    loss = f"{state.loss:.4g}" if isinstance(state.loss, float) else ""
+    detail = " ".join(state.detail.split())
+    if len(detail) > MAX_DETAIL:
+        detail = f"{detail[: MAX_DETAIL - 3]}..."
+    restarts = str(state.num_restarts) if state.num_restarts else ""
+    return (name, state.state, restarts, step, speed, loss, _duration(state.remaining_s), detail)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes = round(seconds / 60)
+    return f"{minutes // 60}:{minutes % 60:02d} h" if minutes >= 60 else f"{minutes} min"

@@ -1,0 +1,36 @@
+"""Show where the runs of a sweep, or a folder of runs, are.
+
+Examples:
+  python launch/status.py DIR
+  python launch/status.py DIR json=true
+
+States: finished, running, waiting, failed (and why), stopped, cancelled, lost (its job is gone
+without a word), missing. Exit code 0 if every run is finished, running or waiting, 3 otherwise.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from pipeline.config.program import run_program, take_directory, take_switch
+
+EXIT_NOT_WELL = 3
+
+
+def main(words: list[str]) -> int:
+    as_json = take_switch(words, "json")
+    path = Path(take_directory(words, "sweep or folder of runs"))
+
+    from launch.reports.status_table import read_status, status_table
+
+    status = read_status(path)
+    if as_json:
+        runs = {name: asdict(state) for name, state in status.states.items()}
+        print(json.dumps({"runs": runs, "not_checked": status.unchecked}, indent=2))
+    else:
+        print(status_table(status))
+    return 0 if status.is_well else EXIT_NOT_WELL
+
+
+if __name__ == "__main__":
+    run_program(main, __doc__)

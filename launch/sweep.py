@@ -1,0 +1,24 @@
+"""Train a sweep on a cluster: submits exactly the runs that are missing or failed, and returns.
+
+Examples:
+  python launch/sweep.py experiment=rotated_mnist data=DIR sweep=tau cluster=slurm sweep_dir=DIR
+  python launch/sweep.py experiment=rotated_digits data=DIR sweep=loss_ablation cluster=local \\
+      cluster.max_running=2 sweep_dir=DIR dry_run=true
+
+Keys: sweep_dir, sweep and sweep.*, cluster and cluster.*, dry_run (say what would be submitted),
+stage (copy the dataset to the nodes' own disks), verify (sizes or full), retry_failed, hold;
+all other keys are those of pipeline/train.py and hold for every run.
+Run it again at any time: finished, running and waiting runs are left alone.
+"""
+
+from pipeline.config.program import run_program
+
+
+def main(words: list[str]) -> int:
+    from launch.sweeps.command import run_sweep
+
+    return run_sweep(words)
+
+
+if __name__ == "__main__":
+    run_program(main, __doc__, groups=("experiment", "task", "sweep", "cluster"))

@@ -1,0 +1,95 @@
+"""The sweep command: plan, check, submit."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch.cluster.checks import check_cluster, check_datasets, check_ranks
+from launch.cluster.settings import ClusterConfig, InlineConfig
+from launch.jobs.liveness import Liveness, find_live
+from launch.jobs.records import read_records
+from launch.snapshot import Snapshot, take_snapshot
+from launch.sweeps.directory import SweepDirectory
+from launch.sweeps.expansion import check_space, expand, with_seeds
+from launch.sweeps.inline import run_inline
+from launch.sweeps.plan import Plan, as_values, describe_plan, make_plan
+from launch.sweeps.request import SweepRequest, read_request, split_words
+from launch.sweeps.resolving import PlannedRun, Resolver
+from launch.sweeps.settings import OptunaSearch
+from launch.sweeps.submission import describe_submission, prepare_runs, submit_runs
+from pipeline.files.lock import DirectoryLock
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def run_sweep(words: Sequence[str]) -> int:
+    """Plan and submit what the words ask for; returns the exit code."""
+    own, training = split_words(words)
+    request = read_request(own)
+    directory = SweepDirectory(Path(request.sweep_dir))
+    search = request.sweep.search
+    if isinstance(search, OptunaSearch):
+        from launch.sweeps.search_command import start_search
+
+        check_space(search)
+        return start_search(request, directory, training)
+    resolver = Resolver(training, directory.runs)
+    runs = resolver.resolve(with_seeds(expand(search), request.sweep.seeds))
+    for line in check_before(request, runs, resolver.datasets()):
+        print(f"not checked: {line}")
+    if request.dry_run:
+        plan = make_plan(directory, runs, live_runs(directory), request.retry_failed)
+        names = [run.name for run in plan.to_submit]
+        lines = describe_submission(names, directory, request.cluster, directory.code / "CODE")
+        print("\n".join([*describe_plan(plan), *lines]))
+        return 0
+    with DirectoryLock(directory.path, "submissions"):
+        plan = make_plan(directory, runs, live_runs(directory), request.retry_failed)
+        directory.write_request(words, request.sweep, request.cluster)
+        directory.write_plan(as_values(runs))
+        print("\n".join(describe_plan(plan)), flush=True)
+        if not plan.to_submit:
+            return 0
+        code = take_snapshot(REPOSITORY, directory.code)
+        prepare_runs(plan.to_submit, directory, request.cluster, code, request.stage)
+        if not isinstance(request.cluster, InlineConfig):
+            return hand_over(plan, directory, request.cluster, code, request.hold)
+    return run_inline(plan.to_submit)
+
+
+def check_before(
+    request: SweepRequest, runs: Sequence[PlannedRun], datasets: Sequence[str]
+) -> list[str]:
+    """Refuse what cannot work before anything is submitted; returns what was not checked."""
+    for run in runs:
+        check_ranks(
+            run.config.global_batch,
+            run.config.accumulation,
+            request.cluster.num_ranks,
+            run.name,
+        )
+    check_datasets(datasets, thoroughly=request.verify == "full")
+    return check_cluster(request.cluster)
+
+
+def live_runs(directory: SweepDirectory) -> Liveness:
+    """The sweep's waiting and running runs; ValueError if the cluster cannot be asked."""
+    liveness = find_live(directory.path, read_records(directory.path, ("train",)))
+    if liveness.unchecked is not None:
+        raise ValueError(f"cannot tell which runs are waiting or running: {liveness.unchecked}")
+    return liveness
+
+
+def hand_over(
+    plan: Plan, directory: SweepDirectory, cluster: ClusterConfig, code: Snapshot, hold: bool
+) -> int:
+    """Submit and say what was submitted."""
+    assert not isinstance(cluster, InlineConfig)
+    names = [run.name for run in plan.to_submit]
+    records = submit_runs(names, directory, cluster, code.path, hold)
+    for record in records:
+        where = f"job {record.job_id}" if record.job_id else f"{len(record.processes)} workers here"
+        print(f"submitted {len(record.tasks)} runs: {where} ({record.name})")
+    program = Path(sys.argv[0]).parent / "status.py"
+    print(f"code {code.digest[:12]}; look with: python {program} {directory.path}")
+    return 0

@@ -1,0 +1,55 @@
+"""What `launch/sweep.py` was asked to do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from launch.cluster.settings import ClusterConfig, InlineConfig, SlurmConfig
+from launch.sweeps.settings import OptunaSearch, SweepConfig
+from pipeline.config.compose import compose, split_word
+from pipeline.config.schema import build
+
+PATH_KEYS = frozenset({"sweep_dir"})
+GROUPS = ("sweep", "cluster")
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """The launcher's own keys. `verify=full` compares the checksums of every shard."""
+
+    sweep: SweepConfig
+    cluster: ClusterConfig
+    sweep_dir: str
+    stage: bool = False
+    verify: Literal["sizes", "full"] = "sizes"
+    hold: bool = False
+    dry_run: bool = False
+    retry_failed: bool = True
+
+    def __post_init__(self) -> None:
+        if self.hold and not isinstance(self.cluster, SlurmConfig):
+            raise ValueError("hold=true has no effect without SLURM")
+        is_search = isinstance(self.sweep.search, OptunaSearch)
+        if self.hold and is_search:
+            raise ValueError("hold=true: an Optuna search needs results to go on")
+        if self.stage and isinstance(self.cluster, InlineConfig):
+            raise ValueError("stage=true has no effect with cluster=inline")
+
+
+OWN_KEYS = tuple(SweepRequest.__dataclass_fields__)
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The launcher's own words, and those of the training configuration."""
+    own: list[str] = []
+    training: list[str] = []
+    for word in words:
+        key, _ = split_word(word)
+        is_own = key in OWN_KEYS or key.split(".")[0] in GROUPS
+        (own if is_own else training).append(word)
+    return own, training
+
+
+def read_request(own_words: Sequence[str]) -> SweepRequest:
+    """Compose the launcher's own configuration; ValueError with one line if it is refused."""
+    return build(SweepRequest, compose("sweep", own_words, PATH_KEYS))

@@ -1,0 +1,91 @@
+"""From points to configurations: one composition for each choice of groups, then copies."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launch.sweeps.naming import content_hash, readable_name, short_keys
+from pipeline.config.compose import compose, group_options, set_dotted, split_word
+from pipeline.config.schema import build
+from pipeline.training.settings import TrainConfig
+
+PATH_KEYS = frozenset({"data", "run_dir", "init_from"})
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run of a sweep: its name below `runs/`, the varied values, the configuration."""
+
+    name: str
+    values: dict[str, Any]
+    config: TrainConfig
+
+
+class Resolver:
+    """Composes configurations from the words that all points share and a point's own values."""
+
+    def __init__(self, words: Sequence[str], runs: Path) -> None:
+        self._words, self._runs = list(words), runs
+        self._composed: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
+        self._fingerprints: dict[str, str] = {}
+
+    def resolve(self, points: Sequence[Mapping[str, Any]]) -> list[PlannedRun]:
+        """The runs of all points, in order; two points with the same configuration are one run.
+
+        Raises ValueError naming the point that a key or value of is refused.
+        """
+        short = short_keys(list({key: None for point in points for key in point}))
+        runs: dict[str, PlannedRun] = {}
+        for point in points:
+            run = self._resolve_one(point, short)
+            runs.setdefault(run.name, run)
+        return list(runs.values())
+
+    def datasets(self) -> list[str]:
+        """The dataset directories that the resolved points read."""
+        return list(self._fingerprints)
+
+    def _resolve_one(self, point: Mapping[str, Any], short: Mapping[str, str]) -> PlannedRun:
+        groups = {key: str(value) for key, value in point.items() if _is_group(key)}
+        values = copy.deepcopy(self._compose(groups))
+        try:
+            for key, value in point.items():
+                if key not in groups:
+                    set_dotted(values, key, _plain(value))
+            for key in ("data", "init_from"):
+                if values.get(key) is not None:
+                    values[key] = str(Path(values[key]).absolute())
+            config = build(TrainConfig, values)
+        except ValueError as error:
+            raise ValueError(f"point {dict(point)}: {error}") from None
+        fingerprint = self._fingerprint(config.data)
+        label = readable_name(point, short)
+        name = f"{label}-{content_hash(config, fingerprint)}"
+        values["run_dir"] = str(self._runs / name)
+        return PlannedRun(name, dict(point), build(TrainConfig, values))
+
+    def _compose(self, groups: dict[str, str]) -> dict[str, Any]:
+        key = tuple(sorted(groups.items()))
+        if key not in self._composed:
+            others = [word for word in self._words if split_word(word)[0] not in groups]
+            words = [*(f"{group}={choice}" for group, choice in key), *others, "run_dir=-"]
+            self._composed[key] = compose("train", words, PATH_KEYS)
+        return self._composed[key]
+
+    def _fingerprint(self, data: str) -> str:
+        if data not in self._fingerprints:
+            from data_prep.store.manifest import read_manifest
+
+            self._fingerprints[data] = read_manifest(Path(data)).fingerprint
+        return self._fingerprints[data]
+
+
+def _is_group(key: str) -> bool:
+    return "." not in key and bool(group_options(key))
+
+
+def _plain(value: Any) -> Any:
+    """YAML's lists, tuples in the dataclasses of a sweep, as lists again."""
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

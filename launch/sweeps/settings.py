@@ -1,0 +1,113 @@
+"""What a sweep is: `configs/sweep/*.yaml`."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One key of a search space: `choices`, or a range from `low` to `high`.
+
+    `log` draws evenly in the logarithm; `integer` gives whole numbers.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    integer: bool = False
+    choices: tuple[Any, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.choices is not None:
+            if (self.low, self.high, self.log, self.integer) != (None, None, False, False):
+                raise ValueError("choices leaves low, high, log and integer without effect")
+            if not self.choices:
+                raise ValueError("choices=[] leaves nothing to choose")
+            return
+        if self.low is None or self.high is None:
+            raise ValueError("a range needs low and high; or give choices")
+        if self.low > self.high:
+            raise ValueError(f"low={self.low} is above high={self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"log=true needs a positive low, not {self.low}")
+
+
+@dataclass(frozen=True)
+class GridSearch:
+    """Every combination of the listed values."""
+
+    name: Literal["grid"]
+    grid: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PointsSearch:
+    """The listed points."""
+
+    name: Literal["points"]
+    points: tuple[dict[str, Any], ...]
+
+    def __post_init__(self) -> None:
+        if not self.points:
+            raise ValueError("points=[] leaves nothing to run")
+
+
+@dataclass(frozen=True)
+class RandomSearch:
+    """`num_points` points drawn from a space; point i depends on `seed` and i alone."""
+
+    name: Literal["random"]
+    space: dict[str, Dimension]
+    num_points: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_points < 1:
+            raise ValueError(f"num_points={self.num_points} must be at least 1")
+        if not self.space:
+            raise ValueError("space={} leaves nothing to draw")
+
+
+@dataclass(frozen=True)
+class OptunaSearch:
+    """Points proposed by Optuna's TPE from the results so far.
+
+    `metric` is a validation metric of metrics.jsonl, averaged over the seeds. The
+    pruner ends trials whose metric falls behind after `pruner_warmup_steps`.
+    """
+
+    name: Literal["optuna"]
+    space: dict[str, Dimension]
+    num_trials: int
+    num_parallel: int = 4
+    metric: str = "loss/total"
+    direction: Literal["minimize", "maximize"] = "minimize"
+    sampler: Literal["tpe", "random"] = "tpe"
+    pruner: Literal["none", "median", "hyperband"] = "median"
+    pruner_warmup_steps: int = 0
+    num_startup_trials: int = 10
+    poll_s: float = 20.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("num_trials", "num_parallel", "num_startup_trials"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.poll_s <= 0:
+            raise ValueError(f"poll_s={self.poll_s} must be positive")
+        if not self.space:
+            raise ValueError("space={} leaves nothing to search")
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """A search over configuration keys, each point with every seed."""
+
+    search: GridSearch | PointsSearch | RandomSearch | OptunaSearch
+    seeds: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            raise ValueError("seeds=[] leaves nothing to run")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds={list(self.seeds)} names one twice")

@@ -1,0 +1,127 @@
+"""From a plan to jobs: run directories made ready, then handed to the cluster."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch.cluster.arrays import ArrayCut, cut_into_arrays
+from launch.cluster.local_submission import submit_workers
+from launch.cluster.settings import (
+    ClusterConfig,
+    InlineConfig,
+    LocalConfig,
+    RetryConfig,
+    SlurmConfig,
+)
+from launch.cluster.slurm_submission import array_limit, sbatch_text, submit_arrays
+from launch.jobs.attempt import ERROR_FILE
+from launch.jobs.local_worker import LocalWorker
+from launch.jobs.order import Order, write_order
+from launch.jobs.records import JobRecord, new_name
+from launch.jobs.train_job import TrainJob
+from launch.reports.run_state import CANCELLED_FILE
+from launch.snapshot import Snapshot
+from launch.sweeps.directory import SweepDirectory
+from launch.sweeps.resolving import PlannedRun
+from pipeline.training.run_directory import RunDirectory, differing_keys
+
+
+def prepare_runs(
+    runs: Sequence[PlannedRun],
+    directory: SweepDirectory,
+    cluster: ClusterConfig,
+    code: Snapshot,
+    stage: bool,
+) -> None:
+    """Write config.yaml and launch.json of every run and clear what an earlier failure left.
+
+    Raises ValueError if a run directory holds another configuration under the same name.
+    """
+    submission = new_name("submission")
+    for run in runs:
+        path = directory.runs / run.name
+        run_directory = RunDirectory(path)
+        if (path / "config.yaml").exists():
+            differing = differing_keys(run_directory.read_config(), run.config)
+            if differing:
+                raise ValueError(f"{path} holds another configuration: {'; '.join(differing)}")
+        path.mkdir(parents=True, exist_ok=True)
+        for name in (ERROR_FILE, CANCELLED_FILE):
+            (path / name).unlink(missing_ok=True)
+        run_directory.write_config(run.config)
+        write_order(path, make_order(submission, run, cluster, code, stage))
+
+
+def make_order(
+    submission: str, run: PlannedRun, cluster: ClusterConfig, code: Snapshot, stage: bool
+) -> Order:
+    """What the run's jobs need to know."""
+    limits: tuple[float | None, float, float] = (None, 60.0, 300.0)
+    if isinstance(cluster, SlurmConfig):
+        limits = (cluster.time_min * 60.0, cluster.signal_before_s, cluster.join_timeout_s)
+    retry = RetryConfig() if isinstance(cluster, InlineConfig) else cluster.retry
+    return Order(
+        submission=submission,
+        code=str(code.path),
+        digest=code.digest,
+        num_ranks=cluster.num_ranks,
+        time_limit_s=limits[0],
+        signal_before_s=limits[1],
+        join_timeout_s=limits[2],
+        stage=cluster.node_disk if stage else None,
+        data=run.config.data,
+        retry=retry,
+    )
+
+
+def submit_runs(
+    names: Sequence[str],
+    directory: SweepDirectory,
+    cluster: SlurmConfig | LocalConfig,
+    code: Path,
+    hold: bool = False,
+) -> list[JobRecord]:
+    """Hand the runs over; returns a record for each job array."""
+    label = directory.path.name
+    if isinstance(cluster, LocalConfig):
+        runs = str(directory.runs)
+        return [
+            submit_workers(
+                cluster,
+                directory.path,
+                code,
+                label,
+                "train",
+                names,
+                lambda record, number: LocalWorker(str(record), runs),
+            )
+        ]
+    return submit_arrays(
+        cluster,
+        directory.path,
+        code,
+        label,
+        "train",
+        names,
+        lambda name: TrainJob(str(directory.runs / name)),
+        hold=hold,
+    )
+
+
+def describe_submission(
+    names: Sequence[str], directory: SweepDirectory, cluster: ClusterConfig, code: Path
+) -> list[str]:
+    """What would be asked of the cluster: jobs, hours, and the text of the first array."""
+    if not isinstance(cluster, SlurmConfig):
+        return [f"cluster: {cluster.name}"]
+    cuts = cut_into_arrays(names, array_limit(cluster), cluster.max_running)
+    hours = len(names) * cluster.time_min / 60
+    lines = [
+        f"job arrays: {len(cuts)}",
+        f"asked for at most: {hours * cluster.nodes * cluster.gpus_per_node:,.1f} GPU-hours,"
+        f" {hours * cluster.num_ranks * cluster.cpus_per_task:,.1f} core-hours",
+    ]
+    if cuts:
+        example = ArrayCut(cuts[0].tasks, cuts[0].num_parallel, None)
+        text = sbatch_text(cluster, directory.path, code, "orbit-NAME", example)
+        lines += ["", f"batch script of the first of {len(cuts)} arrays:", "", text]
+    return lines
