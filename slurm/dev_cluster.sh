@@ -149,9 +149,6 @@ write_configuration() {
         -e "s|@CONTROL_PORT@|$PORT|g" -e "s|@NODE1_PORT@|$((PORT + 1))|g" \
         -e "s|@NODE2_PORT@|$((PORT + 2))|g" "$TEMPLATE" >"$SLURM_CONF.new"
     mv "$SLURM_CONF.new" "$SLURM_CONF"
-    if [[ ! -s $STATE/munge/key ]]; then
-        (umask 077 && head -c 1024 /dev/urandom >"$STATE/munge/key")
-    fi
 }
 
 # Run a command that becomes a daemon, unless the writer of its log is alive already.
@@ -163,6 +160,9 @@ launch() {
 }
 
 start_munged() {
+    if [[ ! -s $STATE/munge/key ]]; then
+        (umask 077 && head -c 1024 /dev/urandom >"$STATE/munge/key")
+    fi
     launch "$STATE/munge/log" munged --force --key-file="$STATE/munge/key" \
         --socket="$STATE/munge/socket" --pid-file="$STATE/munge/pid" \
         --log-file="$STATE/munge/log" --seed-file="$STATE/munge/seed"
