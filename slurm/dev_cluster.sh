@@ -215,7 +215,7 @@ start() {
     until all_nodes_serve; do
         ((SECONDS < deadline)) ||
             fail "the nodes do not serve after $START_TIMEOUT_S s: $(node_states | tr '\n' ';')" \
-                $'\n'"$(tail "$STATE/slurmctld.log" "${NODES[@]/#/$STATE/}".log 2>&1)"
+                $'\n'"$(tail -n 5 "$STATE"/slurmctld.log "$STATE"/node?.log 2>&1)"
         sleep 0.5
     done
     node_states >&2

@@ -74,6 +74,7 @@ def test_training_is_warned_before_the_time_limit_and_gives_srun_its_cpus() -> N
 # take the job's state, and how srun goes on, from other files there.
 STAND_INS = {
     "srun": """
+        [[ ${@: -1} != true ]] || { [[ ! -e lost-node ]]; exit; }
         printf '%s\\n' "$@" >srun.words
         until [[ -e srun.code ]]; do sleep 0.05; done
         exit "$(cat srun.code)" """,
@@ -157,6 +158,14 @@ def test_a_run_that_fails_by_itself_is_not_requeued(tmp_path: Path) -> None:
     job.srun_words()
     assert job.end(1) == 1
     assert job.calls("scontrol") == []
+
+
+def test_a_run_that_lost_a_node_is_requeued(tmp_path: Path) -> None:
+    job = SubmittedJob(tmp_path)
+    job.srun_words()
+    (tmp_path / "lost-node").touch()
+    assert job.end(1) == 1
+    assert job.calls("scontrol") == ["requeue 5"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
