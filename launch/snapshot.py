@@ -226,7 +226,9 @@ def _write_note(root: Path, copy: Path, digest: str) -> None:
         commit, dirty = before.get("commit"), before.get("dirty")
         dirty = True if digest != before.get("digest") else dirty
     else:
-        head = _git(root, "rev-parse", "HEAD")
+        # A repository that does not track this code has no commit of it.
+        is_tracked = bool(_git(root, "ls-files", "--", ESSENTIAL))
+        head = _git(root, "rev-parse", "HEAD") if is_tracked else None
         commit = head.decode().strip() if head else None
         dirty = bool(_git(root, "status", "--porcelain")) if head else None
     note = {
