@@ -5,7 +5,7 @@ Examples:
   python pipeline/evaluate.py run_dir=DIR checkpoint=750 split=val json=true
 
 Keys: run_dir, checkpoint (best, last or a step), data (if the dataset has moved), split,
-batch, num_threads, device, json.
+batch, num_threads, device, pictures, json.
 """
 
 import json

@@ -5,14 +5,13 @@ import sys
 import time
 from pathlib import Path
 
-from launch.cluster import slurm
 from launch.jobs import history
-from launch.jobs.attempt import Decision, run_attempt
+from launch.jobs.attempt import run_attempt
 from launch.jobs.order import read_order
 from launch.jobs.places import Place, slurm_place
 from launch.jobs.rank_process import StopNote
-
-WAIT_FOR_END_S = 90.0
+from launch.jobs.restarting import WAIT_FOR_END_S, request_restart
+from launch.reports.run_state import CANCELLED_FILE
 
 
 class TrainJob:
@@ -34,7 +33,7 @@ class TrainJob:
             print(f"the run failed: {decision.failure}", file=sys.stderr, flush=True)
             sys.exit(1)
         if decision.goes_on:
-            request_restart(place, decision)
+            request_restart(place.job, decision.reason, run_dir / CANCELLED_FILE)
         return decision.reason
 
     def _leave_it_to_the_decider(self, run_dir: Path, place: Place) -> str:
@@ -48,25 +47,3 @@ class TrainJob:
                 break
             time.sleep(0.5)
         return "another rank decides"
-
-
-def request_restart(place: Place, decision: Decision) -> None:
-    """Ask SLURM for one more start, unless it is about to give one, or the job was cancelled."""
-    fields = slurm.job_fields(place.job)
-    state = fields.get("JobState", "unknown")
-    if state != "RUNNING":
-        print(f"{decision.reason}: no requeue asked for, the job is {state}", flush=True)
-        return
-    print(f"{decision.reason}: asking for another start", flush=True)
-    for attempt in range(5):
-        try:
-            slurm.requeue(place.job)
-            break
-        except slurm.SlurmError as error:
-            print(f"requeue {attempt + 1}: {error}", file=sys.stderr, flush=True)
-            time.sleep(2 * (attempt + 1))
-    else:
-        sys.exit(1)
-    # SLURM ends this job now; ending by ourselves could look like success.
-    time.sleep(WAIT_FOR_END_S)
-    sys.exit(1)

@@ -11,9 +11,16 @@ from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.evaluation.pictures import write_orbits
 from pipeline.evaluation.settings import EvaluateConfig
 from pipeline.runs import load_run
+from pipeline.training.checkpoint import MODEL_FILE
 from pipeline.training.distributed import join_world
 from pipeline.training.evaluation import evaluate
 from pipeline.training.run_directory import RunDirectory
+
+
+def evaluation_file(step: int, split: str, other_dataset: str | None = None) -> str:
+    """Name of an evaluation below `evaluations/`; another dataset than the run's own marks it."""
+    suffix = f"-{other_dataset[:8]}" if other_dataset else ""
+    return f"step_{step:08d}-{split}{suffix}.json"
 
 
 def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
@@ -40,16 +47,17 @@ def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
             "step": loaded.step,
             "split": config.split,
             "dataset": fingerprint,
+            "weights": loaded.checkpoint.meta["files"][MODEL_FILE]["sha256"],
             "metrics": metrics,
         }
 
         def write() -> None:
             folder = run.path / "evaluations"
             folder.mkdir(exist_ok=True)
-            suffix = "" if is_own_data else f"-{fingerprint[:8]}"
-            name = f"step_{loaded.step:08d}-{config.split}{suffix}.json"
+            name = evaluation_file(loaded.step, config.split, None if is_own_data else fingerprint)
             run.write_json(f"evaluations/{name}", result)
-            write_orbits(run.path / "orbits.png", loaded, reader)
+            if config.pictures:
+                write_orbits(run.path / "orbits.png", loaded, reader)
 
         world.first_decides(write)
     return result

@@ -6,7 +6,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """`checkpoint` is best, last or a step; `data` where the dataset lies, if it has moved."""
+    """`checkpoint` is best, last or a step; `data` where the dataset lies, if it has moved.
+
+    `pictures=false` leaves orbits.png as it is.
+    """
 
     run_dir: str
     checkpoint: str | int = "best"
@@ -16,6 +19,7 @@ class EvaluateConfig:
     num_threads: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     json: bool = False
+    pictures: bool = True
 
     def __post_init__(self) -> None:
         for name in ("batch", "num_threads"):

@@ -21,14 +21,20 @@ TOUCH_EVERY_S = 5.0
 
 
 class DirectoryLock:
-    """Context manager that holds `directory/.lock`.
+    """Context manager that holds `directory/.lock`, or another file there.
 
     Raises ValueError on entry if a living process holds it. `wait_s` is how long
     to wait for an owner on another host that may have died to become stale.
     """
 
-    def __init__(self, directory: Path, purpose: str, wait_s: float = STALE_AFTER_S + 5) -> None:
-        self.path = directory / ".lock"
+    def __init__(
+        self,
+        directory: Path,
+        purpose: str,
+        wait_s: float = STALE_AFTER_S + 5,
+        file: str = ".lock",
+    ) -> None:
+        self.path = directory / file
         self.purpose = purpose
         self.wait_s = wait_s
         self._owner = ""
@@ -80,7 +86,7 @@ class DirectoryLock:
             self.path.unlink(missing_ok=True)
 
     def _try_take(self) -> bool:
-        draft = self.path.with_name(f".lock.{uuid.uuid4().hex}.tmp")
+        draft = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex}.tmp")
         draft.write_text(self._owner)
         try:
             os.link(draft, self.path)
@@ -91,7 +97,7 @@ class DirectoryLock:
             draft.unlink()
 
     def _remove_abandoned(self, seen: dict[str, object] | None) -> None:
-        grave = self.path.with_name(f".lock.{uuid.uuid4().hex}.tmp")
+        grave = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex}.tmp")
         try:
             os.rename(self.path, grave)
         except FileNotFoundError:
