@@ -33,13 +33,12 @@ def main(words: list[str]) -> None:
     runs, complaints = read_runs(root)
     for line in complaints:
         print(f"collect.py: {line}", file=sys.stderr)
-    table = make_table(runs)
+    table, summary = make_table(runs), summarise(runs, metric, split or None)
     file = Path(out) if out else root / "table.csv"
     if not file.parent.is_dir():
         raise FileNotFoundError(f"out={out}: there is no directory {file.parent}")
     if out or not as_json:
         write_text(file, as_csv(table))
-    summary = summarise(runs, metric, split or None)
     if as_json:
         print(json.dumps(as_plain(table, summary), indent=2, allow_nan=False))
         return

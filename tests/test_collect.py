@@ -1,0 +1,322 @@
+"""The table of many runs: which rows and columns, means over seeds, which point is best."""
+
+import csv
+import json
+import shutil
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.programs import call
+from helpers.training import make_config
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launch.reports.collecting import (
+    Evaluation,
+    Run,
+    Table,
+    as_csv,
+    make_table,
+    read_runs,
+    varied_keys,
+)
+from launch.reports.seed_summary import as_plain, as_text, direction_of, summarise
+from pipeline.training.run_directory import RunDirectory
+
+PROGRAM = "launch/collect.py"
+OWN, OTHER = "a" * 64, "b" * 64
+
+
+def write_run(
+    folder: Path, name: str, *words: str, loss: float | None = None, dataset: str = OWN
+) -> Path:
+    """A run directory with the configuration of these words; finished if it has a loss."""
+    path = folder / name
+    path.mkdir(parents=True)
+    run = RunDirectory(path)
+    run.write_config(make_config(Path("data"), path, *words))
+    if loss is not None:
+        (path / "checkpoints" / "step_00000034").mkdir(parents=True)
+        run.write_json("checkpoints/step_00000034/meta.json", {"dataset": dataset})
+        metrics = {"loss/total": loss, "psnr": 10 - loss, "mask/fraction_variant": 0.5}
+        result = {"state": "finished", "step": 51, "best_step": 34, "split": "val"}
+        run.write_json("result.json", {**result, "metrics": metrics, "last_metrics": {}})
+    return path
+
+
+def write_evaluation(
+    run: Path, step: int, split: str, loss: float, dataset: str = OWN, suffix: str = ""
+) -> Path:
+    (run / "evaluations").mkdir(exist_ok=True)
+    content = {"step": step, "split": split, "dataset": dataset, "metrics": {"loss/total": loss}}
+    file = run / "evaluations" / f"step_{step:08d}-{split}{suffix}.json"
+    file.write_text(json.dumps(content))
+    return file
+
+
+@pytest.fixture
+def sweep(made_sweep: Path, tmp_path: Path) -> Path:
+    """Three seeds at two learning rates; 0.01_0 has no test, 0.001_2 is unfinished."""
+    return shutil.copytree(made_sweep, tmp_path / "sweep")
+
+
+@pytest.fixture(scope="module")
+def made_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = tmp_path_factory.mktemp("made") / "runs"
+    for rate in ("0.01", "0.001"):
+        for seed in range(3):
+            loss = None if (rate, seed) == ("0.001", 2) else float(rate) * (seed + 1)
+            words = (
+                f"seed={seed}",
+                f"optimizer.learning_rate={rate}",
+                f"loader.prefetch={seed + 1}",
+            )
+            path = write_run(runs, f"lr_{rate}_{seed}", *words, loss=loss)
+            if (rate, seed) != ("0.01", 0):
+                write_evaluation(path, 34, "test", 2 * float(rate) * (seed + 1))
+                write_evaluation(path, 51, "test", 100.0)
+    return runs.parent
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    with open(file, newline="", encoding="utf-8") as opened:
+        return list(csv.DictReader(opened))
+
+
+# The table
+
+
+def test_rows_and_columns(sweep: Path, tmp_path: Path) -> None:
+    outcome = call(PROGRAM, str(sweep), f"out={tmp_path / 'table.csv'}")
+    assert (outcome.code, outcome.err) == (0, "")
+    rows = rows_of(tmp_path / "table.csv")
+    assert list(rows[0]) == [
+        *("run", "optimizer.learning_rate", "seed", "step", "split", "state"),
+        *("loss/total", "psnr", "mask/fraction_variant"),
+    ]
+    found = [(row["run"], row["step"], row["split"], row["state"]) for row in rows]
+    assert found == sorted(found)
+    assert len(found) == 5 + 2 * 5
+    assert found[0] == ("lr_0.001_0", "34", "test", "finished")
+    assert found[1] == ("lr_0.001_0", "34", "val", "finished")
+    assert {row["state"] for row in rows if row["run"] == "lr_0.001_2"} == {"unfinished"}
+    assert (rows[0]["loss/total"], rows[0]["psnr"], rows[0]["seed"]) == ("0.002", "", "0")
+    assert (rows[1]["loss/total"], rows[1]["psnr"]) == ("0.001", "9.999")
+
+
+def test_the_table_is_written_whole_and_the_same_each_time(sweep: Path) -> None:
+    first = call(PROGRAM, str(sweep))
+    table = (sweep / "table.csv").read_bytes()
+    again = call(PROGRAM, str(sweep))
+    assert first.out == again.out
+    assert (sweep / "table.csv").read_bytes() == table
+    assert table.count(b"\r\n") == table.count(b"\n") == 16
+    assert {path.name for path in sweep.iterdir()} == {"runs", "table.csv"}
+
+
+def test_a_folder_of_runs_is_as_good_as_a_sweep(sweep: Path, tmp_path: Path) -> None:
+    assert make_table(read_runs(sweep / "runs")[0]) == make_table(read_runs(sweep)[0])
+
+
+def test_only_what_can_matter_is_a_column(tmp_path: Path) -> None:
+    write_run(tmp_path, "a", "num_threads=1", "retention.keep_last=1", "checkpoint_every=5")
+    write_run(tmp_path, "b", "num_threads=2", "retention.keep_last=2", "resume=never", "epochs=4")
+    runs, _ = read_runs(tmp_path)
+    assert varied_keys(runs) == ["epochs", "num_threads"]
+    assert make_table(runs).columns[:4] == ("run", "epochs", "num_threads", "seed")
+
+
+def test_an_evaluation_replaces_the_validation_it_repeats(tmp_path: Path) -> None:
+    path = write_run(tmp_path, "a", loss=1.0)
+    write_evaluation(path, 34, "val", 1.5)
+    rows = make_table(read_runs(tmp_path)[0]).rows
+    assert [(row["step"], row["split"], row["loss/total"]) for row in rows] == [(34, "val", 1.5)]
+
+
+def test_other_datasets_are_told_apart(tmp_path: Path) -> None:
+    for seed in range(2):
+        path = write_run(tmp_path, f"a{seed}", f"seed={seed}", loss=1.0)
+        write_evaluation(path, 34, "test", 2.0)
+        write_evaluation(path, 34, "test", 50.0, OTHER, "-bbbbbbbb")
+    runs, _ = read_runs(tmp_path)
+    table = make_table(runs)
+    assert "dataset" in table.columns
+    assert [row["dataset"] for row in table.rows] == ["a" * 8, "b" * 8, "a" * 8] * 2
+    (point,) = summarise(runs, "loss/total", None).points
+    assert (point.mean, point.num_seeds, point.settings) == (2.0, 2, {})
+    for seed in range(2):
+        write_run(tmp_path, f"b{seed}", f"seed={seed}", loss=3.0, dataset=OTHER)
+    summary = summarise(read_runs(tmp_path)[0], "loss/total", "val")
+    assert [(point.settings, point.mean) for point in summary.points] == [
+        ({"dataset": "a" * 8}, 1.0),
+        ({"dataset": "b" * 8}, 3.0),
+    ]
+
+
+def test_values_are_quoted_where_csv_needs_it() -> None:
+    text = 'one,"two"\nthree'
+    table = Table(("run", "a", "b", "c", "d"), ({"run": text, "a": None, "b": True, "c": [1, 2]},))
+    assert as_csv(table) == 'run,a,b,c,d\r\n"one,""two""\nthree",null,true,"[1, 2]",\r\n'
+
+
+def test_what_cannot_be_read_is_named_and_left_out(sweep: Path) -> None:
+    runs = sweep / "runs"
+    (runs / "empty").mkdir()
+    (runs / ".hidden").mkdir()
+    (runs / "notes.txt").touch()
+    (runs / "lr_0.01_0" / "config.yaml").write_text("a: [\n")
+    (runs / "lr_0.01_1" / "result.json").write_text('{"state": "fin')
+    (runs / "lr_0.01_2" / "evaluations" / "step_00000034-test.json").write_text("{}")
+    (runs / "lr_0.01_2" / "evaluations" / ".step_00000034-test.json.1.tmp").write_text("{")
+    outcome = call(PROGRAM, str(sweep))
+    assert outcome.code == 0
+    lines = outcome.err.splitlines()
+    assert len(lines) == 4
+    for line, (place, why) in zip(
+        lines,
+        [
+            ("empty/config.yaml", "is missing; run left out"),
+            ("lr_0.01_0/config.yaml", "cannot be read; run left out"),
+            ("lr_0.01_1/result.json", "cannot be read; left out"),
+            ("lr_0.01_2/evaluations/step_00000034-test.json", "holds no step, split and metrics"),
+        ],
+        strict=True,
+    ):
+        assert line.startswith("collect.py: ")
+        assert place in line
+        assert why in line
+    states = {row["run"]: row["state"] for row in rows_of(sweep / "table.csv")}
+    assert states["lr_0.01_1"] == "unfinished"
+    assert "lr_0.01_0" not in states
+
+
+# The summary
+
+
+def test_means_over_seeds_at_the_best_step(sweep: Path) -> None:
+    summary = summarise(read_runs(sweep)[0], "loss/total", None)
+    assert (summary.split, summary.direction, summary.best) == ("test", "lower", 0)
+    low, high = summary.points
+    assert low.settings == {"optimizer.learning_rate": 0.001}
+    assert (low.num_seeds, low.mean) == (2, pytest.approx(0.003))
+    assert low.std == pytest.approx(statistics.stdev([0.002, 0.004]))
+    assert (high.num_seeds, high.mean) == (2, pytest.approx(0.05))
+    assert summary.notes == (
+        "not counted, without loss/total on test: 1",
+        "not counted, unfinished: 1",
+    )
+
+
+def test_the_printed_summary(sweep: Path) -> None:
+    lines = call(PROGRAM, str(sweep), "split=val", "metric=psnr").out.splitlines()
+    assert lines[0] == "psnr on val, higher is better; over seeds:"
+    assert lines[1].split() == ["optimizer.learning_rate", "mean", "std", "seeds"]
+    assert lines[2].split() == ["0.001", "9.9985", "0.0007071", "2"]
+    assert lines[3].split() == ["0.01", "9.98", "0.01", "3"]
+    assert "best: optimizer.learning_rate=0.001" in lines
+    assert lines[-1] == f"15 rows of 6 runs: {sweep / 'table.csv'}"
+
+
+@given(values=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=6))
+def test_mean_and_sample_standard_deviation(values: list[float]) -> None:
+    runs = [run_of(seed, value) for seed, value in enumerate(values)]
+    (point,) = summarise(runs, "mse", None).points
+    assert point.num_seeds == len(values)
+    assert point.mean == pytest.approx(statistics.fmean(values), abs=1e-6)
+    assert point.std == pytest.approx(statistics.stdev(values), abs=1e-6)
+
+
+def run_of(seed: int, value: object, metric: str = "mse", **config: Any) -> Run:
+    evaluation = Evaluation(1, "val", OWN, True, {metric: value})
+    name = "_".join(map(str, [*config.values(), seed]))
+    return Run(name, {"seed": seed, **config}, True, 1, (evaluation,))
+
+
+def test_one_seed_has_no_deviation_and_a_repeated_one_counts_once() -> None:
+    runs = [run_of(0, 1.0), run_of(0, 5.0)]
+    summary = summarise(runs, "mse", None)
+    (point,) = summary.points
+    assert (point.mean, point.std, point.num_seeds) == (1.0, None, 1)
+    assert summary.notes == ("not counted, settings and seed of 0: 0",)
+    assert "best: all runs have the same settings" in as_text(summary)
+
+
+def test_points_are_in_the_order_of_their_values() -> None:
+    runs = [run_of(0, 1.0, width=width) for width in (16, 8, 128)]
+    assert [point.settings["width"] for point in summarise(runs, "mse", None).points] == [
+        8,
+        16,
+        128,
+    ]
+
+
+def test_what_is_not_finite_is_never_best() -> None:
+    runs = [run_of(0, "nan", width=8), run_of(1, 1.0, width=8), run_of(0, 3.0, width=16)]
+    summary = summarise(runs, "mse", None)
+    assert summary.best == 1
+    assert "nan" in as_text(summary)
+    plain = as_plain(make_table(runs), summary)
+    assert plain["summary"]["points"][0]["mean"] is None
+    json.dumps(plain, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction"),
+    [
+        ("loss/total", "lower"),
+        ("mse", "lower"),
+        ("equivariance_error/variant", "lower"),
+        ("psnr", "higher"),
+        ("ssim/90", "higher"),
+        ("accuracy", "higher"),
+        ("probe/top_accuracy", "higher"),
+        ("mask/fraction_variant", None),
+    ],
+)
+def test_directions(metric: str, direction: str | None) -> None:
+    assert direction_of(metric) == direction
+    runs = [run_of(0, value, metric, width=value) for value in (1.0, 2.0)]
+    assert summarise(runs, metric, None).best == {"lower": 0, "higher": 1, None: None}[direction]
+
+
+# The program
+
+
+def test_everything_as_json(sweep: Path) -> None:
+    outcome = call(PROGRAM, str(sweep), "json=true", "split=val")
+    content = json.loads(outcome.out)
+    assert len(content["rows"]) == 15
+    assert content["rows"][0]["optimizer.learning_rate"] == 0.001
+    assert [point["num_seeds"] for point in content["summary"]["points"]] == [2, 3]
+    assert not (sweep / "table.csv").exists()
+    call(PROGRAM, str(sweep), "json=true", f"out={sweep / 'other.csv'}")
+    assert len(rows_of(sweep / "other.csv")) == 15
+
+
+def test_a_sweep_that_has_just_begun(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", "a")
+    outcome = call(PROGRAM, str(tmp_path))
+    assert outcome.out.splitlines()[:2] == ["nothing to compare yet", "not counted, unfinished: 1"]
+    assert rows_of(tmp_path / "table.csv") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("metric=psrn",), "no finished run has metric=psrn on split=val; did you mean 'psnr'?"),
+        (("split=tset",), "no finished run has split=tset; known: test, val"),
+        (("out=nowhere/table.csv",), "out=nowhere/table.csv: there is no directory nowhere"),
+        (("jsn=true",), "cannot use 'jsn=true'"),
+    ],
+)
+def test_mistakes_are_one_line(words: tuple[str, ...], line: str, sweep: Path) -> None:
+    extra = ("split=val",) if words[0].startswith("metric") else ()
+    assert line in call(PROGRAM, str(sweep), *words, *extra).error_line
+    assert {path.name for path in sweep.iterdir()} == {"runs"}
+
+
+def test_places_without_runs_are_one_line(tmp_path: Path) -> None:
+    assert "there is no such directory" in call(PROGRAM, str(tmp_path / "none")).error_line
+    assert "no run below" in call(PROGRAM, str(tmp_path)).error_line
