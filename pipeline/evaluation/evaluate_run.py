@@ -9,18 +9,12 @@ from data_prep.store.reader import PairStore, check_files
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.evaluation.pictures import write_orbits
-from pipeline.evaluation.settings import EvaluateConfig
+from pipeline.evaluation.settings import EvaluateConfig, evaluation_file
 from pipeline.runs import load_run
 from pipeline.training.checkpoint import MODEL_FILE
 from pipeline.training.distributed import join_world
 from pipeline.training.evaluation import evaluate
 from pipeline.training.run_directory import RunDirectory
-
-
-def evaluation_file(step: int, split: str, other_dataset: str | None = None) -> str:
-    """Name of an evaluation below `evaluations/`; another dataset than the run's own marks it."""
-    suffix = f"-{other_dataset[:8]}" if other_dataset else ""
-    return f"step_{step:08d}-{split}{suffix}.json"
 
 
 def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:

@@ -25,3 +25,9 @@ class EvaluateConfig:
         for name in ("batch", "num_threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+
+
+def evaluation_file(step: int, split: str, other_dataset: str | None = None) -> str:
+    """Name of an evaluation below `evaluations/`; another dataset than the run's own marks it."""
+    suffix = f"-{other_dataset[:8]}" if other_dataset else ""
+    return f"step_{step:08d}-{split}{suffix}.json"

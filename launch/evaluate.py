@@ -1,0 +1,24 @@
+"""Evaluate checkpoints of many runs on a cluster, each once.
+
+Examples:
+  python launch/evaluate.py runs='SWEEP_DIR/runs/*' cluster=slurm
+  python launch/evaluate.py runs='SWEEP_DIR/runs/*' cluster=slurm checkpoints=all watch=true \\
+      num_evaluators=2
+
+Keys: runs (a glob of run directories), checkpoints (best, last or all), split, data (another
+dataset), batch, num_threads, watch (follow the runs until they end), num_evaluators, poll_s,
+checkpoints_per_job, jobs_dir, dry_run, cluster and cluster.*.
+Results are evaluations/step_XXXXXXXX-SPLIT.json in each run directory.
+"""
+
+from pipeline.config.program import run_program
+
+
+def main(words: list[str]) -> int:
+    from launch.evaluation.command import run_evaluation
+
+    return run_evaluation(words)
+
+
+if __name__ == "__main__":
+    run_program(main, __doc__, groups=("cluster",))

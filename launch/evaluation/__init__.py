@@ -1,0 +1,1 @@
+"""Evaluating checkpoints of many runs, while they train or afterwards."""

@@ -1,0 +1,132 @@
+"""The evaluation command: find what is missing, submit it."""
+
+import dataclasses
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch.cluster.checks import check_cluster
+from launch.cluster.local_submission import submit_workers
+from launch.cluster.settings import ClusterConfig, InlineConfig, LocalConfig, SlurmConfig
+from launch.cluster.slurm_submission import submit_arrays
+from launch.evaluation.evaluator import Evaluator
+from launch.evaluation.pending import Target, find_runs
+from launch.evaluation.request import EvaluateRequest, Work
+from launch.jobs.evaluate_job import EvaluateJob, EvaluateWorker, read_task, write_task
+from launch.jobs.liveness import find_live
+from launch.jobs.records import JobRecord, read_records
+from launch.snapshot import take_snapshot
+from launch.sweeps.directory import PLAN_FILE
+from pipeline.config.compose import compose
+from pipeline.config.schema import build
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PATH_KEYS = frozenset({"runs", "data", "jobs_dir"})
+DEFAULT_CHECKPOINTS_PER_JOB = 20
+
+
+def run_evaluation(words: Sequence[str]) -> int:
+    """Submit evaluation jobs for what has no valid result; returns the exit code."""
+    request = build(EvaluateRequest, compose("launch_evaluate", words, PATH_KEYS))
+    runs = find_runs(request.runs)
+    if not runs:
+        raise FileNotFoundError(f"runs={request.runs}: no run directory there")
+    base = jobs_directory(request, runs)
+    work = make_work(request, base)
+    if isinstance(request.cluster, InlineConfig):
+        evaluator = Evaluator(work, lambda line: print(line, flush=True))
+        if request.watch:
+            evaluator.watch()
+        else:
+            evaluator.evaluate(evaluator.pending())
+        print(f"{evaluator.num_evaluated} evaluated, {evaluator.num_failed} failed")
+        return 1 if evaluator.num_failed else 0
+    for line in check_cluster(request.cluster):
+        print(f"not checked: {line}")
+    tasks = make_tasks(request, work, base)
+    num_tasks = len(tasks)
+    if request.dry_run or not num_tasks:
+        return 0
+    folder = base / "evaluation" / uuid.uuid4().hex[:12]
+    files = []
+    for number, targets in enumerate(tasks):
+        file = folder / f"task_{number:05d}.json"
+        write_task(file, work, targets)
+        files.append(str(file))
+    code = take_snapshot(REPOSITORY, base / "code")
+    for record in _hand_over(request.cluster, base, code.path, files):
+        where = f"job {record.job_id}" if record.job_id else f"{len(record.processes)} workers here"
+        print(f"submitted {len(record.tasks)} evaluation tasks: {where} ({record.name})")
+    return 0
+
+
+def make_tasks(request: EvaluateRequest, work: Work, base: Path) -> list[list[Target] | None]:
+    """Lists of checkpoints, one a job; with watch=true, as many times `whatever appears`."""
+    live = _live_evaluations(base)
+    if request.watch:
+        num_watching = sum(targets is None for targets in live)
+        num_wanted = request.num_evaluators or 1
+        print(f"evaluators that follow the runs: {num_watching} alive, {num_wanted} wanted")
+        return [None] * max(0, num_wanted - num_watching)
+    under_way = {target for targets in live if targets is not None for target in targets}
+    pending = Evaluator(work).pending()
+    to_do = [target for target in pending if target not in under_way]
+    print(
+        f"checkpoints without a result: {len(pending)}, of them under way: "
+        f"{len(pending) - len(to_do)}"
+    )
+    size = request.checkpoints_per_job or DEFAULT_CHECKPOINTS_PER_JOB
+    return [to_do[first : first + size] for first in range(0, len(to_do), size)]
+
+
+def make_work(request: EvaluateRequest, base: Path) -> Work:
+    """What the evaluators are told."""
+    data = None if request.data is None else str(Path(request.data).absolute())
+    return Work(
+        runs=str(Path(request.runs).absolute()),
+        base=str(base),
+        checkpoints=request.checkpoints,
+        split=request.split,
+        data=data,
+        batch=request.batch,
+        num_threads=request.num_threads,
+        poll_s=request.poll_s or 10.0,
+    )
+
+
+def jobs_directory(request: EvaluateRequest, runs: Sequence[Path]) -> Path:
+    """Where jobs are recorded: as asked, or the sweep the runs belong to, or beside them."""
+    if request.jobs_dir is not None:
+        return Path(request.jobs_dir).absolute()
+    parent = runs[0].parent
+    if parent.name == "runs" and (parent.parent / PLAN_FILE).exists():
+        return parent.parent
+    return parent / "evaluation_jobs"
+
+
+def _live_evaluations(base: Path) -> list[list[Target] | None]:
+    """The tasks of waiting and running evaluation jobs."""
+    liveness = find_live(base, read_records(base, ("evaluate",)))
+    if liveness.unchecked is not None:
+        raise ValueError(f"cannot tell which evaluations are under way: {liveness.unchecked}")
+    return [read_task(Path(task))[1] for task in liveness.jobs]
+
+
+def _hand_over(cluster: ClusterConfig, base: Path, code: Path, files: list[str]) -> list[JobRecord]:
+    if isinstance(cluster, LocalConfig):
+        return [
+            submit_workers(
+                cluster,
+                base,
+                code,
+                "evaluate",
+                "evaluate",
+                files,
+                lambda record, number: EvaluateWorker(str(record)),
+            )
+        ]
+    assert isinstance(cluster, SlurmConfig)
+    one_rank = dataclasses.replace(
+        cluster, nodes=1, tasks_per_node=1, gpus_per_node=min(1, cluster.gpus_per_node)
+    )
+    return submit_arrays(one_rank, base, code, "evaluate", "evaluate", files, EvaluateJob)
