@@ -10,7 +10,8 @@
 #
 # All state lies in one folder: --state DIR, else ORBIT_DEV_CLUSTER, else /tmp/orbit-dev-cluster. The
 # ports are ORBIT_DEV_CLUSTER_PORT (26817 unless set) and the two after it. A SLURM that belongs to
-# the system is neither used nor touched. --install fetches what is missing with apt-get.
+# the system is neither used nor touched. --install fetches what is missing with apt-get. Outside of
+# the folder only /etc/hosts changes: it learns the names node1 and node2.
 # `eval "$(slurm/dev_cluster.sh start)"` points a shell at the cluster.
 
 set -euo pipefail
@@ -36,7 +37,7 @@ main() {
         start) start "$install" ;;
         stop) stop ;;
         status) status ;;
-        'kill-node '*) known_node "${words[1]}"; kill_node "${words[1]}" ;;
+        'kill-node '*) known_node "${words[1]}"; require_root; kill_node "${words[1]}" ;;
         'start-node '*) known_node "${words[1]}"; start_one_node "${words[1]}" ;;
         *) fail 'usage: dev_cluster.sh start|stop|status|kill-node NODE|start-node NODE' \
             '[--install] [--state DIR]' ;;
@@ -249,6 +250,7 @@ status() {
     local missing
     missing=$(missing_programs)
     [[ -z $missing ]] || fail "not found: ${missing% }; start --install installs slurm-wlm and munge"
+    require_root
     [[ -f $SLURM_CONF && -n $(holders "$STATE/slurmctld.log") ]] || fail "no cluster runs in $STATE"
     timeout 20 sinfo || fail 'slurmctld does not answer'
     echo "export SLURM_CONF=$SLURM_CONF"
