@@ -44,7 +44,7 @@ class DevCluster:
         self.environment["PATH"] = search_path()
 
     def start(self) -> bool:
-        """Start it, or use the one that runs. Whether it was started here, so is ours to stop."""
+        """Start it, or use the one that serves; whether it was started here, so is ours to stop."""
         was_up = self._script("status").returncode == 0
         done = self._script("start")
         assert done.returncode == 0, f"dev_cluster.sh start: {done.stderr}"
@@ -108,7 +108,10 @@ class DevCluster:
         return done.stdout.split()
 
     def cancel_all(self, timeout_s: float = 60) -> None:
-        """Cancel every job and wait until the nodes are free again."""
+        """Cancel every job, whoever started it, and wait until the nodes are free again.
+
+        Only for a cluster that nobody else uses: one with a `state` of its own.
+        """
         for job_id in self.queue():
             self.run(["scancel", job_id])
         self.wait_until(lambda: not self.queue(), timeout_s)
