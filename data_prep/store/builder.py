@@ -12,7 +12,7 @@ import multiprocessing.connection
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -58,7 +58,7 @@ def build_dataset(
     with DirectoryLock(out, "preparations"):
         if start_build(recipe, out, overwrite):
             missing = [plan for plan in recipe.plans() if not is_shard_finished(out, plan)]
-            _check_free_space(out, missing)
+            check_free_space(out, missing)
             for plan in recipe.plans():
                 if plan not in missing:
                     on_shard(plan)
@@ -69,48 +69,70 @@ def build_dataset(
 
 def start_build(recipe: Recipe, out: Path, overwrite: bool) -> bool:
     """Make `out` ready for shards; False if the dataset is already complete."""
-    wanted = _description(recipe)
-    if (out / MANIFEST_NAME).exists() and not overwrite:
-        manifest = read_manifest(out)
-        found = _description_of_manifest(manifest)
-        _refuse_difference(out, "complete", found, wanted)
-        check_files(out, manifest)
-        shutil.rmtree(out / BUILDING, ignore_errors=True)
-        return False
-    plan_file = out / BUILDING / "plan.json"
-    if plan_file.exists() and not overwrite:
-        _refuse_difference(out, "unfinished", json.loads(plan_file.read_text()), wanted)
-    elif overwrite:
+    if overwrite:
         (out / MANIFEST_NAME).unlink(missing_ok=True)
         for name in (*SPLITS, BUILDING):
             shutil.rmtree(out / name, ignore_errors=True)
-    else:
-        foreign = [name for name in SPLITS if (out / name).exists()]
-        if foreign:
-            raise ValueError(
-                f"{out / foreign[0]} exists but is not part of a dataset:"
-                " choose another directory, or say overwrite=true"
-            )
+    elif is_complete(recipe, out):
+        shutil.rmtree(out / BUILDING, ignore_errors=True)
+        return False
     for plan in recipe.plans():
         (out / plan.split).mkdir(parents=True, exist_ok=True)
     for folder in (out, *(out / name for name in SPLITS)):
         for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):
             if leftover.is_file():
                 leftover.unlink()
+    plan_file = out / BUILDING / "plan.json"
     plan_file.parent.mkdir(exist_ok=True)
-    write_json(plan_file, wanted)
+    write_json(plan_file, _description(recipe))
     return True
+
+
+def is_started(out: Path) -> bool:
+    """Whether `out` holds a build that was started and is not complete."""
+    return (out / BUILDING / "plan.json").exists() and not (out / MANIFEST_NAME).exists()
+
+
+def is_complete(recipe: Recipe, out: Path) -> bool:
+    """Whether `out` holds this dataset in full; changes nothing.
+
+    Raises ValueError if `out` holds another dataset, complete or not, or files that
+    are none, and ValueError or FileNotFoundError for a complete one with a faulty file.
+    """
+    wanted = _description(recipe)
+    if (out / MANIFEST_NAME).exists():
+        manifest = read_manifest(out)
+        _refuse_difference(out, "complete", _description_of_manifest(manifest), wanted)
+        check_files(out, manifest)
+        return True
+    plan_file = out / BUILDING / "plan.json"
+    if plan_file.exists():
+        _refuse_difference(out, "unfinished", json.loads(plan_file.read_text()), wanted)
+        return False
+    foreign = [name for name in SPLITS if (out / name).exists()]
+    if foreign:
+        raise ValueError(
+            f"{out / foreign[0]} exists but is not part of a dataset:"
+            " choose another directory, or say overwrite=true"
+        )
+    return False
 
 
 def is_shard_finished(out: Path, plan: ShardPlan) -> bool:
     """Whether a shard of an unfinished build is there and matches its checksum."""
-    note, path = _note_path(out, plan), out / plan.file
-    if not note.exists() or not path.exists():
+    if not seems_finished(out, plan):
         return False
-    recorded = json.loads(note.read_text())["shard"]
-    return bool(
-        path.stat().st_size == recorded["size"] and sha256_of_file(path) == recorded["sha256"]
-    )
+    recorded = json.loads(_note_path(out, plan).read_text())["shard"]
+    return bool(sha256_of_file(out / plan.file) == recorded["sha256"])
+
+
+def seems_finished(out: Path, plan: ShardPlan) -> bool:
+    """Whether a shard of an unfinished build is there in its size; its content is not read."""
+    try:
+        recorded = json.loads(_note_path(out, plan).read_text())["shard"]
+        return bool((out / plan.file).stat().st_size == recorded["size"])
+    except FileNotFoundError:
+        return False
 
 
 def build_shard(recipe: Recipe, out: Path, plan: ShardPlan) -> None:
@@ -273,7 +295,8 @@ def _refuse_difference(
         )
 
 
-def _check_free_space(out: Path, plans: list[ShardPlan]) -> None:
+def check_free_space(out: Path, plans: Sequence[ShardPlan]) -> None:
+    """Raise ValueError if the disk of `out` has too little space for these shards."""
     needed = int(sum(plan.layout.num_bytes() for plan in plans) * FREE_SPACE_MARGIN)
     free = shutil.disk_usage(out).free
     if free < needed:
