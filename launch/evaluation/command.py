@@ -53,7 +53,7 @@ def run_evaluation(words: Sequence[str]) -> int:
         file = folder / f"task_{number:05d}.json"
         write_task(file, work, targets)
         files.append(str(file))
-    code = take_snapshot(REPOSITORY, base / "code")
+    code = take_snapshot(REPOSITORY, base / "code", leave_out=(base,))
     for record in _hand_over(request.cluster, base, code.path, files):
         where = f"job {record.job_id}" if record.job_id else f"{len(record.processes)} workers here"
         print(f"submitted {len(record.tasks)} evaluation tasks: {where} ({record.name})")

@@ -50,7 +50,7 @@ def run_sweep(words: Sequence[str]) -> int:
         print("\n".join(describe_plan(plan)), flush=True)
         if not plan.to_submit:
             return 0
-        code = take_snapshot(REPOSITORY, directory.code)
+        code = take_snapshot(REPOSITORY, directory.code, leave_out=(directory.path,))
         prepare_runs(plan.to_submit, directory, request.cluster, code, request.stage)
         if not isinstance(request.cluster, InlineConfig):
             return hand_over(plan, directory, request.cluster, code, request.hold)

@@ -1,6 +1,7 @@
 """From points to configurations: one composition for each choice of groups, then copies."""
 
 import copy
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +64,8 @@ class Resolver:
         fingerprint = self._fingerprint(config.data)
         label = readable_name(point, short)
         name = f"{label}-{content_hash(config, fingerprint)}"
-        values["run_dir"] = str(self._runs / name)
-        return PlannedRun(name, dict(point), build(TrainConfig, values))
+        config = dataclasses.replace(config, run_dir=str(self._runs / name))
+        return PlannedRun(name, dict(point), config)
 
     def _compose(self, groups: dict[str, str]) -> dict[str, Any]:
         key = tuple(sorted(groups.items()))

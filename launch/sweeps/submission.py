@@ -1,6 +1,7 @@
 """From a plan to jobs: run directories made ready, then handed to the cluster."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from launch.cluster.arrays import ArrayCut, cut_into_arrays
@@ -24,6 +25,8 @@ from launch.sweeps.directory import SweepDirectory
 from launch.sweeps.resolving import PlannedRun
 from pipeline.training.run_directory import RunDirectory, differing_keys
 
+NUM_WRITERS = 8
+
 
 def prepare_runs(
     runs: Sequence[PlannedRun],
@@ -37,7 +40,8 @@ def prepare_runs(
     Raises ValueError if a run directory holds another configuration under the same name.
     """
     submission = new_name("submission")
-    for run in runs:
+
+    def prepare(run: PlannedRun) -> None:
         path = directory.runs / run.name
         run_directory = RunDirectory(path)
         if (path / "config.yaml").exists():
@@ -49,6 +53,10 @@ def prepare_runs(
             (path / name).unlink(missing_ok=True)
         run_directory.write_config(run.config)
         write_order(path, make_order(submission, run, cluster, code, stage))
+
+    # Most of it is waiting for the disk, or for a file server.
+    with ThreadPoolExecutor(NUM_WRITERS) as pool:
+        list(pool.map(prepare, runs))
 
 
 def make_order(

@@ -8,6 +8,7 @@ their literal `name` field.
 
 import dataclasses
 import difflib
+import functools
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -60,6 +61,11 @@ def _dataclass_options(annotation: Any) -> list[Any]:
     return [candidate for candidate in candidates if dataclasses.is_dataclass(candidate)]
 
 
+@functools.lru_cache(maxsize=256)
+def _hints(schema: Any) -> dict[str, Any]:
+    return typing.get_type_hints(schema)
+
+
 def _is_union(annotation: Any) -> bool:
     return typing.get_origin(annotation) in (typing.Union, types.UnionType)
 
@@ -68,7 +74,7 @@ def _build_dataclass(schema: Any, values: Any, path: str) -> Any:
     if not isinstance(values, Mapping):
         names = ", ".join(field.name for field in dataclasses.fields(schema))
         raise ValueError(f"{path} takes keys ({names}), not the value {values!r}")
-    hints = typing.get_type_hints(schema)
+    hints = _hints(schema)
     prefix = f"{path}." if path else ""
     for key in values:
         if key not in hints:

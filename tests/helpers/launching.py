@@ -1,0 +1,83 @@
+"""The launch programs on a real SLURM, as a user calls them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from helpers.dev_cluster import DevCluster
+from pipeline.training.metrics_log import read_metrics
+
+TINY = ("task.model.width=4", "compile=false", "log_every=5", "device=cpu")
+
+
+class Launcher:
+    """Calls `launch/*.py` with a tiny model on `data`."""
+
+    def __init__(self, cluster: DevCluster, data: Path, python: str) -> None:
+        self.cluster, self.data, self.python = cluster, data, python
+
+    def call(self, program: str, *words: str, code: int = 0) -> str:
+        """Run a program by path; its output. The exit code must be `code`."""
+        done = self.cluster.run([self.python, f"launch/{program}.py", *words], timeout_s=120)
+        assert done.returncode == code, f"{program}: {done.returncode} {done.stdout} {done.stderr}"
+        return done.stdout + done.stderr
+
+    def sweep(self, sweep_dir: Path, *words: str, code: int = 0) -> str:
+        """Submit a sweep to `slurm_dev`."""
+        return self.call(
+            "sweep",
+            "experiment=rotated_digits",
+            f"data={self.data}",
+            f"sweep_dir={sweep_dir}",
+            "cluster=slurm_dev",
+            *TINY,
+            *words,
+            code=code,
+        )
+
+    def states(self, sweep_dir: Path) -> dict[str, dict[str, Any]]:
+        """What status.py says of each run."""
+        done = self.cluster.run([self.python, "launch/status.py", str(sweep_dir), "json=true"])
+        runs: dict[str, dict[str, Any]] = json.loads(done.stdout)["runs"]
+        return runs
+
+    def wait_for_end(self, sweep_dir: Path, timeout_s: float = 150) -> dict[str, dict[str, Any]]:
+        """Wait until no run waits or trains; their states."""
+
+        def is_over() -> bool:
+            states = self.states(sweep_dir).values()
+            return all(state["state"] not in ("waiting", "running") for state in states)
+
+        try:
+            self.cluster.wait_until(is_over, timeout_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.logs(sweep_dir)}") from None
+        return self.states(sweep_dir)
+
+    def logs(self, sweep_dir: Path) -> str:
+        """The ends of all job logs, for messages."""
+        texts = [path.read_text()[-1500:] for path in sweep_dir.glob("logs/*/*.out")]
+        return "\n".join(texts)[-6000:]
+
+
+def run_dirs(sweep_dir: Path) -> list[Path]:
+    """All run directories of a sweep."""
+    return sorted((sweep_dir / "runs").iterdir())
+
+
+def attempts(run_dir: Path) -> list[dict[str, Any]]:
+    """begin.json and end.json of every attempt, oldest first."""
+    found = []
+    for folder in (run_dir / "attempts").glob("*"):
+        if (folder / "begin.json").exists():
+            begun = json.loads((folder / "begin.json").read_text())
+            ended = folder / "end.json"
+            reason = json.loads(ended.read_text())["reason"] if ended.exists() else None
+            found.append({**begun, "reason": reason, "name": folder.name})
+    return sorted(found, key=lambda attempt: attempt["started"])
+
+
+def logged_step(run_dir: Path) -> int:
+    """The newest step in metrics.jsonl, 0 without one."""
+    lines = read_metrics(run_dir / "metrics.jsonl")
+    return int(lines[-1]["step"]) if lines else 0

@@ -1,0 +1,96 @@
+"""Preemption, time limits, killed ranks and lost nodes: the run goes on, and ends the same."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from helpers.launching import TINY, Launcher, attempts, logged_step, run_dirs
+from helpers.programs import REPOSITORY
+from helpers.training import final_weights, reproducible_lines
+
+NUM_PREEMPTIONS = 5
+LONG_RUN = ("epochs=80", "global_batch=16", "checkpoint_every=700", "validate_every=700")
+PREEMPTOR = ("--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
+
+
+def test_preempted_five_times_ends_bit_identical(launcher: Launcher, tmp_path: Path) -> None:
+    reference = tmp_path / "reference"
+    torchrun = [launcher.python, "-m", "torch.distributed.run", "--standalone"]
+    words = ["experiment=rotated_digits", f"data={launcher.data}", *TINY, *LONG_RUN]
+    command = [*torchrun, "--nproc-per-node=2", str(REPOSITORY / "pipeline/train.py"), *words]
+    done = subprocess.run(
+        [*command, f"run_dir={reference}"], capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+    sweep_dir = tmp_path / "sweep"
+    launcher.sweep(sweep_dir, *LONG_RUN, "cluster.nodes=2")
+    (run,) = run_dirs(sweep_dir)
+    cluster = launcher.cluster
+    for number in range(1, NUM_PREEMPTIONS + 1):
+        cluster.wait_until(lambda number=number: len(attempts(run)) == number, 60, 0.1)
+        if number != 2:  # the second is preempted while it still starts
+            before = attempts(run)[-1]["first_step"]
+            cluster.wait_until(lambda before=before: logged_step(run) > before, 60, 0.1)
+        cluster.sbatch(*PREEMPTOR)
+    states = launcher.wait_for_end(sweep_dir)
+    assert [state["state"] for state in states.values()] == ["finished"]
+    history = attempts(run)
+    assert [attempt["restart"] for attempt in history] == list(range(NUM_PREEMPTIONS + 1))
+    assert [attempt["reason"] for attempt in history[:-1]] == ["preempted"] * NUM_PREEMPTIONS
+    assert final_weights(run) == final_weights(reference)
+    assert reproducible_lines(run) == reproducible_lines(reference)
+    assert (run / "result.json").read_bytes() == (reference / "result.json").read_bytes()
+
+
+def test_lost_rank_lost_node_and_time_limit(launcher: Launcher, tmp_path: Path) -> None:
+    """A rank is killed, then a node dies; beside it another run reaches its time limit."""
+    endless = ("epochs=100000", "global_batch=16", "validate_every=5000", "checkpoint_every=500")
+    limited, shaken = tmp_path / "limited", tmp_path / "shaken"
+    on_node1 = "cluster.options={nodelist:node1}"
+    launcher.sweep(limited, *endless, "cluster.time=1", "cluster.signal_before_s=10", on_node1)
+    launcher.sweep(shaken, *LONG_RUN, "cluster.nodes=2")
+    cluster = launcher.cluster
+    (run,) = run_dirs(shaken)
+
+    cluster.wait_until(lambda: logged_step(run) > 0, 60, 0.1)
+    os.kill(rank_process(run, 1), signal.SIGKILL)
+    cluster.wait_until(lambda: len(attempts(run)) == 2, 60)
+    assert attempts(run)[0]["reason"] == "cluster_fault"
+
+    before = attempts(run)[-1]["first_step"]
+    cluster.wait_until(lambda: logged_step(run) > before, 60, 0.1)
+    cluster.kill_node("node2")
+    cluster.start_node("node2")
+    states = launcher.wait_for_end(shaken)
+    assert [state["state"] for state in states.values()] == ["finished"]
+    history = attempts(run)
+    assert len(history) == 3
+    assert history[1]["reason"] in (None, "cluster_fault", "preempted")
+
+    (run,) = run_dirs(limited)
+    cluster.wait_until(lambda: len(attempts(run)) >= 2, 100)
+    first, second = attempts(run)[:2]
+    assert first["reason"] == "timeout"
+    assert second["restart"] == 1
+    assert second["first_step"] > 0
+    cluster.wait_until(lambda: logged_step(run) > second["first_step"], 60)
+    assert "cancelled 1 SLURM tasks" in launcher.call("cancel", str(limited))
+    cluster.wait_until(lambda: not cluster.queue(), 60)
+    assert launcher.states(limited)[run.name]["state"] == "cancelled"
+    assert len(attempts(run)) == 2
+
+
+def rank_process(run: Path, rank: int) -> int:
+    """Process id of the trainer of a rank of this run."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            environment = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        is_trainer = f"run_dir={run}".encode() in words
+        if is_trainer and f"RANK={rank}".encode() in environment:
+            return int(folder.name)
+    raise AssertionError(f"no rank {rank} of {run}")

@@ -1,0 +1,116 @@
+"""A sweep on two nodes with evaluators beside it, a failing point, and what is said of it all."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from helpers.launching import Launcher, attempts, run_dirs
+
+WORDS = (
+    "sweep=tau",
+    "sweep.search.grid.task.tau=[0.4,0.6]",
+    "sweep.seeds=[0,1]",
+    "cluster.nodes=2",
+    "cluster.max_running=1",
+    "epochs=3",
+    "retention.keep_every=1",
+)
+
+
+@pytest.fixture(scope="module")
+def finished_sweep(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2 points x 2 seeds, each run on 2 nodes, evaluated by two watchers while they train."""
+    sweep_dir = tmp_path_factory.mktemp("sweep") / "two nodes, tau"
+    assert "submitted 4 runs: job" in launcher.sweep(sweep_dir, *WORDS)
+    said = launcher.call(
+        "evaluate",
+        f"runs={sweep_dir}/runs/*",
+        "cluster=slurm_dev",
+        "checkpoints=all",
+        "split=val",
+        "watch=true",
+        "num_evaluators=2",
+        "poll_s=1",
+    )
+    assert "submitted 2 evaluation tasks" in said
+    assert "to submit: 0" in launcher.sweep(sweep_dir, *WORDS)
+    launcher.wait_for_end(sweep_dir)
+    launcher.cluster.wait_until(lambda: not launcher.cluster.queue(), 60)
+    return sweep_dir
+
+
+def test_every_run_ends_with_a_result_of_two_ranks(finished_sweep: Path) -> None:
+    runs = run_dirs(finished_sweep)
+    assert len(runs) == 4
+    for run in runs:
+        assert json.loads((run / "result.json").read_text())["state"] == "finished"
+        assert json.loads((run / "environment.json").read_text())["world_size"] == 2
+        (only,) = attempts(run)
+        assert (only["reason"], only["num_ranks"], only["restart"]) == ("finished", 2, 0)
+
+
+def test_two_watchers_evaluate_every_checkpoint_exactly_once(finished_sweep: Path) -> None:
+    said = [path.read_text() for path in finished_sweep.glob("logs/orbit-evaluate*/*.out")]
+    lines = re.findall(r"^evaluated (\S+) step (\d+)", "\n".join(said), re.MULTILINE)
+    expected = {
+        (run.name, str(int(folder.name[5:])))
+        for run in run_dirs(finished_sweep)
+        for folder in (run / "checkpoints").glob("step_*")
+    }
+    assert len(said) == 2
+    assert len(expected) == 4 * 3
+    assert Counter(lines) == Counter(expected)
+    for run in run_dirs(finished_sweep):
+        assert len(list((run / "evaluations").glob("step_*-val.json"))) == 3
+        assert not list((run / "evaluations").glob(".claim*"))
+
+
+def test_status_collect_and_a_second_call_agree(launcher: Launcher, finished_sweep: Path) -> None:
+    states = launcher.states(finished_sweep)
+    assert {state["state"] for state in states.values()} == {"finished"}
+    table = finished_sweep / "table.csv"
+    said = launcher.call("collect", str(finished_sweep), f"out={table}", "split=val")
+    assert "best: task.tau=" in said
+    assert {line.split(",")[0] for line in table.read_text().splitlines()[1:]} == set(states)
+    assert "to submit: 0" in launcher.sweep(finished_sweep, *WORDS)
+
+
+def test_a_deleted_run_and_a_new_value_are_all_that_is_submitted(
+    launcher: Launcher, finished_sweep: Path
+) -> None:
+    import shutil
+
+    gone = run_dirs(finished_sweep)[0]
+    shutil.rmtree(gone)
+    try:
+        wider = [word.replace("[0.4,0.6]", "[0.4,0.6,0.5]") for word in WORDS]
+        said = launcher.sweep(finished_sweep, *wider, "dry_run=true")
+        assert "to submit: 3" in said
+        assert not gone.exists()
+        assert "to submit: 1" in launcher.sweep(finished_sweep, *WORDS, "hold=true")
+    finally:
+        launcher.call("cancel", str(finished_sweep))
+    assert launcher.states(finished_sweep)[gone.name]["state"] == "cancelled"
+    assert not launcher.cluster.queue()
+
+
+def test_a_failing_point_is_reported_and_disturbs_nobody(
+    launcher: Launcher, tmp_path: Path
+) -> None:
+    words = (
+        "sweep.search.name=points",
+        "sweep.search.points=[{epochs:1},{optimizer.learning_rate:1e30},{epochs:2}]",
+    )
+    launcher.sweep(tmp_path / "sweep", *words)
+    states = launcher.wait_for_end(tmp_path / "sweep")
+    assert sorted(state["state"] for state in states.values()) == ["failed", "finished", "finished"]
+    (failed,) = [name for name, state in states.items() if state["state"] == "failed"]
+    assert "learning_rate1e+30" in failed
+    error = json.loads((tmp_path / "sweep" / "runs" / failed / "error.json").read_text())
+    assert (error["kind"], error["rank"], error["exit_code"]) == ("non_finite", 0, 76)
+    assert "not finite in step" in error["message"]
+    assert len(attempts(tmp_path / "sweep" / "runs" / failed)) == 1
+    launcher.call("status", str(tmp_path / "sweep"), code=3)
+    assert "to submit: 0" in launcher.sweep(tmp_path / "sweep", *words, "retry_failed=false")
