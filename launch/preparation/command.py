@@ -1,0 +1,187 @@
+"""The preparation command: look, check, submit what is missing."""
+
+import collections
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from data_prep.recipes import make_recipe
+from data_prep.settings import PrepareConfig
+from data_prep.store.builder import (
+    build_dataset,
+    check_free_space,
+    is_complete,
+    is_shard_finished,
+    seems_finished,
+    start_build,
+)
+from data_prep.store.recipe import Recipe, ShardPlan
+from launch.cluster import slurm
+from launch.cluster.checks import check_cluster
+from launch.cluster.settings import InlineConfig, LocalConfig, SlurmConfig
+from launch.jobs.liveness import LiveJob, find_live
+from launch.jobs.records import JobRecord, read_records
+from launch.preparation.directory import JobsDirectory
+from launch.preparation.request import PreparationRequest, read_request
+from launch.preparation.submission import (
+    KIND,
+    cluster_for_shards,
+    describe_submission,
+    make_order,
+    make_tasks,
+    submit,
+)
+from launch.snapshot import take_snapshot
+from pipeline.files.lock import DirectoryLock
+from pipeline.progress import Progress
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NEVER = "DependencyNeverSatisfied"
+NUM_SHOWN_FAILURES = 3
+
+
+def run_preparation(words: Sequence[str]) -> int:
+    """Submit what the words ask for, or say how far it is; returns the exit code."""
+    request, config = read_request(words)
+    recipe = make_recipe(config)
+    out = Path(config.out)
+    directory = JobsDirectory(out)
+    cluster = request.cluster
+    if isinstance(cluster, InlineConfig):
+        return _run_inline(config, recipe, directory, request.dry_run)
+    cluster = cluster_for_shards(cluster)
+    for line in check_cluster(cluster):
+        print(f"not checked: {line}")
+    if request.dry_run:
+        return _describe(request, config, cluster, recipe, directory)
+    with DirectoryLock(out, "preparations"):
+        if _is_under_way(config, recipe, directory):
+            return 0
+        if not start_build(recipe, out, config.overwrite):
+            return _say_complete(recipe, out)
+        missing = missing_shards(recipe, out)
+        check_free_space(out, missing)
+        _show_failures(directory)
+        tasks = make_tasks([plan.file for plan in missing], cluster, request.shards_per_task)
+        code = take_snapshot(REPOSITORY, directory.code, [out, directory.path])
+        print("\n".join(_counts(recipe, missing, len(tasks))), flush=True)
+        records = submit(make_order(config, cluster, tasks, code), cluster, directory)
+    _show_records(records, directory)
+    return 0
+
+
+def live_jobs(directory: JobsDirectory) -> dict[str, LiveJob]:
+    """Waiting and running tasks by name; ValueError if the cluster cannot be asked.
+
+    A job whose condition can no longer come true is cancelled and does not count.
+    """
+    liveness = find_live(directory.path, read_records(directory.path, (KIND,)))
+    if liveness.unchecked is not None:
+        raise ValueError(f"cannot tell which jobs are waiting or running: {liveness.unchecked}")
+    dead = {task: job for task, job in liveness.jobs.items() if job.reason == NEVER}
+    try:
+        slurm.cancel(job.job for job in dead.values())
+    except slurm.SlurmError:
+        pass  # It is gone already.
+    return {task: job for task, job in liveness.jobs.items() if task not in dead}
+
+
+def missing_shards(recipe: Recipe, out: Path) -> list[ShardPlan]:
+    """Shards that are not there, or not as they were written."""
+    return [plan for plan in recipe.plans() if not is_shard_finished(out, plan)]
+
+
+def _is_under_way(config: PrepareConfig, recipe: Recipe, directory: JobsDirectory) -> bool:
+    """Whether jobs are at it; says how far they are."""
+    live = live_jobs(directory)
+    if not live:
+        return False
+    out = Path(config.out)
+    if config.overwrite:
+        program = Path(sys.argv[0]).parent / "cancel.py"
+        raise ValueError(
+            f"{out} is being prepared by {len(live)} tasks, so overwrite=true must wait;"
+            f" to end them: python {program} {directory.path}"
+        )
+    if is_complete(recipe, out):
+        _say_complete(recipe, out)
+        return True
+    plans = recipe.plans()
+    num_finished = sum(seems_finished(out, plan) for plan in plans)
+    counts = collections.Counter(
+        f"waiting ({job.reason})" if job.state == "waiting" else job.state for job in live.values()
+    )
+    shown = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
+    print(f"{out} is being prepared: {num_finished} of {len(plans)} shards finished")
+    print(f"tasks: {shown}; nothing was submitted")
+    return True
+
+
+def _run_inline(
+    config: PrepareConfig, recipe: Recipe, directory: JobsDirectory, dry_run: bool
+) -> int:
+    out = Path(config.out)
+    if _is_under_way(config, recipe, directory):
+        return 0
+    plans = recipe.plans()
+    if dry_run:
+        if not config.overwrite and is_complete(recipe, out):
+            return _say_complete(recipe, out)
+        print(f"{len(plans)} shards, to be made in this process by {config.num_workers} workers")
+        return 0
+    with Progress(len(plans), "shards", recipe.name) as progress:
+        build_dataset(
+            recipe, out, config.num_workers, config.overwrite, lambda plan: progress.advance()
+        )
+    return _say_complete(recipe, out)
+
+
+def _describe(
+    request: PreparationRequest,
+    config: PrepareConfig,
+    cluster: SlurmConfig | LocalConfig,
+    recipe: Recipe,
+    directory: JobsDirectory,
+) -> int:
+    """What would be submitted; changes nothing."""
+    out = Path(config.out)
+    if not config.overwrite and is_complete(recipe, out):
+        return _say_complete(recipe, out)
+    if _is_under_way(config, recipe, directory):
+        return 0
+    missing = list(recipe.plans()) if config.overwrite else missing_shards(recipe, out)
+    check_free_space(next(path for path in (out, *out.parents) if path.exists()), missing)
+    tasks = make_tasks([plan.file for plan in missing], cluster, request.shards_per_task)
+    lines = [*_counts(recipe, missing, len(tasks)), *describe_submission(tasks, cluster, directory)]
+    print("\n".join(lines))
+    return 0
+
+
+def _counts(recipe: Recipe, missing: Sequence[ShardPlan], num_tasks: int) -> list[str]:
+    num_shards = len(recipe.plans())
+    mib = sum(plan.layout.num_bytes() for plan in missing) / 2**20
+    return [
+        f"{recipe.name}: {num_shards} shards, {num_shards - len(missing)} finished",
+        f"to make: {len(missing)} shards ({mib:,.1f} MiB) in {num_tasks} tasks, and the manifest",
+    ]
+
+
+def _show_failures(directory: JobsDirectory) -> None:
+    failures = directory.last_failures()
+    for task, message in list(failures.items())[:NUM_SHOWN_FAILURES]:
+        print(f"failed before: {task}: {message}")
+    if len(failures) > NUM_SHOWN_FAILURES:
+        print(f"failed before: {len(failures) - NUM_SHOWN_FAILURES} others")
+
+
+def _show_records(records: Sequence[JobRecord], directory: JobsDirectory) -> None:
+    for record in records:
+        where = f"job {record.job_id}" if record.job_id else f"{len(record.processes)} workers here"
+        num = len(record.tasks)
+        print(f"submitted {num} task{'s' if num > 1 else ''}: {where} ({record.name})")
+    print(f"logs in {directory.path / 'logs'}; the same command says how far it is")
+
+
+def _say_complete(recipe: Recipe, out: Path) -> int:
+    print(f"{recipe.name} is complete in {out}")
+    return 0

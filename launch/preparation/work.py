@@ -1,0 +1,88 @@
+"""The work of a preparation's jobs: make the shards of a task, write the manifest.
+
+Shards appear complete or not at all, and a finished one is never made again, so any of
+this may be interrupted anywhere and done once more.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from data_prep.recipes import make_recipe
+from data_prep.store.builder import (
+    build_shard,
+    finish_build,
+    is_complete,
+    is_shard_finished,
+    is_started,
+    seems_finished,
+    start_build,
+)
+from data_prep.store.reader import check_files
+from data_prep.store.recipe import Recipe
+from launch.preparation.directory import read_order
+from launch.preparation.tasks import MANIFEST_TASK
+from launch.snapshot import check_snapshot
+
+
+class Preparation:
+    """The order of a submission, opened by one of its jobs.
+
+    Raises ValueError or FileNotFoundError if the order, the submitted code or the
+    source cannot be read, or if the source makes another dataset than was submitted.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.order = read_order(folder)
+        _check_code(Path(self.order.code), self.order.digest)
+        self.out = Path(self.order.config.out)
+        self.recipe = make_recipe(self.order.config)
+
+    def do(self, task: str) -> Iterator[str]:
+        """Carry out a task; yields the name of every file that it wrote, after writing it."""
+        if self._is_complete():
+            # Removes what a job that was killed after its last file has left.
+            start_build(self.recipe, self.out, overwrite=False)
+        elif task == MANIFEST_TASK:
+            yield write_manifest(self.recipe, self.out)
+        else:
+            yield from self._make_shards(self.order.tasks[task])
+
+    def are_shards_finished(self) -> bool:
+        """Whether nothing but the manifest may be missing."""
+        return all(seems_finished(self.out, plan) for plan in self.recipe.plans())
+
+    def _make_shards(self, files: tuple[str, ...]) -> Iterator[str]:
+        plans = {plan.file: plan for plan in self.recipe.plans()}
+        for file in files:
+            if not is_shard_finished(self.out, plans[file]):
+                build_shard(self.recipe, self.out, plans[file])
+                yield file
+
+    def _is_complete(self) -> bool:
+        if is_complete(self.recipe, self.out):
+            return True
+        if not is_started(self.out):
+            raise ValueError(f"{self.out} was removed after this was submitted: submit again")
+        return False
+
+
+def write_manifest(recipe: Recipe, out: Path) -> str:
+    """Complete a dataset whose shards are all finished; ValueError if one is missing."""
+    plans = recipe.plans()
+    missing = [plan.file for plan in plans if not seems_finished(out, plan)]
+    if missing:
+        raise ValueError(
+            f"{out}: {len(missing)} of {len(plans)} shards are missing, first {missing[0]}:"
+            " submit again"
+        )
+    manifest = finish_build(recipe, out)
+    check_files(out, manifest)
+    return "manifest.json"
+
+
+def _check_code(code: Path, digest: str) -> None:
+    """The code that runs here is the submitted copy, unchanged."""
+    check_snapshot(code, digest)
+    here = Path(__file__).resolve().parents[2]
+    if here != code.resolve():
+        raise ValueError(f"this job runs the code in {here} instead of the submitted {code}")
