@@ -4,8 +4,9 @@ Examples:
   python launch/status.py DIR
   python launch/status.py DIR json=true
 
-States: finished, running, waiting, failed (and why), stopped, cancelled, lost (its job is gone
-without a word), missing. Exit code 0 if every run is finished, running or waiting, 3 otherwise.
+States: finished, pruned (given up by a search), running, waiting, failed (and why), stopped,
+cancelled, lost (its job is gone without a word), missing. Exit code 0 if every run is finished,
+pruned, running or waiting, 3 otherwise.
 """
 
 import json

@@ -5,6 +5,7 @@ stop, the fastest survivor for a fault) decides for all whether the run goes on.
 """
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,12 +16,14 @@ from launch.jobs import history
 from launch.jobs.endings import Ending, decisive, reason_of_stop
 from launch.jobs.order import Order
 from launch.jobs.places import Place
+from launch.jobs.pruning import is_pruned
 from launch.jobs.rank_process import RankProcess, StopNote
 from launch.snapshot import check_snapshot
 from launch.staging import stage_dataset
 from pipeline.files.atomic import write_json
 
 POLL_S = 0.2
+PRUNED_POLL_S = 2.0
 SETTLE_S = 4.0
 """After a fault, how long to wait for the other ranks' accounts of what happened."""
 PEER_PATIENCE_S = 30.0
@@ -43,10 +46,13 @@ def run_attempt(
 ) -> Decision | None:
     """Run the ranks at `places` to their end.
 
-    Returns the decision if this process is the one to carry it out, else None.
+    Returns the decision if this process is the one to carry it out, else None. A run
+    that was given up does not start, and one that is given up meanwhile is told to stop.
     """
     started = time.time()
     first = places[0]
+    if is_pruned(run_dir):
+        return Decision("pruned", False) if first.rank == 0 else None
     earlier = [
         attempt
         for attempt in history.read_attempts(run_dir)
@@ -88,7 +94,8 @@ def run_attempt(
             reason = _reason_of_stop(order, stop, started)
             history.note_signal(folder, reason, time.time(), stop.signal.name)
 
-    endings = _watch(ranks, stop, told_to_stop, max(10.0, 0.8 * order.signal_before_s))
+    patience_s = max(10.0, 0.8 * order.signal_before_s)
+    endings = _watch(ranks, stop, told_to_stop, patience_s, lambda: is_pruned(run_dir))
     worst = decisive(endings)
     if worst.kind == "finished":
         if first.rank == 0:
@@ -97,6 +104,9 @@ def run_attempt(
     if worst.kind == "stopped":
         if first.rank != 0:
             return None
+        if is_pruned(run_dir):
+            history.end(folder, "pruned", time.time(), worst.message)
+            return Decision("pruned", False)
         reason = _reason_of_stop(order, stop, started)
         why_not = history.refusal(
             earlier, reason, first_step, history.newest_step(run_dir), order.retry
@@ -124,16 +134,25 @@ def _command(run_dir: Path, order: Order, place: Place) -> list[str]:
 
 
 def _watch(
-    ranks: list[RankProcess], stop: StopNote, on_stop: Callable[[], None], patience_s: float
+    ranks: list[RankProcess],
+    stop: StopNote,
+    on_stop: Callable[[], None],
+    patience_s: float,
+    is_given_up: Callable[[], bool],
 ) -> list[Ending]:
-    """Wait for all ranks here, passing a stop signal on.
+    """Wait for all ranks here, passing a stop signal on, or telling them that the run is given up.
 
     Ranks that outlive a failed one, or that have not saved `patience_s` after they were
     told to, are killed.
     """
     was_passed_on = False
     failed_at: float | None = None
+    asked_at = time.monotonic()
     while any(rank.poll() is None for rank in ranks):
+        if time.monotonic() - asked_at > PRUNED_POLL_S and stop.signal is None:
+            asked_at = time.monotonic()
+            if is_given_up():
+                stop = StopNote(signal.SIGTERM)
         if stop.signal is not None and not was_passed_on:
             was_passed_on = True
             for rank in ranks:

@@ -30,6 +30,8 @@ def cancel_jobs(base: Path) -> list[str]:
         run_dir = base / "runs" / task
         if by_name[job.record].kind == "train" and run_dir.is_dir():
             write_json(run_dir / CANCELLED_FILE, {"time": time.time(), "job": job.job})
+        if by_name[job.record].kind == "search":
+            write_json(base / CANCELLED_FILE, {"time": time.time(), "job": job.job})
     in_slurm = {job.job for job in liveness.jobs.values() if by_name[job.record].cluster == "slurm"}
     whole = {
         record.job_id

@@ -23,9 +23,9 @@ NUM_KEPT_LINES = 60
 class StopNote:
     """Remembers the first stop signal; installed after, and in place of, other handlers."""
 
-    def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
-        self.time: float | None = None
+    def __init__(self, given: signal.Signals | None = None) -> None:
+        self.signal = given
+        self.time: float | None = None if given is None else time.time()
 
     def install(self) -> None:
         """Only note TERM, USR1, USR2 and INT from now on; CONT goes by."""

@@ -8,9 +8,18 @@ from typing import Any, Literal
 
 from launch.jobs.history import ATTEMPTS, read_attempts
 from launch.jobs.liveness import LiveJob
+from launch.jobs.pruning import PRUNED_FILE
 
 State = Literal[
-    "finished", "running", "waiting", "failed", "stopped", "cancelled", "lost", "missing"
+    "finished",
+    "pruned",
+    "running",
+    "waiting",
+    "failed",
+    "stopped",
+    "cancelled",
+    "lost",
+    "missing",
 ]
 CANCELLED_FILE = "cancelled.json"
 FRESH_S = 60.0
@@ -33,7 +42,7 @@ class RunState:
     @property
     def is_well(self) -> bool:
         """Whether nothing has to be done about it."""
-        return self.state in ("finished", "running", "waiting")
+        return self.state in ("finished", "pruned", "running", "waiting")
 
 
 def read_run_state(
@@ -55,6 +64,10 @@ def read_run_state(
             "waiting" if live.state == "waiting" else "running", detail, num_restarts, **numbers
         )
     numbers.pop("remaining_s")
+    pruned = read_json(run_dir / PRUNED_FILE)
+    if pruned is not None:
+        reason = str(pruned.get("reason", ""))
+        return RunState("pruned", reason, count_restarts(run_dir), **numbers)
     error = read_json(run_dir / "error.json")
     if error is not None:
         detail = f"{error.get('kind')}: {error.get('message')}"

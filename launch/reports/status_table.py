@@ -10,7 +10,17 @@ from launch.jobs.records import JOBS, read_records
 from launch.reports.run_state import RunState, read_run_state
 from launch.sweeps.directory import SweepDirectory
 
-ORDER = ("failed", "lost", "cancelled", "stopped", "missing", "running", "waiting", "finished")
+ORDER = (
+    "failed",
+    "lost",
+    "cancelled",
+    "stopped",
+    "missing",
+    "running",
+    "waiting",
+    "pruned",
+    "finished",
+)
 MAX_DETAIL = 60
 
 

@@ -7,7 +7,7 @@ sweep_dir/
   jobs/            what was submitted, a file a job array
   logs/            output of the jobs, by job
   code/            snapshots of the code that was submitted
-  optuna.journal   trials of an Optuna search
+  optuna.journal   trials of an Optuna search, with search_order.json and, at its end, search.json
 """
 
 import dataclasses

@@ -1,10 +1,204 @@
-"""placeholder"""
+"""The sweep command for an Optuna search: checks, then one controller, which does the rest."""
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from launch.cluster.arrays import ArrayCut
+from launch.cluster.local_submission import submit_workers
+from launch.cluster.settings import InlineConfig, LocalConfig, SlurmConfig
+from launch.cluster.slurm_submission import sbatch_text, submit_arrays
+from launch.jobs.liveness import find_live
+from launch.jobs.records import JobRecord, read_records
+from launch.jobs.search_job import FAILURE_FILE, SearchJob, controller_resources
+from launch.reports.run_state import CANCELLED_FILE, read_json
+from launch.snapshot import take_snapshot
+from launch.sweeps.command import REPOSITORY, check_before
 from launch.sweeps.directory import SweepDirectory
+from launch.sweeps.expansion import with_seeds
 from launch.sweeps.request import SweepRequest
+from launch.sweeps.resolving import PATH_KEYS, PlannedRun, Resolver
+from launch.sweeps.search_loop import num_parallel, run_search
+from launch.sweeps.search_order import SearchOrder, write_search_order
+from launch.sweeps.search_space import describe_search, example_points, whole_range
+from launch.sweeps.search_summary import SUMMARY_FILE, show_summary, write_summary
+from launch.sweeps.settings import OptunaSearch, SweepConfig
+from launch.sweeps.study import JOURNAL, SearchStudy, mend_journal, require_optuna
+from pipeline.config.compose import split_word
+from pipeline.config.program import EXIT_STOPPED, ExitWithCode
+from pipeline.files.lock import DirectoryLock
+
+TASK = "search"
 
 
 def start_search(request: SweepRequest, directory: SweepDirectory, words: Sequence[str]) -> int:
-    raise ValueError("not yet")
+    """Begin a search, or go on with it; returns the exit code."""
+    search = request.sweep.search
+    assert isinstance(search, OptunaSearch)
+    if not request.retry_failed:
+        raise ValueError("retry_failed=false has no effect on a search: failed trials stay failed")
+    require_optuna()
+    words = [_absolute(word) for word in words]
+    resolver = Resolver(words, directory.runs)
+    examples = example_runs(resolver, request.sweep)
+    for line in check_before(request, examples, resolver.datasets()):
+        print(f"not checked: {line}")
+    print("\n".join(_describe(request)), flush=True)
+    description = _description(request.sweep, examples[0])
+    if request.dry_run:
+        return _rehearse(request, directory, description)
+    with DirectoryLock(directory.path, "submissions"):
+        at_work = live_controller(directory)
+        if at_work is not None:
+            print(f"a controller is at work and left alone: {at_work}")
+            return 0
+        mend_journal(directory.path / JOURNAL)
+        study = SearchStudy(directory.path, search)
+        study.bind(description)
+        for line in _say_before(directory, study):
+            print(line)
+        if study.is_over():
+            print("\n".join(show_summary(write_summary(directory.path, search, study))))
+            print("nothing to submit: raise sweep.search.num_trials to go on")
+            return 0
+        code = take_snapshot(REPOSITORY, directory.code, leave_out=(directory.path,))
+        order = SearchOrder(
+            tuple(words), request.sweep, request.cluster, request.stage, str(code.path), code.digest
+        )
+        _write_beginning(request, directory, words, order)
+        if not isinstance(request.cluster, InlineConfig):
+            return _submit(request.cluster, directory, code.path)
+    return _run_here(directory)
+
+
+def example_runs(resolver: Resolver, sweep: SweepConfig) -> list[PlannedRun]:
+    """The runs at a few points of the space; ValueError if all of these are refused."""
+    search = sweep.search
+    assert isinstance(search, OptunaSearch)
+    for key, dimension in search.space.items():
+        if dimension.integer:
+            whole_range(key, dimension)
+    runs: list[PlannedRun] = []
+    refusals: list[ValueError] = []
+    for point in example_points(search.space):
+        try:
+            runs += resolver.resolve(with_seeds([point], sweep.seeds))
+        except ValueError as error:
+            refusals.append(error)
+    if not runs:
+        raise refusals[0]
+    return runs
+
+
+def live_controller(directory: SweepDirectory) -> str | None:
+    """The controller that waits or runs, None if there is none; ValueError if that is unknown."""
+    records = read_records(directory.path, ("search",))
+    liveness = find_live(directory.path, records)
+    if liveness.unchecked is not None:
+        raise ValueError(f"cannot tell whether a controller is at work: {liveness.unchecked}")
+    for job in liveness.jobs.values():
+        return f"{job.state}, {job.job}"
+    return None
+
+
+def _absolute(word: str) -> str:
+    """Paths do not depend on where the controller runs."""
+    key, text = split_word(word)
+    return f"{key}={Path(text).absolute()}" if key in PATH_KEYS and text else word
+
+
+def _description(sweep: SweepConfig, example: PlannedRun) -> dict[str, object]:
+    from data_prep.store.manifest import read_manifest
+
+    assert isinstance(sweep.search, OptunaSearch)
+    dataset = read_manifest(Path(example.config.data)).fingerprint
+    return describe_search(sweep.search, sweep.seeds, example.config, dataset)
+
+
+def _describe(request: SweepRequest) -> list[str]:
+    search, num_seeds = request.sweep.search, len(request.sweep.seeds)
+    assert isinstance(search, OptunaSearch)
+    each = "one run" if num_seeds == 1 else f"{num_seeds} runs"
+    lines = [
+        f"search: {search.num_trials} trials of {each} each, {search.direction} {search.metric}"
+    ]
+    possible = num_parallel(search.num_parallel, num_seeds, request.cluster)
+    if possible < search.num_parallel:
+        why = "trains one run at a time"
+        if isinstance(request.cluster, LocalConfig):
+            why = f"has max_running={request.cluster.max_running}"
+        lines.append(
+            f"trials at a time: {possible}, not num_parallel={search.num_parallel}:"
+            f" cluster={request.cluster.name} {why}"
+        )
+    return lines
+
+
+def _rehearse(
+    request: SweepRequest, directory: SweepDirectory, description: dict[str, object]
+) -> int:
+    """Say what would be submitted; writes nothing."""
+    search = request.sweep.search
+    assert isinstance(search, OptunaSearch)
+    if (directory.path / JOURNAL).exists():
+        study = SearchStudy(directory.path, search)
+        study.check(description)
+        shown = ", ".join(f"{number} {state}" for state, number in study.counts().items())
+        print(f"trials so far: {shown}")
+    if isinstance(request.cluster, SlurmConfig):
+        cut = ArrayCut((TASK,), 1, None)
+        cluster = controller_resources(request.cluster)
+        text = sbatch_text(cluster, directory.path, directory.code / "CODE", "orbit-NAME", cut)
+        print(f"\nbatch script of the controller, which submits the trials:\n\n{text}")
+    return 0
+
+
+def _say_before(directory: SweepDirectory, study: SearchStudy) -> list[str]:
+    """What an earlier call left."""
+    counts = {state: number for state, number in study.counts().items() if number}
+    lines = [f"trials so far: {', '.join(f'{n} {s}' for s, n in counts.items())}"] if counts else []
+    failure = read_json(directory.path / FAILURE_FILE)
+    if failure is not None:
+        lines.append(f"the last controller ended: {failure.get('message')}")
+    return lines
+
+
+def _write_beginning(
+    request: SweepRequest, directory: SweepDirectory, words: Sequence[str], order: SearchOrder
+) -> None:
+    for name in (SUMMARY_FILE, FAILURE_FILE, CANCELLED_FILE):
+        (directory.path / name).unlink(missing_ok=True)
+    directory.write_request(words, request.sweep, request.cluster)
+    if not directory.exists():
+        directory.write_plan({})
+    write_search_order(directory.path, order)
+
+
+def _submit(cluster: SlurmConfig | LocalConfig, directory: SweepDirectory, code: Path) -> int:
+    """Submit the controller and say so."""
+    job, label = SearchJob(str(directory.path)), directory.path.name
+    records: list[JobRecord]
+    if isinstance(cluster, LocalConfig):
+        here = LocalConfig("local", setup=cluster.setup)
+        records = [submit_workers(here, directory.path, code, label, TASK, [TASK], lambda *_: job)]
+    else:
+        resources = controller_resources(cluster)
+        records = submit_arrays(resources, directory.path, code, label, TASK, [TASK], lambda _: job)
+    where = f"job {records[0].job_id}" if records[0].job_id else "a process here"
+    print(f"submitted the controller of the search: {where} ({records[0].name})")
+    program = Path(sys.argv[0]).parent / "status.py"
+    print(f"code {code.name}; look with: python {program} {directory.path}")
+    return 0
+
+
+def _run_here(directory: SweepDirectory) -> int:
+    """Be the controller; 1 if no trial has a value in the end."""
+    try:
+        run_search(directory.path, lambda: False, lambda line: print(line, flush=True))
+    except ExitWithCode as error:
+        if error.code == EXIT_STOPPED:
+            raise ExitWithCode("asked to stop: the same command goes on", error.code) from None
+        raise
+    summary = read_json(directory.path / SUMMARY_FILE) or {}
+    print("\n".join(show_summary(summary)))
+    return 0 if summary.get("best") else 1

@@ -1,0 +1,221 @@
+"""The controller of an Optuna search: asks for trials, has them trained, tells what came out.
+
+All that it knows lies in the study and the run directories, so one that was killed is
+followed by another that goes on where it was.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from launch.cluster.checks import check_ranks
+from launch.cluster.settings import InlineConfig, RetryConfig
+from launch.cluster.slurm import SlurmError
+from launch.jobs.history import newest_step
+from launch.jobs.pruning import mark_pruned
+from launch.reports.run_state import RunState
+from launch.sweeps.directory import SweepDirectory
+from launch.sweeps.expansion import Point, with_seeds
+from launch.sweeps.resolving import PlannedRun, Resolver
+from launch.sweeps.search_order import SearchOrder
+from launch.sweeps.study import OpenTrial, SearchStudy
+from launch.sweeps.trial_jobs import TrialJobs
+from launch.sweeps.trial_results import (
+    UnknownMetricError,
+    final_value,
+    is_usable,
+    judge,
+    validation_values,
+)
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 15.0, 600.0
+"""How long to leave a cluster alone that has refused a job; doubled each time."""
+
+
+class Controller:
+    """One step after another; see `step`."""
+
+    def __init__(
+        self,
+        order: SearchOrder,
+        directory: SweepDirectory,
+        study: SearchStudy,
+        jobs: TrialJobs,
+        say: Callable[[str], None],
+    ) -> None:
+        self._order, self._search, self._directory = order, order.search, directory
+        self._study, self._jobs, self._say = study, jobs, say
+        cluster = order.cluster
+        self._retry = RetryConfig() if isinstance(cluster, InlineConfig) else cluster.retry
+        self._resolver = Resolver(order.words, directory.runs)
+        self._planned = directory.read_plan() if directory.exists() else {}
+        self._runs: dict[int, list[PlannedRun]] = {}
+        self._complaint: str | None = None
+        self._pause_s, self._paused_until = FIRST_PAUSE_S, 0.0
+
+    def step(self) -> bool:
+        """Look after every trial and begin new ones; whether the search is over."""
+        complaint = self._jobs.look()
+        if complaint is not None:
+            self._complain(f"cannot tell which runs are waiting or running: {complaint}")
+            return False
+        for trial in self._study.open_trials():
+            self._attend(trial)
+        while self._may_ask():
+            self._attend(self._study.ask())
+        return self._study.is_over()
+
+    def _may_ask(self) -> bool:
+        counts = self._study.counts()
+        return (
+            counts["running"] < self._jobs.max_trials
+            and sum(counts.values()) < self._search.num_trials
+            and time.monotonic() >= self._paused_until
+        )
+
+    def _attend(self, trial: OpenTrial) -> None:
+        """Do what a trial needs now."""
+        try:
+            runs = self._runs_of(trial)
+        except ValueError as error:
+            self._fail(trial, str(error), {})
+            return
+        names = [run.name for run in runs]
+        if "runs" not in trial.notes:
+            self._say(f"trial {trial.number}: {show_point(trial.point)}")
+        self._study.note(trial.number, "runs", names)
+        self._add_to_plan(runs)
+        states = self._jobs.states(names)
+        verdict = judge(states, self._directory.runs)
+        if verdict.kind == "complete":
+            self._complete(trial, names)
+        elif verdict.kind == "failed":
+            self._fail(trial, verdict.reason, states)
+        elif verdict.kind == "pruned" or self._follow(trial, names):
+            self._prune(trial, states)
+        else:
+            idle = [run for run in runs if run.name in verdict.idle]
+            self._submit(trial, idle, states)
+
+    def _runs_of(self, trial: OpenTrial) -> list[PlannedRun]:
+        """The runs of a trial, a seed each; ValueError if its values are refused."""
+        if trial.number not in self._runs:
+            points = with_seeds([trial.point], self._order.sweep.seeds)
+            runs = self._resolver.resolve(points)
+            for run in runs:
+                num_ranks = self._order.cluster.num_ranks
+                check_ranks(run.config.global_batch, run.config.accumulation, num_ranks, run.name)
+            self._runs[trial.number] = runs
+        return self._runs[trial.number]
+
+    def _add_to_plan(self, runs: Sequence[PlannedRun]) -> None:
+        """Name the runs in plan.json, where status and collect find them."""
+        if any(run.name not in self._planned for run in runs):
+            self._planned |= {run.name: dict(run.values) for run in runs}
+            self._directory.write_plan(self._planned)
+
+    def _submit(
+        self, trial: OpenTrial, idle: Sequence[PlannedRun], states: dict[str, RunState]
+    ) -> None:
+        """Have idle runs trained; a run that is lost again and again fails the trial."""
+        if not idle or time.monotonic() < self._paused_until:
+            return
+        losses = {
+            run.name: self._count_losses(trial, run.name)
+            for run in idle
+            if states[run.name].state in ("lost", "stopped")
+        }
+        for name, (times, _) in losses.items():
+            if times > self._retry.max_faults:
+                limit = f"retry.max_faults={self._retry.max_faults}"
+                self._fail(trial, f"{name}: {states[name].detail}, {times} times ({limit})", states)
+                return
+        try:
+            taken = self._jobs.submit(idle, lambda: self._follow_and_mark(trial, list(states)))
+        except UnknownMetricError:
+            raise
+        except SlurmError as error:
+            self._complain(f"no job for trial {trial.number} yet: {error}")
+            self._paused_until = time.monotonic() + self._pause_s
+            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+            return
+        except ValueError as error:
+            self._fail(trial, str(error), states)
+            return
+        self._complaint, self._pause_s = None, FIRST_PAUSE_S
+        again = {name: losses[name] for name in taken if name in losses}
+        if again:
+            self._say(f"trial {trial.number}: goes on after an interruption: {', '.join(again)}")
+            self._study.note(trial.number, "lost", {**trial.notes.get("lost", {}), **again})
+
+    def _count_losses(self, trial: OpenTrial, name: str) -> list[int]:
+        """How often a run was lost in a row without a newer checkpoint, and the newest one."""
+        before = trial.notes.get("lost", {}).get(name, [0, -1])
+        step = newest_step(self._directory.runs / name)
+        return [before[0] + 1 if step <= before[1] else 1, step]
+
+    # Results
+
+    def _follow(self, trial: OpenTrial, names: Sequence[str]) -> bool:
+        """Report what validation has given since; whether the trial shall be pruned."""
+        values = validation_values(self._folders(names), self._search.metric)
+        return self._study.report(trial.number, values)
+
+    def _follow_and_mark(self, trial: OpenTrial, names: Sequence[str]) -> bool:
+        """The same while this process trains: the mark is what stops it."""
+        is_over = self._follow(trial, names)
+        if is_over:
+            self._mark(names, self._reason_to_prune(trial))
+        return is_over
+
+    def _complete(self, trial: OpenTrial, names: Sequence[str]) -> None:
+        folders = self._folders(names)
+        value = final_value(folders, self._search.metric)
+        if not is_usable(value):
+            self._fail(trial, f"{self._search.metric} is {value}", {})
+            return
+        by_step = validation_values(folders, self._search.metric)
+        self._study.report(trial.number, by_step, is_over=True)
+        self._study.complete(trial.number, value)
+        self._say(f"trial {trial.number}: {self._search.metric} {value:.6g}")
+
+    def _prune(self, trial: OpenTrial, states: dict[str, RunState]) -> None:
+        """Mark first: should this process be killed now, the next one sees what was decided."""
+        self._end_runs(states, self._reason_to_prune(trial))
+        self._study.prune(trial.number)
+        self._say(f"trial {trial.number}: pruned")
+
+    def _fail(self, trial: OpenTrial, reason: str, states: dict[str, RunState]) -> None:
+        """A trial without a value; what is left of its runs would be in vain."""
+        self._end_runs(states, f"trial {trial.number} failed")
+        self._study.fail(trial.number, reason)
+        self._say(f"trial {trial.number}: failed: {reason}")
+
+    def _end_runs(self, states: dict[str, RunState], reason: str) -> None:
+        names = [
+            name for name, state in states.items() if state.state not in ("finished", "failed")
+        ]
+        self._mark(names, reason)
+        self._jobs.cancel(names)
+
+    def _mark(self, names: Sequence[str], reason: str) -> None:
+        for folder in self._folders(names):
+            if not (folder / "result.json").exists():
+                mark_pruned(folder, reason)
+
+    def _reason_to_prune(self, trial: OpenTrial) -> str:
+        return f"trial {trial.number} fell behind in {self._search.metric}"
+
+    def _folders(self, names: Sequence[str]) -> list[Path]:
+        return [self._directory.runs / name for name in names]
+
+    def _complain(self, line: str) -> None:
+        """Say it once until all is well again."""
+        if line != self._complaint:
+            self._say(line)
+        self._complaint = line
+
+
+def show_point(point: Point) -> str:
+    """Values as one writes them on the command line."""
+    return " ".join(f"{key}={value}" for key, value in point.items())

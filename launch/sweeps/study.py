@@ -1,0 +1,235 @@
+"""The Optuna study of a search, in `sweep_dir/optuna.journal`: all that knows Optuna.
+
+A proposal is a function of the seed, the trial's number and the results so far, and a
+trial whose parameters were cut off by a kill gets the rest when it is opened again.
+"""
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from launch.sweeps.expansion import Point
+from launch.sweeps.search_space import choice_labels, differing, point_of, whole_range
+from launch.sweeps.settings import OptunaSearch
+
+JOURNAL = "optuna.journal"
+DESCRIPTION = "description"
+
+
+@dataclass(frozen=True)
+class OpenTrial:
+    """A trial without an end: its values, and what was written down about it (`note`)."""
+
+    number: int
+    point: Point
+    notes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class BestTrial:
+    """The best finished trial."""
+
+    number: int
+    value: float
+    point: Point
+    notes: Mapping[str, Any]
+
+
+def require_optuna() -> Any:
+    """The module; ImportError with one line where it is missing."""
+    try:
+        import optuna
+    except ImportError:
+        raise ImportError(
+            "an Optuna search needs the extra `optuna`: pip install -e '.[optuna]'"
+        ) from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def mend_journal(path: Path) -> None:
+    """Cut off a last line that a lost node left unfinished; call where no one else writes."""
+    if not path.exists():
+        return
+    with open(path, "rb+") as file:
+        content = file.read()
+        end = content.rfind(b"\n") + 1
+        if end < len(content):
+            file.truncate(end)
+            os.fsync(file.fileno())
+
+
+class SearchStudy:
+    """Opens or creates the study of a sweep directory."""
+
+    def __init__(self, folder: Path, search: OptunaSearch) -> None:
+        self._optuna, self._search = require_optuna(), search
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+        path = str(folder / JOURNAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            storage = JournalStorage(JournalFileBackend(path, JournalFileOpenLock(path)))
+            # A sweep directory may have been renamed since.
+            names = self._optuna.get_all_study_names(storage)
+            if not names:
+                self._optuna.create_study(
+                    storage=storage, study_name=folder.name, direction=search.direction
+                )
+            self._study = self._optuna.load_study(
+                storage=storage,
+                study_name=names[0] if names else folder.name,
+                sampler=self._sampler(0),
+                pruner=self._pruner(),
+            )
+
+    def bind(self, description: dict[str, Any]) -> None:
+        """Keep what the trials have in common; ValueError if that was something else before."""
+        self.check(description)
+        if self._study.user_attrs.get(DESCRIPTION) != description:
+            self._study.set_user_attr(DESCRIPTION, description)
+
+    def check(self, description: dict[str, Any]) -> None:
+        """ValueError if the trials have something else in common.
+
+        Another metric may be chosen as long as none was measured.
+        """
+        changed = differing(self._study.user_attrs.get(DESCRIPTION, description), description)
+        if changed and (set(changed) != {"metric"} or self._has_values()):
+            lines = "; ".join(f"{key}: {change}" for key, change in changed.items())
+            raise ValueError(
+                f"this sweep_dir holds another search ({lines}): choose another sweep_dir"
+            )
+
+    # Trials
+
+    def counts(self) -> dict[str, int]:
+        """Number of trials by state: running, complete, pruned, failed."""
+        names = {"RUNNING": "running", "COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+        counts = dict.fromkeys(names.values(), 0)
+        for trial in self._trials():
+            if trial.state.name in names:
+                counts[names[trial.state.name]] += 1
+        return counts
+
+    def is_over(self) -> bool:
+        """Whether all trials were created and none is open."""
+        counts = self.counts()
+        return not counts["running"] and sum(counts.values()) >= self._search.num_trials
+
+    def open_trials(self) -> list[OpenTrial]:
+        """All trials without an end, oldest first."""
+        running = [trial for trial in self._trials() if trial.state.name == "RUNNING"]
+        return [self._open(trial.number) for trial in running]
+
+    def ask(self) -> OpenTrial:
+        """A new trial."""
+        self._study.sampler = self._sampler(len(self._trials()))
+        return self._open(self._study.ask().number)
+
+    def note(self, number: int, key: str, value: Any) -> None:
+        """Write something down about a trial."""
+        if self._frozen(number).user_attrs.get(key) != value:
+            self._trial(number).set_user_attr(key, value)
+
+    def report(self, number: int, values: Mapping[int, float], is_over: bool = False) -> bool:
+        """Tell the metric by step, where that is new; whether the pruner ends the trial.
+
+        The pruner hears of all steps of a trial that `is_over`: others are measured by it.
+        """
+        known = self._frozen(number).intermediate_values
+        for step in sorted(set(values) - set(known)):
+            trial = self._trial(number)
+            trial.report(values[step], step)
+            if trial.should_prune() and not is_over:
+                return True
+        return False
+
+    def complete(self, number: int, value: float) -> None:
+        """The trial ended with this value."""
+        self._study.tell(number, value)
+
+    def prune(self, number: int) -> None:
+        """The trial was given up."""
+        self._study.tell(number, state=self._optuna.trial.TrialState.PRUNED)
+
+    def fail(self, number: int, reason: str) -> None:
+        """The trial has no value."""
+        self.note(number, "reason", reason)
+        self._study.tell(number, state=self._optuna.trial.TrialState.FAIL)
+
+    def best(self) -> BestTrial | None:
+        """The best trial that has a value, None if there is none."""
+        done = [trial for trial in self._trials() if trial.state.name == "COMPLETE"]
+        if not done:
+            return None
+        sign = 1 if self._search.direction == "minimize" else -1
+        best = min(done, key=lambda trial: (sign * trial.value, trial.number))
+        point = point_of(self._search.space, best.params)
+        return BestTrial(best.number, best.value, point, dict(best.user_attrs))
+
+    # Optuna's objects
+
+    def _trials(self) -> list[Any]:
+        return list(self._study.get_trials(deepcopy=False))
+
+    def _frozen(self, number: int) -> Any:
+        return self._trials()[number]
+
+    def _trial(self, number: int) -> Any:
+        return self._optuna.trial.Trial(self._study, self._frozen(number)._trial_id)
+
+    def _open(self, number: int) -> OpenTrial:
+        """Draw what the trial lacks; what it has stays."""
+        if any(key not in self._frozen(number).params for key in self._search.space):
+            self._study.sampler = self._sampler(number)
+            trial = self._trial(number)
+            for key in self._search.space:
+                self._suggest(trial, key)
+        frozen = self._frozen(number)
+        return OpenTrial(
+            number,
+            point_of(self._search.space, frozen.params),
+            dict(frozen.user_attrs),
+        )
+
+    def _suggest(self, trial: Any, key: str) -> None:
+        dimension = self._search.space[key]
+        if dimension.choices is not None:
+            trial.suggest_categorical(key, choice_labels(dimension))
+        elif dimension.integer:
+            low, high = whole_range(key, dimension)
+            trial.suggest_int(key, low, high, log=dimension.log)
+        else:
+            trial.suggest_float(key, dimension.low, dimension.high, log=dimension.log)
+
+    def _has_values(self) -> bool:
+        return any(trial.values or trial.intermediate_values for trial in self._trials())
+
+    def _sampler(self, number: int) -> Any:
+        """The sampler for one trial: what it draws does not depend on restarts."""
+        seed = int(np.random.SeedSequence([self._search.seed, number]).generate_state(1)[0])
+        samplers = self._optuna.samplers
+        if self._search.sampler == "random":
+            return samplers.RandomSampler(seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return samplers.TPESampler(
+                n_startup_trials=self._search.num_startup_trials, seed=seed, constant_liar=True
+            )
+
+    def _pruner(self) -> Any:
+        pruners, warmup = self._optuna.pruners, self._search.pruner_warmup_steps
+        if self._search.pruner == "none":
+            return pruners.NopPruner()
+        if self._search.pruner == "hyperband":
+            return pruners.HyperbandPruner(min_resource=max(1, warmup))
+        return pruners.MedianPruner(
+            n_startup_trials=self._search.num_startup_trials, n_warmup_steps=warmup
+        )
