@@ -100,7 +100,7 @@ def _is_under_way(config: PrepareConfig, recipe: Recipe, directory: JobsDirector
     if config.overwrite:
         program = Path(sys.argv[0]).parent / "cancel.py"
         raise ValueError(
-            f"{out} is being prepared by {len(live)} tasks, so overwrite=true must wait;"
+            f"{out} is being prepared by {_count(len(live), 'task')}, so overwrite=true must wait;"
             f" to end them: python {program} {directory.path}"
         )
     if is_complete(recipe, out):
@@ -162,8 +162,13 @@ def _counts(recipe: Recipe, missing: Sequence[ShardPlan], num_tasks: int) -> lis
     mib = sum(plan.layout.num_bytes() for plan in missing) / 2**20
     return [
         f"{recipe.name}: {num_shards} shards, {num_shards - len(missing)} finished",
-        f"to make: {len(missing)} shards ({mib:,.1f} MiB) in {num_tasks} tasks, and the manifest",
+        f"to make: {_count(len(missing), 'shard')} ({mib:,.1f} MiB) in"
+        f" {_count(num_tasks, 'task')}, and the manifest",
     ]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _show_failures(directory: JobsDirectory) -> None:
@@ -176,9 +181,9 @@ def _show_failures(directory: JobsDirectory) -> None:
 
 def _show_records(records: Sequence[JobRecord], directory: JobsDirectory) -> None:
     for record in records:
-        where = f"job {record.job_id}" if record.job_id else f"{len(record.processes)} workers here"
-        num = len(record.tasks)
-        print(f"submitted {num} task{'s' if num > 1 else ''}: {where} ({record.name})")
+        workers = f"{_count(len(record.processes), 'worker')} here"
+        where = f"job {record.job_id}" if record.job_id else workers
+        print(f"submitted {_count(len(record.tasks), 'task')}: {where} ({record.name})")
     print(f"logs in {directory.path / 'logs'}; the same command says how far it is")
 
 
