@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,9 +13,12 @@ from typing import Any
 from launch.cluster import slurm
 from launch.cluster.arrays import ArrayCut, cut_into_arrays
 from launch.cluster.settings import SlurmConfig
-from launch.jobs.records import JobRecord, new_name, write_record
+from launch.jobs.records import JOBS, JobRecord, new_name, write_record
 
 Function = Callable[[], Any]
+
+IGNORE_SIGNALS = """trap "" TERM USR2; exec "$0" "$@\""""
+"""A signal before Python has handlers would end the job, and SLURM would not start it again."""
 
 
 def array_limit(config: SlurmConfig) -> int:
@@ -74,12 +78,14 @@ def make_executor(
     hold: bool,
 ) -> Any:
     """A submitit executor with the resources of `config`; SlurmError where there is no SLURM."""
-    import shlex
-
     import submitit
 
+    interpreter = config.python or shlex.quote(sys.executable)
+
     try:
-        executor = submitit.SlurmExecutor(base / "logs" / name, python=config.python)
+        executor = submitit.SlurmExecutor(
+            base / "logs" / name, python=f"bash -c {shlex.quote(IGNORE_SIGNALS)} {interpreter}"
+        )
     except RuntimeError:
         raise slurm.SlurmError("no SLURM here: the command srun is missing") from None
     waits = [f"afterok:{job}" for job in after]
@@ -111,6 +117,12 @@ def make_executor(
         setup=[
             *config.setup,
             f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}",
+        ],
+        teardown=[
+            "status=$?",
+            f'[ "$status" -eq 0 ] || {interpreter} -m launch.jobs.aftermath'
+            f' {shlex.quote(str(base / JOBS / name))}.json "$status"',
+            'exit "$status"',
         ],
         srun_args=[f"--cpus-per-task={config.cpus_per_task}", "--kill-on-bad-exit=1"],
         **{key: value for key, value in optional.items() if value is not None},

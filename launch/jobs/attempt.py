@@ -9,10 +9,17 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from launch.jobs import history
+from launch.jobs.deciding import (
+    ERROR_FILE,
+    Decision,
+    after_fault,
+    after_stop,
+    conclude,
+    vanished_too_often,
+)
 from launch.jobs.endings import Ending, decisive, reason_of_stop
 from launch.jobs.order import Order
 from launch.jobs.places import Place
@@ -20,25 +27,11 @@ from launch.jobs.pruning import is_pruned
 from launch.jobs.rank_process import RankProcess, StopNote
 from launch.snapshot import check_snapshot
 from launch.staging import stage_dataset
-from pipeline.files.atomic import write_json
 
 POLL_S = 0.2
 PRUNED_POLL_S = 2.0
-SETTLE_S = 4.0
-"""After a fault, how long to wait for the other ranks' accounts of what happened."""
 PEER_PATIENCE_S = 30.0
 """How long ranks of this place that still run may outlive one that failed."""
-
-ERROR_FILE = "error.json"
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What follows an attempt: whether to go on, and why not if that is a failure."""
-
-    reason: str
-    goes_on: bool
-    failure: str | None = None
 
 
 def run_attempt(
@@ -53,19 +46,13 @@ def run_attempt(
     first = places[0]
     if is_pruned(run_dir):
         return Decision("pruned", False) if first.rank == 0 else None
-    earlier = [
-        attempt
-        for attempt in history.read_attempts(run_dir)
-        if attempt.submission == order.submission and attempt.name != first.attempt
-    ]
-    first_step = history.newest_step(run_dir)
     folder = history.begin(run_dir, first, order.submission, started, order.digest or "")
     if first.rank == 0:
         # Whatever is left of an earlier attempt's failure is history now.
         (run_dir / ERROR_FILE).unlink(missing_ok=True)
-        given_up = _vanished_too_often(earlier, first_step, order)
+        given_up = vanished_too_often(run_dir, order, folder)
         if given_up is not None:
-            return _conclude(run_dir, folder, "gave_up", given_up, None)
+            return conclude(run_dir, folder, "gave_up", given_up, None)
     print(
         f"attempt {first.attempt}: rank {first.rank} of {first.world_size} on {first.host},"
         f" code {order.code} ({(order.digest or 'unchecked')[:12]})",
@@ -76,7 +63,7 @@ def run_attempt(
     except (ValueError, OSError) as error:
         ending = Ending("mistake", str(error), first.rank, first.host, 1)
         history.note_ending(folder, ending)
-        return _after_fault(run_dir, order, folder, earlier, first_step)
+        return after_fault(run_dir, order, folder)
     ranks = [
         RankProcess(
             command,
@@ -108,17 +95,11 @@ def run_attempt(
             history.end(folder, "pruned", time.time(), worst.message)
             return Decision("pruned", False)
         reason = _reason_of_stop(order, stop, started)
-        why_not = history.refusal(
-            earlier, reason, first_step, history.newest_step(run_dir), order.retry
-        )
-        if why_not is not None:
-            return _conclude(run_dir, folder, "gave_up", why_not, worst)
-        history.end(folder, reason, time.time(), worst.message)
-        return Decision(reason, True)
+        return after_stop(run_dir, order, folder, reason, worst)
     for ending in endings:
         if ending.kind != "finished":
             history.note_ending(folder, ending)
-    return _after_fault(run_dir, order, folder, earlier, first_step)
+    return after_fault(run_dir, order, folder)
 
 
 def _command(run_dir: Path, order: Order, place: Place) -> list[str]:
@@ -170,60 +151,6 @@ def _watch(
     return [rank.ending(stop.signal is not None) for rank in ranks]
 
 
-def _after_fault(
-    run_dir: Path, order: Order, folder: Path, earlier: list[history.Attempt], first_step: int
-) -> Decision | None:
-    time.sleep(SETTLE_S)
-    if not _claim(folder / "decided"):
-        return None
-    cause = decisive(history.endings(folder))
-    if cause.kind != "cluster_fault":
-        return _conclude(run_dir, folder, cause.kind, cause.message, cause)
-    step = history.newest_step(run_dir)
-    why_not = history.refusal(earlier, "cluster_fault", first_step, step, order.retry)
-    if why_not is not None:
-        return _conclude(run_dir, folder, "gave_up", f"{why_not}; last: {cause.message}", cause)
-    history.end(folder, "cluster_fault", time.time(), cause.message)
-    return Decision("cluster_fault", True)
-
-
-def _conclude(
-    run_dir: Path, folder: Path, kind: str, message: str, cause: Ending | None
-) -> Decision:
-    """Write error.json and the attempt's end: the run has failed."""
-    content = {
-        "kind": kind,
-        "message": message,
-        "rank": cause.rank if cause else None,
-        "host": cause.host if cause else None,
-        "exit_code": cause.exit_code if cause else None,
-        "attempt": folder.name,
-        "time": time.time(),
-    }
-    write_json(run_dir / ERROR_FILE, content)
-    history.end(folder, kind, time.time(), message)
-    return Decision(kind, False, message)
-
-
-def _vanished_too_often(
-    earlier: list[history.Attempt], first_step: int, order: Order
-) -> str | None:
-    """Why not even to begin: the attempts before this one took their nodes with them."""
-    if not earlier or earlier[-1].reason is not None:
-        return None
-    last = earlier[-1]
-    return history.refusal(earlier[:-1], None, last.first_step, first_step, order.retry)
-
-
-def _claim(path: Path) -> bool:
-    """Create a file as the only one to do so."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-    except FileExistsError:
-        return False
-    return True
-
-
 def _reason_of_stop(order: Order, stop: StopNote, started: float) -> str:
     elapsed = (stop.time or time.time()) - _job_start(started)
     return reason_of_stop(elapsed, order.time_limit_s, order.signal_before_s)
@@ -233,8 +160,3 @@ def _job_start(otherwise: float) -> float:
     """When the scheduler started this job, in seconds since the epoch."""
     text = os.environ.get("SLURM_JOB_START_TIME", "")
     return float(text) if text.isdigit() else otherwise
-
-
-def exit_code(decision: Decision | None) -> int:
-    """Exit code of a job whose attempt ended so: 0 unless the run failed."""
-    return 1 if decision is not None and decision.failure is not None else 0

@@ -87,6 +87,16 @@ def read_attempts(run_dir: Path) -> list[Attempt]:
     return sorted(found, key=lambda attempt: attempt.started)
 
 
+def first_step_of(folder: Path) -> int:
+    """The newest checkpoint when the attempt began."""
+    return int((_read(folder / "begin.json") or {}).get("first_step", 0))
+
+
+def reason_of(folder: Path) -> str | None:
+    """The reason in end.json, None without one."""
+    return (_read(folder / "end.json") or {}).get("reason")
+
+
 def newest_step(run_dir: Path) -> int:
     """Step of the newest checkpoint directory, 0 if there is none."""
     names = (path.name for path in (run_dir / "checkpoints").glob("step_*"))

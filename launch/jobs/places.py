@@ -37,9 +37,18 @@ def slurm_place(environment: Mapping[str, str]) -> Place:
         local_rank=int(environment.get("SLURM_LOCALID", "0")),
         host=host,
         first_host=first_host(nodes) if world_size > 1 else host,
-        job=environment["SLURM_JOB_ID"],
+        job=slurm_job(environment),
         restart=int(environment.get("SLURM_RESTART_COUNT", "0")),
     )
+
+
+def slurm_job(environment: Mapping[str, str]) -> str:
+    """Name of the job one is in, `<array>_<index>` in an array.
+
+    Not SLURM_JOB_ID there: one task's equals the array's own, and would name all of it.
+    """
+    array, index = (environment.get(f"SLURM_ARRAY_{name}") for name in ("JOB_ID", "TASK_ID"))
+    return f"{array}_{index}" if array and index else environment["SLURM_JOB_ID"]
 
 
 def local_places(num_ranks: int, job: str, restart: int) -> list[Place]:

@@ -14,7 +14,7 @@ from launch.cluster.settings import (
     SlurmConfig,
 )
 from launch.cluster.slurm_submission import array_limit, sbatch_text, submit_arrays
-from launch.jobs.attempt import ERROR_FILE
+from launch.jobs.deciding import ERROR_FILE
 from launch.jobs.local_worker import LocalWorker
 from launch.jobs.order import Order, write_order
 from launch.jobs.records import JobRecord, new_name

@@ -8,6 +8,7 @@ checkpoint. So a checkpoint of step s comes after every line of step s.
 import contextlib
 import resource
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -104,12 +105,15 @@ class Trainer:
             objective.compile()
         self._objective: nn.Module = objective
         if world.world_size > 1:
-            self._objective = DistributedDataParallel(
-                objective,
-                device_ids=[world.device] if world.device.type == "cuda" else None,
-                broadcast_buffers=False,
-                gradient_as_bucket_view=True,
-            )
+            with warnings.catch_warnings():
+                # The newer name of `broadcast_buffers` is not known to older versions of torch.
+                warnings.simplefilter("ignore", FutureWarning)
+                self._objective = DistributedDataParallel(
+                    objective,
+                    device_ids=[world.device] if world.device.type == "cuda" else None,
+                    broadcast_buffers=False,
+                    gradient_as_bucket_view=True,
+                )
 
     @property
     def evaluated_model(self) -> nn.Module:

@@ -10,14 +10,15 @@ from helpers.programs import REPOSITORY
 from helpers.training import final_weights, reproducible_lines
 
 NUM_PREEMPTIONS = 5
-LONG_RUN = ("epochs=80", "global_batch=16", "checkpoint_every=700", "validate_every=700")
+SLOW_RUN = ("epochs=30", "task.model.width=48", "validate_every=170", "checkpoint_every=170")
+"""Steps slow enough that a run is not over before it was interrupted often enough."""
 PREEMPTOR = ("--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
 
 
 def test_preempted_five_times_ends_bit_identical(launcher: Launcher, tmp_path: Path) -> None:
     reference = tmp_path / "reference"
     torchrun = [launcher.python, "-m", "torch.distributed.run", "--standalone"]
-    words = ["experiment=rotated_digits", f"data={launcher.data}", *TINY, *LONG_RUN]
+    words = ["experiment=rotated_digits", f"data={launcher.data}", *TINY, *SLOW_RUN]
     command = [*torchrun, "--nproc-per-node=2", str(REPOSITORY / "pipeline/train.py"), *words]
     done = subprocess.run(
         [*command, f"run_dir={reference}"], capture_output=True, text=True, timeout=200
@@ -25,14 +26,15 @@ def test_preempted_five_times_ends_bit_identical(launcher: Launcher, tmp_path: P
     assert done.returncode == 0, done.stderr[-3000:]
 
     sweep_dir = tmp_path / "sweep"
-    launcher.sweep(sweep_dir, *LONG_RUN, "cluster.nodes=2")
+    launcher.sweep(sweep_dir, *SLOW_RUN, "cluster.nodes=2")
     (run,) = run_dirs(sweep_dir)
     cluster = launcher.cluster
     for number in range(1, NUM_PREEMPTIONS + 1):
         cluster.wait_until(lambda number=number: len(attempts(run)) == number, 60, 0.1)
-        if number != 2:  # the second is preempted while it still starts
+        if number % 2:  # the others are preempted while they start
             before = attempts(run)[-1]["first_step"]
             cluster.wait_until(lambda before=before: logged_step(run) > before, 60, 0.1)
+        print(f"preemption {number} after step {logged_step(run)}")
         cluster.sbatch(*PREEMPTOR)
     states = launcher.wait_for_end(sweep_dir)
     assert [state["state"] for state in states.values()] == ["finished"]
@@ -46,11 +48,12 @@ def test_preempted_five_times_ends_bit_identical(launcher: Launcher, tmp_path: P
 
 def test_lost_rank_lost_node_and_time_limit(launcher: Launcher, tmp_path: Path) -> None:
     """A rank is killed, then a node dies; beside it another run reaches its time limit."""
-    endless = ("epochs=100000", "global_batch=16", "validate_every=5000", "checkpoint_every=500")
+    endless = ("epochs=100000", "global_batch=16", "validate_every=90000", "checkpoint_every=90000")
+    # No checkpoint of its own: what it goes on from, it saved when it was told to stop.
     limited, shaken = tmp_path / "limited", tmp_path / "shaken"
     on_node1 = "cluster.options={nodelist:node1}"
     launcher.sweep(limited, *endless, "cluster.time=1", "cluster.signal_before_s=10", on_node1)
-    launcher.sweep(shaken, *LONG_RUN, "cluster.nodes=2")
+    launcher.sweep(shaken, *SLOW_RUN, "cluster.nodes=2")
     cluster = launcher.cluster
     (run,) = run_dirs(shaken)
 
@@ -59,15 +62,16 @@ def test_lost_rank_lost_node_and_time_limit(launcher: Launcher, tmp_path: Path) 
     cluster.wait_until(lambda: len(attempts(run)) == 2, 60)
     assert attempts(run)[0]["reason"] == "cluster_fault"
 
-    before = attempts(run)[-1]["first_step"]
-    cluster.wait_until(lambda: logged_step(run) > before, 60, 0.1)
+    log = run / "metrics.jsonl"
+    before = log.stat().st_ino  # a start that goes on rewrites the file
+    cluster.wait_until(lambda: log.stat().st_ino != before and logged_step(run) > 0, 60, 0.1)
     cluster.kill_node("node2")
     cluster.start_node("node2")
     states = launcher.wait_for_end(shaken)
     assert [state["state"] for state in states.values()] == ["finished"]
     history = attempts(run)
-    assert len(history) == 3
-    assert history[1]["reason"] in (None, "cluster_fault", "preempted")
+    assert len(history) >= 3
+    assert {attempt["reason"] for attempt in history[:-1]} <= {None, "cluster_fault"}
 
     (run,) = run_dirs(limited)
     cluster.wait_until(lambda: len(attempts(run)) >= 2, 100)
@@ -79,7 +83,6 @@ def test_lost_rank_lost_node_and_time_limit(launcher: Launcher, tmp_path: Path) 
     assert "cancelled 1 SLURM tasks" in launcher.call("cancel", str(limited))
     cluster.wait_until(lambda: not cluster.queue(), 60)
     assert launcher.states(limited)[run.name]["state"] == "cancelled"
-    assert len(attempts(run)) == 2
 
 
 def rank_process(run: Path, rank: int) -> int:

@@ -1,0 +1,87 @@
+"""What a SLURM batch script does after its job step failed: the last to know of a lost node.
+
+Called as `python -m launch.jobs.aftermath RECORD EXIT_CODE` on the job's first node. The
+ranks decide for themselves when they can; this is for when all of them were killed.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from launch.cluster import slurm
+from launch.jobs import history
+from launch.jobs.deciding import GOES_ON, after_fault, earlier_attempts
+from launch.jobs.endings import Ending
+from launch.jobs.order import read_order
+from launch.jobs.places import Place, slurm_job
+from launch.jobs.records import read_record
+from launch.jobs.restarting import request_restart
+from launch.reports.run_state import CANCELLED_FILE
+
+MAX_RESTARTS_OF_OTHERS = 5
+"""For jobs that keep no count of their own (evaluations, preparations, searches)."""
+
+
+def main(record_path: str, exit_code: str) -> None:
+    """Decide in place of the ranks, and ask for another start if the run may go on."""
+    path = Path(record_path)
+    record = read_record(path)
+    job = slurm_job(os.environ)
+    restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    if slurm.job_fields(job).get("JobState") != "RUNNING":
+        return
+    if record.kind != "train":
+        if int(exit_code) > 128 and restart < MAX_RESTARTS_OF_OTHERS:
+            request_restart(job, f"the job step ended with {exit_code}")
+        return
+    task = record.tasks[int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))]
+    run_dir = path.parents[1] / "runs" / task
+    place = batch_place(os.environ, job, restart)
+    reason = decide_for_the_ranks(run_dir, place, exit_code)
+    if reason in GOES_ON:
+        request_restart(job, reason, run_dir / CANCELLED_FILE)
+
+
+def batch_place(environment: Mapping[str, str], job: str, restart: int) -> Place:
+    """The batch script's own place: that of the first rank."""
+    host = environment.get("SLURMD_NODENAME", "")
+    num_ranks = int(environment.get("SLURM_NTASKS", "1"))
+    return Place(0, num_ranks, 0, host, host, job, restart)
+
+
+def decide_for_the_ranks(run_dir: Path, place: Place, exit_code: str) -> str | None:
+    """Why the attempt ended: as the ranks said or, if none of them could, a fault of the cluster.
+
+    Waits a while before a fault that repeats, so that SLURM can notice a lost node.
+    """
+    order = read_order(run_dir)
+    folder = run_dir / history.ATTEMPTS / place.attempt
+    if not (folder / "begin.json").exists():
+        history.begin(run_dir, place, order.submission, time.time(), order.digest or "")
+    if history.reason_of(folder) is None:
+        if not history.endings(folder):
+            message = f"the job step was lost (srun ended with {exit_code})"
+            ending = Ending("cluster_fault", message, 0, place.host, int(exit_code))
+            history.note_ending(folder, ending)
+        # All ranks are gone: one that had claimed the decision died over it.
+        (folder / "decided").unlink(missing_ok=True)
+        after_fault(run_dir, order, folder, settle_s=0)
+        earlier = [attempt.reason for attempt in earlier_attempts(run_dir, order, folder)]
+        time.sleep(wait_before_restart_s(earlier))
+    return history.reason_of(folder)
+
+
+def wait_before_restart_s(earlier: list[str | None]) -> float:
+    """Seconds to wait: 2, 10, 50, ... by the number of faults in a row before this one."""
+    num_faults = 0
+    for reason in reversed(earlier):
+        if reason not in (None, "cluster_fault"):
+            break
+        num_faults += 1
+    return float(min(300, 2 * 5**num_faults))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
