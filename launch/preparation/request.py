@@ -16,7 +16,7 @@ INLINE_KEYS = frozenset({"num_workers"})
 
 @dataclass(frozen=True)
 class PreparationRequest:
-    """The launcher's own keys. `shards_per_task` is null for as few as an array allows."""
+    """The launcher's own keys. `shards_per_task` is null for one, or what an array needs."""
 
     cluster: ClusterConfig
     shards_per_task: int | None = None
