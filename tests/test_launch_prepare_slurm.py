@@ -20,7 +20,7 @@ from data_prep.store.recipe import Recipe, ShardPlan
 from launch.cluster.settings import SlurmConfig
 from launch.jobs import prepare_job
 from launch.jobs.endings import STOP_SIGNALS
-from launch.jobs.prepare_job import PrepareJob, array_place, refusal
+from launch.jobs.prepare_job import PrepareJob, refusal
 from launch.preparation import work
 from launch.preparation.directory import JobsDirectory, PrepareOrder, read_order
 from launch.preparation.request import read_request
@@ -306,11 +306,3 @@ def test_a_task_starts_again_as_long_as_that_helps(tmp_path: Path) -> None:
     assert refusal("timeout", 1, 5, order) is None
     assert "cluster.time" in (refusal("timeout", 0, 5, order) or "")
     assert "after 1000 restarts" in (refusal("preempted", 3, 1000, order) or "")
-
-
-def test_a_task_of_an_array_goes_by_its_index() -> None:
-    """The plain id of one of its tasks is that of the whole array."""
-    single = {"SLURM_JOB_ID": "9", "SLURM_RESTART_COUNT": "2"}
-    assert (array_place(single).job, array_place(single).restart) == ("9", 2)
-    task = {**single, "SLURM_ARRAY_JOB_ID": "9", "SLURM_ARRAY_TASK_ID": "4"}
-    assert array_place(task).job == "9_4"

@@ -1,17 +1,15 @@
 """The jobs of a preparation, as submitit calls them: a task in SLURM, a worker on this machine."""
 
-import dataclasses
 import os
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from launch.jobs.endings import reason_of_stop
 from launch.jobs.local_worker import claim, claims_folder
-from launch.jobs.places import Place, slurm_place
+from launch.jobs.places import slurm_place
 from launch.jobs.rank_process import StopNote
 from launch.jobs.records import read_record
 from launch.jobs.restarting import request_restart
@@ -72,7 +70,7 @@ class PrepareJob:
     def _go_on_later(self, started: float, stopped: float, num_written: int) -> None:
         """Ask for another start, which leaves finished shards alone; exits with 1 in any case."""
         order = read_order(Path(self.folder))
-        place = array_place(os.environ)
+        place = slurm_place(os.environ)
         start = os.environ.get("SLURM_JOB_START_TIME", "")
         elapsed_s = stopped - (float(start) if start.isdigit() else started)
         reason = reason_of_stop(elapsed_s, order.time_limit_s, order.signal_before_s)
@@ -150,11 +148,3 @@ def refusal(reason: str, num_written: int, restart: int, order: PrepareOrder) ->
         limit = order.max_restarts
         return f"gave up after {limit} restarts (cluster.retry.max_preemptions={limit})"
     return None
-
-
-def array_place(environment: Mapping[str, str]) -> Place:
-    """The place in SLURM; an array's task goes by its index, as one task's plain id is that of
-    the whole array."""
-    place = slurm_place(environment)
-    array, index = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
-    return dataclasses.replace(place, job=f"{array}_{index}") if array and index else place
