@@ -18,6 +18,9 @@ from hypothesis import strategies as st
 
 from data_prep.settings import PrepareConfig
 from data_prep.store.reader import PairStore
+from launch.evaluation.request import EvaluateRequest
+from launch.preparation.request import PreparationRequest
+from launch.sweeps.request import SweepRequest
 from pipeline.config.compose import CONFIG_ROOT, compose, group_options, parse_value, split_word
 from pipeline.config.schema import build, dotted_keys
 from pipeline.evaluation.settings import EvaluateConfig
@@ -359,7 +362,8 @@ def test_no_config_group_hides_a_plain_key() -> None:
     """`data` and the other plain top-level keys must not be names of folders."""
     folders = {path.name for path in CONFIG_ROOT.iterdir() if path.is_dir()}
     assert "data" not in folders
-    for schema in (PrepareConfig, TrainConfig, EvaluateConfig):
+    schemas = (PrepareConfig, TrainConfig, EvaluateConfig)
+    for schema in (*schemas, SweepRequest, EvaluateRequest, PreparationRequest):
         plain = {key for key in dotted_keys(schema) if "." not in key}
         nested = {key.split(".")[0] for key in dotted_keys(schema) if "." in key}
         assert not (plain - nested) & folders
@@ -384,6 +388,16 @@ def test_every_config_file_composes_into_its_dataclass() -> None:
         words = [f"experiment={experiment}", "data=x", "run_dir=y"]
         build(TrainConfig, compose("train", words, paths))
     build(EvaluateConfig, compose("evaluate", ["run_dir=y"], frozenset({"run_dir", "data"})))
+    used |= {CONFIG_ROOT / f"{name}.yaml" for name in ("sweep", "launch_evaluate", "launch_prepare")}
+    for cluster in group_options("cluster"):
+        used.add(CONFIG_ROOT / f"cluster/{cluster}.yaml")
+        word = f"cluster={cluster}"
+        build(EvaluateRequest, compose("launch_evaluate", [word, "runs=x"], frozenset({"runs"})))
+        build(PreparationRequest, compose("launch_prepare", [word], frozenset()))
+    for sweep in group_options("sweep"):
+        used.add(CONFIG_ROOT / f"sweep/{sweep}.yaml")
+        words = [f"sweep={sweep}", "sweep_dir=x"]
+        build(SweepRequest, compose("sweep", words, frozenset({"sweep_dir"})))
     assert used == set(CONFIG_ROOT.rglob("*.yaml"))
 
 
