@@ -401,6 +401,33 @@ def test_every_config_file_composes_into_its_dataclass() -> None:
     assert used == set(CONFIG_ROOT.rglob("*.yaml"))
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("time: 4:00:00  # hours\n", 'line 1: write "4:00:00" with its quotes'),
+        ("a: {time: 30:00}\n", 'line 1: write "30:00" with its quotes'),
+        ("time: [\n", "is not YAML"),
+        ('time: "4:00:00"  # not 4:00:00\n', None),
+    ],
+)
+def test_a_time_that_yaml_would_read_as_a_number_is_refused(
+    text: str, words: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To YAML 4:00:00 is 14400, which would be ten days in minutes."""
+    monkeypatch.setattr("pipeline.config.compose.CONFIG_ROOT", tmp_path)
+    (tmp_path / "cluster").mkdir()
+    (tmp_path / "cluster" / "mine.yaml").write_text(text)
+    (tmp_path / "top.yaml").write_text("defaults: [{cluster: mine}]\n")
+    if words is None:
+        composed = compose("top", ["cluster=mine"], frozenset())
+        assert composed["cluster"]["time"] == "4:00:00"
+    else:
+        with pytest.raises(ValueError) as error:
+            compose("top", ["cluster=mine"], frozenset())
+        assert words in str(error.value)
+        assert "\n" not in str(error.value)
+
+
 def test_command_line_beats_the_experiment() -> None:
     paths = frozenset({"data", "run_dir"})
     words = ["epochs=3", "data=x", "experiment=rotated_mnist", "run_dir=y", "pairs=stored"]

@@ -5,6 +5,7 @@ chooses a file from it; any other key sets a value in hydra's override grammar,
 except keys that hold paths: their text is taken as it stands.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from pipeline.config.schema import suggestion
 
 CONFIG_ROOT = Path(__file__).resolve().parents[2] / "configs"
+CLOCK_TIME = re.compile(r"\d+(:\d+)+$")
 
 
 def split_word(word: str) -> tuple[str, str]:
@@ -67,6 +69,7 @@ def compose(
             group_words.append(f"{group}/{chosen}@{group}={choice}")
         else:
             _check_choice(group, choice, group_options(group))
+            _refuse_clock_times(CONFIG_ROOT / group / f"{choice}.yaml")
             group_words.append(f"{group}={choice}")
     try:
         with initialize_config_dir(str(CONFIG_ROOT), version_base="1.3"):
@@ -146,6 +149,20 @@ def _check_choice(group: str, choice: str, options: list[str]) -> None:
             f"unknown {group}={choice}; known: {', '.join(options)}"
             + (f" ({hint.strip()})" if "did you mean" in hint else "")
         )
+
+
+def _refuse_clock_times(file: Path) -> None:
+    """YAML reads 4:00:00 without quotes as a number to base 60: an hour becomes 3600."""
+    import yaml
+
+    try:
+        tokens = list(yaml.scan(file.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    for token in tokens:
+        if isinstance(token, yaml.ScalarToken) and token.plain and CLOCK_TIME.match(token.value):
+            line = token.start_mark.line + 1
+            raise ValueError(f'{file}, line {line}: write "{token.value}" with its quotes')
 
 
 def _default_choice(config_name: str, group: str) -> str:
