@@ -156,13 +156,15 @@ def _refuse_clock_times(file: Path) -> None:
     import yaml
 
     try:
-        tokens = list(yaml.scan(file.read_text(encoding="utf-8")))
+        events = list(yaml.parse(file.read_text(encoding="utf-8")))
     except yaml.YAMLError as error:
         raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
-    for token in tokens:
-        if isinstance(token, yaml.ScalarToken) and token.plain and CLOCK_TIME.match(token.value):
-            line = token.start_mark.line + 1
-            raise ValueError(f'{file}, line {line}: write "{token.value}" with its quotes')
+    for event in events:
+        if not isinstance(event, yaml.ScalarEvent) or event.style is not None:
+            continue
+        if CLOCK_TIME.match(event.value):
+            line = event.start_mark.line + 1
+            raise ValueError(f'{file}, line {line}: write "{event.value}" with its quotes')
 
 
 def _default_choice(config_name: str, group: str) -> str:
