@@ -43,7 +43,6 @@ def submit_workers(
             gpus_per_node=len(gpus),
             visible_gpus=gpus,
             stderr_to_stdout=True,
-            setup=list(config.setup),
         )
         with _background(code):
             job = executor.submit(worker_of(path, number))
@@ -64,7 +63,7 @@ def _background(code: Path) -> Iterator[None]:
     for number in range(3):
         os.dup2(nowhere, number)
     os.environ.clear()
-    os.environ.update({**kept, "PYTHONPATH": str(code)})
+    os.environ.update({**kept, "PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"})
     try:
         yield
     finally:

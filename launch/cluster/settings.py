@@ -112,7 +112,6 @@ class LocalConfig:
     max_running: int = 1
     num_ranks: int = 1
     gpus: tuple[int, ...] = ()
-    setup: tuple[str, ...] = ()
     node_disk: str = "/tmp"
     retry: RetryConfig = RetryConfig()
 

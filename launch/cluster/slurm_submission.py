@@ -117,6 +117,8 @@ def make_executor(
         setup=[
             *config.setup,
             f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}",
+            # Else `python -m` looks into the current folder first: the code as it is by then.
+            "export PYTHONSAFEPATH=1",
         ],
         teardown=[
             "status=$?",

@@ -56,7 +56,7 @@ def read_status(path: Path) -> Status:
         found = root.iterdir() if root.is_dir() else ()
         names = sorted(run.name for run in found if (run / "config.yaml").is_file())
         submitted = set()
-    if not names:
+    if not names and not directory.exists():
         raise FileNotFoundError(f"no runs at {path}")
     states = {
         name: read_run_state(root / name, liveness.jobs.get(name), name in submitted)
@@ -80,7 +80,7 @@ def status_table(status: Status) -> str:
         lines.append("  ".join([*cells, row[7]]).rstrip())
     counts: Counter[str] = Counter(state.state for state in status.states.values())
     total = ", ".join(f"{counts[state]} {state}" for state in ORDER if counts[state])
-    lines += ["", f"{len(status.states)} runs: {total}"]
+    lines += ["", f"{len(status.states)} runs: {total}" if total else "no run was submitted yet"]
     if status.unchecked is not None:
         lines.append(f"not checked: {status.unchecked}; states are those of the heartbeats")
     return "\n".join(lines)

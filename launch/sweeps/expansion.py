@@ -19,7 +19,8 @@ from launch.sweeps.settings import (
 Point = dict[str, Any]
 """Values by dotted configuration key; a key that names a group holds a choice of it."""
 
-RESERVED = ("run_dir", "seed")
+RESERVED = {"run_dir": "the sweep sets it", "seed": "sweep.seeds lists the seeds"}
+"""Keys that a sweep sets by itself, and how."""
 
 
 def expand(search: GridSearch | PointsSearch | RandomSearch) -> list[Point]:
@@ -93,12 +94,14 @@ def value_at(dimension: Dimension, quantile: float) -> Any:
     assert dimension.high is not None
     low, high = dimension.low, dimension.high
     if dimension.integer:
-        high += 1
+        low, high = math.ceil(low), math.floor(high)
+    end = high + 1 if dimension.integer else high
     if dimension.log:
-        value = math.exp(math.log(low) + quantile * (math.log(high) - math.log(low)))
+        value = math.exp(math.log(low) + quantile * (math.log(end) - math.log(low)))
     else:
-        value = low + quantile * (high - low)
-    return int(value) if dimension.integer else float(f"{value:.6g}")
+        value = low + quantile * (end - low)
+    # Rounding may step over a bound, and so may the exponential of a logarithm.
+    return min(max(int(value) if dimension.integer else float(f"{value:.6g}"), low), high)
 
 
 def with_seeds(points: Sequence[Point], seeds: Sequence[int]) -> list[Point]:
@@ -107,7 +110,6 @@ def with_seeds(points: Sequence[Point], seeds: Sequence[int]) -> list[Point]:
 
 
 def _refuse_reserved(keys: Mapping[str, Any]) -> None:
-    for key in RESERVED:
+    for key, instead in RESERVED.items():
         if key in keys:
-            instead = "sweep.seeds lists the seeds" if key == "seed" else "the sweep sets it"
             raise ValueError(f"a sweep cannot vary {key}: {instead}")

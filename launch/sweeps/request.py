@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from launch.cluster.settings import ClusterConfig, InlineConfig, SlurmConfig
+from launch.sweeps.expansion import RESERVED
 from launch.sweeps.settings import OptunaSearch, SweepConfig
 from pipeline.config.compose import compose, split_word
 from pipeline.config.schema import build
@@ -40,11 +41,16 @@ OWN_KEYS = tuple(SweepRequest.__dataclass_fields__)
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The launcher's own words, and those of the training configuration."""
+    """The launcher's own words, and those of the training configuration.
+
+    Raises ValueError for a key of training that a sweep sets by itself.
+    """
     own: list[str] = []
     training: list[str] = []
     for word in words:
         key, _ = split_word(word)
+        if key in RESERVED:
+            raise ValueError(f"{word} has no effect: {RESERVED[key]}")
         is_own = key in OWN_KEYS or key.split(".")[0] in GROUPS
         (own if is_own else training).append(word)
     return own, training

@@ -50,8 +50,8 @@ class Resolver:
 
     def _resolve_one(self, point: Mapping[str, Any], short: Mapping[str, str]) -> PlannedRun:
         groups = {key: str(value) for key, value in point.items() if _is_group(key)}
-        values = copy.deepcopy(self._compose(groups))
         try:
+            values = copy.deepcopy(self._compose(groups))
             for key, value in point.items():
                 if key not in groups:
                     set_dotted(values, key, _plain(value))

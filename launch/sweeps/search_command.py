@@ -179,7 +179,7 @@ def _submit(cluster: SlurmConfig | LocalConfig, directory: SweepDirectory, code:
     job, label = SearchJob(str(directory.path)), directory.path.name
     records: list[JobRecord]
     if isinstance(cluster, LocalConfig):
-        here = LocalConfig("local", setup=cluster.setup)
+        here = LocalConfig("local")
         records = [submit_workers(here, directory.path, code, label, TASK, [TASK], lambda *_: job)]
     else:
         resources = controller_resources(cluster)

@@ -1,5 +1,6 @@
 """What a sweep is: `configs/sweep/*.yaml`."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,6 +31,8 @@ class Dimension:
             raise ValueError(f"low={self.low} is above high={self.high}")
         if self.log and self.low <= 0:
             raise ValueError(f"log=true needs a positive low, not {self.low}")
+        if self.integer and math.ceil(self.low) > math.floor(self.high):
+            raise ValueError(f"low={self.low} to high={self.high} holds no whole number")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class RandomSearch:
     def __post_init__(self) -> None:
         if self.num_points < 1:
             raise ValueError(f"num_points={self.num_points} must be at least 1")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} must not be negative")
         if not self.space:
             raise ValueError("space={} leaves nothing to draw")
 
@@ -72,8 +77,10 @@ class RandomSearch:
 class OptunaSearch:
     """Points proposed by Optuna's TPE from the results so far.
 
-    `metric` is a validation metric of metrics.jsonl, averaged over the seeds. The
-    pruner ends trials whose metric falls behind after `pruner_warmup_steps`.
+    `metric` is a validation metric of metrics.jsonl, averaged over the seeds; of a
+    finished run that of its best step counts. The pruner ends trials whose metric falls
+    behind after `pruner_warmup_steps` (for hyperband: its smallest resource). Until
+    `num_startup_trials` are done, points are drawn at random and the median prunes none.
     """
 
     name: Literal["optuna"]
@@ -95,6 +102,12 @@ class OptunaSearch:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.poll_s <= 0:
             raise ValueError(f"poll_s={self.poll_s} must be positive")
+        if self.pruner_warmup_steps < 0:
+            raise ValueError(f"pruner_warmup_steps={self.pruner_warmup_steps} is negative")
+        if self.pruner == "none" and self.pruner_warmup_steps:
+            raise ValueError("pruner_warmup_steps has no effect with pruner=none")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed} must not be negative")
         if not self.space:
             raise ValueError("space={} leaves nothing to search")
 

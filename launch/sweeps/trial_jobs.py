@@ -70,7 +70,7 @@ class ClusterJobs:
         found = find_live(self._directory.path, records)
         if found.unchecked is not None:
             return found.unchecked
-        self._live = {**_under_way(records, time.time()), **found.jobs}
+        self._live = {**under_way(records, time.time()), **found.jobs}
         self._submitted = {
             task for record in records if record.job_id or record.processes for task in record.tasks
         }
@@ -150,7 +150,7 @@ class ClusterJobs:
                 self._live[task] = LiveJob("waiting", "", job, record.name)
 
 
-def _under_way(records: Sequence[JobRecord], now: float) -> dict[str, LiveJob]:
+def under_way(records: Sequence[JobRecord], now: float) -> dict[str, LiveJob]:
     """Runs of submissions so young that SLURM may not list them yet, by a process killed since."""
     return {
         task: LiveJob("waiting", "being submitted", "", record.name)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,12 @@ WORDS = (
     "sweep.seeds=[0,1]",
     "cluster.nodes=2",
     "cluster.max_running=1",
+    "epochs=3",
+    "retention.keep_every=1",
+)
+FAILING = (
+    "sweep.search.name=points",
+    "sweep.search.points=[{optimizer.learning_rate:1e30}]",
     "epochs=3",
     "retention.keep_every=1",
 )
@@ -36,13 +43,19 @@ def finished_sweep(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory)
     )
     assert "submitted 2 evaluation tasks" in said
     assert "to submit: 0" in launcher.sweep(sweep_dir, *WORDS)
+    assert "submitted 1 runs" in launcher.sweep(sweep_dir, *FAILING)
     launcher.wait_for_end(sweep_dir)
     launcher.cluster.wait_until(lambda: not launcher.cluster.queue(), 60)
     return sweep_dir
 
 
+def good_runs(sweep_dir: Path) -> list[Path]:
+    """All but the failing one."""
+    return [run for run in run_dirs(sweep_dir) if run.name.startswith("tau")]
+
+
 def test_every_run_ends_with_a_result_of_two_ranks(finished_sweep: Path) -> None:
-    runs = run_dirs(finished_sweep)
+    runs = good_runs(finished_sweep)
     assert len(runs) == 4
     for run in runs:
         assert json.loads((run / "result.json").read_text())["state"] == "finished"
@@ -62,34 +75,33 @@ def test_two_watchers_evaluate_every_checkpoint_exactly_once(finished_sweep: Pat
     assert len(said) == 2
     assert len(expected) == 4 * 3
     assert Counter(lines) == Counter(expected)
-    for run in run_dirs(finished_sweep):
+    for run in good_runs(finished_sweep):
         assert len(list((run / "evaluations").glob("step_*-val.json"))) == 3
         assert not list((run / "evaluations").glob(".claim*"))
 
 
 def test_status_collect_and_a_second_call_agree(launcher: Launcher, finished_sweep: Path) -> None:
     states = launcher.states(finished_sweep)
-    assert {state["state"] for state in states.values()} == {"finished"}
+    finished = {run.name for run in good_runs(finished_sweep)}
+    assert {name for name, state in states.items() if state["state"] == "finished"} == finished
     table = finished_sweep / "table.csv"
     said = launcher.call("collect", str(finished_sweep), f"out={table}", "split=val")
-    assert "best: task.tau=" in said
-    assert {line.split(",")[0] for line in table.read_text().splitlines()[1:]} == set(states)
+    assert re.search(r"^best: .*task.tau=0\.[46]", said, re.MULTILINE)
+    assert {line.split(",")[0] for line in table.read_text().splitlines()[1:]} >= finished
     assert "to submit: 0" in launcher.sweep(finished_sweep, *WORDS)
 
 
 def test_a_deleted_run_and_a_new_value_are_all_that_is_submitted(
     launcher: Launcher, finished_sweep: Path
 ) -> None:
-    import shutil
-
-    gone = run_dirs(finished_sweep)[0]
+    gone = good_runs(finished_sweep)[0]
     shutil.rmtree(gone)
     try:
         wider = [word.replace("[0.4,0.6]", "[0.4,0.6,0.5]") for word in WORDS]
-        said = launcher.sweep(finished_sweep, *wider, "dry_run=true")
-        assert "to submit: 3" in said
-        assert not gone.exists()
-        assert "to submit: 1" in launcher.sweep(finished_sweep, *WORDS, "hold=true")
+        assert "to submit: 3" in launcher.sweep(finished_sweep, *wider, "hold=true")
+        states = launcher.states(finished_sweep)
+        waiting = {name for name, state in states.items() if state["state"] == "waiting"}
+        assert waiting == {gone.name} | {name for name in states if name.startswith("tau0.5")}
     finally:
         launcher.call("cancel", str(finished_sweep))
     assert launcher.states(finished_sweep)[gone.name]["state"] == "cancelled"
@@ -97,20 +109,15 @@ def test_a_deleted_run_and_a_new_value_are_all_that_is_submitted(
 
 
 def test_a_failing_point_is_reported_and_disturbs_nobody(
-    launcher: Launcher, tmp_path: Path
+    launcher: Launcher, finished_sweep: Path
 ) -> None:
-    words = (
-        "sweep.search.name=points",
-        "sweep.search.points=[{epochs:1},{optimizer.learning_rate:1e30},{epochs:2}]",
-    )
-    launcher.sweep(tmp_path / "sweep", *words)
-    states = launcher.wait_for_end(tmp_path / "sweep")
-    assert sorted(state["state"] for state in states.values()) == ["failed", "finished", "finished"]
-    (failed,) = [name for name, state in states.items() if state["state"] == "failed"]
-    assert "learning_rate1e+30" in failed
-    error = json.loads((tmp_path / "sweep" / "runs" / failed / "error.json").read_text())
+    states = launcher.states(finished_sweep)
+    (failed,) = [name for name in states if name.startswith("learning_rate1e+30")]
+    assert states[failed]["state"] == "failed"
+    run = finished_sweep / "runs" / failed
+    error = json.loads((run / "error.json").read_text())
     assert (error["kind"], error["rank"], error["exit_code"]) == ("non_finite", 0, 76)
     assert "not finite in step" in error["message"]
-    assert len(attempts(tmp_path / "sweep" / "runs" / failed)) == 1
-    launcher.call("status", str(tmp_path / "sweep"), code=3)
-    assert "to submit: 0" in launcher.sweep(tmp_path / "sweep", *words, "retry_failed=false")
+    assert len(attempts(run)) == 1
+    said = launcher.call("status", str(finished_sweep), code=3)
+    assert "not finite" in said
