@@ -405,8 +405,8 @@ def test_every_config_file_composes_into_its_dataclass() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("time: 4:00:00  # hours\n", 'line 1: write "4:00:00" with its quotes'),
-        ("a: {time: 30:00}\n", 'line 1: write "30:00" with its quotes'),
+        ("time: 4:00:00  # hours\n", 'write "4:00:00" with its quotes'),
+        ("a: {time: 30:00}\n", 'write "30:00" with its quotes'),
         ("time: [\n", "is not YAML"),
         ('time: "4:00:00"  # not 4:00:00\n', None),
     ],

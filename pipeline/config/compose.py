@@ -163,8 +163,7 @@ def _refuse_clock_times(file: Path) -> None:
         if not isinstance(event, yaml.ScalarEvent) or event.style is not None:
             continue
         if CLOCK_TIME.match(event.value):
-            line = event.start_mark.line + 1
-            raise ValueError(f'{file}, line {line}: write "{event.value}" with its quotes')
+            raise ValueError(f'{file}: write "{event.value}" with its quotes')
 
 
 def _default_choice(config_name: str, group: str) -> str:
