@@ -25,10 +25,7 @@ from helpers.searching import (
 
 from launch.cluster.settings import LocalConfig
 from launch.cluster.slurm import SlurmError
-from launch.jobs.endings import Ending
-from launch.jobs.history import begin, end, note_ending
-from launch.jobs.places import local_places
-from launch.jobs.pruning import is_pruned, mark_pruned
+from launch.jobs.pruning import mark_pruned
 from launch.reports.run_state import read_run_state
 from launch.reports.status_table import read_status
 from launch.sweeps import resolving
@@ -36,7 +33,7 @@ from launch.sweeps.directory import SweepDirectory
 from launch.sweeps.search_summary import summarise
 from launch.sweeps.settings import Dimension
 from launch.sweeps.study import JOURNAL, SearchStudy
-from launch.sweeps.trial_results import UnknownMetricError, judge, validation_values
+from launch.sweeps.trial_results import UnknownMetricError, validation_values
 from pipeline.config.compose import compose
 from pipeline.files.atomic import write_json
 
@@ -392,18 +389,3 @@ def test_steps_that_all_seeds_have_reached(tmp_path: Path) -> None:
     assert values[1] != values[1]
     assert values[2] == 4.0
     assert validation_values([tmp_path / "0", tmp_path / "none"], "a") == {}
-
-
-def test_given_up_run_does_not_start_and_is_not_failed(tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
-    run_dir.mkdir()
-    mark_pruned(run_dir, "first")
-    mark_pruned(run_dir, "second")
-    assert is_pruned(run_dir)
-    place = local_places(1, "job", 0)[0]
-    folder = begin(run_dir, place, "submission", 1.0, "code")
-    note_ending(folder, Ending("stopped", "", 0, "here", 75))
-    end(folder, "pruned", 2.0)
-    state = read_run_state(run_dir, None)
-    assert (state.state, state.detail) == ("pruned", "first")
-    assert judge({"run": state}, tmp_path).kind == "pruned"

@@ -1,9 +1,13 @@
 """The command of an Optuna search, and what its controller works with."""
 
 import json
+import os
 import sys
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.programs import Outcome, call, start_python
@@ -17,16 +21,25 @@ from helpers.searching import (
 )
 
 from launch.cluster.settings import InlineConfig, LocalConfig, SlurmConfig
+from launch.jobs.attempt import Decision, run_attempt
+from launch.jobs.history import read_attempts
+from launch.jobs.order import Order
+from launch.jobs.places import local_places
+from launch.jobs.pruning import mark_pruned
+from launch.jobs.rank_process import StopNote
 from launch.jobs.records import JobRecord, write_record
 from launch.jobs.search_job import SearchJob, controller_resources
 from launch.reports.run_state import read_run_state
 from launch.sweeps.directory import SweepDirectory
+from launch.sweeps.resolving import Resolver
 from launch.sweeps.search_loop import num_parallel
 from launch.sweeps.search_order import read_search_order, write_search_order
 from launch.sweeps.search_space import example_points, point_of
 from launch.sweeps.settings import Dimension
 from launch.sweeps.study import SearchStudy
-from launch.sweeps.trial_jobs import ClusterJobs
+from launch.sweeps.trial_jobs import ClusterJobs, under_way
+from launch.sweeps.trial_results import judge
+from pipeline.files.processes import describe_process
 
 
 @pytest.fixture
@@ -146,12 +159,22 @@ def test_missing_optuna_is_one_line(
     assert not sweep_dir.exists()
 
 
+def test_search_without_runs_yet_has_a_status(sweep_dir: Path) -> None:
+    sweep_dir.mkdir()
+    SweepDirectory(sweep_dir).write_plan({})
+    shown = call("launch/status.py", str(sweep_dir))
+    assert shown.code == 0
+    assert "no run was submitted yet" in shown.out
+
+
 def test_mistakes_are_named_before_anything_is_trained(sweep_dir: Path, digits_dir: Path) -> None:
     for change, named in (
         ("sweep.search.space={task.tua: {low: 0.3, high: 0.7}}", "task.tau"),
         ("sweep.search.space={epochs: {low: 1.2, high: 1.8, integer: true}}", "no whole number"),
         ("sweep.search.space={seed: {choices: [1]}}", "seed"),
         ("retry_failed=false", "retry_failed=false"),
+        ("sweep.search.pruner_warmup_steps=-1", "pruner_warmup_steps"),
+        ("sweep.search.seed=-1", "seed=-1"),
     ):
         assert named in sweep(sweep_dir, digits_dir, change).error_line
     assert not sweep_dir.exists()
@@ -171,6 +194,75 @@ def test_submission_under_way_is_not_repeated(tmp_path: Path) -> None:
     assert jobs.look() is None
     found = {name: state.state for name, state in jobs.states(["young", "old", "new"]).items()}
     assert found == {"young": "waiting", "old": "missing", "new": "missing"}
+
+
+def test_submission_to_slurm_is_not_repeated_before_it_can_be_seen() -> None:
+    cut_off = JobRecord("orbit-a", "train", "slurm", ("run",), 1000.0)
+    handed_over = replace(cut_off, job_id="7", tasks=("other",))
+    assert set(under_way([cut_off, handed_over], now=1010.0)) == {"run"}
+    assert under_way([cut_off, handed_over], now=1100.0) == {}
+
+
+def test_places_and_gpus_of_this_machine(
+    tmp_path: Path, digits_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = make_order(digits_dir)
+    directory = SweepDirectory(tmp_path)
+    started: list[tuple[str, tuple[int, ...]]] = []
+
+    def start(
+        config: LocalConfig, base: Path, code: Path, label: str, kind: str, tasks: list[str], _: Any
+    ) -> JobRecord:
+        started.append((tasks[0], config.gpus))
+        here = (describe_process(os.getpid()),)
+        name = f"orbit-{label}-{len(started)}"
+        record = JobRecord(name, kind, "local", tuple(tasks), time.time(), None, here)
+        write_record(base, record)
+        return record
+
+    monkeypatch.setattr("launch.sweeps.trial_jobs.submit_workers", start)
+    points = [{"task.tau": tau} for tau in (0.3, 0.4, 0.5)]
+    runs = Resolver(order.words, directory.runs).resolve(points)
+    cluster = LocalConfig("local", max_running=2, gpus=(5, 3))
+    jobs = ClusterJobs(directory, cluster, order.snapshot, False, 1.0, 2)
+    assert jobs.look() is None
+    assert jobs.submit(runs[:1], lambda: False) == [runs[0].name]
+    jobs.look()
+    assert jobs.submit(runs[1:], lambda: False) == [runs[1].name], "one place was left"
+    assert jobs.submit(runs[2:], lambda: False) == []
+    assert started == [(runs[0].name, (5,)), (runs[1].name, (3,))]
+    found = jobs.states([run.name for run in runs])
+    assert [state.state for state in found.values()] == ["waiting", "waiting", "missing"]
+
+
+def test_run_that_is_given_up_while_it_trains(tmp_path: Path) -> None:
+    program = tmp_path / "pipeline" / "train.py"
+    program.parent.mkdir()
+    program.write_text(
+        "import pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n"
+        "pathlib.Path(sys.argv[2].removeprefix('run_dir='), 'begun').touch()\n"
+        "time.sleep(100)\n"
+    )
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    order = Order("sub", str(tmp_path), None, 1, None, 60.0, 60.0, None, "data")
+
+    def give_up() -> None:
+        while not (run_dir / "begun").exists():
+            time.sleep(0.05)
+        mark_pruned(run_dir, "it fell behind")
+
+    threading.Thread(target=give_up).start()
+    stop = StopNote()
+    decision = run_attempt(run_dir, order, local_places(1, "job", 0), stop)
+    assert decision == Decision("pruned", False)
+    assert stop.signal is None, "the worker goes on with other runs"
+    assert run_attempt(run_dir, order, local_places(1, "job", 1), stop) == decision
+    assert [attempt.reason for attempt in read_attempts(run_dir)] == ["pruned"]
+    state = read_run_state(run_dir, None)
+    assert (state.state, state.detail) == ("pruned", "it fell behind")
+    assert judge({"run": state}, tmp_path).kind == "pruned"
 
 
 def test_trials_at_a_time() -> None:
@@ -228,7 +320,8 @@ def test_values_are_short_and_inside_their_range() -> None:
     assert point == {"a": 0.1234574, "b": 3, "c": [3], "d": None}
     assert point_of({"a": Dimension(0, 1)}, {"a": 0.123456789}) == {"a": 0.123457}
     low, middle, high = example_points(space)
-    assert (low["a"], low["b"], low["c"], high["b"], high["c"]) == (0.123457, 1, [1, 2], 5, [3])
+    assert low["a"] == pytest.approx(0.1234574, abs=1e-6)
+    assert (low["b"], low["c"], high["b"], high["c"]) == (1, [1, 2], 5, [3])
     assert middle["b"] == 3
 
 
