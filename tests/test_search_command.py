@@ -130,7 +130,7 @@ def test_inline_search_prunes_while_it_trains(sweep_dir: Path, digits_dir: Path)
 
 def test_inline_search_killed_while_it_trains(sweep_dir: Path, digits_dir: Path) -> None:
     often = ("checkpoint_every=5", "validate_every=1000", "sweep.search.sampler=random")
-    given = words(sweep_dir, digits_dir, "sweep.search.num_trials=2", "epochs=30", *often)
+    given = words(sweep_dir, digits_dir, "sweep.search.num_trials=2", "epochs=12", *often)
     code = "import sys; from launch.sweeps.command import run_sweep; run_sweep(sys.argv[1:])"
     process = start_python(code, *given)
     deadline = time.monotonic() + 120

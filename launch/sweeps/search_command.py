@@ -20,7 +20,7 @@ from launch.sweeps.request import SweepRequest
 from launch.sweeps.resolving import PATH_KEYS, PlannedRun, Resolver
 from launch.sweeps.search_loop import num_parallel, run_search
 from launch.sweeps.search_order import SearchOrder, write_search_order
-from launch.sweeps.search_space import describe_search, example_points, whole_range
+from launch.sweeps.search_space import describe_search, example_points
 from launch.sweeps.search_summary import SUMMARY_FILE, show_summary, write_summary
 from launch.sweeps.settings import OptunaSearch, SweepConfig
 from launch.sweeps.study import JOURNAL, SearchStudy, mend_journal, require_optuna
@@ -75,9 +75,6 @@ def example_runs(resolver: Resolver, sweep: SweepConfig) -> list[PlannedRun]:
     """The runs at a few points of the space; ValueError if all of these are refused."""
     search = sweep.search
     assert isinstance(search, OptunaSearch)
-    for key, dimension in search.space.items():
-        if dimension.integer:
-            whole_range(key, dimension)
     runs: list[PlannedRun] = []
     refusals: list[ValueError] = []
     for point in example_points(search.space):

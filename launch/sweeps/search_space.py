@@ -17,16 +17,11 @@ from pipeline.training.settings import KEYS_FREE_TO_CHANGE, TrainConfig
 SCALAR = bool | int | float | str | None
 
 
-def whole_range(key: str, dimension: Dimension) -> tuple[int, int]:
-    """The whole numbers of an integer dimension; ValueError if there is none."""
+def whole_range(dimension: Dimension) -> tuple[int, int]:
+    """The first and the last whole number of an integer dimension."""
     assert dimension.low is not None
     assert dimension.high is not None
-    low, high = math.ceil(dimension.low), math.floor(dimension.high)
-    if low > high:
-        raise ValueError(
-            f"{key}: no whole number from low={dimension.low} to high={dimension.high}"
-        )
-    return low, high
+    return math.ceil(dimension.low), math.floor(dimension.high)
 
 
 def choice_labels(dimension: Dimension) -> list[Any]:

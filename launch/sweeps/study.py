@@ -204,7 +204,7 @@ class SearchStudy:
         if dimension.choices is not None:
             trial.suggest_categorical(key, choice_labels(dimension))
         elif dimension.integer:
-            low, high = whole_range(key, dimension)
+            low, high = whole_range(dimension)
             trial.suggest_int(key, low, high, log=dimension.log)
         else:
             trial.suggest_float(key, dimension.low, dimension.high, log=dimension.log)
