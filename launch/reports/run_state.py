@@ -1,6 +1,7 @@
 """The state of a run, from its directory and what is known of its job."""
 
 import json
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Literal
 from launch.jobs.history import ATTEMPTS, read_attempts
 from launch.jobs.liveness import LiveJob
 from launch.jobs.pruning import PRUNED_FILE
+from pipeline.files.processes import is_running
 
 State = Literal[
     "finished",
@@ -74,10 +76,9 @@ def read_run_state(
         return RunState("failed", detail, count_restarts(run_dir), **numbers)
     if (run_dir / CANCELLED_FILE).exists():
         return RunState("cancelled", "", count_restarts(run_dir), **numbers)
-    age = numbers["heartbeat_age_s"]
     attempts = read_attempts(run_dir)
     has_ended = bool(attempts) and attempts[-1].reason is not None
-    if age is not None and age < FRESH_S and not has_ended:
+    if not has_ended and _is_beating(heartbeat, now):
         return RunState("running", "seen by its heartbeat", count_restarts(run_dir), **numbers)
     if has_ended and attempts[-1].reason in ("preempted", "timeout"):
         return RunState("stopped", attempts[-1].reason or "", len(attempts) - 1, **numbers)
@@ -100,6 +101,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _is_beating(heartbeat: dict[str, Any], now: float) -> bool:
+    """Whether a heartbeat is fresh and, if it is of this host, its process still runs."""
+    if now - heartbeat.get("time", 0.0) >= FRESH_S:
+        return False
+    return heartbeat.get("host") != socket.gethostname() or is_running(heartbeat)
 
 
 def _numbers(heartbeat: dict[str, Any], now: float) -> dict[str, Any]:

@@ -5,7 +5,6 @@ It is for those who look from outside (`launch/status.py`); no result depends on
 
 import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -13,15 +12,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from pipeline.files.processes import describe_process
+
 HEARTBEAT_FILE = "heartbeat.json"
 EVERY_S = 5.0
 
 
 class Heartbeat:
-    """Context manager that writes what `read` returns, with time, host and job, until the end."""
+    """Context manager that writes what `read` returns, with time, process and job."""
 
     def __init__(self, run_dir: Path, read: Callable[[], dict[str, Any]]) -> None:
         self._path, self._read = run_dir / HEARTBEAT_FILE, read
+        self._process = describe_process(os.getpid())
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -47,7 +49,7 @@ class Heartbeat:
     def _write(self) -> None:
         content = {
             "time": time.time(),
-            "host": socket.gethostname(),
+            **self._process,
             "job": os.environ.get("SLURM_JOB_ID"),
             **self._read(),
         }
