@@ -1,12 +1,14 @@
 """Handing job arrays over to SLURM, by submitit."""
 
+import contextlib
 import dataclasses
+import io
+import math
 import os
 import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +104,8 @@ def make_executor(
         "qos": config.qos,
         "constraint": config.constraint,
         "gpus_per_node": config.gpus_per_node or None,
-        "mem": f"{config.memory_gb:g}GB" if config.memory_gb is not None else None,
+        # SLURM takes whole numbers only.
+        "mem": f"{math.ceil(1024 * config.memory_gb)}M" if config.memory_gb is not None else None,
     }
     executor.update_parameters(
         job_name=name,
@@ -139,18 +142,22 @@ def _submit(executor: Any, functions: list[Function]) -> list[Any]:
     import submitit
 
     logging.getLogger("submitit").setLevel(logging.ERROR)
+    said_beside = io.StringIO()
     try:
-        if len(functions) == 1:
-            return [executor.submit(functions[0])]
-        jobs: list[Any] = executor.submit_array(functions)
-        return jobs
+        with contextlib.redirect_stderr(said_beside):
+            if len(functions) == 1:
+                jobs = [executor.submit(functions[0])]
+            else:
+                jobs = executor.submit_array(functions)
     except submitit.core.utils.FailedJobError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         said = next((line for line in lines if "error:" in line.lower()), lines[0])
         raise slurm.SlurmError(f"sbatch refused: {said}") from None
+    sys.stderr.write(said_beside.getvalue())
+    return jobs
 
 
-@contextmanager
+@contextlib.contextmanager
 def _clean_process_environment() -> Iterator[None]:
     """submitit starts sbatch with this process's environment: hide the job we may be in."""
     before = dict(os.environ)
