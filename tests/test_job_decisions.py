@@ -44,6 +44,7 @@ from launch.jobs.rank_process import NUM_KEPT_LINES, RankProcess, StopNote
 from launch.jobs.records import JobRecord, write_record
 from launch.reports.run_state import CANCELLED_FILE, FRESH_S, read_run_state
 from pipeline.files.atomic import write_json
+from pipeline.files.processes import describe_process
 
 BASH = shutil.which("bash") or "/bin/bash"
 ORDER = Order("mine", "/code", None, 1, None, 5.0, 60.0, None, "/data")
@@ -620,6 +621,8 @@ def test_a_new_job_inherits_nothing_of_the_job_one_is_in(names: set[str]) -> Non
 NOW = 10_000.0
 BEGUN = {"submission": "s", "started": 1.0, "first_step": 0}
 OLD, FRESH = {"time": NOW - FRESH_S - 1, "step": 3}, {"time": NOW - FRESH_S + 1, "step": 3}
+OURS = {**FRESH, **describe_process(os.getpid())}
+DEAD = {**OURS, "process_start": "1"}
 RUNNING = LiveJob("running", "running", "7", "r")
 WAITING = LiveJob("waiting", "Priority", "7", "r")
 FAILURE = {"kind": "crash", "message": "KeyError"}
@@ -666,6 +669,8 @@ PRUNED: Files = {"pruned.json": {"reason": "behind"}}
         # then signs of life
         ({"heartbeat.json": FRESH}, None, False, "running", "seen by its heartbeat"),
         ({"heartbeat.json": FRESH, **ended(None)}, None, True, "running", "seen by its heartbeat"),
+        ({"heartbeat.json": OURS}, None, True, "running", "seen by its heartbeat"),
+        ({"heartbeat.json": DEAD}, None, True, "lost", "its job is gone"),
         ({"heartbeat.json": FRESH, **ended("timeout")}, None, True, "stopped", "timeout"),
         ({"heartbeat.json": FRESH, **signalled("preempted")}, None, True, "stopped", "preempted"),
         # then the last attempt
