@@ -21,7 +21,7 @@ ORDER = (
     "pruned",
     "finished",
 )
-MAX_DETAIL = 60
+MAX_DETAIL = 110
 
 
 @dataclass(frozen=True)
