@@ -90,7 +90,7 @@ def make_work(request: EvaluateRequest, base: Path) -> Work:
         data=data,
         batch=request.batch,
         num_threads=request.num_threads,
-        poll_s=request.poll_s or 10.0,
+        poll_s=10.0 if request.poll_s is None else request.poll_s,
     )
 
 

@@ -1,10 +1,20 @@
 """Running a sweep in this process, one run after another, for debugging."""
 
 import os
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
+from launch.jobs.deciding import ERROR_FILE
 from launch.sweeps.resolving import PlannedRun
-from pipeline.config.program import EXIT_STOPPED, SHOW_TRACEBACK, ExitWithCode, describe_error
+from pipeline.config.program import (
+    EXIT_COLLAPSED,
+    EXIT_STOPPED,
+    SHOW_TRACEBACK,
+    ExitWithCode,
+    describe_error,
+)
+from pipeline.files.atomic import write_json
 
 
 def run_inline(runs: Sequence[PlannedRun]) -> int:
@@ -20,10 +30,17 @@ def run_inline(runs: Sequence[PlannedRun]) -> int:
             if error.code == EXIT_STOPPED:
                 raise
             num_failed += 1
-            print(f"{run.name}: {error}", flush=True)
+            kind = "collapsed" if error.code == EXIT_COLLAPSED else "non_finite"
+            _report(run, kind, str(error))
         except (ValueError, OSError) as error:
             if os.environ.get(SHOW_TRACEBACK):
                 raise
             num_failed += 1
-            print(f"{run.name}: {describe_error(error)}", flush=True)
+            _report(run, "mistake", describe_error(error))
     return 1 if num_failed else 0
+
+
+def _report(run: PlannedRun, kind: str, message: str) -> None:
+    print(f"{run.name}: {message}", flush=True)
+    content = {"kind": kind, "message": message, "time": time.time()}
+    write_json(Path(run.config.run_dir) / ERROR_FILE, content)
