@@ -267,17 +267,18 @@ def test_arrays_hold_every_task_once_within_all_limits(
 
 
 @pytest.mark.parametrize(
-    ("configured", "of_slurm", "num_arrays"), [(100, "1001", 10), (5000, "250", 4), (1000, "", 1)]
+    ("num", "configured", "of_slurm", "num_arrays"),
+    [(1000, 100, "1001", 10), (60, 5000, "25", 3), (60, 60, "", 1)],
 )
 def test_a_thousand_tasks_are_few_calls(
-    configured: int, of_slurm: str, num_arrays: int, cluster: Slurm, tmp_path: Path
+    num: int, configured: int, of_slurm: str, num_arrays: int, cluster: Slurm, tmp_path: Path
 ) -> None:
     """As many as the configured limit and SLURM's own make necessary."""
     cluster.say("max_array_size", of_slurm)
     config = SlurmConfig("slurm", array_limit=configured)
-    records = submit(tmp_path / "base", config, names(1000))
+    records = submit(tmp_path / "base", config, names(num))
     assert len(cluster.calls("sbatch")) == num_arrays
-    assert [task for record in records for task in record.tasks] == names(1000)
+    assert [task for record in records for task in record.tasks] == names(num)
     assert [record.job_id for record in records] == [str(100 + i) for i in range(num_arrays)]
     assert sorted(map(str, records)) == sorted(map(str, read_records(tmp_path / "base")))
     for record, text in zip(records, cluster.scripts(), strict=True):

@@ -473,14 +473,15 @@ def test_words_are_split_between_launcher_and_training() -> None:
     assert split_words(mixed) == (own, training)
 
 
-@pytest.mark.parametrize("cluster", group_options("cluster"))
-@pytest.mark.parametrize("name", group_options("sweep"))
-def test_every_shipped_sweep_and_cluster_file_is_a_request(name: str, cluster: str) -> None:
-    request = read_request([f"sweep={name}", f"cluster={cluster}", "sweep_dir=x"])
-    assert isinstance(request.sweep, SweepConfig)
-    assert isinstance(request.cluster, SlurmConfig | LocalConfig | InlineConfig)
-    if isinstance(request.cluster, SlurmConfig):
-        assert 10 <= request.cluster.time_min <= 600
+@pytest.mark.parametrize("group", ["sweep", "cluster"])
+def test_every_shipped_sweep_and_cluster_file_is_a_request(group: str) -> None:
+    assert group_options(group)
+    for name in group_options(group):
+        request = read_request([f"{group}={name}", "sweep_dir=x"])
+        assert isinstance(request.sweep, SweepConfig)
+        assert isinstance(request.cluster, SlurmConfig | LocalConfig | InlineConfig)
+        if isinstance(request.cluster, SlurmConfig):
+            assert 10 <= request.cluster.time_min <= 600
 
 
 def test_points_of_shipped_sweeps_are_accepted() -> None:

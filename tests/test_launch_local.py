@@ -1,0 +1,489 @@
+"""Protects the launch programs on one machine, without SLURM: a sweep from its first call to the
+evaluation of its checkpoints, in this process and by workers in the background."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.launching import attempts, logged_step, run_dirs
+from helpers.programs import Outcome, call, start_python
+from helpers.training import final_weights, make_config, never_stop
+
+from launch.evaluation.evaluator import Evaluator
+from launch.evaluation.pending import Target, find_runs, find_targets
+from launch.evaluation.request import Work
+from launch.jobs.history import newest_step
+from launch.jobs.liveness import find_live
+from launch.jobs.local_worker import claimed, claims_folder
+from launch.jobs.records import JobRecord, read_records, write_record
+from pipeline.evaluation.settings import EvaluateConfig, evaluation_file
+from pipeline.files.atomic import write_json
+from pipeline.files.processes import describe_process
+from pipeline.training.run import train
+
+TINY = ("task.model.width=4", "compile=false", "epochs=1", "global_batch=32", "log_every=5")
+CHECKPOINTS = ("checkpoint_every=6", "retention.keep_last=5")
+STEPS = (6, 12, 17)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+DEAD = {**describe_process(os.getpid()), "process_start": "1"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def keeps_signals() -> Iterator[None]:
+    """Puts back the handlers that a training in this process replaces."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def sweep(data: Path, sweep_dir: Path, *words: str) -> Outcome:
+    return call("launch/sweep.py", f"data={data}", f"sweep_dir={sweep_dir}", *TINY, *words)
+
+
+def status(folder: Path) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Exit code and states by name."""
+    done = call("launch/status.py", str(folder), "json=true")
+    return done.code, json.loads(done.out)["runs"]
+
+
+def states(folder: Path) -> dict[str, str]:
+    return {name: state["state"] for name, state in status(folder)[1].items()}
+
+
+def wait_for(condition: Callable[[], object], what: Callable[[], object] = lambda: "") -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def trained(digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An inline sweep of two seeds with three checkpoints each: copy it before a change."""
+    sweep_dir = tmp_path_factory.mktemp("inline") / "sweep"
+    words = ("cluster=inline", "sweep.seeds=[0,1]", *CHECKPOINTS)
+    done = sweep(digits_dir, sweep_dir, *words)
+    assert done.code == 0, done.err
+    assert "2 runs: 2 new\nto submit: 2\n" in done.out
+    return sweep_dir
+
+
+@pytest.fixture
+def sweep_dir(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the trained sweep of one's own."""
+    shutil.copytree(trained, tmp_path / "sweep")
+    return tmp_path / "sweep"
+
+
+# Inline
+
+
+def test_a_finished_sweep_submits_nothing_more(digits_dir: Path, trained: Path) -> None:
+    words = ("cluster=inline", "sweep.seeds=[0,1]", *CHECKPOINTS)
+    before = {path: path.stat().st_mtime_ns for path in trained.glob("runs/*/*")}
+    again = sweep(digits_dir, trained, *words)
+    assert (again.code, again.out) == (0, "2 runs: 2 finished\nto submit: 0\n")
+    assert {path: path.stat().st_mtime_ns for path in trained.glob("runs/*/*")} == before
+    code, runs = status(trained)
+    assert code == 0
+    assert [state["state"] for state in runs.values()] == ["finished"] * 2
+    assert all(state["step"] == state["num_steps"] == STEPS[-1] for state in runs.values())
+
+
+def test_a_run_of_a_sweep_is_that_of_the_training_program(
+    digits_dir: Path, trained: Path, tmp_path: Path
+) -> None:
+    """The launcher changes where and when, never what."""
+    alone = make_config(digits_dir, tmp_path / "alone", *TINY, *CHECKPOINTS, "seed=1")
+    train(alone, never_stop())
+    (run,) = [run for run in run_dirs(trained) if "seed1" in run.name]
+    assert final_weights(run) == final_weights(tmp_path / "alone")
+
+
+def test_a_point_that_fails_inline_is_reported_and_the_others_go_on(
+    digits_dir: Path, tmp_path: Path
+) -> None:
+    points = "sweep.search.points=[{optimizer.learning_rate:1e30},{}]"
+    words = ("cluster=inline", points)
+    done = sweep(digits_dir, tmp_path / "sweep", *words)
+    assert done.code == 1
+    assert "not finite in step" in done.out
+    code, runs = status(tmp_path / "sweep")
+    assert code == 3
+    assert sorted(state["state"] for state in runs.values()) == ["failed", "finished"]
+    (detail,) = [state["detail"] for state in runs.values() if state["state"] == "failed"]
+    assert detail.startswith("non_finite: ")
+    table = call("launch/status.py", str(tmp_path / "sweep"))
+    assert table.code == 3
+    assert table.out.splitlines()[1].split()[1] == "failed"
+    assert table.out.splitlines()[-1] == "2 runs: 1 failed, 1 finished"
+    kept = sweep(digits_dir, tmp_path / "sweep", *words, "retry_failed=false")
+    assert "1 finished, 1 failed before\nto submit: 0" in kept.out
+    dry = sweep(digits_dir, tmp_path / "sweep", *words, "dry_run=true")
+    assert "to submit: 1" in dry.out
+
+
+def test_a_folder_without_runs_is_one_line(tmp_path: Path) -> None:
+    assert "no runs at" in call("launch/status.py", str(tmp_path)).error_line
+    assert "nothing was submitted from" in call("launch/cancel.py", str(tmp_path)).error_line
+    assert "json=maybe is not allowed" in call("launch/status.py", "x", "json=maybe").error_line
+    assert "give one directory" in call("launch/cancel.py").error_line
+
+
+def test_any_folder_of_runs_has_a_status(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "runs", tmp_path / "elsewhere")
+    code, runs = status(tmp_path / "elsewhere")
+    assert (code, set(runs)) == (0, {run.name for run in run_dirs(trained)})
+
+
+# Workers in the background
+
+
+def stop_workers(base: Path) -> None:
+    """Whatever a failed test has left; by process id."""
+    for record in read_records(base) if (base / "jobs").is_dir() else ():
+        for process in record.processes:
+            if record.is_alive_here():
+                os.kill(int(process["pid"]), signal.SIGTERM)
+
+
+@pytest.fixture
+def local_dir(tmp_path: Path) -> Iterator[Path]:
+    """A sweep directory whose workers do not outlive the test."""
+    yield tmp_path / "a sweep"
+    stop_workers(tmp_path / "a sweep")
+
+
+def logs(sweep_dir: Path) -> str:
+    return "\n".join(path.read_text()[-2000:] for path in sweep_dir.glob("logs/*/*.out"))
+
+
+def wait_for_workers(sweep_dir: Path) -> None:
+    """Wait until no run waits or trains."""
+    wait_for(
+        lambda: not {"waiting", "running"} & set(states(sweep_dir).values()),
+        lambda: logs(sweep_dir),
+    )
+
+
+def test_two_workers_share_the_runs_and_one_of_them_fails(
+    digits_dir: Path, local_dir: Path
+) -> None:
+    points = "sweep.search.points=[{optimizer.learning_rate:1e30},{}]"
+    words = ("cluster=local", "cluster.max_running=2", points)
+    done = sweep(digits_dir, local_dir, *words)
+    assert done.code == 0, done.err
+    assert "submitted 2 runs: 2 workers here" in done.out
+    assert set(states(local_dir).values()) <= {"waiting", "running"}
+    assert "to submit: 0" in sweep(digits_dir, local_dir, *words).out
+    wait_for_workers(local_dir)
+    code, runs = status(local_dir)
+    assert code == 3
+    found = sorted(state["state"] for state in runs.values())
+    assert found == ["failed", "finished"], logs(local_dir)
+    (failed,) = [run for run in run_dirs(local_dir) if runs[run.name]["state"] == "failed"]
+    assert "learning_rate1e+30" in failed.name
+    error = json.loads((failed / "error.json").read_text())
+    assert (error["kind"], error["rank"], error["exit_code"]) == ("non_finite", 0, 76)
+    assert "not finite in step" in error["message"]
+    assert [len(attempts(run)) for run in run_dirs(local_dir)] == [1, 1]
+    assert "to submit: 0" in sweep(digits_dir, local_dir, *words, "retry_failed=false").out
+
+
+def test_cancelled_workers_save_and_a_later_call_continues(
+    digits_dir: Path, local_dir: Path
+) -> None:
+    """Nothing but the cancelled jobs is lost, not even the steps since the last checkpoint."""
+    endless = ("epochs=100000", "validate_every=1000000", "checkpoint_every=1000000")
+    words = ("cluster=local", "sweep.seeds=[0,1]", *endless)
+    sweep(digits_dir, local_dir, *words)
+    run, other = run_dirs(local_dir)
+    wait_for(lambda: logged_step(run) > 0, lambda: logs(local_dir))
+    assert states(local_dir) == {run.name: "running", other.name: "waiting"}
+    said = call("launch/cancel.py", str(local_dir)).out
+    assert "told 1 workers on this machine to save and stop" in said
+    wait_for_workers(local_dir)
+    assert set(states(local_dir).values()) == {"cancelled"}
+    assert "nothing is waiting or running" in call("launch/cancel.py", str(local_dir)).out
+    assert attempts(other) == []
+    (first,) = attempts(run)
+    assert first["first_step"] == 0
+
+    # Continued in this process, until it has trained further and is told to stop.
+    saved = newest_step(run)
+    assert saved > 0
+
+    def stop_later() -> None:
+        wait_for(lambda: logged_step(run) > saved)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopper = threading.Thread(target=stop_later, daemon=True)
+    stopper.start()
+    again = sweep(digits_dir, local_dir, *words[1:], "cluster=inline")
+    stopper.join(timeout=60)
+    assert again.code == 75
+    assert "2 runs: 2 stopped, lost or cancelled\nto submit: 2\n" in again.out
+    assert f"continuing from step {saved} " in again.out
+    assert newest_step(run) > saved
+    assert not (other / "heartbeat.json").exists()
+
+
+def test_workers_claim_each_run_once(tmp_path: Path) -> None:
+    record = write_record(tmp_path, JobRecord("orbit-a", "train", "local", ("x",), time.time()))
+    go = tmp_path / "go"
+    code = (
+        "import sys; from pathlib import Path; from launch.jobs.local_worker import claim\n"
+        "print('ready', flush=True)\n"
+        "while not Path(sys.argv[2]).exists(): pass\n"
+        "names = [f'run{number}' for number in range(200)]\n"
+        "print(*[name for name in names if claim(Path(sys.argv[1]) / name)])"
+    )
+    workers = [start_python(code, str(claims_folder(record)), str(go)) for _ in range(3)]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    go.touch()
+    took = [name for worker in workers for name in worker.communicate(timeout=60)[0].split()]
+    assert Counter(took) == {f"run{number}": 1 for number in range(200)}
+    assert set(claimed(record)) == set(took)
+    assert not list(claims_folder(record).glob(".*"))
+
+
+def test_what_a_dead_worker_had_taken_is_not_alive(tmp_path: Path) -> None:
+    """What it had not taken waits for the other worker, or for nobody if that is dead as well."""
+    here = describe_process(os.getpid())
+    for processes, expected in (
+        ((DEAD, here), {"ours": "running", "left": "waiting"}),
+        ((DEAD,), {}),
+    ):
+        tasks = ("ours", "theirs", "left")
+        record = JobRecord("orbit-a", "train", "local", tasks, time.time(), None, processes)
+        folder = claims_folder(write_record(tmp_path, record))
+        folder.mkdir(exist_ok=True)
+        write_json(folder / "ours", here)
+        write_json(folder / "theirs", DEAD)
+        live = find_live(tmp_path, read_records(tmp_path)).jobs
+        assert {name: job.state for name, job in live.items()} == expected
+
+
+# Evaluation
+
+
+def evaluate(runs: Path, *words: str) -> Outcome:
+    return call("launch/evaluate.py", f"runs={runs}/runs/*", "cluster=inline", *words)
+
+
+def results(runs: Path) -> list[str]:
+    """Run and step of each result."""
+    files = runs.glob("runs/*/evaluations/step_*-test.json")
+    return sorted(
+        f"{file.parents[1].name} {json.loads(file.read_text())['step']}" for file in files
+    )
+
+
+def test_every_checkpoint_is_evaluated_once(sweep_dir: Path) -> None:
+    expected = sorted(f"{run.name} {step}" for run in run_dirs(sweep_dir) for step in STEPS)
+    done = evaluate(sweep_dir, "checkpoints=all")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "6 evaluated, 0 failed")
+    assert results(sweep_dir) == expected
+    again = evaluate(sweep_dir, "checkpoints=all")
+    assert (again.code, again.out) == (0, "0 evaluated, 0 failed\n")
+    assert not list(sweep_dir.glob("runs/*/evaluations/.claim*"))
+    # A result of other weights is none.
+    (file, *_) = sorted(sweep_dir.glob("runs/*/evaluations/step_*-test.json"))
+    write_json(file, {**json.loads(file.read_text()), "weights": "of an earlier run"})
+    assert evaluate(sweep_dir, "checkpoints=all").out.splitlines()[-1] == "1 evaluated, 0 failed"
+
+
+def test_a_damaged_checkpoint_is_reported_and_skipped(sweep_dir: Path) -> None:
+    first, second = run_dirs(sweep_dir)
+    weights = first / "checkpoints" / "step_00000006" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    (second / "checkpoints" / "step_00000012" / "meta.json").write_text("{")
+    done = evaluate(sweep_dir, "checkpoints=all")
+    assert done.code == 1
+    assert f"{first.name} step 6: skipped: checkpoint {weights.parent} is damaged" in done.out
+    assert "step_00000012: meta.json cannot be read, skipped" in done.out
+    assert done.out.splitlines()[-1] == "4 evaluated, 1 failed"
+    damaged = {f"{first.name} 6", f"{second.name} 12"}
+    every = {f"{run.name} {step}" for run in (first, second) for step in STEPS}
+    assert set(results(sweep_dir)) == every - damaged
+
+
+def test_a_claim_counts_as_long_as_its_process_lives(sweep_dir: Path) -> None:
+    run, _ = run_dirs(sweep_dir)
+    (run / "evaluations").mkdir()
+    claim_file = run / "evaluations" / f".claim-{STEPS[-1]:08d}-test"
+    write_json(claim_file, describe_process(os.getpid()))
+    words = ("checkpoints=all",)
+    assert evaluate(sweep_dir, *words).out.splitlines()[-1] == "5 evaluated, 0 failed"
+    write_json(claim_file, DEAD)
+    assert evaluate(sweep_dir, *words).out.splitlines()[-1] == "1 evaluated, 0 failed"
+    assert len(results(sweep_dir)) == 6
+    assert not claim_file.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("poll_s=1",), "poll_s has no effect without watch=true"),
+        (("num_evaluators=2",), "num_evaluators has no effect without watch=true"),
+        (("watch=true", "checkpoints_per_job=2"), "checkpoints_per_job has no effect with watch"),
+        (("watch=true", "num_evaluators=0"), "num_evaluators=0 must be at least 1"),
+        (("watch=true", "poll_s=0"), "poll_s=0.0 must be positive"),
+        (("checkpoints_per_job=0",), "checkpoints_per_job=0 must be at least 1"),
+        (("batch=0",), "batch=0 must be positive"),
+        (("checkpoints=first",), "checkpoints=first is not allowed; allowed: best, last, all"),
+        (("runs=/nowhere/*",), "runs=/nowhere/*: no run directory there"),
+        (("data=/nowhere",), "no dataset at /nowhere"),
+    ],
+)
+def test_an_evaluation_without_sense_is_one_line(
+    words: tuple[str, ...], complaint: str, trained: Path
+) -> None:
+    assert complaint in evaluate(trained, *words).error_line
+    assert results(trained) == []
+
+
+# Evaluators with pretended runs
+
+
+def add_checkpoint(run: Path, step: int) -> None:
+    """A checkpoint's directory, renamed into place."""
+    draft = run / "checkpoints" / f".draft-{step}"
+    draft.mkdir(parents=True)
+    content = {"files": {"model.safetensors": {"sha256": f"{run.name}-{step}"}}, "dataset": "d"}
+    write_json(draft / "meta.json", content)
+    draft.rename(run / "checkpoints" / f"step_{step:08d}")
+
+
+class Pretended:
+    """Runs without weights, and an evaluation that notes its calls."""
+
+    def __init__(self, base: Path, num_runs: int, steps: tuple[int, ...]) -> None:
+        self.base, self.calls = base, list[tuple[str, int]]()
+        for number in range(num_runs):
+            run = base / "runs" / f"run{number}"
+            run.mkdir(parents=True)
+            (run / "config.yaml").touch()
+            write_json(run / "result.json", {})
+            for step in steps:
+                add_checkpoint(run, step)
+
+    def evaluate(self, config: EvaluateConfig) -> dict[str, Any]:
+        run, step = Path(config.run_dir), int(config.checkpoint)
+        self.calls.append((run.name, step))
+        time.sleep(0.01)
+        (run / "evaluations").mkdir(exist_ok=True)
+        result = {"weights": f"{run.name}-{step}", "metrics": {"loss/total": 0.5}}
+        write_json(run / "evaluations" / evaluation_file(step, config.split), result)
+        return result
+
+    def work(self, **more: Any) -> Work:
+        return Work(f"{self.base}/runs/*", str(self.base), "all", poll_s=0.1, **more)
+
+
+@pytest.fixture
+def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretended:
+    made = Pretended(tmp_path, 3, (1, 2, 3, 4))
+    monkeypatch.setattr("pipeline.evaluation.evaluate_run.evaluate_run", made.evaluate)
+    return made
+
+
+def test_best_and_last_are_the_checkpoints_that_the_run_names(pretended: Pretended) -> None:
+    for run in run_dirs(pretended.base)[1:]:
+        write_json(run / "checkpoints" / "best.json", {"step": 2})
+        write_json(run / "checkpoints" / "last.json", {"step": 4})
+    write_json(run / "checkpoints" / "last.json", {"step": 5})  # not there (any more)
+    runs = find_runs(f"{pretended.base}/runs/*")
+    named: dict[str, list[tuple[str, int]]] = {}
+    for which in ("best", "last", "all"):
+        targets, complaints = find_targets(runs, which)  # type: ignore[arg-type]
+        assert complaints == []
+        named[which] = [(Path(target.run_dir).name, target.step) for target in targets]
+    assert named["best"] == [("run1", 2), ("run2", 2)]
+    assert named["last"] == [("run1", 4)]
+    assert named["all"] == [(f"run{number}", step) for number in range(3) for step in (1, 2, 3, 4)]
+
+
+def test_evaluators_at_once_share_the_checkpoints(pretended: Pretended) -> None:
+    """Each finds the whole list pending; each checkpoint is evaluated exactly once."""
+    num = 4
+    evaluators = [Evaluator(pretended.work(), lambda line: None) for _ in range(num)]
+    together = threading.Barrier(num)
+
+    def go(evaluator: Evaluator) -> None:
+        targets = evaluator.pending()
+        assert len(targets) == 12
+        together.wait(timeout=30)
+        evaluator.evaluate(targets)
+
+    with ThreadPoolExecutor(num) as pool:
+        list(pool.map(go, evaluators))
+    assert Counter(pretended.calls) == {
+        (f"run{number}", step): 1 for number in range(3) for step in (1, 2, 3, 4)
+    }
+    assert sum(evaluator.num_evaluated for evaluator in evaluators) == 12
+    assert not list(pretended.base.glob("runs/*/evaluations/.claim*"))
+
+
+def test_a_watcher_follows_a_run_until_it_ends(pretended: Pretended) -> None:
+    run = pretended.base / "runs" / "run1"
+    (run / "result.json").unlink()
+    write_json(run / "heartbeat.json", {"time": time.time() + 600})
+    evaluator = Evaluator(pretended.work(), lambda line: None)
+    watcher = threading.Thread(target=evaluator.watch, daemon=True)
+    watcher.start()
+    wait_for(lambda: len(pretended.calls) == 12)
+    add_checkpoint(run, 5)
+    wait_for(lambda: ("run1", 5) in pretended.calls)
+    assert watcher.is_alive()
+    add_checkpoint(run, 6)
+    write_json(run / "result.json", {})
+    watcher.join(timeout=60)
+    assert not watcher.is_alive()
+    assert Counter(pretended.calls)["run1", 6] == 1
+    assert len(pretended.calls) == 14
+
+
+def test_an_evaluator_that_is_told_to_stop_ends_after_the_checkpoint_at_hand(
+    pretended: Pretended,
+) -> None:
+    evaluator = Evaluator(pretended.work(), lambda line: None, lambda: len(pretended.calls) == 5)
+    evaluator.watch()
+    assert len(pretended.calls) == 5
+
+
+def test_a_checkpoint_deleted_by_retention_is_no_failure(
+    pretended: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that lies there and cannot be read is; it is reported once."""
+    said: list[str] = []
+
+    def fails(config: EvaluateConfig) -> dict[str, Any]:
+        if config.checkpoint == 1:
+            shutil.rmtree(Path(config.run_dir) / "checkpoints" / "step_00000001")
+        raise ValueError("checkpoint cannot\nbe read")
+
+    monkeypatch.setattr("pipeline.evaluation.evaluate_run.evaluate_run", fails)
+    evaluator = Evaluator(pretended.work(), said.append)
+    targets = [target for target in evaluator.pending() if target.step < 3]
+    evaluator.evaluate(targets)
+    assert evaluator.num_failed == 3
+    assert sum("deleted meanwhile" in line for line in said) == 3
+    assert sum(line.endswith("skipped: checkpoint cannot be read") for line in said) == 3
+    run = str(pretended.base / "runs" / "run0")
+    assert Target(run, 2, "run0-2") not in evaluator.pending()
+    assert Target(run, 3, "run0-3") in evaluator.pending()
