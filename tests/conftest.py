@@ -7,6 +7,7 @@ read them, and copy one before changing it.
 from pathlib import Path
 
 import pytest
+from helpers.attempts import run_dir, scontrol, sleeps  # noqa: F401, for all tests
 from helpers.idx import write_mnist
 from helpers.recipes import EpisodeRecipe, VolumeRecipe
 from hypothesis import settings

@@ -1,0 +1,100 @@
+"""Attempts at a run as the tests of the launcher make them."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from launch.jobs import aftermath, history, restarting
+from launch.jobs.order import Order, write_order
+from launch.jobs.places import Place
+
+BASH = shutil.which("bash") or "/bin/bash"
+ORDER = Order("mine", "/code", None, 1, None, 5.0, 60.0, None, "/data")
+FAULTS = (None, "cluster_fault")
+
+
+FAILURE = {"kind": "crash", "message": "KeyError"}
+
+
+def place(restart: int = 0, rank: int = 0, world_size: int = 1, job: str = "7") -> Place:
+    return Place(rank, world_size, rank, f"node{rank}", "node0", job, restart)
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """A run directory with its order."""
+    folder = tmp_path / "runs" / "the-run"
+    folder.mkdir(parents=True)
+    write_order(folder, ORDER)
+    return folder
+
+
+def begin(run_dir: Path, restart: int = 0, submission: str = "mine", job: str = "7") -> Path:
+    where = place(restart, job=job)
+    return history.begin(run_dir, where, submission, 1000.0 + restart, "")
+
+
+def content(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(path.read_text())
+    return value
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "not within a minute"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose `state` scontrol tells, and where `requeues` lists what it was asked for.
+
+    A file `refusals` there holds how many requests it turns down first.
+    """
+    folder = tmp_path / "slurm"
+    (folder / "bin").mkdir(parents=True)
+    program = folder / "bin" / "scontrol"
+    program.write_text(
+        f"""#!{BASH}
+cd {folder}
+case $* in
+    *'show job'*) [[ -e state ]] && echo "JobId=7 JobState=$(cat state) Reason=None" ;;
+    'show hostnames node[3-5]') printf 'node3\\nnode4\\nnode5\\n' ;;
+    requeue*)
+        echo "$2" >>requeues
+        (( $(wc -l <requeues) > $(cat refusals 2>/dev/null || echo 0) )) ||
+            {{ echo 'slurm error: try again' >&2; exit 1; }} ;;
+    *) exit 1 ;;
+esac
+"""
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+    (folder / "state").write_text("RUNNING")
+    return folder
+
+
+@pytest.fixture
+def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long was slept; nobody does."""
+    slept: list[float] = []
+    # Not time.sleep itself, which subprocess uses while it waits.
+    clock = SimpleNamespace(sleep=slept.append, time=time.time)
+    for module in (aftermath, restarting):
+        monkeypatch.setattr(module, "time", clock)
+    return slept
+
+
+def requeues(scontrol: Path) -> list[str]:
+    file = scontrol / "requeues"
+    return file.read_text().split() if file.exists() else []
