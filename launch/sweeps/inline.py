@@ -30,17 +30,20 @@ def run_inline(runs: Sequence[PlannedRun]) -> int:
             if error.code == EXIT_STOPPED:
                 raise
             num_failed += 1
-            kind = "collapsed" if error.code == EXIT_COLLAPSED else "non_finite"
-            _report(run, kind, str(error))
+            note_inline_failure(Path(run.config.run_dir), error)
         except (ValueError, OSError) as error:
             if os.environ.get(SHOW_TRACEBACK):
                 raise
             num_failed += 1
-            _report(run, "mistake", describe_error(error))
+            note_inline_failure(Path(run.config.run_dir), error)
     return 1 if num_failed else 0
 
 
-def _report(run: PlannedRun, kind: str, message: str) -> None:
-    print(f"{run.name}: {message}", flush=True)
-    content = {"kind": kind, "message": message, "time": time.time()}
-    write_json(Path(run.config.run_dir) / ERROR_FILE, content)
+def note_inline_failure(run_dir: Path, error: Exception) -> None:
+    """Say why a run trained in this process failed, and leave it in error.json."""
+    kind = "mistake"
+    if isinstance(error, ExitWithCode):
+        kind = "collapsed" if error.code == EXIT_COLLAPSED else "non_finite"
+    message = describe_error(error)
+    print(f"{run_dir.name}: {message}", flush=True)
+    write_json(run_dir / ERROR_FILE, {"kind": kind, "message": message, "time": time.time()})

@@ -1,33 +1,27 @@
 """The runs of trials trained in this process, one after another."""
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from launch.cluster.settings import InlineConfig
-from launch.jobs.attempt import ERROR_FILE
 from launch.jobs.liveness import LiveJob, find_live
 from launch.jobs.pruning import is_pruned
 from launch.jobs.records import read_records
 from launch.reports.run_state import RunState, read_run_state
 from launch.snapshot import Snapshot
 from launch.sweeps.directory import SweepDirectory
+from launch.sweeps.inline import note_inline_failure
 from launch.sweeps.resolving import PlannedRun
 from launch.sweeps.submission import prepare_runs
 from launch.sweeps.trial_results import UnknownMetricError
 from pipeline.config.program import (
-    EXIT_COLLAPSED,
     EXIT_STOPPED,
     SHOW_TRACEBACK,
     ExitWithCode,
-    describe_error,
 )
-from pipeline.files.atomic import write_json
 from pipeline.training.stopping import StopRequest
-
-KINDS = {EXIT_COLLAPSED: "collapsed"}
 
 
 class InlineJobs:
@@ -91,11 +85,11 @@ class InlineJobs:
             if error.code == EXIT_STOPPED and self._request.stopped_by is not None:
                 raise
             if error.code != EXIT_STOPPED:
-                _note_failure(run_dir, KINDS.get(error.code, "non_finite"), str(error))
+                note_inline_failure(run_dir, error)
         except (ValueError, OSError) as error:
             if os.environ.get(SHOW_TRACEBACK):
                 raise
-            _note_failure(run_dir, "mistake", describe_error(error))
+            note_inline_failure(run_dir, error)
 
 
 class _StopOrPrune(StopRequest):
@@ -133,8 +127,3 @@ class _OnNews:
             self._size = size
             self._answer = self._follow()
         return self._answer
-
-
-def _note_failure(run_dir: Path, kind: str, message: str) -> None:
-    content = {"kind": kind, "message": message, "time": time.time()}
-    write_json(run_dir / ERROR_FILE, content)
