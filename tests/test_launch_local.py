@@ -458,6 +458,16 @@ def test_a_watcher_follows_a_run_until_it_ends(pretended: Pretended) -> None:
     assert len(pretended.calls) == 14
 
 
+def test_a_watcher_stays_while_slurm_does_not_answer(
+    pretended: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluator = Evaluator(pretended.work(), lambda line: None)
+    assert evaluator.all_ended()
+    write_record(pretended.base, JobRecord("orbit-x", "train", "slurm", ("run1",), 0.0, "5"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert not evaluator.all_ended()
+
+
 def test_an_evaluator_that_is_told_to_stop_ends_after_the_checkpoint_at_hand(
     pretended: Pretended,
 ) -> None:

@@ -49,6 +49,8 @@ PRUNED: Files = {"pruned.json": {"reason": "behind"}}
         # then the job
         ({}, WAITING, True, "waiting", "Priority"),
         ({}, RUNNING, True, "running", ""),
+        (ERROR, RUNNING, True, "failed", "crash: KeyError"),
+        (ERROR, WAITING, True, "waiting", "Priority"),
         ({"heartbeat.json": OLD}, RUNNING, True, "running", ""),
         ({**ERROR, **CANCELLED}, WAITING, True, "waiting", "Priority"),
         (ended("timeout"), WAITING, True, "waiting", "Priority"),

@@ -78,10 +78,12 @@ class Evaluator:
     def all_ended(self) -> bool:
         """Whether no run waits or trains any more."""
         base = Path(self._work.base)
-        live = find_live(base, read_records(base, ("train",))).jobs
+        liveness = find_live(base, read_records(base, ("train",)))
+        if liveness.unchecked is not None:
+            return False  # SLURM is silent: no reason to leave runs that may be waiting
         runs = find_runs(self._work.runs)
         return all(
-            read_run_state(run, live.get(run.name)).state not in ("running", "waiting")
+            read_run_state(run, liveness.jobs.get(run.name)).state not in ("running", "waiting")
             for run in runs
         )
 

@@ -57,7 +57,10 @@ def read_run_state(
     if (run_dir / "result.json").exists():
         numbers.pop("remaining_s")
         return RunState("finished", "", count_restarts(run_dir), **numbers)
-    if live is not None:
+    error = read_json(run_dir / "error.json")
+    # Written at the very end: the job that is still alive ends, or is at another run by now.
+    has_failed = error is not None and (live is None or live.state == "running")
+    if live is not None and not has_failed:
         detail = live.reason if live.state == "waiting" else ""
         num_restarts = count_restarts(run_dir)
         if live.state == "waiting":
@@ -70,7 +73,6 @@ def read_run_state(
     if pruned is not None:
         reason = str(pruned.get("reason", ""))
         return RunState("pruned", reason, count_restarts(run_dir), **numbers)
-    error = read_json(run_dir / "error.json")
     if error is not None:
         detail = f"{error.get('kind')}: {error.get('message')}"
         return RunState("failed", detail, count_restarts(run_dir), **numbers)
