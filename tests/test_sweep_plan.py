@@ -67,6 +67,20 @@ def test_points_of_the_same_configuration_are_one_run(digits_dir: Path) -> None:
     assert [run.values for run in resolve(digits_dir, points)] == points[:2]
 
 
+def test_a_run_stays_the_same_when_a_sweep_comes_to_vary_another_key(
+    digits_dir: Path, tmp_path: Path
+) -> None:
+    words = [f"data={digits_dir}"]
+    (before,) = Resolver(words, tmp_path).resolve([{"task.tau": 0.4, "seed": 0}])
+    (tmp_path / before.name).mkdir()
+    points = [{"task.tau": 0.4, "epochs": epochs, "seed": 0} for epochs in (12, 13)]
+    same, new = Resolver(words, tmp_path).resolve(points)
+    assert (same.name, same.config) == (before.name, before.config)
+    assert new.name != before.name
+    named_twice = [{"task.tau": 0.4}, {"task.tau": 0.4, "epochs": 12}]
+    assert len(resolve(digits_dir, named_twice)) == 1
+
+
 def test_values_that_look_alike_have_names_of_their_own(digits_dir: Path) -> None:
     points = [{"optimizer.learning_rate": 1e-3}, {"optimizer.learning_rate": 1e-3 + 1e-12}]
     first, second = resolve(digits_dir, points)

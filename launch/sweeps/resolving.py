@@ -31,6 +31,9 @@ class Resolver:
         self._words, self._runs = list(words), runs
         self._composed: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
         self._fingerprints: dict[str, str] = {}
+        # The hash decides: a run keeps its directory when a sweep comes to vary other keys.
+        found = runs.iterdir() if runs.is_dir() else ()
+        self._names = {path.name.rpartition("-")[2]: path.name for path in found}
 
     def resolve(self, points: Sequence[Mapping[str, Any]]) -> list[PlannedRun]:
         """The runs of all points, in order; two points with the same configuration are one run.
@@ -62,8 +65,8 @@ class Resolver:
         except ValueError as error:
             raise ValueError(f"point {dict(point)}: {error}") from None
         fingerprint = self._fingerprint(config.data)
-        label = readable_name(point, short)
-        name = f"{label}-{content_hash(config, fingerprint)}"
+        digest = content_hash(config, fingerprint)
+        name = self._names.setdefault(digest, f"{readable_name(point, short)}-{digest}")
         config = dataclasses.replace(config, run_dir=str(self._runs / name))
         return PlannedRun(name, dict(point), config)
 
