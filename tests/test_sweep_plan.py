@@ -184,6 +184,19 @@ def test_words_are_split_between_launcher_and_training() -> None:
     assert split_words(mixed) == (own, training)
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("swep", "sweep"), ("sweepdir", "sweep_dir"), ("dryrun", "dry_run")]
+)
+def test_a_mistyped_key_of_the_launcher_is_not_taken_for_one_of_training(
+    typed: str, meant: str
+) -> None:
+    with pytest.raises(ValueError, match=f"unknown key '{typed}'; did you mean '{meant}'"):
+        split_words([f"{typed}=x"])
+    for field in dataclasses.fields(TrainConfig):
+        if field.name not in ("run_dir", "seed"):  # refused for another reason
+            assert split_words([f"{field.name}=x"]) == ([], [f"{field.name}=x"])
+
+
 @pytest.mark.parametrize("group", ["sweep", "cluster"])
 def test_every_shipped_sweep_and_cluster_file_is_a_request(group: str) -> None:
     assert group_options(group)
