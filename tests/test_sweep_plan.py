@@ -179,7 +179,7 @@ def test_a_dimension_without_sense_is_refused(values: dict[str, Any], complaint:
 def test_words_are_split_between_launcher_and_training() -> None:
     own = ["sweep_dir=x", "sweep=tau", "sweep.seeds=[1]", "cluster=slurm", "cluster.nodes=2"]
     own += ["stage=true", "verify=full", "hold=true", "dry_run=true", "retry_failed=false"]
-    training = ["data=x", "epochs=3", "experiment=a", "task.tau=0.3", "clusters=1", "x=sweep=1"]
+    training = ["data=x", "epochs=3", "experiment=a", "task.tau=0.3", "clu.ster=1", "x=sweep=1"]
     mixed = [word for pair in itertools.zip_longest(training, own) for word in pair if word]
     assert split_words(mixed) == (own, training)
 
