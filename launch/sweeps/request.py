@@ -53,7 +53,7 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
         if key in RESERVED:
             raise ValueError(f"{word} has no effect: {RESERVED[key]}")
         meant = difflib.get_close_matches(key, OWN_KEYS, n=1, cutoff=0.8)
-        if meant and key not in OWN_KEYS:
+        if meant and "." not in key and key not in OWN_KEYS:
             raise ValueError(f"unknown key {key!r}; did you mean {meant[0]!r}?")
         is_own = key in OWN_KEYS or key.split(".")[0] in GROUPS
         (own if is_own else training).append(word)
