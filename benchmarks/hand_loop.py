@@ -7,8 +7,8 @@ from torch.nn.functional import mse_loss
 
 from data_prep.store.manifest import Manifest
 from pipeline.groups import make_group
-from pipeline.models.autoencoder import AutoencoderConfig
 from pipeline.models.latent_action import LatentActionModel, LatentParts
+from pipeline.models.settings import AutoencoderConfig
 
 
 def make_model(manifest: Manifest) -> LatentActionModel:

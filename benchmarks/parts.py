@@ -1,4 +1,4 @@
-"""The four parts, each run in a process of its own that cannot hang the others."""
+"""The five parts, each run in a process of its own that cannot hang the others."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -14,10 +14,14 @@ EXIT_S = 20
 
 @dataclass(frozen=True)
 class Datasets:
-    """`small` holds 28x28 images, `large` 3x64x64; both with their orbits."""
+    """`small` holds 28x28 images, `large` 3x64x64; both with their orbits.
+
+    `mnist_root` holds MNIST's own files, null for noise.
+    """
 
     small: Path
     large: Path
+    mnist_root: Path | None = None
 
 
 def _loader(datasets: Datasets) -> PartReport:
@@ -44,11 +48,18 @@ def _startup(datasets: Datasets) -> PartReport:
     return measure_startup(datasets.small)
 
 
+def _preparation(datasets: Datasets) -> PartReport:
+    from preparation_speed import measure_preparation
+
+    return measure_preparation(datasets.mnist_root)
+
+
 PARTS: dict[str, Callable[[Datasets], PartReport]] = {
     "loader": _loader,
     "training": _training,
     "ranks": _ranks,
     "startup": _startup,
+    "preparation": _preparation,
 }
 
 

@@ -1,12 +1,13 @@
-"""Measure the loader, training, ranks and start-up on this machine; print tables.
+"""Measure loader, training, ranks, start-up and preparation on this machine; print tables.
 
 Examples:
   python benchmarks/run.py
   python benchmarks/run.py parts=loader,training mnist=DIR out=FILE.json
 
-Keys: parts (of loader, training, ranks, startup; all by default), mnist (a prepared
-rotated_mnist; synthetic images of its shape otherwise), out (write the results as JSON).
-Takes about ten minutes on two cores. Leave the machine alone meanwhile.
+Keys: parts (of loader, training, ranks, startup, preparation; all by default), mnist (a
+prepared rotated_mnist; synthetic images of its shape otherwise), mnist_root (a folder that
+holds MNIST/raw, to prepare from; noise otherwise), out (write the results as JSON).
+Takes about twelve minutes on two cores. Leave the machine alone meanwhile.
 """
 
 import tempfile
@@ -26,10 +27,12 @@ def main(words: list[str]) -> int:
     from pipeline.files.atomic import write_json
 
     out, mnist = take_value(words, "out", ""), take_value(words, "mnist", "")
+    mnist_root = take_value(words, "mnist_root", "")
     chosen = take_value(words, "parts", ",".join(PARTS)).split(",")
     unknown = [*words, *(f"parts={part}" for part in chosen if part not in PARTS)]
     if unknown:
-        raise ValueError(f"cannot use {unknown[0]!r}; keys: parts={','.join(PARTS)}, mnist, out")
+        keys = f"parts={','.join(PARTS)}, mnist, mnist_root, out"
+        raise ValueError(f"cannot use {unknown[0]!r}; keys: {keys}")
     if mnist and read_manifest(Path(mnist)).frames.shape != (1, 28, 28):
         raise ValueError(f"mnist={mnist} does not hold images of 28x28")
     started = time.monotonic()
@@ -40,10 +43,11 @@ def main(words: list[str]) -> int:
             make_dataset(small, (1, 28, 28), 48_000, 12_000)
         if "loader" in chosen:
             make_dataset(large, (3, 64, 64), 4_096, 256)
+        datasets = Datasets(small, large, Path(mnist_root).absolute() if mnist_root else None)
         machine, reports = describe_machine(), []
         print(machine_line(machine), flush=True)
         for part in chosen:
-            reports.append(measure_apart(part, Datasets(small, large)))
+            reports.append(measure_apart(part, datasets))
             say("")
             print(f"\n{as_markdown(reports[-1])}", flush=True)
     print(f"\nMeasured in {time.monotonic() - started:.0f} s.", flush=True)

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.recipes.orbit_images import OrbitImages
+from data_prep.recipes.orbits import Orbits
+from data_prep.recipes.splits import assign_splits
+from data_prep.scenes.plain import PlainScene
 from data_prep.settings import OrbitDatasetConfig
 from data_prep.store.builder import build_dataset
 
@@ -15,11 +17,15 @@ class NoiseSource:
     """Images (C, H, W) with random strokes of grey in the middle; see `ImageSource`."""
 
     label_meaning = "none"
+    is_binary = False
 
     def __init__(self, image_shape: tuple[int, int, int], num_train: int, num_test: int) -> None:
         self.image_shape: tuple[int, ...] = image_shape
         self._shape = image_shape
         self.num_images = {"train": num_train, "test": num_test}
+
+    def subjects(self, part: str) -> None:
+        return None
 
     def checksums(self) -> dict[str, str]:
         return {}
@@ -48,15 +54,17 @@ def make_dataset(
     """
     total = num_train + num_held_out
     config = OrbitDatasetConfig(
+        kind="orbits",
         name="noise",
         group="c4",
         val_fraction=num_held_out / total,
         test_fraction=None,
         train_pairs="orbit",
-        val_pairs="one",
-        test_pairs="one",
+        val_pairs="drawn",
+        test_pairs="drawn",
         shard_mib=SHARD_MIB,
     )
-    source = NoiseSource(image_shape, total, num_held_out)
-    build_dataset(OrbitImages(config, source, "noise", 0, None), out)
+    scene = PlainScene(NoiseSource(image_shape, total, num_held_out), config.group)
+    splits = assign_splits(scene.num_images, scene.subjects, config, 0, None)
+    build_dataset(Orbits(config, scene, splits, 0, None, "noise", {}), out)
     return out

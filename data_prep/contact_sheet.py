@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from data_prep.store.manifest import Manifest
 from data_prep.store.reader import PairStore
 from pipeline.files.figures import as_picture, save_figure
+from pipeline.groups import make_group
 
-NUM_COLUMNS, NUM_ROWS = 8, 3
+NUM_COLUMNS, NUM_VOLUME_COLUMNS, NUM_ROWS = 8, 4, 3
 
 
 def write_contact_sheet(path: Path, store: PairStore, split: str) -> None:
@@ -19,16 +22,19 @@ def write_contact_sheet(path: Path, store: PairStore, split: str) -> None:
 
     reader = store.split(split)
     manifest = store.manifest
-    num_pairs = min(NUM_COLUMNS * NUM_ROWS, reader.num_records)
+    is_volume = len(manifest.frames.shape) == 4
+    num_columns = NUM_VOLUME_COLUMNS if is_volume else NUM_COLUMNS
+    num_pairs = min(num_columns * NUM_ROWS, reader.num_records)
     # Odd strides through the records, so that orbits of equal length show all their elements.
     stride = max(1, reader.num_records // num_pairs) | 1
     numbers = np.arange(num_pairs) * stride % reader.num_records
     records = reader.read(numbers)
+    names = action_names(manifest, records.action)
     low, high = manifest.frames.stored_range
     figure, axes = plt.subplots(
         2 * NUM_ROWS,
-        NUM_COLUMNS,
-        figsize=(NUM_COLUMNS * 1.1, NUM_ROWS * 2.6),
+        num_columns,
+        figsize=(num_columns * (2.9 if is_volume else 1.1), NUM_ROWS * 2.6),
         layout="constrained",
         squeeze=False,
     )
@@ -36,13 +42,20 @@ def write_contact_sheet(path: Path, store: PairStore, split: str) -> None:
     for axis in axes.flat:
         axis.set_axis_off()
     for place in range(num_pairs):
-        row, column = divmod(place, NUM_COLUMNS)
-        action = ", ".join(f"{value:g}" for value in records.action[place])
+        row, column = divmod(place, num_columns)
         for offset, frame in enumerate((records.source[place], records.target[place])):
             axis = axes[2 * row + offset][column]
-            picture = (as_picture(frame).astype(np.float32) - low) / (high - low)
+            picture = as_picture((frame.astype(np.float32) - low) / (high - low))
             axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes[2 * row][column].set_title(
-            f"g = {action}  y = {records.label[place]}", fontsize=7, pad=2
+            f"g = {names[place]}  y = {records.label[place]}", fontsize=7, pad=2
         )
     save_figure(figure, path)
+
+
+def action_names(manifest: Manifest, action: np.ndarray) -> list[str]:
+    """The group's names of action vectors (N, A), or their numbers where they are a world's."""
+    group = make_group(manifest.group)
+    if tuple(manifest.action) == tuple(group.action_components):
+        return group.names(group.decode(torch.from_numpy(action)))
+    return [", ".join(f"{value:g}" for value in row) for row in action]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.config.program import run_program
 
-PATH_KEYS = frozenset({"out", "source.root"})
+PATH_KEYS = frozenset({"out", "source.root", "source.table"})
 
 
 def main(words: list[str]) -> None:

@@ -97,14 +97,14 @@ class FailingRecipe(VolumeRecipe):
 
     def blocks(self, plan: ShardPlan):
         if plan.split == "val":
-            raise ValueError("no more images")
+            raise OSError("no more images")
         return super().blocks(plan)
 
 
 @pytest.fixture
 def unfinished(tmp_path: Path) -> Path:
     """A build that stopped with its three training shards finished."""
-    with pytest.raises(ValueError, match="no more images"):
+    with pytest.raises(OSError, match="no more images"):
         build_dataset(FailingRecipe(), tmp_path / "out")
     return tmp_path / "out"
 
@@ -161,7 +161,7 @@ def test_another_configuration_is_refused_by_its_keys(state: str, tmp_path: Path
     if state == "complete":
         build_dataset(VolumeRecipe(), out)
     else:
-        with pytest.raises(ValueError):
+        with pytest.raises(OSError):
             build_dataset(FailingRecipe(), out)
     before = contents(out)
     with pytest.raises(ValueError, match=rf"{state} dataset .*overwrite=true") as error:
@@ -177,7 +177,7 @@ def test_overwrite_replaces_all_shards(complete: bool, tmp_path: Path, volume_di
     if complete:
         build_dataset(recipe, out)
     else:
-        with pytest.raises(ValueError):
+        with pytest.raises(OSError):
             build_dataset(recipe, out)
     build_dataset(VolumeRecipe(), out, overwrite=True)
     assert contents(out) == contents(volume_dir)

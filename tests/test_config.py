@@ -176,9 +176,9 @@ def test_words_split_at_the_first_equals_sign(key: str, value: str) -> None:
         ("dataset.group=c5", "unknown group 'c5'; known groups: "),
         (
             "dataset=rotated_digit",
-            "unknown dataset=rotated_digit; known: rotated_digits, rotated_m",
+            "unknown dataset=rotated_digit; known: adrenal, ",
         ),
-        ("dataset=", "unknown dataset=; known: rotated_digits"),
+        ("dataset=", "unknown dataset=; known: adrenal, "),
         ("source=torchvision", "unknown source=torchvision; known: sklearn"),
         ("source=../rotated_mnist/torchvision", "unknown source="),
         ("experiment=rotated_digits", "experiment"),

@@ -6,8 +6,9 @@ from torch.nn.functional import mse_loss
 from data_prep.store.manifest import FrameSpec
 from pipeline.groups import C4
 from pipeline.models.adaptive_mask import AdaptiveMask
-from pipeline.models.autoencoder import AutoencoderConfig, latent_shape
 from pipeline.models.latent_action import LatentActionModel, LatentParts
+from pipeline.models.networks import latent_shape
+from pipeline.models.settings import AutoencoderConfig
 from pipeline.tasks.latent_action.objective import TERM_NAMES, LatentActionObjective
 from pipeline.tasks.latent_action.settings import LossWeights
 
@@ -48,7 +49,7 @@ def test_stored_range_is_mapped_to_loaded_range() -> None:
 
 
 def test_mask_is_binary_forward_and_sigmoid_backward() -> None:
-    mask = AdaptiveMask(64, tau=0.5)
+    mask = AdaptiveMask([1] * 64, tau=0.5)
     values = mask()
     assert set(values.tolist()) == {0.0, 1.0}
     assert torch.equal(values.bool(), mask.logits > 0)
@@ -58,7 +59,7 @@ def test_mask_is_binary_forward_and_sigmoid_backward() -> None:
 
 
 def test_threshold_moves_the_border() -> None:
-    low, high = AdaptiveMask(64, 0.3), AdaptiveMask(64, 0.7)
+    low, high = AdaptiveMask([1] * 64, 0.3), AdaptiveMask([1] * 64, 0.7)
     assert low().min() == 1
     assert high().max() == 0
 
@@ -97,7 +98,7 @@ def test_losses_follow_the_formulas() -> None:
     turned = torch.stack(
         [z.rot90(int(k), (-2, -1)) for z, k in zip(mask * zx, action[:, 0], strict=True)]
     )
-    recon = mse_loss(model.decoder(turned + (1 - mask) * zx), gx)
+    recon = mse_loss(model.decoder(turned + (1 - mask) * zx).tanh(), gx)
     invariance = mse_loss((1 - mask) * zx, (1 - mask) * zg)
     consistency = mse_loss(turned, mask * zg)
     expected = torch.stack([recon, invariance, consistency])

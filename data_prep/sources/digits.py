@@ -16,12 +16,16 @@ class DigitsSource:
     """8x8 images upsampled bilinearly to 16x16, grey values 0..16 mapped to 0..255."""
 
     image_shape = (1, 8 * UPSAMPLING, 8 * UPSAMPLING)
+    is_binary = False
     num_images = {"all": NUM_IMAGES}
     label_meaning = "digit, 0 to 9"
 
     def read(self, part: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         images, labels = _load()
         return images[indices], labels[indices]
+
+    def subjects(self, part: str) -> None:
+        return None
 
     def checksums(self) -> dict[str, str]:
         images, labels = _load()

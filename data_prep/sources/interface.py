@@ -1,17 +1,27 @@
-"""The face of a source of labelled images."""
+"""The faces of sources: labelled images, and objects that are put before backgrounds."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 
 
 class ImageSource(Protocol):
-    """Labelled uint8 images in named parts, readable in any order. Picklable and cheap to copy."""
+    """Labelled uint8 images or volumes in named parts, readable in any order.
+
+    Parts are `train`, `val` and `test` where the source brings a split of its own,
+    `train` and `test` where validation images are still to be taken from `train`, and
+    `all` where there is none. Picklable and cheap to copy.
+    """
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """(C, H, W)"""
+        """(C, H, W) or (C, D, H, W)"""
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether images hold a shape: 0 outside, 255 inside."""
 
     @property
     def num_images(self) -> Mapping[str, int]:
@@ -21,8 +31,61 @@ class ImageSource(Protocol):
     def label_meaning(self) -> str:
         """What a label is, in words."""
 
+    def subjects(self, part: str) -> np.ndarray | None:
+        """Whom each image of a part shows, (n,) int64: no subject comes into two splits.
+
+        None where every image stands for itself.
+        """
+
     def read(self, part: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Images (n, C, H, W) uint8 and labels (n,) int64 at these positions of a part."""
+        """Images (n, C, ...) uint8 and labels (n,) int64 at these positions of a part.
+
+        Raises ValueError naming the file that cannot be read.
+        """
+
+    def checksums(self) -> dict[str, str]:
+        """sha256 of every file read, by name without its directory."""
+
+
+class Sprites(NamedTuple):
+    """Objects cut out: `colour` (n, 3, H, W) and `alpha` (n, 1, H, W), uint8, not premultiplied."""
+
+    colour: np.ndarray
+    alpha: np.ndarray
+
+
+class ObjectSource(Protocol):
+    """Objects on which a group acts, each with the background it stands before.
+
+    Parts, labels, subjects and checksums as in `ImageSource`.
+    """
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(3, H, W)"""
+
+    @property
+    def num_images(self) -> Mapping[str, int]:
+        """Compositions in each part, by part name."""
+
+    @property
+    def label_meaning(self) -> str:
+        """What a label is, in words."""
+
+    def subjects(self, part: str) -> np.ndarray | None:
+        """See `ImageSource`."""
+
+    def check_group(self, group: str) -> None:
+        """Raise ValueError naming the allowed groups if objects cannot be moved by this one."""
+
+    def labels(self, part: str, indices: np.ndarray) -> np.ndarray:
+        """(n,) int64"""
+
+    def backgrounds(self, part: str, indices: np.ndarray) -> np.ndarray:
+        """(n, 3, H, W) uint8"""
+
+    def objects(self, part: str, indices: np.ndarray, g: torch.Tensor) -> Sprites:
+        """The objects at these positions, each moved by its own group element."""
 
     def checksums(self) -> dict[str, str]:
         """sha256 of every file read, by name without its directory."""

@@ -26,6 +26,7 @@ class MnistSource:
     """
 
     image_shape = (1, 28, 28)
+    is_binary = False
     label_meaning = "digit, 0 to 9"
 
     def __init__(self, root: Path) -> None:
@@ -59,6 +60,9 @@ class MnistSource:
         images = _open_idx(self.folder, images_name)[indices]
         labels = _open_idx(self.folder, labels_name)[indices]
         return images[:, None], labels.astype(np.int64)
+
+    def subjects(self, part: str) -> None:
+        return None
 
     def checksums(self) -> dict[str, str]:
         return dict(_checksums(self.folder))

@@ -42,6 +42,10 @@ BUILDING = ".building"
 FREE_SPACE_MARGIN = 1.02
 
 
+class BadInputError(ValueError):
+    """What the recipe reads cannot be used: to run again would not help."""
+
+
 def build_dataset(
     recipe: Recipe,
     out: Path,
@@ -52,27 +56,49 @@ def build_dataset(
     """Write the whole dataset, or what is missing of it, and return its manifest.
 
     Raises ValueError if `out` holds another dataset (unless `overwrite`), files
-    that are not this program's, or if another process is building there.
+    that are not this program's, or if another process is building there. Input that
+    cannot be used raises BadInputError and leaves nothing behind.
     """
+    is_new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    with DirectoryLock(out, "preparations"):
-        if start_build(recipe, out, overwrite):
-            missing = [plan for plan in recipe.plans() if not is_shard_finished(out, plan)]
-            check_free_space(out, missing)
-            for plan in recipe.plans():
-                if plan not in missing:
-                    on_shard(plan)
-            _build_shards(recipe, out, missing, num_workers, on_shard)
-            finish_build(recipe, out)
-        return read_manifest(out)
+    try:
+        with DirectoryLock(out, "preparations"):
+            if start_build(recipe, out, overwrite):
+                try:
+                    _build_missing(recipe, out, num_workers, on_shard)
+                except BadInputError:
+                    _clear(out)
+                    raise
+                finish_build(recipe, out)
+            return read_manifest(out)
+    except BadInputError:
+        if is_new:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def _build_missing(
+    recipe: Recipe, out: Path, num_workers: int, on_shard: Callable[[ShardPlan], None]
+) -> None:
+    missing = [plan for plan in recipe.plans() if not is_shard_finished(out, plan)]
+    check_free_space(out, missing)
+    for plan in recipe.plans():
+        if plan not in missing:
+            on_shard(plan)
+    _build_shards(recipe, out, missing, num_workers, on_shard)
+
+
+def _clear(out: Path) -> None:
+    """Remove all that this program writes."""
+    (out / MANIFEST_NAME).unlink(missing_ok=True)
+    for name in (*SPLITS, BUILDING):
+        shutil.rmtree(out / name, ignore_errors=True)
 
 
 def start_build(recipe: Recipe, out: Path, overwrite: bool) -> bool:
     """Make `out` ready for shards; False if the dataset is already complete."""
     if overwrite:
-        (out / MANIFEST_NAME).unlink(missing_ok=True)
-        for name in (*SPLITS, BUILDING):
-            shutil.rmtree(out / name, ignore_errors=True)
+        _clear(out)
     elif is_complete(recipe, out):
         shutil.rmtree(out / BUILDING, ignore_errors=True)
         return False
@@ -139,7 +165,10 @@ def build_shard(recipe: Recipe, out: Path, plan: ShardPlan) -> None:
     """Write one shard and the note that it is finished."""
     torch.set_num_threads(1)
     path = out / plan.file
-    sums = write_shard(path, plan.layout, recipe.blocks(plan), _attributes(recipe, plan))
+    try:
+        sums = write_shard(path, plan.layout, recipe.blocks(plan), _attributes(recipe, plan))
+    except (ValueError, FileNotFoundError) as error:
+        raise BadInputError(str(error)) from None
     shard = ShardInfo(
         plan.file,
         plan.layout.num_frames,

@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.config.schema import build
 from pipeline.files.atomic import write_json
@@ -25,13 +25,16 @@ class FrameSpec:
     """Shape and value coding of every frame of a dataset.
 
     `shape` is (C, H, W) or (C, D, H, W). A stored value v is loaded as the point
-    of `loaded_range` at which v stands in `stored_range`.
+    of `loaded_range` at which v stands in `stored_range`. `values` are `binary` where
+    frames show a shape: the ends of the range, and between them only where a
+    transform interpolated.
     """
 
     shape: tuple[int, ...]
     dtype: str
     stored_range: tuple[float, float]
     loaded_range: tuple[float, float]
+    values: Literal["continuous", "binary"] = "continuous"
 
     def __post_init__(self) -> None:
         if len(self.shape) not in (3, 4) or min(self.shape) < 1:
@@ -143,8 +146,11 @@ def read_manifest(root: Path) -> Manifest:
 
 def _fingerprint(manifest: Manifest) -> str:
     """Hash of what determines the records: layout, group and shard checksums."""
+    frames = dataclasses.asdict(manifest.frames)
+    if frames["values"] == "continuous":
+        del frames["values"]  # Not a part of the manifests of old.
     content = {
-        "frames": dataclasses.asdict(manifest.frames),
+        "frames": frames,
         "group": manifest.group,
         "action": [dataclasses.asdict(component) for component in manifest.action],
         "splits": {

@@ -5,12 +5,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data_prep.settings import MnistSourceConfig, PrepareConfig
+from data_prep.settings import PrepareConfig
+from data_prep.settings.sources import PATH_FIELDS
 from launch.cluster.settings import ClusterConfig, InlineConfig
 from pipeline.config.compose import compose, split_word
 from pipeline.config.schema import build
 
-PATH_KEYS = frozenset({"out", "source.root"})
+PATH_KEYS = frozenset({"out", *(f"source.{field}" for field in PATH_FIELDS)})
 INLINE_KEYS = frozenset({"num_workers"})
 
 
@@ -61,7 +62,10 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def with_absolute_paths(config: PrepareConfig) -> PrepareConfig:
     """The same preparation, whatever the working directory of who carries it out."""
-    source = config.source
-    if isinstance(source, MnistSourceConfig) and source.root is not None:
-        source = dataclasses.replace(source, root=os.path.abspath(source.root))
+    paths = {
+        field: os.path.abspath(value)
+        for field in PATH_FIELDS
+        if (value := getattr(config.source, field, None)) is not None
+    }
+    source = dataclasses.replace(config.source, **paths)
     return dataclasses.replace(config, out=os.path.abspath(config.out), source=source)

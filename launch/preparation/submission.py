@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from data_prep.settings import MnistSourceConfig, PrepareConfig
+from data_prep.settings import PrepareConfig
+from data_prep.settings.sources import MedmnistSourceConfig, MnistSourceConfig
 from launch.cluster.arrays import ArrayCut, cut_into_arrays
 from launch.cluster.local_submission import submit_workers
 from launch.cluster.settings import LocalConfig, SlurmConfig
@@ -60,7 +61,7 @@ def make_order(
 ) -> PrepareOrder:
     """What the jobs need to know. They overwrite and download nothing: both is done by now."""
     source = config.source
-    if isinstance(source, MnistSourceConfig):
+    if isinstance(source, MnistSourceConfig | MedmnistSourceConfig):
         source = dataclasses.replace(source, download=False)
     order = PrepareOrder(
         config=dataclasses.replace(config, source=source, overwrite=False),

@@ -3,7 +3,7 @@
 A dataclass is the schema: its fields are the allowed keys, its annotations the
 allowed types, its `__post_init__` the allowed values. Anything else is a
 ValueError that names the dotted key. A union of dataclasses is told apart by
-their literal `name` field.
+their literal `kind` field where all have one, else by their literal `name`.
 """
 
 import dataclasses
@@ -143,16 +143,10 @@ def _convert_union(annotation: Any, value: Any, path: str) -> Any:
     if value is None and type(None) in options:
         return None
     dataclass_options = _dataclass_options(annotation)
+    if len(dataclass_options) == 1 and isinstance(value, Mapping):
+        return _build_dataclass(dataclass_options[0], value, path)
     if dataclass_options and isinstance(value, Mapping):
-        by_name = {_literal_name(option): option for option in dataclass_options}
-        if len(dataclass_options) == 1:
-            return _build_dataclass(dataclass_options[0], value, path)
-        if value.get("name") not in by_name:
-            raise ValueError(
-                f"{path}.name={_show(value.get('name'))} is not allowed;"
-                f" allowed: {', '.join(by_name)}"
-            )
-        return _build_dataclass(by_name[value["name"]], value, path)
+        return _build_dataclass(_chosen_option(dataclass_options, value, path), value, path)
     for option in options:
         if option is not type(None):
             try:
@@ -162,8 +156,23 @@ def _convert_union(annotation: Any, value: Any, path: str) -> Any:
     raise ValueError(f"{path} takes {_type_name(annotation)}, not {_show(value)}")
 
 
-def _literal_name(schema: Any) -> str:
-    return str(typing.get_args(typing.get_type_hints(schema)["name"])[0])
+def _chosen_option(options: list[Any], values: Mapping[str, Any], path: str) -> Any:
+    """The dataclass of a union that the values name; without a name the one that has a default."""
+    key = "kind" if all("kind" in _hints(option) for option in options) else "name"
+    by_name: dict[str, Any] = {}
+    default = None
+    for option in options:
+        name = str(typing.get_args(_hints(option)[key])[0])
+        by_name[name] = option
+        (field,) = (field for field in dataclasses.fields(option) if field.name == key)
+        if field.default is not dataclasses.MISSING:
+            default = name
+    chosen = values.get(key, default)
+    if chosen not in by_name:
+        raise ValueError(
+            f"{path}.{key}={_show(chosen)} is not allowed; allowed: {', '.join(by_name)}"
+        )
+    return by_name[chosen]
 
 
 def _type_name(annotation: Any) -> str:

@@ -1,15 +1,60 @@
 """Groups and their actions on images and latents."""
 
+from functools import lru_cache
+
 from pipeline.groups.cyclic import C4
-from pipeline.groups.interface import ActionComponent, Group
+from pipeline.groups.interface import (
+    MIN_INTERPOLATED_LATENT_SIDE,
+    ActionComponent,
+    Group,
+    Irrep,
+)
+from pipeline.groups.lattice import LatticeGroup
+from pipeline.groups.parsing import PLAIN, parse_group
+from pipeline.groups.planar_rotations import SO2
+from pipeline.groups.rigid_motions import RigidMotions
+from pipeline.groups.space_rotations import SO3
 
-GROUP_NAMES = ("c4",)
+GROUP_NAMES = PLAIN
+"""The groups whose specification is just a name."""
 
-__all__ = ["C4", "GROUP_NAMES", "ActionComponent", "Group", "make_group"]
+__all__ = [
+    "C4",
+    "GROUP_NAMES",
+    "MIN_INTERPOLATED_LATENT_SIDE",
+    "SO2",
+    "SO3",
+    "ActionComponent",
+    "Group",
+    "Irrep",
+    "LatticeGroup",
+    "RigidMotions",
+    "make_group",
+]
 
 
-def make_group(name: str) -> Group:
-    """The group of that name; ValueError with the list of known names otherwise."""
-    if name == "c4":
-        return C4()
-    raise ValueError(f"unknown group {name!r}; known groups: {', '.join(GROUP_NAMES)}")
+@lru_cache
+def make_group(spec: str) -> Group:
+    """The group of that specification.
+
+    A name of `GROUP_NAMES`; `wrap2d`, `wrap3d`, `c4+wrap`, `d4+wrap` or `octahedral+wrap`
+    followed by :PERIOD:STEP; `so2+shift` or `so3+shift` followed by :PERIOD:MAX, all in
+    pixels. ValueError with what is allowed otherwise.
+    """
+    parsed = parse_group(spec)
+    match parsed.family.split("+"):
+        case ["c4"]:
+            return C4()
+        case ["so2"]:
+            return SO2()
+        case ["so3"]:
+            return SO3()
+        case ["d4" | "octahedral" as point]:
+            return LatticeGroup(parsed.name, point)
+        case [rotations, "shift"]:
+            turns = SO2() if rotations == "so2" else SO3()
+            return RigidMotions(parsed.name, turns, parsed.period, parsed.size)
+        case [point, *_]:
+            return LatticeGroup(parsed.name, point, parsed.period, int(parsed.size))
+        case _:
+            raise AssertionError(parsed)

@@ -6,10 +6,14 @@ quarter turns, `rot90` of the last two axes of image and latent alike
 turns about its first spatial axis, as in the paper's 3D figures.
 """
 
+import math
+
 import numpy as np
 import torch
 
-from pipeline.groups.interface import ActionComponent
+from pipeline.groups.interface import Irrep
+from pipeline.groups.point_groups import QUARTER_TURNS, TURN_NAMES
+from pipeline.groups.point_tables import point_irreps
 
 
 def rotate_quarter_turns(x: torch.Tensor, num_turns: torch.Tensor) -> torch.Tensor:
@@ -37,13 +41,8 @@ class C4:
     name = "c4"
     num_elements = 4
     is_exact = True
-    action_components = (
-        ActionComponent("quarter_turns", "counter-clockwise rotation", "quarter turn", 0.0, 3.0),
-    )
-
-    @property
-    def element_names(self) -> tuple[str, ...]:
-        return ("0", "90", "180", "270")
+    action_components = (QUARTER_TURNS,)
+    bin_names = TURN_NAMES
 
     def check_spatial_shape(self, spatial_shape: tuple[int, ...]) -> None:
         """Raise ValueError unless the last two axes span a square."""
@@ -52,7 +51,14 @@ class C4:
                 f"group c4 turns square images; the last two axes here are {spatial_shape[-2:]}"
             )
 
+    def check_latent_shape(self, spatial_shape: tuple[int, ...]) -> None:
+        """As for frames."""
+        self.check_spatial_shape(spatial_shape)
+
     def elements(self) -> torch.Tensor:
+        return torch.arange(4)
+
+    def examples(self) -> torch.Tensor:
         return torch.arange(4)
 
     def identity(self, num: int) -> torch.Tensor:
@@ -67,13 +73,23 @@ class C4:
     def sample(self, rng: np.random.Generator, num: int) -> torch.Tensor:
         return torch.from_numpy(rng.integers(0, 4, size=num, dtype=np.int64))
 
+    def distance(self, g: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        turns = (h - g) & 3
+        return torch.minimum(turns, 4 - turns) * (math.pi / 2)
+
     def encode(self, g: torch.Tensor) -> torch.Tensor:
         return g.to(torch.float32).unsqueeze(1)
 
     def decode(self, action: torch.Tensor) -> torch.Tensor:
         return action[:, 0].round().to(torch.int64) & 3
 
+    def names(self, g: torch.Tensor) -> list[str]:
+        return [TURN_NAMES[turns] for turns in g.tolist()]
+
     def element_index(self, g: torch.Tensor) -> torch.Tensor:
+        return g
+
+    def bin_index(self, g: torch.Tensor) -> torch.Tensor:
         return g
 
     def act_on_image(self, image: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
@@ -81,3 +97,7 @@ class C4:
 
     def act_on_latent(self, latent: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         return rotate_quarter_turns(latent, g)
+
+    def irreps(self, max_frequency: int) -> tuple[Irrep, ...]:
+        """Trivial, sign and the plane's rotation, whatever the bound."""
+        return point_irreps("c4")

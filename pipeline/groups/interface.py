@@ -4,13 +4,22 @@ A batch of group elements is a tensor whose first axis is the batch; what the
 other axes hold is the group's own business (a quarter-turn count, a
 quaternion, ...). Outside a group, elements travel as *action vectors*: float32
 rows of fixed length, described by `action_components`.
+
+Coordinates of a frame are x along its last axis to the right, y along the last but
+one axis *upwards*, z along the first of three axes, from the centre of the
+lattice. A turn of an image is counter-clockwise to the eye; a rotation matrix acts
+on columns (x, y) or (x, y, z).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
+
+MIN_INTERPOLATED_LATENT_SIDE = 14
+"""Interpolating on fewer latent cells a side loses most of what a latent holds."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,19 @@ class ActionComponent:
     unit: str
     minimum: float
     maximum: float
+
+
+@dataclass(frozen=True)
+class Irrep:
+    """A real irreducible representation: orthogonal matrices of one size.
+
+    `matrix` maps elements (N, ...) to (N, size, size), float32 unless the elements
+    are float64, and is a homomorphism: matrix(g h) = matrix(g) matrix(h).
+    """
+
+    name: str
+    size: int
+    matrix: Callable[[torch.Tensor], torch.Tensor]
 
 
 class Group(Protocol):
@@ -48,14 +70,24 @@ class Group(Protocol):
         """Whether the action only moves lattice values, so that its laws hold bit for bit."""
 
     @property
-    def element_names(self) -> tuple[str, ...]:
-        """Short names of a finite group's elements, in the order of `elements`."""
+    def bin_names(self) -> tuple[str, ...]:
+        """Names of the sets of elements by which metrics are broken down; the identity first.
+
+        The elements themselves where they are few, else ranges of the distance
+        from the identity.
+        """
 
     def check_spatial_shape(self, spatial_shape: tuple[int, ...]) -> None:
-        """Raise ValueError if the group cannot act on a lattice of this shape."""
+        """Raise ValueError if the group cannot act on frames of this lattice."""
+
+    def check_latent_shape(self, spatial_shape: tuple[int, ...]) -> None:
+        """Raise ValueError if the group cannot act on spatial latents of this lattice."""
 
     def elements(self) -> torch.Tensor:
-        """All elements of a finite group, identity first."""
+        """All elements of a finite group, identity first; ValueError for a continuous one."""
+
+    def examples(self) -> torch.Tensor:
+        """At most 8 telling elements for pictures, identity first."""
 
     def identity(self, num: int) -> torch.Tensor:
         """A batch of `num` identities."""
@@ -69,17 +101,33 @@ class Group(Protocol):
     def sample(self, rng: np.random.Generator, num: int) -> torch.Tensor:
         """`num` elements from the group's uniform (Haar) distribution."""
 
+    def distance(self, g: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        """A left-invariant metric, (N,) float: the angle between rotations in radians."""
+
     def encode(self, g: torch.Tensor) -> torch.Tensor:
         """Elements to action vectors, float32 of shape (N, len(action_components))."""
 
     def decode(self, action: torch.Tensor) -> torch.Tensor:
         """Action vectors to elements; the inverse of `encode`."""
 
+    def names(self, g: torch.Tensor) -> list[str]:
+        """A short name of each element, for pictures."""
+
     def element_index(self, g: torch.Tensor) -> torch.Tensor:
         """Position of each element of a finite group in `elements`, int64 of shape (N,)."""
+
+    def bin_index(self, g: torch.Tensor) -> torch.Tensor:
+        """The bin (see `bin_names`) of each element, int64 (N,); 0 is the identity alone."""
 
     def act_on_image(self, image: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         """Transform images (N, C, H, W) or volumes (N, C, D, H, W), one element each."""
 
     def act_on_latent(self, latent: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         """Transform spatial latents (N, C, h, w) or (N, C, d, h, w), one element each."""
+
+    def irreps(self, max_frequency: int) -> tuple[Irrep, ...]:
+        """Irreducible representations, trivial first, up to a frequency or degree.
+
+        A finite group has all of its own and ignores the bound. ValueError for a
+        group whose representations are not offered.
+        """

@@ -2,8 +2,11 @@
 
 One logit per channel, M = 1[sigmoid(logit) > tau], straight-through: the value
 is exactly 0 or 1, the gradient that of the sigmoid (paper, "Adaptive Latent
-Disentanglement"; script `rotated_mnist.py`). 1 means variant.
+Disentanglement"; script `rotated_mnist.py`). 1 means variant. Channels that the
+group's action mixes share one logit: they are variant together or not at all.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -12,20 +15,28 @@ INITIAL_SPREAD = 0.1
 
 
 class AdaptiveMask(nn.Module):
-    """A learnable binary mask over `num_channels` channels with threshold `tau` in (0, 1)."""
+    """A learnable binary mask over consecutive blocks of channels, threshold `tau` in (0, 1)."""
 
-    def __init__(self, num_channels: int, tau: float) -> None:
+    block_of_channel: torch.Tensor | None
+
+    def __init__(self, block_sizes: Sequence[int], tau: float) -> None:
         super().__init__()
         self.tau = tau
-        self.logits = nn.Parameter(INITIAL_SPREAD * torch.randn(num_channels))
+        self.logits = nn.Parameter(INITIAL_SPREAD * torch.randn(len(block_sizes)))
+        blocks = torch.arange(len(block_sizes)).repeat_interleave(torch.tensor(block_sizes))
+        is_single = max(block_sizes) == 1
+        self.register_buffer("block_of_channel", None if is_single else blocks, persistent=False)
 
     def forward(self) -> torch.Tensor:
         """The mask, (C,) float, with straight-through gradients."""
         soft = self.logits.sigmoid()
         hard = (soft > self.tau).to(soft.dtype)
-        return hard + (soft - soft.detach())
+        return self._by_channel(hard + (soft - soft.detach()))
 
     @torch.no_grad()
     def is_variant(self) -> torch.Tensor:
         """Whether each channel is variant, (C,) bool."""
-        return self.logits.sigmoid() > self.tau
+        return self._by_channel(self.logits.sigmoid() > self.tau)
+
+    def _by_channel(self, values: torch.Tensor) -> torch.Tensor:
+        return values if self.block_of_channel is None else values[self.block_of_channel]

@@ -13,14 +13,14 @@ from torch import nn
 
 from data_prep.store.manifest import FrameSpec
 from pipeline.groups import Group
+from pipeline.models.actions import make_action
 from pipeline.models.adaptive_mask import AdaptiveMask
-from pipeline.models.autoencoder import (
-    AutoencoderConfig,
-    ConvDecoder,
-    ConvEncoder,
-    as_channels_last,
-    latent_shape,
-)
+from pipeline.models.networks import as_channels_last, latent_shape, make_decoder, make_encoder
+from pipeline.models.output import OutputKind, as_images
+from pipeline.models.settings import LatentActionSettings, NetworkConfig, SpatialActionConfig
+
+
+SPATIAL = SpatialActionConfig()
 
 
 class LatentParts(NamedTuple):
@@ -31,26 +31,30 @@ class LatentParts(NamedTuple):
 
 
 class LatentActionModel(nn.Module):
-    """Encoder, mask and decoder for frames of one shape, under one group.
+    """Encoder, mask, action and decoder for frames of one shape, under one group.
 
     Raises ValueError if the layers do not divide the frame or the group cannot
     act on its latent.
     """
 
     def __init__(
-        self, config: AutoencoderConfig, tau: float, frames: FrameSpec, group: Group
+        self,
+        config: NetworkConfig,
+        tau: float,
+        frames: FrameSpec,
+        group: Group,
+        action: LatentActionSettings = SPATIAL,
+        output: OutputKind = "tanh",
     ) -> None:
         super().__init__()
-        self.group, self.frames = group, frames
+        self.group, self.frames, self.output_kind = group, frames, output
         self.latent_shape = latent_shape(config, frames.shape)
-        group.check_spatial_shape(frames.shape[1:])
-        group.check_spatial_shape(self.latent_shape[1:])
-        num_spatial = len(frames.shape) - 1
-        self.encoder = ConvEncoder(config, frames.shape[0], num_spatial)
-        self.decoder = ConvDecoder(config, frames.shape[0], num_spatial)
-        self.mask = AdaptiveMask(self.latent_shape[0], tau)
+        self.encoder = make_encoder(config, frames.shape)
+        self.decoder = make_decoder(config, frames.shape)
+        self.action = make_action(action, group, frames.shape, self.latent_shape)
+        self.mask = AdaptiveMask(self.action.block_sizes, tau)
         if config.memory_format == "channels_last":
-            as_channels_last(self, num_spatial)
+            as_channels_last(self, len(frames.shape) - 1)
         stored_low, stored_high = frames.stored_range
         loaded_low, loaded_high = frames.loaded_range
         self._scale = (loaded_high - loaded_low) / (stored_high - stored_low)
@@ -71,13 +75,21 @@ class LatentActionModel(nn.Module):
         mask = self.mask().to(latent.dtype).view(-1, *(1,) * (latent.ndim - 2))
         return LatentParts(mask * latent, (1 - mask) * latent)
 
+    def decode_raw(self, parts: LatentParts) -> torch.Tensor:
+        """Latent parts to the decoder's last values, before `pipeline.models.output`."""
+        raw: torch.Tensor = self.decoder(parts.variant + parts.invariant)
+        return raw
+
     def decode(self, parts: LatentParts) -> torch.Tensor:
         """Latent parts to images in [-1, 1]."""
-        images: torch.Tensor = self.decoder(parts.variant + parts.invariant)
-        return images
+        return as_images(self.decode_raw(parts), self.output_kind)
+
+    def act(self, variant: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        """The variant part of latents after group elements g acted, one each."""
+        moved: torch.Tensor = self.action(variant, g)
+        return moved
 
     def transform(self, images: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         """Predict g x from normalised images x and group elements g, one each."""
         parts = self.encode(images)
-        moved = self.group.act_on_latent(parts.variant, g)
-        return self.decode(LatentParts(moved, parts.invariant))
+        return self.decode(LatentParts(self.act(parts.variant, g), parts.invariant))

@@ -6,7 +6,8 @@ error, SSIM with its usual 11-wide Gaussian window. Latent errors are relative:
     equivariance_error/variant      ||g z_v(x) - z_v(g x)|| / ||z_v(g x)||,  g not the identity
     invariance_error/invariant      ||z_i(x) - z_i(g x)|| / ||z_i(g x)||,    g not the identity
 
-with norms over the whole split (root of summed squares).
+with norms over the whole split (root of summed squares). Binary frames have `dice` too,
+2 |A and B| / (|A| + |B|) of the shapes of output and target, cut at one half.
 """
 
 import math
@@ -16,6 +17,7 @@ import torch
 
 from pipeline.data.packing import Batch
 from pipeline.models.latent_action import LatentActionModel
+from pipeline.models.output import as_images, reconstruction_losses
 from pipeline.tasks.latent_action.objective import run_pairs
 from pipeline.tasks.latent_action.settings import LossWeights
 
@@ -32,13 +34,14 @@ class LatentActionEvaluation:
 
     def __init__(self, model: LatentActionModel, weights: LossWeights) -> None:
         self.model, self.weights = model, weights
-        self.element_names: Sequence[str] = model.group.element_names
+        self.bin_names: Sequence[str] = model.group.bin_names
         device = next(model.parameters()).device
-        num_elements, num_channels = len(self.element_names), model.latent_shape[0]
-        self._by_element = torch.zeros(3, num_elements, dtype=torch.float64, device=device)
+        num_bins, num_channels = len(self.bin_names), model.latent_shape[0]
+        self._by_bin = torch.zeros(3, num_bins, dtype=torch.float64, device=device)
         self._losses = torch.zeros(3, dtype=torch.float64, device=device)
         self._latent = torch.zeros(4, dtype=torch.float64, device=device)
         self._channels = torch.zeros(2, num_channels, dtype=torch.float64, device=device)
+        self._overlap = torch.zeros(2, dtype=torch.float64, device=device)
         self._num_cells = math.prod(model.latent_shape[1:])
 
     @torch.no_grad()
@@ -46,21 +49,27 @@ class LatentActionEvaluation:
         model = self.model
         pairs = run_pairs(model, batch.source, batch.target, batch.action)
         valid = batch.valid.double()
-        element = model.group.element_index(model.group.decode(batch.action))
-        output, wanted = model.to_unit_range(pairs.output), model.to_unit_range(pairs.target)
+        element_bin = model.group.bin_index(model.group.decode(batch.action))
+        raw = pairs.raw.float()
+        images = as_images(raw, model.output_kind)
+        output, wanted = model.to_unit_range(images), model.to_unit_range(pairs.target)
         squared_error = _square_sum(output - wanted) / output[0].numel()
         similarity = _ssim(output, wanted).double()
         columns = torch.stack([valid, squared_error * valid, similarity * valid])
-        self._by_element.index_add_(1, element, columns)
+        self._by_bin.index_add_(1, element_bin, columns)
+        shape, wanted_shape = (images > 0).flatten(1), (pairs.target > 0).flatten(1)
+        both, either = (shape & wanted_shape).sum(1), shape.sum(1) + wanted_shape.sum(1)
+        self._overlap += (torch.stack([2 * both, either]) * valid).sum(1)
 
         consistency = _square_sum(pairs.moved_variant - pairs.target_parts.variant)
         invariance = _square_sum(pairs.source_invariant - pairs.target_parts.invariant)
-        recon = _square_sum(pairs.output - pairs.target) / output[0].numel()
+        by_value = reconstruction_losses(raw, images, pairs.target, model.output_kind)
+        recon = by_value.flatten(1).sum(1).double() / output[0].numel()
         latent_size = math.prod(model.latent_shape)
         means = torch.stack([recon, invariance / latent_size, consistency / latent_size])
         self._losses += (means * valid).sum(1)
 
-        is_moved = valid * (element != 0)
+        is_moved = valid * (element_bin != 0)
         squares = [
             consistency,
             _square_sum(pairs.target_parts.variant),
@@ -73,17 +82,20 @@ class LatentActionEvaluation:
         moments = torch.stack([latent.sum(2), latent.square().sum(2)]).double()
         self._channels += (moments * valid.view(1, -1, 1)).sum(1)
 
+    def _parts(self) -> tuple[torch.Tensor, ...]:
+        return (self._by_bin, self._losses, self._latent, self._channels, self._overlap)
+
     def sums(self) -> torch.Tensor:
-        parts = (self._by_element, self._losses, self._latent, self._channels)
+        parts = self._parts()
         return torch.cat([part.flatten() for part in parts])
 
     def metrics(self, sums: torch.Tensor) -> dict[str, float]:
-        parts = (self._by_element, self._losses, self._latent, self._channels)
-        by_element, losses, latent, channels = (
+        parts = self._parts()
+        by_bin, losses, latent, channels, overlap = (
             flat.view(part.shape).cpu()
             for flat, part in zip(sums.split([part.numel() for part in parts]), parts, strict=True)
         )
-        count, squared_error, similarity = by_element
+        count, squared_error, similarity = by_bin
         total = count.sum().item()
         recon, invariance, consistency = (losses / total).tolist()
         weights = self.weights
@@ -98,10 +110,12 @@ class LatentActionEvaluation:
             "psnr": psnr(squared_error.sum().item() / total),
             "ssim": similarity.sum().item() / total,
         }
-        for index, name in enumerate(self.element_names):
+        for index, name in enumerate(self.bin_names):
             if count[index] > 0:
                 metrics[f"psnr/{name}"] = psnr((squared_error[index] / count[index]).item())
                 metrics[f"ssim/{name}"] = (similarity[index] / count[index]).item()
+        if self.model.output_kind == "logits":
+            metrics["dice"] = (overlap[0] / overlap[1]).item() if overlap[1] > 0 else 1.0
         equivariance, variant, change, invariant = latent.tolist()
         metrics["equivariance_error/variant"] = _relative(equivariance, variant)
         metrics["invariance_error/invariant"] = _relative(change, invariant)

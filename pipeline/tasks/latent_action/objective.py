@@ -5,7 +5,8 @@
     L_const = || g z_v(x) - sg[z_v(g x)] ||^2
 
 sg stops the gradient. Each is a mean over all elements, masked zeros included, as
-in the released script. The target branch is encoded only, without gradient.
+in the released script. For binary frames L_recon is a cross-entropy. The target branch
+is encoded only, without gradient.
 """
 
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from torch import nn
 from torch.nn.functional import mse_loss
 
 from pipeline.models.latent_action import LatentActionModel, LatentParts
+from pipeline.models.output import as_images, reconstruction_losses
 from pipeline.tasks.latent_action.settings import LossWeights
 
 TERM_NAMES = (
@@ -27,9 +29,9 @@ TERM_NAMES = (
 
 
 class PairOutputs(NamedTuple):
-    """Everything the losses and metrics need of a batch of pairs."""
+    """Everything the losses and metrics need of a batch of pairs; `raw` is the decoder's output."""
 
-    output: torch.Tensor
+    raw: torch.Tensor
     target: torch.Tensor
     moved_variant: torch.Tensor
     source_invariant: torch.Tensor
@@ -42,11 +44,11 @@ def run_pairs(
     """Predict the targets (stored frames) of a batch from its sources and actions."""
     images, wanted = model.normalise(source), model.normalise(target)
     parts = model.encode(images)
-    moved = model.group.act_on_latent(parts.variant, model.group.decode(action))
-    output = model.decode(LatentParts(moved, parts.invariant))
+    moved = model.act(parts.variant, model.group.decode(action))
+    raw = model.decode_raw(LatentParts(moved, parts.invariant))
     with torch.no_grad():
         target_parts = model.encode(wanted)
-    return PairOutputs(output, wanted, moved, parts.invariant, target_parts)
+    return PairOutputs(raw, wanted, moved, parts.invariant, target_parts)
 
 
 class LatentActionObjective(nn.Module):
@@ -66,8 +68,10 @@ class LatentActionObjective(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss and the vector of `TERM_NAMES`; labels are not used."""
         pairs = run_pairs(self.model, source, target, action)
-        output = pairs.output.float()
-        recon = mse_loss(output, pairs.target)
+        kind = self.model.output_kind
+        raw = pairs.raw.float()
+        images = as_images(raw, kind)
+        recon = reconstruction_losses(raw, images, pairs.target, kind).mean()
         invariance = mse_loss(pairs.source_invariant.float(), pairs.target_parts.invariant.float())
         consistency = mse_loss(pairs.moved_variant.float(), pairs.target_parts.variant.float())
         weights = self.weights
@@ -76,7 +80,7 @@ class LatentActionObjective(nn.Module):
             + weights.invariance * invariance
             + weights.consistency * consistency
         )
-        variation = _variation(output.detach(), pairs.target)
+        variation = _variation(images.detach(), pairs.target)
         terms = torch.stack([total.detach(), recon, invariance, consistency, variation])
         return total, terms.detach()
 

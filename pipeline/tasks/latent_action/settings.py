@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.models.autoencoder import AutoencoderConfig
+from pipeline.models.settings import (
+    AutoencoderConfig,
+    LatentActionSettings,
+    NetworkConfig,
+    SpatialActionConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -24,11 +29,16 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class LatentActionConfig:
-    """Model, mask threshold and loss weights."""
+    """Network, action, mask threshold, output and loss weights.
+
+    `output=auto` is a Tanh, or logits with cross-entropy where the dataset is binary.
+    """
 
     name: Literal["latent_action"]
     tau: float = 0.5
-    model: AutoencoderConfig = AutoencoderConfig()
+    model: NetworkConfig = AutoencoderConfig()
+    action: LatentActionSettings = SpatialActionConfig()
+    output: Literal["auto", "tanh", "logits"] = "auto"
     weights: LossWeights = LossWeights()
 
     def __post_init__(self) -> None:

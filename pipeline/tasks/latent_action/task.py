@@ -6,15 +6,25 @@ from typing import Any
 import torch
 from torch import nn
 
-from data_prep.store.manifest import Manifest
+from data_prep.store.manifest import FrameSpec, Manifest
 from pipeline.groups import make_group
 from pipeline.models.latent_action import LatentActionModel
+from pipeline.models.output import OutputKind
 from pipeline.tasks.latent_action.evaluation import LatentActionEvaluation
 from pipeline.tasks.latent_action.objective import TERM_NAMES, LatentActionObjective
 from pipeline.tasks.latent_action.settings import LatentActionConfig
 
 COLLAPSED_VARIATION = 0.02
 RUNAWAY_RATIO = 10.0
+
+
+def output_kind(config: LatentActionConfig, frames: FrameSpec) -> OutputKind:
+    """What the decoder's last values mean; ValueError for logits of grey values."""
+    if config.output == "logits" and frames.values != "binary":
+        raise ValueError("task.output=logits needs a dataset of binary shapes; allowed: auto, tanh")
+    if config.output != "auto":
+        return config.output
+    return "logits" if frames.values == "binary" else "tanh"
 
 
 class LatentActionTask:
@@ -27,7 +37,10 @@ class LatentActionTask:
         self, config: LatentActionConfig, manifest: Manifest, device: torch.device
     ) -> None:
         group = make_group(manifest.group)
-        self.model = LatentActionModel(config.model, config.tau, manifest.frames, group).to(device)
+        frames = manifest.frames
+        kind = output_kind(config, frames)
+        model = LatentActionModel(config.model, config.tau, frames, group, config.action, kind)
+        self.model = model.to(device)
         self.objective = LatentActionObjective(self.model, config.weights)
         self._weights = config.weights
         self._is_variant = self.model.mask.is_variant()

@@ -1,0 +1,168 @@
+"""Images and their transforms under a group, stored as pairs.
+
+Every image is the source of one record per group element (`orbit`) or of some drawn
+elements (`drawn`); with `all_pairs` so is every transform of it. The image's frame
+stands first, each transform after it; an identity record points twice at the same
+frame.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from data_prep.recipes.pairing import pair_views, with_all_sources
+from data_prep.recipes.splits import Images
+from data_prep.scenes import Scene
+from data_prep.settings import OrbitDatasetConfig, Pairing
+from data_prep.store.manifest import SPLITS, ColumnSpec
+from data_prep.store.recipe import ShardPlan
+from data_prep.store.shard import Block, ShardLayout
+from pipeline.groups import make_group
+
+BLOCK_BYTES = 2**25
+ELEMENT_STREAM = 1
+
+
+class Orbits:
+    """Recipe for pairs of a scene's images; see `data_prep.store.recipe.Recipe`.
+
+    An item is a position in the list of the split's images. Draws are keyed by
+    (seed, stream, split). Raises ValueError for pairs that the group does not have.
+    """
+
+    def __init__(
+        self,
+        config: OrbitDatasetConfig,
+        scene: Scene,
+        splits: Mapping[str, Images],
+        seed: int,
+        num_samples: int | None,
+        source_name: str,
+        source_settings: Mapping[str, Any],
+    ) -> None:
+        group = make_group(config.group)
+        self.name, self.group, self.seed = config.name, config.group, seed
+        self.action_components = group.action_components
+        self.frames, self.label_meaning = scene.frames, scene.label_meaning
+        self.target_is_action_on_source = scene.target_is_action_on_source
+        self.columns: dict[str, ColumnSpec] = dict(scene.image_columns)
+        for name, spec in scene.view_columns.items():
+            for end in ("source", "target"):
+                meaning = f"of the {end}: {spec.meaning}"
+                self.columns[f"{end}_{name}"] = ColumnSpec(spec.dtype, spec.shape, meaning)
+        self._config, self._scene, self._splits = config, scene, splits
+        self._num_samples = num_samples
+        self._source = {"source": source_name, **source_settings}
+        for split in SPLITS:
+            _check_pairing(config.group, group.num_elements, self._pairing(split), split)
+
+    def generator(self) -> dict[str, Any]:
+        config = self._config
+        return {
+            **self._source,
+            "scene": config.scene.name,
+            **{key: value for key, value in vars(config.scene).items() if key != "name"},
+            "num_samples": self._num_samples,
+            "val_fraction": config.val_fraction,
+            "test_fraction": config.test_fraction,
+            "shard_mib": config.shard_mib,
+            "pairs": {split: self._pairing(split) for split in SPLITS},
+            "num_drawn": config.num_drawn,
+        }
+
+    def source_checksums(self) -> dict[str, str]:
+        return self._scene.checksums()
+
+    def plans(self) -> tuple[ShardPlan, ...]:
+        plans = []
+        for split in SPLITS:
+            num_images = len(self._splits[split][1])
+            num_moved = self._moved_frames(split, 0, num_images)
+            shard_images = int(self._config.shard_mib * 2**20 / self._bytes_per_image(split))
+            num_shards = -(-num_images // max(1, shard_images))
+            edges = [round(index * num_images / num_shards) for index in range(num_shards + 1)]
+            for index, (first, last) in enumerate(itertools.pairwise(edges)):
+                layout = ShardLayout(
+                    frames=self.frames,
+                    num_action_components=len(self.action_components),
+                    columns=self.columns,
+                    num_frames=last - first + int(num_moved[first:last].sum()),
+                    num_records=(last - first) * self._records_per_image(split),
+                )
+                per_source = self._num_elements(split)
+                # A single record a source leaves on-line pairing nothing to draw from.
+                grouped = per_source if per_source > 1 else None
+                plans.append(ShardPlan(split, index, first, last, layout, grouped))
+        return tuple(plans)
+
+    def blocks(self, plan: ShardPlan) -> Iterator[Block]:
+        group = make_group(self.group)
+        num_frames_so_far = 0
+        block_images = max(1, int(BLOCK_BYTES / self._bytes_per_image(plan.split)))
+        for first in range(plan.first, plan.last, block_images):
+            last = min(first + block_images, plan.last)
+            part, positions = self._splits[plan.split]
+            g = self._elements(plan.split, first, last)
+            views = self._scene.views(part, positions[first:last], g)
+            block = pair_views(group, views, g)
+            if self._pairing(plan.split) == "all_pairs":
+                block = with_all_sources(group, block)
+            yield block.moved_by(num_frames_so_far)
+            num_frames_so_far += len(block.frames)
+
+    def _pairing(self, split: str) -> Pairing:
+        pairing: Pairing = getattr(self._config, f"{split}_pairs")
+        return pairing
+
+    def _num_elements(self, split: str) -> int:
+        """Elements that act on each image of a split."""
+        if self._pairing(split) == "drawn":
+            return self._config.num_drawn
+        return len(make_group(self.group).elements())
+
+    def _records_per_image(self, split: str) -> int:
+        num = self._num_elements(split)
+        return num * num if self._pairing(split) == "all_pairs" else num
+
+    def _bytes_per_image(self, split: str) -> int:
+        """Bytes of an image's frames, and of its records' columns where there are any."""
+        # An orbit holds the image itself; drawn elements come beside it.
+        is_beside = self._pairing(split) == "drawn"
+        num_frames = self._num_elements(split) + is_beside
+        columns = sum(
+            math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in self.columns.values()
+        )
+        return num_frames * math.prod(self.frames.shape) + self._records_per_image(split) * columns
+
+    def _elements(self, split: str, first: int, last: int) -> torch.Tensor:
+        """The elements that act on items `first` to `last`, (items, elements an image, ...)."""
+        if self._pairing(split) == "drawn":
+            num_images = len(self._splits[split][1])
+            key = (self.seed, ELEMENT_STREAM, SPLITS.index(split))
+            return _drawn(self.group, key, num_images, self._config.num_drawn)[first:last]
+        elements = make_group(self.group).elements()
+        return elements.expand(last - first, *elements.shape)
+
+    def _moved_frames(self, split: str, first: int, last: int) -> np.ndarray:
+        """How many elements of each item are not the identity, (items,)."""
+        elements = self._elements(split, first, last)
+        bins = make_group(self.group).bin_index(elements.flatten(0, 1))
+        return (bins != 0).view(elements.shape[:2]).sum(1).numpy()
+
+
+@lru_cache(maxsize=8)
+def _drawn(group: str, key: tuple[int, ...], num_images: int, num_drawn: int) -> torch.Tensor:
+    drawn = make_group(group).sample(np.random.default_rng(key), num_images * num_drawn)
+    return drawn.view(num_images, num_drawn, *drawn.shape[1:])
+
+
+def _check_pairing(group: str, num_elements: int | None, pairing: Pairing, split: str) -> None:
+    if num_elements is None and pairing != "drawn":
+        raise ValueError(
+            f"dataset.{split}_pairs={pairing} needs a finite group, not {group}: say drawn"
+        )

@@ -1,0 +1,154 @@
+"""Pairs that the user made: a CSV that names files, or an npz of arrays."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from data_prep.recipes.table_splits import split_rows
+from data_prep.settings import TableDatasetConfig
+from data_prep.settings.sources import TableSourceConfig
+from data_prep.sources.pairs import Pairs
+from data_prep.store.manifest import SPLITS, ColumnSpec, FrameSpec
+from data_prep.store.recipe import ShardPlan
+from data_prep.store.shard import Block, ShardLayout
+from data_prep.store.verification import INTERPOLATION_TOLERANCE
+from pipeline.groups import make_group
+
+BLOCK_BYTES = 2**25
+
+
+class PairsTable:
+    """Recipe for a table's pairs; see `data_prep.store.recipe.Recipe`.
+
+    An item is a position in the list of the split's rows. A frame that several rows of
+    a shard use is stored once in it. Raises ValueError or FileNotFoundError in one line
+    naming the table's row; with `targets_are_exact` so does `blocks` for a target that
+    is not the group's action on its source.
+    """
+
+    columns: dict[str, ColumnSpec] = {}
+
+    def __init__(
+        self,
+        config: TableDatasetConfig,
+        source: TableSourceConfig,
+        seed: int,
+        num_samples: int | None,
+    ) -> None:
+        group = make_group(config.group)
+        self.name, self.group, self.seed = config.name, config.group, seed
+        self.action_components = group.action_components
+        self.target_is_action_on_source = config.targets_are_exact
+        self._config, self._num_samples = config, num_samples
+        self._pairs = _open_pairs(source, config.group)
+        shape = self._pairs.frames.shape
+        try:
+            group.check_spatial_shape(shape[1:])
+        except ValueError as error:
+            raise ValueError(f"source.root={source.root}: {error}") from None
+        self.frames = FrameSpec(shape, "uint8", (0.0, 255.0), (-1.0, 1.0))
+        self.label_meaning = self._pairs.label_meaning
+        self._rows = split_rows(self._pairs, config, seed, num_samples)
+        self._plans = tuple(plan for split in SPLITS for plan in self._plan(split))
+
+    def generator(self) -> dict[str, Any]:
+        config = self._config
+        return {
+            "source": "table",
+            "num_samples": self._num_samples,
+            "val_fraction": config.val_fraction,
+            "test_fraction": config.test_fraction,
+            "targets_are_exact": config.targets_are_exact,
+            "shard_mib": config.shard_mib,
+        }
+
+    def source_checksums(self) -> dict[str, str]:
+        return self._pairs.frames.checksums()
+
+    def plans(self) -> tuple[ShardPlan, ...]:
+        return self._plans
+
+    def blocks(self, plan: ShardPlan) -> Iterator[Block]:
+        rows = self._rows[plan.split][plan.first : plan.last]
+        numbers = np.stack([self._pairs.source[rows], self._pairs.target[rows]], 1)
+        # Frames stand in the order in which the records first name them.
+        frames, first_use, place = np.unique(numbers, return_index=True, return_inverse=True)
+        order = np.argsort(first_use)
+        rank = np.argsort(order)[place].reshape(numbers.shape)
+        frames, first_row = frames[order], first_use[order] // 2
+        step = max(1, BLOCK_BYTES // (2 * int(np.prod(self.frames.shape))))
+        for first in range(0, len(rows), step):
+            block = slice(first, first + step)
+            is_new = (first_row >= first) & (first_row < first + step)
+            if self.target_is_action_on_source:
+                self._check_targets(rows[block])
+            yield Block(
+                self._pairs.frames.read(frames[is_new]),
+                rank[block, 0],
+                rank[block, 1],
+                self._pairs.action[rows[block]],
+                self._pairs.label[rows[block]],
+                {},
+            )
+
+    def _plan(self, split: str) -> Iterator[ShardPlan]:
+        """Shards of consecutive rows with as many different frames as fit into each."""
+        rows = self._rows[split]
+        num_allowed = self._config.shard_mib * 2**20 / np.prod(self.frames.shape)
+        cuts, counts, held = [0], [], set[int]()
+        pairs = zip(
+            self._pairs.source[rows].tolist(), self._pairs.target[rows].tolist(), strict=True
+        )
+        for row, pair in enumerate(pairs):
+            if held and len(held) + len(set(pair) - held) > num_allowed:
+                cuts.append(row)
+                counts.append(len(held))
+                held = set()
+            held.update(pair)
+        cuts.append(len(rows))
+        counts.append(len(held))
+        for index, num_frames in enumerate(counts):
+            first, last = cuts[index], cuts[index + 1]
+            num_components = len(self.action_components)
+            layout = ShardLayout(
+                self.frames, num_components, self.columns, num_frames, last - first
+            )
+            yield ShardPlan(split, index, first, last, layout, None)
+
+    def _check_targets(self, rows: np.ndarray) -> None:
+        pairs, group = self._pairs, make_group(self.group)
+        source = torch.from_numpy(pairs.frames.read(pairs.source[rows]))
+        target = torch.from_numpy(pairs.frames.read(pairs.target[rows]))
+        elements = group.decode(torch.from_numpy(pairs.action[rows]))
+        if group.is_exact:
+            differs = (group.act_on_image(source, elements) != target).flatten(1).any(1)
+        else:
+            error = group.act_on_image(source.float(), elements) - target
+            differs = error.abs().flatten(1).mean(1) > INTERPOLATION_TOLERANCE
+        if differs.any():
+            place = pairs.places[rows[int(differs.int().argmax())]]
+            raise ValueError(
+                f"{place}: the target is not the action of {self.group} on the source,"
+                " as dataset.targets_are_exact=true says"
+            )
+
+
+def _open_pairs(source: TableSourceConfig, group: str) -> Pairs:
+    if source.root is None:
+        raise ValueError("give source.root=FILE, a CSV or npz of pairs")
+    path = Path(source.root)
+    if not path.is_file():
+        raise FileNotFoundError(f"source.root={path}: there is no such file")
+    match path.suffix.lower():
+        case ".csv":
+            from data_prep.sources.pairs_csv import read_csv_pairs
+
+            return read_csv_pairs(path, group)
+        case ".npz":
+            from data_prep.sources.pairs_npz import read_npz_pairs
+
+            return read_npz_pairs(path, group)
+    raise ValueError(f"source.root={path} is neither a .csv nor an .npz file")

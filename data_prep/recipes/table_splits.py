@@ -1,0 +1,62 @@
+"""Which rows of a table of pairs make up each split."""
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from data_prep.settings import TableDatasetConfig
+from data_prep.sources.pairs import Pairs
+from data_prep.store.manifest import SPLITS
+
+TABLE_SPLIT_STREAM = 2
+
+
+def split_rows(
+    pairs: Pairs, config: TableDatasetConfig, seed: int, num_samples: int | None
+) -> dict[str, np.ndarray]:
+    """Split name to its rows in the order of the table.
+
+    The table's own splits, or else drawn ones in which rows that share a frame, be it
+    through other rows, stay together. `num_samples` keeps the first rows of each, in
+    proportion. Raises ValueError if a split would be empty.
+    """
+    split = pairs.split
+    if split is None:
+        split = _draw(pairs, config.val_fraction, config.test_fraction, seed)
+    rows = {name: np.flatnonzero(split == number) for number, name in enumerate(SPLITS)}
+    for name, chosen in rows.items():
+        if not len(chosen):
+            why = (
+                "its rows share their frames, and rows that do stay together"
+                if pairs.split is None
+                else "its column split does not name it"
+            )
+            raise ValueError(f"the {name} split of the table would be empty: {why}")
+    total = len(split)
+    if num_samples is None or num_samples == total:
+        return rows
+    if num_samples > total:
+        raise ValueError(f"num_samples={num_samples}, but the table has {total} pairs")
+    return {
+        name: chosen[: max(1, round(len(chosen) * num_samples / total))]
+        for name, chosen in rows.items()
+    }
+
+
+def _draw(pairs: Pairs, val: float, test: float, seed: int) -> np.ndarray:
+    """Positions in SPLITS (N,): sets of connected rows in drawn order, the largest to train."""
+    num_frames = int(max(pairs.source.max(), pairs.target.max())) + 1
+    links = (np.ones(len(pairs.source), bool), (pairs.source, pairs.target))
+    graph = coo_matrix(links, shape=(num_frames, num_frames))
+    set_of_frame = connected_components(graph, directed=False)[1]
+    _, set_of_row = np.unique(set_of_frame[pairs.source], return_inverse=True)
+    sizes = np.bincount(set_of_row)
+    order = np.random.default_rng([seed, TABLE_SPLIT_STREAM]).permutation(len(sizes))
+    order = np.delete(order, np.argmax(sizes[order]))
+    split_of_set = np.full(len(sizes), SPLITS.index("train"))
+    for name, fraction in (("val", val), ("test", test)):
+        wanted = max(1, round(len(set_of_row) * fraction))
+        num_taken = int(np.searchsorted(np.cumsum(sizes[order]), wanted)) + 1
+        split_of_set[order[:num_taken]] = SPLITS.index(name)
+        order = order[num_taken:]
+    return split_of_set[set_of_row]

@@ -1,0 +1,121 @@
+"""Triangle meshes: the plain part of Wavefront OBJ, and what shading needs of them."""
+
+import itertools
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+PLAIN_COLOUR = (0.85, 0.85, 0.85)
+CREASE_COSINE = 0.8
+"""A corner is shaded flat where its face leans further than this from the vertex's normal."""
+
+
+class Mesh(NamedTuple):
+    """A mesh within the unit ball about the origin, x to the right, y up, z to the viewer.
+
+    `vertices` (V, 3) float32, `faces` (F, 3) int64, `colours` (F, 3) float32 within
+    0..1, `face_normals` (F, 3) and `corner_normals` (F, 3 corners, 3) float32 of length 1.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    colours: np.ndarray
+    face_normals: np.ndarray
+    corner_normals: np.ndarray
+
+
+def make_mesh(vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray | None = None) -> Mesh:
+    """A mesh of vertices (V, 3), faces (F, 3) and face colours (F, 3), fitted into the unit ball.
+
+    Its centre is that of its bounding box, and its farthest vertex has distance 1.
+    Raises ValueError if all vertices of its faces lie in one place.
+    """
+    used = vertices[np.unique(faces)].astype(np.float64)
+    centre = (used.min(0) + used.max(0)) / 2
+    radius = np.linalg.norm(used - centre, axis=1).max()
+    if not radius > 0:
+        raise ValueError("all vertices lie in one place")
+    fitted = (vertices - centre) / radius
+    corners = fitted[faces]
+    crossed = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    at_vertices = np.zeros_like(fitted)
+    for corner in range(3):
+        np.add.at(at_vertices, faces[:, corner], crossed)
+    flat, smooth = _unit(crossed)[:, None], _unit(at_vertices)[faces]
+    is_smooth = (flat * smooth).sum(2, keepdims=True) > CREASE_COSINE
+    if colours is None:
+        colours = np.broadcast_to(PLAIN_COLOUR, faces.shape)
+    return Mesh(
+        fitted.astype(np.float32),
+        faces.astype(np.int64),
+        colours.astype(np.float32),
+        flat[:, 0].astype(np.float32),
+        np.where(is_smooth, smooth, flat).astype(np.float32),
+    )
+
+
+def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (V, 3) float64 and triangles (F, 3) int64 of an OBJ file.
+
+    Polygons become fans of triangles; texture, normals, materials and groups are ignored.
+    Raises ValueError naming file and line for what cannot be read.
+    """
+    vertices: list[list[float]] = []
+    faces: list[tuple[int, int, int]] = []
+    try:
+        lines = path.read_text(encoding="utf-8", errors="strict").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not an OBJ file: it is no text") from None
+    for number, line in enumerate(lines, start=1):
+        words = line.split("#", 1)[0].split()
+        try:
+            if words[:1] == ["v"]:
+                vertices.append(_vertex(words[1:]))
+            elif words[:1] == ["f"]:
+                corners = [_corner(word, len(vertices)) for word in words[1:]]
+                if len(corners) < 3:
+                    raise ValueError(f"a face has {len(corners)} corners")
+                faces += [(corners[0], *pair) for pair in itertools.pairwise(corners[1:])]
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from None
+    if not faces:
+        raise ValueError(f"{path} is not an OBJ file with faces")
+    largest = max(map(max, faces))
+    if largest >= len(vertices):
+        raise ValueError(f"{path}: a face has vertex {largest + 1} of {len(vertices)}")
+    return np.array(vertices, np.float64), np.array(faces, np.int64)
+
+
+def _vertex(words: list[str]) -> list[float]:
+    values = [_number(word) for word in words[:3]]
+    if len(values) < 3:
+        raise ValueError(f"a vertex has {len(values)} coordinates")
+    return values
+
+
+def _number(word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        raise ValueError(f"{word!r} is not a number") from None
+    if not np.isfinite(value):
+        raise ValueError(f"{word!r} is not finite")
+    return value
+
+
+def _corner(word: str, num_vertices: int) -> int:
+    """Index from 0 of a corner `v`, `v/vt`, `v//vn` or `v/vt/vn`; negative counts backwards."""
+    try:
+        index = int(word.split("/", 1)[0])
+    except ValueError:
+        raise ValueError(f"{word!r} is not a corner of a face") from None
+    if index == 0 or index < -num_vertices:
+        raise ValueError(f"there is no vertex {index}")
+    return index - 1 if index > 0 else num_vertices + index
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (..., 3) at length 1; what has no length points to the viewer."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.where(length > 0, vectors / np.where(length > 0, length, 1), (0.0, 0.0, 1.0))

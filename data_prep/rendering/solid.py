@@ -1,0 +1,131 @@
+"""A generated solid without any symmetry: a toy airliner that lost one of its engines.
+
+Its nose points to +x, its fin to +y, its starboard wing to +z. Wings differ in colour, and
+only one carries an engine, so that no rotation looks like another.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from data_prep.rendering.meshes import Mesh, make_mesh
+
+WHITE, BELLY, GLASS = (0.95, 0.95, 0.93), (0.55, 0.60, 0.68), (0.10, 0.13, 0.20)
+PORT, STARBOARD, FIN = (0.93, 0.55, 0.12), (0.20, 0.45, 0.85), (0.85, 0.15, 0.18)
+TAILPLANE, ENGINE, STRIPE = (0.80, 0.80, 0.82), (0.25, 0.62, 0.36), (0.75, 0.12, 0.20)
+
+FUSELAGE = np.array(
+    [  # x, radius, height of the axis
+        (1.00, 0.000, -0.02),
+        (0.98, 0.040, -0.02),
+        (0.93, 0.075, -0.01),
+        (0.85, 0.105, 0.00),
+        (0.74, 0.122, 0.00),
+        (0.60, 0.127, 0.00),
+        (0.20, 0.127, 0.00),
+        (-0.20, 0.127, 0.00),
+        (-0.45, 0.122, 0.00),
+        (-0.65, 0.100, 0.02),
+        (-0.82, 0.066, 0.05),
+        (-0.96, 0.030, 0.08),
+        (-1.00, 0.000, 0.09),
+    ]
+)
+NACELLE = np.array([(0.36, 0.05), (0.38, 0.07), (0.30, 0.08), (0.14, 0.07), (0.04, 0.035)])
+
+Part = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Vertices, faces and face colours."""
+
+
+@lru_cache(maxsize=1)
+def asymmetric_plane(num_sides: int = 28) -> Mesh:
+    """The toy airliner as a mesh of about 1,000 triangles with coloured faces."""
+    root, tip = (0.30, -0.22), (-0.22, -0.40)
+    parts = [
+        _fuselage(num_sides),
+        _plate(root, tip, (0.08, -0.05), (0.95, 0.07), 0.030, STARBOARD),
+        _plate(root, tip, (-0.08, -0.05), (-0.95, 0.07), 0.030, PORT),
+        _plate((-0.68, -0.90), (-0.88, -1.00), (0.04, 0.06), (0.36, 0.09), 0.016, TAILPLANE),
+        _plate((-0.68, -0.90), (-0.88, -1.00), (-0.04, 0.06), (-0.36, 0.09), 0.016, TAILPLANE),
+        _upright(_plate((-0.58, -0.92), (-0.88, -1.04), (0.08, 0.0), (0.46, 0.0), 0.018, FIN)),
+        _engine(num_sides // 2),
+    ]
+    starts = np.cumsum([0, *(len(vertices) for vertices, _, _ in parts)])
+    return make_mesh(
+        np.concatenate([vertices for vertices, _, _ in parts]),
+        np.concatenate(
+            [faces + start for (_, faces, _), start in zip(parts, starts, strict=False)]
+        ),
+        np.concatenate([colours for _, _, colours in parts]),
+    )
+
+
+def _fuselage(num_sides: int) -> Part:
+    x, radius, height = FUSELAGE.T
+    vertices, faces = _lathe(x, radius, height, num_sides)
+    middle = vertices[faces].mean(1)
+    colours = np.tile(WHITE, (len(faces), 1))
+    above = middle[:, 1] - np.interp(middle[:, 0], x[::-1], height[::-1])
+    colours[above < -0.03] = BELLY
+    colours[(abs(above) < 0.035) & (middle[:, 0] < 0.78)] = STRIPE
+    colours[(above > 0.02) & (middle[:, 0] > 0.78) & (middle[:, 0] < 0.92)] = GLASS
+    return vertices, faces, colours
+
+
+def _engine(num_sides: int) -> Part:
+    """One nacelle, below the starboard wing."""
+    x, radius = NACELLE.T
+    vertices, faces = _lathe(x, radius, np.zeros(len(x)), num_sides)
+    vertices = vertices + np.array((-0.02, -0.10, 0.40))
+    colours = np.tile(ENGINE, (len(faces), 1))
+    colours[: 2 * num_sides] = GLASS
+    return vertices, faces, colours
+
+
+def _lathe(
+    x: np.ndarray, radius: np.ndarray, height: np.ndarray, num_sides: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rings about the x axis joined to a closed surface."""
+    angle = 2 * np.pi * np.arange(num_sides) / num_sides
+    y = height[:, None] + radius[:, None] * np.cos(angle)
+    z = radius[:, None] * np.sin(angle)
+    rings = np.stack([np.broadcast_to(x[:, None], y.shape), y, z], axis=2).reshape(-1, 3)
+    first = np.arange(num_sides)
+    second = (first + 1) % num_sides
+    faces = []
+    for ring in range(len(x) - 1):
+        near, far = ring * num_sides, (ring + 1) * num_sides
+        faces += [np.stack([near + first, near + second, far + first], 1)]
+        faces += [np.stack([far + first, near + second, far + second], 1)]
+    return rings, np.concatenate(faces)
+
+
+def _plate(
+    root: tuple[float, float],
+    tip: tuple[float, float],
+    start: tuple[float, float],
+    end: tuple[float, float],
+    thickness: float,
+    colour: tuple[float, float, float],
+) -> Part:
+    """A wing: front and rear edge x at root and tip, (z, y) of root and tip, half of it thick."""
+    sections = []
+    for (front, rear), (z, y), thick in ((root, start, thickness), (tip, end, thickness / 2)):
+        ridge = front + 0.3 * (rear - front)
+        sections.append([(front, y, z), (ridge, y + thick, z), (rear, y, z), (ridge, y - thick, z)])
+    vertices = np.array(sections).reshape(8, 3)
+    sides = [(k, (k + 1) % 4, 4 + (k + 1) % 4, 4 + k) for k in range(4)]
+    quads = np.array([*sides, (4, 5, 6, 7), (3, 2, 1, 0)])
+    faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    # Corners of their own: a plate has sharp edges.
+    return (
+        vertices[faces.reshape(-1)],
+        np.arange(faces.size).reshape(-1, 3),
+        np.tile(colour, (len(faces), 1)),
+    )
+
+
+def _upright(part: Part) -> Part:
+    """A wing turned up to be a fin."""
+    vertices, faces, colours = part
+    return vertices[:, [0, 2, 1]], faces, colours

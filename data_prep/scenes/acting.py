@@ -1,0 +1,27 @@
+"""Acting on many images with several elements each."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.groups import Group
+
+
+def repeated(values: np.ndarray, num: int) -> torch.Tensor:
+    """Each of n values `num` times in a row, (n * num, ...)."""
+    return torch.from_numpy(np.ascontiguousarray(values)).repeat_interleave(num, dim=0)
+
+
+def moved_images(group: Group, images: np.ndarray, g: torch.Tensor) -> np.ndarray:
+    """Images (n, C, ...) under elements (n, k, ...): (n, k, C, ...) of the same dtype."""
+    num_images, num_elements = g.shape[:2]
+    moved = group.act_on_image(repeated(images, num_elements), g.flatten(0, 1))
+    result: Any = moved.numpy()
+    return np.asarray(result.reshape(num_images, num_elements, *images.shape[1:]))
+
+
+def with_identity(group: Group, g: torch.Tensor) -> torch.Tensor:
+    """Elements (n, k, ...) with the identity before them, (n, 1 + k, ...)."""
+    first = group.identity(len(g)).to(g.dtype)
+    return torch.cat([first.unsqueeze(1), g], dim=1)

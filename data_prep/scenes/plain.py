@@ -1,0 +1,60 @@
+"""The whole image moves: rotated digits, rotated volumes, a user's own images."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from data_prep.scenes.acting import moved_images
+from data_prep.scenes.interface import Views
+from data_prep.sources.interface import ImageSource
+from data_prep.store.manifest import ColumnSpec, FrameSpec
+from pipeline.groups import make_group
+
+
+class PlainScene:
+    """See `data_prep.scenes.interface`. Raises ValueError if the group cannot act on the images.
+
+    A continuous group turns what lies in the inscribed disc or ball. Sources are
+    blank outside it, so that nothing stands still in the corners.
+    """
+
+    image_columns: Mapping[str, ColumnSpec] = {}
+    view_columns: Mapping[str, ColumnSpec] = {}
+    target_is_action_on_source = True
+
+    def __init__(self, source: ImageSource, group: str) -> None:
+        make_group(group).check_spatial_shape(source.image_shape[1:])
+        self.frames = frame_spec(source)
+        self.num_images, self.label_meaning = source.num_images, source.label_meaning
+        self._source, self._group = source, group
+
+    def subjects(self, part: str) -> np.ndarray | None:
+        return self._source.subjects(part)
+
+    def views(self, part: str, indices: np.ndarray, g: torch.Tensor) -> Views:
+        group = make_group(self._group)
+        images, labels = self._source.read(part, indices)
+        if not group.is_exact:
+            images = images * inscribed(images.shape[2:])
+        frames = np.concatenate([images[:, None], moved_images(group, images, g)], axis=1)
+        return Views(frames, labels, {}, {})
+
+    def checksums(self) -> dict[str, str]:
+        return self._source.checksums()
+
+
+def frame_spec(source: ImageSource) -> FrameSpec:
+    """uint8 frames loaded as -1 to 1."""
+    ranges = ((0.0, 255.0), (-1.0, 1.0))
+    if source.is_binary:
+        return FrameSpec(source.image_shape, "uint8", *ranges, values="binary")
+    return FrameSpec(source.image_shape, "uint8", *ranges)
+
+
+def inscribed(shape: tuple[int, ...]) -> np.ndarray:
+    """1 within the disc or ball inscribed in a lattice, 0 outside, uint8 of `shape`."""
+    axes = [np.arange(size) - (size - 1) / 2 for size in shape]
+    squared = sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij", sparse=True))
+    inside: np.ndarray = squared <= ((min(shape) - 1) / 2) ** 2
+    return inside.astype(np.uint8)

@@ -1,0 +1,25 @@
+"""Configuration of `data_prep/prepare.py`: the dataset, its source, and the whole."""
+
+from data_prep.settings.datasets import (
+    BlockedSceneConfig,
+    CompositeSceneConfig,
+    DatasetConfig,
+    OrbitDatasetConfig,
+    Pairing,
+    PlainSceneConfig,
+    TableDatasetConfig,
+)
+from data_prep.settings.prepare import PrepareConfig
+from data_prep.settings.sources import SourceConfig
+
+__all__ = [
+    "BlockedSceneConfig",
+    "CompositeSceneConfig",
+    "DatasetConfig",
+    "OrbitDatasetConfig",
+    "Pairing",
+    "PlainSceneConfig",
+    "PrepareConfig",
+    "SourceConfig",
+    "TableDatasetConfig",
+]

@@ -1,0 +1,102 @@
+"""What is made of a source's images: scenes, pairs, splits."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Pairing = Literal["orbit", "drawn", "all_pairs"]
+
+
+@dataclass(frozen=True)
+class PlainSceneConfig:
+    """The group acts on the whole image."""
+
+    name: Literal["plain"] = "plain"
+
+
+@dataclass(frozen=True)
+class BlockedSceneConfig:
+    """A white block of `side` pixels that stays where it is, painted after the action."""
+
+    name: Literal["blocked"]
+    side: int = 7
+
+    def __post_init__(self) -> None:
+        if self.side < 1:
+            raise ValueError(f"side={self.side} must be at least 1")
+
+
+@dataclass(frozen=True)
+class CompositeSceneConfig:
+    """The group acts on an object in front of a background, which stays."""
+
+    name: Literal["composite"]
+
+
+SceneConfig = PlainSceneConfig | BlockedSceneConfig | CompositeSceneConfig
+
+
+@dataclass(frozen=True)
+class OrbitDatasetConfig:
+    """Images paired with their transforms under a group.
+
+    `val_fraction` and `test_fraction` are shares of the images; null takes the source's
+    own split, or 0.15 where it brings none. The pairs of a split are, for
+    each image, `orbit`: the image as source of every element; `drawn`: of
+    `num_drawn` drawn elements; `all_pairs`: every member of its orbit as source of
+    every element. A continuous group has no orbit to store: its pairs are drawn.
+    """
+
+    kind: Literal["orbits"]
+    name: str
+    group: str
+    val_fraction: float | None
+    test_fraction: float | None
+    train_pairs: Pairing
+    val_pairs: Pairing
+    test_pairs: Pairing
+    shard_mib: float
+    num_drawn: int = 1
+    scene: SceneConfig = PlainSceneConfig()
+
+    def __post_init__(self) -> None:
+        taken = (self.val_fraction or 0.0) + (self.test_fraction or 0.0)
+        fractions = (self.val_fraction, self.test_fraction)
+        if not all(value is None or 0 < value < 1 for value in fractions) or taken >= 1:
+            raise ValueError("val_fraction and test_fraction must leave images for training")
+        if self.shard_mib <= 0:
+            raise ValueError(f"shard_mib={self.shard_mib} must be positive")
+        if self.num_drawn < 1:
+            raise ValueError(f"num_drawn={self.num_drawn} must be at least 1")
+        pairings = (self.train_pairs, self.val_pairs, self.test_pairs)
+        if self.num_drawn > 1 and "drawn" not in pairings:
+            raise ValueError(
+                f"num_drawn={self.num_drawn} has no effect: no split's pairs are drawn"
+            )
+
+
+@dataclass(frozen=True)
+class TableDatasetConfig:
+    """Pairs that the user made, listed in a table.
+
+    `targets_are_exact` states that every target is the group's image action on its
+    source, which verification then checks. Fractions as in `OrbitDatasetConfig`,
+    used only where the table has no column `split`.
+    """
+
+    kind: Literal["table"]
+    name: str
+    group: str
+    val_fraction: float
+    test_fraction: float
+    targets_are_exact: bool
+    shard_mib: float
+
+    def __post_init__(self) -> None:
+        fractions = (self.val_fraction, self.test_fraction)
+        if not all(0 < value < 1 for value in fractions) or sum(fractions) >= 1:
+            raise ValueError("val_fraction and test_fraction must leave pairs for training")
+        if self.shard_mib <= 0:
+            raise ValueError(f"shard_mib={self.shard_mib} must be positive")
+
+
+DatasetConfig = OrbitDatasetConfig | TableDatasetConfig

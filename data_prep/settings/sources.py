@@ -1,0 +1,223 @@
+"""Where images come from. `root` is a folder or file of the user's; null asks for it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+PATH_FIELDS = ("root", "table")
+"""Fields that say where files lie."""
+
+
+def _check_size(name: str, size: int | None) -> None:
+    if size is not None and not 4 <= size <= 512:
+        raise ValueError(f"{name}={size} must lie between 4 and 512")
+
+
+def _check_num_volumes(num_volumes: int) -> None:
+    if num_volumes < 1:
+        raise ValueError(f"num_volumes={num_volumes} must be at least 1")
+
+
+def _check_percentiles(percentiles: tuple[float, float]) -> None:
+    low, high = percentiles
+    if not 0 <= low < high <= 100:
+        raise ValueError(f"percentiles={list(percentiles)} must ascend within 0 to 100")
+
+
+@dataclass(frozen=True)
+class DigitsSourceConfig:
+    """The digits inside scikit-learn."""
+
+    name: Literal["sklearn"]
+
+
+@dataclass(frozen=True)
+class MnistSourceConfig:
+    """MNIST below `root` in torchvision's layout; `download` lets torchvision fetch it."""
+
+    name: Literal["torchvision"]
+    root: str | None = None
+    download: bool = False
+
+
+@dataclass(frozen=True)
+class NiftiSourceConfig:
+    """Skull-stripped brains: a folder of NIfTI files, brought to RAS and to `side` voxels a side.
+
+    `extent_mm` is the side of the cube that is cut out about the centre, or padded to;
+    null takes the largest extent of all files. `percentiles` of the voxels that are not
+    0 become black and white. `table` is a CSV with columns file, label and, if wanted,
+    subject: no subject comes into two splits.
+    """
+
+    name: Literal["nifti"]
+    root: str | None = None
+    side: int = 64
+    extent_mm: float | None = None
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    table: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_size("side", self.side)
+        _check_percentiles(self.percentiles)
+        if self.extent_mm is not None and self.extent_mm <= 0:
+            raise ValueError(f"extent_mm={self.extent_mm} must be positive")
+
+
+@dataclass(frozen=True)
+class PhantomSourceConfig:
+    """Generated brains: nested deformed ellipsoids, ventricles whose volume is the class.
+
+    `noise` and `bias` are the standard deviation of noise and the strength of the
+    bias field, both relative to the brightest tissue.
+    """
+
+    name: Literal["phantom"]
+    side: int = 32
+    num_volumes: int = 600
+    noise: float = 0.02
+    bias: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check_size("side", self.side)
+        _check_num_volumes(self.num_volumes)
+        if self.side < 16:
+            raise ValueError(f"side={self.side} is too small for ventricles: at least 16")
+        if not (0 <= self.noise <= 1 and 0 <= self.bias <= 1):
+            raise ValueError(f"noise={self.noise} and bias={self.bias} must lie between 0 and 1")
+
+
+@dataclass(frozen=True)
+class MedmnistSourceConfig:
+    """AdrenalMNIST3D: `root` is the npz file or its folder; `download` uses the medmnist package.
+
+    `check_md5=false` accepts another file of the same layout.
+    """
+
+    name: Literal["medmnist"]
+    root: str | None = None
+    side: Literal[28, 64] = 28
+    download: bool = False
+    check_md5: bool = True
+
+
+@dataclass(frozen=True)
+class MeshesSourceConfig:
+    """Voxelised closed meshes, randomly deformed: each OBJ file below `root` is a class.
+
+    `classes` names the files to take (without .obj), null takes all. `deformation` is
+    the largest displacement along an axis relative to the mesh's radius.
+    """
+
+    name: Literal["meshes"]
+    root: str | None = None
+    classes: tuple[str, ...] | None = None
+    side: int = 28
+    num_volumes: int = 600
+    deformation: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_size("side", self.side)
+        _check_num_volumes(self.num_volumes)
+        if not 0 <= self.deformation <= 0.5:
+            raise ValueError(f"deformation={self.deformation} must lie between 0 and 0.5")
+
+
+@dataclass(frozen=True)
+class CutOutsSourceConfig:
+    """Cut-outs with transparency in `root`/objects in front of pictures in `root`/backgrounds."""
+
+    name: Literal["folders"]
+    root: str | None = None
+    size: int = 64
+    num_images: int = 2000
+
+    def __post_init__(self) -> None:
+        _check_size("size", self.size)
+
+
+@dataclass(frozen=True)
+class RenderSourceConfig:
+    """Views of meshes under rotations of space: `root` is an OBJ file or a folder of them."""
+
+    name: Literal["render"]
+    root: str | None = None
+    size: int = 64
+    num_images: int = 1000
+
+    def __post_init__(self) -> None:
+        _check_size("size", self.size)
+
+
+@dataclass(frozen=True)
+class GeneratedPlanesSourceConfig:
+    """Drawn planes in front of drawn skies; needs no files."""
+
+    name: Literal["generated"]
+    size: int = 64
+    num_images: int = 2000
+
+    def __post_init__(self) -> None:
+        _check_size("size", self.size)
+
+
+@dataclass(frozen=True)
+class ImageFolderSourceConfig:
+    """PNG, JPEG and TIFF files below `root`; its folders, if any, are the classes.
+
+    With `size` images are cut to a square about their centre and resized; without, all
+    must have one size already. `colour=auto` is grey if all images are.
+    """
+
+    name: Literal["images"]
+    root: str | None = None
+    size: int | None = None
+    colour: Literal["auto", "grey", "rgb"] = "auto"
+
+    def __post_init__(self) -> None:
+        _check_size("size", self.size)
+
+
+@dataclass(frozen=True)
+class VolumeFolderSourceConfig:
+    """NIfTI and NPY volumes below `root`; its folders, if any, are the classes.
+
+    With `side` volumes are padded to a cube and resampled; without, all must be cubes
+    of one size already. `percentiles` of a volume become black and white; null takes
+    uint8 volumes as they are. `binary` says that volumes hold 0 and 1, whatever the
+    percentiles.
+    """
+
+    name: Literal["volumes"]
+    root: str | None = None
+    side: int | None = None
+    percentiles: tuple[float, float] | None = (0.5, 99.5)
+    binary: bool = False
+
+    def __post_init__(self) -> None:
+        _check_size("side", self.side)
+        if self.percentiles is not None:
+            _check_percentiles(self.percentiles)
+
+
+@dataclass(frozen=True)
+class TableSourceConfig:
+    """A CSV of source, target, the action's components, label and split, or an npz of arrays."""
+
+    name: Literal["table"]
+    root: str | None = None
+
+
+SourceConfig = (
+    DigitsSourceConfig
+    | MnistSourceConfig
+    | NiftiSourceConfig
+    | PhantomSourceConfig
+    | MedmnistSourceConfig
+    | MeshesSourceConfig
+    | CutOutsSourceConfig
+    | RenderSourceConfig
+    | GeneratedPlanesSourceConfig
+    | ImageFolderSourceConfig
+    | VolumeFolderSourceConfig
+    | TableSourceConfig
+)

@@ -1,0 +1,127 @@
+"""A user's cut-outs in front of a user's backgrounds."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from data_prep.settings.sources import CutOutsSourceConfig
+from data_prep.sources.interface import Sprites
+from data_prep.sources.listing import list_files
+from data_prep.sources.pictures import read_cut_out, read_header, read_picture
+from data_prep.sources.sprites import check_moves_pictures, move_sprites
+from pipeline.files.atomic import sha256_of_file
+
+BACKGROUND_STREAM = 40
+NUM_CACHED = 512
+MARGIN = 1.0
+"""Pixels between an object and the edge of the inscribed disc."""
+
+
+class CutOutsSource:
+    """Objects in turn, each before a background drawn for the composition; part `all`.
+
+    `config.root`/objects holds PNG files with transparency, its folders are classes;
+    `config.root`/backgrounds holds PNG and JPEG files, whose folders mean nothing. Objects
+    are cut to what is visible and fitted into the inscribed disc; backgrounds are cut
+    to a square and resized. Makes `num_samples` compositions, or `config.num_images` if
+    that is None. Raises FileNotFoundError if a folder is missing, ValueError naming a
+    file that cannot be used and for a group that does not act on square pictures.
+    """
+
+    def __init__(
+        self, config: CutOutsSourceConfig, seed: int, num_samples: int | None, group: str
+    ) -> None:
+        if config.root is None:
+            raise ValueError("give source.root=DIR, the folder that holds objects and backgrounds")
+        self._root = Path(config.root)
+        self._size, self._seed, self._group = config.size, seed, group
+        self.check_group(group)
+        self._objects, self._labels, names = list_files(self._root / "objects", (".png",))
+        self._backgrounds, _, _ = list_files(self._root / "backgrounds", (".png", ".jpg", ".jpeg"))
+        for file in self._objects:
+            if not read_header(file).has_alpha:
+                raise ValueError(f"{file} has no transparency: an object must be cut out")
+        for file in self._backgrounds:
+            read_header(file)
+        self.image_shape = (3, config.size, config.size)
+        self.num_images = {"all": config.num_images if num_samples is None else num_samples}
+        listed = ", ".join(f"{label} {name}" for label, name in enumerate(names))
+        self.label_meaning = f"folder: {listed}" if names else "always 0: there are no folders"
+        self._checksums: dict[str, str] | None = None
+
+    def subjects(self, part: str) -> np.ndarray | None:
+        """The object file of each composition; None where there are fewer than 3.
+
+        Splits must then share objects, and differ in backgrounds alone.
+        """
+        if len(self._objects) < 3:
+            return None
+        return np.arange(self.num_images[part], dtype=np.int64) % len(self._objects)
+
+    def check_group(self, group: str) -> None:
+        check_moves_pictures(group, self._size)
+
+    def labels(self, part: str, indices: np.ndarray) -> np.ndarray:
+        labels: np.ndarray = self._labels[np.asarray(indices) % len(self._objects)]
+        return labels
+
+    def backgrounds(self, part: str, indices: np.ndarray) -> np.ndarray:
+        pictures = np.empty((len(indices), *self.image_shape), np.uint8)
+        for row, index in enumerate(indices):
+            rng = np.random.default_rng([self._seed, BACKGROUND_STREAM, int(index)])
+            file = self._backgrounds[rng.integers(len(self._backgrounds))]
+            pictures[row] = _read_background(file, self._size)
+        return pictures
+
+    def objects(self, part: str, indices: np.ndarray, g: torch.Tensor) -> Sprites:
+        files = [self._objects[index % len(self._objects)] for index in indices]
+        sprites = np.empty((len(files), 4, self._size, self._size), np.uint8)
+        for row, file in enumerate(files):
+            sprites[row] = read_sprite(file, self._size)
+        return move_sprites(sprites, self._group, g)
+
+    def checksums(self) -> dict[str, str]:
+        """sha256 of every file, by its path below the root."""
+        if self._checksums is None:
+            self._checksums = {
+                file.relative_to(self._root).as_posix(): sha256_of_file(file)
+                for file in (*self._objects, *self._backgrounds)
+            }
+        return dict(self._checksums)
+
+
+@lru_cache(maxsize=NUM_CACHED)
+def read_sprite(path: Path, size: int) -> np.ndarray:
+    """A cut-out (4, S, S) uint8: what is visible, centred, fills the inscribed disc.
+
+    Where alpha is 0 so is the colour. Raises ValueError naming a file that cannot be
+    decoded or shows nothing.
+    """
+    image = read_cut_out(path)
+    box = image.getchannel("A").getbbox()
+    if box is None:
+        raise ValueError(f"{path} is transparent all over")
+    seen = image.crop(box)
+    down, across = np.nonzero(np.array(seen.getchannel("A")))
+    width, height = seen.size
+    corner = np.hypot(np.abs(across + 0.5 - width / 2) + 0.5, np.abs(down + 0.5 - height / 2) + 0.5)
+    side = 2 * corner.max() / max(1 - 2 * MARGIN / size, 0.5)
+    canvas = int(np.ceil(side)) + 2
+    left, top = (canvas - width) // 2, (canvas - height) // 2
+    middle = (left + width / 2, top + height / 2)
+    padded = Image.new("RGBA", (canvas, canvas))
+    padded.paste(seen, (left, top))
+    square = (*(at - side / 2 for at in middle), *(at + side / 2 for at in middle))
+    pixels = np.array(padded.resize((size, size), Image.Resampling.BILINEAR, square))
+    sprite = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    sprite[:3] *= sprite[3:] > 0
+    sprite.setflags(write=False)
+    return sprite
+
+
+@lru_cache(maxsize=NUM_CACHED)
+def _read_background(path: Path, size: int) -> np.ndarray:
+    return read_picture(path, False, size)

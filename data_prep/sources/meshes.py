@@ -1,0 +1,127 @@
+"""Solids to turn around: closed meshes, each a class, randomly deformed and voxelised."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.settings.sources import MeshesSourceConfig
+from data_prep.sources.deformation import draw_turn, draw_waves
+from data_prep.sources.mesh_file import Surface, read_closed_mesh
+from data_prep.sources.voxelise import fill
+from pipeline.files.atomic import sha256_of_file
+
+MESH_STREAM = 31
+NUM_WAVES = 6
+WAVE_FREQUENCIES = (1.0, 4.0)
+TURN_STD = np.radians(4)
+SMALLEST_SIZE = 0.88
+
+
+class MeshesSource:
+    """`num_samples`, or else `num_volumes`, solids; position i shows class i modulo their number.
+
+    Frames are (1, D, H, W), 0 outside and 255 inside, with the mesh's x along W to the
+    right, y along H upwards and z along D. Every solid lies in the ball that ends a voxel
+    inside the one inscribed in the lattice. All draws of a volume are keyed by (seed,
+    stream, position).
+
+    Raises FileNotFoundError if the folder is missing, ValueError for unknown or fewer than
+    two classes, and naming the file for a mesh that cannot be read or is not closed.
+    """
+
+    is_binary = True
+
+    def __init__(self, config: MeshesSourceConfig, seed: int, num_samples: int | None) -> None:
+        if config.root is None:
+            raise ValueError("give source.root=DIR, a folder of closed meshes in OBJ files")
+        by_class = _find_files(Path(config.root))
+        names = sorted(by_class) if config.classes is None else list(config.classes)
+        if unknown := [name for name in names if name not in by_class]:
+            raise ValueError(
+                f"source.classes names {unknown[0]}; source.root={config.root} holds"
+                f" {', '.join(sorted(by_class)) or 'no OBJ file'}"
+            )
+        if len(set(names)) < max(2, len(names)):
+            raise ValueError(
+                f"source.root={config.root}: at least two classes are needed, each once,"
+                f" not {', '.join(names) or 'none'}"
+            )
+        self._paths = [by_class[name] for name in names]
+        self._config, self._seed = config, seed
+        for path in self._paths:
+            _surface(path)
+        self.image_shape = (1, config.side, config.side, config.side)
+        num = config.num_volumes if num_samples is None else num_samples
+        self.num_images = {"all": num}
+        listed = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+        self.label_meaning = f"mesh: {listed}"
+
+    def subjects(self, part: str) -> np.ndarray | None:
+        return None
+
+    def read(self, part: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        labels = indices.astype(np.int64) % len(self._paths)
+        frames = np.empty((len(indices), *self.image_shape), np.uint8)
+        for frame, index, label in zip(frames, indices, labels, strict=True):
+            rng = np.random.default_rng([self._seed, MESH_STREAM, int(index)])
+            surface = _surface(self._paths[label])
+            vertices = draw_deformed(rng, surface.vertices, self._config.deformation)
+            lattice = _to_lattice(vertices, self._config.side)
+            frame[0] = fill(lattice, surface.faces, self._config.side) * np.uint8(255)
+        return frames, labels
+
+    def checksums(self) -> dict[str, str]:
+        return {path.name: _checksum(path) for path in self._paths}
+
+
+def draw_deformed(rng: np.random.Generator, vertices: np.ndarray, deformation: float) -> np.ndarray:
+    """A mesh (v, 3) within the unit ball: bent, stretched, turned a little, placed in the ball.
+
+    `vertices` fill the unit ball about its centre. No vertex is displaced by more than
+    `deformation` along any axis; axes are stretched by up to that share.
+    """
+    field = draw_waves(rng, vertices.T, 3, NUM_WAVES, WAVE_FREQUENCIES)
+    peak = np.abs(field).max()
+    moved = vertices + (deformation * rng.uniform(0.5, 1) / peak * field).T
+    moved *= np.exp(deformation * rng.uniform(-1, 1, 3))
+    moved = _into_unit_ball(moved @ draw_turn(rng, TURN_STD).T)
+    size = rng.uniform(SMALLEST_SIZE, 1)
+    direction = rng.standard_normal(3)
+    shift = (1 - size) * rng.uniform() * direction / np.linalg.norm(direction)
+    placed: np.ndarray = moved * size + shift
+    return placed
+
+
+def _into_unit_ball(vertices: np.ndarray) -> np.ndarray:
+    """Centred on the middle of the bounding box, the farthest vertex at distance 1."""
+    centred = vertices - (vertices.min(0) + vertices.max(0)) / 2
+    scaled: np.ndarray = centred / np.sqrt((centred**2).sum(1).max())
+    return scaled
+
+
+def _to_lattice(vertices: np.ndarray, side: int) -> np.ndarray:
+    """From (x, y, z) in the unit ball to places along (D, H, W), in voxels."""
+    return (side - 1) / 2 + (side - 3) / 2 * vertices[:, ::-1] * (1, -1, 1)
+
+
+def _find_files(root: Path) -> dict[str, Path]:
+    if not root.is_dir():
+        raise FileNotFoundError(f"source.root={root}: there is no such directory")
+    found: dict[str, Path] = {}
+    for path in sorted(root.rglob("[!.]*.obj")):
+        if other := found.get(path.stem):
+            raise ValueError(f"{path} and {other} would be one class: names must differ")
+        found[path.stem] = path
+    return found
+
+
+@lru_cache(maxsize=64)
+def _surface(path: Path) -> Surface:
+    vertices, faces = read_closed_mesh(path)
+    return Surface(_into_unit_ball(vertices), faces)
+
+
+@lru_cache(maxsize=64)
+def _checksum(path: Path) -> str:
+    return sha256_of_file(path)

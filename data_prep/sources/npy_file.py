@@ -1,0 +1,29 @@
+"""One NPY file as a volume, mapped into memory."""
+
+from pathlib import Path
+from tokenize import TokenError
+
+import numpy as np
+
+
+def open_npy(path: Path) -> np.ndarray:
+    """The array (D, H, W) of an NPY file; a leading channel of 1 is dropped.
+
+    Raises FileNotFoundError, or ValueError naming the file if it is not NPY, is cut off,
+    holds objects, or no single volume of real numbers.
+    """
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing") from None
+    except (OSError, EOFError, ValueError, TokenError) as error:
+        raise ValueError(f"{path} is not a readable NPY file: {error}") from None
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path} is not an NPY file but an archive")
+    if array.ndim == 4 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim != 3 or not array.size:
+        raise ValueError(f"{path} holds an array of shape {array.shape}, not (D, H, W)")
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{path} holds values of type {array.dtype}, not grey values")
+    return array

@@ -1,0 +1,96 @@
+"""From the configuration to the source. Sources are imported when they are asked for."""
+
+from pathlib import Path
+
+from data_prep.settings import PrepareConfig, SourceConfig
+from data_prep.settings.sources import (
+    CutOutsSourceConfig,
+    DigitsSourceConfig,
+    GeneratedPlanesSourceConfig,
+    ImageFolderSourceConfig,
+    MedmnistSourceConfig,
+    MeshesSourceConfig,
+    MnistSourceConfig,
+    NiftiSourceConfig,
+    PhantomSourceConfig,
+    RenderSourceConfig,
+    VolumeFolderSourceConfig,
+)
+from data_prep.sources.interface import ImageSource, ObjectSource
+
+OBJECT_SOURCES = (CutOutsSourceConfig, RenderSourceConfig, GeneratedPlanesSourceConfig)
+
+
+def is_object_source(config: SourceConfig) -> bool:
+    """Whether a source brings objects before backgrounds rather than whole images."""
+    return isinstance(config, OBJECT_SOURCES)
+
+
+def open_source(config: PrepareConfig) -> ImageSource:
+    """The source of whole images that a preparation names.
+
+    Raises FileNotFoundError or ValueError if it cannot be read.
+    """
+    source = config.source
+    match source:
+        case DigitsSourceConfig():
+            from data_prep.sources.digits import DigitsSource
+
+            return DigitsSource()
+        case MnistSourceConfig():
+            return _open_mnist(source)
+        case PhantomSourceConfig():
+            from data_prep.sources.phantom import PhantomSource
+
+            return PhantomSource(source, config.seed, config.num_samples)
+        case MeshesSourceConfig():
+            from data_prep.sources.meshes import MeshesSource
+
+            return MeshesSource(source, config.seed, config.num_samples)
+        case NiftiSourceConfig():
+            from data_prep.sources.nifti import NiftiSource
+
+            return NiftiSource(source)
+        case MedmnistSourceConfig():
+            from data_prep.sources.adrenal import AdrenalSource
+
+            return AdrenalSource(source)
+        case ImageFolderSourceConfig():
+            from data_prep.sources.image_folder import ImageFolderSource
+
+            return ImageFolderSource(source)
+        case VolumeFolderSourceConfig():
+            from data_prep.sources.volume_folder import VolumeFolderSource
+
+            return VolumeFolderSource(source)
+    raise ValueError(f"source={source.name} does not bring whole images")
+
+
+def open_object_source(config: PrepareConfig, group: str) -> ObjectSource:
+    """The source of objects before backgrounds that a preparation names."""
+    source = config.source
+    match source:
+        case CutOutsSourceConfig():
+            from data_prep.sources.cut_outs import CutOutsSource
+
+            return CutOutsSource(source, config.seed, config.num_samples, group)
+        case RenderSourceConfig():
+            from data_prep.sources.rendered import RenderedSource
+
+            return RenderedSource(source, config.seed, config.num_samples, group)
+        case GeneratedPlanesSourceConfig():
+            from data_prep.sources.generated_planes import GeneratedPlanesSource
+
+            return GeneratedPlanesSource(source, config.seed, config.num_samples, group)
+    raise ValueError(f"source={source.name} does not bring objects before backgrounds")
+
+
+def _open_mnist(source: MnistSourceConfig) -> ImageSource:
+    from data_prep.sources.mnist import MnistSource, download_mnist
+
+    if source.root is None:
+        raise ValueError("give source.root=DIR, the folder that holds MNIST/raw")
+    root = Path(source.root)
+    if source.download:
+        download_mnist(root)
+    return MnistSource(root)

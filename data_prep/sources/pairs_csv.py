@@ -1,0 +1,174 @@
+"""A CSV of pairs whose frames are files: pictures, or arrays in NPY files."""
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.sources.pairs import (
+    Pairs,
+    Places,
+    checked_actions,
+    checked_labels,
+    checked_splits,
+    frame_shape,
+)
+from data_prep.sources.pictures import SUFFIXES, read_header, read_picture
+from pipeline.files.atomic import sha256_of_file
+from pipeline.groups import make_group
+
+
+class FileFrames:
+    """Files named by a table, relative to its folder; uint8 arrays, pictures as grey or RGB."""
+
+    def __init__(
+        self, table: Path, names: tuple[str, ...], shape: tuple[int, ...], is_grey: bool
+    ) -> None:
+        self._table, self._names, self._is_grey, self.shape = table, names, is_grey, shape
+        self._checksums: dict[str, str] | None = None
+
+    def read(self, numbers: np.ndarray) -> np.ndarray:
+        frames = np.empty((len(numbers), *self.shape), np.uint8)
+        for row, number in enumerate(numbers):
+            path = self._table.parent / self._names[number]
+            frame = (
+                _open_array(path) if _is_array(path) else read_picture(path, self._is_grey, None)
+            )
+            frame = frame.reshape(frame_shape(frame.shape))
+            if frame.shape != self.shape:
+                raise ValueError(f"{path} is not of the size that its header states")
+            frames[row] = frame
+        return frames
+
+    def checksums(self) -> dict[str, str]:
+        if self._checksums is None:
+            paths = {name: self._table.parent / name for name in self._names}
+            sums = {name: sha256_of_file(path) for name, path in paths.items()}
+            self._checksums = {self._table.name: sha256_of_file(self._table), **sums}
+        return dict(self._checksums)
+
+
+def read_csv_pairs(path: Path, group: str) -> Pairs:
+    """The pairs of a CSV with columns source, target, those of the action, [label], [split].
+
+    Raises ValueError or FileNotFoundError in one line naming the table and row.
+    """
+    components = [component.name for component in make_group(group).action_components]
+    columns, places = _read_columns(path, ["source", "target", *components])
+    num_rows = len(columns["source"])
+    action = np.empty((num_rows, len(components)))
+    for number, component in enumerate(components):
+        for row, text in enumerate(columns[component]):
+            action[row, number] = _number(component, text, places[row])
+    given = [os.path.normpath(name) for name in columns["source"] + columns["target"]]
+    names = tuple(dict.fromkeys(given))
+    number_of = {name: number for number, name in enumerate(names)}
+    numbers = np.array([number_of[name] for name in given], np.int64).reshape(2, -1)
+    first_rows = {name: row % num_rows for row, name in reversed(list(enumerate(given)))}
+    shape, is_grey = _check_files(path.parent, {name: places[first_rows[name]] for name in names})
+    label, meaning = checked_labels(columns.get("label"), num_rows)
+    split = columns.get("split")
+    return Pairs(
+        FileFrames(path, names, shape, is_grey),
+        numbers[0],
+        numbers[1],
+        checked_actions(group, action, places),
+        label,
+        meaning,
+        None if split is None else checked_splits(split, places),
+        places,
+    )
+
+
+def _read_columns(path: Path, needed: list[str]) -> tuple[dict[str, list[str]], Places]:
+    """Column name to its values, and where each row stands."""
+    allowed = [*needed, "label", "split"]
+    rows, lines = [], []
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            header = [name.strip() for name in next(reader, [])]
+            _check_header(path, header, needed, allowed)
+            for values in reader:
+                if not values:
+                    continue
+                if len(values) != len(header):
+                    raise ValueError(
+                        f"{path}, line {reader.line_num}: {len(values)} values in"
+                        f" {len(header)} columns"
+                    )
+                rows.append([value.strip() for value in values])
+                lines.append(reader.line_num)
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not a CSV file in UTF-8") from None
+    except csv.Error as error:
+        raise ValueError(f"{path} is not a CSV file: {error}") from None
+    if not rows:
+        raise ValueError(f"{path} has no rows")
+    columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
+    return columns, Places(path, "line", np.array(lines))
+
+
+def _check_header(path: Path, header: list[str], needed: list[str], allowed: list[str]) -> None:
+    for name in needed:
+        if name not in header:
+            raise ValueError(f"{path} has no column {name}; needed: {', '.join(needed)}")
+    for name in header:
+        if name not in allowed:
+            raise ValueError(f"{path}: unknown column {name!r}; allowed: {', '.join(allowed)}")
+        if header.count(name) > 1:
+            raise ValueError(f"{path} has column {name} twice")
+
+
+def _number(name: str, text: str, place: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{place}: {name}={text!r} is not a number") from None
+
+
+def _check_files(folder: Path, places: dict[str, str]) -> tuple[tuple[int, ...], bool]:
+    """Shape that all frames have and whether pictures are grey, from the files' headers."""
+    spatial: dict[str, tuple[int, ...]] = {}
+    are_grey = []
+    for name, place in places.items():
+        file = folder / name
+        try:
+            if not file.is_file():
+                raise FileNotFoundError(f"{file} is missing")
+            if _is_array(file):
+                spatial[name] = frame_shape(_open_array(file).shape)
+            elif name.lower().endswith(SUFFIXES):
+                header = read_header(file)
+                spatial[name] = (header.height, header.width)
+                are_grey.append(header.is_grey)
+            else:
+                raise ValueError(f"{file} is no file of {', '.join((*SUFFIXES, '.npy'))}")
+        except (ValueError, FileNotFoundError) as error:
+            raise type(error)(f"{place}: {error}") from None
+    channels = (1,) if all(are_grey) else (3,)
+    shapes = {
+        name: size if _is_array(Path(name)) else channels + size for name, size in spatial.items()
+    }
+    first_name, first = next(iter(shapes.items()))
+    for name, shape in shapes.items():
+        if shape != first:
+            raise ValueError(
+                f"{places[name]}: {name} has shape {shape} where {first_name} has {first}"
+            )
+    return first, all(are_grey)
+
+
+def _is_array(path: Path) -> bool:
+    return path.name.lower().endswith(".npy")
+
+
+def _open_array(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable NPY file: {error}") from None
+    if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
+        raise ValueError(f"{path} does not hold an array of uint8")
+    return array

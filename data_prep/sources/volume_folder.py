@@ -1,0 +1,114 @@
+"""Volumes in NIfTI and NPY files; the folders that they lie in, if any, are their classes."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.settings.sources import VolumeFolderSourceConfig
+from data_prep.sources import nifti_file
+from data_prep.sources.listing import list_files
+from data_prep.sources.npy_file import open_npy
+from data_prep.sources.volumes import largest_extent, normalise_percentiles, resample, to_uint8
+from pipeline.files.atomic import sha256_of_file
+
+SUFFIXES = (*nifti_file.SUFFIXES, ".npy")
+
+
+class VolumeFolderSource:
+    """All volumes of a folder or of its immediate subfolders, the classes; part `all`.
+
+    Frames are (1, D, H, W): a NIfTI file's axes are those of `data_prep.sources.nifti_file`,
+    an NPY file's its own. Shapes are looked at in the headers at once, voxels are read
+    when they are asked for. With `side` each volume is padded to the cube of its longest
+    side (in mm where the file tells them) and resampled. `binary` volumes take no
+    percentiles: 1 becomes 255, and mixed voxels are rounded.
+
+    Raises FileNotFoundError if the folder is missing, ValueError naming the file for one
+    that is not a volume or does not fit the settings.
+    """
+
+    def __init__(self, config: VolumeFolderSourceConfig) -> None:
+        if config.root is None:
+            raise ValueError("give source.root=DIR, a folder of .nii, .nii.gz or .npy volumes")
+        self._root = Path(config.root)
+        self._files, self._labels, classes = list_files(self._root, SUFFIXES)
+        self._config = config
+        self.is_binary = config.binary
+        listed = ", ".join(f"{number} {name}" for number, name in enumerate(classes))
+        self.label_meaning = f"folder: {listed}" if classes else "always 0: there are no folders"
+        shapes = [_shape(path) for path in self._files]
+        side = config.side or _common_side(self._files, shapes)
+        self.image_shape = (1, side, side, side)
+        self.num_images = {"all": len(self._files)}
+
+    def subjects(self, part: str) -> np.ndarray | None:
+        return None
+
+    def read(self, part: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        frames = np.empty((len(indices), *self.image_shape), np.uint8)
+        for frame, index in zip(frames, indices, strict=True):
+            path = self._files[index]
+            volume, voxel = _read(path)
+            try:
+                frame[0] = self._convert(volume, voxel)
+            except ValueError as error:
+                raise ValueError(f"{path} {error}") from None
+        return frames, self._labels[indices]
+
+    def checksums(self) -> dict[str, str]:
+        return dict(_checksums(self._root, tuple(self._files)))
+
+    def _convert(self, volume: np.ndarray, voxel: tuple[float, ...]) -> np.ndarray:
+        scaled = self._scale(volume)
+        if self._config.side is not None:
+            scaled = resample(scaled, voxel, largest_extent(volume.shape, voxel), self._config.side)
+        return to_uint8(scaled >= 0.5 if self.is_binary else scaled)
+
+    def _scale(self, volume: np.ndarray) -> np.ndarray:
+        """Values 0 to 1."""
+        if self.is_binary:
+            if not ((volume == 0) | (volume == 1)).all():
+                raise ValueError("holds values other than 0 and 1: source.binary=true needs these")
+            return volume.astype(np.float32)
+        if self._config.percentiles is None:
+            if volume.dtype != np.uint8:
+                raise ValueError(
+                    f"holds {volume.dtype}, not uint8: give source.percentiles=[LOW,HIGH]"
+                )
+            return volume.astype(np.float32) / 255
+        return normalise_percentiles(volume, self._config.percentiles)
+
+
+def _is_npy(path: Path) -> bool:
+    return path.name.lower().endswith(".npy")
+
+
+def _shape(path: Path) -> tuple[int, ...]:
+    if _is_npy(path):
+        return open_npy(path).shape
+    return nifti_file.read_header(path, "volumes").shape
+
+
+def _read(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
+    if _is_npy(path):
+        return open_npy(path), (1.0, 1.0, 1.0)
+    volume, header = nifti_file.read_volume(path, "volumes")
+    return volume, header.voxel_mm
+
+
+def _common_side(files: list[Path], shapes: list[tuple[int, ...]]) -> int:
+    side = shapes[0][0]
+    for path, shape in zip(files, shapes, strict=True):
+        if shape != (side, side, side):
+            wanted = "a cube" if path == files[0] else f"{side} x {side} x {side} as before it"
+            raise ValueError(
+                f"{path} holds {' x '.join(map(str, shape))} voxels, not {wanted};"
+                " source.side=N resamples all files"
+            )
+    return side
+
+
+@lru_cache(maxsize=2)
+def _checksums(root: Path, files: tuple[Path, ...]) -> dict[str, str]:
+    return {path.relative_to(root).as_posix(): sha256_of_file(path) for path in files}

@@ -1,0 +1,82 @@
+"""Pure functions on volumes: grey values to uint8, crop, pad and resample in one step."""
+
+import numpy as np
+
+
+def normalise_percentiles(
+    volume: np.ndarray, percentiles: tuple[float, float], background: float | None = None
+) -> np.ndarray:
+    """Map these percentiles of a volume to 0 and 1, values beyond them clipped; float32.
+
+    Voxels equal to `background` do not count and become 0. Raises ValueError, without
+    naming the file, for values that are not finite or if the percentiles coincide.
+    """
+    if not np.isfinite(volume).all():
+        raise ValueError("holds values that are not finite")
+    is_inside = None if background is None else volume != background
+    values = volume.ravel() if is_inside is None else volume[is_inside]
+    if not values.size:
+        raise ValueError(f"holds nothing but {background:g}")
+    low, high = np.percentile(values, percentiles)
+    if not high > low:
+        raise ValueError(
+            f"has no contrast: its percentiles {percentiles[0]:g} and {percentiles[1]:g}"
+            f" are both {low:g}"
+        )
+    scaled: np.ndarray = (volume.astype(np.float64) - low) / (high - low)
+    scaled = np.clip(scaled, 0, 1).astype(np.float32)
+    if is_inside is not None:
+        scaled[~is_inside] = 0
+    return scaled
+
+
+def largest_extent(shape: tuple[int, ...], voxel: tuple[float, ...]) -> float:
+    """The longest side of a volume of this many voxels of these sizes."""
+    return max(num * size for num, size in zip(shape, voxel, strict=True))
+
+
+def resample(volume: np.ndarray, voxel: tuple[float, ...], extent: float, side: int) -> np.ndarray:
+    """The cube of side `extent` about a volume's centre, as `side` voxels a side; float32.
+
+    `voxel` is the size of a voxel along each of the three axes, in the unit of
+    `extent`. What lies beyond the volume is 0. Interpolation is trilinear; where
+    voxels become larger the triangle filter widens with them, against aliasing. Raises
+    ValueError, without naming the file, for a volume thinner than a voxel of the cube.
+    """
+    out: np.ndarray = np.asarray(volume, np.float32)
+    for axis, size in enumerate(voxel):
+        if out.shape[axis] * size * side < extent:
+            raise ValueError(
+                f"measures {out.shape[axis] * size:g} along an axis, less than one of"
+                f" {side} voxels in a cube of {extent:g}"
+            )
+        indices, weights = _taps(out.shape[axis], extent / side / size, side)
+        columns = [1] * out.ndim
+        columns[axis] = side
+        total: np.ndarray = np.zeros((*out.shape[:axis], side, *out.shape[axis + 1 :]), np.float32)
+        for index, weight in zip(indices.T, weights.T, strict=True):
+            total += out.take(index, axis) * weight.reshape(columns)
+        out = total
+    return out
+
+
+def to_uint8(volume: np.ndarray) -> np.ndarray:
+    """Values 0 to 1 as 0 to 255."""
+    grey: np.ndarray = np.clip(np.rint(volume * 255), 0, 255).astype(np.uint8)
+    return grey
+
+
+def _taps(num: int, scale: float, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each of `side` output voxels the input voxels that it mixes, and their weights.
+
+    `scale` is an output voxel's size in input voxels. Weights sum to 1 over an endless
+    lattice; those beyond its `num` voxels are then 0.
+    """
+    reach = max(1.0, scale)
+    centre = (np.arange(side) + (1 - side) / 2) * scale + (num - 1) / 2
+    index = np.ceil(centre - reach).astype(np.int64)[:, None]
+    index = index + np.arange(int(np.ceil(2 * reach)) + 1)
+    weight = np.clip(1 - np.abs(centre[:, None] - index) / reach, 0, None)
+    weight /= weight.sum(1, keepdims=True)
+    weight[(index < 0) | (index >= num)] = 0
+    return index.clip(0, num - 1), weight.astype(np.float32)

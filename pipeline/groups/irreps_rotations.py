@@ -1,0 +1,97 @@
+"""Real irreducible representations of the rotations of the plane and of space."""
+
+from functools import cache, partial
+
+import torch
+
+from pipeline.groups import quaternions
+from pipeline.groups.interface import Irrep
+
+
+def planar_irreps(max_frequency: int) -> tuple[Irrep, ...]:
+    """Trivial, and the rotation by f times the angle for f = 1 to `max_frequency`."""
+    _check(max_frequency)
+    turning = range(1, max_frequency + 1)
+    return (
+        Irrep("trivial", 1, _trivial),
+        *(Irrep(f"frequency {f}", 2, partial(planar_matrix, f)) for f in turning),
+    )
+
+
+def planar_matrix(frequency: int, angle: torch.Tensor) -> torch.Tensor:
+    """Rotations of the plane by `frequency` times the angles (N,) in radians, (N, 2, 2)."""
+    cosine, sine = (frequency * angle).cos(), (frequency * angle).sin()
+    return torch.stack((cosine, -sine, sine, cosine), -1).view(-1, 2, 2)
+
+
+def space_irreps(max_degree: int) -> tuple[Irrep, ...]:
+    """Degrees l = 0 to `max_degree`, of size 2l + 1, on real spherical harmonics.
+
+    The basis is ordered m = -l to l: that of degree 1 is (y, z, x).
+    """
+    _check(max_degree)
+    degrees = range(1, max_degree + 1)
+    return (
+        Irrep("trivial", 1, _trivial),
+        *(Irrep(f"degree {n}", 2 * n + 1, partial(space_matrix, n)) for n in degrees),
+    )
+
+
+def space_matrix(degree: int, q: torch.Tensor) -> torch.Tensor:
+    """The representation of a degree at unit quaternions (N, 4), (N, 2l + 1, 2l + 1).
+
+    exp(v . X) of the rotation vector v and the generators X of turns about x, y and z.
+    """
+    generators: torch.Tensor = _generators(degree, q.device).to(q.dtype)
+    vector = quaternions.rotation_vector(q)
+    exponent = (vector[:, :, None, None] * generators).sum(1)
+    with torch.autocast(q.device.type, enabled=False):
+        return torch.matrix_exp(exponent)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _generators(degree: int, device: torch.device) -> torch.Tensor:
+    return _generators_on(degree, device)
+
+
+@cache
+def _generators_on(degree: int, device: torch.device) -> torch.Tensor:
+    # A tensor born in inference mode could later not take part in training.
+    with torch.inference_mode(False):
+        return rotation_generators(degree).to(device)
+
+
+def rotation_generators(degree: int) -> torch.Tensor:
+    """Antisymmetric generators of turns about x, y and z, (3, 2l + 1, 2l + 1) float64.
+
+    The angular momentum matrices of degree l, taken to real spherical harmonics.
+    """
+    m = torch.arange(-degree, degree + 1, dtype=torch.float64)
+    raising = torch.diag((degree * (degree + 1) - m[:-1] * (m[:-1] + 1)).sqrt(), -1).to(
+        torch.complex128
+    )
+    momenta = torch.stack(
+        (
+            (raising + raising.T) / 2,
+            (raising - raising.T) / 2j,
+            torch.diag(m).to(torch.complex128),
+        )
+    )
+    to_real = torch.zeros(len(m), len(m), dtype=torch.complex128)
+    to_real[degree, degree] = 1
+    half = 0.5**0.5
+    for order in range(1, degree + 1):
+        plus, minus = degree + order, degree - order
+        sign = (-1) ** order
+        to_real[plus, plus], to_real[plus, minus] = half * sign, half
+        to_real[minus, plus], to_real[minus, minus] = -1j * half * sign, 1j * half
+    return (to_real.conj() @ (-1j * momenta) @ to_real.T).real.contiguous()
+
+
+def _trivial(g: torch.Tensor) -> torch.Tensor:
+    return torch.ones(len(g), 1, 1, dtype=g.dtype, device=g.device)
+
+
+def _check(max_frequency: int) -> None:
+    if max_frequency < 0:
+        raise ValueError(f"the highest frequency of a representation is {max_frequency}, below 0")

@@ -1,0 +1,81 @@
+"""Integer matrices of lattice symmetries and the tables that follow from them.
+
+A symmetry of the square or cubic lattice is a signed permutation matrix on columns
+(x, y) or (x, y, z). The first matrix of a group is the identity.
+"""
+
+import itertools
+
+import torch
+
+from pipeline.groups import quaternions
+
+
+def quarter_turn_matrices() -> torch.Tensor:
+    """Counter-clockwise turns by 0, 90, 180 and 270 degrees, (4, 2, 2) int64."""
+    turn = torch.tensor([[0, -1], [1, 0]])
+    return torch.stack([torch.linalg.matrix_power(turn, num) for num in range(4)])
+
+
+def square_matrices() -> torch.Tensor:
+    """The four turns, then each turn after the mirror x -> -x, (8, 2, 2) int64."""
+    turns = quarter_turn_matrices()
+    return torch.cat((turns, turns @ torch.tensor([[-1, 0], [0, 1]])))
+
+
+def cube_rotation_matrices() -> torch.Tensor:
+    """The 24 rotations of the cube by increasing angle, (24, 3, 3) int64."""
+    found = []
+    for order in itertools.permutations(range(3)):
+        for signs in itertools.product((1, -1), repeat=3):
+            matrix = torch.zeros(3, 3, dtype=torch.int64)
+            for row, (column, sign) in enumerate(zip(order, signs, strict=True)):
+                matrix[row, column] = sign
+            if determinants(matrix[None]).item() == 1:
+                found.append(matrix)
+    codes = quaternions.from_matrix(torch.stack(found).to(torch.float64)).tolist()
+    by_angle = sorted(range(24), key=lambda index: [-value for value in codes[index]])
+    return torch.stack([found[index] for index in by_angle])
+
+
+def determinants(matrices: torch.Tensor) -> torch.Tensor:
+    """+1 or -1 of each signed permutation matrix, (K,) int64."""
+    determinant: torch.Tensor = torch.linalg.det(matrices.to(torch.float64))
+    return determinant.round().to(torch.int64)
+
+
+def products(matrices: torch.Tensor) -> torch.Tensor:
+    """Where each product of two matrices stands in the list, (K, K) int64."""
+    together = matrices[:, None] @ matrices
+    is_same = (together[:, :, None] == matrices).flatten(-2).all(-1)
+    return is_same.to(torch.int64).argmax(-1)
+
+
+def inverses(matrices: torch.Tensor) -> torch.Tensor:
+    """Where the inverse of each matrix stands in the list, (K,) int64."""
+    return (products(matrices) == 0).to(torch.int64).argmax(-1)
+
+
+def angles(matrices: torch.Tensor) -> torch.Tensor:
+    """Angles of rotation in radians, 0 to pi, (K,) float32.
+
+    A symmetry of the plane is taken as the rotation of space that continues it; a
+    mirror image is then a half turn about an axis of the plane.
+    """
+    traces = matrices.diagonal(dim1=-2, dim2=-1).sum(-1)
+    if matrices.shape[-1] == 2:
+        traces = traces + determinants(matrices)
+    return torch.arccos((traces - 1) / 2)
+
+
+def sources(matrices: torch.Tensor) -> torch.Tensor:
+    """For each axis of a turned array the axis it was before, and its direction.
+
+    (K, k, 2) int64: [..., 0] is the axis of the array, [..., 1] is +1 if values keep their
+    order along it and -1 if they are reversed. Array axes are (z,) y downwards, x.
+    """
+    num_axes = matrices.shape[-1]
+    downwards = torch.ones(num_axes, dtype=torch.int64)
+    downwards[num_axes - 2] = -1
+    on_arrays = matrices.flip(-1, -2) * downwards[:, None] * downwards
+    return torch.stack((on_arrays.abs().argmax(-1), on_arrays.sum(-1)), -1)

@@ -1,0 +1,46 @@
+"""Tables of point groups and of their representations, kept on each device that asks.
+
+A copy from the host at every step would make the host wait for the device; for
+`torch.compile` a table is a constant, chosen by names that it can compare.
+"""
+
+from functools import cache, partial
+
+import torch
+
+from pipeline.groups.interface import Irrep
+from pipeline.groups.irreps_finite import irrep_tables
+from pipeline.groups.point_groups import point_group
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def point_table(group: str, table: str, device: torch.device) -> torch.Tensor:
+    """A table of `PointGroup.tables` or, as "irrep NAME", the matrices of a representation."""
+    return _on_device(group, table, device)
+
+
+@cache
+def _on_device(group: str, table: str, device: torch.device) -> torch.Tensor:
+    # A tensor born in inference mode could later not take part in training.
+    with torch.inference_mode(False):
+        return _tables(group)[table].to(device)
+
+
+@cache
+def _tables(group: str) -> dict[str, torch.Tensor]:
+    irreps = irrep_tables(group, point_group(group).matrices)
+    return point_group(group).tables() | {f"irrep {name}": irreps[name] for name in irreps}
+
+
+def point_irreps(group: str) -> tuple[Irrep, ...]:
+    """The irreducible representations of `c4`, `d4` or `octahedral`, trivial first."""
+    tables = irrep_tables(group, point_group(group).matrices)
+    return tuple(
+        Irrep(name, table.shape[-1], partial(_look_up, group, f"irrep {name}"))
+        for name, table in tables.items()
+    )
+
+
+def _look_up(group: str, table: str, g: torch.Tensor) -> torch.Tensor:
+    matrices: torch.Tensor = point_table(group, table, g.device)[g]
+    return matrices

@@ -1,0 +1,103 @@
+"""SO(3): all rotations of space, on volumes by trilinear interpolation."""
+
+import numpy as np
+import torch
+
+from pipeline.groups import quaternions
+from pipeline.groups.angles import ANGLE_BIN_NAMES, TOLERANCE, angle_bin_index
+from pipeline.groups.interface import Irrep
+from pipeline.groups.interpolation import rotate_inscribed
+from pipeline.groups.irreps_rotations import space_irreps
+from pipeline.groups.point_groups import QUATERNION
+from pipeline.groups.shapes import check_interpolated_latent, check_volume, no_elements
+
+EXAMPLES = (
+    ((0, 0, 1), 0),
+    ((1, 0, 0), 45),
+    ((0, 1, 0), 45),
+    ((0, 0, 1), 45),
+    ((0, 0, 1), 90),
+    ((1, 1, 1), 120),
+    ((1, 1, 0), 180),
+    ((0, 0, 1), 180),
+)
+"""Axis and degrees."""
+
+
+class SO3:
+    """Rotations of space; an element is a unit quaternion (w, x, y, z), (N, 4), or its negative.
+
+    Volumes turn within the inscribed ball, the rest stays as it is: the action leaves
+    constants alone. Interpolation makes it a group action up to its error only.
+    """
+
+    name = "so3"
+    num_elements = None
+    is_exact = False
+    num_axes = 3
+    element_shape = (4,)
+    action_components = QUATERNION
+    bin_names = ANGLE_BIN_NAMES
+
+    def check_spatial_shape(self, spatial_shape: tuple[int, ...]) -> None:
+        """Raise ValueError unless this is a cubic volume."""
+        check_volume(self.name, spatial_shape)
+
+    def check_latent_shape(self, spatial_shape: tuple[int, ...]) -> None:
+        """Raise ValueError unless this is a cube of enough cells to interpolate."""
+        check_volume(self.name, spatial_shape)
+        check_interpolated_latent(self.name, spatial_shape)
+
+    def elements(self) -> torch.Tensor:
+        raise no_elements(self.name)
+
+    def examples(self) -> torch.Tensor:
+        turns = [quaternions.from_axis(axis, degrees) for axis, degrees in EXAMPLES]
+        return torch.stack(turns).to(torch.float32)
+
+    def identity(self, num: int) -> torch.Tensor:
+        return torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(num, 1)
+
+    def compose(self, g: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        return quaternions.multiply(g, h)
+
+    def inverse(self, g: torch.Tensor) -> torch.Tensor:
+        return quaternions.conjugate(g)
+
+    def sample(self, rng: np.random.Generator, num: int) -> torch.Tensor:
+        return quaternions.sample(rng, num)
+
+    def distance(self, g: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        return quaternions.angle(quaternions.multiply(quaternions.conjugate(g), h))
+
+    def encode(self, g: torch.Tensor) -> torch.Tensor:
+        return quaternions.canonical(g).to(torch.float32).clamp(-1, 1)
+
+    def decode(self, action: torch.Tensor) -> torch.Tensor:
+        """Scaled to unit length, so that rounded action vectors will do."""
+        length: torch.Tensor = action.norm(dim=-1, keepdim=True)
+        return action / length
+
+    def names(self, g: torch.Tensor) -> list[str]:
+        return [quaternions.name(q) for q in g]
+
+    def element_index(self, g: torch.Tensor) -> torch.Tensor:
+        raise no_elements(self.name)
+
+    def bin_index(self, g: torch.Tensor) -> torch.Tensor:
+        angle = quaternions.angle(g)
+        return angle_bin_index(angle, angle <= TOLERANCE)
+
+    def matrix(self, g: torch.Tensor) -> torch.Tensor:
+        """Rotation matrices (N, 3, 3) acting on columns (x, y, z)."""
+        return quaternions.to_matrix(g)
+
+    def act_on_image(self, image: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        return rotate_inscribed(image, self.matrix(g))
+
+    def act_on_latent(self, latent: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        return rotate_inscribed(latent, self.matrix(g))
+
+    def irreps(self, max_frequency: int) -> tuple[Irrep, ...]:
+        """Degrees 0 to `max_frequency`, of sizes 1, 3, 5, ..."""
+        return space_irreps(max_frequency)

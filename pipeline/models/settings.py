@@ -1,0 +1,102 @@
+"""Configuration of networks and of how a group acts on their latents."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+MemoryFormat = Literal["contiguous", "channels_last"]
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """The paper's network: `width` channels after the first of `depth` layers, doubled by each.
+
+    `vector_size` turns the latent into a vector of that many channels, by a linear
+    layer; null leaves it spatial, as in the paper.
+    """
+
+    name: Literal["conv"] = "conv"
+    width: int = 32
+    depth: int = 2
+    vector_size: int | None = None
+    memory_format: MemoryFormat = "contiguous"
+
+    def __post_init__(self) -> None:
+        _check_sizes(self)
+
+
+@dataclass(frozen=True)
+class ResidualConfig:
+    """A stronger network: `depth` levels of `num_blocks` residual blocks with group norm.
+
+    The first level has `width` channels, each further one twice as many up to
+    `max_width`; the latent has `latent_channels`. `vector_size` as in `AutoencoderConfig`.
+    """
+
+    name: Literal["residual"]
+    width: int = 32
+    depth: int = 2
+    num_blocks: int = 1
+    max_width: int = 256
+    latent_channels: int = 64
+    vector_size: int | None = None
+    memory_format: MemoryFormat = "contiguous"
+
+    def __post_init__(self) -> None:
+        _check_sizes(self)
+        if self.width % 8:
+            raise ValueError(f"width={self.width} must be divisible by 8, the groups of a norm")
+        if self.num_blocks < 1:
+            raise ValueError(f"num_blocks={self.num_blocks} must be at least 1")
+        if self.max_width % self.width:
+            raise ValueError(f"max_width={self.max_width} must be a multiple of width={self.width}")
+        if self.latent_channels < 1:
+            raise ValueError(f"latent_channels={self.latent_channels} must be at least 1")
+
+
+NetworkConfig = AutoencoderConfig | ResidualConfig
+
+
+def _check_sizes(config: NetworkConfig) -> None:
+    for name in ("width", "depth"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name}={getattr(config, name)} must be at least 1")
+    if config.vector_size is not None and config.vector_size < 1:
+        raise ValueError(f"vector_size={config.vector_size} must be at least 1")
+
+
+@dataclass(frozen=True)
+class SpatialActionConfig:
+    """The group moves the cells of the latent as it moves those of the image (the paper's)."""
+
+    name: Literal["spatial"] = "spatial"
+
+
+@dataclass(frozen=True)
+class RepresentationActionConfig:
+    """The group mixes channels by its irreducible representations, up to a frequency or degree."""
+
+    name: Literal["representation"]
+    max_frequency: int = 2
+
+    def __post_init__(self) -> None:
+        if self.max_frequency < 1:
+            raise ValueError(f"max_frequency={self.max_frequency} must be at least 1")
+
+
+@dataclass(frozen=True)
+class LearnedActionConfig:
+    """A network with `hidden` units maps the action to an orthogonal matrix for each block
+    of `block_size` channels."""
+
+    name: Literal["learned"]
+    block_size: int = 8
+    hidden: int = 64
+
+    def __post_init__(self) -> None:
+        if self.block_size < 2:
+            raise ValueError(f"block_size={self.block_size} must be at least 2")
+        if self.hidden < 1:
+            raise ValueError(f"hidden={self.hidden} must be at least 1")
+
+
+LatentActionSettings = SpatialActionConfig | RepresentationActionConfig | LearnedActionConfig

@@ -1,0 +1,117 @@
+"""Protects the networks: sizes, symmetry of the lattice, outputs of images and of shapes."""
+
+import math
+
+import pytest
+import torch
+
+from data_prep.store.manifest import FrameSpec
+from pipeline.groups import make_group
+from pipeline.models.latent_action import LatentActionModel
+from pipeline.models.networks import latent_shape, make_decoder, make_encoder
+from pipeline.models.output import as_images, reconstruction_losses
+from pipeline.models.settings import AutoencoderConfig, NetworkConfig, ResidualConfig
+from pipeline.tasks.latent_action.settings import LatentActionConfig
+from pipeline.tasks.latent_action.task import output_kind
+
+CONV = AutoencoderConfig(width=8)
+RESIDUAL = ResidualConfig("residual", width=8, depth=3, latent_channels=12)
+
+
+@pytest.mark.parametrize(
+    ("config", "shape"),
+    [
+        (CONV, (1, 28, 28)),
+        (CONV, (1, 12, 12, 12)),
+        (AutoencoderConfig(width=4, depth=3, vector_size=10), (3, 16, 16)),
+        (AutoencoderConfig(width=4, depth=2, vector_size=10), (1, 8, 8, 8)),
+        (RESIDUAL, (3, 32, 32)),
+        (RESIDUAL, (1, 16, 16, 16)),
+        (ResidualConfig("residual", width=8, depth=2, vector_size=6), (1, 16, 16)),
+        (ResidualConfig("residual", width=8, depth=5, num_blocks=2, max_width=32), (3, 128, 128)),
+        (ResidualConfig("residual", width=8, depth=4, max_width=16), (1, 64, 64, 64)),
+    ],
+)
+def test_latents_have_the_stated_shape_and_frames_come_back(
+    config: NetworkConfig, shape: tuple[int, ...]
+) -> None:
+    frames = torch.randn(2, *shape)
+    with torch.no_grad():
+        latent = make_encoder(config, shape)(frames)
+        assert latent.shape == (2, *latent_shape(config, shape))
+        assert make_decoder(config, shape)(latent).shape == frames.shape
+
+
+def test_sides_that_halvings_do_not_divide_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"depth=3 needs sides divisible by 8, not 28.*: 24"):
+        latent_shape(RESIDUAL, (1, 28, 28))
+
+
+def symmetrise(module: torch.nn.Module) -> None:
+    """Average every kernel over the quarter turns of its last two axes."""
+    for parameter in module.parameters():
+        if parameter.ndim >= 4:
+            turned = [parameter.data.rot90(k, (-2, -1)) for k in range(4)]
+            parameter.data = torch.stack(turned).mean(0)
+
+
+@pytest.mark.parametrize("config", [CONV, RESIDUAL])
+@pytest.mark.parametrize("shape", [(1, 24, 24), (1, 16, 16, 16)])
+def test_halvings_lie_symmetrically_on_the_lattice(
+    config: NetworkConfig, shape: tuple[int, ...]
+) -> None:
+    """With symmetric kernels encoder and decoder commute with quarter turns to rounding."""
+    torch.manual_seed(0)
+    group = make_group("c4")
+    encoder, decoder = make_encoder(config, shape).double(), make_decoder(config, shape).double()
+    for parameter in (*encoder.parameters(), *decoder.parameters()):
+        if parameter.ndim >= 4:
+            torch.nn.init.normal_(parameter, std=0.1)  # The last layer of a block begins at 0.
+    symmetrise(encoder)
+    symmetrise(decoder)
+    images, g = torch.randn(4, *shape, dtype=torch.float64), torch.arange(4)
+    with torch.no_grad():
+        turned = group.act_on_latent(encoder(images), g)
+        torch.testing.assert_close(encoder(group.act_on_image(images, g)), turned)
+        decoded = group.act_on_image(decoder(encoder(images)), g)
+        torch.testing.assert_close(decoder(turned), decoded)
+
+
+def test_logits_are_shapes_and_their_loss_is_cross_entropy() -> None:
+    raw, target = torch.randn(3, 1, 4, 4, 4), (torch.rand(3, 1, 4, 4, 4) > 0.5).float() * 2 - 1
+    images = as_images(raw, "logits")
+    torch.testing.assert_close((images + 1) / 2, raw.sigmoid())
+    wanted = -torch.where(target > 0, raw.sigmoid().log(), (-raw).sigmoid().log())
+    torch.testing.assert_close(reconstruction_losses(raw, images, target, "logits"), wanted)
+    tanh = as_images(raw, "tanh")
+    torch.testing.assert_close(
+        reconstruction_losses(raw, tanh, target, "tanh"), (raw.tanh() - target) ** 2
+    )
+
+
+def test_the_dataset_chooses_the_output() -> None:
+    grey = FrameSpec((1, 8, 8), "uint8", (0.0, 255.0), (-1.0, 1.0))
+    shape = FrameSpec((1, 8, 8), "uint8", (0.0, 255.0), (-1.0, 1.0), "binary")
+    auto = LatentActionConfig("latent_action")
+    assert (output_kind(auto, grey), output_kind(auto, shape)) == ("tanh", "logits")
+    assert output_kind(LatentActionConfig("latent_action", output="tanh"), shape) == "tanh"
+    with pytest.raises(ValueError, match=r"task.output=logits needs .* allowed: auto, tanh"):
+        output_kind(LatentActionConfig("latent_action", output="logits"), grey)
+
+
+def test_vector_latents_reach_the_whole_image() -> None:
+    frames = FrameSpec((1, 16, 16), "uint8", (0.0, 255.0), (-1.0, 1.0))
+    config = AutoencoderConfig(width=4, vector_size=16)
+    from pipeline.models.settings import LearnedActionConfig
+
+    model = LatentActionModel(
+        config, 0.5, frames, make_group("c4"), LearnedActionConfig("learned", block_size=4)
+    )
+    image = torch.rand(1, 1, 16, 16)
+    with torch.no_grad():
+        changed = (
+            model.transform(image + torch.eye(16) * 0.5, torch.tensor([1]))
+            - model.transform(image, torch.tensor([1]))
+        ).abs()
+    assert (changed > 0).double().mean() > 0.9
+    assert math.prod(model.latent_shape) == 16

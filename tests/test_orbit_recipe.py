@@ -1,0 +1,274 @@
+"""Protects which pairs are stored: splits, elements, blocks and composites, for any group.
+
+What a record says (element, label, block, mask, background) must be what its two
+frames show, in every way of pairing; nothing of a subject comes into two splits; input
+that cannot be used leaves nothing behind.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.idx import write_mnist
+from helpers.preparing import all_records, column, prepare, recipe_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_prep.recipes.orbits import Orbits
+from data_prep.recipes.splits import assign_splits
+from data_prep.scenes.plain import PlainScene, inscribed
+from data_prep.settings import OrbitDatasetConfig
+from data_prep.store.builder import BadInputError, build_dataset
+from data_prep.store.reader import PairStore
+from data_prep.store.verification import verify_dataset
+from pipeline.groups import make_group
+
+SPLITS = ("train", "val", "test")
+
+
+def orbit_config(**values: Any) -> OrbitDatasetConfig:
+    given = {
+        "kind": "orbits",
+        "name": "noise",
+        "group": "c4",
+        "val_fraction": 0.2,
+        "test_fraction": 0.2,
+        "train_pairs": "orbit",
+        "val_pairs": "orbit",
+        "test_pairs": "orbit",
+        "shard_mib": 0.01,
+    }
+    return OrbitDatasetConfig(**{**given, **values})
+
+
+class NoiseSource:
+    """Images or volumes of noise, of 20 subjects; one of them may be unreadable."""
+
+    is_binary = False
+    label_meaning = "number of the image"
+
+    def __init__(self, shape: tuple[int, ...], num: int = 20, broken: int | None = None) -> None:
+        self.image_shape, self._broken = shape, broken
+        self.num_images: Mapping[str, int] = {"all": num}
+
+    def subjects(self, part: str) -> None:
+        return None
+
+    def read(self, part: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._broken in indices:
+            raise ValueError("number 7 cannot be read")
+        images = [
+            np.random.default_rng([5, index]).integers(0, 256, self.image_shape, np.uint8)
+            for index in indices
+        ]
+        return np.stack(images), indices.astype(np.int64)
+
+    def checksums(self) -> dict[str, str]:
+        return {}
+
+
+def noise_recipe(source: NoiseSource, **values: Any) -> Orbits:
+    config = orbit_config(**values)
+    scene = PlainScene(source, config.group)
+    splits = assign_splits(scene.num_images, scene.subjects, config, 0, None)
+    return Orbits(config, scene, splits, 0, None, "noise", {})
+
+
+@pytest.mark.parametrize(
+    ("group", "shape", "pairs", "num_drawn"),
+    [
+        ("c4", (1, 8, 8), "orbit", 1),
+        ("c4", (3, 8, 8), "all_pairs", 1),
+        ("c4", (1, 6, 6, 6), "drawn", 3),
+        ("d4", (1, 7, 7), "all_pairs", 1),
+        ("octahedral", (1, 5, 5, 5), "orbit", 1),
+        ("octahedral", (2, 4, 4, 4), "all_pairs", 1),
+        ("wrap2d:8:4", (1, 8, 8), "all_pairs", 1),
+        ("c4+wrap:8:2", (1, 8, 8), "orbit", 1),
+    ],
+)
+def test_exact_groups_move_sources_to_targets(
+    group: str, shape: tuple[int, ...], pairs: str, num_drawn: int, tmp_path: Path
+) -> None:
+    values = {f"{split}_pairs": pairs for split in SPLITS}
+    recipe = noise_recipe(NoiseSource(shape), group=group, num_drawn=num_drawn, **values)
+    build_dataset(recipe, tmp_path / "out")
+    assert len(list(verify_dataset(tmp_path / "out"))) == 3
+    store, acting = PairStore(tmp_path / "out"), make_group(group)
+    num = num_drawn if pairs == "drawn" else len(acting.elements())
+    seen: list[int] = []
+    for split in SPLITS:
+        records = all_records(store, split)
+        elements = acting.decode(torch.from_numpy(records.action))
+        moved = acting.act_on_image(torch.from_numpy(records.source), elements)
+        assert np.array_equal(moved.numpy(), records.target)
+        reader = store.split(split)
+        assert reader.records_per_source == num
+        runs = column(store, split, "source").reshape(-1, num)
+        assert (runs == runs[:, :1]).all()
+        if pairs != "drawn":
+            met = acting.element_index(elements).reshape(-1, num)
+            assert torch.equal(met, torch.arange(num).expand_as(met))
+        seen += np.unique(records.label).tolist()
+    assert sorted(seen) == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("group", "shape"),
+    [("so2", (1, 15, 15)), ("so3", (1, 9, 9, 9)), ("so2+shift:16:2", (1, 16, 16))],
+)
+def test_continuous_groups_are_drawn_and_verified(
+    group: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    drawn = {f"{split}_pairs": "drawn" for split in SPLITS}
+    recipe = noise_recipe(NoiseSource(shape), group=group, num_drawn=4, **drawn)
+    build_dataset(recipe, tmp_path / "out")
+    list(verify_dataset(tmp_path / "out"))
+    records = all_records(PairStore(tmp_path / "out"), "train")
+    assert len(np.unique(records.action, axis=0)) == len(records.action)
+    outside = inscribed(shape[1:]) == 0
+    assert outside.any()
+    assert not records.source[:, :, outside].any()
+    with pytest.raises(ValueError, match=r"train_pairs=orbit needs a finite group, not so"):
+        noise_recipe(NoiseSource(shape), group=group)
+
+
+def test_a_wrong_target_of_an_interpolating_group_is_found(tmp_path: Path) -> None:
+    drawn = {f"{split}_pairs": "drawn" for split in SPLITS}
+    recipe = noise_recipe(NoiseSource((1, 15, 15)), group="so2", num_drawn=2, **drawn)
+    build_dataset(recipe, tmp_path / "out")
+    shard = tmp_path / "out" / recipe.plans()[0].file
+    import h5py
+
+    with h5py.File(shard, "r+") as file:
+        file["action"][1] = file["action"][0]
+    with pytest.raises(ValueError, match=r"target, row 1 is not the action"):
+        list(verify_dataset(tmp_path / "out"))
+
+
+@given(
+    subjects=st.lists(st.integers(0, 12), min_size=30, max_size=60),
+    seed=st.integers(0, 100),
+)
+def test_a_subject_comes_into_one_split_only(subjects: list[int], seed: int) -> None:
+    known = np.array([*subjects, *range(13)])
+    splits = assign_splits({"all": len(known)}, lambda part: known, orbit_config(), seed, None)
+    positions = np.concatenate([chosen for _, chosen in splits.values()])
+    assert sorted(positions.tolist()) == list(range(len(known)))
+    members = [set(known[chosen].tolist()) for _, chosen in splits.values()]
+    assert not members[0] & members[1]
+    assert not members[0] & members[2]
+    assert not members[1] & members[2]
+    assert [len(names) for names in members] == [13 - 3 - 3, 3, 3]
+
+
+def test_a_source_s_own_splits_are_kept_and_checked() -> None:
+    parts = {"train": 6, "val": 2, "test": 3}
+    config = orbit_config(val_fraction=None, test_fraction=None)
+    splits = assign_splits(parts, lambda part: None, config, 0, None)
+    assert {name: (part, len(chosen)) for name, (part, chosen) in splits.items()} == {
+        name: (name, num) for name, num in parts.items()
+    }
+    with pytest.raises(ValueError, match="val_fraction must be null for a source with a valid"):
+        assign_splits(parts, lambda part: None, orbit_config(test_fraction=None), 0, None)
+    with pytest.raises(ValueError, match="subject 0 is in the train and val splits"):
+        assign_splits(parts, lambda part: np.arange(parts[part]), config, 0, None)
+
+
+@pytest.mark.parametrize("pairs", ["orbit", "all_pairs"])
+def test_the_block_stays_where_it_is(pairs: str, tmp_path: Path) -> None:
+    write_mnist(tmp_path / "mnist")
+    root = f"source.root={tmp_path / 'mnist'}"
+    words = ("dataset=rotated_blocked_mnist", root, f"dataset.train_pairs={pairs}")
+    blocked = prepare(tmp_path / "blocked", *words)
+    plain = prepare(
+        tmp_path / "plain", "dataset=rotated_mnist", root, f"dataset.train_pairs={pairs}"
+    )
+    for split in SPLITS:
+        with_block, without = all_records(blocked, split), all_records(plain, split)
+        places = column(blocked, split, "block")
+        assert np.array_equal(with_block.action, without.action)
+        assert (places >= 0).all()
+        assert (places <= 21).all()
+        for frames, bare in zip(with_block[:2], without[:2], strict=True):
+            expected = bare.copy()
+            for image, (row, col) in zip(expected, places, strict=True):
+                image[:, row : row + 7, col : col + 7] = 255
+            assert np.array_equal(frames, expected)
+    manifest = blocked.manifest
+    assert manifest.columns["block"].shape == (2,)
+    assert not manifest.target_is_action_on_source
+
+
+def test_blocks_fall_everywhere_inside_the_image(tmp_path: Path) -> None:
+    write_mnist(tmp_path / "mnist", num_train=3000)
+    words = ("dataset=rotated_blocked_mnist", f"source.root={tmp_path / 'mnist'}")
+    places = column(prepare(tmp_path / "out", *words), "train", "block")[::4]
+    assert len(places) == 2400
+    for axis in (0, 1):
+        counts = np.bincount(places[:, axis], minlength=22)
+        expected = len(places) / 22
+        assert len(counts) == 22
+        assert ((counts - expected) ** 2 / expected).sum() < 46.8  # 21 degrees, p = 0.001
+
+
+@pytest.mark.parametrize("pairs", ["orbit", "all_pairs", "drawn"])
+def test_masks_and_backgrounds_are_those_of_the_frames(pairs: str, tmp_path: Path) -> None:
+    """Where there is no object the background shows; the mask turns with the object."""
+    words = [f"dataset.{split}_pairs={pairs}" for split in SPLITS]
+    store = prepare(tmp_path / "out", "dataset=planes", "source.size=24", "num_samples=12", *words)
+    group = make_group("c4")
+    for split in SPLITS:
+        records = all_records(store, split)
+        background = column(store, split, "background")
+        masks = {end: column(store, split, f"{end}_mask") for end in ("source", "target")}
+        for end, frames in (("source", records.source), ("target", records.target)):
+            clear = np.broadcast_to(masks[end] == 0, frames.shape)
+            assert clear.any()
+            assert not clear.all()
+            assert np.array_equal(frames[clear], background[clear])
+            assert (frames != background).any(axis=(1, 2, 3)).all()
+        g = group.decode(torch.from_numpy(records.action))
+        turned = group.act_on_image(torch.from_numpy(masks["source"]), g).numpy()
+        assert np.abs(turned.astype(int) - masks["target"]).max() <= 1
+
+
+def test_frames_do_not_depend_on_workers_or_shards(tmp_path: Path) -> None:
+    words = ("dataset=planes", "source.size=16", "num_samples=20", "dataset.train_pairs=orbit")
+    one = prepare(tmp_path / "one", *words)
+    many = prepare(tmp_path / "many", *words, "dataset.shard_mib=0.05", num_workers=2)
+    assert len(many.manifest.splits["train"].shards) > 1
+    for split in SPLITS:
+        for left, right in zip(all_records(one, split), all_records(many, split), strict=True):
+            assert np.array_equal(left, right)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_unusable_input_leaves_nothing(num_workers: int, tmp_path: Path) -> None:
+    recipe = noise_recipe(NoiseSource((1, 16, 16), broken=7))
+    out = tmp_path / "out"
+    if num_workers == 1:
+        with pytest.raises(BadInputError, match="number 7 cannot be read"):
+            build_dataset(recipe, out)
+        assert not out.exists()
+    out.mkdir(exist_ok=True)
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(BadInputError, match="number 7 cannot be read"):
+        build_dataset(recipe, out, num_workers)
+    left = [path.name for path in out.iterdir() if not path.name.startswith(".")]
+    assert left == ["notes.txt"]
+    assert not (out / ".building").exists()
+
+
+def test_sources_and_scenes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"scene.name=plain cannot show source=generated"):
+        recipe_of("dataset=planes", f"out={tmp_path}", "dataset.scene.name=plain")
+    with pytest.raises(ValueError, match=r"num_drawn=3 has no effect"):
+        recipe_of("dataset=rotated_digits", f"out={tmp_path}", "dataset.num_drawn=3")
+    with pytest.raises(ValueError, match=r"unknown group"):
+        recipe_of("dataset=rotated_digits", f"out={tmp_path}", "dataset.group=c5")
+    with pytest.raises(ValueError, match=r"blocked paints a block on images"):
+        recipe_of("dataset=brain_mri", f"out={tmp_path}", "dataset.scene.name=blocked")
