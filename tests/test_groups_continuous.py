@@ -348,9 +348,9 @@ def test_shifts_go_right_up_and_along_the_first_axis_and_scale_with_the_lattice(
 
 def test_what_comes_into_view_repeats_the_border() -> None:
     group = make_group("so2+shift:20:2.5")
-    x = torch.arange(20.0).expand(1, 1, 20, 20)
+    x = torch.arange(5.0, 25.0).expand(1, 1, 20, 20)
     acted = group.act_on_image(x, torch.tensor([[0.0, 3.0, 0.0]]))
-    assert torch.allclose(acted[0, 0, 5, :6], torch.tensor([0.0, 0, 0, 0, 1, 2]), atol=1e-5)
+    assert torch.allclose(acted[0, 0, 5, :6], torch.tensor([5.0, 5, 5, 5, 6, 7]), atol=1e-5)
 
 
 @pytest.mark.parametrize("spec", SPECS)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.groups import Irrep, make_group, quaternions
+from pipeline.groups import Irrep, irreps_rotations, make_group, quaternions
 from pipeline.groups.irreps_rotations import rotation_generators
 
 FINITE = ("c4", "d4", "octahedral")
@@ -152,6 +152,15 @@ def test_tiny_turns_are_finite_and_linear(size: float) -> None:
         assert (matrix - linear).abs().max() < 1e-10
         (gradient,) = torch.autograd.grad(matrix.sum(), q)
         assert gradient.isfinite().all()
+
+
+def test_generators_first_used_in_inference_serve_training() -> None:
+    irreps_rotations._generators_on.cache_clear()
+    q = torch.tensor([[0.6, 0.0, 0.8, 0.0]], dtype=torch.float64)
+    with torch.inference_mode():
+        irreps_rotations.space_matrix(2, q)
+    irreps_rotations.space_matrix(2, q.requires_grad_()).sum().backward()
+    assert q.grad is not None
 
 
 def test_mixed_precision_leaves_representations_alone() -> None:

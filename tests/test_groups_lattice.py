@@ -327,6 +327,8 @@ def test_latents_that_shift_by_parts_of_a_cell_are_refused_with_a_step_that_fits
     with pytest.raises(ValueError, match="the nearest step that fits is 7"):
         group.check_latent_shape((8, 8))
     make_group("c4+wrap:28:7").check_latent_shape((8, 8))
+    with pytest.raises(ValueError, match="the nearest step that fits is 6"):  # of 3, 6 and 12
+        make_group("wrap2d:24:8").check_latent_shape((8, 8))
     with pytest.raises(ValueError, match="no step fits"):
         group.check_latent_shape((9, 9))
     with pytest.raises(ValueError, match="square"):
@@ -346,14 +348,14 @@ def test_gradients_pass_back_through_the_inverse(spec: str) -> None:
 
 def test_tables_first_used_in_inference_serve_training() -> None:
     point_tables._on_device.cache_clear()
+    point_tables._tables.cache_clear()
     group = make_group("octahedral")
-    x = torch.rand(2, 1, 4, 4, 4)
+    action = group.encode(group.elements())
+    point_tables._on_device.cache_clear()
+    point_tables._tables.cache_clear()
     with torch.inference_mode():
-        group.act_on_latent(x, draw(group, 0, 2))
-        group.irreps(1)[3].matrix(draw(group, 0, 2))
-    weight = torch.rand(3, 3, requires_grad=True)
-    (group.irreps(1)[3].matrix(draw(group, 0, 2)) @ weight).sum().backward()
-    assert weight.grad is not None
+        group.decode(action)
+    assert torch.equal(group.decode(action.requires_grad_()), group.elements())
 
 
 def test_compiled_groups_keep_their_own_tables() -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.settings.sources import MeshesSourceConfig
-from data_prep.sources.meshes import MeshesSource
+from data_prep.sources.meshes import MeshesSource, draw_deformed
 from data_prep.sources.voxelise import fill
 
 SIDE = 40
@@ -166,6 +166,22 @@ def test_deformation_is_what_sets_volumes_apart(root: Path) -> None:
         return float(np.std(widths, axis=0).mean())
 
     assert spread(0.0) < 0.6 < spread(0.1) < spread(0.3)
+
+
+@given(seed=st.integers(0, 999), deformation=st.sampled_from([0.02, 0.1, 0.3]))
+@settings(max_examples=30, deadline=None)
+def test_deformation_bends_by_its_share(seed: int, deformation: float) -> None:
+    """None leaves a turned, smaller, shifted copy; more makes a sphere uneven by about as much."""
+    sphere = ball(1).vertices
+
+    def unevenness(share: float) -> float:
+        moved = draw_deformed(np.random.default_rng(seed), sphere, share)
+        assert np.linalg.norm(moved, axis=1).max() <= 1 + 1e-9
+        radii = np.linalg.norm(moved - (moved.min(0) + moved.max(0)) / 2, axis=1)
+        return float(1 - radii.min() / radii.max())
+
+    assert unevenness(0.0) < 1e-9
+    assert deformation / 10 < unevenness(deformation) < 4 * deformation
 
 
 def test_axes_of_a_mesh_are_those_of_a_frame(tmp_path: Path) -> None:

@@ -95,9 +95,12 @@ def test_extent_is_the_largest_or_the_given_one(tmp_path: Path) -> None:
     assert (read_all(tmp_path, extent_mm=10.0)[0] > 0).all()
 
 
-def test_percentiles_are_of_the_brain_and_background_stays_black(tmp_path: Path) -> None:
-    volume = np.zeros((16, 16, 16), np.int16)
-    volume[4:12, 4:12, 4:12] = 1000 + np.arange(512).reshape(8, 8, 8)
+@pytest.mark.parametrize("darkest", [1000.0, -255.5, -1000.0])
+def test_percentiles_are_of_the_brain_and_background_stays_black(
+    darkest: float, tmp_path: Path
+) -> None:
+    volume = np.zeros((16, 16, 16), np.float32)
+    volume[4:12, 4:12, 4:12] = darkest + np.arange(512).reshape(8, 8, 8)
     write_nifti(tmp_path / "a.nii", volume)
     frame = read_all(tmp_path, percentiles=(10, 90))[0, 0]
     inside = frame[4:12, 4:12, 4:12]

@@ -198,6 +198,7 @@ def test_the_block_stays_where_it_is(pairs: str, tmp_path: Path) -> None:
             for image, (row, col) in zip(expected, places, strict=True):
                 image[:, row : row + 7, col : col + 7] = 255
             assert np.array_equal(frames, expected)
+    assert all(", 0 pairs" not in line for line in verify_dataset(blocked.root))
     manifest = blocked.manifest
     assert manifest.columns["block"].shape == (2,)
     assert not manifest.target_is_action_on_source
@@ -220,6 +221,7 @@ def test_masks_and_backgrounds_are_those_of_the_frames(pairs: str, tmp_path: Pat
     """Where there is no object the background shows; the mask turns with the object."""
     words = [f"dataset.{split}_pairs={pairs}" for split in SPLITS]
     store = prepare(tmp_path / "out", "dataset=planes", "source.size=24", "num_samples=12", *words)
+    assert all(", 0 pairs" not in line for line in verify_dataset(store.root))
     group = make_group("c4")
     for split in SPLITS:
         records = all_records(store, split)
@@ -234,6 +236,32 @@ def test_masks_and_backgrounds_are_those_of_the_frames(pairs: str, tmp_path: Pat
         g = group.decode(torch.from_numpy(records.action))
         turned = group.act_on_image(torch.from_numpy(masks["source"]), g).numpy()
         assert np.abs(turned.astype(int) - masks["target"]).max() <= 1
+
+
+@pytest.mark.parametrize(("dataset", "value"), [("rotated_blocked_mnist", 90), ("planes", 0)])
+def test_a_frame_that_is_not_the_scene_s_is_found(dataset: str, value: int, tmp_path: Path) -> None:
+    """One pixel of a target changed, beside the block or the object."""
+    write_mnist(tmp_path / "mnist")
+    given = {
+        "planes": ["source.size=16", "num_samples=12"],
+        "rotated_blocked_mnist": [f"source.root={tmp_path / 'mnist'}"],
+    }
+    store = prepare(tmp_path / "out", f"dataset={dataset}", *given[dataset])
+    import h5py
+
+    with h5py.File(tmp_path / "out" / "train" / "shard_00000.h5", "r+") as file:
+        frame = file["frames"][file["target"][3]]
+        if dataset == "planes":
+            row, col = np.argwhere(file["columns/target_mask"][3][0] == 0)[0]
+        else:
+            block = file["columns/block"][3]
+            row, col = (0, 0) if block.min() > 7 else (27, 27)
+            if block.max() > 13 and block.min() <= 7:
+                row, col = 14, 14
+        frame[0, row, col] ^= 1
+        file["frames"][file["target"][3]] = frame
+    with pytest.raises(ValueError, match=r"is not the action applied to its source"):
+        list(verify_dataset(store.root))
 
 
 def test_frames_do_not_depend_on_workers_or_shards(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from data_prep.rendering import Mesh, asymmetric_plane, make_mesh, read_obj, render
-from data_prep.rendering.rasteriser import FILLING
+from data_prep.rendering.rasteriser import AMBIENT, FILLING, LIGHT
 from data_prep.settings.sources import RenderSourceConfig
 from data_prep.sources.rendered import RenderedSource, rotation_matrices
 from pipeline.groups import make_group
@@ -75,7 +75,9 @@ def test_a_sphere_covers_a_disc_and_its_depth_is_its_height(size: int, supersamp
     place = (np.arange(size) - (size - 1) / 2) / radius
     height = np.sqrt(np.clip(1 - place**2 - place[:, None] ** 2, 0, 1))
     inner = height > 0.5
-    assert np.abs(pictures.depth[:, inner] - height[inner]).max() < 0.06
+    # A pixel has the depth of its nearest sample.
+    tolerance = 0.02 + (supersampling - 1) * 0.75 / radius
+    assert np.abs(pictures.depth[:, inner] - height[inner]).max() < tolerance
 
 
 def test_cube_covers_its_analytic_shadow(tmp_path: Path) -> None:
@@ -137,11 +139,18 @@ def test_a_view_does_not_depend_on_its_batch(seed: int, is_smooth: bool) -> None
             np.testing.assert_array_equal(many[row], one[0])
 
 
-def test_sides_facing_the_light_are_brighter(tmp_path: Path) -> None:
-    mesh = cube(tmp_path)
-    lit = render(mesh, Rotation.from_euler("xy", [35, -33], degrees=True).as_matrix()[None], 64)
-    away = render(mesh, Rotation.from_euler("xy", [-50, 40], degrees=True).as_matrix()[None], 64)
-    assert lit.colour[0, 0, 32, 32] > away.colour[0, 0, 32, 32] + 0.1
+@given(seeds, st.booleans())
+def test_flat_faces_follow_lamberts_law_on_both_sides(seed: int, is_smooth: bool) -> None:
+    vertices = np.array([(-1.0, -0.6, 0.0), (1.0, -0.6, 0.0), (0.0, 1.0, 0.0)])
+    mesh = make_mesh(vertices, np.array([(0, 1, 2)]), np.array([(1.0, 0.5, 0.0)]))
+    rotations = turns(seed, 20)
+    normals = rotations[:, :, 2] * np.sign(rotations[:, 2, 2])[:, None]
+    expected = AMBIENT + (1 - AMBIENT) * np.maximum(normals @ LIGHT, 0)
+    pictures = render(mesh, rotations, 33, 1, is_smooth)
+    for colour, alpha, shade in zip(pictures.colour, pictures.alpha, expected, strict=True):
+        seen = alpha[0] > 0
+        np.testing.assert_allclose(colour[0][seen], shade, atol=1e-4)
+        np.testing.assert_allclose(colour[1][seen], shade / 2, atol=1e-4)
 
 
 def test_no_two_rotations_of_the_generated_solid_look_alike() -> None:

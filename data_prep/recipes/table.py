@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from data_prep.recipes.table_splits import split_rows
+from data_prep.scenes.claims import INTERPOLATION_TOLERANCE
 from data_prep.settings import TableDatasetConfig
 from data_prep.settings.sources import TableSourceConfig
 from data_prep.sources.pairs import Pairs
 from data_prep.store.manifest import SPLITS, ColumnSpec, FrameSpec
 from data_prep.store.recipe import ShardPlan
 from data_prep.store.shard import Block, ShardLayout
-from data_prep.store.verification import INTERPOLATION_TOLERANCE
 from pipeline.groups import make_group
 
 BLOCK_BYTES = 2**25

@@ -27,16 +27,16 @@ def split_rows(
     for name, chosen in rows.items():
         if not len(chosen):
             why = (
-                "its rows share their frames, and rows that do stay together"
+                "its rows share frames, and those that do stay together"
                 if pairs.split is None
-                else "its column split does not name it"
+                else "no row names it"
             )
-            raise ValueError(f"the {name} split of the table would be empty: {why}")
+            raise ValueError(f"{pairs.places.table}: the {name} split would be empty: {why}")
     total = len(split)
     if num_samples is None or num_samples == total:
         return rows
     if num_samples > total:
-        raise ValueError(f"num_samples={num_samples}, but the table has {total} pairs")
+        raise ValueError(f"num_samples={num_samples}, but {pairs.places.table} has {total} pairs")
     return {
         name: chosen[: max(1, round(len(chosen) * num_samples / total))]
         for name, chosen in rows.items()
@@ -54,9 +54,21 @@ def _draw(pairs: Pairs, val: float, test: float, seed: int) -> np.ndarray:
     order = np.random.default_rng([seed, TABLE_SPLIT_STREAM]).permutation(len(sizes))
     order = np.delete(order, np.argmax(sizes[order]))
     split_of_set = np.full(len(sizes), SPLITS.index("train"))
-    for name, fraction in (("val", val), ("test", test)):
-        wanted = max(1, round(len(set_of_row) * fraction))
-        num_taken = int(np.searchsorted(np.cumsum(sizes[order]), wanted)) + 1
-        split_of_set[order[:num_taken]] = SPLITS.index(name)
-        order = order[num_taken:]
+    for name, fraction, num_left in (("val", val, 1), ("test", test, 0)):
+        room = max(1, round(len(set_of_row) * fraction))
+        taken = _fitting(sizes[order], room, len(order) - num_left)
+        split_of_set[order[taken]] = SPLITS.index(name)
+        order = np.delete(order, taken)
     return split_of_set[set_of_row]
+
+
+def _fitting(sizes: np.ndarray, room: int, max_taken: int) -> list[int]:
+    """Positions of the sets that fit into `room` one after the other, the smallest if none does."""
+    taken: list[int] = []
+    for place, size in enumerate(sizes.tolist()):
+        if not room or len(taken) == max_taken:
+            break
+        if size <= room:
+            taken.append(place)
+            room -= size
+    return taken or ([int(np.argmin(sizes))] if len(sizes) else [])

@@ -11,7 +11,7 @@ from data_prep.sources.mesh_file import Surface, read_closed_mesh
 from data_prep.sources.voxelise import fill
 from pipeline.files.atomic import sha256_of_file
 
-MESH_STREAM = 31
+MESH_STREAM = 51
 NUM_WAVES = 6
 WAVE_FREQUENCIES = (1.0, 4.0)
 TURN_STD = np.radians(4)

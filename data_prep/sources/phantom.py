@@ -8,7 +8,7 @@ from data_prep.settings.sources import PhantomSourceConfig
 from data_prep.sources.deformation import draw_turn, draw_waves
 from data_prep.sources.phantom_shapes import Anatomy, brightness
 
-PHANTOM_STREAM = 30
+PHANTOM_STREAM = 50
 NUM_CLASSES = 2
 MEAN_LOG_VOLUME = (0.0, 0.9)
 STD_LOG_VOLUME = 0.25

@@ -16,13 +16,18 @@ def move_sprites(sprites: np.ndarray, group: str, g: torch.Tensor) -> Sprites:
     Colours are weighted by alpha while they are interpolated, so that what lies behind
     an outline does not bleed into it; where alpha is 0 so are the colours.
     """
-    pixels = torch.from_numpy(sprites).to(torch.float32)
-    pixels[:, :3] *= pixels[:, 3:] / 255
-    moved = make_group(group).act_on_image(pixels, g)
-    alpha = moved[:, 3:].round().clamp_(0, 255)
-    colour = moved[:, :3] * (255 / moved[:, 3:].clamp_min(0.5)) * (alpha > 0)
-    colour = colour.round_().clamp_(0, 255).to(torch.uint8)
-    return Sprites(colour.numpy(), alpha.to(torch.uint8).numpy())
+    colour = np.empty((len(sprites), 3, *sprites.shape[2:]), np.uint8)
+    alpha = np.empty((len(sprites), 1, *sprites.shape[2:]), np.uint8)
+    acting = make_group(group)
+    for chunk in chunks(len(sprites), sprites.shape[-1]):
+        pixels = torch.from_numpy(sprites[chunk]).to(torch.float32)
+        pixels[:, :3] *= pixels[:, 3:] / 255
+        moved = acting.act_on_image(pixels, g[chunk])
+        cover = moved[:, 3:].round().clamp_(0, 255)
+        visible = torch.where(cover > 0, 255 / moved[:, 3:], 0)
+        colour[chunk] = (moved[:, :3] * visible).round_().clamp_(0, 255).numpy()
+        alpha[chunk] = cover.numpy()
+    return Sprites(colour, alpha)
 
 
 def check_moves_pictures(group: str, size: int) -> None:

@@ -5,18 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from data_prep.scenes.claims import faults, has_claims
 from data_prep.store.manifest import Manifest
 from data_prep.store.reader import PairStore, check_files
 from data_prep.store.shard import map_shard
 from pipeline.files.atomic import sha256_of_file
-from pipeline.groups import make_group
 
 NUM_SAMPLED_RECORDS = 4096
 BLOCK_RECORDS = 256
-INTERPOLATION_TOLERANCE = 2.0
-"""Largest difference in stored units, on average, for a group that interpolates."""
 
 
 def verify_dataset(root: Path) -> Iterator[str]:
@@ -42,7 +39,7 @@ def verify_dataset(root: Path) -> Iterator[str]:
             rows = sampled - first
             _check_targets(path, manifest, rows[(rows >= 0) & (rows < shard.num_records)])
             first += shard.num_records
-        num_checked = len(sampled) if manifest.target_is_action_on_source else 0
+        num_checked = len(sampled) if has_claims(manifest) else 0
         yield (
             f"{name:5} ok: {len(split.shards)} shards, {split.num_frames:,} frames,"
             f" {split.num_records:,} records, {num_checked} pairs recomputed"
@@ -96,25 +93,17 @@ def _first_bad(path: Path, name: str, bad: Any, fault: str, offset: int = 0) -> 
 
 
 def _check_targets(path: Path, manifest: Manifest, rows: np.ndarray) -> None:
-    """Recompute the targets of these records of a shard from their sources, if they say so."""
-    if not manifest.target_is_action_on_source:
+    """Compare the frames of these records of a shard with what the records claim."""
+    if not has_claims(manifest):
         return
-    group = make_group(manifest.group)
     arrays = map_shard(path)
     for first in range(0, len(rows), BLOCK_RECORDS):
         block = rows[first : first + BLOCK_RECORDS]
-        source = torch.from_numpy(arrays["frames"][arrays["source"][block]])
-        target = arrays["frames"][arrays["target"][block]]
-        elements = group.decode(torch.from_numpy(arrays["action"][block]))
-        if group.is_exact:
-            moved = group.act_on_image(source, elements).numpy()
-            differs = (moved != target).reshape(len(block), -1).any(1)
-        else:
-            moved = group.act_on_image(source.float(), elements).numpy()
-            error = np.abs(moved - target.astype(np.float32))
-            differs = error.reshape(len(block), -1).mean(1) > INTERPOLATION_TOLERANCE
-        if differs.any():
+        columns = {name: arrays[f"columns/{name}"][block] for name in manifest.columns}
+        source, target = (arrays["frames"][arrays[end][block]] for end in ("source", "target"))
+        wrong = faults(manifest, source, target, arrays["action"][block], columns)
+        if wrong.any():
             raise ValueError(
-                f"{path}: dataset target, row {block[np.argmax(differs)]}"
+                f"{path}: dataset target, row {block[np.argmax(wrong)]}"
                 " is not the action applied to its source"
             )
