@@ -347,12 +347,9 @@ def test_gradients_pass_back_through_the_inverse(spec: str) -> None:
 
 
 def test_tables_first_used_in_inference_serve_training() -> None:
-    point_tables._on_device.cache_clear()
-    point_tables._tables.cache_clear()
     group = make_group("octahedral")
     action = group.encode(group.elements())
     point_tables._on_device.cache_clear()
-    point_tables._tables.cache_clear()
     with torch.inference_mode():
         group.decode(action)
     assert torch.equal(group.decode(action.requires_grad_()), group.elements())

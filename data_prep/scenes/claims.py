@@ -43,7 +43,7 @@ def faults(
         return _differs(group, source, target, action, (block == 0) & (turned == 0))
     ends = (("source", source), ("target", target))
     wrong = [_shows_no_background(frames, columns, end) for end, frames in ends]
-    return np.logical_or(*wrong)
+    return np.asarray(wrong[0] | wrong[1])
 
 
 def _scene(manifest: Manifest) -> str:

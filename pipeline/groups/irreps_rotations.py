@@ -45,8 +45,7 @@ def space_matrix(degree: int, q: torch.Tensor) -> torch.Tensor:
     generators: torch.Tensor = _generators(degree, q.device).to(q.dtype)
     vector = quaternions.rotation_vector(q)
     exponent = (vector[:, :, None, None] * generators).sum(1)
-    with torch.autocast(q.device.type, enabled=False):
-        return torch.matrix_exp(exponent)
+    return torch.matrix_exp(exponent)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]

@@ -23,7 +23,7 @@ def point_table(group: str, table: str, device: torch.device) -> torch.Tensor:
 def _on_device(group: str, table: str, device: torch.device) -> torch.Tensor:
     # A tensor born in inference mode could later not take part in training.
     with torch.inference_mode(False):
-        return _tables(group)[table].to(device)
+        return _tables(group)[table].to(device, copy=True)
 
 
 @cache
