@@ -11,6 +11,9 @@ from pipeline.files.figures import as_picture, save_figure
 from pipeline.groups import make_group
 
 NUM_COLUMNS, NUM_VOLUME_COLUMNS, NUM_ROWS = 8, 4, 3
+NEW_LINE = "\n"
+LONG_NAME = 6
+"""Characters from which on a name leaves no room for the label beside it."""
 
 
 def write_contact_sheet(path: Path, store: PairStore, split: str) -> None:
@@ -47,9 +50,9 @@ def write_contact_sheet(path: Path, store: PairStore, split: str) -> None:
             axis = axes[2 * row + offset][column]
             picture = as_picture((frame.astype(np.float32) - low) / (high - low))
             axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes[2 * row][column].set_title(
-            f"g = {names[place]}  y = {records.label[place]}", fontsize=7, pad=2
-        )
+        is_long = len(names[place]) > LONG_NAME
+        title = f"g = {names[place]}{NEW_LINE if is_long else '  '}y = {records.label[place]}"
+        axes[2 * row][column].set_title(title, fontsize=6 if is_long else 7, pad=2)
     save_figure(figure, path)
 
 

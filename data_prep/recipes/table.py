@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from data_prep.reading.pairs import Pairs
 from data_prep.recipes.table_splits import split_rows
 from data_prep.scenes.claims import INTERPOLATION_TOLERANCE
 from data_prep.settings import TableDatasetConfig
 from data_prep.settings.sources import TableSourceConfig
-from data_prep.sources.pairs import Pairs
 from data_prep.store.manifest import SPLITS, ColumnSpec, FrameSpec
 from data_prep.store.recipe import ShardPlan
 from data_prep.store.shard import Block, ShardLayout
@@ -144,11 +144,11 @@ def _open_pairs(source: TableSourceConfig, group: str) -> Pairs:
         raise FileNotFoundError(f"source.root={path}: there is no such file")
     match path.suffix.lower():
         case ".csv":
-            from data_prep.sources.pairs_csv import read_csv_pairs
+            from data_prep.reading.pairs_csv import read_csv_pairs
 
             return read_csv_pairs(path, group)
         case ".npz":
-            from data_prep.sources.pairs_npz import read_npz_pairs
+            from data_prep.reading.pairs_npz import read_npz_pairs
 
             return read_npz_pairs(path, group)
     raise ValueError(f"source.root={path} is neither a .csv nor an .npz file")

@@ -4,8 +4,8 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from data_prep.reading.pairs import Pairs
 from data_prep.settings import TableDatasetConfig
-from data_prep.sources.pairs import Pairs
 from data_prep.store.manifest import SPLITS
 
 TABLE_SPLIT_STREAM = 2

@@ -9,8 +9,8 @@ from tokenize import TokenError
 
 import numpy as np
 
+from data_prep.reading.extras import import_extra
 from data_prep.settings.sources import MedmnistSourceConfig
-from data_prep.sources.extras import import_extra
 from pipeline.files.atomic import sha256_of_file
 
 FILE_NAMES = {28: "adrenalmnist3d.npz", 64: "adrenalmnist3d_64.npz"}

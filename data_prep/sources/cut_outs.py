@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from data_prep.drawing.sprites import check_moves_pictures, move_sprites
+from data_prep.reading.listing import list_files
+from data_prep.reading.pictures import read_cut_out, read_header, read_picture
 from data_prep.settings.sources import CutOutsSourceConfig
 from data_prep.sources.interface import Sprites
-from data_prep.sources.listing import list_files
-from data_prep.sources.pictures import read_cut_out, read_header, read_picture
-from data_prep.sources.sprites import check_moves_pictures, move_sprites
 from pipeline.files.atomic import sha256_of_file
 
 BACKGROUND_STREAM = 40

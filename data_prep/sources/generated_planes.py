@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
+from data_prep.drawing.plane_shapes import CLASS_NAMES
+from data_prep.drawing.plane_sprites import draw_planes
+from data_prep.drawing.skies import draw_skies
+from data_prep.drawing.sprites import check_moves_pictures, move_sprites
 from data_prep.settings.sources import GeneratedPlanesSourceConfig
 from data_prep.sources.interface import Sprites
-from data_prep.sources.plane_shapes import CLASS_NAMES
-from data_prep.sources.plane_sprites import draw_planes
-from data_prep.sources.skies import draw_skies
-from data_prep.sources.sprites import check_moves_pictures, move_sprites
 
 PLANE_STREAM, SKY_STREAM = 20, 21
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.reading.listing import list_files
+from data_prep.reading.pictures import SUFFIXES, Header, read_header, read_picture
 from data_prep.settings.sources import ImageFolderSourceConfig
-from data_prep.sources.listing import list_files
-from data_prep.sources.pictures import SUFFIXES, Header, read_header, read_picture
 from pipeline.files.atomic import sha256_of_file
 
 
@@ -14,7 +14,7 @@ class ImageFolderSource:
     """PNG, JPEG and TIFF files below `config.root`, part `all`; folders are classes.
 
     Without folders every label is 0. Images are square: as they are, or cut and resized
-    to `config.size`. Decoding is that of `data_prep.sources.pictures`.
+    to `config.size`. Decoding is that of `data_prep.reading.pictures`.
 
     Raises FileNotFoundError if the folder is missing, ValueError naming the first file
     that is not a picture or, without `size`, not as large as the first one and square.

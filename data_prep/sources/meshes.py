@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.drawing.deformation import draw_turn, draw_waves
+from data_prep.drawing.voxelise import fill
+from data_prep.reading.mesh_file import Surface, read_closed_mesh
 from data_prep.settings.sources import MeshesSourceConfig
-from data_prep.sources.deformation import draw_turn, draw_waves
-from data_prep.sources.mesh_file import Surface, read_closed_mesh
-from data_prep.sources.voxelise import fill
 from pipeline.files.atomic import sha256_of_file
 
 MESH_STREAM = 51

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.reading.nifti_file import SUFFIXES, read_header, read_volume
+from data_prep.reading.volume_table import read_table
+from data_prep.reading.volumes import largest_extent, normalise_percentiles, resample, to_uint8
 from data_prep.settings.sources import NiftiSourceConfig
-from data_prep.sources.nifti_file import SUFFIXES, read_header, read_volume
-from data_prep.sources.volume_table import read_table
-from data_prep.sources.volumes import largest_extent, normalise_percentiles, resample, to_uint8
 from pipeline.files.atomic import sha256_of_file
 
 
 class NiftiSource:
     """All NIfTI files below a folder, in the order of their relative paths; part `all`.
 
-    Frames are (1, D, H, W) with the axes of `data_prep.sources.nifti_file`. Headers are
+    Frames are (1, D, H, W) with the axes of `data_prep.reading.nifti_file`. Headers are
     read at once, voxels when they are asked for. Without a table every label is 0 and
     every file stands for itself.
 

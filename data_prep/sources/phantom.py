@@ -4,9 +4,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from data_prep.drawing.deformation import draw_turn, draw_waves
+from data_prep.drawing.phantom_shapes import Anatomy, brightness
 from data_prep.settings.sources import PhantomSourceConfig
-from data_prep.sources.deformation import draw_turn, draw_waves
-from data_prep.sources.phantom_shapes import Anatomy, brightness
 
 PHANTOM_STREAM = 50
 NUM_CLASSES = 2
@@ -23,7 +23,7 @@ class PhantomSource:
     """`num_samples`, or else `num_volumes`, generated brains; part `all`.
 
     Frames are (1, D, H, W) with D from inferior to superior, H from anterior to posterior
-    and W from left to right, as those of `data_prep.sources.nifti_file`. All of a brain lies
+    and W from left to right, as those of `data_prep.reading.nifti_file`. All of a brain lies
     in the ball that ends a voxel inside the one inscribed in the lattice; around it is 0.
     The lateral ventricles of class 1 have exp(0.9) = 2.5 times the volume of class 0 in the
     mean; 4 in a hundred lie nearer to the other class. All draws of a volume are keyed by

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from data_prep.drawing.skies import draw_skies
+from data_prep.drawing.sprites import hsv_to_rgb, uniform_draws
+from data_prep.reading.listing import list_files
 from data_prep.rendering import Mesh, asymmetric_plane, make_mesh, read_obj, render
 from data_prep.settings.sources import RenderSourceConfig
 from data_prep.sources.interface import Sprites
-from data_prep.sources.listing import list_files
-from data_prep.sources.skies import draw_skies
-from data_prep.sources.sprites import hsv_to_rgb, uniform_draws
 from pipeline.files.atomic import sha256_of_file
 from pipeline.groups import make_group
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.reading import nifti_file
+from data_prep.reading.listing import list_files
+from data_prep.reading.npy_file import open_npy
+from data_prep.reading.volumes import largest_extent, normalise_percentiles, resample, to_uint8
 from data_prep.settings.sources import VolumeFolderSourceConfig
-from data_prep.sources import nifti_file
-from data_prep.sources.listing import list_files
-from data_prep.sources.npy_file import open_npy
-from data_prep.sources.volumes import largest_extent, normalise_percentiles, resample, to_uint8
 from pipeline.files.atomic import sha256_of_file
 
 SUFFIXES = (*nifti_file.SUFFIXES, ".npy")
@@ -18,7 +18,7 @@ SUFFIXES = (*nifti_file.SUFFIXES, ".npy")
 class VolumeFolderSource:
     """All volumes of a folder or of its immediate subfolders, the classes; part `all`.
 
-    Frames are (1, D, H, W): a NIfTI file's axes are those of `data_prep.sources.nifti_file`,
+    Frames are (1, D, H, W): a NIfTI file's axes are those of `data_prep.reading.nifti_file`,
     an NPY file's its own. Shapes are looked at in the headers at once, voxels are read
     when they are asked for. With `side` each volume is padded to the cube of its longest
     side (in mm where the file tells them) and resampled. `binary` volumes take no

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-
 SEPARATOR = 0.5
 """Grey between the slices of a volume, on [0, 1]."""
 

@@ -19,7 +19,6 @@ from pipeline.models.networks import as_channels_last, latent_shape, make_decode
 from pipeline.models.output import OutputKind, as_images
 from pipeline.models.settings import LatentActionSettings, NetworkConfig, SpatialActionConfig
 
-
 SPATIAL = SpatialActionConfig()
 
 

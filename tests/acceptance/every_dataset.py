@@ -5,9 +5,10 @@ Example:
   python tests/acceptance/every_dataset.py work=DIR only=planes,brain_mri
 
 Keys: mnist (a folder that holds MNIST/raw; without it datasets of digits are left out), meshes
-(a folder of OBJ files; likewise), classes (the closed ones among them, without .obj), work, epochs (of the run on one process; the one on two
-has a single epoch), num_samples (source images of each dataset), only (names of cases). Writes
-contact_sheet.png and orbits.png of each case below work/NAME and a line of results for each.
+(a folder of OBJ files; likewise), classes (the closed ones among them, without .obj), work, epochs
+(of the run on one process; the one on two has a single epoch), num_samples (source images of each
+dataset), only (names of cases). Writes contact_sheet.png and orbits.png of each case below
+work/NAME and a line of results for each.
 """
 
 import json

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.sources.pairs import (
+from data_prep.reading.pairs import (
     Pairs,
     Places,
     checked_actions,
@@ -14,7 +14,7 @@ from data_prep.sources.pairs import (
     checked_splits,
     frame_shape,
 )
-from data_prep.sources.pictures import SUFFIXES, read_header, read_picture
+from data_prep.reading.pictures import SUFFIXES, read_header, read_picture
 from pipeline.files.atomic import sha256_of_file
 from pipeline.groups import make_group
 

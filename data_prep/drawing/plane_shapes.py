@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.sources.sprites import hsv_to_rgb
+from data_prep.drawing.sprites import hsv_to_rgb
 
 CLASS_NAMES = ("airliner", "jet", "propeller plane")
 NUM_PARAMETERS = 32

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.sources.pairs import (
+from data_prep.reading.pairs import (
     Pairs,
     Places,
     checked_actions,

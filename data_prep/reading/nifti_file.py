@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_prep.sources.extras import import_extra
+from data_prep.reading.extras import import_extra
 
 SUFFIXES = (".nii", ".nii.gz")
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.sources.extras import import_extra
+from data_prep.reading.extras import import_extra
 
 
 class Surface(NamedTuple):

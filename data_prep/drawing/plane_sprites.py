@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from data_prep.sources.plane_shapes import NUM_PARAMETERS, Planes, layers, make_planes
-from data_prep.sources.sprites import chunks, uniform_draws
+from data_prep.drawing.plane_shapes import NUM_PARAMETERS, Planes, layers, make_planes
+from data_prep.drawing.sprites import chunks, uniform_draws
 
 MARGIN = 1.0
 """Pixels between a plane and the edge of the inscribed disc."""

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from data_prep.sources.sprites import chunks, hsv_to_rgb
+from data_prep.drawing.sprites import chunks, hsv_to_rgb
 
 OCTAVES = ((4, 2, 1.0), (8, 4, 0.6), (16, 9, 0.36), (32, 20, 0.2))
 """Cells of noise down and across a picture, and their weight; flat cells make flat clouds."""

@@ -1,0 +1,1 @@
+"""What generated sources draw: heads, planes, skies, deformed shapes."""
