@@ -16,6 +16,7 @@ from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.runs import load_run
 from pipeline.tasks.latent_action.evaluation import LatentActionEvaluation
 from pipeline.tasks.latent_action.settings import LossWeights
+from pipeline.tasks.similarity import structural_similarity
 from pipeline.training.distributed import World
 from pipeline.training.evaluation import evaluate
 from pipeline.training.run import train
@@ -88,12 +89,25 @@ def test_metrics_follow_their_definitions(run_dir: Path, digits_dir: Path) -> No
 
 def test_a_perfect_model_has_perfect_metrics(digits_dir: Path) -> None:
     """An evaluation fed outputs equal to the truth: SSIM 1 and the PSNR cap."""
-    from pipeline.tasks.latent_action.evaluation import _ssim, psnr
+    from pipeline.tasks.latent_action.evaluation import psnr
 
     images = torch.rand(4, 1, 16, 16)
-    torch.testing.assert_close(_ssim(images, images), torch.ones(4))
+    torch.testing.assert_close(structural_similarity(images, images), torch.ones(4))
     assert psnr(0.0) == 100.0
     assert psnr(0.01) == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8, 8), (2, 16, 12, 20)])
+def test_similarity_of_volumes_is_the_library_s(shape: tuple[int, ...]) -> None:
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    torch.manual_seed(0)
+    wanted = torch.rand(3, *shape)
+    output = (wanted + 0.3 * torch.randn(3, *shape)).clamp(0, 1)
+    expected = structural_similarity_index_measure(output, wanted, data_range=1.0, reduction="none")
+    found = structural_similarity(output, wanted)
+    torch.testing.assert_close(found, expected.view(3), rtol=1e-4, atol=1e-5)
+    assert (found < 0.99).all()
 
 
 def test_volumes_are_evaluated(volume_dir: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from pipeline.models.latent_action import LatentActionModel
 from pipeline.models.output import as_images, reconstruction_losses
 from pipeline.tasks.latent_action.objective import run_pairs
 from pipeline.tasks.latent_action.settings import LossWeights
+from pipeline.tasks.similarity import structural_similarity
 
 LIVE_STD = 1e-3
 
@@ -54,7 +55,7 @@ class LatentActionEvaluation:
         images = as_images(raw, model.output_kind)
         output, wanted = model.to_unit_range(images), model.to_unit_range(pairs.target)
         squared_error = _square_sum(output - wanted) / output[0].numel()
-        similarity = _ssim(output, wanted).double()
+        similarity = structural_similarity(output, wanted).double()
         columns = torch.stack([valid, squared_error * valid, similarity * valid])
         self._by_bin.index_add_(1, element_bin, columns)
         shape, wanted_shape = (images > 0).flatten(1), (pairs.target > 0).flatten(1)
@@ -136,12 +137,3 @@ def _square_sum(x: torch.Tensor) -> torch.Tensor:
 def _relative(squared_difference: float, squared_norm: float) -> float:
     """Root of a ratio of sums of squares; 0 where there is nothing to differ from."""
     return math.sqrt(squared_difference / squared_norm) if squared_norm > 0 else 0.0
-
-
-def _ssim(output: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Structural similarity of each pair, (N,)."""
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
-    result = structural_similarity_index_measure(output, wanted, data_range=1.0, reduction="none")
-    assert isinstance(result, torch.Tensor)
-    return result.view(len(output))
