@@ -1,8 +1,9 @@
 """Train a sweep on a cluster: submits exactly the runs that are missing or failed, and returns.
 
 Examples:
-  python launch/sweep.py experiment=rotated_mnist data=DIR sweep=tau cluster=slurm sweep_dir=DIR
-  python launch/sweep.py experiment=rotated_digits data=DIR sweep=loss_ablation cluster=local \\
+  python launch/sweep.py experiment=rotated_mnist data=DIR sweep=paper1_tau cluster=slurm \\
+      sweep_dir=DIR
+  python launch/sweep.py experiment=rotated_digits data=DIR sweep=paper1_losses cluster=local \\
       cluster.max_running=2 sweep_dir=DIR dry_run=true
 
 Keys: sweep_dir, sweep and sweep.*, cluster and cluster.*, dry_run (say what would be submitted),

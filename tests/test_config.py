@@ -387,6 +387,9 @@ def test_every_config_file_composes_into_its_dataclass() -> None:
         used.add(CONFIG_ROOT / f"experiment/{experiment}.yaml")
         words = [f"experiment={experiment}", "data=x", "run_dir=y"]
         build(TrainConfig, compose("train", words, paths))
+    for control in group_options("control"):
+        used.add(CONFIG_ROOT / f"control/{control}.yaml")
+        build(TrainConfig, compose("train", [f"control={control}", "data=x", "run_dir=y"], paths))
     build(EvaluateConfig, compose("evaluate", ["run_dir=y"], frozenset({"run_dir", "data"})))
     for name in ("sweep", "launch_evaluate", "launch_prepare"):
         used.add(CONFIG_ROOT / f"{name}.yaml")

@@ -89,13 +89,16 @@ def test_values_that_look_alike_have_names_of_their_own(digits_dir: Path) -> Non
 
 
 def test_choices_of_groups_compose_with_values(digits_dir: Path) -> None:
+    # Several experiments say the same but for the dataset: two that do not.
+    experiments = ["rotated_digits", "rotated_mnist"]
+    assert set(experiments) < set(group_options("experiment"))
     grid = {
-        "experiment": group_options("experiment"),
+        "experiment": experiments,
         "task": ["latent_action"],
         "task.tau": [0.3, 0.4],
     }
     runs = resolve(digits_dir, expand(GridSearch("grid", grid)), "epochs=3", "experiment=nothing")
-    assert len({run.name for run in runs}) == len(runs) == 2 * len(group_options("experiment"))
+    assert len({run.name for run in runs}) == len(runs) == 2 * len(experiments)
     for run in runs:
         words = [f"experiment={run.values['experiment']}", "epochs=3", f"data={digits_dir}"]
         values = compose("train", [*words, f"run_dir={run.config.run_dir}"], PATH_KEYS)
@@ -120,7 +123,7 @@ def test_choices_of_groups_compose_with_values(digits_dir: Path) -> None:
 def test_a_refused_point_is_named_in_one_line(
     search: str, words: str, digits_dir: Path, tmp_path: Path
 ) -> None:
-    given_words = ("sweep.search.name=grid", f"sweep.search.grid={search}", "sweep=tau")
+    given_words = ("sweep.search.name=grid", f"sweep.search.grid={search}", "sweep=paper1_tau")
     line = sweep(*given_words, data=digits_dir, sweep_dir=tmp_path / "sweep")
     assert words in line
     assert line.startswith("sweep.py: point {")
@@ -129,12 +132,12 @@ def test_a_refused_point_is_named_in_one_line(
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["sweep=tau", "sweep.search.grid={seed:[1]}"], "cannot vary seed: sweep.seeds"),
-        (["sweep=tau", "sweep.search.grid={run_dir:[a]}"], "cannot vary run_dir"),
-        (["sweep=tau", "sweep.search.gird={}"], "did you mean 'sweep.search.grid'?"),
-        (["sweep=tau", "sweep.seeds=[]"], "seeds=[] leaves nothing to run"),
-        (["sweep=tau", "sweep.seeds=[1,2,1]"], "seeds=[1, 2, 1] names one twice"),
-        (["sweep=tau", "sweep.search.name=best"], "sweep.search.name=best is not allowed"),
+        (["sweep=paper1_tau", "sweep.search.grid={seed:[1]}"], "cannot vary seed: sweep.seeds"),
+        (["sweep=paper1_tau", "sweep.search.grid={run_dir:[a]}"], "cannot vary run_dir"),
+        (["sweep=paper1_tau", "sweep.search.gird={}"], "did you mean 'sweep.search.grid'?"),
+        (["sweep=paper1_tau", "sweep.seeds=[]"], "seeds=[] leaves nothing to run"),
+        (["sweep=paper1_tau", "sweep.seeds=[1,2,1]"], "seeds=[1, 2, 1] names one twice"),
+        (["sweep=paper1_tau", "sweep.search.name=best"], "sweep.search.name=best is not allowed"),
         (["sweep=taus"], "unknown sweep=taus"),
         (["sweep.search.points=[]"], "points=[] leaves nothing to run"),
         (["sweep=random_search", "sweep.search.num_points=0"], "num_points=0"),
@@ -177,7 +180,7 @@ def test_a_dimension_without_sense_is_refused(values: dict[str, Any], complaint:
 
 
 def test_words_are_split_between_launcher_and_training() -> None:
-    own = ["sweep_dir=x", "sweep=tau", "sweep.seeds=[1]", "cluster=slurm", "cluster.nodes=2"]
+    own = ["sweep_dir=x", "sweep=paper1_tau", "sweep.seeds=[1]", "cluster=slurm", "cluster.nodes=2"]
     own += ["stage=true", "verify=full", "hold=true", "dry_run=true", "retry_failed=false"]
     training = ["data=x", "epochs=3", "experiment=a", "task.tau=0.3", "clu.ster=1", "x=sweep=1"]
     mixed = [word for pair in itertools.zip_longest(training, own) for word in pair if word]

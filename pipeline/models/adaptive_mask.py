@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from pipeline.models.settings import FixedMaskConfig, MaskConfig
+
 INITIAL_SPREAD = 0.1
 
 
@@ -40,3 +42,36 @@ class AdaptiveMask(nn.Module):
 
     def _by_channel(self, values: torch.Tensor) -> torch.Tensor:
         return values if self.block_of_channel is None else values[self.block_of_channel]
+
+
+class FixedMask(nn.Module):
+    """The first blocks of channels are variant, for ever: a control.
+
+    As many blocks as come nearest to `variant_fraction` of all of them.
+    """
+
+    mask: torch.Tensor
+
+    def __init__(self, block_sizes: Sequence[int], variant_fraction: float) -> None:
+        super().__init__()
+        num_variant = round(len(block_sizes) * variant_fraction)
+        blocks = torch.arange(len(block_sizes)) < num_variant
+        mask = blocks.repeat_interleave(torch.tensor(block_sizes))
+        self.register_buffer("mask", mask.float(), persistent=False)
+
+    def forward(self) -> torch.Tensor:
+        """The mask, (C,) float."""
+        return self.mask
+
+    def is_variant(self) -> torch.Tensor:
+        """Whether each channel is variant, (C,) bool."""
+        return self.mask > 0
+
+
+def make_mask(
+    config: MaskConfig, block_sizes: Sequence[int], tau: float
+) -> AdaptiveMask | FixedMask:
+    """The configured mask over consecutive blocks of channels."""
+    if isinstance(config, FixedMaskConfig):
+        return FixedMask(block_sizes, config.variant_fraction)
+    return AdaptiveMask(block_sizes, tau)

@@ -14,12 +14,19 @@ from torch import nn
 from data_prep.store.manifest import FrameSpec
 from pipeline.groups import Group
 from pipeline.models.actions import make_action
-from pipeline.models.adaptive_mask import AdaptiveMask
+from pipeline.models.adaptive_mask import make_mask
 from pipeline.models.networks import as_channels_last, latent_shape, make_decoder, make_encoder
 from pipeline.models.output import OutputKind, as_images
-from pipeline.models.settings import LatentActionSettings, NetworkConfig, SpatialActionConfig
+from pipeline.models.settings import (
+    LatentActionSettings,
+    LearnedMaskConfig,
+    MaskConfig,
+    NetworkConfig,
+    SpatialActionConfig,
+)
 
 SPATIAL = SpatialActionConfig()
+LEARNED_MASK = LearnedMaskConfig()
 
 
 class LatentParts(NamedTuple):
@@ -44,6 +51,7 @@ class LatentActionModel(nn.Module):
         group: Group,
         action: LatentActionSettings = SPATIAL,
         output: OutputKind = "tanh",
+        mask: MaskConfig = LEARNED_MASK,
     ) -> None:
         super().__init__()
         self.group, self.frames, self.output_kind = group, frames, output
@@ -51,7 +59,7 @@ class LatentActionModel(nn.Module):
         self.encoder = make_encoder(config, frames.shape)
         self.decoder = make_decoder(config, frames.shape)
         self.action = make_action(action, group, frames.shape, self.latent_shape)
-        self.mask = AdaptiveMask(self.action.block_sizes, tau)
+        self.mask = make_mask(mask, self.action.block_sizes, tau)
         if config.memory_format == "channels_last":
             as_channels_last(self, len(frames.shape) - 1)
         stored_low, stored_high = frames.stored_range

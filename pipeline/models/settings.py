@@ -100,3 +100,25 @@ class LearnedActionConfig:
 
 
 LatentActionSettings = SpatialActionConfig | RepresentationActionConfig | LearnedActionConfig
+
+
+@dataclass(frozen=True)
+class LearnedMaskConfig:
+    """The mask is learned, channel by channel (the paper's)."""
+
+    name: Literal["learned"] = "learned"
+
+
+@dataclass(frozen=True)
+class FixedMaskConfig:
+    """The first channels are variant, as many as the fraction says, and stay so."""
+
+    name: Literal["fixed"]
+    variant_fraction: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.variant_fraction <= 1:
+            raise ValueError(f"variant_fraction={self.variant_fraction} must lie between 0 and 1")
+
+
+MaskConfig = LearnedMaskConfig | FixedMaskConfig

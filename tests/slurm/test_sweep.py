@@ -10,7 +10,7 @@ import pytest
 from helpers.launching import Launcher, attempts, run_dirs
 
 WORDS = (
-    "sweep=tau",
+    "sweep=paper1_tau",
     "sweep.search.grid.task.tau=[0.4,0.6]",
     "sweep.seeds=[0,1]",
     "cluster.nodes=2",

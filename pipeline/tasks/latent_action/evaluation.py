@@ -18,8 +18,8 @@ import torch
 from pipeline.data.packing import Batch
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.models.output import as_images, reconstruction_losses
-from pipeline.tasks.latent_action.objective import run_pairs
-from pipeline.tasks.latent_action.settings import LossWeights
+from pipeline.tasks.latent_action.objective import PairOutputs, run_pairs
+from pipeline.tasks.latent_action.settings import LossWeights, Reconstruct
 from pipeline.tasks.similarity import structural_similarity
 
 LIVE_STD = 1e-3
@@ -33,8 +33,10 @@ def psnr(mean_squared_error: float) -> float:
 class LatentActionEvaluation:
     """Float64 sums of one split; see `pipeline.tasks.interface.Evaluation`."""
 
-    def __init__(self, model: LatentActionModel, weights: LossWeights) -> None:
-        self.model, self.weights = model, weights
+    def __init__(
+        self, model: LatentActionModel, weights: LossWeights, reconstruct: Reconstruct = "action"
+    ) -> None:
+        self.model, self.weights, self.reconstruct = model, weights, reconstruct
         self.bin_names: Sequence[str] = model.group.bin_names
         device = next(model.parameters()).device
         num_bins, num_channels = len(self.bin_names), model.latent_shape[0]
@@ -64,8 +66,7 @@ class LatentActionEvaluation:
 
         consistency = _square_sum(pairs.moved_variant - pairs.target_parts.variant)
         invariance = _square_sum(pairs.source_invariant - pairs.target_parts.invariant)
-        by_value = reconstruction_losses(raw, images, pairs.target, model.output_kind)
-        recon = by_value.flatten(1).sum(1).double() / output[0].numel()
+        recon = self._reconstruction_loss(batch, pairs)
         latent_size = math.prod(model.latent_shape)
         means = torch.stack([recon, invariance / latent_size, consistency / latent_size])
         self._losses += (means * valid).sum(1)
@@ -82,6 +83,17 @@ class LatentActionEvaluation:
         latent = (pairs.target_parts.variant + pairs.target_parts.invariant).flatten(2)
         moments = torch.stack([latent.sum(2), latent.square().sum(2)]).double()
         self._channels += (moments * valid.view(1, -1, 1)).sum(1)
+
+    def _reconstruction_loss(self, batch: Batch, pairs: PairOutputs) -> torch.Tensor:
+        """What training minimises, of each sample, (N,)."""
+        model, raw, wanted = self.model, pairs.raw, pairs.target
+        if self.reconstruct != "action":
+            wanted = model.normalise(getattr(batch, self.reconstruct))
+            raw = model.decode_raw(model.encode(wanted))
+        raw = raw.float()
+        images = as_images(raw, model.output_kind)
+        by_value = reconstruction_losses(raw, images, wanted, model.output_kind)
+        return by_value.flatten(1).sum(1).double() / wanted[0].numel()
 
     def _parts(self) -> tuple[torch.Tensor, ...]:
         return (self._by_bin, self._losses, self._latent, self._channels, self._overlap)

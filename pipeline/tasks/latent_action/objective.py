@@ -9,7 +9,7 @@ in the released script. For binary frames L_recon is a cross-entropy. The target
 is encoded only, without gradient.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -83,6 +83,31 @@ class LatentActionObjective(nn.Module):
         variation = _variation(images.detach(), pairs.target)
         terms = torch.stack([total.detach(), recon, invariance, consistency, variation])
         return total, terms.detach()
+
+
+class ReconstructionObjective(nn.Module):
+    """Plain autoencoding, the group left out: of sources, or of targets (augmentation)."""
+
+    def __init__(self, model: LatentActionModel, of: Literal["source", "target"]) -> None:
+        super().__init__()
+        self.model, self.of = model, of
+
+    def forward(
+        self,
+        source: torch.Tensor,
+        target: torch.Tensor,
+        action: torch.Tensor,
+        label: torch.Tensor,
+        valid: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss and the vector of `TERM_NAMES`; the latent losses are 0."""
+        wanted = self.model.normalise(source if self.of == "source" else target)
+        raw = self.model.decode_raw(self.model.encode(wanted)).float()
+        images = as_images(raw, self.model.output_kind)
+        recon = reconstruction_losses(raw, images, wanted, self.model.output_kind).mean()
+        none = torch.zeros_like(recon)
+        variation = _variation(images.detach(), wanted)
+        return recon, torch.stack([recon, recon, none, none, variation]).detach()
 
 
 def _variation(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -5,10 +5,16 @@ from typing import Literal
 
 from pipeline.models.settings import (
     AutoencoderConfig,
+    FixedMaskConfig,
     LatentActionSettings,
+    LearnedMaskConfig,
+    MaskConfig,
     NetworkConfig,
     SpatialActionConfig,
 )
+
+DEFAULT_TAU = 0.5
+Reconstruct = Literal["action", "source", "target"]
 
 
 @dataclass(frozen=True)
@@ -29,18 +35,30 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class LatentActionConfig:
-    """Network, action, mask threshold, output and loss weights.
+    """Network, action, mask, its threshold, output and loss weights.
 
     `output=auto` is a Tanh, or logits with cross-entropy where the dataset is binary.
+    `reconstruct=action` decodes the moved latent of x into g x (the paper's). The controls
+    do without the action: `source` decodes E(x) into x, `target` E(g x) into g x.
     """
 
     name: Literal["latent_action"]
-    tau: float = 0.5
+    tau: float = DEFAULT_TAU
     model: NetworkConfig = AutoencoderConfig()
     action: LatentActionSettings = SpatialActionConfig()
     output: Literal["auto", "tanh", "logits"] = "auto"
+    mask: MaskConfig = LearnedMaskConfig()
+    reconstruct: Reconstruct = "action"
     weights: LossWeights = LossWeights()
 
     def __post_init__(self) -> None:
         if not 0 < self.tau < 1:
             raise ValueError(f"tau={self.tau} must lie between 0 and 1")
+        if isinstance(self.mask, FixedMaskConfig) and self.tau != DEFAULT_TAU:
+            raise ValueError(f"tau={self.tau} has no effect with mask.name=fixed")
+        weights = self.weights
+        if self.reconstruct != "action" and (weights.invariance, weights.consistency) != (0, 0):
+            raise ValueError(
+                f"reconstruct={self.reconstruct} knows no action: set weights.invariance=0 and"
+                " weights.consistency=0"
+            )

@@ -11,7 +11,11 @@ from pipeline.groups import make_group
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.models.output import OutputKind
 from pipeline.tasks.latent_action.evaluation import LatentActionEvaluation
-from pipeline.tasks.latent_action.objective import TERM_NAMES, LatentActionObjective
+from pipeline.tasks.latent_action.objective import (
+    TERM_NAMES,
+    LatentActionObjective,
+    ReconstructionObjective,
+)
 from pipeline.tasks.latent_action.settings import LatentActionConfig
 
 COLLAPSED_VARIATION = 0.02
@@ -27,6 +31,15 @@ def output_kind(config: LatentActionConfig, frames: FrameSpec) -> OutputKind:
     return "logits" if frames.values == "binary" else "tanh"
 
 
+def make_objective(
+    model: LatentActionModel, config: LatentActionConfig
+) -> LatentActionObjective | ReconstructionObjective:
+    """What training minimises."""
+    if config.reconstruct == "action":
+        return LatentActionObjective(model, config.weights)
+    return ReconstructionObjective(model, config.reconstruct)
+
+
 class LatentActionTask:
     """See `pipeline.tasks.interface.Task`. Tracks how often mask entries flip in an epoch."""
 
@@ -39,10 +52,12 @@ class LatentActionTask:
         group = make_group(manifest.group)
         frames = manifest.frames
         kind = output_kind(config, frames)
-        model = LatentActionModel(config.model, config.tau, frames, group, config.action, kind)
+        model = LatentActionModel(
+            config.model, config.tau, frames, group, config.action, kind, config.mask
+        )
         self.model = model.to(device)
-        self.objective = LatentActionObjective(self.model, config.weights)
-        self._weights = config.weights
+        self.objective = make_objective(self.model, config)
+        self._config, self._weights = config, config.weights
         self._is_variant = self.model.mask.is_variant()
         self._num_flips = torch.zeros((), dtype=torch.int64, device=device)
 
@@ -92,4 +107,4 @@ class LatentActionTask:
 
     def evaluation(self, model: nn.Module) -> LatentActionEvaluation:
         assert isinstance(model, LatentActionModel)
-        return LatentActionEvaluation(model, self._weights)
+        return LatentActionEvaluation(model, self._weights, self._config.reconstruct)

@@ -1,0 +1,124 @@
+"""Protects the controls: each takes away exactly what its name says.
+
+A control that secretly sees the group, or a fixed mask that learns, would make the method
+look better or worse than it is.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.training import make_config, never_stop
+from torch.nn.functional import mse_loss
+
+from data_prep.store.manifest import Manifest
+from data_prep.store.reader import PairStore
+from pipeline.config.compose import group_options
+from pipeline.models.latent_action import LatentActionModel
+from pipeline.tasks.latent_action.task import LatentActionTask
+from pipeline.tasks.table import make_task
+from pipeline.training.run import train
+
+CPU = torch.device("cpu")
+
+
+def task_of(data: Path, control: str, *words: str) -> tuple[LatentActionTask, Manifest]:
+    config = make_config(data, Path("unused"), f"control={control}", *words)
+    manifest = PairStore(data).manifest
+    task = make_task(config.task, manifest, 0, CPU)
+    assert isinstance(task, LatentActionTask)
+    return task, manifest
+
+
+def batch_of(data: Path, num: int = 32) -> dict[str, torch.Tensor]:
+    records = PairStore(data).split("train").read(torch.arange(0, 7 * num, 7).numpy())
+    batch = {name: torch.from_numpy(values) for name, values in records._asdict().items()}
+    return {**batch, "valid": torch.ones(num)}
+
+
+def terms_of(task: LatentActionTask, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
+    loss, terms = task.objective(**batch)
+    return loss, dict(zip(task.term_names, terms.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("control", group_options("control"))
+def test_every_control_trains_and_is_selected_by_what_it_minimises(
+    control: str, digits_dir: Path, tmp_path: Path
+) -> None:
+    words = (f"control={control}", "epochs=1", "collapse.action=warn")
+    result = train(make_config(digits_dir, tmp_path / "run", *words), never_stop())
+    metrics = result["metrics"]
+    total = metrics["loss/recon"]
+    if control not in ("plain_autoencoder", "rotation_augmentation", "reconstruction_only"):
+        total += metrics["loss/invariance"] + metrics["loss/consistency"]
+    assert metrics["loss/total"] == pytest.approx(total)
+
+
+@pytest.mark.parametrize(
+    ("control", "end"), [("plain_autoencoder", "source"), ("rotation_augmentation", "target")]
+)
+def test_autoencoders_never_see_the_group(control: str, end: str, digits_dir: Path) -> None:
+    """The loss is that of one end alone: it does not change with the element or the other end."""
+    task, _ = task_of(digits_dir, control)
+    batch = batch_of(digits_dir)
+    loss, terms = terms_of(task, batch)
+    images = task.model.normalise(batch[end])
+    expected = mse_loss(task.model.decode(task.model.encode(images)), images)
+    torch.testing.assert_close(loss, expected)
+    assert (terms["loss/invariance"], terms["loss/consistency"]) == (0, 0)
+    other = "target" if end == "source" else "source"
+    changed = {**batch, "action": (batch["action"] + 1) % 4, other: 255 - batch[other]}
+    assert torch.equal(terms_of(task, changed)[0], loss)
+    assert not torch.equal(terms_of(task, {**batch, end: 255 - batch[end]})[0], loss)
+
+
+def test_reconstruction_only_leaves_the_latent_losses_out(digits_dir: Path) -> None:
+    batch = batch_of(digits_dir)
+    method, control = (
+        terms_of(task_of(digits_dir, name)[0], batch)
+        for name in ("learned_mask", "reconstruction_only")
+    )
+    assert control[0].item() == pytest.approx(method[1]["loss/recon"])
+    assert control[1]["loss/consistency"] == pytest.approx(method[1]["loss/consistency"])
+    assert method[0] > control[0]
+
+
+@pytest.mark.parametrize(
+    ("control", "fraction"), [("half_mask", 0.5), ("all_variant", 1.0), ("all_invariant", 0.0)]
+)
+def test_fixed_masks_do_not_learn(control: str, fraction: float, digits_dir: Path) -> None:
+    model = task_of(digits_dir, control)[0].model
+    assert isinstance(model, LatentActionModel)
+    assert model.mask.is_variant().double().mean() == fraction
+    assert not list(model.mask.parameters())
+    images = torch.rand(4, *model.frames.shape) * 2 - 1
+    parts = model.encode(images)
+    assert parts.variant.any() == (fraction > 0)
+    assert parts.invariant.any() == (fraction < 1)
+
+
+def test_an_all_invariant_model_cannot_move_anything(digits_dir: Path) -> None:
+    model = task_of(digits_dir, "all_invariant")[0].model
+    assert isinstance(model, LatentActionModel)
+    images = torch.rand(4, *model.frames.shape) * 2 - 1
+    with torch.no_grad():
+        outputs = [model.transform(images, torch.full((4,), turns)) for turns in range(4)]
+    assert all(torch.equal(outputs[0], output) for output in outputs[1:])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["task.reconstruct=source"], "reconstruct=source knows no action: set weights.inv"),
+        (["control=half_mask", "task.tau=0.6"], "tau=0.6 has no effect with mask.name=fixed"),
+        (["control=half_mask", "task.mask.variant_fraction=2"], "must lie between 0 and 1"),
+        (["control=placebo"], "unknown control=placebo; known: all_invariant"),
+        (["task.mask.variant_fraction=0.5"], "unknown key 'task.mask.variant_fraction'"),
+    ],
+)
+def test_settings_without_effect_are_refused(
+    words: list[str], message: str, digits_dir: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_config(digits_dir, Path("unused"), *words)
