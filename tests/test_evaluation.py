@@ -87,6 +87,23 @@ def test_metrics_follow_their_definitions(run_dir: Path, digits_dir: Path) -> No
     assert metrics["invariance_error/invariant"] == pytest.approx(float(wanted), rel=1e-5)
 
 
+def test_elements_that_training_did_not_know_are_told_apart(
+    run_dir: Path, digits_dir: Path
+) -> None:
+    run = load_run(run_dir)
+    batches = EvaluationBatches(PairStore(digits_dir).split("test"), 64, 0, 1)
+    loader = Loader(batches, 0, batches.num_steps, CPU, LoaderConfig())
+    evaluation = LatentActionEvaluation(run.model, LossWeights(), "action", ["0", "180"])
+    metrics = evaluate(evaluation, loader, World(0, 1, CPU))
+
+    def joint(*names: str) -> float:
+        errors = [10 ** (-metrics[f"psnr/{name}"] / 10) for name in names]
+        return -10 * math.log10(sum(errors) / len(errors))
+
+    assert metrics["psnr_seen_elements"] == pytest.approx(joint("0", "180"))
+    assert metrics["psnr_unseen_elements"] == pytest.approx(joint("90", "270"))
+
+
 def test_a_perfect_model_has_perfect_metrics(digits_dir: Path) -> None:
     """An evaluation fed outputs equal to the truth: SSIM 1 and the PSNR cap."""
     from pipeline.tasks.latent_action.evaluation import psnr

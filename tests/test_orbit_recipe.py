@@ -149,6 +149,47 @@ def test_a_wrong_target_of_an_interpolating_group_is_found(tmp_path: Path) -> No
         list(verify_dataset(tmp_path / "out"))
 
 
+@pytest.mark.parametrize(("pairs", "num"), [("orbit", 2), ("all_pairs", 2), ("drawn", 3)])
+def test_training_can_be_kept_from_elements(pairs: str, num: int, tmp_path: Path) -> None:
+    values = {f"{split}_pairs": pairs for split in SPLITS}
+    source = NoiseSource((1, 8, 8), 30)
+    num_drawn = num if pairs == "drawn" else 1
+    recipe = noise_recipe(source, train_bins=("0", "180"), num_drawn=num_drawn, **values)
+    build_dataset(recipe, tmp_path / "out")
+    list(verify_dataset(tmp_path / "out"))
+    store = PairStore(tmp_path / "out")
+    train, test = all_records(store, "train"), all_records(store, "test")
+    assert set(train.action[:, 0].tolist()) == {0.0, 2.0}
+    assert set(test.action[:, 0].tolist()) == {0.0, 1.0, 2.0, 3.0}
+    assert store.split("train").records_per_source == num
+    sources = len(np.unique(column(store, "train", "label"))) * (4 if pairs == "all_pairs" else 1)
+    assert len(train.label) == num * sources
+
+
+def test_drawn_angles_stay_in_their_range(tmp_path: Path) -> None:
+    drawn = {f"{split}_pairs": "drawn" for split in SPLITS}
+    near = ("0-45", "45-90")
+    recipe = noise_recipe(
+        NoiseSource((1, 9, 9), 60), group="so2", num_drawn=5, train_bins=near, **drawn
+    )
+    build_dataset(recipe, tmp_path / "out")
+    group, store = make_group("so2"), PairStore(tmp_path / "out")
+    angles = {}
+    for split in ("train", "test"):
+        g = group.decode(torch.from_numpy(all_records(store, split).action))
+        angles[split] = group.distance(g, group.identity(len(g)).to(g.dtype))
+    assert angles["train"].max() <= np.pi / 2 + 1e-6
+    assert angles["train"].max() > 1.4
+    assert angles["test"].max() > 2.5
+    for bins, message in (
+        ((), "not allowed"),
+        (("90",), "so2 has identity, 0-45"),
+        (("identity",), "leaves nothing to draw"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            noise_recipe(NoiseSource((1, 9, 9)), group="so2", train_bins=bins, **drawn)
+
+
 @given(
     subjects=st.lists(st.integers(0, 12), min_size=30, max_size=60),
     seed=st.integers(0, 100),

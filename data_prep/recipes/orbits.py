@@ -58,6 +58,9 @@ class Orbits:
         self._config, self._scene, self._splits = config, scene, splits
         self._num_samples = num_samples
         self._source = {"source": source_name, **source_settings}
+        in_bins(config.group, group.identity(1), config.train_bins)
+        if group.num_elements is None and set(config.train_bins or ("",)) == {group.bin_names[0]}:
+            raise ValueError(f"dataset.train_bins leaves nothing to draw from {config.group}")
         for split in SPLITS:
             _check_pairing(config.group, group.num_elements, self._pairing(split), split)
 
@@ -73,6 +76,7 @@ class Orbits:
             "shard_mib": config.shard_mib,
             "pairs": {split: self._pairing(split) for split in SPLITS},
             "num_drawn": config.num_drawn,
+            "train_bins": None if config.train_bins is None else list(config.train_bins),
         }
 
     def source_checksums(self) -> dict[str, str]:
@@ -94,7 +98,7 @@ class Orbits:
                     num_frames=last - first + int(num_moved[first:last].sum()),
                     num_records=(last - first) * self._records_per_image(split),
                 )
-                per_source = self._num_elements(split)
+                per_source = len(self._kept(split))
                 # A single record a source leaves on-line pairing nothing to draw from.
                 grouped = per_source if per_source > 1 else None
                 plans.append(ShardPlan(split, index, first, last, layout, grouped))
@@ -111,7 +115,7 @@ class Orbits:
             views = self._scene.views(part, positions[first:last], g)
             block = pair_views(group, views, g)
             if self._pairing(plan.split) == "all_pairs":
-                block = with_all_sources(group, block)
+                block = with_all_sources(group, block, self._kept(plan.split))
             yield block.moved_by(num_frames_so_far)
             num_frames_so_far += len(block.frames)
 
@@ -119,21 +123,31 @@ class Orbits:
         pairing: Pairing = getattr(self._config, f"{split}_pairs")
         return pairing
 
-    def _num_elements(self, split: str) -> int:
-        """Elements that act on each image of a split."""
+    def _kept(self, split: str) -> torch.Tensor:
+        """Positions of the elements of an orbit that become records; of drawn ones, all."""
         if self._pairing(split) == "drawn":
-            return self._config.num_drawn
-        return len(make_group(self.group).elements())
+            return torch.arange(self._config.num_drawn)
+        elements = make_group(self.group).elements()
+        return in_bins(self.group, elements, self._bins(split)).nonzero().flatten()
+
+    def _bins(self, split: str) -> tuple[str, ...] | None:
+        return self._config.train_bins if split == "train" else None
+
+    def _num_views(self, split: str) -> int:
+        """Moved frames of each image of a split, the identity's among them."""
+        if self._pairing(split) == "all_pairs":
+            return len(make_group(self.group).elements())
+        return len(self._kept(split))
 
     def _records_per_image(self, split: str) -> int:
-        num = self._num_elements(split)
-        return num * num if self._pairing(split) == "all_pairs" else num
+        num = len(self._kept(split))
+        return num * self._num_views(split) if self._pairing(split) == "all_pairs" else num
 
     def _bytes_per_image(self, split: str) -> int:
         """Bytes of an image's frames, and of its records' columns where there are any."""
         # An orbit holds the image itself; drawn elements come beside it.
-        is_beside = self._pairing(split) == "drawn"
-        num_frames = self._num_elements(split) + is_beside
+        is_beside = self._pairing(split) == "drawn" or self._bins(split) is not None
+        num_frames = self._num_views(split) + is_beside
         columns = sum(
             math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in self.columns.values()
         )
@@ -144,8 +158,11 @@ class Orbits:
         if self._pairing(split) == "drawn":
             num_images = len(self._splits[split][1])
             key = (self.seed, ELEMENT_STREAM, SPLITS.index(split))
-            return _drawn(self.group, key, num_images, self._config.num_drawn)[first:last]
+            num_drawn, bins = self._config.num_drawn, self._bins(split)
+            return _drawn(self.group, key, num_images, num_drawn, bins)[first:last]
         elements = make_group(self.group).elements()
+        if self._pairing(split) == "orbit":
+            elements = elements[self._kept(split)]
         return elements.expand(last - first, *elements.shape)
 
     def _moved_frames(self, split: str, first: int, last: int) -> np.ndarray:
@@ -156,9 +173,33 @@ class Orbits:
 
 
 @lru_cache(maxsize=8)
-def _drawn(group: str, key: tuple[int, ...], num_images: int, num_drawn: int) -> torch.Tensor:
-    drawn = make_group(group).sample(np.random.default_rng(key), num_images * num_drawn)
-    return drawn.view(num_images, num_drawn, *drawn.shape[1:])
+def _drawn(
+    group: str, key: tuple[int, ...], num_images: int, num_drawn: int, bins: tuple[str, ...] | None
+) -> torch.Tensor:
+    """Uniform elements (images, drawn, ...), those outside the bins drawn again."""
+    rng, num = np.random.default_rng(key), num_images * num_drawn
+    drawn = make_group(group).sample(rng, num)
+    drawn = drawn[in_bins(group, drawn, bins)]
+    while len(drawn) < num:
+        more = make_group(group).sample(rng, num)
+        drawn = torch.cat([drawn, more[in_bins(group, more, bins)]])
+    return drawn[:num].view(num_images, num_drawn, *drawn.shape[1:])
+
+
+def in_bins(group: str, g: torch.Tensor, bins: tuple[str, ...] | None) -> torch.Tensor:
+    """Which elements lie in the named bins of their group, (N,) bool; ValueError for a name
+    that is none."""
+    names = make_group(group).bin_names
+    unknown = set(bins or ()) - set(names)
+    if unknown or bins == ():
+        raise ValueError(
+            f"dataset.train_bins={list(bins or ())} is not allowed;"
+            f" group {group} has {', '.join(names)}"
+        )
+    if bins is None:
+        return torch.ones(len(g), dtype=torch.bool)
+    wanted = torch.tensor([names.index(name) for name in bins])
+    return torch.isin(make_group(group).bin_index(g), wanted)
 
 
 def _check_pairing(group: str, num_elements: int | None, pairing: Pairing, split: str) -> None:

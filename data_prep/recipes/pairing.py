@@ -42,11 +42,14 @@ def pair_views(group: Group, views: Views, g: torch.Tensor) -> Block:
     )
 
 
-def with_all_sources(group: Group, block: Block) -> Block:
-    """Records from every member of an orbit, given those from its first member in full."""
+def with_all_sources(group: Group, block: Block, kept: torch.Tensor) -> Block:
+    """Records from every member of an orbit, given those from its first member in full.
+
+    Each member is the source of the elements at the positions `kept`.
+    """
     elements = group.elements()
-    num = len(elements)
-    every, each = torch.arange(num).repeat(num), torch.arange(num).repeat_interleave(num)
+    num, num_kept = len(elements), len(kept)
+    every, each = kept.repeat(num), torch.arange(num).repeat_interleave(num_kept)
     reached = group.element_index(group.compose(elements[every], elements[each])).numpy()
     from_member, to_member = each.numpy(), reached
     members = block.target.reshape(-1, num)
@@ -59,13 +62,13 @@ def with_all_sources(group: Group, block: Block) -> Block:
         elif name.startswith("target_"):
             by_member = by_member[:, to_member]
         else:
-            by_member = np.repeat(by_member, num, axis=1)
+            by_member = np.repeat(by_member, num_kept, axis=1)
         columns[name] = by_member.reshape(-1, *values.shape[1:])
     return Block(
         block.frames,
         members[:, from_member].reshape(-1),
         members[:, to_member].reshape(-1),
         group.encode(elements[every]).repeat(len(members), 1).numpy(),
-        np.repeat(block.label, num),
+        np.repeat(block.label, num_kept),
         columns,
     )

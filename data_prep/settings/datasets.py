@@ -44,6 +44,8 @@ class OrbitDatasetConfig:
     each image, `orbit`: the image as source of every element; `drawn`: of
     `num_drawn` drawn elements; `all_pairs`: every member of its orbit as source of
     every element. A continuous group has no orbit to store: its pairs are drawn.
+    `train_bins` keeps only these elements, or ranges of angles, in the training split, so
+    that evaluation meets elements that training did not.
     """
 
     kind: Literal["orbits"]
@@ -56,6 +58,7 @@ class OrbitDatasetConfig:
     test_pairs: Pairing
     shard_mib: float
     num_drawn: int = 1
+    train_bins: tuple[str, ...] | None = None
     scene: SceneConfig = PlainSceneConfig()
 
     def __post_init__(self) -> None:

@@ -34,10 +34,16 @@ class LatentActionEvaluation:
     """Float64 sums of one split; see `pipeline.tasks.interface.Evaluation`."""
 
     def __init__(
-        self, model: LatentActionModel, weights: LossWeights, reconstruct: Reconstruct = "action"
+        self,
+        model: LatentActionModel,
+        weights: LossWeights,
+        reconstruct: Reconstruct = "action",
+        seen_bins: Sequence[str] | None = None,
     ) -> None:
+        """`seen_bins` are those that training knew, where it did not know all."""
         self.model, self.weights, self.reconstruct = model, weights, reconstruct
         self.bin_names: Sequence[str] = model.group.bin_names
+        self.seen_bins = seen_bins
         device = next(model.parameters()).device
         num_bins, num_channels = len(self.bin_names), model.latent_shape[0]
         self._by_bin = torch.zeros(3, num_bins, dtype=torch.float64, device=device)
@@ -127,6 +133,12 @@ class LatentActionEvaluation:
             if count[index] > 0:
                 metrics[f"psnr/{name}"] = psnr((squared_error[index] / count[index]).item())
                 metrics[f"ssim/{name}"] = (similarity[index] / count[index]).item()
+        if self.seen_bins is not None:
+            is_seen = torch.tensor([name in self.seen_bins for name in self.bin_names])
+            for name, chosen in (("seen", is_seen), ("unseen", ~is_seen)):
+                if count[chosen].sum() > 0:
+                    error = squared_error[chosen].sum() / count[chosen].sum()
+                    metrics[f"psnr_{name}_elements"] = psnr(error.item())
         if self.model.output_kind == "logits":
             metrics["dice"] = (overlap[0] / overlap[1]).item() if overlap[1] > 0 else 1.0
         equivariance, variant, change, invariant = latent.tolist()

@@ -58,6 +58,7 @@ class LatentActionTask:
         self.model = model.to(device)
         self.objective = make_objective(self.model, config)
         self._config, self._weights = config, config.weights
+        self._seen_bins = manifest.generator.get("train_bins")
         self._is_variant = self.model.mask.is_variant()
         self._num_flips = torch.zeros((), dtype=torch.int64, device=device)
 
@@ -107,4 +108,6 @@ class LatentActionTask:
 
     def evaluation(self, model: nn.Module) -> LatentActionEvaluation:
         assert isinstance(model, LatentActionModel)
-        return LatentActionEvaluation(model, self._weights, self._config.reconstruct)
+        return LatentActionEvaluation(
+            model, self._weights, self._config.reconstruct, self._seen_bins
+        )
