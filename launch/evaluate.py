@@ -6,8 +6,8 @@ Examples:
       num_evaluators=2
 
 Keys: runs (a glob of run directories), checkpoints (best, last or all), split, data (another
-dataset), batch, num_threads, watch (follow the runs until they end), num_evaluators, poll_s,
-checkpoints_per_job, jobs_dir, dry_run, cluster and cluster.*.
+dataset), batch, num_threads, analyses, watch (follow the runs until they end), num_evaluators,
+poll_s, checkpoints_per_job, jobs_dir, dry_run, cluster and cluster.*.
 Results are evaluations/step_XXXXXXXX-SPLIT.json in each run directory.
 """
 

@@ -1,11 +1,11 @@
-"""Evaluate a checkpoint of a run and write metrics and orbits.png into the run directory.
+"""Evaluate a checkpoint of a run and write metrics and pictures into the run directory.
 
 Examples:
   python pipeline/evaluate.py run_dir=DIR
   python pipeline/evaluate.py run_dir=DIR checkpoint=750 split=val json=true
 
 Keys: run_dir, checkpoint (best, last or a step), data (if the dataset has moved), split,
-batch, num_threads, device, pictures, json.
+batch, num_threads, device, json, pictures, analyses, analysis_records (the most that one reads).
 """
 
 import json
@@ -34,7 +34,8 @@ def main(words: list[str]) -> None:
         return
     print(f"{config.split} split, checkpoint of step {result['step']}:")
     print(metrics_table(result["metrics"]))
-    print(f"written to {config.run_dir}: evaluations/, orbits.png")
+    pictures = ", orbits.png, pictures/" if config.pictures else ""
+    print(f"written to {config.run_dir}: evaluations/{pictures}")
 
 
 if __name__ == "__main__":

@@ -20,10 +20,13 @@ from data_prep.settings import PrepareConfig
 from data_prep.store.reader import PairStore
 from launch.evaluation.request import EvaluateRequest
 from launch.preparation.request import PreparationRequest
+from launch.reproduction.plan import make_plan
+from launch.reproduction.request import read_request as read_reproduction
 from launch.sweeps.request import SweepRequest
 from pipeline.config.compose import CONFIG_ROOT, compose, group_options, parse_value, split_word
 from pipeline.config.schema import build, dotted_keys
 from pipeline.evaluation.settings import EvaluateConfig
+from pipeline.probing.settings import ClassifyConfig
 from pipeline.training.settings import TrainConfig
 
 PREPARE = "data_prep/prepare.py"
@@ -333,7 +336,7 @@ def test_help_lists_the_groups() -> None:
 
 def test_entry_programs_are_short() -> None:
     programs = entry_programs()
-    assert {"prepare.py", "verify.py", "show.py", "train.py", "evaluate.py"} <= {
+    assert {"prepare.py", "verify.py", "show.py", "train.py", "evaluate.py", "classify.py"} <= {
         program.name for program in programs
     }
     for program in programs:
@@ -362,7 +365,7 @@ def test_no_config_group_hides_a_plain_key() -> None:
     """`data` and the other plain top-level keys must not be names of folders."""
     folders = {path.name for path in CONFIG_ROOT.iterdir() if path.is_dir()}
     assert "data" not in folders
-    schemas = (PrepareConfig, TrainConfig, EvaluateConfig)
+    schemas = (PrepareConfig, TrainConfig, EvaluateConfig, ClassifyConfig)
     for schema in (*schemas, SweepRequest, EvaluateRequest, PreparationRequest):
         plain = {key for key in dotted_keys(schema) if "." not in key}
         nested = {key.split(".")[0] for key in dotted_keys(schema) if "." in key}
@@ -370,7 +373,8 @@ def test_no_config_group_hides_a_plain_key() -> None:
 
 
 def test_every_config_file_composes_into_its_dataclass() -> None:
-    used = {CONFIG_ROOT / name for name in ("prepare.yaml", "train.yaml", "evaluate.yaml")}
+    names = ("prepare.yaml", "train.yaml", "evaluate.yaml", "classify.yaml")
+    used = {CONFIG_ROOT / name for name in names}
     for dataset in group_options("dataset"):
         used.add(CONFIG_ROOT / f"dataset/{dataset}.yaml")
         assert group_options(f"source/{dataset}"), f"{dataset} has no source"
@@ -391,7 +395,8 @@ def test_every_config_file_composes_into_its_dataclass() -> None:
         used.add(CONFIG_ROOT / f"control/{control}.yaml")
         build(TrainConfig, compose("train", [f"control={control}", "data=x", "run_dir=y"], paths))
     build(EvaluateConfig, compose("evaluate", ["run_dir=y"], frozenset({"run_dir", "data"})))
-    for name in ("sweep", "launch_evaluate", "launch_prepare"):
+    build(ClassifyConfig, compose("classify", ["run_dir=y"], frozenset({"run_dir", "data"})))
+    for name in ("sweep", "launch_evaluate", "launch_prepare", "reproduce"):
         used.add(CONFIG_ROOT / f"{name}.yaml")
     for cluster in group_options("cluster"):
         used.add(CONFIG_ROOT / f"cluster/{cluster}.yaml")
@@ -402,7 +407,36 @@ def test_every_config_file_composes_into_its_dataclass() -> None:
         used.add(CONFIG_ROOT / f"sweep/{sweep}.yaml")
         words = [f"sweep={sweep}", "sweep_dir=x"]
         build(SweepRequest, compose("sweep", words, frozenset({"sweep_dir"})))
+    for reproduction in group_options("reproduction"):
+        used.add(CONFIG_ROOT / f"reproduction/{reproduction}.yaml")
+        assert read_reproduction([reproduction, "work=x"]).reproduction.name == reproduction
     assert used == set(CONFIG_ROOT.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("preset", ["small", "full"])
+def test_the_programs_understand_the_words_of_every_reproduction(
+    preset: Literal["small", "full"],
+) -> None:
+    paths = frozenset({"data", "run_dir"})
+    programs: dict[str, tuple[type, list[str]]] = {
+        "train": (TrainConfig, ["data=x", "run_dir=y"]),
+        "evaluate": (EvaluateConfig, ["run_dir=y"]),
+        "classify": (ClassifyConfig, ["run_dir=y"]),
+    }
+    for reproduction in group_options("reproduction"):
+        settings = read_reproduction([reproduction, "work=x"]).reproduction
+        plan = make_plan(settings, preset, seeds=[3])
+        first = plan[0]
+        plan = [e for e in plan if e.dataset == first.dataset or e.variant == first.variant]
+        assert {each.dataset for each in plan} == set(settings.datasets)
+        assert {each.variant for each in plan} == set(settings.variants)
+        for words in {each.prepare for each in plan}:
+            prepare_config(*words, "out=x")
+        for name, (schema, places) in programs.items():
+            for words in {getattr(each, name) for each in plan} - {()}:
+                config = build(schema, compose(name, [*words, *places], paths))
+                assert config.num_threads == 1, "it would follow the machine, and so results"
+                assert name != "train" or config.seed == 3
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,10 @@ def test_program_writes_metrics_and_picture(run_dir: Path, digits_dir: Path) -> 
     assert (run_dir / "orbits.png").read_bytes().startswith(b"\x89PNG")
     names = set(written["metrics"])
     validation = json.loads((run_dir / "result.json").read_text())["metrics"]
-    assert names == set(validation)
+    assert names > set(validation)
+    assert call("pipeline/evaluate.py", f"run_dir={run_dir}", "analyses=false").code == 0
+    written = json.loads((run_dir / "evaluations" / f"step_{step:08d}-test.json").read_text())
+    assert set(written["metrics"]) == set(validation)
 
 
 def test_missing_checkpoints_are_one_line(run_dir: Path, tmp_path: Path) -> None:

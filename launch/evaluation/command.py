@@ -91,6 +91,7 @@ def make_work(request: EvaluateRequest, base: Path) -> Work:
         batch=request.batch,
         num_threads=request.num_threads,
         poll_s=10.0 if request.poll_s is None else request.poll_s,
+        analyses=request.analyses,
     )
 
 

@@ -99,6 +99,7 @@ class Evaluator:
             batch=self._work.batch,
             num_threads=self._work.num_threads,
             pictures=self._work.checkpoints != "all",
+            analyses=self._work.analyses,
         )
         name = f"{Path(target.run_dir).name} step {target.step}"
         try:

@@ -23,6 +23,7 @@ class Work:
     batch: int = 256
     num_threads: int = 1
     poll_s: float = 10.0
+    analyses: bool = True
 
     def __post_init__(self) -> None:
         for name in ("batch", "num_threads", "poll_s"):
@@ -34,6 +35,7 @@ class Work:
 class EvaluateRequest:
     """The keys of `launch/evaluate.py`.
 
+    `analyses=false` measures what is measured during training and no more.
     `num_evaluators` jobs follow the runs with `watch=true`; otherwise each job takes
     up to `checkpoints_per_job` checkpoints. `jobs_dir` is where jobs are recorded:
     the sweep directory by default.
@@ -46,6 +48,7 @@ class EvaluateRequest:
     data: str | None = None
     batch: int = 256
     num_threads: int = 1
+    analyses: bool = True
     watch: bool = False
     num_evaluators: int | None = None
     poll_s: float | None = None

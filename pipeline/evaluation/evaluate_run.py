@@ -6,9 +6,10 @@ from typing import Any
 import torch
 
 from data_prep.store.reader import PairStore, check_files
+from pipeline.analysis.analyse import analyse
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
-from pipeline.evaluation.pictures import write_orbits
+from pipeline.evaluation.pictures import write_pictures
 from pipeline.evaluation.settings import EvaluateConfig, evaluation_file
 from pipeline.runs import load_run
 from pipeline.training.checkpoint import MODEL_FILE
@@ -18,7 +19,7 @@ from pipeline.training.run_directory import RunDirectory
 
 
 def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
-    """Write `evaluations/step_XXXXXXXX-<split>.json` and `orbits.png`; returns the JSON's content.
+    """Write `evaluations/step_XXXXXXXX-<split>.json` and pictures; returns the JSON's content.
 
     On another dataset than the run's own, the file name carries the start of that
     dataset's fingerprint. Raises FileNotFoundError or ValueError for what cannot be read.
@@ -37,7 +38,7 @@ def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
         metrics = evaluate(loaded.task.evaluation(loaded.model), loader, world)
         fingerprint = store.manifest.fingerprint
         is_own_data = fingerprint == loaded.checkpoint.meta["dataset"]
-        result = {
+        result: dict[str, Any] = {
             "step": loaded.step,
             "split": config.split,
             "dataset": fingerprint,
@@ -45,13 +46,18 @@ def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
             "metrics": metrics,
         }
 
-        def write() -> None:
+        def write() -> dict[str, Any]:
+            if config.analyses:
+                found = analyse(
+                    loaded, store.manifest, reader, config.analysis_records, config.batch
+                )
+                result["metrics"] = {**metrics, **found}
             folder = run.path / "evaluations"
             folder.mkdir(exist_ok=True)
             name = evaluation_file(loaded.step, config.split, None if is_own_data else fingerprint)
             run.write_json(f"evaluations/{name}", result)
             if config.pictures:
-                write_orbits(run.path / "orbits.png", loaded, reader)
+                write_pictures(run.path, loaded, store.manifest, reader)
+            return result
 
-        world.first_decides(write)
-    return result
+        return world.first_decides(write)

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from typing import Literal
 
+DEFAULT_ANALYSIS_RECORDS = 4096
+
 
 @dataclass(frozen=True)
 class EvaluateConfig:
     """`checkpoint` is best, last or a step; `data` where the dataset lies, if it has moved.
 
-    `pictures=false` leaves orbits.png as it is.
+    `analyses=false` measures what is measured during training and no more; otherwise
+    each analysis reads up to `analysis_records` records. `pictures=false` leaves
+    orbits.png and pictures/ as they are.
     """
 
     run_dir: str
@@ -20,11 +24,15 @@ class EvaluateConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     json: bool = False
     pictures: bool = True
+    analyses: bool = True
+    analysis_records: int = DEFAULT_ANALYSIS_RECORDS
 
     def __post_init__(self) -> None:
-        for name in ("batch", "num_threads"):
+        for name in ("batch", "num_threads", "analysis_records"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if not self.analyses and self.analysis_records != DEFAULT_ANALYSIS_RECORDS:
+            raise ValueError("analysis_records has no effect with analyses=false")
 
 
 def evaluation_file(step: int, split: str, other_dataset: str | None = None) -> str:

@@ -1,0 +1,94 @@
+"""The reproduction command: plan, run what is missing, rewrite the tables."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch.reproduction.children import noting_stop_signals
+from launch.reproduction.documents import rewrite_document
+from launch.reproduction.estimate import duration, seconds_left
+from launch.reproduction.plan import PlannedRun, make_plan
+from launch.reproduction.request import REPOSITORY, ReproductionRequest, read_request
+from launch.reproduction.results import describe_commit, is_done, read_results
+from launch.reproduction.running import Campaign, earlier_seconds, run_plan
+from launch.reproduction.steps import Places, Programs
+from launch.reproduction.tables import make_blocks
+from pipeline.config.program import EXIT_FINISHED, EXIT_STOPPED, EXIT_USER_ERROR, ExitWithCode
+from pipeline.files.lock import DirectoryLock
+
+
+def reproduce(words: Sequence[str]) -> int:
+    """Do what the words ask for; returns the exit code."""
+    return carry_out(read_request(words))
+
+
+def carry_out(request: ReproductionRequest, programs: Programs | None = None) -> int:
+    """Carry a request out; returns 1 if a run failed.
+
+    Raises ValueError for what cannot work, ExitWithCode with 75 if it was told to stop.
+    """
+    settings = request.reproduction
+    if request.tables:
+        write_tables(request, always_say=True)
+        return EXIT_FINISHED
+    runs = make_plan(settings, request.preset, request.only, request.controls, request.seeds)
+    missing = [run for run in runs if not is_done(request.results_dir, run)]
+    seconds = earlier_seconds(read_results(request.results_dir), request.preset)
+    left = seconds_left([run.dataset for run in missing], seconds, request.num_parallel)
+    estimate = f", about {duration(left)}" if missing and left is not None else ""
+    print(f"{len(runs)} runs, {len(runs) - len(missing)} done, {len(missing)} to do{estimate}")
+    if request.dry_run:
+        for run in missing:
+            print(f"{run.name}: {' '.join(run.train)}")
+        return EXIT_FINISHED
+    write_tables(request)  # Also now: a text that cannot take them shall not cost a night.
+    failed = run_missing(request, missing, seconds, programs or Programs()) if missing else {}
+    write_tables(request)
+    for name, message in failed.items():
+        print(f"failed: {name}: {message}")
+    return EXIT_USER_ERROR if failed else EXIT_FINISHED
+
+
+def run_missing(
+    request: ReproductionRequest,
+    missing: Sequence[PlannedRun],
+    seconds: dict[str, list[float]],
+    programs: Programs,
+) -> dict[str, str]:
+    """Run what is missing; why each failed run failed, by name."""
+    assert request.work is not None
+    places = Places(Path(request.work).absolute())
+    roots = {key: root for key in ("mnist", "meshes") if (root := request.files(key)) is not None}
+    for run in missing:
+        is_prepared = (places.data(run) / "manifest.json").exists()
+        if run.files is not None and run.files not in roots and not is_prepared:
+            raise ValueError(f"{run.dataset} needs {run.files}=DIR; or choose others with only=")
+    campaign = Campaign(
+        preset=request.preset,
+        places=places,
+        results=request.results_dir,
+        roots=roots,
+        num_parallel=request.num_parallel,
+        commit=describe_commit(REPOSITORY),
+        programs=programs,
+        say=lambda line: print(line, flush=True),
+    )
+    with DirectoryLock(places.work, "reproductions"), noting_stop_signals() as stop:
+        failed = run_plan(missing, campaign, stop, seconds)
+        if stop.signal is not None:
+            write_tables(request)
+            name = stop.signal.name
+            raise ExitWithCode(f"asked to stop ({name}): the same command continues", EXIT_STOPPED)
+    return failed
+
+
+def write_tables(request: ReproductionRequest, always_say: bool = False) -> None:
+    """Rewrite the tables of the document, if there is one."""
+    if request.document_file is None:
+        if always_say:
+            raise ValueError("give document=FILE, the text whose tables are to be rewritten")
+        return
+    results = read_results(request.results_dir)
+    blocks = make_blocks(request.reproduction, request.preset, results)
+    is_new = rewrite_document(request.document_file, blocks)
+    if is_new or always_say:
+        print(f"{request.document_file}: {'tables rewritten' if is_new else 'nothing to change'}")

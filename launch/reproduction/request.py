@@ -1,0 +1,83 @@
+"""What `launch/reproduce.py` was asked to do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch.reproduction.settings import Preset, ReproductionSettings, check_seeds
+from pipeline.config.compose import compose, group_options, split_word
+from pipeline.config.schema import build, suggestion
+
+PATH_KEYS = frozenset({"work", "mnist", "meshes", "results", "document"})
+LIST_KEYS = ("only", "controls", "seeds")
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class ReproductionRequest:
+    """All keys of the command. `only`, `controls` and `seeds` null mean all."""
+
+    reproduction: ReproductionSettings
+    work: str | None = None
+    mnist: str | None = None
+    meshes: str | None = None
+    preset: Preset = "small"
+    only: tuple[str, ...] | None = None
+    controls: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+    num_parallel: int = 2
+    results: str | None = None
+    document: str | None = None
+    dry_run: bool = False
+    tables: bool = False
+
+    def __post_init__(self) -> None:
+        if self.num_parallel < 1:
+            raise ValueError(f"num_parallel={self.num_parallel} must be at least 1")
+        if self.seeds is not None:
+            check_seeds(self.seeds)
+        if self.dry_run and self.tables:
+            raise ValueError("dry_run=true has no effect with tables=true: it runs nothing")
+        if self.work is None and not (self.dry_run or self.tables):
+            raise ValueError("give work=DIR, a folder for datasets, runs and logs")
+
+    @property
+    def results_dir(self) -> Path:
+        """Folder of the result files."""
+        if self.results is not None:
+            return Path(self.results).absolute()
+        return REPOSITORY / "docs" / "results" / self.reproduction.name
+
+    @property
+    def document_file(self) -> Path | None:
+        """The text with the tables; None for results elsewhere that no document was named for."""
+        if self.document is not None:
+            return Path(self.document).absolute()
+        return REPOSITORY / f"docs/{self.reproduction.name}.md" if self.results is None else None
+
+    def files(self, key: str | None) -> str | None:
+        """The folder that the command names for `mnist` or `meshes`, absolute."""
+        folder: str | None = getattr(self, key) if key is not None else None
+        return None if folder is None else str(Path(folder).absolute())
+
+
+def read_request(words: Sequence[str]) -> ReproductionRequest:
+    """The request of the command's words, of which the first is the reproduction's name.
+
+    Raises ValueError with one line.
+    """
+    known = group_options("reproduction")
+    if not words or "=" in words[0]:
+        raise ValueError(f"give the name of a reproduction first; known: {', '.join(known)}")
+    name, *others = words
+    if name not in known:
+        raise ValueError(f"unknown reproduction {name!r}{suggestion(name, known)}")
+    given = [f"reproduction={name}", *map(as_list_word, others)]
+    return build(ReproductionRequest, compose("reproduce", given, PATH_KEYS))
+
+
+def as_list_word(word: str) -> str:
+    """`only=a,b` as `only=[a,b]`; every other word as it is."""
+    key, value = split_word(word)
+    is_bare = key in LIST_KEYS and value != "null" and not value.startswith("[")
+    return f"{key}=[{value}]" if is_bare else word

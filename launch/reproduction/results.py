@@ -1,0 +1,179 @@
+"""Result files: what a run came to, in a few kB that can be kept with the text.
+
+RESULTS/<dataset>/<variant>_seed<k>.json
+"""
+
+import json
+import math
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from launch.reproduction.children import Ending
+from launch.reproduction.classification import classification_rows
+from launch.reproduction.plan import PlannedRun
+from pipeline.config.program import EXIT_COLLAPSED, EXIT_FINISHED, EXIT_NON_FINITE
+from pipeline.evaluation.settings import evaluation_file
+from pipeline.files.atomic import write_json
+
+STATES = {
+    EXIT_FINISHED: "finished",
+    EXIT_COLLAPSED: "collapsed",
+    EXIT_NON_FINITE: "non_finite",
+}
+"""Exit codes that are results: the same words would end the same way again."""
+MACHINE = ("processor", "num_cores", "gpu", "num_threads", "python", "packages")
+FILE_NAME = re.compile(r"(?P<variant>.+)_seed(?P<seed>\d+)\.json")
+
+Result = dict[str, Any]
+
+
+def is_result(ending: Ending) -> bool:
+    """Whether a run ended in a way that is recorded: finished, collapsed, or a loss not finite."""
+    return ending.exit_code == EXIT_FINISHED or (
+        ending.step == "train" and ending.exit_code in STATES
+    )
+
+
+def make_result(run: PlannedRun, preset: str, ending: Ending, run_dir: Path, commit: str) -> Result:
+    """Content of a result file.
+
+    A run that did not finish has no metrics. Raises FileNotFoundError or ValueError with one
+    line if the run directory lacks what its programs should have left there.
+    """
+    environment = _read(run_dir / "environment.json")
+    result: Result = {
+        "dataset": run.dataset,
+        "variant": run.variant,
+        "seed": run.seed,
+        "preset": preset,
+        "digest": run.digest,
+        "state": STATES[ending.exit_code],
+        "message": ending.message,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "commit": commit,
+        "machine": {key: environment.get(key) for key in MACHINE},
+        "seconds": dict(ending.seconds),
+        "words": {
+            "prepare": list(run.prepare),
+            "train": list(run.train),
+            "evaluate": list(run.evaluate),
+            "classify": list(run.classify),
+        },
+        "metrics": {},
+        "mask": {},
+        "classification": [],
+    }
+    if ending.exit_code != EXIT_FINISHED:
+        return result
+    trained = _read(run_dir / "result.json")
+    step = trained["best_step"]
+    evaluation = _read(run_dir / "evaluations" / evaluation_file(step, "test"))
+    metrics = {key: _rounded(value) for key, value in evaluation["metrics"].items()}
+    result["step"], result["num_steps"] = step, trained["step"]
+    result["num_parameters"] = num_parameters(run_dir / "checkpoints" / f"step_{step:08d}")
+    result["metrics"] = {k: v for k, v in metrics.items() if not k.startswith("mask/")}
+    result["mask"] = {k: v for k, v in metrics.items() if k.startswith("mask/")}
+    result["mask"] |= flips(run_dir / "metrics.jsonl")
+    if run.classify:
+        file = run_dir / "classification" / f"step_{step:08d}.json"
+        result["classification"] = classification_rows(_read(file))
+    return result
+
+
+def num_parameters(checkpoint: Path) -> int:
+    """Numbers in a checkpoint's weights, from the header of its file."""
+    with open(checkpoint / "model.safetensors", "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
+    return sum(math.prod(shape) for shape in shapes)
+
+
+def flips(log: Path) -> dict[str, float]:
+    """Flips of mask entries over the whole run, and in its last epoch."""
+    by_epoch: dict[int, float] = {}
+    for line in log.read_text(encoding="utf-8").splitlines():
+        values = json.loads(line)
+        if "mask/flips_in_epoch" in values:
+            by_epoch[values["epoch"]] = values["mask/flips_in_epoch"]
+    if not by_epoch:
+        return {}
+    return {
+        "mask/flips": sum(by_epoch.values()),
+        "mask/flips_in_last_epoch": [*by_epoch.values()][-1],
+    }
+
+
+def write_result(folder: Path, run: PlannedRun, result: Result) -> Path:
+    """Write a run's result file atomically."""
+    file = folder / f"{run.name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, result)
+    return file
+
+
+def read_results(folder: Path) -> list[Result]:
+    """All result files below a folder, by name; none if there is no such folder.
+
+    Raises ValueError naming a file that is not a result.
+    """
+    results = []
+    for file in sorted(folder.glob("*/*.json")):
+        if FILE_NAME.fullmatch(file.name):
+            result = _read(file)
+            missing = [
+                key
+                for key in ("dataset", "variant", "seed", "digest", "state", "metrics")
+                if key not in result
+            ]
+            if missing:
+                raise ValueError(f"{file} is not a result: {missing[0]} is missing")
+            results.append(result)
+    return results
+
+
+def is_done(folder: Path, run: PlannedRun) -> bool:
+    """Whether the run's result is there, made by the same words."""
+    file = folder / f"{run.name}.json"
+    return file.is_file() and _read(file).get("digest") == run.digest
+
+
+def describe_commit(repository: Path) -> str:
+    """`git describe` of the code, with -dirty if it was changed; 'unknown' without git.
+
+    What lies below docs/ does not count: the results themselves are written there.
+    """
+    describe = _git(repository, "describe", "--always", "--tags", "--abbrev=12")
+    if not describe:
+        return "unknown"
+    changes = _git(repository, "status", "--porcelain", "--", ".", ":(exclude)docs")
+    return f"{describe}-dirty" if changes else describe
+
+
+def _git(repository: Path, *words: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(repository), *words], capture_output=True, text=True, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _rounded(value: Any) -> float | None:
+    """Six digits; null for what is not finite."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{file} is missing") from None
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} cannot be read")
+    return content

@@ -1,0 +1,129 @@
+"""Carrying out a plan: datasets first, then runs; each result is written as it lands."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from launch.reproduction.children import Chain, Ending, StopNote, run_chains
+from launch.reproduction.estimate import duration, seconds_left
+from launch.reproduction.plan import PlannedRun
+from launch.reproduction.results import (
+    Result,
+    is_result,
+    make_result,
+    write_result,
+)
+from launch.reproduction.steps import Places, Programs, preparation_steps, run_steps
+from pipeline.config.program import EXIT_FINISHED
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What all runs of a call share. `roots`: where the images of `mnist` and `meshes` lie."""
+
+    preset: str
+    places: Places
+    results: Path
+    roots: Mapping[str, str]
+    num_parallel: int = 2
+    commit: str = "unknown"
+    programs: Programs = Programs()
+    say: Callable[[str], None] = print
+
+
+def prepare_datasets(
+    runs: Sequence[PlannedRun], campaign: Campaign, stop: StopNote
+) -> dict[str, str]:
+    """Prepare each dataset of the runs that is not there; why not, by the name of its data."""
+    places = campaign.places
+    chains = {}
+    for run in runs:
+        root = campaign.roots.get(run.files) if run.files is not None else None
+        if run.data_name not in chains and not (places.data(run) / "manifest.json").exists():
+            steps = preparation_steps(run, places, campaign.programs, root)
+            chains[run.data_name] = Chain(run.data_name, steps, places.log(run.data_name))
+    failed: dict[str, str] = {}
+
+    def on_end(ending: Ending) -> None:
+        if ending.exit_code == EXIT_FINISHED:
+            campaign.say(f"{ending.name}: prepared in {duration(sum(ending.seconds.values()))}")
+        else:
+            failed[ending.name] = ending.message
+            if stop.signal is None:
+                campaign.say(f"{ending.name}: preparation failed: {ending.message}")
+
+    run_chains(list(chains.values()), campaign.num_parallel, stop, on_end)
+    return failed
+
+
+def run_plan(
+    runs: Sequence[PlannedRun],
+    campaign: Campaign,
+    stop: StopNote,
+    known_seconds: Mapping[str, Sequence[float]] | None = None,
+) -> dict[str, str]:
+    """Run all runs; returns why each failed, by name, those that were stopped left out.
+
+    `known_seconds` are times of earlier runs by dataset, for the estimate of what is left.
+    """
+    unprepared = prepare_datasets(runs, campaign, stop)
+    failed = {
+        run.name: f"not prepared: {unprepared[run.data_name]}"
+        for run in runs
+        if run.data_name in unprepared and stop.signal is None
+    }
+    able = {run.work_name: run for run in runs if run.data_name not in unprepared}
+    seconds = {name: list(values) for name, values in (known_seconds or {}).items()}
+    left = dict(able)
+
+    def on_end(ending: Ending) -> None:
+        run = left.pop(ending.name)
+        if not is_result(ending):
+            if stop.signal is None:
+                failed[run.name] = f"{ending.step}: {ending.message}"
+            outcome = f"stopped in {ending.step}" if stop.signal else f"failed in {ending.step}"
+            detail = "" if stop.signal else f": {ending.message}"
+        else:
+            try:
+                result = land(run, campaign, ending)
+                outcome, detail = str(result["state"]), headline(result)
+                if result["state"] == "finished":
+                    seconds.setdefault(run.dataset, []).append(sum(ending.seconds.values()))
+            except (ValueError, OSError, KeyError) as error:
+                failed[run.name] = f"its result cannot be read: {error}"
+                outcome, detail = "failed", f": {failed[run.name]}"
+        number = f"[{len(able) - len(left)}/{len(able)}]"
+        remaining = seconds_left([r.dataset for r in left.values()], seconds, campaign.num_parallel)
+        estimate = f"; about {duration(remaining)} left" if left and remaining is not None else ""
+        took = duration(sum(ending.seconds.values()))
+        campaign.say(f"{number} {run.name}: {outcome} after {took}{detail}{estimate}")
+
+    chains = [
+        Chain(name, run_steps(run, campaign.places, campaign.programs), campaign.places.log(name))
+        for name, run in able.items()
+    ]
+    run_chains(chains, campaign.num_parallel, stop, on_end)
+    return failed
+
+
+def land(run: PlannedRun, campaign: Campaign, ending: Ending) -> Result:
+    """Write the result of a run that ended, and return it."""
+    run_dir = campaign.places.run_dir(run)
+    result = make_result(run, campaign.preset, ending, run_dir, campaign.commit)
+    write_result(campaign.results, run, result)
+    return result
+
+
+def headline(result: Result) -> str:
+    """A few words on a result."""
+    psnr = result["metrics"].get("psnr")
+    return f" ({psnr:.2f} dB)" if isinstance(psnr, float) else f": {result['message']}"
+
+
+def earlier_seconds(results: Sequence[Result], preset: str) -> dict[str, list[float]]:
+    """How long finished runs of a preset took, by dataset."""
+    seconds: dict[str, list[float]] = {}
+    for result in results:
+        if result["state"] == "finished" and result.get("preset") == preset:
+            seconds.setdefault(result["dataset"], []).append(sum(result["seconds"].values()))
+    return seconds

@@ -1,0 +1,141 @@
+"""What a reproduction is: `configs/reproduction/*.yaml`."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Preset = Literal["small", "full"]
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_.]*")
+SET_BY_THE_PROGRAM = frozenset({"seed", "data", "run_dir", "out", "source.root", "experiment"})
+
+
+def _check_names(what: str, names: Iterable[str]) -> None:
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{what}.{name}: names consist of a-z, 0-9, _ and .")
+
+
+def _check_words(what: str, words: Iterable[str]) -> None:
+    for word in words:
+        key, separator, _ = word.partition("=")
+        if not separator or not key:
+            raise ValueError(f"{what}: {word!r} does not have the form key=value")
+        if key in SET_BY_THE_PROGRAM:
+            raise ValueError(f"{what}: {key} is set by the program")
+
+
+@dataclass(frozen=True)
+class PresetWords:
+    """Words of one preset, after those that hold for both."""
+
+    prepare: tuple[str, ...] = ()
+    train: tuple[str, ...] = ()
+    classify: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_words("prepare", self.prepare)
+        _check_words("train", self.train)
+        _check_words("classify", self.classify)
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """One dataset: the words of `data_prep/prepare.py`, and the experiment that trains on it.
+
+    `files` names the key of the command that says where its images lie, null if it draws
+    them. `classify` replaces the reproduction's own words; an empty list classifies nothing.
+    """
+
+    experiment: str
+    prepare: tuple[str, ...]
+    small: PresetWords = PresetWords()
+    full: PresetWords = PresetWords()
+    files: Literal["mnist", "meshes"] | None = None
+    classify: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _check_words("prepare", self.prepare)
+        _check_words("classify", self.classify or ())
+
+    def preset(self, name: Preset) -> PresetWords:
+        """The words of a preset."""
+        return self.small if name == "small" else self.full
+
+
+@dataclass(frozen=True)
+class VariantSettings:
+    """The method or one of its controls: words of `pipeline/train.py`.
+
+    `classify` are words after those of the dataset, where anything is classified.
+    `datasets` null means all; `small_seeds` replaces the seeds under preset=small.
+    """
+
+    train: tuple[str, ...] = ()
+    classify: tuple[str, ...] = ()
+    datasets: tuple[str, ...] | None = None
+    small_seeds: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _check_words("train", self.train)
+        _check_words("classify", self.classify)
+        if self.small_seeds is not None:
+            check_seeds(self.small_seeds)
+
+
+@dataclass(frozen=True)
+class ReproductionSettings:
+    """Datasets x variants x seeds, and the tables that are made of them.
+
+    `train`, `evaluate` and `classify` are words of all runs; with `classify` empty and no
+    words of the dataset's own, nothing is classified. `tables` lists the rows of each table.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    datasets: dict[str, DatasetSettings]
+    variants: dict[str, VariantSettings]
+    tables: dict[str, tuple[str, ...]]
+    train: tuple[str, ...] = ()
+    evaluate: tuple[str, ...] = ()
+    classify: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_names("datasets", self.datasets)
+        _check_names("variants", self.variants)
+        _check_names("tables", self.tables)
+        for name in ("train", "evaluate", "classify"):
+            _check_words(name, getattr(self, name))
+        check_seeds(self.seeds)
+        for variant, settings in self.variants.items():
+            check_known(f"variants.{variant}.datasets", settings.datasets or (), self.datasets)
+        for table, rows in self.tables.items():
+            check_known(f"tables.{table}", rows, self.variants)
+
+    def table_variants(self, table: str, dataset: str) -> list[str]:
+        """Rows of a table that exist for a dataset."""
+        return [name for name in self.tables[table] if self.has(dataset, name)]
+
+    def has(self, dataset: str, variant: str) -> bool:
+        """Whether a variant is run on a dataset."""
+        datasets = self.variants[variant].datasets
+        return datasets is None or dataset in datasets
+
+
+def check_seeds(seeds: tuple[int, ...]) -> None:
+    """ValueError unless seeds are there, differ and are not negative."""
+    if not seeds:
+        raise ValueError("seeds=[] leaves nothing to run")
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds={list(seeds)} names one twice")
+    if min(seeds) < 0:
+        raise ValueError(f"seeds={list(seeds)} must not be negative")
+
+
+def check_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """ValueError for the first name that is not known."""
+    options = list(known)
+    for name in names:
+        if name not in options:
+            raise ValueError(f"{what}: unknown {name!r}; known: {', '.join(options)}")

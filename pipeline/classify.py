@@ -1,0 +1,40 @@
+"""Classify images by what a run's frozen encoder makes of them; always tested on rotated images.
+
+Examples:
+  python pipeline/classify.py run_dir=DIR
+  python pipeline/classify.py run_dir=DIR features=[pooled_z_v,pixels] fractions=[1.0] \\
+      classifiers=[linear] seeds=[0] json=true
+
+Keys: run_dir, checkpoint (best, last or a step), data (if the dataset has moved), features
+(z, z_v, z_i, each also as pooled_ and untrained_; pixels), labels (upright, rotated: the
+training images), max_train (how many have labels), fractions (of these), classifiers
+(linear, mlp), seeds, batch, num_threads, device, json, overwrite.
+"""
+
+import json
+
+from pipeline.config.program import run_program
+
+PATH_KEYS = frozenset({"run_dir", "data"})
+
+
+def main(words: list[str]) -> None:
+    from pipeline.config.compose import compose
+    from pipeline.config.schema import build
+    from pipeline.probing.settings import ClassifyConfig
+
+    config = build(ClassifyConfig, compose("classify", words, PATH_KEYS))
+
+    from pipeline.probing.classify_run import classify_run
+    from pipeline.probing.table import classification_table
+
+    result, file = classify_run(config)
+    if config.json:
+        print(json.dumps(result, indent=2))
+        return
+    print(classification_table(result))
+    print(f"written to {file}")
+
+
+if __name__ == "__main__":
+    run_program(main, __doc__)

@@ -1,0 +1,46 @@
+"""Sources, outputs and truths under every element: orbits.png."""
+
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.store.reader import SplitReader
+from pipeline.evaluation.pictures.grid import Row, picture_grid
+from pipeline.evaluation.pictures.prediction import element_names, predict, unit_range
+from pipeline.files.figures import save_figure
+from pipeline.runs import Run
+
+NUM_IMAGES = 6
+NUM_VOLUMES = 3
+MAX_ELEMENTS = 8
+
+
+def orbit_records(reader: SplitReader, num_sources: int) -> np.ndarray:
+    """Record numbers (K, N): N evenly spread sources, each under up to 8 of its elements.
+
+    Where records do not come in runs that share a source, K is 1.
+    """
+    length = reader.records_per_source or 1
+    total = reader.num_records // length
+    # An odd stride meets every pose where the members of an orbit are sources in turn.
+    stride = max(1, total // num_sources - 1) | 1
+    sources = np.arange(min(num_sources, total)) * stride % total
+    elements = np.arange(0, length, -(-length // MAX_ELEMENTS))
+    return np.asarray(sources[None] * length + elements[:, None])
+
+
+def write_orbits(path: Path, run: Run, reader: SplitReader) -> None:
+    """A row of sources, then a row of outputs and one of truths for each element, as a PNG."""
+    is_volume = len(reader.frames.shape) == 4
+    numbers = orbit_records(reader, NUM_VOLUMES if is_volume else NUM_IMAGES)
+    rows: list[Row] = []
+    for records in map(reader.read, numbers):
+        source, truth = (unit_range(x, reader.frames) for x in records[:2])
+        if not rows:
+            rows.append(("source", source, []))
+        names = element_names(run, records.action)
+        is_same = len(set(names)) == 1
+        label, captions = (f", g = {names[0]}", []) if is_same else ("", names)
+        output = predict(run, records.source, records.action)
+        rows += [(f"output{label}", output, captions), (f"truth{label}", truth, [])]
+    save_figure(picture_grid(rows, f"Orbits under {run.group.name}, step {run.step}"), path)

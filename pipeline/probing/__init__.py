@@ -1,0 +1,1 @@
+"""Probing frozen encoders: how well small classifiers read labels from latents."""

@@ -1,0 +1,97 @@
+"""Classification from the frozen encoder of one checkpoint: sets, fits, scores, one file.
+
+Test images are always rotated: the target of one drawn record for each. The draw, and
+that of validation images, is the same for all seeds; a seed draws which training images
+have labels, how they are moved, and the weights and batches of the `mlp`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data_prep.store.reader import PairStore, check_files
+from pipeline.models.latent_action import LatentActionModel
+from pipeline.probing.experiment import Probe
+from pipeline.probing.features import reason_to_skip
+from pipeline.probing.networks import load_networks
+from pipeline.probing.scores import summarise
+from pipeline.probing.sets import make_sets
+from pipeline.probing.settings import ClassifyConfig, classification_file
+from pipeline.progress import Progress
+from pipeline.runs import load_run
+from pipeline.training.checkpoint import MODEL_FILE
+from pipeline.training.distributed import choose_device
+from pipeline.training.run_directory import RunDirectory
+
+
+def classify_run(config: ClassifyConfig) -> tuple[dict[str, Any], Path]:
+    """Write `classification/step_XXXXXXXX.json`, or read it if it holds these settings.
+
+    Returns its content and where it is. Raises FileNotFoundError or ValueError for what
+    cannot be read, for fewer than two classes, and for a file with other settings.
+    """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
+
+    torch.set_num_threads(config.num_threads)
+    run = RunDirectory(Path(config.run_dir))
+    data = Path(config.data if config.data is not None else run.read_config().data)
+    store = PairStore(data)
+    check_files(store.root, store.manifest)
+    device = choose_device(config.device, 0)
+    loaded = load_run(run.path, str(config.checkpoint), data, device)
+    fingerprint, meta = store.manifest.fingerprint, loaded.checkpoint.meta
+    identity = {
+        "step": loaded.step,
+        "dataset": fingerprint,
+        "weights": meta["files"][MODEL_FILE]["sha256"],
+    }
+    other = None if fingerprint == meta["dataset"] else fingerprint
+    name = f"classification/{classification_file(loaded.step, other)}"
+    if not config.overwrite:
+        written = run.read_json(name)
+        if written and identity.items() <= written.items():
+            _check_settings(config, written, run.path / name)
+            return written, run.path / name
+    model = loaded.model
+    assert isinstance(model, LatentActionModel)
+    networks = load_networks(loaded, store.manifest, device)
+    skipped = {
+        feature: reason
+        for feature in config.features
+        if (reason := reason_to_skip(feature, networks[feature.startswith("untrained_")]))
+    }
+    features = [feature for feature in config.features if feature not in skipped]
+    if not features:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+        raise ValueError(f"this run has none of the features asked for ({reasons})")
+    sets = make_sets(store)
+    num_fits = len(features) * len(config.labels) * len(config.fractions)
+    num_fits *= len(config.classifiers) * len(config.seeds)
+    with (
+        threadpool_limits(config.num_threads),
+        Progress(num_fits, "fits", "classifying", enabled=not config.json) as progress,
+    ):
+        probe = Probe(config, store, sets, networks, device, progress)
+        scores = probe.scores(features)
+    result = {
+        **identity,
+        "settings": config.what_is_measured(),
+        "sizes": sets.sizes(config.max_train),
+        "skipped": skipped,
+        "num_dimensions": probe.num_dimensions,
+        "summary": summarise(scores),
+        "scores": scores,
+    }
+    (run.path / "classification").mkdir(exist_ok=True)
+    run.write_json(name, result)
+    return result, run.path / name
+
+
+def _check_settings(config: ClassifyConfig, written: dict[str, Any], file: Path) -> None:
+    wanted, found = config.what_is_measured(), written.get("settings", {})
+    differing = [key for key in wanted if wanted[key] != found.get(key)]
+    if differing:
+        raise ValueError(
+            f"{file} holds other settings ({', '.join(differing)}); overwrite=true replaces it"
+        )

@@ -1,0 +1,101 @@
+"""Training, validation and test images with their classes."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from data_prep.store.manifest import SPLITS
+from data_prep.store.reader import PairStore
+from pipeline.probing.images import SplitImages, find_images
+from pipeline.probing.settings import LabelKind
+from pipeline.probing.subsets import stratified_order, subset_size
+
+TARGET_STREAM = 62
+MAX_VALIDATION = 2000
+
+
+class View(NamedTuple):
+    """Images to encode: an end of some records, and the class of each (-1: none known)."""
+
+    records: np.ndarray
+    end: Literal["source", "target"]
+    classes: np.ndarray
+
+
+@dataclass(frozen=True)
+class ProbeSets:
+    """`labels` (K,) are the labels of the training split, ascending; a class is a place in them.
+
+    Validation images are of these classes, up to 2000, the same for all seeds.
+    """
+
+    train: SplitImages
+    val: SplitImages
+    test: SplitImages
+    labels: np.ndarray
+    chosen_val: np.ndarray
+
+    def train_view(self, kind: LabelKind, seed: int, num: int) -> View:
+        """The first `num` images in the order of a seed; smaller sets begin larger ones."""
+        chosen = stratified_order(self.train.labels, seed)[:num]
+        return self._view(self.train, kind, (TARGET_STREAM, SPLITS.index("train"), seed), chosen)
+
+    def val_view(self, kind: LabelKind) -> View:
+        """The validation images, upright or moved as the training images are."""
+        return self._view(self.val, kind, (TARGET_STREAM, SPLITS.index("val")), self.chosen_val)
+
+    def test_view(self) -> View:
+        """Every test image, moved by the element of one drawn record."""
+        chosen = np.arange(len(self.test.labels))
+        return self._view(self.test, "rotated", (TARGET_STREAM, SPLITS.index("test")), chosen)
+
+    def train_size(self, fraction: float, max_train: int) -> int:
+        """Number of labelled images of a fraction."""
+        return subset_size(fraction, self.num_labelled(max_train), len(self.labels))
+
+    def num_labelled(self, max_train: int) -> int:
+        """Training images that have labels, of which fractions are taken."""
+        return min(max_train, len(self.train.labels))
+
+    def sizes(self, max_train: int) -> dict[str, int]:
+        """Numbers of classes and images."""
+        return {
+            "num_classes": len(self.labels),
+            "num_train_images": len(self.train.labels),
+            "num_labelled": self.num_labelled(max_train),
+            "num_val": len(self.chosen_val),
+            "num_test": len(self.test.labels),
+        }
+
+    def _view(
+        self, images: SplitImages, kind: LabelKind, key: tuple[int, ...], chosen: np.ndarray
+    ) -> View:
+        classes = class_of(images.labels, self.labels)[chosen]
+        if kind == "upright":
+            return View(images.upright()[chosen], "source", classes)
+        return View(images.moved(key)[chosen], "target", classes)
+
+
+def make_sets(store: PairStore) -> ProbeSets:
+    """The sets of a dataset; ValueError if its training images have fewer than two classes."""
+    train, val, test = (find_images(store, split) for split in ("train", "val", "test"))
+    labels = np.unique(train.labels)
+    if len(labels) < 2:
+        raise ValueError(
+            f"classification needs two classes, but all training images of {store.root}"
+            f" have the label {labels[0]}"
+        )
+    known = np.flatnonzero(class_of(val.labels, labels) >= 0)
+    if not len(known):
+        raise ValueError(
+            f"no validation image of {store.root} has a label that a training image has"
+        )
+    chosen_val = known[stratified_order(val.labels[known], 0)[:MAX_VALIDATION]]
+    return ProbeSets(train, val, test, labels, chosen_val)
+
+
+def class_of(labels: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The place of each label in `known` (ascending), int64; -1 where it is not among them."""
+    places = np.searchsorted(known, labels).clip(max=len(known) - 1)
+    return np.where(known[places] == labels, places, -1)

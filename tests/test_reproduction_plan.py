@@ -1,0 +1,151 @@
+"""Protects the plan of a reproduction: which runs there are, and what their digests stand for.
+
+A digest that missed a word would let a result stand for a run that was never made; one that
+held a path would throw results away on the next machine.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from helpers.programs import call
+from helpers.reproducing import small_settings
+
+from launch.reproduction.estimate import duration, seconds_left
+from launch.reproduction.plan import make_plan
+from launch.reproduction.request import read_request
+from launch.reproduction.settings import DatasetSettings, VariantSettings
+from launch.reproduction.steps import Places, Programs, preparation_steps, run_steps
+
+SETTINGS = small_settings()
+
+
+# The plan
+
+
+def test_a_plan_is_every_variant_of_every_dataset_seed_by_seed() -> None:
+    names = [run.name for run in make_plan(SETTINGS, "small")]
+    assert len(names) == len(set(names)) == 2 * (3 + 2) + 1
+    assert "digits/constant_seed0" in names
+    assert "digits/constant_seed1" not in names, "small_seeds"
+    assert "digits/constant_seed1" in [run.name for run in make_plan(SETTINGS, "full")]
+    assert not any(name.startswith("others/broken") for name in names), "datasets of a variant"
+    seeds = [name[-1] for name in names]
+    assert seeds == sorted(seeds)
+
+
+def test_a_plan_can_be_narrowed() -> None:
+    runs = make_plan(SETTINGS, "small", ["others"], ["half", "broken"], [5, 3])
+    assert [run.name for run in runs] == ["others/half_seed5", "others/half_seed3"]
+    for only, controls, words in (
+        (["other"], None, "only: unknown 'other'; known: digits, others"),
+        (None, ["hlaf"], "controls: unknown 'hlaf'"),
+        (["others"], ["broken"], "nothing to run"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            make_plan(SETTINGS, "small", only, controls)
+
+
+def test_a_digest_changes_with_every_word() -> None:
+    base = make_plan(SETTINGS, "small")[0]
+    digests = {base.digest}
+    for field in ("prepare", "train", "evaluate", "classify"):
+        words = getattr(base, field)
+        variations = [(*words, "a=1"), (*words, "a=2")]
+        variations += [(*words[:i], word + "0", *words[i + 1 :]) for i, word in enumerate(words)]
+        digests |= {dataclasses.replace(base, **{field: each}).digest for each in variations}
+        assert len(variations) >= 2
+    num_words = len(base.prepare) + len(base.train) + len(base.evaluate) + len(base.classify)
+    assert len(digests) == 1 + 4 * 2 + num_words
+    assert len({run.digest for run in make_plan(SETTINGS, "full")}) == 12
+
+
+def test_paths_change_no_digest_and_words_hold_none() -> None:
+    """Two places of work train the same words, but for the paths that each puts in."""
+    planned = make_plan(SETTINGS, "small")[0]
+    here, there = (
+        [
+            *preparation_steps(planned, Places(Path(place)), Programs(), root),
+            *run_steps(planned, Places(Path(place)), Programs()),
+        ]
+        for place, root in (("/a", "/images"), ("/b/c", "/others"))
+    )
+    for one, other in zip(here, there, strict=True):
+        assert one.command != other.command
+        moved = [word.replace("/a/", "/b/c/").replace("/images", "/others") for word in one.command]
+        assert tuple(moved) == other.command
+    dataset = DatasetSettings(experiment="x", prepare=("dataset=x",), files="mnist")
+    assert dataclasses.replace(planned, files="mnist").digest == planned.digest
+    with pytest.raises(ValueError, match=r"prepare: source\.root is set by the program"):
+        dataclasses.replace(dataset, prepare=("source.root=/images",))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": ()}, "leaves nothing to run"),
+        ({"seeds": (1, 1)}, "names one twice"),
+        ({"tables": {"t": ("methode",)}}, "tables.t: unknown 'methode'; known: method"),
+        ({"train": ("epochs",)}, "train: 'epochs' does not have the form key=value"),
+        ({"train": ("seed=1",)}, "train: seed is set by the program"),
+        ({"variants": {"a/b": VariantSettings()}}, "names consist of"),
+        ({"variants": {"a": VariantSettings(datasets=("x",))}}, "unknown 'x'; known: digits"),
+    ],
+)
+def test_settings_check_themselves(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small_settings(**{"tables": {}, **change})
+
+
+# The command
+
+
+def test_lists_are_written_with_or_without_brackets() -> None:
+    bare = read_request(["paper1", "dry_run=true", "only=planes,adrenal", "seeds=1"])
+    assert (bare.only, bare.seeds) == (("planes", "adrenal"), (1,))
+    assert bare == read_request(["paper1", "dry_run=true", "only=[planes,adrenal]", "seeds=[1]"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "give the name of a reproduction first; known: paper1"),
+        (["work=x"], "give the name of a reproduction first"),
+        (["paper2", "work=x"], "unknown reproduction 'paper2'; did you mean 'paper1'?"),
+        (["paper1"], "give work=DIR"),
+        (["paper1", "work=x", "wrok=y"], "unknown key 'wrok'; did you mean 'work'?"),
+        (["paper1", "work=x", "preset=big"], "preset=big is not allowed; allowed: small, full"),
+        (["paper1", "work=x", "only=plains"], "only: unknown 'plains'; known: rotated_mnist"),
+        (["paper1", "tables=true", "results=x"], "give document=FILE"),
+    ],
+)
+def test_mistakes_are_one_line(words: list[str], message: str) -> None:
+    assert message in call("launch/reproduce.py", *words).error_line
+
+
+def test_images_must_be_named_before_anything_starts(tmp_path: Path) -> None:
+    words = [f"work={tmp_path / 'work'}", f"results={tmp_path / 'results'}"]
+    line = call("launch/reproduce.py", "paper1", "only=adrenal", *words).error_line
+    assert "adrenal needs meshes=DIR" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_dry_run_names_what_is_missing_and_starts_nothing(tmp_path: Path) -> None:
+    words = ["dry_run=true", "only=planes", "controls=half_mask", f"results={tmp_path / 'r'}"]
+    outcome = call("launch/reproduce.py", "paper1", *words)
+    assert outcome.code == 0
+    assert outcome.out.startswith("3 runs, 0 done, 3 to do\nplanes/half_mask_seed0: experiment=")
+    assert not list(tmp_path.iterdir())
+
+
+# Time
+
+
+def test_the_estimate_follows_the_datasets_that_are_left() -> None:
+    seconds = {"a": [10.0, 20.0], "b": [100.0]}
+    assert seconds_left(["a", "a", "b"], seconds, 1) == 130
+    assert seconds_left(["a", "a", "b"], seconds, 2) == 65
+    assert seconds_left(["a"], seconds, 2) == 15, "one run uses one process"
+    assert seconds_left(["new"], seconds, 1) == 57.5
+    assert seconds_left(["a"], {}, 1) is None
+    assert [duration(s) for s in (45, 700, 11100)] == ["45 s", "12 min", "3:05 h"]

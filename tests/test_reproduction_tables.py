@@ -1,0 +1,240 @@
+"""Protects the tables: numbers are those of the result files, and hand-written text stays.
+
+A table that mixes settings, hides a collapsed seed or touches the text around it would be
+worse than none.
+"""
+
+import statistics
+from pathlib import Path
+
+import pytest
+from helpers.programs import REPOSITORY
+from helpers.reproducing import a_result, request_in, small_settings
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launch.reproduction.classification import classification_rows
+from launch.reproduction.columns import cell, columns_of, worst_psnr
+from launch.reproduction.command import carry_out
+from launch.reproduction.documents import END, START, replace_blocks, rewrite_document
+from launch.reproduction.plan import plan_run
+from launch.reproduction.request import read_request
+from launch.reproduction.results import read_results, write_result
+from launch.reproduction.tables import Result, make_blocks
+
+SETTINGS = small_settings()
+TEXT = (
+    "# Title\r\n\n<!-- table: one -->\nold\n\nold\n<!-- end -->  \n"
+    "Text ±\t<!-- table: two --><!-- end -->"
+)
+
+
+def result_of(variant: str, seed: int, dataset: str = "digits", **more: object) -> Result:
+    """A result by the words of the settings, with PSNR 20 + seed."""
+    digest = plan_run(SETTINGS, "small", dataset, variant, seed).digest
+    metrics = {"psnr": 20.0 + seed, "psnr/0": 30.0, "psnr/90": 19.0 + seed, "ssim": 0.9}
+    return a_result(dataset, variant, seed, digest, metrics, **more)
+
+
+def rows_of(block: str) -> dict[str, list[str]]:
+    """Cells by the first cell of their row."""
+    lines = [line for line in block.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: row[1:] for row in cells}
+
+
+# Cells
+
+
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=6))
+def test_cells_hold_mean_and_sample_deviation(values: list[float]) -> None:
+    text = cell(values, 6, "mean", len(values))
+    mean, _, deviation = text.partition(" ± ")
+    assert float(mean) == pytest.approx(statistics.mean(values), abs=1e-6)
+    if len(values) == 1:
+        assert not deviation
+    else:
+        assert float(deviation) == pytest.approx(statistics.stdev(values), abs=1e-6)
+    assert cell(values, 6, "mean", len(values) + 1) == f"{text} ({len(values)})"
+
+
+def test_a_median_shows_its_range() -> None:
+    assert cell([3.0, 1.0, 200.0], 1, "median", 3) == "3.0 [1.0, 200.0]"
+    assert cell([3.0], 1, "median", 1) == "3.0"
+    assert cell([], 1, "median", 3) == ""
+
+
+def test_columns_without_values_are_left_out_and_swaps_are_found() -> None:
+    bare = [result_of("method", 0)]
+    headings = [column.heading for column in columns_of(bare)]
+    assert headings == ["PSNR", "PSNR, worst g", "SSIM"]
+    rich = a_result("d", "m", 0, "x", {"swap/background_rmse": 0.1, "swap/other": 1.0, "dice": 0.5})
+    headings = [column.heading for column in columns_of([*bare, rich])]
+    assert headings == ["PSNR", "PSNR, worst g", "SSIM", "Dice", "swap, background"]
+    assert worst_psnr(bare[0]) == 19.0
+    assert worst_psnr(rich) is None
+
+
+# Tables
+
+
+def test_a_row_rests_on_what_its_cells_say() -> None:
+    results = [
+        result_of("method", 0),
+        result_of("method", 1),
+        result_of("half", 1),
+        {**result_of("constant", 0), "state": "collapsed", "metrics": {}},
+    ]
+    rows = rows_of(make_blocks(SETTINGS, "small", results)["digits/controls"])
+    assert rows["variant"] == ["PSNR", "PSNR, worst g", "SSIM", "runs"]
+    assert rows["`method`"] == ["20.50 ± 0.71", "19.50 ± 0.71", "0.9000 ± 0.0000", "2"]
+    assert rows["`half`"] == ["21.00 (1)", "20.00 (1)", "0.9000 (1)", "1 of 2"]
+    assert rows["`constant`"] == ["0 of 1, 1 collapsed"] * 4
+
+
+def test_what_was_not_run_is_said() -> None:
+    blocks = make_blocks(SETTINGS, "small", [])
+    assert set(rows_of(blocks["digits/controls"])) == {
+        "variant",
+        "---",
+        "`method`",
+        "`half`",
+        "`constant`",
+    }
+    assert rows_of(blocks["digits/controls"])["`half`"] == ["not run"]
+    assert blocks["digits/classification"] == "not run"
+    assert rows_of(blocks["summary"])["`digits`"] == ["7", "0", "0", "0", "7"]
+    some = make_blocks(SETTINGS, "small", [result_of("method", 0)])
+    assert rows_of(some["digits/controls"])["`half`"] == ["not run"] * 4
+    assert rows_of(some["summary"])["`digits`"] == ["7", "1", "0", "0", "6"]
+
+
+def test_results_of_other_words_do_not_count() -> None:
+    nothing = make_blocks(SETTINGS, "small", [])
+    full = plan_run(SETTINGS, "full", "digits", "method", 0).digest
+    stale = [
+        a_result("digits", "method", 0, full, {"psnr": 99.0}),
+        a_result("digits", "gone", 0, full, {"psnr": 99.0}),
+        a_result("gone", "method", 0, full, {"psnr": 99.0}),
+    ]
+    assert make_blocks(SETTINGS, "small", stale) == nothing
+    assert make_blocks(SETTINGS, "full", stale) != make_blocks(SETTINGS, "full", [])
+
+
+def test_a_table_names_machine_commit_and_command() -> None:
+    results = [result_of("method", 0), result_of("half", 0, commit="def")]
+    text = make_blocks(SETTINGS, "small", results)["digits/controls"]
+    assert (
+        "Loom, 2 cores, one thread a run, torch unknown; commit `abc`, `def`; 2025-12-03." in text
+    )
+    assert "A run took 1.5 minutes." in text
+    assert "`python launch/reproduce.py small preset=small only=digits work=DIR`" in text
+
+
+def test_classification_shows_the_linear_probe_by_labels_and_fraction() -> None:
+    def entry(labels: str, fraction: float, classifier: str, accuracy: float) -> dict[str, object]:
+        return {
+            "feature": "pooled_z_v",
+            "labels": labels,
+            "fraction": fraction,
+            "num_train": 9,
+            "classifier": classifier,
+            "accuracy": {"mean": accuracy, "std": 0.1, "ci95": [0, 1]},
+            "macro_f1": {"mean": 0.4, "std": None, "ci95": None},
+            "auc": {"mean": None, "std": None, "ci95": None},
+        }
+
+    content = {
+        "summary": [
+            entry("upright", 1.0, "linear", 0.5),
+            entry("rotated", 0.1, "linear", 0.25),
+            entry("rotated", 0.1, "mlp", 0.9),
+        ]
+    }
+    rows = classification_rows(content)
+    assert rows[0] == {
+        "labels": "upright",
+        "feature": "pooled_z_v",
+        "classifier": "linear",
+        "fraction": 1.0,
+        "accuracy": 0.5,
+        "macro_f1": 0.4,
+    }
+    results = [result_of("method", seed, classification=rows) for seed in (0, 1)]
+    lines = make_blocks(SETTINGS, "small", results)["digits/classification"].splitlines()
+    assert lines[0] == "| variant | feature | rotated, 10% of labels | upright, 100% of labels |"
+    assert lines[2] == "| `method` | `pooled_z_v` | 0.250 ± 0.000 | 0.500 ± 0.000 |"
+    assert len(lines) == 3
+
+
+# Documents
+
+
+def test_only_blocks_change_byte_for_byte() -> None:
+    new = replace_blocks(TEXT, {"one": "| a |", "two": "b\n"})
+    assert new == (
+        "# Title\r\n\n<!-- table: one -->\n| a |\n<!-- end -->  \n"
+        "Text ±\t<!-- table: two -->\nb\n\n<!-- end -->"
+    )
+    assert replace_blocks(new, {"one": "| a |", "two": "b\n"}) == new
+
+
+@given(st.text("ab\r\n\\1 |"), st.text("ab\r\n\\1 |"), st.text("xy\r\n\\g<0>|"))
+def test_text_outside_stays_and_a_second_pass_changes_nothing(
+    before: str, after: str, block: str
+) -> None:
+    text = f"{before}<!-- table: t -->{END}{after}"
+    new = replace_blocks(text, {"t": block})
+    assert new == f"{before}<!-- table: t -->\n{block}\n{END}{after}"
+    assert replace_blocks(new, {"t": block}) == new
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<!-- table: tow --><!-- end -->", "unknown table 'tow'; did you mean 'two'?"),
+        ("<!-- table: one -->", "table 'one' has no <!-- end -->"),
+        ("<!-- table: one --><!-- table: two --><!-- end -->", "table 'one' has no <!-- end -->"),
+    ],
+)
+def test_broken_documents_are_left_alone(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "page.md"
+    file.write_text(text)
+    with pytest.raises(ValueError) as error:
+        rewrite_document(file, {"one": "a", "two": "b"})
+    assert str(error.value) == f"{file}: {message}"
+    assert file.read_text() == text
+    with pytest.raises(FileNotFoundError, match="there is no such file"):
+        rewrite_document(tmp_path / "none.md", {})
+
+
+def test_tables_are_rewritten_from_result_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_bytes(b"A\r\n<!-- table: digits/controls -->\n<!-- end -->\xc2\xb1")
+    for seed in (0, 1):
+        run = plan_run(SETTINGS, "small", "digits", "method", seed)
+        write_result(tmp_path / "results", run, result_of("method", seed))
+    request = request_in(tmp_path, SETTINGS, tables=True, document=str(page))
+    assert carry_out(request) == 0
+    once = page.read_bytes()
+    assert "| `method` | 20.50 ± 0.71 |".encode() in once
+    assert once.startswith(b"A\r\n<!-- table: digits/controls -->\n|")
+    assert once.endswith(b"\n<!-- end -->\xc2\xb1")
+    stamp = page.stat().st_mtime_ns
+    assert carry_out(request) == 0
+    assert (page.read_bytes(), page.stat().st_mtime_ns) == (once, stamp)
+    assert "nothing to change" in capsys.readouterr().out
+    (tmp_path / "results/digits/method_seed0.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"method_seed0.json is not a result: dataset is missing"):
+        carry_out(request)
+
+
+def test_the_page_of_the_paper_holds_the_tables_of_its_results() -> None:
+    request = read_request(["paper1", "tables=true"])
+    assert request.document_file == REPOSITORY / "docs" / "paper1.md"
+    text = request.document_file.read_text()
+    blocks = make_blocks(request.reproduction, request.preset, read_results(request.results_dir))
+    assert {match["name"] for match in START.finditer(text)} == set(blocks)
+    assert replace_blocks(text, blocks) == text, "python launch/reproduce.py paper1 tables=true"
