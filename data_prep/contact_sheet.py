@@ -37,7 +37,7 @@ def write_contact_sheet(path: Path, store: PairStore, split: str) -> None:
     figure, axes = plt.subplots(
         2 * NUM_ROWS,
         num_columns,
-        figsize=(num_columns * (2.9 if is_volume else 1.1), NUM_ROWS * 2.6),
+        figsize=(num_columns * (2.9 if is_volume else 1.1), NUM_ROWS * (2.3 if is_volume else 2.6)),
         layout="constrained",
         squeeze=False,
     )
