@@ -73,10 +73,11 @@ def picture_grid(rows: list[Row], title: str) -> Any:
     num_columns = len(rows[0][1])
     height, width = as_picture(rows[0][1][0]).shape[:2]
     cell = 0.9 * width / height
+    margin = 0.6 + 0.075 * max(len(label) for label, _, _ in rows)
     figure, axes = plt.subplots(
         len(rows),
         num_columns,
-        figsize=(num_columns * cell + 1.8, len(rows) * 0.95 + 0.6),
+        figsize=(num_columns * cell + margin, len(rows) * 0.95 + 0.6),
         squeeze=False,
         layout="constrained",
     )

@@ -13,6 +13,7 @@ from pipeline.models.output import OutputKind
 from pipeline.tasks.latent_action.evaluation import LatentActionEvaluation
 from pipeline.tasks.latent_action.objective import TERM_NAMES, LatentActionObjective
 from pipeline.tasks.latent_action.settings import LatentActionConfig
+from pipeline.tasks.similarity import MIN_SIDE
 
 COLLAPSED_VARIATION = 0.02
 RUNAWAY_RATIO = 10.0
@@ -39,6 +40,10 @@ class LatentActionTask:
         group = make_group(manifest.group)
         frames = manifest.frames
         kind = output_kind(config, frames)
+        if min(frames.shape[1:]) < MIN_SIDE:
+            raise ValueError(
+                f"frames of {frames.shape[1:]} are too small: at least {MIN_SIDE} pixels a side"
+            )
         model = LatentActionModel(config.model, config.tau, frames, group, config.action, kind)
         self.model = model.to(device)
         self.objective = LatentActionObjective(self.model, config.weights)
