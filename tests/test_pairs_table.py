@@ -498,7 +498,9 @@ def test_one_frame_in_all_rows_cannot_be_split(tmp_path: Path) -> None:
     for number in range(6):
         np.save(tmp_path / f"{number}.npy", image(number))
     path = write_csv(tmp_path, [f"0.npy,{n}.npy,0" for n in range(6)])
-    with pytest.raises(ValueError, match="the val split would be empty: its rows share"):
+    with pytest.raises(
+        ValueError, match="the val split would be empty: of 6 rows, those that share"
+    ):
         recipe(path)
 
 

@@ -33,6 +33,9 @@ def _check_apart(out: str, root: str | None) -> None:
     """What is written must not come to lie among the user's files, nor around them."""
     if root is None:
         return
-    written, read = Path(out).resolve(), Path(root).resolve()
+    try:
+        written, read = Path(out).resolve(), Path(root).resolve()
+    except ValueError:  # No path at all; opening it says so.
+        return
     if read.is_relative_to(written) or (read.is_dir() and written.is_relative_to(read)):
         raise ValueError(f"out={out} and source.root={root} must not lie in one another")
