@@ -1,5 +1,6 @@
 """A picture of a dataset's pairs: source above target, with action and label."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,10 @@ def write_contact_sheet(path: Path, store: PairStore, split: str) -> None:
     is_volume = len(manifest.frames.shape) == 4
     num_columns = NUM_VOLUME_COLUMNS if is_volume else NUM_COLUMNS
     num_pairs = min(num_columns * NUM_ROWS, reader.num_records)
-    # Odd strides through the records, so that orbits of equal length show all their elements.
-    stride = max(1, reader.num_records // num_pairs) | 1
+    # Strides without a common factor with the orbits' length show all elements, and no pair twice.
+    stride = max(1, reader.num_records // num_pairs)
+    while math.gcd(stride, reader.num_records) > 1:
+        stride += 1
     numbers = np.arange(num_pairs) * stride % reader.num_records
     records = reader.read(numbers)
     names = action_names(manifest, records.action)
@@ -37,7 +40,7 @@ def write_contact_sheet(path: Path, store: PairStore, split: str) -> None:
     figure, axes = plt.subplots(
         2 * NUM_ROWS,
         num_columns,
-        figsize=(num_columns * (2.9 if is_volume else 1.1), NUM_ROWS * 2.6),
+        figsize=(num_columns * (2.9 if is_volume else 1.1), NUM_ROWS * (2.3 if is_volume else 2.6)),
         layout="constrained",
         squeeze=False,
     )

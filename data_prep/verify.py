@@ -15,7 +15,7 @@ from pipeline.config.program import run_program, take_directory
 def main(words: list[str]) -> None:
     root = take_directory(words, "dataset")
 
-    from data_prep.store.verification import verify_dataset
+    from data_prep.verification.datasets import verify_dataset
 
     for line in verify_dataset(Path(root)):
         print(line, flush=True)

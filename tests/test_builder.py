@@ -6,6 +6,7 @@ clears the rest; nothing is overwritten without being told; a failed write leave
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from helpers.recipes import PausingRecipe, VolumeRecipe
 
 from data_prep.store.builder import build_dataset
 from data_prep.store.recipe import ShardPlan
-from data_prep.store.verification import verify_dataset
+from data_prep.verification.datasets import verify_dataset
 from pipeline.files.atomic import sha256_of_file
 
 BUILD = """
@@ -220,7 +221,7 @@ def test_failed_write_leaves_no_half_file_and_says_one_line(tmp_path: Path) -> N
     assert "File too large" in line
     assert len(line) < 300
     left = [path for path in out.rglob("*") if path.is_file()]
-    assert [path.name for path in left] == ["plan.json"]
+    assert left == []
     # With space again, the same command completes.
     recipe = VolumeRecipe(num_train=12, items_per_shard=4)
     build_dataset(recipe, out)
@@ -252,7 +253,7 @@ def test_disk_that_fills_up_in_the_middle(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.undo()
     assert error.value.filename.endswith("train/shard_00000.h5")
     assert not (out / "manifest.json").exists()
-    assert [path.name for path in out.rglob("*") if path.is_file()] == ["plan.json"]
+    assert not out.exists()
 
 
 def test_too_little_space_is_refused_before_writing(tmp_path: Path, monkeypatch) -> None:
@@ -277,3 +278,43 @@ def test_manifest_is_the_last_file_written(tmp_path: Path) -> None:
         for shard in split["shards"]:
             path = out / shard["file"]
             assert (path.stat().st_size, sha256_of_file(path)) == (shard["size"], shard["sha256"])
+
+
+def test_overwriting_leaves_files_of_others_alone(volume_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "train").mkdir(parents=True)
+    (out / "train" / "mine.png").write_text("picture")
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match="train exists but is not part of a dataset: choose"):
+            build_dataset(VolumeRecipe(), out, overwrite=overwrite)
+    assert [path.name for path in out.rglob("*") if path.is_file()] == ["mine.png"]
+
+    shutil.rmtree(out)
+    shutil.copytree(volume_dir, out)
+    (out / "train" / "mine.png").write_text("picture")
+    build_dataset(VolumeRecipe(seed=5), out, overwrite=True)
+    assert [path.read_text() for path in out.rglob("mine.png")] == ["picture"]
+    list(verify_dataset(out))
+
+
+def test_a_dataset_comes_back_if_its_successor_fails(volume_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(volume_dir, out)
+    before = contents(out)
+    with pytest.raises(OSError, match="no more images"):
+        build_dataset(FailingRecipe(seed=9), out, overwrite=True)
+    assert contents(out) == before
+    build_dataset(VolumeRecipe(seed=9), out, overwrite=True)
+    assert contents(out) != before
+    assert contents(out).keys() == before.keys()
+
+
+@pytest.mark.parametrize("error", [TypeError("a bug"), OSError("disk"), ValueError("bad input")])
+def test_a_build_that_never_began_leaves_no_folders(error: Exception, tmp_path: Path) -> None:
+    class Broken(VolumeRecipe):
+        def blocks(self, plan: ShardPlan):
+            raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        build_dataset(Broken(), tmp_path / "x" / "y" / "out")
+    assert not (tmp_path / "x").exists()

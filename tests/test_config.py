@@ -260,9 +260,9 @@ STRANGE_PATHS = [
 @settings(max_examples=20)
 @given(text=st.text(min_size=1, max_size=40))
 def test_any_path_is_taken_literally(text: str) -> None:
-    config = prepare_config("dataset=rotated_mnist", f"out={text}", f"source.root={text}")
+    config = prepare_config("dataset=rotated_mnist", f"out={text}", f"source.root=x{text}")
     assert config.out == text
-    assert config.source.root == text
+    assert config.source.root == f"x{text}"
 
 
 @pytest.mark.parametrize("name", STRANGE_PATHS)
@@ -274,7 +274,7 @@ def test_a_dataset_is_prepared_at_a_strange_path(name: str, tmp_path: Path, monk
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert PairStore(tmp_path / name).split("train").num_records
     assert call("data_prep/verify.py", name).code == 0
-    assert "3" in call(PREPARE, f"out={name}", *words).out
+    assert "is complete in" in call(PREPARE, f"out={name}", *words).out
 
 
 def test_a_strange_path_survives_a_real_command_line(tmp_path: Path) -> None:

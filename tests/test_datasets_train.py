@@ -17,7 +17,7 @@ from helpers.training import make_config, never_stop
 
 from data_prep.contact_sheet import action_names
 from data_prep.store.reader import PairStore
-from data_prep.store.verification import verify_dataset
+from data_prep.verification.datasets import verify_dataset
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.evaluation.pictures import orbit_records

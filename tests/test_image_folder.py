@@ -61,6 +61,12 @@ def test_classes_order_and_checksums(tmp_path: Path) -> None:
     np.testing.assert_array_equal(copy.read("all", np.array([0]))[0], images[1:2])
 
 
+def test_a_class_may_be_named_like_a_split_beside_others(tmp_path: Path) -> None:
+    for name in ("test/a.png", "sky/a.png"):
+        save(tmp_path / name, GREY)
+    assert folder(tmp_path).label_meaning == "folder: 0 sky, 1 test"
+
+
 def test_without_folders_every_label_is_0(tmp_path: Path) -> None:
     save(tmp_path / "a.png", GREY)
     source = folder(tmp_path)
@@ -118,19 +124,43 @@ def test_cmyk_becomes_rgb(tmp_path: Path, name: str, tolerance: int) -> None:
     assert np.abs(only(tmp_path)[:, 4, 4].astype(int) - expected).max() <= tolerance
 
 
-def test_exif_orientation_is_heeded(tmp_path: Path) -> None:
+TURNED = {
+    1: lambda pixels: pixels,
+    2: np.fliplr,
+    3: lambda pixels: np.rot90(pixels, 2),
+    4: np.flipud,
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+"""What EXIF says is shown, of what is stored."""
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+@pytest.mark.parametrize("shape", [(8, 16), (8, 16, 3)])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("a.png", {}), ("a.tif", {}), ("a.tif", {"compression": "tiff_lzw"})],
+)
+def test_exif_orientation_is_heeded(
+    tmp_path: Path,
+    name: str,
+    options: dict[str, str],
+    shape: tuple[int, ...],
+    orientation: int,
+) -> None:
+    """Once, by header and pixels alike: Pillow turns TIFF files itself, others not."""
     exif = Image.Exif()
-    exif[0x0112] = 6  # shown after a quarter turn to the right
-    pixels = np.zeros((8, 16), np.uint8)
-    pixels[:, 12:] = 255
-    path = save(tmp_path / "a.png", pixels, exif=exif)
-    assert read_header(path)[:2] == (8, 16)
-    np.testing.assert_array_equal(read_picture(path, True, None)[0], np.rot90(pixels, -1))
-    save(tmp_path / "a.png", GREY, exif=exif)
-    np.testing.assert_array_equal(only(tmp_path)[0], np.rot90(GREY, -1))
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    path = save(tmp_path / name, pixels, exif=exif, **options)
+    expected = np.atleast_3d(TURNED[orientation](pixels)).transpose(2, 0, 1)
+    assert read_header(path)[:2] == (expected.shape[2], expected.shape[1])
+    np.testing.assert_array_equal(read_picture(path, len(shape) == 2, None), expected)
 
 
-@given(st.integers(4, 20), st.integers(0, 15), st.booleans())
+@given(st.integers(6, 20), st.integers(0, 15), st.booleans())
 def test_size_cuts_the_centre_square(
     tmp_path_factory: pytest.TempPathFactory, side: int, surplus: int, is_tall: bool
 ) -> None:
@@ -221,8 +251,18 @@ def pages(root: Path) -> str:
     return "b.tif holds 3 pages"
 
 
+def folders_of_splits(root: Path) -> str:
+    (root / "a.png").unlink()
+    for name in ("Validation", "train", "test"):
+        save(root / name / "cat" / "x.png", GREY)
+    return (
+        "holds folders named like splits (Validation, test, train); put classes below one of"
+        " them, or point source.root at one"
+    )
+
+
 FAULTS = [oblong, larger, no_picture, empty, other_format, header_only, torn_png, torn_jpeg]
-FAULTS += [torn_tiff, bit_rot, floating, pages]
+FAULTS += [torn_tiff, bit_rot, floating, pages, folders_of_splits]
 
 
 @pytest.mark.parametrize("spoil", FAULTS)

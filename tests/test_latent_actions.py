@@ -4,11 +4,13 @@ Whatever the action, the identity leaves latents as they are, blocks of channels
 variant together, and what cannot work is refused before training begins.
 """
 
+import numpy as np
 import pytest
 import torch
 
 from data_prep.store.manifest import FrameSpec
 from pipeline.groups import make_group
+from pipeline.groups.matrix_exponential import antisymmetric_exponential
 from pipeline.models.actions import LearnedAction, RepresentationAction, make_action
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.models.settings import (
@@ -30,12 +32,12 @@ CASES = [
     ("octahedral", (1, 8, 8, 8), None, SPATIAL),
     ("c4+wrap:16:4", (1, 16, 16), None, SPATIAL),
     ("c4", (1, 16, 16), 32, REPRESENTATION),
-    ("d4", (1, 16, 16), None, REPRESENTATION),
+    ("d4", (1, 16, 16), 24, REPRESENTATION),
     ("so2", (1, 16, 16), 32, REPRESENTATION),
     ("octahedral", (1, 8, 8, 8), 40, REPRESENTATION),
     ("so3", (1, 8, 8, 8), 40, REPRESENTATION),
     ("so3", (3, 16, 16), 32, LEARNED),
-    ("c4", (1, 16, 16), None, LEARNED),
+    ("c4", (1, 16, 16), 24, LEARNED),
     ("so2+shift:16:2", (1, 16, 16), 16, LEARNED),
 ]
 
@@ -51,8 +53,6 @@ def make_model(
 
 
 def drawn(group: str, num: int, seed: int = 0) -> torch.Tensor:
-    import numpy as np
-
     return make_group(group).sample(np.random.default_rng(seed), num)
 
 
@@ -84,7 +84,7 @@ def test_the_identity_does_nothing(
 @pytest.mark.parametrize("group", ["c4", "d4", "so2", "octahedral", "so3"])
 def test_representations_compose_and_keep_lengths(group: str) -> None:
     acting = make_group(group)
-    action = RepresentationAction(acting, 50, max_frequency=3)
+    action = RepresentationAction(acting, 50, 3 if acting.num_elements is None else None)
     latent = torch.randn(40, 50, 2, 2)
     g, h = drawn(group, 40, 1), drawn(group, 40, 2)
     in_turn, at_once = action(action(latent, h), g), action(latent, acting.compose(g, h))
@@ -95,7 +95,7 @@ def test_representations_compose_and_keep_lengths(group: str) -> None:
 
 
 def test_every_nontrivial_irrep_acts_in_every_copy() -> None:
-    action = RepresentationAction(make_group("c4"), 12, max_frequency=1)
+    action = RepresentationAction(make_group("c4"), 12, None)
     assert action.block_sizes == (1, 1, 1, 1, 2, 2, 2, 2)
     moved = action(torch.ones(1, 12, 1, 1), torch.tensor([1]))[0, :, 0, 0]
     assert moved[:4].tolist() == [-1.0] * 4
@@ -132,7 +132,22 @@ def test_channels_of_a_block_are_variant_together() -> None:
         ("c4", (1, 16, 16), AutoencoderConfig(vector_size=8), SPATIAL, "one cell"),
         ("c4", (1, 16, 16), AutoencoderConfig(vector_size=2), REPRESENTATION, "need 3 latent"),
         ("c4", (1, 16, 16), AutoencoderConfig(vector_size=10), LEARNED, "does not divide 10"),
-        ("c4+wrap:16:4", (1, 16, 16), AutoencoderConfig(), REPRESENTATION, "spatial|learned"),
+        (
+            "c4+wrap:16:4",
+            (1, 16, 16),
+            AutoencoderConfig(vector_size=16),
+            REPRESENTATION,
+            "spatial|learned",
+        ),
+        ("c4", (1, 16, 16), AutoencoderConfig(), REPRESENTATION, "set task.model.vector_size"),
+        ("c4", (1, 16, 16), AutoencoderConfig(), LEARNED, "moves no latent cell"),
+        (
+            "c4",
+            (1, 16, 16),
+            AutoencoderConfig(vector_size=8),
+            RepresentationActionConfig("representation", 3),
+            "max_frequency=3 has no effect",
+        ),
     ],
 )
 def test_actions_that_cannot_work_are_refused(
@@ -153,3 +168,47 @@ def test_actions_are_made_for_the_latent() -> None:
     latent = torch.randn(4, 5, 2, 2)
     turned = torch.stack([latent[k].rot90(k, (-2, -1)) for k in range(4)])
     assert torch.equal(action(latent, torch.arange(4)), turned)
+
+
+def test_actions_are_scaled_before_they_reach_the_network() -> None:
+    """Elements whose numbers are large move no more latent than those whose are small."""
+    near, far = (make_group(f"so2+shift:16:{shift}") for shift in (0.5, 8))
+    moves = []
+    for group in (near, far):
+        torch.manual_seed(0)
+        action = LearnedAction(group, 12, block_size=4, hidden=16)
+        g = group.sample(np.random.default_rng(0), 200)
+        moves.append((action.matrices(g) - torch.eye(4)).norm(dim=(-2, -1)).mean().item())
+    assert moves[1] == pytest.approx(moves[0], rel=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_exponential_is_the_library_s(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(50, 6, 6, dtype=torch.float64)
+    skew = (x - x.mT).to(dtype) * torch.linspace(0, 3, 50, dtype=dtype)[:, None, None]
+    tolerance = 1e-9 if dtype == torch.float64 else 2e-4
+    found = antisymmetric_exponential(skew)
+    torch.testing.assert_close(found, torch.matrix_exp(skew), atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.9999])
+@pytest.mark.parametrize(("group", "shape", "vector_size", "action"), CASES)
+def test_the_average_of_constant_weights_is_the_model(
+    group: str,
+    shape: tuple[int, ...],
+    vector_size: int | None,
+    action: LatentActionSettings,
+    decay: float,
+) -> None:
+    """Averaging must leave a model's tables alone: they are no running statistics."""
+    from pipeline.training.optimisation import make_average
+
+    model = make_model(group, shape, vector_size, action)
+    average = make_average(model, decay)
+    for _ in range(30):
+        average.update_parameters(model)
+    for name, buffer in model.named_buffers():
+        assert torch.equal(dict(average.module.named_buffers())[name], buffer), name
+    images, g = torch.rand(3, *shape) * 2 - 1, drawn(group, 3)
+    torch.testing.assert_close(average.module.transform(images, g), model.transform(images, g))

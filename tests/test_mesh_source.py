@@ -142,7 +142,7 @@ def test_draws_are_keyed_by_seed_and_position(root: Path) -> None:
     assert (read_all(source_of(root, num_samples=4)) == frames[:4]).all()
     assert len({frame.tobytes() for frame in frames}) == 9
     assert not (read_all(source_of(root, seed=1)) == frames).all((1, 2, 3)).any()
-    assert source_of(root, num_samples=None, num_volumes=5).num_images == {"all": 5}
+    assert source_of(root, num_samples=None).num_images == {"all": 600}
 
 
 @pytest.mark.parametrize("side", [12, 27, 28])

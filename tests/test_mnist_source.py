@@ -210,5 +210,5 @@ def test_splits_that_cannot_be_made_are_refused(mnist_root: Path) -> None:
         make(mnist_root, "dataset.test_fraction=0.1")
     with pytest.raises(ValueError, match="num_samples=71, but the source has 70 images"):
         make(mnist_root, "num_samples=71")
-    with pytest.raises(ValueError, match="the val split would be empty"):
-        make(mnist_root, "dataset.val_fraction=0.001")
+    with pytest.raises(ValueError, match="the train split would be empty"):
+        make(mnist_root, "dataset.val_fraction=0.999")

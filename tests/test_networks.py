@@ -115,3 +115,61 @@ def test_vector_latents_reach_the_whole_image() -> None:
         ).abs()
     assert (changed > 0).double().mean() > 0.9
     assert math.prod(model.latent_shape) == 16
+
+
+def test_residual_blocks_begin_as_the_identity() -> None:
+    """Whatever goes in, a fresh block adds the same constant to it."""
+    from pipeline.models.residual import ResidualBlock
+
+    x = torch.randn(2, 8, 5, 5)
+    block = ResidualBlock(8, 2)
+    with torch.no_grad():
+        moved = block(x) - x
+    bias = block.layers[-1].bias.detach().view(1, -1, 1, 1)
+    torch.testing.assert_close(moved, bias.expand_as(x))
+
+
+def test_evaluation_weighs_its_losses_as_training_does() -> None:
+    """Selection is by a total with the task's own weights, and of shapes by cross-entropy."""
+    from pipeline.data.packing import Batch
+    from pipeline.models.latent_action import LatentActionModel
+    from pipeline.tasks.latent_action.evaluation import LatentActionEvaluation
+    from pipeline.tasks.latent_action.objective import LatentActionObjective
+    from pipeline.tasks.latent_action.settings import LossWeights
+
+    weights = LossWeights(recon=2.0, invariance=0.25, consistency=7.0)
+    for kind, values in (("tanh", "continuous"), ("logits", "binary")):
+        torch.manual_seed(0)
+        frames = FrameSpec((1, 8, 8, 8), "uint8", (0.0, 255.0), (-1.0, 1.0), values)
+        model = LatentActionModel(CONV, 0.5, frames, make_group("c4"), output=kind)
+        source = (torch.rand(6, 1, 8, 8, 8) > 0.5).to(torch.uint8) * 255
+        g = torch.tensor([0, 1, 2, 3, 1, 2])
+        target = model.group.act_on_image(source, g)
+        batch = Batch(source, target, model.group.encode(g), g, torch.ones(6))
+        total, terms = LatentActionObjective(model, weights)(*batch)
+        evaluation = LatentActionEvaluation(model, weights)
+        evaluation.update(batch)
+        metrics = evaluation.metrics(evaluation.sums())
+        assert metrics["loss/total"] == pytest.approx(total.item(), rel=1e-5)
+        names = ("loss/recon", "loss/invariance", "loss/consistency")
+        assert [metrics[name] for name in names] == pytest.approx(terms[1:4].tolist(), rel=1e-5)
+
+
+def test_dice_counts_what_two_shapes_share() -> None:
+    """Of two boxes of 4 x 4 x 4 that overlap in half: 2 * 32 / (64 + 64); padding is left out."""
+    from pipeline.data.packing import Batch
+    from pipeline.models.latent_action import LatentActionModel
+    from pipeline.tasks.latent_action.evaluation import LatentActionEvaluation
+    from pipeline.tasks.latent_action.settings import LossWeights
+
+    frames = FrameSpec((1, 8, 8, 8), "uint8", (0.0, 255.0), (-1.0, 1.0), "binary")
+    model = LatentActionModel(CONV, 0.5, frames, make_group("c4"), output="logits")
+    box, other = torch.zeros(2, 1, 8, 8, 8), torch.zeros(2, 1, 8, 8, 8)
+    box[0, :, :4, :4, :4] = 1
+    other[:, :, 2:6, :4, :4] = 1
+    model.decode_raw = lambda parts: box * 20 - 10
+    target = (other * 255).to(torch.uint8)
+    valid = torch.tensor([1.0, 0.0])
+    evaluation = LatentActionEvaluation(model, LossWeights())
+    evaluation.update(Batch(target, target, torch.zeros(2, 1), torch.zeros(2), valid))
+    assert evaluation.metrics(evaluation.sums())["dice"] == pytest.approx(0.5)

@@ -110,6 +110,18 @@ def test_percentiles_are_of_the_brain_and_background_stays_black(
     assert np.median(inside) == pytest.approx(127.5, abs=2)
 
 
+def test_oblique_axes_are_taken_for_the_nearest(tmp_path: Path) -> None:
+    """Turned by 20 degrees, in RAS and with two axes swapped, voxels stay as they are."""
+    volume, turn = anatomy((20, 20, 20), (1, 1, 1)), np.radians(20)
+    affine = np.eye(4)
+    affine[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    write_nifti(tmp_path / "a.nii", volume)
+    write_nifti(tmp_path / "b.nii", volume, affine=affine)
+    write_nifti(tmp_path / "c.nii", volume.swapaxes(0, 1), affine=affine[:, [1, 0, 2, 3]])
+    frames = read_all(tmp_path, extent_mm=20.0)
+    assert (frames == frames[0]).all()
+
+
 def write_table(root: Path, text: str) -> str:
     path = root.parent / "labels.csv"
     path.write_text(text, encoding="utf-8")
@@ -146,6 +158,10 @@ TABLES = {
     "lacks a cell": ("file,label\na.nii,0\nb.nii\n", "line 3 has no label"),
     "has no rows": ("file,label\n", "no rows"),
     "is empty": ("", "no column file"),
+    "gives too large a number": (
+        f"file,label\na.nii,0\nb.nii,{2**63}\nc/d.nii.gz,0\n",
+        f"file b.nii: label {2**63} does not fit into 64 bits",
+    ),
     "is not text": ("file,label\n\0\udcff", "labels.csv"),
 }
 
@@ -183,6 +199,30 @@ def packed_rubbish(path: Path) -> None:
     path.with_suffix(".nii.gz").write_bytes(b"\x1f\x8b\x08\0rubbish" * 50)
 
 
+def packed(path: Path) -> bytearray:
+    """A file of random voxels, hence of blocks that gzip stores as they are."""
+    volume = np.random.default_rng(0).random((16, 16, 16), np.float32)
+    data = write_nifti(path, volume).read_bytes()
+    path.unlink()
+    return bytearray(gzip.compress(data, compresslevel=0))
+
+
+def flipped_in_packed(path: Path) -> None:
+    data = packed(path)
+    data[len(data) // 2] ^= 1
+    path.with_suffix(".nii.gz").write_bytes(data)
+
+
+def wrong_checksum(path: Path) -> None:
+    data = packed(path)
+    data[-8] ^= 1
+    path.with_suffix(".nii.gz").write_bytes(data)
+
+
+def without_checksum(path: Path) -> None:
+    path.with_suffix(".nii.gz").write_bytes(packed(path)[:-8])
+
+
 def frames_over_time(path: Path) -> None:
     write_nifti(path, np.ones((8, 8, 8, 2), np.float32))
 
@@ -211,17 +251,25 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut and packed": (cut_packed, "cannot be read to its end"),
     "packed rubbish": (packed_rubbish, "not a NIfTI file"),
     "broken link": (lambda path: path.symlink_to("nowhere"), "is missing"),
+    "flipped bit in packed": (flipped_in_packed, "cannot be read to its end: CRC check failed"),
+    "wrong checksum": (wrong_checksum, "cannot be read to its end: CRC check failed"),
+    "no checksum": (without_checksum, "cannot be read to its end"),
     "several frames": (frames_over_time, "(8, 8, 8, 2)"),
     "one slice": (lambda path: write_nifti(path, np.ones((8, 8), np.float32)), "(8, 8)"),
     "complex": (lambda path: write_nifti(path, np.ones((8, 8, 8), np.complex64)), "complex64"),
     "singular affine": (singular, "voxel sizes"),
     "not finite": (not_finite, "not finite"),
+    "beyond float32": (
+        lambda path: write_nifti(path, np.linspace(0, 1e300, 512).reshape(8, 8, 8)),
+        "not finite",
+    ),
     "constant": (lambda path: write_nifti(path, np.full((8, 8, 8), 3.0)), "no contrast"),
     "too thin": (lambda path: write_nifti(path, THIN, (1, 1, 0.1)), "less than one of 16 voxels"),
     "all zero": (lambda path: write_nifti(path, np.zeros((8, 8, 8))), "nothing but 0"),
 }
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("fault", FILES)
 def test_faults_of_files_are_one_line(fault: str, tmp_path: Path) -> None:
     damage, words = FILES[fault]

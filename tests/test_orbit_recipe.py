@@ -18,12 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.recipes.orbits import Orbits
-from data_prep.recipes.splits import assign_splits
+from data_prep.recipes.splits import assign_splits, proportions
 from data_prep.scenes.plain import PlainScene, inscribed
 from data_prep.settings import OrbitDatasetConfig
-from data_prep.store.builder import BadInputError, build_dataset
+from data_prep.store.builder import build_dataset
 from data_prep.store.reader import PairStore
-from data_prep.store.verification import verify_dataset
+from data_prep.store.recipe import BadInputError
+from data_prep.verification.datasets import verify_dataset
 from pipeline.groups import make_group
 
 SPLITS = ("train", "val", "test")
@@ -239,7 +240,7 @@ def test_the_block_stays_where_it_is(pairs: str, tmp_path: Path) -> None:
             for image, (row, col) in zip(expected, places, strict=True):
                 image[:, row : row + 7, col : col + 7] = 255
             assert np.array_equal(frames, expected)
-    assert all(", 0 pairs" not in line for line in verify_dataset(blocked.root))
+    assert all("pairs recomputed" in line for line in verify_dataset(blocked.root))
     manifest = blocked.manifest
     assert manifest.columns["block"].shape == (2,)
     assert not manifest.target_is_action_on_source
@@ -262,7 +263,7 @@ def test_masks_and_backgrounds_are_those_of_the_frames(pairs: str, tmp_path: Pat
     """Where there is no object the background shows; the mask turns with the object."""
     words = [f"dataset.{split}_pairs={pairs}" for split in SPLITS]
     store = prepare(tmp_path / "out", "dataset=planes", "source.size=24", "num_samples=12", *words)
-    assert all(", 0 pairs" not in line for line in verify_dataset(store.root))
+    assert all("objects recomputed" in line for line in verify_dataset(store.root))
     group = make_group("c4")
     for split in SPLITS:
         records = all_records(store, split)
@@ -341,3 +342,163 @@ def test_sources_and_scenes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         recipe_of("dataset=rotated_digits", f"out={tmp_path}", "dataset.group=c5")
     with pytest.raises(ValueError, match=r"blocked paints a block on images"):
         recipe_of("dataset=brain_mri", f"out={tmp_path}", "dataset.scene.name=blocked")
+
+
+def test_a_disc_reaches_from_the_middle_to_the_edge() -> None:
+    assert inscribed((3, 3)).tolist() == [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
+    assert inscribed((5, 5), margin=1).tolist()[0] == [0] * 5
+    assert inscribed((4, 4, 4)).sum() == 8
+    assert inscribed((15, 15)).sum() == 149  # Gauss's circle of radius 7.
+
+
+def test_shifted_content_stays_in_the_frame(tmp_path: Path) -> None:
+    """There and back again loses nothing of a smooth image, whatever was drawn."""
+    drawn = {f"{split}_pairs": "drawn" for split in SPLITS}
+    recipe = noise_recipe(NoiseSource((1, 24, 24)), group="so2+shift:24:3", num_drawn=4, **drawn)
+    build_dataset(recipe, tmp_path / "out")
+    records = all_records(PairStore(tmp_path / "out"), "train")
+    total = records.target.reshape(len(records.target), -1).sum(1, dtype=np.float64)
+    kept = total / records.source.reshape(len(records.source), -1).sum(1, dtype=np.float64)
+    assert np.abs(kept - 1).max() < 0.03
+
+
+@pytest.mark.parametrize("group", ["c4", "d4"])
+def test_every_record_of_all_pairs_has_its_image_s_label(group: str, tmp_path: Path) -> None:
+    pairs = {f"{split}_pairs": "all_pairs" for split in SPLITS}
+    recipe = noise_recipe(NoiseSource((1, 8, 8)), group=group, **pairs)
+    build_dataset(recipe, tmp_path / "out")
+    acting = make_group(group)
+    orbits = {}
+    for number in range(20):
+        image = np.random.default_rng([5, number]).integers(0, 256, (1, 8, 8), np.uint8)
+        turned = acting.act_on_image(
+            torch.from_numpy(image).expand(acting.num_elements, 1, 8, 8), acting.elements()
+        )
+        orbits |= {frame.tobytes(): number for frame in turned.numpy()}
+    for split in SPLITS:
+        records = all_records(PairStore(tmp_path / "out"), split)
+        assert [orbits[frame.tobytes()] for frame in records.source] == records.label.tolist()
+        assert [orbits[frame.tobytes()] for frame in records.target] == records.label.tolist()
+
+
+def test_draws_differ_between_splits_and_seeds(tmp_path: Path) -> None:
+    """Elements of the same positions in two splits, or under two seeds, have nothing in common."""
+    drawn = {f"{split}_pairs": "drawn" for split in SPLITS}
+    source = NoiseSource((1, 15, 15), 90)
+    config = orbit_config(group="so2", num_drawn=1, val_fraction=0.3, test_fraction=0.3, **drawn)
+    scene = PlainScene(source, "so2")
+    actions = []
+    for seed in (0, 1):
+        splits = assign_splits(scene.num_images, scene.subjects, config, 0, None)
+        recipe = Orbits(config, scene, splits, seed, None, "noise", {})
+        build_dataset(recipe, tmp_path / str(seed))
+        store = PairStore(tmp_path / str(seed))
+        actions += [all_records(store, split).action[:20] for split in ("val", "test")]
+    for one in range(4):
+        for other in range(one):
+            assert not np.isclose(actions[one], actions[other], atol=1e-3).all(1).any()
+
+
+def test_blocks_differ_between_parts_and_seeds(tmp_path: Path) -> None:
+    write_mnist(tmp_path / "mnist", num_train=50, num_test=50)
+    words = ("dataset=rotated_blocked_mnist", f"source.root={tmp_path / 'mnist'}")
+    places = []
+    for seed in (0, 1):
+        store = prepare(tmp_path / str(seed), *words, f"seed={seed}", "dataset.val_pairs=orbit")
+        test = column(store, "test", "block")[::4]
+        train = np.concatenate([column(store, split, "block")[::4] for split in ("train", "val")])
+        places += [test, train]
+        assert len(test) == len(train) == 50
+    assert not np.array_equal(places[0], places[2])
+    assert sorted(map(tuple, places[1].tolist())) != sorted(map(tuple, places[3].tolist()))
+    assert sorted(map(tuple, places[0].tolist())) != sorted(map(tuple, places[1].tolist()))
+
+
+@given(sizes=st.lists(st.integers(1, 500), min_size=3, max_size=3), share=st.floats(0, 1))
+def test_num_samples_is_met_exactly(sizes: list[int], share: float) -> None:
+    total = max(3, round(share * sum(sizes)))
+    parts = proportions(sizes, total)
+    assert sum(parts) == total
+    assert all(1 <= part <= size for part, size in zip(parts, sizes, strict=True))
+    assert all(
+        abs(part - size * total / sum(sizes)) < 2 for part, size in zip(parts, sizes, strict=True)
+    )
+
+
+def test_a_continued_build_keeps_its_shards_when_input_goes_bad(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    good = noise_recipe(NoiseSource((1, 16, 16)))
+
+    def stop(plan: object) -> None:
+        raise OSError("stopped")
+
+    with pytest.raises(OSError, match="stopped"):
+        build_dataset(good, out, on_shard=stop)
+    finished = list(out.glob("train/*.h5"))
+    assert finished
+    last = int(good._splits["test"][1][-1])
+    with pytest.raises(BadInputError):
+        build_dataset(noise_recipe(NoiseSource((1, 16, 16), broken=last)), out)
+    assert list(out.glob("train/*.h5"))[: len(finished)] == finished
+    build_dataset(good, out)
+    list(verify_dataset(out))
+
+
+def test_groups_too_large_for_all_pairs_are_refused() -> None:
+    pairs = {f"{split}_pairs": "all_pairs" for split in SPLITS}
+    with pytest.raises(ValueError, match="would make 256 x 256 records of every image"):
+        noise_recipe(NoiseSource((1, 16, 16)), group="c4+wrap:16:2", **pairs)
+
+
+def test_binary_shapes_stay_binary_under_interpolation(tmp_path: Path) -> None:
+    class Shapes(NoiseSource):
+        is_binary = True
+
+        def read(self, part: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            boxes = np.zeros((len(indices), 1, 12, 12, 12), np.uint8)
+            boxes[:, :, 3:8, 4:9, 2:7] = 255
+            return boxes, indices.astype(np.int64)
+
+    drawn = {f"{split}_pairs": "drawn" for split in SPLITS}
+    recipe = noise_recipe(Shapes((1, 12, 12, 12)), group="so3", num_drawn=3, **drawn)
+    build_dataset(recipe, tmp_path / "out")
+    list(verify_dataset(tmp_path / "out"))
+    store = PairStore(tmp_path / "out")
+    records = all_records(store, "train")
+    assert store.manifest.frames.values == "binary"
+    assert set(np.unique(records.target).tolist()) == {0, 255}
+    volume = (records.target > 0).reshape(len(records.target), -1).sum(1)
+    assert np.abs(volume / 125 - 1).max() < 0.25
+    import h5py
+
+    with h5py.File(tmp_path / "out" / recipe.plans()[0].file, "r+") as file:
+        file["action"][1] = file["action"][0]
+    with pytest.raises(ValueError, match="row 1 is not the action"):
+        list(verify_dataset(tmp_path / "out"))
+
+
+def test_an_object_that_was_not_moved_is_found(tmp_path: Path) -> None:
+    store = prepare(tmp_path / "out", "dataset=planes", "source.size=24", "num_samples=12")
+    import h5py
+
+    with h5py.File(tmp_path / "out" / "train" / "shard_00000.h5", "r+") as file:
+        frame, mask = file["frames"][file["target"][3]], file["columns/target_mask"][3]
+        file["frames"][file["target"][3]] = np.where(mask == 255, 7, frame)
+    with pytest.raises(ValueError, match="row 3 is not the action"):
+        list(verify_dataset(store.root))
+
+
+def test_three_images_make_three_splits() -> None:
+    splits = assign_splits({"all": 3}, lambda part: None, orbit_config(val_fraction=0.1), 0, None)
+    assert [len(chosen) for _, chosen in splits.values()] == [1, 1, 1]
+    two = np.arange(9) % 2
+    with pytest.raises(ValueError, match=r"holds 9 images of 2 subjects, which stay whole"):
+        assign_splits({"all": 9}, lambda part: two, orbit_config(), 0, None)
+
+
+def test_what_is_written_lies_apart_from_what_is_read(tmp_path: Path) -> None:
+    for out, root in (("a", "a"), ("a/b", "a"), ("a", "a/b"), ("a", "a/../a/b")):
+        (tmp_path / root).mkdir(parents=True, exist_ok=True)
+        words = [f"out={tmp_path / out}", f"source.root={tmp_path / root}"]
+        with pytest.raises(ValueError, match="must not lie in one another"):
+            recipe_of("dataset=image_folder", *words)

@@ -5,6 +5,7 @@ never come into two splits, exact targets are checked, and a fault is one line w
 """
 
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from data_prep.reading.pairs import first_shared_frame
+from data_prep.reading.pairs_csv import read_csv_pairs
+from data_prep.reading.pairs_npz import read_npz_pairs
 from data_prep.recipes.table import PairsTable
 from data_prep.settings import TableDatasetConfig
 from data_prep.settings.sources import TableSourceConfig
 from data_prep.store.builder import build_dataset
 from data_prep.store.manifest import SPLITS
 from data_prep.store.reader import PairStore
-from data_prep.store.verification import verify_dataset
+from data_prep.verification.datasets import verify_dataset
 from pipeline.groups import make_group
 
 SIDE = 6
+FIFTHS = {"val_fraction": 0.2, "test_fraction": 0.2}
 
 
 def recipe(path: Path, num_samples: int | None = None, seed: int = 0, **changed: Any) -> PairsTable:
@@ -33,8 +38,8 @@ def recipe(path: Path, num_samples: int | None = None, seed: int = 0, **changed:
         "kind": "table",
         "name": "pairs",
         "group": "c4",
-        "val_fraction": 0.2,
-        "test_fraction": 0.2,
+        "val_fraction": None,
+        "test_fraction": None,
         "targets_are_exact": False,
         "shard_mib": 64.0,
     }
@@ -94,10 +99,10 @@ def test_every_row_is_its_record_whatever_the_shards(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, ...]], shard_frames: int
 ) -> None:
     root = tmp_path_factory.mktemp("table")
-    for number in range(7):
+    for number in range(11):
         np.save(root / f"{number}.npy", image(number))
     lines = [f"{a}.npy,./{b}.npy,{g},{label},train" for a, b, label, g in rows]
-    lines += ["0.npy,1.npy,0,0,val", "2.npy,3.npy,1,0,test"]
+    lines += ["7.npy,8.npy,0,0,val", "9.npy,10.npy,1,0,test"]
     header = "source,target,quarter_turns,label,split"
     table = recipe(write_csv(root, lines, header), shard_mib=shard_frames * SIDE**2 / 2**20)
     expected = [
@@ -134,26 +139,83 @@ def test_rows_that_share_a_frame_share_a_split(
 
 def test_drawn_splits_follow_the_fractions_and_the_seed(tmp_path: Path) -> None:
     path = write_orbits(tmp_path, 20)
-    table = recipe(path)
+    table = recipe(path, **FIFTHS)
     counts = [len(records(table, split)) for split in SPLITS]
     assert counts == [48, 16, 16]
-    assert records(recipe(path), "val") == records(table, "val")
-    assert records(recipe(path, seed=1), "val") != records(table, "val")
+    assert records(recipe(path, **FIFTHS), "val") == records(table, "val")
+    assert records(recipe(path, seed=1, **FIFTHS), "val") != records(table, "val")
+
+
+def test_fractions_that_are_not_given_are_15_percent(tmp_path: Path) -> None:
+    path = write_orbits(tmp_path, 20)
+    assert [len(records(recipe(path), split)) for split in SPLITS] == [56, 12, 12]
+    table = recipe(path, val_fraction=0.3)
+    assert [len(records(table, split)) for split in SPLITS] == [44, 24, 12]
+
+
+@pytest.mark.parametrize("given", [{"val_fraction": 0.2}, {"test_fraction": 0.2}, FIFTHS])
+def test_fractions_beside_a_column_split_are_refused(tmp_path: Path, given: Any) -> None:
+    """They would have no effect."""
+    np.savez(tmp_path / "a.npz", **arrays())
+    with pytest.raises(ValueError, match=r"a\.npz has a column split: dataset\.val_fraction and"):
+        recipe(tmp_path / "a.npz", **given)
+
+
+def test_the_first_frame_in_two_splits_is_found(tmp_path: Path) -> None:
+    for number in range(6):
+        np.save(tmp_path / f"{number}.npy", image(number))
+    rows = ["0.npy,1.npy,0", "2.npy,3.npy,0", "1.npy,1.npy,0", "4.npy,./0.npy,0", "5.npy,3.npy,0"]
+    pairs = read_csv_pairs(write_csv(tmp_path, rows), "c4")
+    for split, expected in (
+        ((0, 1, 0, 0, 1), None),
+        ((0, 0, 0, 0, 0), None),
+        ((0, 1, 0, 0, 2), (1, 4)),
+        ((0, 1, 0, 2, 2), (0, 3)),
+        ((0, 1, 1, 2, 1), (0, 2)),
+    ):
+        assert first_shared_frame(pairs, np.array(split)) == expected
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 5)] * 2, st.integers(0, 2)), min_size=1, max_size=12))
+def test_shared_frames_are_those_of_every_two_rows(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, ...]]
+) -> None:
+    root = tmp_path_factory.mktemp("table")
+    for number in range(6):
+        np.save(root / f"{number}.npy", image(number))
+    path = write_csv(root, [f"{a}.npy,{b}.npy,0" for a, b, _ in rows])
+    split = np.array([row[2] for row in rows])
+    clashes = {
+        (first, second)
+        for second in range(len(rows))
+        for first in range(second)
+        if split[first] != split[second] and set(rows[first][:2]) & set(rows[second][:2])
+    }
+    found = first_shared_frame(read_csv_pairs(path, "c4"), split)
+    assert (found is None) == (not clashes)
+    assert found is None or (found in clashes and found[1] == min(second for _, second in clashes))
+
+
+def test_rows_of_an_npz_share_no_frame(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **arrays(target=arrays()["source"]))
+    pairs = read_npz_pairs(tmp_path / "a.npz", "c4")
+    assert first_shared_frame(pairs, pairs.split) is None
 
 
 def test_num_samples_keeps_the_first_rows_of_each_split(tmp_path: Path) -> None:
     path = write_orbits(tmp_path, 20)
-    whole, part = recipe(path), recipe(path, 20)
+    whole, part = recipe(path, **FIFTHS), recipe(path, 20, **FIFTHS)
     for split, num in zip(SPLITS, (12, 4, 4), strict=True):
         assert records(part, split) == records(whole, split)[:num]
     with pytest.raises(ValueError, match=r"num_samples=81, but .*pairs\.csv has 80 pairs"):
-        recipe(path, 81)
+        recipe(path, 81, **FIFTHS)
 
 
 def test_built_dataset_verifies_and_is_read_back(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     path = write_orbits(tmp_path / "in", 12)
-    table = pickle.loads(pickle.dumps(recipe(path, targets_are_exact=True, shard_mib=0.0005)))
+    table = recipe(path, targets_are_exact=True, shard_mib=0.0005)
+    table = pickle.loads(pickle.dumps(table))
     out = tmp_path / "out"
     manifest = build_dataset(table, out)
     assert manifest.target_is_action_on_source
@@ -175,7 +237,7 @@ def test_many_files_fit_into_the_attributes_of_a_shard(tmp_path: Path) -> None:
         np.save(tmp_path / "in" / f"frame{number:04d}.npy", np.zeros((2, 2), np.uint8))
     rows = [f"frame{n:04d}.npy,frame{n + 1:04d}.npy,0" for n in range(0, 1200, 2)]
     build_dataset(recipe(write_csv(tmp_path / "in", rows)), tmp_path / "out")
-    assert PairStore(tmp_path / "out").split("train").num_records == 360
+    assert PairStore(tmp_path / "out").split("train").num_records == 420
 
 
 def test_wrong_exact_targets_are_named(tmp_path: Path) -> None:
@@ -227,6 +289,26 @@ def test_text_labels_become_numbers_and_integers_stay(tmp_path: Path) -> None:
     assert [r[3] for split in SPLITS for r in records(table, split)] == [0, 7, 14, 21, 28, 35]
 
 
+@pytest.mark.parametrize(
+    ("labels", "fault"),
+    [
+        (("3", "", "5"), "pairs.csv, line 3 has no label"),
+        (("cat", "dog", " "), "pairs.csv, line 4 has no label"),
+        (("1", "2", str(2**63)), f"pairs.csv, line 4: label {2**63} does not fit into 64 bits"),
+        ((str(-(2**63) - 1), "2", "3"), "pairs.csv, line 2: label -9223372036854775809 does not"),
+    ],
+)
+def test_labels_of_a_csv_that_cannot_be_kept(
+    tmp_path: Path, labels: tuple[str, ...], fault: str
+) -> None:
+    """A blank cell would make names of numbers, and shift every label."""
+    for number in range(3):
+        np.save(tmp_path / f"{number}.npy", image(number))
+    rows = [f"{n}.npy,{n}.npy,0,{label}" for n, label in enumerate(labels)]
+    with pytest.raises(ValueError, match=fault):
+        recipe(write_csv(tmp_path, rows, "source,target,quarter_turns,label"))
+
+
 def arrays(**changed: Any) -> dict[str, Any]:
     source = np.stack([image(number) for number in range(6)])
     target = np.stack([np.rot90(frame) for frame in source])
@@ -271,8 +353,9 @@ def test_npz_shapes(tmp_path: Path, shape: tuple[int, ...], expected: tuple[int,
         ({"label": np.arange(5)}, "label is int64 of shape (5,)"),
         ({"split": np.array(["train"] * 5 + ["dev"])}, "row 5: split 'dev' is none of train, val"),
         ({"split": np.array(["train"] * 6)}, "the val split would be empty: no row"),
-        ({"label": np.array([{}] * 6, object)}, "is not a readable npz file"),
-        ({"source": np.zeros((6, 4, 6), np.uint8), "target": np.zeros((6, 4, 6), np.uint8)}, "c4"),
+        ({"label": np.array([{}] * 6, object)}, "a.npz holds Python objects; arrays of numbers or"),
+        ({"label": np.array(["a"] * 5 + [""])}, "row 5 has no label"),
+        ({"label": np.array([2**63] * 6, np.uint64)}, "row 0: label 9223372036854775808 does not"),
         ({"source": np.zeros((0, 6, 6), np.uint8)}, "has no rows"),
     ],
 )
@@ -283,14 +366,24 @@ def test_faulty_npz_is_one_line(tmp_path: Path, changed: dict[str, Any], fault: 
         recipe(path)
     assert fault in str(error.value)
     assert str(path) in str(error.value)
+    assert "pickle" not in str(error.value)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not an archive", b"text"])
+def test_an_npz_of_another_kind_of_file_is_one_line(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("source", "text")
+    with pytest.raises(ValueError, match=r"a\.npz: source is not an array"):
+        recipe(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04 not an archive", b"text", pickle.dumps({"source": 1})]
+)
 def test_npz_that_is_none(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.npz"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.npz is not a readable npz file"):
+    with pytest.raises(ValueError, match=r"a\.npz is not a readable npz file: it is no whole zip"):
         recipe(path)
 
 
@@ -342,6 +435,16 @@ def objects(root: Path) -> None:
     line(4, "i0_0.png,x.npy,0")(root)
 
 
+def no_array(root: Path) -> None:
+    (root / "x.npy").write_text("text")
+    line(4, "i0_0.png,x.npy,0")(root)
+
+
+def directory(root: Path) -> None:
+    (root / "folder.png").mkdir()
+    line(4, "folder.png,i0_1.png,0")(root)
+
+
 def latin(root: Path) -> None:
     (root / "pairs.csv").write_bytes(b"source,target,quarter_turns\n\xff,\xff,0\n")
 
@@ -365,6 +468,10 @@ def latin(root: Path) -> None:
         (no_picture, "line 11:"),
         (floats, "x.npy does not hold an array of uint8"),
         (objects, "x.npy is not a readable NPY file"),
+        (no_array, "x.npy is not a readable NPY file: it does not begin as NPY files do"),
+        (directory, "folder.png is a directory"),
+        (line(3, ",i0_1.png,0"), "line 3 has no source"),
+        (line(4, "i0_0.png, ,0"), "line 4 has no target"),
         (latin, "is not a CSV file in UTF-8"),
     ],
 )
@@ -391,18 +498,28 @@ def test_one_frame_in_all_rows_cannot_be_split(tmp_path: Path) -> None:
     for number in range(6):
         np.save(tmp_path / f"{number}.npy", image(number))
     path = write_csv(tmp_path, [f"0.npy,{n}.npy,0" for n in range(6)])
-    with pytest.raises(ValueError, match="the val split would be empty: its rows share"):
+    with pytest.raises(
+        ValueError, match="the val split would be empty: of 6 rows, those that share"
+    ):
         recipe(path)
 
 
-def test_a_volume_group_refuses_pictures(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", **arrays(action=np.array([[1.0, 0, 0, 0]] * 6)))
-    with pytest.raises(ValueError, match=r"source\.root=.*a\.npz"):
-        recipe(tmp_path / "a.npz", group="so3")
+@pytest.mark.parametrize(
+    ("shape", "group", "action"), [((6, 6), "so3", [1.0, 0, 0, 0]), ((4, 6), "c4", [1])]
+)
+def test_exact_targets_need_frames_that_the_group_acts_on(
+    tmp_path: Path, shape: tuple[int, ...], group: str, action: list[float]
+) -> None:
+    frames = np.zeros((6, *shape), np.uint8)
+    given = arrays(source=frames, target=frames, action=np.array([action] * 6))
+    np.savez(tmp_path / "a.npz", **given)
+    assert recipe(tmp_path / "a.npz", group=group).frames.shape == (1, *shape)
+    with pytest.raises(ValueError, match=r"source\.root=.*a\.npz: "):
+        recipe(tmp_path / "a.npz", group=group, targets_are_exact=True)
 
 
 def test_root_is_asked_for_and_must_be_a_table(tmp_path: Path) -> None:
-    config = TableDatasetConfig("table", "pairs", "c4", 0.2, 0.2, False, 1.0)
+    config = TableDatasetConfig("table", "pairs", "c4", None, None, False, 1.0)
     with pytest.raises(ValueError, match=r"give source\.root=FILE"):
         PairsTable(config, TableSourceConfig("table"), 0, None)
     with pytest.raises(FileNotFoundError, match="there is no such file"):

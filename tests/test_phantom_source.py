@@ -45,7 +45,7 @@ def test_draws_are_keyed_by_seed_and_position() -> None:
     assert (read_all(source_of(num_samples=NUM // 2)) == frames[: NUM // 2]).all()
     assert len({frame.tobytes() for frame in frames}) == NUM
     assert not (read_all(source_of(seed=1)) == frames).all((1, 2, 3)).any()
-    assert source_of(num_samples=None, num_volumes=9).num_images == {"all": 9}
+    assert source_of(num_samples=None).num_images == {"all": 600}
 
 
 @pytest.mark.parametrize("side", [16, 31, 32, 48])
@@ -99,6 +99,6 @@ def test_noise_and_bias_have_their_strength() -> None:
 
 
 def test_impossible_settings_are_refused() -> None:
-    for settings in ({"side": 15}, {"num_volumes": 0}, {"noise": -0.1}, {"bias": 1.1}):
+    for settings in ({"side": 15}, {"noise": -0.1}, {"bias": 1.1}):
         with pytest.raises(ValueError, match=next(iter(settings))):
             source_of(**settings)

@@ -19,7 +19,7 @@ from data_prep.store.manifest import FrameSpec, read_manifest
 from data_prep.store.reader import PairStore
 from data_prep.store.shard import Block, ShardLayout, map_shard
 from data_prep.store.shard_writer import write_shard
-from data_prep.store.verification import verify_dataset
+from data_prep.verification.datasets import verify_dataset
 from pipeline import __version__
 from pipeline.groups import make_group
 

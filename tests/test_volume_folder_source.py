@@ -180,6 +180,17 @@ FAULTS = {
     "not finite": (with_nan, {}, "not finite"),
     "constant": (fault_of(np.ones((12, 12, 12))), {}, "no contrast"),
     "not uint8": (fault_of(CUBE.astype(np.int16)), {"percentiles": None}, "int16, not uint8"),
+    "no magic": (
+        lambda root: (root / "bad.npy").write_text("x" * 400),
+        {},
+        "does not begin as NPY files do",
+    ),
+    "booleans": (fault_of(CUBE > 9), {}, "bad.npy holds booleans: say source.binary=true"),
+    "booleans as they are": (
+        fault_of(CUBE > 9),
+        {"percentiles": None},
+        "bad.npy holds booleans: say source.binary=true",
+    ),
     "not binary": (fault_of(CUBE), {"binary": True}, "other than 0 and 1"),
     "bad NIfTI": (lambda root: (root / "bad.nii").write_text("x" * 400), {}, "NIfTI"),
     "foreign file": (lambda root: (root / "bad.txt").touch(), {}, "no file of"),

@@ -1,13 +1,21 @@
 """Objects cut out of pictures, and how a group of the plane moves them."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
-from data_prep.sources.interface import Sprites
 from pipeline.groups import make_group
 
 CHUNK_PIXELS = 2**17
 """Pixels worked on at a time: arrays of this size stay in the cache."""
+
+
+class Sprites(NamedTuple):
+    """Objects cut out: `colour` (n, 3, H, W) and `alpha` (n, 1, H, W), uint8, not premultiplied."""
+
+    colour: np.ndarray
+    alpha: np.ndarray
 
 
 def move_sprites(sprites: np.ndarray, group: str, g: torch.Tensor) -> Sprites:

@@ -4,8 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
+NAMES_OF_SPLITS = ("train", "val", "valid", "validation", "test")
 
-def list_files(root: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], np.ndarray, list[str]]:
+
+def list_files(
+    root: Path, suffixes: tuple[str, ...], are_classes: bool = True
+) -> tuple[list[Path], np.ndarray, list[str]]:
     """Files with these suffixes in `root`, or in its immediate subfolders, which are the classes.
 
     Returns the files in the order of their class and then their name, the labels
@@ -14,12 +18,15 @@ def list_files(root: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], np.nd
     Suffixes are compared in lower case; hidden files and folders are passed over.
 
     Raises FileNotFoundError if `root` is missing, ValueError if it holds no file, files
-    both beside and inside subfolders, a file of another suffix, or a deeper folder.
+    both beside and inside subfolders, a file of another suffix, or a deeper folder. So it
+    does if all subfolders are named like splits, unless they are said to be no classes.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"source.root={root}: there is no such directory")
     beside = _files_in(root, suffixes)
     folders = [path for path in _visible(root) if path.is_dir()]
+    if are_classes and not beside:
+        _check_no_splits(root, [folder.name for folder in folders])
     by_class: dict[str, list[Path]] = {}
     for folder in folders:
         for path in _visible(folder):
@@ -40,6 +47,14 @@ def list_files(root: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], np.nd
     if not beside:
         raise ValueError(f"source.root={root} holds no file of {', '.join(suffixes)}")
     return beside, np.zeros(len(beside), dtype=np.int64), []
+
+
+def _check_no_splits(root: Path, names: list[str]) -> None:
+    if names and all(name.lower() in NAMES_OF_SPLITS for name in names):
+        raise ValueError(
+            f"source.root={root} holds folders named like splits ({', '.join(names)});"
+            " put classes below one of them, or point source.root at one"
+        )
 
 
 def _visible(folder: Path) -> list[Path]:

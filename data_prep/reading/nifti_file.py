@@ -2,9 +2,11 @@
 
 A frame's axes D, H, W run from inferior to superior, from anterior to posterior and from
 left to right of the patient. A slice of fixed D is thus an axial one, seen from above,
-with the nose on top, and the coordinates (x, y, z) of groups are those of RAS.
+with the nose on top, and the coordinates (x, y, z) of groups are those of RAS. Axes of an
+oblique volume are taken for the nearest ones of RAS; nothing is resampled along those.
 """
 
+import gzip
 import math
 import zlib
 from pathlib import Path
@@ -15,6 +17,7 @@ import numpy as np
 from data_prep.reading.extras import import_extra
 
 SUFFIXES = (".nii", ".nii.gz")
+CHUNK_BYTES = 2**20
 
 
 class Header(NamedTuple):
@@ -37,20 +40,34 @@ def read_header(path: Path, source: str) -> Header:
 def read_volume(path: Path, source: str) -> tuple[np.ndarray, Header]:
     """The volume (D, H, W) and its header; ValueError naming the file if it is damaged.
 
-    Grey values are float32, or uint8 if stored so without a scale.
+    Grey values are float32, or uint8 if stored so without a scale. Axes are swapped and
+    flipped to the nearest ones of RAS.
     """
     image = _open(path, source)
     header = _header(image, path, source)
     orientations = import_extra("nibabel.orientations", source, "volumes")
     try:
-        values = np.asanyarray(image.dataobj)
+        values = _voxels(image, path)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read to its end: {_one_line(error)}") from None
     if values.dtype != np.uint8:
-        values = values.astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite ones are refused later
+            values = values.astype(np.float32)
     values = values.reshape(values.shape[:3])
     ras = orientations.apply_orientation(values, orientations.io_orientation(image.affine))
     return np.ascontiguousarray(ras.transpose(2, 1, 0)[:, ::-1]), header
+
+
+def _voxels(image: Any, path: Path) -> np.ndarray:
+    """Voxels as stored and scaled; a gzip stream is read to its end, where its checksum is."""
+    if not path.name.lower().endswith(".gz"):
+        stored: np.ndarray = np.asanyarray(image.dataobj)
+        return stored
+    with gzip.open(path) as stream:
+        values: np.ndarray = np.asanyarray(type(image).from_stream(stream).dataobj)
+        while stream.read(CHUNK_BYTES):
+            pass
+    return values
 
 
 def _open(path: Path, source: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from data_prep.reading.labels import number_labels
 from data_prep.store.manifest import SPLITS
 from pipeline.groups import make_group
 
@@ -101,16 +102,16 @@ def checked_actions(name: str, action: np.ndarray, places: Places) -> np.ndarray
     return written
 
 
-def checked_labels(texts: Sequence[str] | None, num: int) -> tuple[np.ndarray, str]:
-    """Labels (num,) int64 and their meaning: integers as they are, else sorted names in turn."""
+def checked_labels(texts: Sequence[str] | None, places: Places) -> tuple[np.ndarray, str]:
+    """Labels (N,) int64 and their meaning: integers as they are, else sorted names in turn.
+
+    Raises ValueError naming the row of an empty label or of one that is no int64.
+    """
     if texts is None:
-        return np.zeros(num, np.int64), "always 0: the table has no labels"
-    try:
-        return np.array([int(text) for text in texts], np.int64), "label of the table"
-    except (ValueError, OverflowError):
-        names, labels = np.unique(np.array(texts), return_inverse=True)
-        listed = ", ".join(f"{number} {name}" for number, name in enumerate(names))
-        return labels.astype(np.int64), f"label of the table: {listed}"
+        return np.zeros(len(places.numbers), np.int64), "always 0: the table has no labels"
+    labels, names = number_labels(texts, places.__getitem__)
+    listed = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+    return labels, f"label of the table: {listed}" if names else "label of the table"
 
 
 def checked_splits(texts: Sequence[str], places: Places) -> np.ndarray:
@@ -119,3 +120,20 @@ def checked_splits(texts: Sequence[str], places: Places) -> np.ndarray:
         if text not in SPLITS:
             raise ValueError(f"{places[row]}: split {text!r} is none of {', '.join(SPLITS)}")
     return np.array([SPLITS.index(text) for text in texts], np.int64)
+
+
+def first_shared_frame(pairs: Pairs, split: np.ndarray) -> tuple[int, int] | None:
+    """The first two rows that share a frame but not their `split` (N,), or None.
+
+    The second is the earliest row with a frame that an earlier row, the first, has in
+    another split. Frames are the same if their numbers are: files by name, and rows of
+    an npz never.
+    """
+    frames = np.stack([pairs.source, pairs.target], 1).ravel()
+    _, first_use, place = np.unique(frames, return_index=True, return_inverse=True)
+    first_row = first_use[place] // 2
+    differs = split[first_row] != np.repeat(split, 2)
+    if not differs.any():
+        return None
+    use = int(np.argmax(differs))
+    return int(first_row[use]), use // 2

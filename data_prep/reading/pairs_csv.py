@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.reading.npy_file import load_npy
 from data_prep.reading.pairs import (
     Pairs,
     Places,
@@ -57,6 +58,9 @@ def read_csv_pairs(path: Path, group: str) -> Pairs:
     components = [component.name for component in make_group(group).action_components]
     columns, places = _read_columns(path, ["source", "target", *components])
     num_rows = len(columns["source"])
+    for name in ("source", "target"):
+        if "" in columns[name]:
+            raise ValueError(f"{places[columns[name].index('')]} has no {name}")
     action = np.empty((num_rows, len(components)))
     for number, component in enumerate(components):
         for row, text in enumerate(columns[component]):
@@ -67,7 +71,7 @@ def read_csv_pairs(path: Path, group: str) -> Pairs:
     numbers = np.array([number_of[name] for name in given], np.int64).reshape(2, -1)
     first_rows = {name: row % num_rows for row, name in reversed(list(enumerate(given)))}
     shape, is_grey = _check_files(path.parent, {name: places[first_rows[name]] for name in names})
-    label, meaning = checked_labels(columns.get("label"), num_rows)
+    label, meaning = checked_labels(columns.get("label"), places)
     split = columns.get("split")
     return Pairs(
         FileFrames(path, names, shape, is_grey),
@@ -135,6 +139,8 @@ def _check_files(folder: Path, places: dict[str, str]) -> tuple[tuple[int, ...],
     for name, place in places.items():
         file = folder / name
         try:
+            if file.is_dir():
+                raise ValueError(f"{file} is a directory")
             if not file.is_file():
                 raise FileNotFoundError(f"{file} is missing")
             if _is_array(file):
@@ -165,10 +171,7 @@ def _is_array(path: Path) -> bool:
 
 
 def _open_array(path: Path) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
-        raise ValueError(f"{path} is not a readable NPY file: {error}") from None
-    if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
+    array = load_npy(path)
+    if array.dtype != np.uint8:
         raise ValueError(f"{path} does not hold an array of uint8")
     return array

@@ -75,7 +75,7 @@ def read_npz_pairs(path: Path, group: str) -> Pairs:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     places = Places(path, "row", np.arange(num))
-    label, meaning = checked_labels(_texts(path, arrays, "label", "iuU", num), num)
+    label, meaning = checked_labels(_texts(path, arrays, "label", "iuU", num), places)
     split = _texts(path, arrays, "split", "U", num)
     return Pairs(
         ArrayFrames(path, num, shape),
@@ -106,11 +106,21 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 
 @lru_cache(maxsize=1)
 def _load_version(path: Path, modified_ns: int) -> dict[str, np.ndarray]:
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is not a readable npz file: it is no whole zip archive")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            arrays = {name: archive[name] for name in archive.files}
     except (OSError, EOFError, ValueError, TypeError, AttributeError) as error:
         cause = " ".join(str(error).split())
+        if "allow_pickle" in cause:
+            raise ValueError(
+                f"{path} holds Python objects; arrays of numbers or text are needed"
+            ) from None
         raise ValueError(f"{path} is not a readable npz file: {cause}") from None
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, KeyError) as error:
         raise ValueError(f"{path} is not a readable npz file: {error}") from None
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"{path}: {name} is not an array")
+    return arrays

@@ -14,6 +14,7 @@ FORMATS = ("PNG", "JPEG", "TIFF")
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
 COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
 EXIF_ORIENTATION, QUARTER_TURNED = 0x0112, (5, 6, 7, 8)
+TIFF_WIDTH, TIFF_HEIGHT = 0x0100, 0x0101
 
 
 class Header(NamedTuple):
@@ -36,7 +37,10 @@ def read_header(path: Path) -> Header:
     """
     with _open(path) as image:
         width, height = image.size
-        if image.getexif().get(EXIF_ORIENTATION) in QUARTER_TURNED:
+        exif = image.getexif()
+        if image.format == "TIFF":  # some versions of Pillow give the size as shown, others not
+            width, height = exif[TIFF_WIDTH], exif[TIFF_HEIGHT]
+        if exif.get(EXIF_ORIENTATION) in QUARTER_TURNED:
             width, height = height, width
         return Header(width, height, image.mode in GREY_MODES, _has_alpha(image))
 
@@ -68,7 +72,8 @@ def _open(path: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
-            with Image.open(path, formats=FORMATS) as image:
+            # Given a name, Pillow may map the file, which scrambles TIFF files to be turned.
+            with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
                 if image.mode not in GREY_MODES + COLOUR_MODES:
                     raise ValueError(
                         f"{path} has pixels of mode {image.mode}: save it with 8 or 16 bits"

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_prep.reading.labels import number_labels
+
 
 class VolumeTable(NamedTuple):
     """Labels and subjects (n,) int64 in the order of the files asked for.
@@ -37,7 +39,9 @@ def read_table(path: Path, files: list[str]) -> VolumeTable:
     if missing := [name for name in files if name not in by_file]:
         raise ValueError(f"{path} does not list {missing[0]}, which is below source.root")
     ordered = [by_file[name] for name in files]
-    labels, names = _labels([row["label"] for row in ordered])
+    labels, names = number_labels(
+        [row["label"] for row in ordered], lambda row: f"{path}, file {files[row]}"
+    )
     if "subject" not in rows[0]:
         return VolumeTable(labels, names, None)
     subjects = [row["subject"] for row in ordered]
@@ -67,11 +71,3 @@ def _rows(path: Path) -> list[dict[str, str]]:
     if not rows:
         raise ValueError(f"{path} has no rows")
     return rows
-
-
-def _labels(cells: list[str]) -> tuple[np.ndarray, list[str]]:
-    try:
-        return np.array([int(cell) for cell in cells], dtype=np.int64), []
-    except (ValueError, OverflowError):
-        names, labels = np.unique(cells, return_inverse=True)
-        return labels.astype(np.int64), [str(name) for name in names]

@@ -26,6 +26,8 @@ from pipeline.groups import make_group
 
 BLOCK_BYTES = 2**25
 ELEMENT_STREAM = 1
+MAX_ALL_PAIRS = 64
+"""Elements of a group up to which every member of an orbit can be a source of all of them."""
 
 
 class Orbits:
@@ -66,17 +68,21 @@ class Orbits:
 
     def generator(self) -> dict[str, Any]:
         config = self._config
+        # A plain scene and a single drawn element go without saying, as they did at first.
+        scene = {} if config.scene.name == "plain" else {"scene": config.scene.name}
+        drawn = {} if config.num_drawn == 1 else {"num_drawn": config.num_drawn}
+        bins = {} if config.train_bins is None else {"train_bins": list(config.train_bins)}
         return {
             **self._source,
-            "scene": config.scene.name,
+            **scene,
             **{key: value for key, value in vars(config.scene).items() if key != "name"},
+            **drawn,
+            **bins,
             "num_samples": self._num_samples,
             "val_fraction": config.val_fraction,
             "test_fraction": config.test_fraction,
             "shard_mib": config.shard_mib,
             "pairs": {split: self._pairing(split) for split in SPLITS},
-            "num_drawn": config.num_drawn,
-            "train_bins": None if config.train_bins is None else list(config.train_bins),
         }
 
     def source_checksums(self) -> dict[str, str]:
@@ -151,7 +157,8 @@ class Orbits:
         columns = sum(
             math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in self.columns.values()
         )
-        return num_frames * math.prod(self.frames.shape) + self._records_per_image(split) * columns
+        frames = num_frames * math.prod(self.frames.shape)
+        return int(frames + self._records_per_image(split) * columns)
 
     def _elements(self, split: str, first: int, last: int) -> torch.Tensor:
         """The elements that act on items `first` to `last`, (items, elements an image, ...)."""
@@ -167,9 +174,11 @@ class Orbits:
 
     def _moved_frames(self, split: str, first: int, last: int) -> np.ndarray:
         """How many elements of each item are not the identity, (items,)."""
+        if self._pairing(split) != "drawn" and self._bins(split) is None:
+            return np.full(last - first, self._num_views(split) - 1)
         elements = self._elements(split, first, last)
         bins = make_group(self.group).bin_index(elements.flatten(0, 1))
-        return (bins != 0).view(elements.shape[:2]).sum(1).numpy()
+        return np.asarray((bins != 0).view(elements.shape[:2]).sum(1).numpy())
 
 
 @lru_cache(maxsize=8)
@@ -203,7 +212,14 @@ def in_bins(group: str, g: torch.Tensor, bins: tuple[str, ...] | None) -> torch.
 
 
 def _check_pairing(group: str, num_elements: int | None, pairing: Pairing, split: str) -> None:
+    if pairing == "all_pairs" and (num_elements or 0) > MAX_ALL_PAIRS:
+        raise ValueError(
+            f"dataset.{split}_pairs=all_pairs would make {num_elements} x {num_elements} records"
+            f" of every image under {group}: say orbit or drawn"
+        )
     if num_elements is None and pairing != "drawn":
         raise ValueError(
-            f"dataset.{split}_pairs={pairing} needs a finite group, not {group}: say drawn"
+            f"dataset.{split}_pairs={pairing} needs a finite group, not {group}: say"
+            " dataset.train_pairs=drawn dataset.val_pairs=drawn dataset.test_pairs=drawn"
+            " dataset.num_drawn=8"
         )

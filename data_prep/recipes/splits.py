@@ -1,6 +1,7 @@
 """Which images of a source make up each split."""
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -38,9 +39,11 @@ def assign_splits(
         splits[split] = (split, np.arange(num_images[split])) if has_own else (part, drawn[split])
     for split, (name, positions) in splits.items():
         if not len(positions):
+            known = subjects(name)
+            of = "" if known is None else f" of {len(np.unique(known))} subjects, which stay whole"
             raise ValueError(
                 f"the {split} split would be empty: part {name!r} of the source holds"
-                f" {num_images[name]} images"
+                f" {num_images[name]} images{of}"
             )
     _check_subjects(splits, subjects)
     return _limited(splits, num_samples)
@@ -62,7 +65,10 @@ def _draw(
     units = np.arange(num_images) if subjects is None else subjects
     names, unit_of_image = np.unique(units, return_inverse=True)
     order = np.random.default_rng([seed, SPLIT_STREAM]).permutation(len(names))
-    num_val, num_test = round(len(names) * val), round(len(names) * test)
+    at_least = int(len(names) >= len(SPLITS))
+    num_val, num_test = (
+        max(at_least, round(len(names) * share)) if share else 0 for share in (val, test)
+    )
     chosen = {
         "val": order[:num_val],
         "test": order[num_val : num_val + num_test],
@@ -100,7 +106,22 @@ def _limited(splits: dict[str, Images], num_samples: int | None) -> dict[str, Im
         return splits
     if num_samples > total:
         raise ValueError(f"num_samples={num_samples}, but the source has {total} images")
+    shares = proportions([len(positions) for _, positions in splits.values()], num_samples)
     return {
-        split: (name, positions[: max(1, round(len(positions) * num_samples / total))])
-        for split, (name, positions) in splits.items()
+        split: (name, positions[:share])
+        for (split, (name, positions)), share in zip(splits.items(), shares, strict=True)
     }
+
+
+def proportions(sizes: Sequence[int], total: int) -> list[int]:
+    """Parts of `total` in proportion to `sizes`, at least 1 each, by largest remainder."""
+    wanted = [size * total / sum(sizes) for size in sizes]
+    parts = [max(1, int(share)) for share in wanted]
+    by_remainder = sorted(range(len(sizes)), key=lambda place: parts[place] - wanted[place])
+    for place in itertools.cycle(by_remainder):
+        if sum(parts) >= total:
+            break
+        parts[place] += parts[place] < sizes[place]
+    while sum(parts) > total:
+        parts[parts.index(max(parts))] -= 1
+    return parts

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from data_prep.reading.pairs import Pairs
 from data_prep.recipes.table_splits import split_rows
-from data_prep.scenes.claims import INTERPOLATION_TOLERANCE
+from data_prep.scenes.acting import differs_from_action
 from data_prep.settings import TableDatasetConfig
 from data_prep.settings.sources import TableSourceConfig
-from data_prep.store.manifest import SPLITS, ColumnSpec, FrameSpec
+from data_prep.store.manifest import SPLITS, ColumnSpec, FrameSpec, Values
 from data_prep.store.recipe import ShardPlan
 from data_prep.store.shard import Block, ShardLayout
 from pipeline.groups import make_group
@@ -45,11 +44,13 @@ class PairsTable:
         self._config, self._num_samples = config, num_samples
         self._pairs = _open_pairs(source, config.group)
         shape = self._pairs.frames.shape
-        try:
-            group.check_spatial_shape(shape[1:])
-        except ValueError as error:
-            raise ValueError(f"source.root={source.root}: {error}") from None
-        self.frames = FrameSpec(shape, "uint8", (0.0, 255.0), (-1.0, 1.0))
+        if config.targets_are_exact:
+            try:
+                group.check_spatial_shape(shape[1:])
+            except ValueError as error:
+                raise ValueError(f"source.root={source.root}: {error}") from None
+        values: Values = "binary" if source.binary else "continuous"
+        self.frames = FrameSpec(shape, "uint8", (0.0, 255.0), (-1.0, 1.0), values)
         self.label_meaning = self._pairs.label_meaning
         self._rows = split_rows(self._pairs, config, seed, num_samples)
         self._plans = tuple(plan for split in SPLITS for plan in self._plan(split))
@@ -120,16 +121,14 @@ class PairsTable:
 
     def _check_targets(self, rows: np.ndarray) -> None:
         pairs, group = self._pairs, make_group(self.group)
-        source = torch.from_numpy(pairs.frames.read(pairs.source[rows]))
-        target = torch.from_numpy(pairs.frames.read(pairs.target[rows]))
-        elements = group.decode(torch.from_numpy(pairs.action[rows]))
-        if group.is_exact:
-            differs = (group.act_on_image(source, elements) != target).flatten(1).any(1)
-        else:
-            error = group.act_on_image(source.float(), elements) - target
-            differs = error.abs().flatten(1).mean(1) > INTERPOLATION_TOLERANCE
+        differs = differs_from_action(
+            group,
+            pairs.frames.read(pairs.source[rows]),
+            pairs.frames.read(pairs.target[rows]),
+            pairs.action[rows],
+        )
         if differs.any():
-            place = pairs.places[rows[int(differs.int().argmax())]]
+            place = pairs.places[rows[int(np.argmax(differs))]]
             raise ValueError(
                 f"{place}: the target is not the action of {self.group} on the source,"
                 " as dataset.targets_are_exact=true says"

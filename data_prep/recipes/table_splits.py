@@ -4,7 +4,8 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from data_prep.reading.pairs import Pairs
+from data_prep.reading.pairs import Pairs, first_shared_frame
+from data_prep.recipes.splits import DEFAULT_FRACTION, proportions
 from data_prep.settings import TableDatasetConfig
 from data_prep.store.manifest import SPLITS
 
@@ -21,13 +22,23 @@ def split_rows(
     proportion. Raises ValueError if a split would be empty.
     """
     split = pairs.split
+    fractions = (config.val_fraction, config.test_fraction)
     if split is None:
-        split = _draw(pairs, config.val_fraction, config.test_fraction, seed)
+        val, test = (DEFAULT_FRACTION if share is None else share for share in fractions)
+        split = _draw(pairs, val, test, seed)
+    elif fractions != (None, None):
+        raise ValueError(
+            f"{pairs.places.table} has a column split: dataset.val_fraction and"
+            " dataset.test_fraction must be null"
+        )
+    elif (shared := first_shared_frame(pairs, split)) is not None:
+        first, second = (pairs.places[row] for row in shared)
+        raise ValueError(f"{second}: shares an image with {first}, which is in another split")
     rows = {name: np.flatnonzero(split == number) for number, name in enumerate(SPLITS)}
     for name, chosen in rows.items():
         if not len(chosen):
             why = (
-                "its rows share frames, and those that do stay together"
+                f"of {len(split)} rows, those that share images stay together"
                 if pairs.split is None
                 else "no row names it"
             )
@@ -37,9 +48,9 @@ def split_rows(
         return rows
     if num_samples > total:
         raise ValueError(f"num_samples={num_samples}, but {pairs.places.table} has {total} pairs")
+    shares = proportions([len(chosen) for chosen in rows.values()], num_samples)
     return {
-        name: chosen[: max(1, round(len(chosen) * num_samples / total))]
-        for name, chosen in rows.items()
+        name: chosen[:share] for (name, chosen), share in zip(rows.items(), shares, strict=True)
     }
 
 

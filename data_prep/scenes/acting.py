@@ -21,6 +21,26 @@ def moved_images(group: Group, images: np.ndarray, g: torch.Tensor) -> np.ndarra
     return np.asarray(result.reshape(num_images, num_elements, *images.shape[1:]))
 
 
+INTERPOLATION_TOLERANCE = 2.0
+"""Largest difference in stored units, on average, to a target that somebody else interpolated."""
+
+
+def differs_from_action(
+    group: Group, source: np.ndarray, target: np.ndarray, action: np.ndarray
+) -> np.ndarray:
+    """Which targets (B, C, ...) are not the action on their sources, (B,) bool.
+
+    Exactly for an exact group, else within `INTERPOLATION_TOLERANCE`.
+    """
+    g = group.decode(torch.from_numpy(action))
+    if group.is_exact:
+        moved = group.act_on_image(torch.from_numpy(source), g).numpy()
+        return np.asarray((moved != target).reshape(len(source), -1).any(1))
+    moved = group.act_on_image(torch.from_numpy(source.astype(np.float32)), g).numpy()
+    error = np.abs(moved - target.astype(np.float32))
+    return np.asarray(error.reshape(len(source), -1).mean(1) > INTERPOLATION_TOLERANCE)
+
+
 def with_identity(group: Group, g: torch.Tensor) -> torch.Tensor:
     """Elements (n, k, ...) with the identity before them, (n, 1 + k, ...)."""
     first = group.identity(len(g)).to(g.dtype)

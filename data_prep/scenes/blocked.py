@@ -27,9 +27,11 @@ class BlockedScene:
 
     def __init__(self, source: ImageSource, group: str, side: int, seed: int) -> None:
         if len(source.image_shape) != 3:
-            raise ValueError("scene.name=blocked paints a block on images, not on volumes")
+            raise ValueError("dataset.scene.name=blocked paints a block on images, not on volumes")
         if side >= min(source.image_shape[1:]):
-            raise ValueError(f"scene.side={side} leaves nothing of images of {source.image_shape}")
+            raise ValueError(
+                f"dataset.scene.side={side} leaves nothing of images of {source.image_shape}"
+            )
         self._plain = PlainScene(source, group)
         self._side, self._seed = side, seed
         self.frames, self.num_images = self._plain.frames, source.num_images

@@ -11,12 +11,16 @@ from data_prep.sources.interface import ImageSource
 from data_prep.store.manifest import ColumnSpec, FrameSpec
 from pipeline.groups import make_group
 
+WHITE, HALF = 255, 128
+"""Interpolated shapes are cut at one half."""
+
 
 class PlainScene:
     """See `data_prep.scenes.interface`. Raises ValueError if the group cannot act on the images.
 
     A continuous group turns what lies in the inscribed disc or ball. Sources are
-    blank outside it, so that nothing stands still in the corners.
+    blank outside it, so that nothing stands still in the corners; with shifts they are
+    blank as much further in, so that nothing leaves the frame.
     """
 
     image_columns: Mapping[str, ColumnSpec] = {}
@@ -36,8 +40,11 @@ class PlainScene:
         group = make_group(self._group)
         images, labels = self._source.read(part, indices)
         if not group.is_exact:
-            images = images * inscribed(images.shape[2:])
-        frames = np.concatenate([images[:, None], moved_images(group, images, g)], axis=1)
+            images = images * inscribed(images.shape[2:], group.margin)
+        moved = moved_images(group, images, g)
+        if self.frames.values == "binary" and not group.is_exact:
+            moved = np.where(moved >= HALF, moved.dtype.type(WHITE), moved.dtype.type(0))
+        frames = np.concatenate([images[:, None], moved], axis=1)
         return Views(frames, labels, {}, {})
 
     def checksums(self) -> dict[str, str]:
@@ -52,9 +59,10 @@ def frame_spec(source: ImageSource) -> FrameSpec:
     return FrameSpec(source.image_shape, "uint8", *ranges)
 
 
-def inscribed(shape: tuple[int, ...]) -> np.ndarray:
-    """1 within the disc or ball inscribed in a lattice, 0 outside, uint8 of `shape`."""
+def inscribed(shape: tuple[int, ...], margin: float = 0.0) -> np.ndarray:
+    """1 within the disc or ball inscribed in a lattice less a margin in pixels, 0 outside,
+    uint8 of `shape`."""
     axes = [np.arange(size) - (size - 1) / 2 for size in shape]
     squared = sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij", sparse=True))
-    inside: np.ndarray = squared <= ((min(shape) - 1) / 2) ** 2
+    inside: np.ndarray = squared <= ((min(shape) - 1) / 2 - margin) ** 2
     return inside.astype(np.uint8)

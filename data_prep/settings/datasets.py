@@ -82,21 +82,22 @@ class TableDatasetConfig:
     """Pairs that the user made, listed in a table.
 
     `targets_are_exact` states that every target is the group's image action on its
-    source, which verification then checks. Fractions as in `OrbitDatasetConfig`,
-    used only where the table has no column `split`.
+    source, which verification then checks. Fractions as in `OrbitDatasetConfig`: null
+    takes the table's column `split`, or 0.15 where it has none.
     """
 
     kind: Literal["table"]
     name: str
     group: str
-    val_fraction: float
-    test_fraction: float
+    val_fraction: float | None
+    test_fraction: float | None
     targets_are_exact: bool
     shard_mib: float
 
     def __post_init__(self) -> None:
         fractions = (self.val_fraction, self.test_fraction)
-        if not all(0 < value < 1 for value in fractions) or sum(fractions) >= 1:
+        given = [value for value in fractions if value is not None]
+        if not all(0 < value < 1 for value in given) or sum(given) >= 1:
             raise ValueError("val_fraction and test_fraction must leave pairs for training")
         if self.shard_mib <= 0:
             raise ValueError(f"shard_mib={self.shard_mib} must be positive")

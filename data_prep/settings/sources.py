@@ -1,5 +1,6 @@
 """Where images come from. `root` is a folder or file of the user's; null asks for it."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,13 +9,14 @@ PATH_FIELDS = ("root", "table")
 
 
 def _check_size(name: str, size: int | None) -> None:
-    if size is not None and not 4 <= size <= 512:
-        raise ValueError(f"{name}={size} must lie between 4 and 512")
+    if size is not None and not 6 <= size <= 512:
+        raise ValueError(f"{name}={size} must lie between 6 and 512")
 
 
-def _check_num_volumes(num_volumes: int) -> None:
-    if num_volumes < 1:
-        raise ValueError(f"num_volumes={num_volumes} must be at least 1")
+def _check_finite(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"{name}={value} must be finite")
 
 
 def _check_percentiles(percentiles: tuple[float, float]) -> None:
@@ -43,6 +45,7 @@ class MnistSourceConfig:
 class NiftiSourceConfig:
     """Skull-stripped brains: a folder of NIfTI files, brought to RAS and to `side` voxels a side.
 
+    Oblique files are turned to the nearest axes of RAS, not resampled along them.
     `extent_mm` is the side of the cube that is cut out about the centre, or padded to;
     null takes the largest extent of all files. `percentiles` of the voxels that are not
     0 become black and white. `table` is a CSV with columns file, label and, if wanted,
@@ -59,6 +62,7 @@ class NiftiSourceConfig:
     def __post_init__(self) -> None:
         _check_size("side", self.side)
         _check_percentiles(self.percentiles)
+        _check_finite(extent_mm=self.extent_mm)
         if self.extent_mm is not None and self.extent_mm <= 0:
             raise ValueError(f"extent_mm={self.extent_mm} must be positive")
 
@@ -73,15 +77,14 @@ class PhantomSourceConfig:
 
     name: Literal["phantom"]
     side: int = 32
-    num_volumes: int = 600
     noise: float = 0.02
     bias: float = 0.2
 
     def __post_init__(self) -> None:
         _check_size("side", self.side)
-        _check_num_volumes(self.num_volumes)
         if self.side < 16:
             raise ValueError(f"side={self.side} is too small for ventricles: at least 16")
+        _check_finite(noise=self.noise, bias=self.bias)
         if not (0 <= self.noise <= 1 and 0 <= self.bias <= 1):
             raise ValueError(f"noise={self.noise} and bias={self.bias} must lie between 0 and 1")
 
@@ -112,24 +115,25 @@ class MeshesSourceConfig:
     root: str | None = None
     classes: tuple[str, ...] | None = None
     side: int = 28
-    num_volumes: int = 600
     deformation: float = 0.1
 
     def __post_init__(self) -> None:
         _check_size("side", self.side)
-        _check_num_volumes(self.num_volumes)
+        _check_finite(deformation=self.deformation)
         if not 0 <= self.deformation <= 0.5:
             raise ValueError(f"deformation={self.deformation} must lie between 0 and 0.5")
 
 
 @dataclass(frozen=True)
 class CutOutsSourceConfig:
-    """Cut-outs with transparency in `root`/objects in front of pictures in `root`/backgrounds."""
+    """Cut-outs with transparency in `root`/objects in front of pictures in `root`/backgrounds.
+
+    There must be at least 3 cut-outs: none comes into two splits.
+    """
 
     name: Literal["folders"]
     root: str | None = None
     size: int = 64
-    num_images: int = 2000
 
     def __post_init__(self) -> None:
         _check_size("size", self.size)
@@ -142,7 +146,6 @@ class RenderSourceConfig:
     name: Literal["render"]
     root: str | None = None
     size: int = 64
-    num_images: int = 1000
 
     def __post_init__(self) -> None:
         _check_size("size", self.size)
@@ -154,7 +157,6 @@ class GeneratedPlanesSourceConfig:
 
     name: Literal["generated"]
     size: int = 64
-    num_images: int = 2000
 
     def __post_init__(self) -> None:
         _check_size("size", self.size)
@@ -183,8 +185,8 @@ class VolumeFolderSourceConfig:
 
     With `side` volumes are padded to a cube and resampled; without, all must be cubes
     of one size already. `percentiles` of a volume become black and white; null takes
-    uint8 volumes as they are. `binary` says that volumes hold 0 and 1, whatever the
-    percentiles.
+    uint8 volumes as they are. `binary` says that volumes hold 0 and 1, or booleans,
+    whatever the percentiles. Oblique NIfTI files are turned to the nearest axes of RAS.
     """
 
     name: Literal["volumes"]
@@ -201,10 +203,14 @@ class VolumeFolderSourceConfig:
 
 @dataclass(frozen=True)
 class TableSourceConfig:
-    """A CSV of source, target, the action's components, label and split, or an npz of arrays."""
+    """A CSV of source, target, the action's components, label and split, or an npz of arrays.
+
+    `binary` says that frames show shapes, 0 outside and 255 inside.
+    """
 
     name: Literal["table"]
     root: str | None = None
+    binary: bool = False
 
 
 SourceConfig = (

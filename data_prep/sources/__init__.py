@@ -1,12 +1,11 @@
 """Where images come from before they are paired."""
 
-from data_prep.sources.interface import ImageSource, ObjectSource, Sprites
+from data_prep.sources.interface import ImageSource, ObjectSource
 from data_prep.sources.opening import is_object_source, open_object_source, open_source
 
 __all__ = [
     "ImageSource",
     "ObjectSource",
-    "Sprites",
     "is_object_source",
     "open_object_source",
     "open_source",

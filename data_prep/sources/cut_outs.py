@@ -7,15 +7,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from data_prep.drawing.sprites import check_moves_pictures, move_sprites
+from data_prep.drawing.sprites import Sprites, check_moves_pictures, move_sprites
 from data_prep.reading.listing import list_files
 from data_prep.reading.pictures import read_cut_out, read_header, read_picture
 from data_prep.settings.sources import CutOutsSourceConfig
-from data_prep.sources.interface import Sprites
 from pipeline.files.atomic import sha256_of_file
 
 BACKGROUND_STREAM = 40
+NUM_IMAGES = 2000
 NUM_CACHED = 512
+MIN_OBJECTS = 3
+"""One for each split."""
 MARGIN = 1.0
 """Pixels between an object and the edge of the inscribed disc."""
 
@@ -26,9 +28,10 @@ class CutOutsSource:
     `config.root`/objects holds PNG files with transparency, its folders are classes;
     `config.root`/backgrounds holds PNG and JPEG files, whose folders mean nothing. Objects
     are cut to what is visible and fitted into the inscribed disc; backgrounds are cut
-    to a square and resized. Makes `num_samples` compositions, or `config.num_images` if
+    to a square and resized. Makes `num_samples` compositions, or 2000 if
     that is None. Raises FileNotFoundError if a folder is missing, ValueError naming a
-    file that cannot be used and for a group that does not act on square pictures.
+    file that cannot be used, for fewer than 3 objects, of which no split shares any, and
+    for a group that does not act on square pictures.
     """
 
     def __init__(
@@ -40,25 +43,27 @@ class CutOutsSource:
         self._size, self._seed, self._group = config.size, seed, group
         self.check_group(group)
         self._objects, self._labels, names = list_files(self._root / "objects", (".png",))
-        self._backgrounds, _, _ = list_files(self._root / "backgrounds", (".png", ".jpg", ".jpeg"))
+        if len(self._objects) < MIN_OBJECTS:
+            raise ValueError(
+                f"{self._root / 'objects'} holds {len(self._objects)} of the at least"
+                f" {MIN_OBJECTS} cut-outs that are needed: splits share no object"
+            )
+        self._backgrounds, _, _ = list_files(
+            self._root / "backgrounds", (".png", ".jpg", ".jpeg"), are_classes=False
+        )
         for file in self._objects:
             if not read_header(file).has_alpha:
                 raise ValueError(f"{file} has no transparency: an object must be cut out")
         for file in self._backgrounds:
             read_header(file)
         self.image_shape = (3, config.size, config.size)
-        self.num_images = {"all": config.num_images if num_samples is None else num_samples}
+        self.num_images = {"all": NUM_IMAGES if num_samples is None else num_samples}
         listed = ", ".join(f"{label} {name}" for label, name in enumerate(names))
         self.label_meaning = f"folder: {listed}" if names else "always 0: there are no folders"
         self._checksums: dict[str, str] | None = None
 
-    def subjects(self, part: str) -> np.ndarray | None:
-        """The object file of each composition; None where there are fewer than 3.
-
-        Splits must then share objects, and differ in backgrounds alone.
-        """
-        if len(self._objects) < 3:
-            return None
+    def subjects(self, part: str) -> np.ndarray:
+        """The number of each composition's object file."""
         return np.arange(self.num_images[part], dtype=np.int64) % len(self._objects)
 
     def check_group(self, group: str) -> None:

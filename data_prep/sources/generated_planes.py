@@ -6,17 +6,17 @@ import torch
 from data_prep.drawing.plane_shapes import CLASS_NAMES
 from data_prep.drawing.plane_sprites import draw_planes
 from data_prep.drawing.skies import draw_skies
-from data_prep.drawing.sprites import check_moves_pictures, move_sprites
+from data_prep.drawing.sprites import Sprites, check_moves_pictures, move_sprites
 from data_prep.settings.sources import GeneratedPlanesSourceConfig
-from data_prep.sources.interface import Sprites
 
+NUM_IMAGES = 2000
 PLANE_STREAM, SKY_STREAM = 20, 21
 
 
 class GeneratedPlanesSource:
     """Top views of planes of three classes in turn, in any heading; the group moves the plane.
 
-    Makes `num_samples` compositions, or `config.num_images` if that is None. Each is a
+    Makes `num_samples` compositions, or 2000 if that is None. Each is a
     function of the seed and its position alone. Raises ValueError for a group that does
     not act on square pictures.
     """
@@ -27,7 +27,7 @@ class GeneratedPlanesSource:
         self, config: GeneratedPlanesSourceConfig, seed: int, num_samples: int | None, group: str
     ) -> None:
         self.image_shape = (3, config.size, config.size)
-        self.num_images = {"all": config.num_images if num_samples is None else num_samples}
+        self.num_images = {"all": NUM_IMAGES if num_samples is None else num_samples}
         self._size, self._seed, self._group = config.size, seed, group
         self.check_group(group)
 

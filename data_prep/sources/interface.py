@@ -1,10 +1,12 @@
 """The faces of sources: labelled images, and objects that are put before backgrounds."""
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
+
+from data_prep.drawing.sprites import Sprites
 
 
 class ImageSource(Protocol):
@@ -45,13 +47,6 @@ class ImageSource(Protocol):
 
     def checksums(self) -> dict[str, str]:
         """sha256 of every file read, by name without its directory."""
-
-
-class Sprites(NamedTuple):
-    """Objects cut out: `colour` (n, 3, H, W) and `alpha` (n, 1, H, W), uint8, not premultiplied."""
-
-    colour: np.ndarray
-    alpha: np.ndarray
 
 
 class ObjectSource(Protocol):

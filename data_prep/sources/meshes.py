@@ -12,6 +12,7 @@ from data_prep.settings.sources import MeshesSourceConfig
 from pipeline.files.atomic import sha256_of_file
 
 MESH_STREAM = 51
+NUM_VOLUMES = 600
 NUM_WAVES = 6
 WAVE_FREQUENCIES = (1.0, 4.0)
 TURN_STD = np.radians(4)
@@ -19,7 +20,7 @@ SMALLEST_SIZE = 0.88
 
 
 class MeshesSource:
-    """`num_samples`, or else `num_volumes`, solids; position i shows class i modulo their number.
+    """`num_samples`, or else 600, solids; position i shows class i modulo their number.
 
     Frames are (1, D, H, W), 0 outside and 255 inside, with the mesh's x along W to the
     right, y along H upwards and z along D. Every solid lies in the ball that ends a voxel
@@ -52,7 +53,7 @@ class MeshesSource:
         for path in self._paths:
             _surface(path)
         self.image_shape = (1, config.side, config.side, config.side)
-        num = config.num_volumes if num_samples is None else num_samples
+        num = NUM_VOLUMES if num_samples is None else num_samples
         self.num_images = {"all": num}
         listed = ", ".join(f"{number} {name}" for number, name in enumerate(names))
         self.label_meaning = f"mesh: {listed}"

@@ -9,6 +9,7 @@ from data_prep.drawing.phantom_shapes import Anatomy, brightness
 from data_prep.settings.sources import PhantomSourceConfig
 
 PHANTOM_STREAM = 50
+NUM_VOLUMES = 600
 NUM_CLASSES = 2
 MEAN_LOG_VOLUME = (0.0, 0.9)
 STD_LOG_VOLUME = 0.25
@@ -20,7 +21,7 @@ NUM_BIAS_WAVES = 2
 
 
 class PhantomSource:
-    """`num_samples`, or else `num_volumes`, generated brains; part `all`.
+    """`num_samples`, or else 600, generated brains; part `all`.
 
     Frames are (1, D, H, W) with D from inferior to superior, H from anterior to posterior
     and W from left to right, as those of `data_prep.reading.nifti_file`. All of a brain lies
@@ -36,7 +37,7 @@ class PhantomSource:
     def __init__(self, config: PhantomSourceConfig, seed: int, num_samples: int | None) -> None:
         self._config, self._seed = config, seed
         self.image_shape = (1, config.side, config.side, config.side)
-        num = config.num_volumes if num_samples is None else num_samples
+        num = NUM_VOLUMES if num_samples is None else num_samples
         self.num_images = {"all": num}
 
     def subjects(self, part: str) -> np.ndarray | None:

@@ -7,15 +7,15 @@ import numpy as np
 import torch
 
 from data_prep.drawing.skies import draw_skies
-from data_prep.drawing.sprites import hsv_to_rgb, uniform_draws
+from data_prep.drawing.sprites import Sprites, hsv_to_rgb, uniform_draws
 from data_prep.reading.listing import list_files
 from data_prep.rendering import Mesh, asymmetric_plane, make_mesh, read_obj, render
 from data_prep.settings.sources import RenderSourceConfig
-from data_prep.sources.interface import Sprites
 from pipeline.files.atomic import sha256_of_file
 from pipeline.groups import make_group
 
 GROUPS = ("so3", "octahedral")
+NUM_IMAGES = 1000
 BASE_STREAM, TINT_STREAM, SKY_STREAM = 30, 31, 32
 
 
@@ -23,8 +23,8 @@ class RenderedSource:
     """Pictures of each mesh in turn, in a pose of its own that the group turns further.
 
     `config.root` is an OBJ file, or a folder of them, each a class; null shows a
-    generated asymmetric plane. Makes `num_samples` compositions, or `config.num_images`
-    if that is None. The pose is uniform over all rotations, and a tint multiplies
+    generated asymmetric plane. Makes `num_samples` compositions, or 1000 if that is None.
+    The pose is uniform over all rotations, and a tint multiplies
     the mesh's colours; each is a function of the seed and the position alone.
 
     Raises FileNotFoundError if `root` is missing, ValueError naming file and line for a
@@ -35,7 +35,7 @@ class RenderedSource:
         self, config: RenderSourceConfig, seed: int, num_samples: int | None, group: str
     ) -> None:
         self.image_shape = (3, config.size, config.size)
-        self.num_images = {"all": config.num_images if num_samples is None else num_samples}
+        self.num_images = {"all": NUM_IMAGES if num_samples is None else num_samples}
         self._size, self._seed, self._group = config.size, seed, group
         self.check_group(group)
         self._files = [] if config.root is None else _find_meshes(Path(config.root))

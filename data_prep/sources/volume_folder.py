@@ -22,7 +22,7 @@ class VolumeFolderSource:
     an NPY file's its own. Shapes are looked at in the headers at once, voxels are read
     when they are asked for. With `side` each volume is padded to the cube of its longest
     side (in mm where the file tells them) and resampled. `binary` volumes take no
-    percentiles: 1 becomes 255, and mixed voxels are rounded.
+    percentiles: 1 becomes 255, and mixed voxels are rounded. Booleans must be `binary`.
 
     Raises FileNotFoundError if the folder is missing, ValueError naming the file for one
     that is not a volume or does not fit the settings.
@@ -67,6 +67,8 @@ class VolumeFolderSource:
 
     def _scale(self, volume: np.ndarray) -> np.ndarray:
         """Values 0 to 1."""
+        if volume.dtype == np.bool_ and not self.is_binary:
+            raise ValueError("holds booleans: say source.binary=true")
         if self.is_binary:
             if not ((volume == 0) | (volume == 1)).all():
                 raise ValueError("holds values other than 0 and 1: source.binary=true needs these")

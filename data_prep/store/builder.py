@@ -12,7 +12,7 @@ import multiprocessing.connection
 import os
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -21,6 +21,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from data_prep.store.clearing import (
+    BUILDING,
+    REPLACED,
+    clear,
+    foreign_split,
+    forget_replaced,
+    is_ours,
+    remove_if_empty,
+    restore_replaced,
+    set_aside,
+)
 from data_prep.store.manifest import (
     MANIFEST_NAME,
     SCHEMA_VERSION,
@@ -32,18 +43,14 @@ from data_prep.store.manifest import (
     write_manifest,
 )
 from data_prep.store.reader import check_files
-from data_prep.store.recipe import Recipe, ShardPlan
+from data_prep.store.recipe import BadInputError, Recipe, ShardPlan
+from data_prep.store.shard import Block
 from data_prep.store.shard_writer import FrameSums, write_shard
 from pipeline import __version__
 from pipeline.files.atomic import TEMPORARY_SUFFIX, sha256_of_file, write_json
 from pipeline.files.lock import DirectoryLock
 
-BUILDING = ".building"
 FREE_SPACE_MARGIN = 1.02
-
-
-class BadInputError(ValueError):
-    """What the recipe reads cannot be used: to run again would not help."""
 
 
 def build_dataset(
@@ -57,24 +64,53 @@ def build_dataset(
 
     Raises ValueError if `out` holds another dataset (unless `overwrite`), files
     that are not this program's, or if another process is building there. Input that
-    cannot be used raises BadInputError and leaves nothing behind.
+    cannot be used raises BadInputError and leaves nothing behind, except the shards of
+    an earlier build that this one continued. A dataset that is overwritten comes back
+    if its successor fails.
     """
-    is_new = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
+    made = make_folders(out)
+    is_continued = is_started(out)
     try:
         with DirectoryLock(out, "preparations"):
-            if start_build(recipe, out, overwrite):
-                try:
+            try:
+                if start_build(recipe, out, overwrite):
                     _build_missing(recipe, out, num_workers, on_shard)
-                except BadInputError:
-                    _clear(out)
-                    raise
-                finish_build(recipe, out)
-            return read_manifest(out)
-    except BadInputError:
-        if is_new:
-            shutil.rmtree(out, ignore_errors=True)
+                    finish_build(recipe, out)
+                return read_manifest(out)
+            except Exception as error:
+                _clean_up(out, error, is_continued and not overwrite)
+                raise
+    except Exception:
+        _remove_if_unused(out, made)
         raise
+
+
+def make_folders(out: Path) -> list[Path]:
+    """Make a directory with its parents; returns those that were not there, deepest first."""
+    missing = [path for path in (out, *out.parents) if not path.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _clean_up(out: Path, error: Exception, is_continued: bool) -> None:
+    """After a failure: keep what another attempt can go on from, put back what was replaced."""
+    if (out / REPLACED).is_dir():
+        restore_replaced(out)
+    elif is_started(out) and not is_continued:
+        is_hopeless = isinstance(error, BadInputError)
+        if is_hopeless or not any((out / BUILDING).glob("*-*.json")):
+            clear(out)
+
+
+def _remove_if_unused(out: Path, made: Sequence[Path]) -> None:
+    """Remove directories that were made for a build of which nothing is left."""
+    if not made or is_ours(out):
+        return
+    for path in (*out.glob(".*"), *made):
+        if path.is_file():
+            path.unlink()
+        else:
+            remove_if_empty(path)
 
 
 def _build_missing(
@@ -88,17 +124,13 @@ def _build_missing(
     _build_shards(recipe, out, missing, num_workers, on_shard)
 
 
-def _clear(out: Path) -> None:
-    """Remove all that this program writes."""
-    (out / MANIFEST_NAME).unlink(missing_ok=True)
-    for name in (*SPLITS, BUILDING):
-        shutil.rmtree(out / name, ignore_errors=True)
-
-
 def start_build(recipe: Recipe, out: Path, overwrite: bool) -> bool:
     """Make `out` ready for shards; False if the dataset is already complete."""
-    if overwrite:
-        _clear(out)
+    foreign = foreign_split(out)
+    if foreign is not None:
+        raise ValueError(f"{foreign} exists but is not part of a dataset: choose another directory")
+    if overwrite and is_ours(out):
+        set_aside(out)
     elif is_complete(recipe, out):
         shutil.rmtree(out / BUILDING, ignore_errors=True)
         return False
@@ -135,12 +167,6 @@ def is_complete(recipe: Recipe, out: Path) -> bool:
     if plan_file.exists():
         _refuse_difference(out, "unfinished", json.loads(plan_file.read_text()), wanted)
         return False
-    foreign = [name for name in SPLITS if (out / name).exists()]
-    if foreign:
-        raise ValueError(
-            f"{out / foreign[0]} exists but is not part of a dataset:"
-            " choose another directory, or say overwrite=true"
-        )
     return False
 
 
@@ -165,10 +191,7 @@ def build_shard(recipe: Recipe, out: Path, plan: ShardPlan) -> None:
     """Write one shard and the note that it is finished."""
     torch.set_num_threads(1)
     path = out / plan.file
-    try:
-        sums = write_shard(path, plan.layout, recipe.blocks(plan), _attributes(recipe, plan))
-    except (ValueError, FileNotFoundError) as error:
-        raise BadInputError(str(error)) from None
+    sums = write_shard(path, plan.layout, _blocks(recipe, plan), _attributes(recipe, plan))
     shard = ShardInfo(
         plan.file,
         plan.layout.num_frames,
@@ -183,6 +206,14 @@ def build_shard(recipe: Recipe, out: Path, plan: ShardPlan) -> None:
         "num_values": sums.num_values,
     }
     write_json(_note_path(out, plan), note)
+
+
+def _blocks(recipe: Recipe, plan: ShardPlan) -> Iterator[Block]:
+    """The recipe's blocks; what it says of its input is told apart from faults of the writing."""
+    try:
+        yield from recipe.blocks(plan)
+    except (ValueError, FileNotFoundError) as error:
+        raise BadInputError(str(error)) from error
 
 
 def finish_build(recipe: Recipe, out: Path) -> Manifest:
@@ -225,6 +256,7 @@ def finish_build(recipe: Recipe, out: Path) -> Manifest:
     )
     write_manifest(out, manifest)
     shutil.rmtree(out / BUILDING, ignore_errors=True)
+    forget_replaced(out)
     return manifest
 
 

@@ -18,6 +18,7 @@ from pipeline.groups.interface import ActionComponent
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 SPLITS = ("train", "val", "test")
+Values = Literal["continuous", "binary"]
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,14 @@ class FrameSpec:
 
     `shape` is (C, H, W) or (C, D, H, W). A stored value v is loaded as the point
     of `loaded_range` at which v stands in `stored_range`. `values` are `binary` where
-    frames show a shape: the ends of the range, and between them only where a
-    transform interpolated.
+    frames show a shape: nothing but the ends of the range.
     """
 
     shape: tuple[int, ...]
     dtype: str
     stored_range: tuple[float, float]
     loaded_range: tuple[float, float]
-    values: Literal["continuous", "binary"] = "continuous"
+    values: Values = "continuous"
 
     def __post_init__(self) -> None:
         if len(self.shape) not in (3, 4) or min(self.shape) < 1:

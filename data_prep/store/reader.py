@@ -121,9 +121,9 @@ class SplitReader:
 class PairStore:
     """A complete dataset on disk: its manifest and a reader for each split."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.manifest: Manifest = read_manifest(root)
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        self.manifest: Manifest = read_manifest(self.root)
 
     def split(self, name: str) -> SplitReader:
         """A reader of one split; ValueError for an unknown name."""

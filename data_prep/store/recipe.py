@@ -9,6 +9,10 @@ from data_prep.store.shard import Block, ShardLayout
 from pipeline.groups import ActionComponent
 
 
+class BadInputError(ValueError):
+    """What a recipe reads cannot be used: to run again would not help."""
+
+
 @dataclass(frozen=True)
 class ShardPlan:
     """One shard to be made: items `first` to `last` (exclusive) of a split.

@@ -9,6 +9,7 @@ their literal `kind` field where all have one, else by their literal `name`.
 import dataclasses
 import difflib
 import functools
+import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ def build(schema: type[T], values: Mapping[str, Any]) -> T:
         return typing.cast(T, _build_dataclass(schema, values, ""))
     except _UnknownKeyError as error:
         known = list(dotted_keys(schema))
+        if error.key in known:
+            raise ValueError(_without_effect(error)) from None
         raise ValueError(f"unknown key {error.key!r}{suggestion(error.key, known)}") from None
 
 
@@ -51,9 +54,18 @@ def dotted_keys(schema: Any, prefix: str = "") -> Iterator[str]:
 
 
 class _UnknownKeyError(Exception):
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, schema: Any, prefix: str) -> None:
         super().__init__(key)
-        self.key = key
+        self.key, self.schema, self.prefix = key, schema, prefix
+
+
+def _without_effect(error: _UnknownKeyError) -> str:
+    """A key that another option of a union has, said of the option that was chosen."""
+    hints = _hints(error.schema)
+    key = "kind" if "kind" in hints else "name"
+    chosen = typing.get_args(hints[key])[0]
+    allowed = ", ".join(name for name in hints if name != key) or "none"
+    return f"{error.key} has no effect with {error.prefix}{key}={chosen}; keys that have: {allowed}"
 
 
 def _dataclass_options(annotation: Any) -> list[Any]:
@@ -78,7 +90,7 @@ def _build_dataclass(schema: Any, values: Any, path: str) -> Any:
     prefix = f"{path}." if path else ""
     for key in values:
         if key not in hints:
-            raise _UnknownKeyError(f"{prefix}{key}")
+            raise _UnknownKeyError(f"{prefix}{key}", schema, prefix)
     arguments = {}
     for field in dataclasses.fields(schema):
         if field.name in values:
@@ -116,6 +128,8 @@ def _convert(annotation: Any, value: Any, path: str) -> Any:
         return {str(key): _convert(item_type, item, f"{path}.{key}") for key, item in value.items()}
     if annotation is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if annotation is float and isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{path}={value} must be finite")
     is_disguised_bool = isinstance(value, bool) and annotation is not bool
     if not isinstance(value, annotation) or is_disguised_bool:
         raise ValueError(f"{path} takes {_type_name(annotation)}, not {_show(value)}")
@@ -182,6 +196,8 @@ def _type_name(annotation: Any) -> str:
         return ", ".join(_show(choice) for choice in typing.get_args(annotation))
     if annotation is type(None):
         return "null"
+    if typing.get_origin(annotation) is tuple:
+        return "a list"
     names = {int: "an integer", float: "a number", str: "text", bool: "true or false"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 

@@ -111,8 +111,8 @@ def make_train_order(
     """
     if pairs == "online" and reader.records_per_source is None:
         raise ValueError(
-            "pairs=online needs a dataset that stores the orbit of every source image;"
-            " this one allows pairs=stored"
+            "pairs=online needs a dataset with several elements of every source image"
+            " (its orbit, or dataset.num_drawn=8 at its preparation); this one allows pairs=stored"
         )
     num_items = reader.num_records if pairs == "stored" else reader.num_sources
     return SampleOrder(seed, num_items, global_batch, tail)

@@ -38,9 +38,15 @@ def _side_by_side(slices: list[np.ndarray]) -> np.ndarray:
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a matplotlib figure atomically and close it."""
+    """Write a matplotlib figure atomically and close it.
+
+    Raises FileNotFoundError naming the folder if there is none to write it into.
+    """
     import matplotlib.pyplot as plt
 
+    if not path.parent.is_dir():
+        plt.close(figure)
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
     draft = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.tmp.png")
     try:
         figure.savefig(draft, dpi=110)

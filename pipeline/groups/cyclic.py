@@ -41,6 +41,7 @@ class C4:
     name = "c4"
     num_elements = 4
     is_exact = True
+    margin = 0.0
     action_components = (QUARTER_TURNS,)
     bin_names = TURN_NAMES
 

@@ -77,6 +77,11 @@ class Group(Protocol):
         from the identity.
         """
 
+    @property
+    def margin(self) -> float:
+        """Pixels that content must keep from the rim of the inscribed disc or ball, so that no
+        element that `sample` draws moves it out of the frame."""
+
     def check_spatial_shape(self, spatial_shape: tuple[int, ...]) -> None:
         """Raise ValueError if the group cannot act on frames of this lattice."""
 

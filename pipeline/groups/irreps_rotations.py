@@ -6,6 +6,7 @@ import torch
 
 from pipeline.groups import quaternions
 from pipeline.groups.interface import Irrep
+from pipeline.groups.matrix_exponential import antisymmetric_exponential
 
 
 def planar_irreps(max_frequency: int) -> tuple[Irrep, ...]:
@@ -45,7 +46,7 @@ def space_matrix(degree: int, q: torch.Tensor) -> torch.Tensor:
     generators: torch.Tensor = _generators(degree, q.device).to(q.dtype)
     vector = quaternions.rotation_vector(q)
     exponent = (vector[:, :, None, None] * generators).sum(1)
-    return torch.matrix_exp(exponent)
+    return antisymmetric_exponential(exponent)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]

@@ -30,6 +30,7 @@ class LatticeGroup:
     """
 
     is_exact = True
+    margin = 0.0
 
     def __init__(
         self, name: str, point: str, period: int | None = None, step: int | None = None

@@ -22,6 +22,7 @@ class SO2:
     name = "so2"
     num_elements = None
     is_exact = False
+    margin = 0.0
     num_axes = 2
     element_shape: tuple[int, ...] = ()
     action_components = (

@@ -40,6 +40,7 @@ class RigidMotions:
     def __init__(self, name: str, rotations: SO2 | SO3, period: int, max_shift: float) -> None:
         self.name, self.rotations = name, rotations
         self.period, self.max_shift = period, max_shift
+        self.margin = float(max_shift)
         self.num_axes = rotations.num_axes
 
     @property

@@ -34,6 +34,7 @@ class SO3:
     name = "so3"
     num_elements = None
     is_exact = False
+    margin = 0.0
     num_axes = 3
     element_shape = (4,)
     action_components = QUATERNION

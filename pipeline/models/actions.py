@@ -11,12 +11,15 @@ import torch
 from torch import nn
 
 from pipeline.groups import Group
+from pipeline.groups.matrix_exponential import antisymmetric_exponential
 from pipeline.models.settings import (
     LatentActionSettings,
     LearnedActionConfig,
     RepresentationActionConfig,
     SpatialActionConfig,
 )
+
+DEFAULT_FREQUENCY = 2
 
 
 class SpatialAction(nn.Module):
@@ -38,8 +41,14 @@ class RepresentationAction(nn.Module):
     stand still. Raises ValueError if there are too few channels for one copy.
     """
 
-    def __init__(self, group: Group, num_channels: int, max_frequency: int) -> None:
+    def __init__(self, group: Group, num_channels: int, max_frequency: int | None) -> None:
         super().__init__()
+        if group.num_elements is not None and max_frequency is not None:
+            raise ValueError(
+                f"task.action.max_frequency={max_frequency} has no effect: {group.name} is finite"
+                " and has all its representations"
+            )
+        max_frequency = DEFAULT_FREQUENCY if max_frequency is None else max_frequency
         _, *self.irreps = group.irreps(max_frequency)
         size = sum(irrep.size for irrep in self.irreps)
         self.num_copies = num_channels // size
@@ -90,7 +99,8 @@ class LearnedAction(nn.Module):
             nn.SiLU(),
             nn.Linear(hidden, hidden),
             nn.SiLU(),
-            nn.Linear(hidden, self.num_blocks * num_angles),
+            # A bias would fall out of the difference to the identity.
+            nn.Linear(hidden, self.num_blocks * num_angles, bias=False),
         )
         scale = [max(abs(c.minimum), abs(c.maximum), 1e-6) for c in group.action_components]
         self.register_buffer("scale", torch.tensor(scale), persistent=False)
@@ -107,9 +117,7 @@ class LearnedAction(nn.Module):
         size = (len(g), self.num_blocks, self.block_size, self.block_size)
         upper = angles.new_zeros(size)
         upper[..., self.places[0], self.places[1]] = angles
-        with torch.autocast(angles.device.type, enabled=False):
-            matrices: torch.Tensor = torch.linalg.matrix_exp(upper - upper.mT)
-        return matrices
+        return antisymmetric_exponential(upper - upper.mT)
 
     def forward(self, latent: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         return _act_on_blocks(self.matrices(g).to(latent.dtype), latent)
@@ -125,10 +133,15 @@ def make_action(
     latent_shape: Sequence[int],
 ) -> LatentAction:
     """The configured action; ValueError if the group cannot act in this way on such latents."""
-    num_channels = latent_shape[0]
+    num_channels, is_vector = latent_shape[0], math.prod(latent_shape[1:]) == 1
+    if not isinstance(config, SpatialActionConfig) and not is_vector:
+        raise ValueError(
+            f"task.action.name={config.name} mixes channels and moves no latent cell, and this"
+            f" latent has {math.prod(latent_shape[1:])}: set task.model.vector_size"
+        )
     match config:
         case SpatialActionConfig():
-            if math.prod(latent_shape[1:]) == 1:
+            if is_vector:
                 raise ValueError(
                     "task.action.name=spatial has no effect on a latent of one cell:"
                     " choose representation or learned"

@@ -73,13 +73,16 @@ class SpatialActionConfig:
 
 @dataclass(frozen=True)
 class RepresentationActionConfig:
-    """The group mixes channels by its irreducible representations, up to a frequency or degree."""
+    """The group mixes channels by its irreducible representations.
+
+    Of a continuous group, up to a frequency or degree, 2 where null; a finite one has all.
+    """
 
     name: Literal["representation"]
-    max_frequency: int = 2
+    max_frequency: int | None = None
 
     def __post_init__(self) -> None:
-        if self.max_frequency < 1:
+        if self.max_frequency is not None and self.max_frequency < 1:
             raise ValueError(f"max_frequency={self.max_frequency} must be at least 1")
 
 

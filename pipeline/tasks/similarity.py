@@ -9,6 +9,8 @@ from torch.nn.functional import conv3d, pad
 
 SIGMA = 1.5
 RADIUS = 5
+MIN_SIDE = RADIUS + 1
+"""Smaller frames cannot be mirrored at their edges."""
 C1, C2 = 0.01**2, 0.03**2
 
 

@@ -61,7 +61,8 @@ def picture_grid(rows: list[Row], title: str) -> Any:
     """A matplotlib figure of labelled rows of frames."""
     num_columns = len(rows[0][1])
     height, width = as_picture(rows[0][1][0]).shape[:2]
-    size = (num_columns * 0.9 * width / height + 1.8, len(rows) * 0.95 + 0.6)
+    margin = 0.6 + 0.075 * max(len(label) for label, _, _ in rows)
+    size = (num_columns * 0.9 * width / height + margin, len(rows) * 0.95 + 0.6)
     figure, axes = new_figure(len(rows), num_columns, size, title)
     for row, (label, frames, captions) in enumerate(rows):
         for column, frame in enumerate(frames):

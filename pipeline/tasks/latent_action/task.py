@@ -17,6 +17,7 @@ from pipeline.tasks.latent_action.objective import (
     ReconstructionObjective,
 )
 from pipeline.tasks.latent_action.settings import LatentActionConfig
+from pipeline.tasks.similarity import MIN_SIDE
 
 COLLAPSED_VARIATION = 0.02
 RUNAWAY_RATIO = 10.0
@@ -52,6 +53,10 @@ class LatentActionTask:
         group = make_group(manifest.group)
         frames = manifest.frames
         kind = output_kind(config, frames)
+        if min(frames.shape[1:]) < MIN_SIDE:
+            raise ValueError(
+                f"frames of {frames.shape[1:]} are too small: at least {MIN_SIDE} pixels a side"
+            )
         model = LatentActionModel(
             config.model, config.tau, frames, group, config.action, kind, config.mask
         )

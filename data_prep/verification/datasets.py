@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.scenes.claims import faults, has_claims
 from data_prep.store.manifest import Manifest
 from data_prep.store.reader import PairStore, check_files
 from data_prep.store.shard import map_shard
+from data_prep.verification.claims import faults, what_is_checked
 from pipeline.files.atomic import sha256_of_file
 
 NUM_SAMPLED_RECORDS = 4096
@@ -39,10 +39,11 @@ def verify_dataset(root: Path) -> Iterator[str]:
             rows = sampled - first
             _check_targets(path, manifest, rows[(rows >= 0) & (rows < shard.num_records)])
             first += shard.num_records
-        num_checked = len(sampled) if has_claims(manifest) else 0
+        checked = what_is_checked(manifest)
+        done = f"{len(sampled)} {checked}" if checked else "nothing to recompute"
         yield (
             f"{name:5} ok: {len(split.shards)} shards, {split.num_frames:,} frames,"
-            f" {split.num_records:,} records, {num_checked} pairs recomputed"
+            f" {split.num_records:,} records, {done}"
         )
 
 
@@ -94,7 +95,7 @@ def _first_bad(path: Path, name: str, bad: Any, fault: str, offset: int = 0) -> 
 
 def _check_targets(path: Path, manifest: Manifest, rows: np.ndarray) -> None:
     """Compare the frames of these records of a shard with what the records claim."""
-    if not has_claims(manifest):
+    if what_is_checked(manifest) is None:
         return
     arrays = map_shard(path)
     for first in range(0, len(rows), BLOCK_RECORDS):

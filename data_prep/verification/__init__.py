@@ -1,0 +1,1 @@
+"""Checking a dataset against its manifest and what its records claim."""

@@ -1,0 +1,120 @@
+"""What the frames of a record must show, by the scene that the manifest names.
+
+Used by verification: each check gets the source and target frames (B, C, ...) of some
+records, their elements and columns, and says which records are at fault.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from data_prep.scenes.acting import differs_from_action
+from data_prep.scenes.blocked import paint_blocks
+from data_prep.store.manifest import Manifest
+from pipeline.groups import Group, make_group
+
+CUT = 127.5
+ROUNDING_TOLERANCE = 1.0
+"""Largest difference in stored units where this program interpolated and rounded."""
+
+
+def what_is_checked(manifest: Manifest) -> str | None:
+    """What of a record's frames can be checked, in words; None if nothing can."""
+    if manifest.target_is_action_on_source or _scene(manifest) == "blocked":
+        return "pairs recomputed"
+    if _scene(manifest) != "composite":
+        return None
+    return "objects recomputed" if _acts_on_pixels(manifest) else "backgrounds compared"
+
+
+def faults(
+    manifest: Manifest,
+    source: np.ndarray,
+    target: np.ndarray,
+    action: np.ndarray,
+    columns: Mapping[str, np.ndarray],
+) -> np.ndarray:
+    """Which records are not what they claim to be, (B,) bool."""
+    group = make_group(manifest.group)
+    if manifest.target_is_action_on_source and manifest.generator.get("source") == "table":
+        return differs_from_action(group, source, target, action)
+    if manifest.target_is_action_on_source:
+        everywhere = np.ones_like(target, bool)
+        is_binary = manifest.frames.values == "binary"
+        return _differs(group, source, target, action, everywhere, is_binary)
+    if _scene(manifest) == "blocked":
+        side = manifest.generator["side"]
+        hidden = np.zeros((len(source), 1, *source.shape[1:]), np.uint8)
+        block = paint_blocks(hidden, columns["block"], side)[:, 0]
+        g = group.decode(torch.from_numpy(action))
+        turned = group.act_on_image(torch.from_numpy(block), g).numpy()
+        return _differs(group, source, target, action, (block == 0) & (turned == 0))
+    ends = (("source", source), ("target", target))
+    wrong = [_shows_no_background(frames, columns, end) for end, frames in ends]
+    if _acts_on_pixels(manifest):
+        wrong.append(_shows_another_object(group, source, target, action, columns))
+    return np.asarray(np.any(wrong, axis=0))
+
+
+def _acts_on_pixels(manifest: Manifest) -> bool:
+    try:
+        make_group(manifest.group).check_spatial_shape(manifest.frames.shape[1:])
+    except ValueError:
+        return False
+    return True
+
+
+def _shows_another_object(
+    group: Group,
+    source: np.ndarray,
+    target: np.ndarray,
+    action: np.ndarray,
+    columns: Mapping[str, np.ndarray],
+) -> np.ndarray:
+    """Records whose object is not the source's moved: by its mask, and where the object covers
+    all of a pixel and pixels only move, by its colour."""
+    g = group.decode(torch.from_numpy(action))
+    mask = columns["source_mask"].astype(np.float32)
+    moved = group.act_on_image(torch.from_numpy(mask), g).numpy()
+    error = np.abs(moved - columns["target_mask"].astype(np.float32))
+    wrong = error.reshape(len(source), -1).max(1) > ROUNDING_TOLERANCE
+    if group.is_exact:
+        wrong |= _differs(
+            group, source, target, action, np.broadcast_to(moved == 255, target.shape)
+        )
+    return np.asarray(wrong)
+
+
+def _scene(manifest: Manifest) -> str:
+    return str(manifest.generator.get("scene", ""))
+
+
+def _differs(
+    group: Group,
+    source: np.ndarray,
+    target: np.ndarray,
+    action: np.ndarray,
+    where: np.ndarray,
+    is_binary: bool = False,
+) -> np.ndarray:
+    """Records whose target is not the action on the source at the places of `where`."""
+    g = group.decode(torch.from_numpy(action))
+    if group.is_exact:
+        moved = group.act_on_image(torch.from_numpy(source), g).numpy()
+        return np.asarray(((moved != target) & where).reshape(len(source), -1).any(1))
+    moved = group.act_on_image(torch.from_numpy(source.astype(np.float32)), g).numpy()
+    if is_binary:
+        undecided = np.abs(moved - CUT) <= ROUNDING_TOLERANCE
+        moved, where = np.where(moved > CUT, 255.0, 0.0), where & ~undecided
+    error = np.where(where, np.abs(moved - target.astype(np.float32)), 0.0)
+    return np.asarray(error.reshape(len(source), -1).max(1) > ROUNDING_TOLERANCE)
+
+
+def _shows_no_background(
+    frames: np.ndarray, columns: Mapping[str, np.ndarray], end: str
+) -> np.ndarray:
+    """Records whose background is covered where their mask is 0."""
+    is_clear = columns[f"{end}_mask"] == 0
+    covered = (frames != columns["background"]) & is_clear
+    return np.asarray(covered.reshape(len(frames), -1).any(1))
