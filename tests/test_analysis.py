@@ -58,8 +58,9 @@ def make_model(
 ) -> LatentActionModel:
     torch.manual_seed(0)
     manifest = store.manifest
+    is_spatial = isinstance(action or SpatialActionConfig(), SpatialActionConfig)
     return LatentActionModel(
-        AutoencoderConfig(width=8),
+        AutoencoderConfig(width=8, vector_size=None if is_spatial else 16),
         0.5,
         manifest.frames,
         make_group(group or manifest.group),
