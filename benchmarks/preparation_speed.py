@@ -22,10 +22,10 @@ VOLUMES_LIMIT = 300.0
 MNIST_SIZES = {"train": 60_000, "test": 10_000}
 
 GENERATED = {
-    "volumes 1x32x32x32 under SO(3), phantom": ["dataset=brain_mri_so3", "num_samples=300"],
-    "volumes 1x32x32x32 under C4, phantom": ["dataset=brain_mri", "num_samples=300"],
-    "planes 3x64x64 under C4, drawn": ["dataset=planes", "num_samples=600"],
-    "planes 3x64x64 under SO(3), rendered": ["dataset=planes_views", "num_samples=300"],
+    "volumes 1x32x32x32 under SO(3), phantom": ["dataset=brain_mri_so3", "num_samples=1500"],
+    "volumes 1x32x32x32 under C4, phantom": ["dataset=brain_mri", "num_samples=2000"],
+    "planes 3x64x64 under C4, drawn": ["dataset=planes", "num_samples=2000"],
+    "planes 3x64x64 under SO(3), rendered": ["dataset=planes_views", "num_samples=1000"],
 }
 
 
