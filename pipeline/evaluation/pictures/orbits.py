@@ -12,11 +12,14 @@ from pipeline.runs import Run
 
 NUM_IMAGES = 6
 NUM_VOLUMES = 3
-MAX_ELEMENTS = 8
+MAX_ELEMENTS, MAX_DRAWN = 8, 4
+"""Elements of a finite group, and drawn ones of a continuous group, of each source."""
 
 
-def orbit_records(reader: SplitReader, num_sources: int) -> np.ndarray:
-    """Record numbers (K, N): N evenly spread sources, each under up to 8 of its elements.
+def orbit_records(
+    reader: SplitReader, num_sources: int, max_elements: int = MAX_ELEMENTS
+) -> np.ndarray:
+    """Record numbers (K, N): N evenly spread sources, each under some of its elements.
 
     Where records do not come in runs that share a source, K is 1.
     """
@@ -25,14 +28,16 @@ def orbit_records(reader: SplitReader, num_sources: int) -> np.ndarray:
     # An odd stride meets every pose where the members of an orbit are sources in turn.
     stride = max(1, total // num_sources - 1) | 1
     sources = np.arange(min(num_sources, total)) * stride % total
-    elements = np.arange(0, length, -(-length // MAX_ELEMENTS))
+    elements = np.arange(0, length, -(-length // max_elements))
     return np.asarray(sources[None] * length + elements[:, None])
 
 
 def write_orbits(path: Path, run: Run, reader: SplitReader) -> None:
     """A row of sources, then a row of outputs and one of truths for each element, as a PNG."""
     is_volume = len(reader.frames.shape) == 4
-    numbers = orbit_records(reader, NUM_VOLUMES if is_volume else NUM_IMAGES)
+    num_sources = NUM_VOLUMES if is_volume else NUM_IMAGES
+    max_elements = MAX_ELEMENTS if run.group.num_elements is not None else MAX_DRAWN
+    numbers = orbit_records(reader, num_sources, max_elements)
     rows: list[Row] = []
     for records in map(reader.read, numbers):
         source, truth = (unit_range(x, reader.frames) for x in records[:2])
