@@ -118,7 +118,7 @@ def test_settings_that_cannot_work_are_refused(
 
 def test_online_pairs_need_stored_orbits(episode_dir: Path, tmp_path: Path) -> None:
     config = make_config(episode_dir, tmp_path / "run", "pairs=online", "global_batch=4")
-    with pytest.raises(ValueError, match="pairs=online needs a dataset that stores the orbit"):
+    with pytest.raises(ValueError, match="pairs=online needs a dataset with several elements"):
         train(config, never_stop())
 
 
