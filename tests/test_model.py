@@ -122,6 +122,25 @@ def test_the_target_branch_gives_no_gradient() -> None:
     assert (gradient[~variant] != 0).all()
 
 
+def test_the_target_branch_gives_a_gradient_where_it_is_asked_for() -> None:
+    """Then the gradient is that of the plain difference, which shrinks latents that differ."""
+    model = make_model()
+    source, target, action = random_pairs(model)
+    label, valid = torch.zeros(8, dtype=torch.int64), torch.ones(8)
+    weights = LossWeights(recon=1e-30, invariance=0.0, consistency=1.0)
+    gradients = []
+    for target_gradient in (False, True):
+        model.zero_grad()
+        objective = LatentActionObjective(model, weights, target_gradient)
+        objective(source, target, action, label, valid)[0].backward()
+        gradients.append(model.encoder[0].weight.grad.clone())
+    parts = [model.encode(model.normalise(images)).variant for images in (source, target)]
+    model.zero_grad()
+    mse_loss(model.act(parts[0], model.group.decode(action)), parts[1]).backward()
+    torch.testing.assert_close(gradients[1], model.encoder[0].weight.grad)
+    assert not torch.allclose(gradients[0], gradients[1])
+
+
 def test_compiled_objective_agrees_and_keeps_its_names() -> None:
     model = make_model(width=4)
     names = set(model.state_dict())

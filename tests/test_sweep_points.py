@@ -203,6 +203,7 @@ OTHER_VALUES: dict[str, Any] = {
     "task.tau": 0.25,
     "task.output": "tanh",
     "task.reconstruct": "target",
+    "task.target_gradient": True,
     "task.mask.name": "fixed",
     "task.mask.variant_fraction": 0.25,
     "task.action.name": "learned",
@@ -252,6 +253,7 @@ LEARNED = {"task.action.name": "learned"}
 BESIDES = {
     "task.reconstruct": {"task.weights.invariance": 0.0, "task.weights.consistency": 0.0},
     "task.mask.name": {},
+    "task.target_gradient": {},
     "task.mask.variant_fraction": {"task.mask.name": "fixed"},
     "task.action.max_frequency": {"task.action.name": "representation"},
     "task.action.block_size": LEARNED,

@@ -6,7 +6,7 @@
 
 sg stops the gradient. Each is a mean over all elements, masked zeros included, as
 in the released script. For binary frames L_recon is a cross-entropy. The target branch
-is encoded only, without gradient.
+is encoded only, without gradient unless asked for.
 """
 
 from typing import Literal, NamedTuple
@@ -39,14 +39,18 @@ class PairOutputs(NamedTuple):
 
 
 def run_pairs(
-    model: LatentActionModel, source: torch.Tensor, target: torch.Tensor, action: torch.Tensor
+    model: LatentActionModel,
+    source: torch.Tensor,
+    target: torch.Tensor,
+    action: torch.Tensor,
+    target_gradient: bool = False,
 ) -> PairOutputs:
     """Predict the targets (stored frames) of a batch from its sources and actions."""
     images, wanted = model.normalise(source), model.normalise(target)
     parts = model.encode(images)
     moved = model.act(parts.variant, model.group.decode(action))
     raw = model.decode_raw(LatentParts(moved, parts.invariant))
-    with torch.no_grad():
+    with torch.set_grad_enabled(target_gradient and torch.is_grad_enabled()):
         target_parts = model.encode(wanted)
     return PairOutputs(raw, wanted, moved, parts.invariant, target_parts)
 
@@ -54,9 +58,11 @@ def run_pairs(
 class LatentActionObjective(nn.Module):
     """Weighted sum of the losses of a batch."""
 
-    def __init__(self, model: LatentActionModel, weights: LossWeights) -> None:
+    def __init__(
+        self, model: LatentActionModel, weights: LossWeights, target_gradient: bool = False
+    ) -> None:
         super().__init__()
-        self.model, self.weights = model, weights
+        self.model, self.weights, self.target_gradient = model, weights, target_gradient
 
     def forward(
         self,
@@ -67,7 +73,7 @@ class LatentActionObjective(nn.Module):
         valid: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss and the vector of `TERM_NAMES`; labels are not used."""
-        pairs = run_pairs(self.model, source, target, action)
+        pairs = run_pairs(self.model, source, target, action, self.target_gradient)
         kind = self.model.output_kind
         raw = pairs.raw.float()
         images = as_images(raw, kind)

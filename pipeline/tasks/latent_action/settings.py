@@ -40,6 +40,10 @@ class LatentActionConfig:
     `output=auto` is a Tanh, or logits with cross-entropy where the dataset is binary.
     `reconstruct=action` decodes the moved latent of x into g x (the paper's). The controls
     do without the action: `source` decodes E(x) into x, `target` E(g x) into g x.
+
+    `target_gradient` takes the stop-gradient out of the latent losses. An action that
+    interpolates blurs the latent; against a target that is held fixed it pays to make
+    all latents larger, without end, which the target's own gradient undoes.
     """
 
     name: Literal["latent_action"]
@@ -49,6 +53,7 @@ class LatentActionConfig:
     output: Literal["auto", "tanh", "logits"] = "auto"
     mask: MaskConfig = LearnedMaskConfig()
     reconstruct: Reconstruct = "action"
+    target_gradient: bool = False
     weights: LossWeights = LossWeights()
 
     def __post_init__(self) -> None:
@@ -57,6 +62,8 @@ class LatentActionConfig:
         if isinstance(self.mask, FixedMaskConfig) and self.tau != DEFAULT_TAU:
             raise ValueError(f"tau={self.tau} has no effect with mask.name=fixed")
         weights = self.weights
+        if self.target_gradient and (weights.invariance, weights.consistency) == (0, 0):
+            raise ValueError("target_gradient=true has no effect without latent losses")
         if self.reconstruct != "action" and (weights.invariance, weights.consistency) != (0, 0):
             raise ValueError(
                 f"reconstruct={self.reconstruct} knows no action: set weights.invariance=0 and"

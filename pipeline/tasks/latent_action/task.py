@@ -37,7 +37,7 @@ def make_objective(
 ) -> LatentActionObjective | ReconstructionObjective:
     """What training minimises."""
     if config.reconstruct == "action":
-        return LatentActionObjective(model, config.weights)
+        return LatentActionObjective(model, config.weights, config.target_gradient)
     return ReconstructionObjective(model, config.reconstruct)
 
 
@@ -107,7 +107,7 @@ class LatentActionTask:
             return (
                 f"the latent losses have run away ({latent:.3g} against a reconstruction loss of"
                 f" {means['loss/recon']:.3g}); train on sources in all poses"
-                " (dataset.train_pairs=all_pairs), or lower task.weights"
+                " (dataset.train_pairs=all_pairs), or set task.target_gradient=true"
             )
         return None
 
