@@ -81,7 +81,9 @@ def build_dataset(
                 _clean_up(out, error, is_continued and not overwrite)
                 raise
     except Exception:
-        _remove_if_unused(out, made)
+        # Never more than empty folders: another process may hold the lock by now.
+        for folder in made:
+            remove_if_empty(folder)
         raise
 
 
@@ -100,17 +102,6 @@ def _clean_up(out: Path, error: Exception, is_continued: bool) -> None:
         is_hopeless = isinstance(error, BadInputError)
         if is_hopeless or not any((out / BUILDING).glob("*-*.json")):
             clear(out)
-
-
-def _remove_if_unused(out: Path, made: Sequence[Path]) -> None:
-    """Remove directories that were made for a build of which nothing is left."""
-    if not made or is_ours(out):
-        return
-    for path in (*out.glob(".*"), *made):
-        if path.is_file():
-            path.unlink()
-        else:
-            remove_if_empty(path)
 
 
 def _build_missing(
@@ -154,8 +145,8 @@ def is_started(out: Path) -> bool:
 def is_complete(recipe: Recipe, out: Path) -> bool:
     """Whether `out` holds this dataset in full; changes nothing.
 
-    Raises ValueError if `out` holds another dataset, complete or not, or files that
-    are none, and ValueError or FileNotFoundError for a complete one with a faulty file.
+    Raises ValueError if `out` holds another dataset, complete or not, and ValueError or
+    FileNotFoundError for a complete one with a faulty file.
     """
     wanted = _description(recipe)
     if (out / MANIFEST_NAME).exists():
@@ -166,7 +157,6 @@ def is_complete(recipe: Recipe, out: Path) -> bool:
     plan_file = out / BUILDING / "plan.json"
     if plan_file.exists():
         _refuse_difference(out, "unfinished", json.loads(plan_file.read_text()), wanted)
-        return False
     return False
 
 

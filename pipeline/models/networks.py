@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import nn
 
 from pipeline.models.autoencoder import ConvDecoder, ConvEncoder
@@ -76,7 +77,5 @@ def make_decoder(config: NetworkConfig, frame_shape: tuple[int, ...]) -> nn.Sequ
 
 def as_channels_last(module: nn.Module, num_spatial: int) -> nn.Module:
     """Store the convolutions' weights channels-last, which they then keep for activations."""
-    import torch
-
     memory_format = torch.channels_last if num_spatial == 2 else torch.channels_last_3d
     return module.to(memory_format=memory_format)

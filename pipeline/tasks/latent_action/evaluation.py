@@ -18,7 +18,7 @@ import torch
 from pipeline.data.packing import Batch
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.models.output import as_images, reconstruction_losses
-from pipeline.tasks.latent_action.objective import PairOutputs, run_pairs
+from pipeline.tasks.latent_action.objective import run_pairs
 from pipeline.tasks.latent_action.settings import LossWeights, Reconstruct
 from pipeline.tasks.similarity import structural_similarity
 
@@ -72,7 +72,7 @@ class LatentActionEvaluation:
 
         consistency = _square_sum(pairs.moved_variant - pairs.target_parts.variant)
         invariance = _square_sum(pairs.source_invariant - pairs.target_parts.invariant)
-        recon = self._reconstruction_loss(batch, pairs)
+        recon = self._reconstruction_loss(batch, raw, images, pairs.target)
         latent_size = math.prod(model.latent_shape)
         means = torch.stack([recon, invariance / latent_size, consistency / latent_size])
         self._losses += (means * valid).sum(1)
@@ -90,14 +90,16 @@ class LatentActionEvaluation:
         moments = torch.stack([latent.sum(2), latent.square().sum(2)]).double()
         self._channels += (moments * valid.view(1, -1, 1)).sum(1)
 
-    def _reconstruction_loss(self, batch: Batch, pairs: PairOutputs) -> torch.Tensor:
-        """What training minimises, of each sample, (N,)."""
-        model, raw, wanted = self.model, pairs.raw, pairs.target
+    def _reconstruction_loss(
+        self, batch: Batch, raw: torch.Tensor, images: torch.Tensor, wanted: torch.Tensor
+    ) -> torch.Tensor:
+        """What training minimises, of each sample, (N,): that of these outputs through the
+        action, or of a control without one."""
+        model = self.model
         if self.reconstruct != "action":
             wanted = model.normalise(getattr(batch, self.reconstruct))
-            raw = model.decode_raw(model.encode(wanted))
-        raw = raw.float()
-        images = as_images(raw, model.output_kind)
+            raw = model.decode_raw(model.encode(wanted)).float()
+            images = as_images(raw, model.output_kind)
         by_value = reconstruction_losses(raw, images, wanted, model.output_kind)
         return by_value.flatten(1).sum(1).double() / wanted[0].numel()
 
