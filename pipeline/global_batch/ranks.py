@@ -14,6 +14,11 @@ def num_ranks() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def rank_number() -> int:
+    """This process's rank, 0 without a process group."""
+    return dist.get_rank() if num_ranks() > 1 else 0
+
+
 def stack_of_ranks(values: torch.Tensor) -> torch.Tensor:
     """A tensor of the same shape on every rank, stacked in rank order: (W, ...)."""
     values = values.contiguous()
