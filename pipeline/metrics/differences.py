@@ -19,6 +19,13 @@ def distances(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return lengths(first.double() - second.double())
 
 
+def change_of_distance(
+    first: torch.Tensor, second: torch.Tensor, moved_first: torch.Tensor, moved_second: torch.Tensor
+) -> torch.Tensor:
+    """By how much the distances (N,) of two latents change when the group moves both."""
+    return (distances(first, second) - distances(moved_first, moved_second)).abs()
+
+
 def lengths(latents: torch.Tensor) -> torch.Tensor:
     """Euclidean norms (N,) float64 of latents (N, ...)."""
     return latents.flatten(1).double().norm(dim=1)
