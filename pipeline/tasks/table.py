@@ -6,10 +6,12 @@ from data_prep.store.manifest import Manifest
 from pipeline.tasks.interface import Task
 from pipeline.tasks.latent_action.settings import LatentActionConfig
 from pipeline.tasks.latent_action.task import LatentActionTask
+from pipeline.tasks.sequence_labelling.settings import SequenceLabellingConfig
+from pipeline.tasks.sequence_labelling.task import SequenceLabellingTask
 from pipeline.tasks.world_model.settings import WorldModelConfig
 from pipeline.tasks.world_model.task import WorldModelTask
 
-TaskConfig = LatentActionConfig | WorldModelConfig
+TaskConfig = LatentActionConfig | WorldModelConfig | SequenceLabellingConfig
 
 
 def make_task(config: TaskConfig, manifest: Manifest, seed: int, device: torch.device) -> Task:
@@ -22,4 +24,6 @@ def make_task(config: TaskConfig, manifest: Manifest, seed: int, device: torch.d
         # Weights are drawn on the CPU, so that they do not depend on the device.
         if isinstance(config, WorldModelConfig):
             return WorldModelTask(config, manifest, device)
+        if isinstance(config, SequenceLabellingConfig):
+            return SequenceLabellingTask(config, manifest, device)
         return LatentActionTask(config, manifest, device)

@@ -44,6 +44,8 @@ class GridModelConfig:
         _check_sizes(self, "channels", "hidden", "latent_size", "cells", "pool")
         if self.view == "cells" and self.pool != 1:
             raise ValueError("pool has no effect with view=cells")
+        if self.view == "pixels" and self.cells != 5:
+            raise ValueError("cells has no effect with view=pixels")
 
 
 @dataclass(frozen=True)
@@ -107,4 +109,6 @@ class HomeomorphicVAEConfig:
         _check_sizes(self, "channels", "decoder_channels", "max_degree", "num_copies")
 
 
-WorldModelSettings = GridModelConfig | ReacherModelConfig | TeapotModelConfig | HomeomorphicVAEConfig
+WorldModelSettings = (
+    GridModelConfig | ReacherModelConfig | TeapotModelConfig | HomeomorphicVAEConfig
+)

@@ -6,7 +6,9 @@ from pipeline.global_batch import gather_rows
 from pipeline.global_batch.ranks import rank_number
 
 
-def energy(first: torch.Tensor, second: torch.Tensor, num_objects: int, sigma: float) -> torch.Tensor:
+def energy(
+    first: torch.Tensor, second: torch.Tensor, num_objects: int, sigma: float
+) -> torch.Tensor:
     """|x - y|^2 / (2 sigma^2), a mean over objects and a sum over all else, (B,) float32.
 
     The released code's: a sum over all numbers of a latent that is one whole.
@@ -31,6 +33,4 @@ def negatives(latent: torch.Tensor, num_negatives: int) -> list[torch.Tensor]:
         )
     first = rank_number() * num_own
     # Rolled rather than indexed: the gradient of an index adds up in no fixed order on a GPU.
-    return [
-        rows.roll(-shift - first, 0)[:num_own] for shift in range(1, num_negatives + 1)
-    ]
+    return [rows.roll(-shift - first, 0)[:num_own] for shift in range(1, num_negatives + 1)]

@@ -47,7 +47,9 @@ class ContrastiveEvaluation:
         distance = (count // (config.num_negatives + 1)).clamp_min(1)
         apart = torch.stack(
             [
-                energy(latent, latents[(own + j * distance) % count], model.num_objects, config.sigma)
+                energy(
+                    latent, latents[(own + j * distance) % count], model.num_objects, config.sigma
+                )
                 for j in range(1, config.num_negatives + 1)
             ]
         )

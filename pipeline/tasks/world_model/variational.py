@@ -1,6 +1,6 @@
 """The objective of the homeomorphic VAE: it draws source frames, and sees no actions.
 
-    |decode(R) - x|^2 summed over pixels  +  beta * KL(q(R | x), uniform)      means over records
+|decode(R) - x|^2 summed over pixels  +  beta * KL(q(R | x), uniform)      means over records
 """
 
 import torch

@@ -43,4 +43,3 @@ def log_density(vector: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
 def divergence(vector: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
     """KL divergence of q from the uniform distribution, estimated at v, (B,)."""
     return log_density(vector, std) + LOG_VOLUME
-

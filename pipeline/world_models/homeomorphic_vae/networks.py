@@ -10,7 +10,6 @@ from torch.nn.functional import softplus
 from pipeline.global_batch import GlobalBatchNorm
 from pipeline.groups import quaternions
 from pipeline.groups.irreps_rotations import space_matrix
-from pipeline.world_models.teapot.networks import side_after
 from pipeline.world_models.teapot.rotations import gram_schmidt
 
 

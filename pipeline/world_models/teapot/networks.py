@@ -19,9 +19,7 @@ def side_after(side: int, num_convolutions: int) -> int:
 class RotationEmbedding(nn.Module):
     """Down-sampling convolutions, three linear layers, Gram-Schmidt: images to (B, 3, 3)."""
 
-    def __init__(
-        self, frame_shape: tuple[int, ...], channels: Sequence[int], hidden: int
-    ) -> None:
+    def __init__(self, frame_shape: tuple[int, ...], channels: Sequence[int], hidden: int) -> None:
         super().__init__()
         num_channels, height, width = frame_shape
         sizes = [num_channels, *channels]
