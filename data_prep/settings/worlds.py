@@ -3,12 +3,23 @@
 from dataclasses import dataclass
 from typing import Literal
 
+Shape = Literal["circle", "triangle", "square", "diamond"]
+
 
 @dataclass(frozen=True)
 class Shapes2dWorldConfig:
-    """Five shapes on a 5x5 board, seen from above, each cell 10x10 pixels."""
+    """Five shapes on a 5x5 board, seen from above, each cell 10x10 pixels.
+
+    `shapes` are dealt to the objects in turn. Without triangles, turning a picture is the
+    same as drawing the turned board.
+    """
 
     name: Literal["shapes_2d"]
+    shapes: tuple[Shape, ...] = ("circle", "triangle", "square")
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.shapes) <= 5:
+            raise ValueError(f"shapes={list(self.shapes)} must be one to five shapes")
 
 
 @dataclass(frozen=True)

@@ -32,13 +32,13 @@ def make_world(config: WorldConfig, actions: tuple[str, ...] | None, source: Sou
         raise ValueError(f"source={source.name} has no effect: {config.name} is simulated")
     match config:
         case Shapes2dWorldConfig():
-            from data_prep.worlds.shapes_2d import Shapes2d
+            from data_prep.worlds.shapes_2d import shapes_2d
 
-            return Shapes2d(actions)
+            return shapes_2d(config, actions)
         case Blocks3dWorldConfig():
-            from data_prep.worlds.blocks_3d import Blocks3d
+            from data_prep.worlds.blocks_3d import blocks_3d
 
-            return Blocks3d(actions)
+            return blocks_3d(actions)
         case RushHourWorldConfig():
             from data_prep.worlds.rush_hour import RushHour
 
