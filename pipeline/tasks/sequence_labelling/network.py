@@ -4,6 +4,8 @@ The first layer has no activation: with convolutions behind it, which commute wi
 exactly, it plays the symmetric embedding network.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -60,7 +62,7 @@ def cyclic_convolutions(config: ConvolutionalConfig) -> nn.Sequential:
     """Convolutions around the sequence's end, ReLU between them: (B, L) to (B, L)."""
     sizes = [1, *[config.channels] * (config.num_layers - 1), 1]
     layers: list[nn.Module] = [nn.Unflatten(1, (1, -1))]
-    for index, (num_in, num_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for index, (num_in, num_out) in enumerate(pairwise(sizes)):
         if index > 0:
             layers.append(nn.ReLU())
         padding = config.kernel // 2

@@ -1,6 +1,7 @@
 """Networks of objects on a grid with nothing equivariant in them; S is also that of `ours`."""
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -21,7 +22,7 @@ def pixel_layers(num_in: int, num_out: int, channels: int, pool: int) -> nn.Sequ
     """Four 3x3 convolutions; with `pool` above 1 the first is averaged over so many pixels."""
     sizes = [num_in, channels, channels, channels]
     layers: list[nn.Module] = []
-    for index, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for index, (before, after) in enumerate(pairwise(sizes)):
         layers += normed(convolution(before, after, 3, padding=1))
         if index == 0 and pool > 1:
             layers.append(nn.AvgPool2d(pool))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -24,7 +25,7 @@ class RotationPosterior(nn.Module):
         super().__init__()
         sizes = [frame_shape[0], *channels]
         layers: list[nn.Module] = []
-        for num_in, num_out in zip(sizes, sizes[1:], strict=False):
+        for num_in, num_out in pairwise(sizes):
             layers += [nn.Conv2d(num_in, num_out, 4, stride=2, padding=1)]
             layers += [GlobalBatchNorm(num_out), nn.LeakyReLU(0.2)]
         self.convolutions = nn.Sequential(*layers, nn.Flatten())

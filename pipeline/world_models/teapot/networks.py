@@ -1,6 +1,7 @@
 """S to rotations, and the transitions: a product (`ours`) or an MLP (`none`)."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -26,7 +27,7 @@ class RotationEmbedding(nn.Module):
         self.convolutions = nn.Sequential(
             *(
                 layer
-                for num_in, num_out in zip(sizes, sizes[1:], strict=False)
+                for num_in, num_out in pairwise(sizes)
                 for layer in normed(convolution(num_in, num_out, 3, stride=2, padding=1))
             )
         )
