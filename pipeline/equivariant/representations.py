@@ -39,9 +39,9 @@ def representation_matrices(group: str, representation: str) -> torch.Tensor:
 
 @cache
 def moved_places(group: str, representation: str) -> torch.Tensor:
-    """Where each value of a moved fibre comes from, (|G|, size) int64: (rho(g) x)_a = x[table[g, a]].
+    """Where each value of a moved fibre comes from: (rho(g) x)_a = x[table[g, a]].
 
-    For the representations of `PERMUTATIONS`.
+    The table is (|G|, size) int64, for the representations of `PERMUTATIONS`.
     """
     elements = point_group(group)
     if representation == "trivial":
