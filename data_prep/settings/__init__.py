@@ -11,11 +11,13 @@ from data_prep.settings.datasets import (
 )
 from data_prep.settings.prepare import PrepareConfig
 from data_prep.settings.sources import SourceConfig
+from data_prep.settings.worlds import EpisodeDatasetConfig
 
 __all__ = [
     "BlockedSceneConfig",
     "CompositeSceneConfig",
     "DatasetConfig",
+    "EpisodeDatasetConfig",
     "OrbitDatasetConfig",
     "Pairing",
     "PlainSceneConfig",

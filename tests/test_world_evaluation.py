@@ -1,0 +1,222 @@
+"""World models are measured as their definitions say, on episodes with twins.
+
+Protects what is read of a dataset, and metrics of models whose faults are known: exact
+ones, ones whose latents lean to one side, collapsed ones, and ones that stand still.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.tiny_world import ExactModel, TinyWorld, make_store, turn_state
+
+from data_prep.store.reader import PairStore
+from pipeline.analysis.worlds.encoding import encode_frames, roll_out
+from pipeline.analysis.worlds.episodes import Episodes, read_episodes
+from pipeline.analysis.worlds.face import WorldModel
+from pipeline.analysis.worlds.measure import measure_episodes
+from pipeline.groups import make_group
+
+CPU = torch.device("cpu")
+TILT = 0.3
+
+
+class Tilted(ExactModel):
+    """One number of every latent is too large, which quarter turns do not know."""
+
+    def encode(self, embedding: torch.Tensor) -> torch.Tensor:
+        return self._tilted(super().encode(embedding), TILT)
+
+    def predict(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return self._tilted(super().predict(self._tilted(latent, -TILT), action), TILT)
+
+    def _tilted(self, latent: torch.Tensor, by: float) -> torch.Tensor:
+        latent = latent.clone()
+        latent[:, 0, 0, 0] += by
+        return latent
+
+
+class Stretched(ExactModel):
+    """Rows count twice, so that distances change when the board turns."""
+
+    def encode(self, embedding: torch.Tensor) -> torch.Tensor:
+        return super().encode(embedding)[:, :, 0] * torch.tensor([2.0, 1.0])
+
+    def predict(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return latent
+
+    def act_on_latent(self, latent: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        raise ValueError("this model has no action on latents")
+
+
+class Collapsed(ExactModel):
+    def encode(self, embedding: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(embedding), 2, 4, 2)
+
+    def predict(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return latent
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> PairStore:
+    return make_store(tmp_path_factory.mktemp("tiny") / "data", TinyWorld())
+
+
+def episodes_of(store: PairStore, max_episodes: int | None = None) -> Episodes:
+    reader, group = store.split("test"), make_group(store.manifest.group)
+    return read_episodes(store.manifest, reader, "test", group, max_episodes)
+
+
+def measured(
+    model: WorldModel, store: PairStore, batch: int = 64
+) -> tuple[dict[str, float], dict[str, Any]]:
+    return measure_episodes(model, episodes_of(store), batch, CPU)
+
+
+def test_episodes_are_what_was_written(store: PairStore) -> None:
+    world, episodes = TinyWorld(), episodes_of(store)
+    numbers, times = np.array([3, 0, 11]), [0, 4, 10, 2]
+    for twin in range(4):
+        frames = episodes.frames(numbers, twin, times)
+        actions = episodes.actions(numbers, twin, 6)
+        assert episodes.elements(numbers, twin).tolist() == [twin] * 3
+        for place, episode in enumerate(numbers):
+            states, taken = world.episode(int(episode))
+            shown = turn_state(states, twin)[times]
+            where = frames[place].reshape(len(times), 2, -1).argmax(-1)
+            np.testing.assert_array_equal(where, shown[..., 0] * 5 + shown[..., 1])
+            wanted = (taken[:6, 1] - twin) % 4
+            np.testing.assert_array_equal(actions[place, :, 1], wanted)
+    assert [len(block) for block in episodes_of(store, 7).blocks(3)] == [3, 3, 1]
+
+
+def test_datasets_without_episodes_are_refused(digits_dir: Path) -> None:
+    with pytest.raises(ValueError, match="holds no episodes of a world"):
+        episodes_of(PairStore(digits_dir))
+
+
+def test_an_exact_model_is_perfect(store: PairStore) -> None:
+    metrics, curves = measured(ExactModel(), store)
+    for h in (1, 5, 10):
+        assert metrics[f"hits_at_1/horizon_{h}"] == metrics[f"mrr/horizon_{h}"] == 1
+        assert metrics[f"rollout_error/horizon_{h}"] == 0
+        assert metrics[f"latent_spread/horizon_{h}"] > 1
+    errors = [name for name in metrics if "error" in name]
+    for part in ("embedding", "encoder", "latent", "transition", "model/horizon_10"):
+        assert f"equivariance_error/{part}" in errors
+    for part in ("embedding", "latent", "model/horizon_1"):
+        assert f"distance_invariance_error_raw/{part}" in errors
+    assert {name: metrics[name] for name in errors} == dict.fromkeys(errors, 0)
+    assert list(curves["equivariance_error"]["embedding"]) == ["90", "180", "270"]
+    assert curves["drift"]["steps_measured"] == 10
+    assert curves["drift"]["steps_wanted"] == 100
+    json.dumps(curves, allow_nan=False)
+
+
+def test_latents_that_lean_are_not_equivariant_but_keep_distances(store: PairStore) -> None:
+    metrics, curves = measured(Tilted(), store)
+    for part in ("encoder", "latent", "transition", "model/horizon_10"):
+        raw = metrics[f"equivariance_error_raw/{part}"]
+        assert raw == pytest.approx(TILT * math.sqrt(2), rel=1e-5), part
+    norm = encoded_norm(Tilted(), store)
+    relative = metrics["equivariance_error/latent"]
+    assert relative == pytest.approx(TILT * math.sqrt(2) / norm, rel=1e-5)
+    for each in curves["equivariance_error"]["latent"].values():
+        assert each["raw"] == pytest.approx(TILT * math.sqrt(2), rel=1e-5)
+        assert each["num"] == 12
+    assert metrics["equivariance_error/embedding"] == 0
+    assert metrics["distance_invariance_error/latent"] == pytest.approx(0, abs=1e-6)
+    assert metrics["distance_invariance_error/model/horizon_5"] == pytest.approx(0, abs=1e-6)
+    assert metrics["hits_at_1/horizon_10"] == 1
+
+
+def encoded_norm(model: WorldModel, store: PairStore) -> float:
+    frames = episodes_of(store).frames(np.arange(12), 0, [0])
+    _, latents = encode_frames(model, frames, 5, CPU)
+    return float(latents.flatten(1).double().norm(dim=1).mean())
+
+
+def test_distances_that_a_turn_changes_show(store: PairStore) -> None:
+    """Against loops over episodes and twins, by the definition."""
+    metrics, curves = measured(Stretched(), store)
+    episodes, model = episodes_of(store), Stretched()
+    numbers = np.arange(12)
+    latents = [
+        encode_frames(model, episodes.frames(numbers, twin, [0, 5]), 64, CPU)[1].flatten(2)
+        for twin in range(4)
+    ]
+    predicted = [each[:, 0] for each in latents]
+    changes, rollouts = [], []
+    for twin in range(1, 4):
+        for i in range(11):
+            now, moved = (
+                float((each[i, 0] - each[i + 1, 0]).norm()) for each in (latents[0], latents[twin])
+            )
+            changes.append(abs(now - moved))
+            now, moved = (
+                float((p[i] - each[i + 1, 1]).norm())
+                for p, each in ((predicted[0], latents[0]), (predicted[twin], latents[twin]))
+            )
+            rollouts.append(abs(now - moved))
+    name = "distance_invariance_error_raw"
+    assert metrics[f"{name}/latent"] == pytest.approx(np.mean(changes), rel=1e-5)
+    assert metrics[f"{name}/model/horizon_5"] == pytest.approx(np.mean(rollouts), rel=1e-5)
+    norm = float(latents[0][:11, 0].norm(dim=1).mean())
+    relative = metrics["distance_invariance_error/latent"]
+    assert relative == pytest.approx(np.mean(changes) / norm, rel=1e-5)
+    assert not any(name.startswith("equivariance_error/latent") for name in metrics)
+    assert "180" in curves["distance_invariance_error"]["latent"]
+    assert curves["distance_invariance_error"]["latent"]["180"]["raw"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_model_that_stands_still_drifts(store: PairStore) -> None:
+    """Its error is how far the truth has moved, by the definition."""
+
+    class Still(ExactModel):
+        def predict(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+            return latent
+
+    metrics, curves = measured(Still(), store)
+    _, latents = encode_frames(
+        Still(), episodes_of(store).frames(np.arange(12), 0, range(11)), 64, CPU
+    )
+    flat = latents.flatten(2).double()
+    error = (flat - flat[:, :1]).norm(dim=2).mean(0)
+    np.testing.assert_allclose(curves["drift"]["error_raw"], error, rtol=1e-6)
+    pairs = (flat[:, None] - flat[None]).square().sum(3).mean((0, 1)).sqrt()
+    np.testing.assert_allclose(curves["drift"]["typical_distance"], pairs, rtol=1e-6)
+    wanted = error[5] / pairs[5]
+    assert metrics["rollout_error/horizon_5"] == pytest.approx(float(wanted), rel=1e-6)
+    assert metrics["hits_at_1/horizon_10"] < 1
+    assert metrics["equivariance_error/model/horizon_10"] == 0
+
+
+def test_a_collapsed_model_shows(store: PairStore) -> None:
+    metrics, curves = measured(Collapsed(), store)
+    assert metrics["hits_at_1/horizon_10"] == metrics["ties/horizon_10"] == 1
+    assert metrics["hits_at_1_strict/horizon_10"] == 0
+    assert metrics["latent_spread/horizon_10"] == 0
+    assert metrics["distinct_latents/horizon_10"] == pytest.approx(1 / 12)
+    assert all(math.isfinite(value) for value in metrics.values())
+    json.dumps(curves, allow_nan=False)
+
+
+@pytest.mark.parametrize("model", [Tilted(), Stretched()])
+def test_the_batch_does_not_matter(model: ExactModel, store: PairStore) -> None:
+    whole, parts = measured(model, store, 1000), measured(model, store, 7)
+    assert whole[0] == pytest.approx(parts[0], rel=1e-6)
+    assert whole[0].keys() == parts[0].keys()
+
+
+def test_rollouts_feed_on_themselves() -> None:
+    class Adding(ExactModel):
+        def predict(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+            return 2 * latent + action
+
+    actions = torch.tensor([[[1.0], [10.0], [100.0]]])
+    found = roll_out(Adding(), torch.tensor([[1.0]]), actions, [0, 1, 3])
+    assert found.flatten().tolist() == [1, 3, 132]
