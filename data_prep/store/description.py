@@ -43,7 +43,7 @@ def _what_records_are(manifest: Manifest) -> str:
     generator, group = manifest.generator, manifest.group
     if "world" not in generator:
         return f"pairs (x, g, g x) under {group}"
-    limited = generator["actions"]
+    limited = generator.get("actions")
     only = f", training limited to {', '.join(limited)}" if limited else ""
     world = generator["world"]
     return f"transitions (s, a, s') of the world {world}, on which {group} acts{only}"
