@@ -35,8 +35,6 @@ class SequenceDatasetConfig:
                 " a shift by a point leads to a sinusoid again"
             )
         if self.num_points < 4 * self.num_periods:
-            raise ValueError(
-                f"num_points={self.num_points} must be at least four for each period"
-            )
+            raise ValueError(f"num_points={self.num_points} must be at least four for each period")
         if self.shard_mib <= 0:
             raise ValueError(f"shard_mib={self.shard_mib} must be positive")
