@@ -26,4 +26,4 @@ def first_maximum(phase: np.ndarray, num_points: int, num_periods: int) -> np.nd
 def labels_of_maxima(first: np.ndarray, num_points: int, num_periods: int) -> np.ndarray:
     """1 at the maxima, one a period, and 0 elsewhere, float64 (N, num_points)."""
     period = num_points // num_periods
-    return (np.arange(num_points) % period == first[:, None]).astype(np.float64)
+    return np.asarray(np.arange(num_points) % period == first[:, None], np.float64)
