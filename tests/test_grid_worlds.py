@@ -4,6 +4,7 @@ Laws are tested for every group element on many drawn states with every action.
 """
 
 import itertools
+import zlib
 
 import numpy as np
 import pytest
@@ -234,6 +235,16 @@ def test_pictures_show_the_state_alone(name: str) -> None:
     assert len(np.unique(world.render(different).reshape(len(different), -1), axis=0)) == len(
         different
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "checksum"),
+    [("shapes_2d", 4116685502), ("blocks_3d", 245137263), ("rush_hour", 2877674122)],
+)
+def test_pictures_are_the_same_on_every_machine(name: str, checksum: int) -> None:
+    world = world_of(name)
+    states = world.reset(0, 2, np.arange(50), limited=False)
+    assert zlib.crc32(states.tobytes() + world.render(states).tobytes()) == checksum
 
 
 def test_pictures_of_arrows_turn_with_the_board() -> None:
