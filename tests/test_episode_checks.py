@@ -175,6 +175,7 @@ def test_a_world_is_no_material_for_latent_actions(stores, tmp_path: Path) -> No
         "pipeline/train.py",
         "experiment=rotated_digits",
         "pairs=stored",
+        "global_batch=4",
         f"data={root}",
         f"run_dir={tmp_path}/run",
         "task.model.depth=1",

@@ -53,8 +53,8 @@ class LatentActionTask:
         group = make_group(manifest.group)
         if "world" in manifest.generator:
             raise ValueError(
-                f"task.name=latent_action learns how {manifest.group} acts on images; the actions of"
-                f" {manifest.name} are those of a world, which task=world_model learns"
+                f"task.name=latent_action learns how {manifest.group} acts on images; the actions"
+                f" of {manifest.name} are those of a world, which task=world_model learns"
             )
         frames = manifest.frames
         kind = output_kind(config, frames)
