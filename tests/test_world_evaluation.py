@@ -74,7 +74,7 @@ def episodes_of(store: PairStore, max_episodes: int | None = None) -> Episodes:
 def measured(
     model: WorldModel, store: PairStore, batch: int = 64
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    return measure_episodes(model, episodes_of(store), batch, CPU)
+    return measure_episodes(model, episodes_of(store), store.manifest, batch, CPU)
 
 
 def test_episodes_are_what_was_written(store: PairStore) -> None:

@@ -10,7 +10,9 @@ from pipeline.world_models.world_model import WorldModel
 def measure(subject: Subject) -> Findings:
     """See `pipeline.analysis.worlds`."""
     model = _model(subject)
-    metrics, curves = measure_episodes(model, _episodes(subject), subject.batch, device_of(model))
+    metrics, curves = measure_episodes(
+        model, _episodes(subject), subject.manifest, subject.batch, device_of(model)
+    )
     return Findings(metrics, curves)
 
 
