@@ -3,6 +3,8 @@
 import torch
 
 from data_prep.store.manifest import Manifest
+from pipeline.tasks.decoder.settings import DecoderConfig
+from pipeline.tasks.decoder.task import DecoderTask
 from pipeline.tasks.interface import Task
 from pipeline.tasks.latent_action.settings import LatentActionConfig
 from pipeline.tasks.latent_action.task import LatentActionTask
@@ -11,7 +13,7 @@ from pipeline.tasks.sequence_labelling.task import SequenceLabellingTask
 from pipeline.tasks.world_model.settings import WorldModelConfig
 from pipeline.tasks.world_model.task import WorldModelTask
 
-TaskConfig = LatentActionConfig | WorldModelConfig | SequenceLabellingConfig
+TaskConfig = LatentActionConfig | WorldModelConfig | SequenceLabellingConfig | DecoderConfig
 
 
 def make_task(config: TaskConfig, manifest: Manifest, seed: int, device: torch.device) -> Task:
@@ -26,4 +28,6 @@ def make_task(config: TaskConfig, manifest: Manifest, seed: int, device: torch.d
             return WorldModelTask(config, manifest, device)
         if isinstance(config, SequenceLabellingConfig):
             return SequenceLabellingTask(config, manifest, device)
+        if isinstance(config, DecoderConfig):
+            return DecoderTask(config, manifest, device)
         return LatentActionTask(config, manifest, device)
