@@ -115,7 +115,7 @@ def test_every_picture_is_drawn(tmp_path: Path) -> None:
     )
     frames = RNG.random((2, 4, 3, 8, 8))
     write_rollouts(tmp_path / "rollouts.png", range(4), frames, frames, "decoded", "rollouts")
-    names = ["0", "90", "180", "270"]
+    names = [["0", "90", "180", "270"]] * 2
     write_decoded_orbits(tmp_path / "orbit.png", names, frames, frames, "decoded", "orbit")
     turns = np.tile(np.eye(3), (4, 1, 1))
     each = Traversal("yaw", frames[0], turns, turns, np.array([True, True, False, True]))
