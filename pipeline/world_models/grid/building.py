@@ -1,6 +1,7 @@
 """The world model of objects on a grid from its configuration."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import nn
 
@@ -9,7 +10,7 @@ from pipeline.groups import Group
 from pipeline.groups.interface import ActionComponent
 from pipeline.world_models.grid import free, symmetric
 from pipeline.world_models.grid.actions import num_objects
-from pipeline.world_models.grid.representations import act_on_fibres, act_on_maps
+from pipeline.world_models.grid.representations import act_on_latents, act_on_maps
 from pipeline.world_models.settings import GridModelConfig
 from pipeline.world_models.world_model import WorldModel
 
@@ -47,8 +48,8 @@ def make_grid_model(
         embedding,
         encoder,
         transition,
-        act_on_maps,
-        act_on_fibres if has_fibres else None,
+        partial(act_on_maps, group),
+        partial(act_on_latents, group) if has_fibres else None,
         objects,
     )
 

@@ -7,25 +7,17 @@ was at d + k. Maps turn with the picture.
 
 import torch
 
-from pipeline.groups.cyclic import rotate_quarter_turns
+from pipeline.groups import Group
+from pipeline.world_models.fields.representations import act_on_fibre, act_on_field
 
 
-def turn_fibre(x: torch.Tensor, g: torch.Tensor, axis: int) -> torch.Tensor:
-    """Values (B, ...) with a fibre of four places along `axis`, turned by g (B,) quarters."""
-    axis %= x.ndim
-    places = (torch.arange(4, device=x.device) + g[:, None]) & 3
-    shape = [len(x) if index == 0 else 4 if index == axis else 1 for index in range(x.ndim)]
-    return x.gather(axis, places.view(shape).expand_as(x))
-
-
-def act_on_maps(y: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+def act_on_maps(group: Group, y: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
     """Maps (B, n, s, s), or (B, n, 4, s, s) with one a heading, after g (B,) quarter turns."""
-    turned = rotate_quarter_turns(y, g)
-    return turn_fibre(turned, g, 2) if y.ndim == 5 else turned
+    return act_on_field(group, y, g, 2) if y.ndim == 5 else group.act_on_latent(y, g)
 
 
-def act_on_fibres(z: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-    """Latents (B, n, 4, c), or (B, n, 4c) read as such, after g (B,) quarter turns."""
+def act_on_latents(group: Group, z: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    """Latents (B, n, 4, c), or (B, n, 4 c) read as such, after g (B,) quarter turns."""
     if z.ndim == 3:
-        return turn_fibre(z.unflatten(2, (4, -1)), g, 2).flatten(2)
-    return turn_fibre(z, g, 2)
+        return act_on_fibre(group, z.unflatten(2, (4, -1)), g, 2).flatten(2)
+    return act_on_fibre(group, z, g, 2)
