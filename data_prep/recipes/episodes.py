@@ -19,7 +19,7 @@ from data_prep.store.shard import Block, ShardLayout
 from data_prep.worlds.interface import World
 from pipeline.groups import make_group
 
-BLOCK_BYTES = 2**24
+BLOCK_BYTES = 2**22
 
 
 class Episodes:

@@ -42,7 +42,7 @@ class GridWorld:
     action_components = (
         OBJECT_COMPONENT,
         ActionComponent(
-            "direction", "up, right, down or left", "number", 0.0, float(NUM_DIRECTIONS - 1)
+            "direction", "up, right, down or left: 0 to 3", "number", 0.0, float(NUM_DIRECTIONS - 1)
         ),
     )
     state_size = 2 * NUM_OBJECTS

@@ -41,7 +41,7 @@ class RushHour:
         OBJECT_COMPONENT,
         ActionComponent(
             "direction",
-            "forward, right, back or left of its heading",
+            "forward, right, back or left of its heading: 0 to 3",
             "number",
             0.0,
             float(NUM_DIRECTIONS - 1),
