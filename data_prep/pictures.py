@@ -11,6 +11,11 @@ def write_pictures(store: PairStore, sheet: Path | None, split: str) -> dict[str
     An empty `split` chooses the one that shows most. Raises ValueError for an unknown one.
     """
     path = sheet or store.root / "contact_sheet.png"
+    if "sequences" in store.manifest.generator:
+        from data_prep.sequence_sheet import write_sequence_sheet
+
+        write_sequence_sheet(path, store, split or "train")
+        return {"contact sheet": path}
     if "world" not in store.manifest.generator:
         from data_prep.contact_sheet import write_contact_sheet
 

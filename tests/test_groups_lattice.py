@@ -180,3 +180,9 @@ def test_tables_first_used_in_inference_serve_training() -> None:
     with torch.inference_mode():
         group.decode(action)
     assert torch.equal(group.decode(action.requires_grad_()), group.elements())
+
+
+def test_tables_are_constants_to_the_compiler() -> None:
+    """They carry the mark that torch itself would set."""
+    marked = torch.compiler.assume_constant_result(lambda: None)
+    assert vars(marked).items() <= vars(point_tables.point_table).items()

@@ -41,6 +41,8 @@ def describe(manifest: Manifest) -> str:
 
 def _what_records_are(manifest: Manifest) -> str:
     generator, group = manifest.generator, manifest.group
+    if "sequences" in generator:
+        return f"pairs (sequence, labels of its maxima) under {group}"
     if "world" not in generator:
         return f"pairs (x, g, g x) under {group}"
     limited = generator.get("actions")

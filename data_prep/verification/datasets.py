@@ -9,7 +9,7 @@ import numpy as np
 from data_prep.store.manifest import Manifest
 from data_prep.store.reader import PairStore, check_files
 from data_prep.store.shard import map_shard
-from data_prep.verification import claims, transitions
+from data_prep.verification import claims, sequences, transitions
 from pipeline.files.atomic import sha256_of_file
 
 NUM_SAMPLED_RECORDS = 4096
@@ -95,8 +95,11 @@ def _first_bad(path: Path, name: str, bad: Any, fault: str, offset: int = 0) -> 
 
 def _what_is_checked(manifest: Manifest) -> str | None:
     """What of the records is recomputed, in words; None for nothing."""
-    is_world = "world" in manifest.generator
-    return (transitions if is_world else claims).what_is_checked(manifest)
+    if "world" in manifest.generator:
+        return transitions.what_is_checked(manifest)
+    if "sequences" in manifest.generator:
+        return sequences.what_is_checked(manifest)
+    return claims.what_is_checked(manifest)
 
 
 def _check_targets(path: Path, manifest: Manifest, rows: np.ndarray) -> None:
@@ -108,6 +111,9 @@ def _check_targets(path: Path, manifest: Manifest, rows: np.ndarray) -> None:
         block = rows[first : first + BLOCK_RECORDS]
         if "world" in manifest.generator:
             transitions.check_transitions(path, manifest, arrays, block)
+            continue
+        if "sequences" in manifest.generator:
+            sequences.check_sequences(path, manifest, arrays, block)
             continue
         columns = {name: arrays[f"columns/{name}"][block] for name in manifest.columns}
         source, target = (arrays["frames"][arrays[end][block]] for end in ("source", "target"))

@@ -26,7 +26,7 @@ FLOOR_THICKNESS, CUBE_SIDE = 0.3, 0.84
 def pixels(points: np.ndarray) -> np.ndarray:
     """Where points (..., 3) of space are seen: x to the right and y downwards, (..., 2)."""
     scale, offset = _frame()
-    return _seen(points) * scale + offset
+    return np.asarray(_seen(points) * scale + offset)
 
 
 def distance_to_camera(points: np.ndarray) -> np.ndarray:
@@ -73,7 +73,7 @@ def _seen(points: np.ndarray) -> np.ndarray:
     down = np.cross(forward, right)
     relative = points - camera
     depth = relative @ forward
-    return np.stack([relative @ right, relative @ down], -1) / depth[..., None]
+    return np.asarray(np.stack([relative @ right, relative @ down], -1) / depth[..., None])
 
 
 @cache

@@ -94,7 +94,7 @@ class LatticeGroup:
         if self.period is None:
             return torch.tensor(self.point.examples)
         if self.num_axes == 1:
-            return torch.arange(8) * self.num_elements // 8
+            return torch.arange(0, 8 * self.num_elements, self.num_elements) // 8
         points = torch.tensor(self.point.examples).repeat(8)[:8]
         near = max(1, self.num_steps // 4)
         far = max(near + 1, self.num_steps // 2)

@@ -4,7 +4,11 @@ from collections.abc import Iterable
 
 from pipeline.groups.interface import MIN_INTERPOLATED_LATENT_SIDE
 
-LATTICE_NAMES = {1: "the rows of images (two spatial axes)", 2: "square images (two spatial axes)", 3: "cubic volumes (three spatial axes)"}
+LATTICE_NAMES = {
+    1: "the rows of images (two spatial axes)",
+    2: "square images (two spatial axes)",
+    3: "cubic volumes (three spatial axes)",
+}
 
 
 def check_lattice(name: str, spatial_shape: tuple[int, ...], num_axes: int) -> None:
