@@ -169,9 +169,8 @@ def test_worlds_part(monkeypatch: pytest.MonkeyPatch) -> None:
 
     few = ["dataset=rush_hour", "num_episodes=2", "dataset.num_test_episodes=1"]
     monkeypatch.setattr(world_speed, "WORLDS", {"Rush Hour": few})
-    monkeypatch.setattr(world_speed, "MEMORY_EPISODES", (2,))
+    monkeypatch.setattr(world_speed, "MEMORY_EPISODES", ())
     report = world_speed.measure_worlds(num_times=1)
     assert_sensible(report)
     assert "Rush Hour, 340 transitions" in report.rows[0].name
-    assert {row.unit for row in report.rows} == {"transitions/s", "MiB"}
-    assert 50 < report.rows[-1].median < 10_000
+    assert {row.unit for row in report.rows} == {"transitions/s"}

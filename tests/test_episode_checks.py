@@ -166,3 +166,18 @@ def test_the_default_pictures_lie_in_the_dataset_and_leave_it_sound(stores, tmp_
     assert (root / "episodes.gif").is_file()
     assert call("data_prep/verify.py", str(root)).code == 0
     assert read_manifest(root) == stores("shapes_2d").manifest
+
+
+def test_a_world_is_no_material_for_latent_actions(stores, tmp_path: Path) -> None:
+    """Its actions are no elements of the group, though they could be read as such."""
+    root = stores("shapes_2d").root
+    line = call(
+        "pipeline/train.py",
+        "experiment=rotated_digits",
+        "pairs=stored",
+        "global_batch=4",
+        f"data={root}",
+        f"run_dir={tmp_path}/run",
+        "task.model.depth=1",
+    ).error_line
+    assert "the actions of shapes_2d are those of a world" in line
