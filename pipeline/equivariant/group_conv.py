@@ -18,14 +18,14 @@ class GroupConv2d(nn.Module):
     """Equivariant convolution from one type of feature fields to another.
 
     `forward` maps (N, input.num_channels, H, W) to (N, output.num_channels, H', W') and
-    commutes with `act_on_fields`. Kernels are square with an odd side. `basis`: `steerable`,
+    commutes with `act_on_fields`. Kernels are square, of any side. `basis`: `steerable`,
     the default, keeps kernels to the smooth functions of the library that the paper's models
     use (3x3: 6 of 9 numbers for each pair of fibre values; see `steerable_basis`); `lattice`
     takes all kernels. `weight` is (output.num_fields, input.num_fields, num_weights), drawn
     so that variances are kept. A bias is shared over the fibre and begins at 0. For inputs of
     several types add the outputs of several layers, one of which has a bias.
 
-    ValueError for types of different groups, an even kernel, an unknown basis and, in
+    ValueError for types of different groups, an unknown basis and, in
     `forward`, sides on which the stride breaks equivariance (see `pipeline.equivariant.sizes`;
     `require_exact=False` lets them pass).
     """
@@ -49,8 +49,8 @@ class GroupConv2d(nn.Module):
         super().__init__()
         if input.group != output.group:
             raise ValueError(f"a convolution cannot lead from {input.group} to {output.group}")
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernels have an odd side, not {kernel_size}")
+        if kernel_size < 1:
+            raise ValueError(f"a kernel cannot have the side {kernel_size}")
         if basis not in BASES:
             raise ValueError(f"unknown basis {basis!r}; known: {', '.join(BASES)}")
         self.input, self.output, self.basis = input, output, basis

@@ -50,7 +50,10 @@ def lattice_basis(group: str, input: str, output: str, kernel_size: int) -> Kern
 def steerable_basis(
     group: str, input: str, output: str, kernel_size: int, dilation: int = 1
 ) -> KernelBasis:
-    """The library's basis, each kernel of its norm, weights spread as there."""
+    """The library's basis, each kernel of its norm, weights spread as there.
+
+    ValueError where the library has no kernels (sides of 2).
+    """
     orbits = kernel_orbits(group, input, output, kernel_size)
     num_orbits = num_kernel_orbits(group, input, output, kernel_size)
     # Where each orbit first appears, to read its number from a kernel.
@@ -62,8 +65,11 @@ def steerable_basis(
             on_fibres = torch.einsum("oa,oiq,ib->abq", target.matrix, kernel, source.matrix)
             rows.append(on_fibres.flatten()[first])
             pairs.append((source.name, target.name, target.copy))
-    num_names = len({source.name for source in parts(group, input)})
-    spread = [1 / math.sqrt(num_names * pairs.count(pair)) for pair in pairs]
+    # Each irreducible part of the output takes equally much from each kind of input part.
+    num_kinds = {pair[1:]: len({p[0] for p in pairs if p[1:] == pair[1:]}) for pair in pairs}
+    spread = [1 / math.sqrt(num_kinds[pair[1:]] * pairs.count(pair)) for pair in pairs]
+    if not rows:
+        raise ValueError(f"no smooth kernel has a side of {kernel_size}: use basis='lattice'")
     return KernelBasis(torch.stack(rows), torch.tensor(spread, dtype=torch.float64))
 
 
@@ -73,13 +79,13 @@ def _kernels_between(
     """Kernels (target size, source size, cells) from one irreducible part to another."""
     x, y = (place.to(torch.float64) / 2 * dilation for place in cell_places(kernel_size))
     radius, angle = torch.hypot(x, y), torch.atan2(y, x)
-    last = kernel_size // 2
+    num_rings = (kernel_size + 1) // 2
     kernels = []
-    for ring in range(last + 1):
-        width = LAST_WIDTH if ring == last else INNER_WIDTH
+    for ring in range(num_rings):
+        width = LAST_WIDTH if ring == num_rings - 1 else INNER_WIDTH
         width = CENTRE_WIDTH if ring == 0 else width
         profile = torch.exp(-((radius - ring * dilation) ** 2) / (2 * width**2))
-        for frequency in range(_max_frequency(ring * dilation, last) + 1):
+        for frequency in range(_max_frequency(ring * dilation, kernel_size // 2) + 1):
             waves = torch.stack((torch.cos(frequency * angle), torch.sin(frequency * angle)))
             if frequency > 0:
                 waves = waves * (radius > 0)
@@ -91,10 +97,10 @@ def _kernels_between(
     return kernels
 
 
-def _max_frequency(radius: int, last: int) -> int:
+def _max_frequency(radius: int, rim: int) -> int:
     if radius == 0:
         return 0
-    return 2 if radius == last else 2 * radius - (radius + 1) % 2
+    return 2 if radius == rim else 2 * radius - (radius + 1) % 2
 
 
 @cache

@@ -50,8 +50,5 @@ class FieldConvolution(nn.Module):
             num_out * size_out, num_in * size_in, kernel, kernel
         )
         bias = self.bias.repeat_interleave(size_out)
-        y = nn.functional.conv2d(
-            x, kernels, bias, self._stride, self._padding, self._dilation
-        )
+        y = nn.functional.conv2d(x, kernels, bias, self._stride, self._padding, self._dilation)
         return y if self._to_trivial else y.unflatten(1, (num_out, size_out))
-

@@ -33,4 +33,3 @@ class FibreLinear(nn.Module):
         matrix = matrix.transpose(1, 2).reshape(size * num_out, size * num_in)
         y = nn.functional.linear(x.flatten(-2), matrix).unflatten(-1, (size, num_out))
         return y if self.bias is None else y + self.bias
-
