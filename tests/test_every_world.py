@@ -80,6 +80,26 @@ def test_a_world_is_prepared_trained_and_evaluated(name: str, tmp_path: Path) ->
             assert np.asarray(picture.convert("L")).std() > 5, path.name
 
 
+def test_a_decoder_of_a_frozen_model_draws_what_it_means(tmp_path: Path) -> None:
+    """Also under the elements of the twins, beside their frames."""
+    data, frozen, run_dir = tmp_path / "data", tmp_path / "frozen", tmp_path / "run"
+    prepare(data, "dataset=shapes_2d", "num_episodes=4", *EPISODES)
+    small = cases()["shapes_2d/ours"].small
+    tiny = ("task.model.hidden=8", "task.model.maps=1", "task.model.channels=2")
+    given = [f"data={data}", *TRAINING]
+    for run, words in (
+        (frozen, ["experiment=shapes_2d/ours", *small]),
+        (run_dir, ["experiment=decoder/maps", f"task.run={frozen}", *tiny]),
+    ):
+        config = build(TrainConfig, compose("train", [*given, f"run_dir={run}", *words], PATH_KEYS))
+        train(config, never_stop())
+    done = call("pipeline/evaluate.py", f"run_dir={run_dir}", "json=true")
+    assert done.code == 0, done.err
+    assert math.isfinite(json.loads(done.out)["metrics"]["psnr"])
+    drawn = {path.stem for path in (run_dir / "pictures").iterdir()}
+    assert drawn == {"decoded", "rollouts", "decoded_orbit"}
+
+
 def test_every_experiment_of_a_world_has_a_case() -> None:
     """Those on limited actions differ in their dataset alone."""
     worlds = {name.partition("/")[0] for name in cases()}
