@@ -177,6 +177,11 @@ def test_a_name_says_what_was_varied() -> None:
     assert name == "tau0.3_learning_rate0.001_compileFalse_seed1"
 
 
+def test_names_tell_experiments_apart_and_leave_out_folders_of_files() -> None:
+    point = {"experiment": "shapes_2d/ours", "data": "/home/me/data/shapes"}
+    assert readable_name(point, short_keys(list(point))) == "experimentshapes_2d-ours_datashapes"
+
+
 @given(keys=st.lists(KEYS, min_size=1, max_size=8, unique=True))
 def test_short_keys_tell_keys_apart(keys: list[str]) -> None:
     short = short_keys(keys)
