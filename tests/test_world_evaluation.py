@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_rotations import ReadingModel, TinyRotations, UnrelatedModel
 from helpers.tiny_world import ExactModel, TinyWorld, make_store, turn_state
 
 from data_prep.store.reader import PairStore
@@ -74,7 +75,7 @@ def episodes_of(store: PairStore, max_episodes: int | None = None) -> Episodes:
 def measured(
     model: WorldModel, store: PairStore, batch: int = 64
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    return measure_episodes(model, episodes_of(store), batch, CPU)
+    return measure_episodes(model, episodes_of(store), store.manifest, batch, CPU)
 
 
 def test_episodes_are_what_was_written(store: PairStore) -> None:
@@ -220,3 +221,32 @@ def test_rollouts_feed_on_themselves() -> None:
     actions = torch.tensor([[[1.0], [10.0], [100.0]]])
     found = roll_out(Adding(), torch.tensor([[1.0]]), actions, [0, 1, 3])
     assert found.flatten().tolist() == [1, 3, 132]
+
+
+@pytest.fixture(scope="module")
+def rotations(tmp_path_factory: pytest.TempPathFactory) -> PairStore:
+    return make_store(tmp_path_factory.mktemp("rotations") / "data", TinyRotations())
+
+
+def test_elements_drawn_for_each_episode_are_its_own(rotations: PairStore) -> None:
+    """A model that reads the pose off the frame is exact, but for the frames' 11 bits."""
+    metrics, curves = measured(ReadingModel(), rotations)
+    assert metrics["hits_at_1/horizon_1"] == 1
+    for part in ("embedding", "encoder", "latent", "transition", "model/horizon_1"):
+        assert metrics[f"equivariance_error_raw/{part}"] < 2e-3, part
+    for part in ("embedding", "latent", "model/horizon_1"):
+        assert metrics[f"distance_invariance_error_raw/{part}"] < 2e-3, part
+    table = curves["equivariance_error"]["latent"]
+    assert sum(each["num"] for each in table.values()) == 3 * 200
+
+
+def test_unrelated_rotations_have_the_errors_known_in_closed_form(rotations: PairStore) -> None:
+    """The paper's teapot without equivariance: EE 2.40; two unrelated distances differ by 0.495."""
+    metrics, _ = measured(UnrelatedModel(), rotations)
+    expected = 8 * 2 * math.sqrt(2) / (3 * math.pi)
+    assert metrics["equivariance_error_raw/embedding"] == pytest.approx(expected, rel=0.03)
+    assert metrics["equivariance_error/latent"] == pytest.approx(expected / 3**0.5, rel=0.03)
+    error = metrics["distance_invariance_error_raw/latent"]
+    assert error == pytest.approx(0.495, abs=0.05)
+    assert metrics["equivariance_error_raw/transition"] == pytest.approx(0, abs=1e-5)
+    assert metrics["hits_at_1/horizon_1"] < 0.1

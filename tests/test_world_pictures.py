@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.noise_worlds import LENGTH, NoiseWorld
 from helpers.tiny_world import ExactModel, TinyWorld, make_store
 from PIL import Image
 
 from pipeline.analysis.worlds.encoding import encode_frames
-from pipeline.analysis.worlds.episodes import read_episodes
+from pipeline.analysis.worlds.episodes import Episodes, read_episodes
 from pipeline.evaluation.pictures.first_layer import write_first_layer
 from pipeline.evaluation.pictures.worlds.irreps import principal_copies, write_irreps
+from pipeline.evaluation.pictures.worlds.latent_fields import field_copies, latent_field
 from pipeline.evaluation.pictures.worlds.latent_grid import (
     cell_colours,
     planar_points,
@@ -25,8 +27,11 @@ from pipeline.evaluation.pictures.worlds.nearest import make_bank
 from pipeline.evaluation.pictures.worlds.orbits import write_decoded_orbits
 from pipeline.evaluation.pictures.worlds.rollouts import write_rollouts
 from pipeline.evaluation.pictures.worlds.traversal import Traversal, write_traversal
+from pipeline.evaluation.pictures.worlds.write import draw_irreps
 from pipeline.groups import make_group
-from pipeline.groups.decomposition import copies_of_irreps
+from pipeline.groups.decomposition import Copy, copies_of_irreps
+from pipeline.world_models.building import make_world_model
+from pipeline.world_models.settings import ReacherModelConfig
 
 CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)
@@ -62,7 +67,7 @@ def test_cells_have_colours_of_their_own() -> None:
     assert apart.min() > 0.05
 
 
-def d4_copies() -> list:
+def d4_copies() -> list[Copy]:
     group = make_group("d4")
     elements = group.elements()
     matrices = torch.zeros(8, 8, 8)
@@ -101,6 +106,34 @@ def test_nearest_frames_are_those_of_the_latents(tmp_path: Path) -> None:
     np.testing.assert_array_equal(bank.nearest(latents + 0.1), frames / 255)
 
 
+@pytest.mark.parametrize("kind", ["ours", "none"])
+def test_latent_fields_of_a_reacher_split_into_irreps(kind: str, tmp_path: Path) -> None:
+    """Moving a latent moves each panel by its irrep; unconstrained latents have no such panels."""
+    store = make_store(tmp_path / "data", NoiseWorld("reacher"))
+    torch.manual_seed(0)
+    config = ReacherModelConfig("reacher", kind, channels=4, hidden=4, dilations=(2,))  # type: ignore[arg-type]
+    model = make_world_model(config, store.manifest).eval()
+    episodes = Episodes(store.split("test"), model.group, 5, 1, LENGTH)
+    path = tmp_path / "irreps.png"
+    assert draw_irreps(path, model, episodes, 16, CPU, "latents") == (kind == "ours")
+    assert path.exists() == (kind == "ours")
+    if kind == "none":
+        return
+    assert_drawn(path)
+    latents = torch.randn(6, 4, 8, generator=torch.Generator().manual_seed(1))
+    field = latent_field(latents, model.group)
+    assert field is not None
+    copies = field_copies(model, latents.shape[1:], field, CPU)
+    assert copies is not None
+    irreps = {irrep.name: irrep for irrep in model.group.irreps(0)}
+    for g in model.group.elements():
+        moved = model.act_on_latent(latents, g.expand(6))[:, field].double()
+        for copy in copies:
+            matrix = irreps[copy.name].matrix(g[None])[0].double()
+            wanted = latents[:, field].double() @ copy.rows.T @ matrix.T
+            torch.testing.assert_close(moved @ copy.rows.T, wanted, atol=1e-6, rtol=1e-5)
+
+
 def test_every_picture_is_drawn(tmp_path: Path) -> None:
     weights = torch.randn(20, 20, generator=torch.Generator().manual_seed(0))
     write_first_layer(tmp_path / "first_layer.png", weights, "weights")
@@ -115,7 +148,7 @@ def test_every_picture_is_drawn(tmp_path: Path) -> None:
     )
     frames = RNG.random((2, 4, 3, 8, 8))
     write_rollouts(tmp_path / "rollouts.png", range(4), frames, frames, "decoded", "rollouts")
-    names = ["0", "90", "180", "270"]
+    names = [["0", "90", "180", "270"]] * 2
     write_decoded_orbits(tmp_path / "orbit.png", names, frames, frames, "decoded", "orbit")
     turns = np.tile(np.eye(3), (4, 1, 1))
     each = Traversal("yaw", frames[0], turns, turns, np.array([True, True, False, True]))

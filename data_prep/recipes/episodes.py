@@ -19,7 +19,7 @@ from data_prep.store.shard import Block, ShardLayout
 from data_prep.worlds.interface import World
 from pipeline.groups import make_group
 
-BLOCK_BYTES = 2**24
+BLOCK_BYTES = 2**22
 
 
 class Episodes:
@@ -104,42 +104,29 @@ class Episodes:
         return tuple(plans)
 
     def blocks(self, plan: ShardPlan) -> Iterator[Block]:
-        step = max(1, BLOCK_BYTES // self._bytes_per_episode(plan.split))
-        for first in range(plan.first, plan.last, step):
-            episodes = np.arange(first, min(first + step, plan.last))
-            yield from self._blocks_of(plan, episodes)
-
-    def _blocks_of(self, plan: ShardPlan, episodes: np.ndarray) -> Iterator[Block]:
-        """Blocks of some consecutive episodes; a long one is cut into several."""
+        """States of all episodes are simulated together; their pictures come a part at a time."""
         split, number = plan.split, SPLITS.index(plan.split)
-        length = self._sizes.episode_length[split]
+        episodes = np.arange(plan.first, plan.last)
+        length, num_elements = self._sizes.episode_length[split], self._sizes.num_elements[split]
         limited = self._actions is not None and split != "test"
         rollouts = roll_out(self._world, self.seed, number, episodes, length, limited)
-        num = self._sizes.num_elements[split]
-        g = twin_elements(make_group(self.group), self.seed, number, episodes, num)
+        g = twin_elements(make_group(self.group), self.seed, number, episodes, num_elements)
         rollouts = with_twins(self._world, rollouts, g)
-        num_frames = len(rollouts.states) * (length + 1)
         step = max(1, BLOCK_BYTES // self._frame_bytes)
-        for first in range(0, num_frames, step):
-            frames = np.arange(first, min(first + step, num_frames))
-            yield self._block(plan, episodes, rollouts, g, frames)
+        for first in range(0, plan.layout.num_frames, step):
+            last = min(first + step, plan.layout.num_frames)
+            yield self._block(episodes, rollouts, g, np.arange(first, last))
 
     def _block(
-        self,
-        plan: ShardPlan,
-        episodes: np.ndarray,
-        rollouts: Rollouts,
-        g: torch.Tensor,
-        frames: np.ndarray,
+        self, episodes: np.ndarray, rollouts: Rollouts, g: torch.Tensor, frames: np.ndarray
     ) -> Block:
-        """Some consecutive frames of the rollouts, and the records that begin at them."""
+        """These consecutive frames of a shard's rollouts, and the records that begin at them."""
         num_elements, length = g.shape[1], rollouts.actions.shape[1]
         rollout, time = np.divmod(frames, length + 1)
         pictures = self._world.render(rollouts.states[rollout, time])
         begins = time < length
         rollout, time = rollout[begins], time[begins]
-        before = (episodes[0] - plan.first) * num_elements
-        source = (before + rollout) * (length + 1) + time
+        source = rollout * (length + 1) + time
         place, element = np.divmod(rollout, num_elements)
         codes = make_group(self.group).encode(g.flatten(0, 1)).numpy()
         return Block(
@@ -155,7 +142,7 @@ class Episodes:
                 "group_element": codes[rollout],
                 "state": rollouts.states[rollout, time],
                 "next_state": rollouts.states[rollout, time + 1],
-                "original": (before + place * num_elements) * length + time,
+                "original": place * num_elements * length + time,
             },
         )
 

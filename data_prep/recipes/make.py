@@ -8,9 +8,10 @@ from data_prep.settings import (
     EpisodeDatasetConfig,
     OrbitDatasetConfig,
     PrepareConfig,
+    SequenceDatasetConfig,
     TableDatasetConfig,
 )
-from data_prep.settings.sources import PATH_FIELDS, TableSourceConfig
+from data_prep.settings.sources import PATH_FIELDS, NoSourceConfig, TableSourceConfig
 from data_prep.store.recipe import Recipe
 
 PLACES = ("name", "download", *PATH_FIELDS)
@@ -26,6 +27,8 @@ def make_recipe(config: PrepareConfig) -> Recipe:
             return _table(config, config.dataset)
         case EpisodeDatasetConfig():
             return _episodes(config, config.dataset)
+        case SequenceDatasetConfig():
+            return _sequences(config, config.dataset)
 
 
 def _orbits(config: PrepareConfig, dataset: OrbitDatasetConfig) -> Recipe:
@@ -62,3 +65,11 @@ def _episodes(config: PrepareConfig, dataset: EpisodeDatasetConfig) -> Recipe:
     world = make_world(dataset.world, dataset.actions, config.source)
     sizes = episode_sizes(config, dataset, make_group(world.group))
     return Episodes(dataset.name, world, sizes, dataset.actions, dataset.shard_mib, config.seed)
+
+
+def _sequences(config: PrepareConfig, dataset: SequenceDatasetConfig) -> Recipe:
+    from data_prep.recipes.sequences import Sequences
+
+    if not isinstance(config.source, NoSourceConfig):
+        raise ValueError(f"source={config.source.name} has no effect: {dataset.name} is drawn")
+    return Sequences(dataset, config.seed, config.num_samples)

@@ -10,6 +10,7 @@ from data_prep.settings.datasets import (
     TableDatasetConfig,
 )
 from data_prep.settings.prepare import PrepareConfig
+from data_prep.settings.sequences import SequenceDatasetConfig
 from data_prep.settings.sources import SourceConfig
 from data_prep.settings.worlds import EpisodeDatasetConfig
 
@@ -22,6 +23,7 @@ __all__ = [
     "Pairing",
     "PlainSceneConfig",
     "PrepareConfig",
+    "SequenceDatasetConfig",
     "SourceConfig",
     "TableDatasetConfig",
 ]

@@ -13,7 +13,8 @@ class PrepareConfig:
     """`num_samples` limits the source images of all splits together, or says how many to make.
 
     Of a world, `num_episodes` and `episode_length` take the place of the dataset's own, which
-    are those of the training split; `num_samples` does where an episode is a single step.
+    are those of the training split; `num_samples` does where an episode is a single step, and
+    for labelled sequences.
     """
 
     dataset: DatasetConfig

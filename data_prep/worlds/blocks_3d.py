@@ -123,7 +123,7 @@ def _faces(low: np.ndarray, size: np.ndarray) -> np.ndarray:
     top = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 1], [1, 0, 1]])
     front = np.array([[0, 0, 0], [0, 0, 1], [1, 0, 1], [1, 0, 0]])
     right = np.array([[1, 0, 0], [1, 0, 1], [1, 1, 1], [1, 1, 0]])
-    return low + np.stack([top, front, right]) * size
+    return np.asarray(low + np.stack([top, front, right]) * size)
 
 
 def _painted(counts: list[np.ndarray], colours: list[tuple[int, ...]]) -> np.ndarray:

@@ -66,4 +66,4 @@ def _words(key: DrawKey, episodes: np.ndarray, num: int) -> np.ndarray:
     counter[2] = key.stream * NUM_SPLITS + key.split_number
     counter[3] = np.arange(num_calls)
     words = philox(counter, (key.seed & 0xFFFFFFFF, key.seed >> 32))
-    return np.moveaxis(words, 0, -1).reshape(len(episodes), -1)[:, :num]
+    return np.moveaxis(words, 0, -1).reshape(len(episodes), num_calls * WORDS_PER_CALL)[:, :num]

@@ -42,7 +42,7 @@ class GridWorld:
     action_components = (
         OBJECT_COMPONENT,
         ActionComponent(
-            "direction", "up, right, down or left", "number", 0.0, float(NUM_DIRECTIONS - 1)
+            "direction", "up, right, down or left: 0 to 3", "number", 0.0, float(NUM_DIRECTIONS - 1)
         ),
     )
     state_size = 2 * NUM_OBJECTS
@@ -78,6 +78,9 @@ class GridWorld:
     ) -> np.ndarray:
         allowed = self._allowed if limited else range(NUM_DIRECTIONS)
         return draw_moves(seed, split_number, episodes, time, allowed)
+
+    def is_allowed(self, actions: np.ndarray) -> np.ndarray:
+        return np.isin(actions[:, 1], self._allowed)
 
     def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         objects, directions = actions.astype(np.int64).T

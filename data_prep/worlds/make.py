@@ -1,6 +1,7 @@
 """From settings, or from the manifest of a dataset, to the world. Worlds are imported when asked
 for."""
 
+import typing
 from dataclasses import dataclass
 
 from data_prep.settings.sources import NoSourceConfig, SourceConfig
@@ -43,6 +44,13 @@ def make_world(config: WorldConfig, actions: tuple[str, ...] | None, source: Sou
             from data_prep.worlds.rush_hour import RushHour
 
             return RushHour(actions)
+
+
+def is_world_known(manifest: Manifest) -> bool:
+    """Whether a dataset holds episodes of a world that this package can simulate."""
+    options = typing.get_args(WorldConfig)
+    names = [typing.get_args(typing.get_type_hints(option)["name"])[0] for option in options]
+    return manifest.generator.get("world") in names
 
 
 def world_of(manifest: Manifest) -> World:

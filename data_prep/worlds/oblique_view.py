@@ -26,7 +26,7 @@ FLOOR_THICKNESS, CUBE_SIDE = 0.3, 0.84
 def pixels(points: np.ndarray) -> np.ndarray:
     """Where points (..., 3) of space are seen: x to the right and y downwards, (..., 2)."""
     scale, offset = _frame()
-    return _seen(points) * scale + offset
+    return np.asarray(_seen(points) * scale + offset)
 
 
 def distance_to_camera(points: np.ndarray) -> np.ndarray:
@@ -40,13 +40,21 @@ def coverage(corners: np.ndarray) -> np.ndarray:
 
     Up to SAMPLES squared; 0 where the outline is seen from behind (anticlockwise).
     """
-    place = (np.arange(VIEW_SIDE * SAMPLES) + 0.5) / SAMPLES
-    x, y = np.meshgrid(place, place)
+    counts = np.zeros((VIEW_SIDE, VIEW_SIDE), np.int64)
+    left, top = np.maximum(np.floor(corners.min(0)).astype(int), 0)
+    right, bottom = np.minimum(np.ceil(corners.max(0)).astype(int), VIEW_SIDE)
+    x, y = np.meshgrid(_samples(left, right), _samples(top, bottom))
     inside = np.ones(x.shape, bool)
     for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         inside &= (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0) > 0
-    counts = inside.reshape(VIEW_SIDE, SAMPLES, VIEW_SIDE, SAMPLES).sum((1, 3))
-    return np.asarray(counts)
+    by_pixel = inside.reshape(bottom - top, SAMPLES, right - left, SAMPLES)
+    counts[top:bottom, left:right] = by_pixel.sum((1, 3))
+    return counts
+
+
+def _samples(first: int, last: int) -> np.ndarray:
+    """Sample points along one side of the pixels `first` to `last` (exclusive)."""
+    return np.asarray((np.arange(first * SAMPLES, last * SAMPLES) + 0.5) / SAMPLES)
 
 
 def _camera() -> np.ndarray:
@@ -65,7 +73,7 @@ def _seen(points: np.ndarray) -> np.ndarray:
     down = np.cross(forward, right)
     relative = points - camera
     depth = relative @ forward
-    return np.stack([relative @ right, relative @ down], -1) / depth[..., None]
+    return np.asarray(np.stack([relative @ right, relative @ down], -1) / depth[..., None])
 
 
 @cache

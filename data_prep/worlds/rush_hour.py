@@ -41,7 +41,7 @@ class RushHour:
         OBJECT_COMPONENT,
         ActionComponent(
             "direction",
-            "forward, right, back or left of its heading",
+            "forward, right, back or left of its heading: 0 to 3",
             "number",
             0.0,
             float(NUM_DIRECTIONS - 1),
@@ -74,6 +74,9 @@ class RushHour:
     ) -> np.ndarray:
         allowed = self._allowed if limited else range(NUM_DIRECTIONS)
         return draw_moves(seed, split_number, episodes, time, allowed)
+
+    def is_allowed(self, actions: np.ndarray) -> np.ndarray:
+        return np.isin(actions[:, 1], self._allowed)
 
     def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         places, headings = _parts(states)

@@ -33,7 +33,7 @@ def coloured_tile(inside: np.ndarray, colour: tuple[int, int, int]) -> np.ndarra
     """A tile (3, 10, 10) uint8 of one colour on black where the sample points are inside."""
     covered = inside.reshape(TILE, SAMPLES, TILE, SAMPLES).sum((1, 3))
     shades = np.array(colour)[:, None, None] * covered
-    return ((shades + SAMPLES**2 // 2) // SAMPLES**2).astype(np.uint8)
+    return np.asarray((shades + SAMPLES**2 // 2) // SAMPLES**2, np.uint8)
 
 
 def paint_tiles(tiles: np.ndarray, places: np.ndarray, kinds: np.ndarray) -> np.ndarray:
@@ -48,4 +48,5 @@ def paint_tiles(tiles: np.ndarray, places: np.ndarray, kinds: np.ndarray) -> np.
     shown[np.arange(num)[:, None], cells] = kinds
     with_empty = np.concatenate([tiles, np.zeros_like(tiles[:1])])
     board = with_empty[shown].reshape(num, SIDE, SIDE, 3, TILE, TILE)
-    return board.transpose(0, 3, 1, 4, 2, 5).reshape(num, 3, SIDE * TILE, SIDE * TILE)
+    picture = board.transpose(0, 3, 1, 4, 2, 5)
+    return np.asarray(picture).reshape(num, 3, SIDE * TILE, SIDE * TILE)

@@ -28,7 +28,8 @@ def change_of_distance(
 
 def lengths(latents: torch.Tensor) -> torch.Tensor:
     """Euclidean norms (N,) float64 of latents (N, ...)."""
-    return latents.flatten(1).double().norm(dim=1)
+    norms: torch.Tensor = latents.flatten(1).double().norm(dim=1)
+    return norms
 
 
 @dataclass

@@ -15,7 +15,7 @@ from torch import nn
 from data_prep.store.builder import build_dataset
 from data_prep.store.manifest import ColumnSpec, FrameSpec
 from data_prep.store.reader import PairStore
-from data_prep.store.recipe import ShardPlan
+from data_prep.store.recipe import Recipe, ShardPlan
 from data_prep.store.shard import Block, ShardLayout
 from pipeline.groups import ActionComponent, make_group
 
@@ -132,7 +132,8 @@ class TinyWorld:
         return Block(render(turn_state(states, turns)), rows, rows + 1, moved, label, columns)
 
 
-def make_store(out: Path, world: TinyWorld) -> PairStore:
+def make_store(out: Path, world: Recipe) -> PairStore:
+    """Build and open a dataset."""
     build_dataset(world, out)
     return PairStore(out)
 

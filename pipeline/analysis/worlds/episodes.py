@@ -6,6 +6,7 @@ Records come episode by episode, in each twin by twin, in each step by step.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -36,19 +37,26 @@ class Episodes:
         if not times:
             return np.empty((len(episodes), 0, *self.reader.frames.shape))
         # The last frame is the source of no step.
-        before = [time for time in times if time < self.length]
-        read = {}
-        for end, chosen, shift in (
-            ("source", before, 0),
-            ("target", [time for time in times if time == self.length], 1),
-        ):
-            if chosen:
-                steps = [time - shift for time in chosen]
-                records = self.records(episodes, twin, steps)
-                found = self.reader.read_frames(end, records.reshape(-1))
-                found = found.reshape(*records.shape, *found.shape[1:])
-                read.update(zip(chosen, found.swapaxes(0, 1), strict=True))
+        read: dict[int, np.ndarray] = {}
+        inner = [time for time in times if time < self.length]
+        last = [time for time in times if time == self.length]
+        if inner:
+            found = self._ends("source", episodes, twin, inner)
+            read.update(zip(inner, found.swapaxes(0, 1), strict=True))
+        if last:
+            read[self.length] = self._ends("target", episodes, twin, [self.length - 1])[:, 0]
         return np.stack([read[time] for time in times], 1)
+
+    def _ends(
+        self,
+        end: Literal["source", "target"],
+        episodes: np.ndarray,
+        twin: int,
+        times: Sequence[int],
+    ) -> np.ndarray:
+        records = self.records(episodes, twin, times)
+        found = self.reader.read_frames(end, records.reshape(-1))
+        return found.reshape(*records.shape, *found.shape[1:])
 
     def column(self, name: str, episodes: np.ndarray, twin: int, num_steps: int) -> np.ndarray:
         """A column of the first steps, (N, num_steps, ...)."""

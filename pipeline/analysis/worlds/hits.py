@@ -27,8 +27,7 @@ def hit_metrics(
         metrics[f"latent_spread/{end}"] = latent_spread(true)
         metrics[f"distinct_latents/{end}"] = share_distinct(true)
         for name, chosen in _split(seen, horizon):
-            if chosen.any():
-                metrics |= rank_metrics(ranks.rank[chosen.to(device)], f"{end}/{name}")
+            metrics |= rank_metrics(ranks.rank[chosen.to(device)], f"{end}/{name}")
     return metrics
 
 
@@ -41,6 +40,7 @@ def rank_metrics(rank: torch.Tensor, end: str) -> dict[str, float]:
 def _split(
     seen: dict[int, torch.Tensor] | None, horizon: int
 ) -> tuple[tuple[str, torch.Tensor], ...]:
-    if seen is None:
+    """Both parts, unless one of them is empty and the other says nothing new."""
+    if seen is None or bool(seen[horizon].all()) or not bool(seen[horizon].any()):
         return ()
     return (("seen_actions", seen[horizon]), ("unseen_actions", ~seen[horizon]))

@@ -5,11 +5,13 @@ from typing import Any
 
 import torch
 
+from data_prep.store.manifest import Manifest
 from pipeline.analysis.worlds.episodes import Episodes
 from pipeline.analysis.worlds.face import WorldModel
 from pipeline.analysis.worlds.following import Followed, follow
 from pipeline.analysis.worlds.hits import hit_metrics
 from pipeline.analysis.worlds.latent_errors import Errors, distance_errors, equivariance_errors
+from pipeline.analysis.worlds.seen import seen_rollouts
 from pipeline.metrics.drift import Drift
 
 HORIZONS = (1, 5, 10)
@@ -29,13 +31,15 @@ def drift_steps_of(episodes: Episodes) -> int:
 def measure_episodes(
     model: WorldModel,
     episodes: Episodes,
+    manifest: Manifest,
     batch: int,
     device: torch.device,
-    seen: dict[int, torch.Tensor] | None = None,
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Metrics by name and curves; `seen` as in `hits.hit_metrics`."""
-    steps = drift_steps_of(episodes)
-    followed = follow(model, episodes, horizons_of(episodes), steps, batch, device)
+    """Metrics by name, and curves. The manifest says which actions training has seen."""
+    horizons, steps = horizons_of(episodes), drift_steps_of(episodes)
+    followed = follow(model, episodes, horizons, steps, batch, device)
+    actions = followed.actions[0].numpy()
+    seen = seen_rollouts(manifest, actions, horizons)
     metrics = hit_metrics(followed, seen, device)
     metrics["num_ranked"] = float(episodes.num_episodes)
     equivariance = {
@@ -47,7 +51,9 @@ def measure_episodes(
         "embedding": followed.embedding.distance,
         **distance_errors(model, followed),
     }
-    curves: dict[str, Any] = {"num_ranked": episodes.num_episodes, "drift": drift_curve(followed)}
+    curves: dict[str, Any] = {"drift": drift_curve(followed)}
+    if seen is not None:
+        curves["num_seen"] = {h: int(chosen.sum()) for h, chosen in seen.items()}
     for kind, errors in (
         ("equivariance_error", equivariance),
         ("distance_invariance_error", distance),

@@ -43,7 +43,9 @@ def make_model(config: DecoderConfig, manifest: Manifest) -> FrozenModelWithDeco
     if not isinstance(task, WorldModelConfig):
         raise ValueError(f"task.run={config.run} is a run of task.name={task.name}, no world model")
     world_model = make_world_model(task.model, manifest)
-    fill(world_model, run.checkpoints.load(run.checkpoints.resolve(str(config.checkpoint))), run.path)
+    fill(
+        world_model, run.checkpoints.load(run.checkpoints.resolve(str(config.checkpoint))), run.path
+    )
     world_model.eval()
     with torch.no_grad():
         frames = torch.zeros(1, *manifest.frames.shape)

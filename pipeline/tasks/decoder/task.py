@@ -1,6 +1,6 @@
 """The decoder task: draw the current frame from z, and the next one from T(z, a).
 
-    |D(z) - x|^2 + |D(T(z, a)) - x'|^2      summed over pixels, mean over records
+|D(z) - x|^2 + |D(T(z, a)) - x'|^2      summed over pixels, mean over records
 """
 
 from collections.abc import Mapping

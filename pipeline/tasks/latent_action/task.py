@@ -52,6 +52,11 @@ class LatentActionTask:
         self, config: LatentActionConfig, manifest: Manifest, device: torch.device
     ) -> None:
         group = make_group(manifest.group)
+        if "world" in manifest.generator:
+            raise ValueError(
+                f"task.name=latent_action learns how {manifest.group} acts on images; the actions"
+                f" of {manifest.name} are those of a world, which task=world_model learns"
+            )
         frames = manifest.frames
         kind = output_kind(config, frames)
         if min(frames.shape[1:]) < MIN_SIDE:

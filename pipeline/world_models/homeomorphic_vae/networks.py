@@ -10,7 +10,8 @@ from torch.nn.functional import softplus
 
 from pipeline.global_batch import GlobalBatchNorm
 from pipeline.groups import quaternions
-from pipeline.groups.irreps_rotations import space_matrix
+from pipeline.groups.irreps_rotations import rotation_generators
+from pipeline.groups.matrix_exponential import antisymmetric_exponential
 from pipeline.world_models.teapot.rotations import gram_schmidt
 
 
@@ -68,6 +69,9 @@ class HarmonicDecoder(nn.Module):
         self.max_degree = max_degree
         num_rows = (max_degree + 1) ** 2
         self.vectors = nn.Parameter(torch.randn(num_rows, num_copies))
+        for degree in range(1, max_degree + 1):
+            generators = rotation_generators(degree).float()
+            self.register_buffer(f"generators_{degree}", generators, persistent=False)
         layers: list[nn.Module] = [nn.ConvTranspose2d(num_rows * num_copies, channels, 4)]
         for index in range(num_doublings):
             num_out = num_frame_channels if index == num_doublings - 1 else channels
@@ -82,10 +86,13 @@ class HarmonicDecoder(nn.Module):
 
     def turned(self, rotations: torch.Tensor) -> torch.Tensor:
         """The learned vectors after the rotations, (B, (max_degree + 1)^2, num_copies)."""
-        q = quaternions.from_matrix(rotations.float())
-        parts = [self.vectors[:1].expand(len(q), -1, -1)]
-        with torch.autocast(q.device.type, enabled=False):
+        vector = quaternions.rotation_vector(quaternions.from_matrix(rotations.float()))
+        parts = [self.vectors[:1].expand(len(vector), -1, -1)]
+        with torch.autocast(vector.device.type, enabled=False):
             for degree in range(1, self.max_degree + 1):
-                rows = self.vectors[degree**2 : (degree + 1) ** 2].float()
-                parts.append(space_matrix(degree, q) @ rows)
+                generators = getattr(self, f"generators_{degree}")
+                # D_l = exp(v . X), as `pipeline.groups.irreps_rotations.space_matrix`.
+                exponent = (vector[:, :, None, None] * generators).sum(1)
+                rows = self.vectors[degree**2 : (degree + 1) ** 2]
+                parts.append(antisymmetric_exponential(exponent) @ rows)
         return torch.cat(parts, 1)

@@ -41,10 +41,10 @@ def write_decoded(
             ("now", source[record], latent[record]),
             ("next", target[record], following[record]),
         ):
-            drawn = [to_picture(model, world.normalise(frame[None])), *(
-                to_picture(model, model.decode(moved))
-                for moved in _moved(model, z, elements)
-            )]
+            drawn = [
+                to_picture(model, world.normalise(frame[None])),
+                *(to_picture(model, model.decode(moved)) for moved in _moved(model, z, elements)),
+            ]
             rows.append((label, np.concatenate(drawn), captions if not rows else []))
     save_figure(picture_grid(rows, title), path)
 

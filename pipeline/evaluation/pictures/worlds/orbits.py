@@ -11,7 +11,7 @@ from pipeline.files.figures import save_figure
 
 def write_decoded_orbits(
     path: Path,
-    names: Sequence[str],
+    names: Sequence[Sequence[str]],
     truth: np.ndarray,
     decoded: np.ndarray,
     how: str,
@@ -21,6 +21,8 @@ def write_decoded_orbits(
     untransformed state, (N, K, C, H, W) each on [0, 1] for K elements of these `names`."""
     rows: list[Row] = []
     for number, (true, shown) in enumerate(zip(truth, decoded, strict=True)):
-        captions = [f"g: {name}" for name in names] if number == 0 else []
+        # Elements of a continuous group are drawn for each state.
+        is_news = number == 0 or names[number] != names[0]
+        captions = [f"g: {name}" for name in names[number]] if is_news else []
         rows += [("frame of g s", true, captions), (how, shown, [])]
     save_figure(picture_grid(rows, title), path)
