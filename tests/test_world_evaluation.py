@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.preparing import prepare
 from helpers.tiny_rotations import ReadingModel, TinyRotations, UnrelatedModel
 from helpers.tiny_world import ExactModel, TinyWorld, make_store, turn_state
 
@@ -20,6 +21,8 @@ from pipeline.analysis.worlds.encoding import encode_frames, roll_out
 from pipeline.analysis.worlds.episodes import Episodes, read_episodes
 from pipeline.analysis.worlds.face import WorldModel
 from pipeline.analysis.worlds.measure import measure_episodes
+from pipeline.data.batches import EvaluationBatches
+from pipeline.evaluation.evaluate_run import untransformed_records
 from pipeline.groups import make_group
 
 CPU = torch.device("cpu")
@@ -250,3 +253,18 @@ def test_unrelated_rotations_have_the_errors_known_in_closed_form(rotations: Pai
     assert error == pytest.approx(0.495, abs=0.05)
     assert metrics["equivariance_error_raw/transition"] == pytest.approx(0, abs=1e-5)
     assert metrics["hits_at_1/horizon_1"] < 0.1
+
+
+def test_the_metrics_of_training_leave_twins_out(tmp_path: Path) -> None:
+    words = ("num_episodes=3", "episode_length=4", "dataset.test_episode_length=3")
+    store = prepare(tmp_path / "data", "dataset=shapes_2d", *words)
+    reader = store.split("test")
+    chosen = untransformed_records(store.manifest, reader)
+    assert chosen is not None
+    assert len(chosen) * 4 == reader.num_records
+    assert untransformed_records(store.manifest, store.split("val")) is None
+    batches = EvaluationBatches(reader, 5, 0, 1, chosen)
+    records, valid = reader.empty(5 * batches.num_steps), np.empty(5 * batches.num_steps)
+    batches.read(0, records, valid)
+    assert valid.sum() == len(chosen)
+    np.testing.assert_array_equal(records.source[valid > 0], reader.read(chosen).source)
