@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from data_prep.contact_sheet import action_names
 from data_prep.store.manifest import Manifest
 from data_prep.store.reader import PairStore
 from data_prep.worlds.make import is_world_known, world_of
@@ -43,7 +44,10 @@ def read_trajectories(
     shape = (len(numbers), num_elements, len(steps))
     before = records.source.reshape(*shape, *records.source.shape[1:])
     after = records.target.reshape(before.shape)[:, :, -1:]
-    names = np.array(action_names(manifest, records.action), object).reshape(shape)
+    world = world_of(manifest) if is_world_known(manifest) else None
+    action = records.action
+    actions = world.action_names(action) if world else action_names(manifest, action)
+    names = np.array(actions, object).reshape(shape)
     codes = reader.read_column("group_element", rows[:: len(steps)])
     group = make_group(manifest.group)
     elements = np.array(group.names(group.decode(torch.from_numpy(codes))), object)
@@ -53,13 +57,6 @@ def read_trajectories(
         names.tolist(),
         elements.reshape(shape[:2]).tolist(),
     )
-
-
-def action_names(manifest: Manifest, action: np.ndarray) -> list[str]:
-    """Names of a world's action vectors (N, A): their numbers where the world is unknown."""
-    if is_world_known(manifest):
-        return world_of(manifest).action_names(action)
-    return [", ".join(f"{value:g}" for value in row) for row in action]
 
 
 def _pictures(frames: np.ndarray, manifest: Manifest) -> np.ndarray:
