@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.noise_worlds import WORLDS, NoiseWorld
+from helpers.preparing import prepare
 from helpers.programs import REPOSITORY
 from helpers.training import StopAfter, final_weights, never_stop, reproducible_lines
 from helpers.world_training import make_config
@@ -179,4 +180,17 @@ def test_two_ranks_lose_what_one_does(datasets: dict[str, Path], tmp_path: Path)
 def test_another_group_is_refused(datasets: dict[str, Path], tmp_path: Path) -> None:
     config = make_config("grid", datasets["teapot"], tmp_path / "run")
     with pytest.raises(ValueError, match=r"task.model.name=grid is for the group c4, not so3"):
+        train(config, never_stop())
+
+
+@pytest.mark.parametrize(
+    ("world", "experiment"), [("rush_hour", "shapes_2d/ours"), ("shapes_2d", "rush_hour/ours")]
+)
+def test_directions_that_mean_something_else_are_refused(
+    tmp_path: Path, world: str, experiment: str
+) -> None:
+    words = ("num_episodes=4", "episode_length=2", "dataset.num_test_episodes=1")
+    prepare(tmp_path / "data", f"dataset={world}", *words)
+    config = make_config("grid", tmp_path / "data", tmp_path / "run", f"experiment={experiment}")
+    with pytest.raises(ValueError, match=rf"wrong for the dataset {world}; allowed: "):
         train(config, never_stop())

@@ -32,9 +32,21 @@ def make_world_model(config: WorldModelSettings, manifest: Manifest) -> WorldMod
         raise ValueError(f"world models see pictures, not frames of {manifest.frames.shape}")
     group, frames = make_group(manifest.group), manifest.frames
     if isinstance(config, GridModelConfig):
+        _check_directions(config, manifest)
         return make_grid_model(config, group, frames, manifest.action)
     if isinstance(config, ReacherModelConfig):
         return make_reacher_model(config, group, frames, manifest.action)
     if isinstance(config, HomeomorphicVAEConfig):
         return HomeomorphicVAE(config, group, frames)
     return make_teapot_model(config, group, frames)
+
+
+def _check_directions(config: GridModelConfig, manifest: Manifest) -> None:
+    """What actions mean is not in their shape: a wrong symmetry would train all the same."""
+    known = {"shapes_2d": "absolute", "blocks_3d": "absolute", "rush_hour": "relative"}
+    wanted = known.get(manifest.generator.get("world", ""), config.directions)
+    if config.directions != wanted:
+        raise ValueError(
+            f"task.model.directions={config.directions} is wrong for the dataset"
+            f" {manifest.name}; allowed: {wanted}"
+        )

@@ -25,7 +25,7 @@ def make_grid_model(
     side = map_side(config, frames)
     embedding: nn.Module
     if config.kind == "full":
-        embedding = symmetric.make_embedding(config, frames.shape, objects)
+        embedding = symmetric.make_embedding(config, frames.shape, maps)
     else:
         embedding = free.make_embedding(config, frames.shape, maps)
     encoder: nn.Module

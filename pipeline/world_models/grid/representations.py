@@ -7,17 +7,18 @@ was at d + k. Maps turn with the picture.
 
 import torch
 
+from pipeline.equivariant import act_on_fibre
 from pipeline.groups import Group
-from pipeline.world_models.fields.representations import act_on_fibre, act_on_field
 
 
 def act_on_maps(group: Group, y: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
     """Maps (B, n, s, s), or (B, n, 4, s, s) with one a heading, after g (B,) quarter turns."""
-    return act_on_field(group, y, g, 2) if y.ndim == 5 else group.act_on_latent(y, g)
+    moved = group.act_on_latent(y, g)
+    return act_on_fibre(moved, g, group.name, dim=2) if y.ndim == 5 else moved
 
 
 def act_on_latents(group: Group, z: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
     """Latents (B, n, 4, c), or (B, n, 4 c) read as such, after g (B,) quarter turns."""
     if z.ndim == 3:
-        return act_on_fibre(group, z.unflatten(2, (4, -1)), g, 2).flatten(2)
-    return act_on_fibre(group, z, g, 2)
+        return act_on_fibre(z.unflatten(2, (4, -1)), g, group.name, dim=2).flatten(2)
+    return act_on_fibre(z, g, group.name, dim=2)

@@ -8,66 +8,60 @@ from functools import partial
 import torch
 from torch import nn
 
-from pipeline.global_batch import GlobalBatchNorm
-from pipeline.world_models.fields.convolution import FieldConvolution
-from pipeline.world_models.fields.linear import FibreLinear
-from pipeline.world_models.fields.orbits import num_orbits, orbit_places, orbit_stack
+from pipeline.equivariant import (
+    FibreLayerNorm,
+    FieldAvgPool2d,
+    FieldBatchNorm2d,
+    FieldType,
+    GroupConv2d,
+    GroupLinear,
+    num_orbits,
+    orbit_stack,
+)
 from pipeline.world_models.grid.actions import one_hot
 from pipeline.world_models.grid.graph import GraphTransition
 from pipeline.world_models.settings import GridModelConfig
 
-c4_linear = partial(FibreLinear, "c4")
-c4_convolution = partial(FieldConvolution, "c4")
+c4_linear = partial(GroupLinear, "c4")
 
 
 def make_embedding(
-    config: GridModelConfig, frame_shape: tuple[int, ...], objects: int
+    config: GridModelConfig, frame_shape: tuple[int, ...], maps: tuple[int, ...]
 ) -> "SymmetricMaps":
-    """S of `full`: convolutions between regular fields, `channels` of them."""
+    """S of `full`: convolutions between `channels` regular fields, to `maps` maps.
+
+    `maps` is (n,): trivial fields, or (n, 4): regular ones, a map for each heading.
+    """
     num_in, side, _ = frame_shape
-    fields = config.channels
-    is_trivial = config.directions == "absolute"
-    norm = partial(GlobalBatchNorm, fields)
+    colours = FieldType("c4", "trivial", num_in)
+    hidden = FieldType("c4", "regular", config.channels)
+    output = FieldType("c4", "regular" if len(maps) == 2 else "trivial", maps[0])
     if config.view == "cells":
         cell = side // config.cells
-        layers = [
-            c4_convolution(num_in, fields, cell, stride=cell, from_trivial=True),
-            norm(),
-            nn.ReLU(),
-            c4_convolution(fields, objects, 1, to_trivial=is_trivial),
-        ]
-    else:
-        layers = [c4_convolution(num_in, fields, 3, padding=1, from_trivial=True)]
-        layers += [norm(), nn.ReLU()]
-        if config.pool > 1:
-            layers.append(FieldAveragePool(config.pool))
-        for _ in range(2):
-            layers += [c4_convolution(fields, fields, 3, padding=1), norm(), nn.ReLU()]
-        layers.append(c4_convolution(fields, objects, 3, padding=1, to_trivial=is_trivial))
-    return SymmetricMaps(nn.Sequential(*layers))
+        first = GroupConv2d(colours, hidden, cell, stride=cell)
+        return SymmetricMaps([*_normed(first), GroupConv2d(hidden, output, 1)], maps)
+    layers = _normed(GroupConv2d(colours, hidden, 3, padding=1))
+    if config.pool > 1:
+        layers.append(FieldAvgPool2d(config.pool))
+    for _ in range(2):
+        layers += _normed(GroupConv2d(hidden, hidden, 3, padding=1))
+    return SymmetricMaps([*layers, GroupConv2d(hidden, output, 3, padding=1)], maps)
 
 
-class FieldAveragePool(nn.Module):
-    """Regular fields (B, c, 4, s, s) averaged over squares of pixels that divide the map."""
-
-    def __init__(self, pool: int) -> None:
-        super().__init__()
-        self._pool = (1, pool, pool)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return nn.functional.avg_pool3d(x, self._pool)
+def _normed(layer: GroupConv2d) -> list[nn.Module]:
+    return [layer, FieldBatchNorm2d(layer.output), nn.ReLU()]
 
 
 class SymmetricMaps(nn.Module):
-    """S: images to maps in (0, 1) that turn with the image."""
+    """S: images to maps in (0, 1) that turn with the image, (B, *maps, h, w)."""
 
-    def __init__(self, layers: nn.Module) -> None:
+    def __init__(self, layers: list[nn.Module], maps: tuple[int, ...]) -> None:
         super().__init__()
-        self.layers = layers
+        self.layers, self._maps = nn.Sequential(*layers), maps
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         maps: torch.Tensor = self.layers(images)
-        return maps.sigmoid()
+        return maps.sigmoid().unflatten(1, self._maps)
 
 
 class SymmetricObjectEncoder(nn.Module):
@@ -77,34 +71,32 @@ class SymmetricObjectEncoder(nn.Module):
     heading turns its headings too.
     """
 
-    places: torch.Tensor
-
     def __init__(self, side: int, has_headings: bool, hidden: int, copies: int) -> None:
         super().__init__()
         num_in = num_orbits(side) * (4 if has_headings else 1)
         self._has_headings = has_headings
-        self.register_buffer("places", orbit_places(side), persistent=False)
         self.layers = nn.Sequential(
             c4_linear(num_in, hidden),
             nn.ReLU(),
             c4_linear(hidden, hidden),
-            nn.LayerNorm(hidden),
+            FibreLayerNorm(hidden),
             nn.ReLU(),
             c4_linear(hidden, copies),
         )
 
     def forward(self, embedding: torch.Tensor) -> torch.Tensor:
-        latent: torch.Tensor = self.layers(self.orbits(embedding))
+        stack = orbit_stack(embedding)
+        latent: torch.Tensor = self.layers(turned_headings(stack) if self._has_headings else stack)
         return latent
 
-    def orbits(self, embedding: torch.Tensor) -> torch.Tensor:
-        """Maps (B, n, s, s) or (B, n, 4, s, s) to fibres (B, n, 4, orbits), or 4 orbits."""
-        if not self._has_headings:
-            return orbit_stack(embedding, self.places)
-        # (B, n, heading, turn, orbits): after h turns heading d shows what heading d + h was.
-        stacked = orbit_stack(embedding, self.places)
-        turned = [stacked[:, :, :, h].roll(-h, 2) for h in range(4)]
-        return torch.stack(turned, 2).flatten(3)
+
+def turned_headings(stack: torch.Tensor) -> torch.Tensor:
+    """Orbits of maps a heading, (B, n, heading, turn h, orbits), to fibres (B, n, h, 4 orbits).
+
+    After h turns heading d shows what heading d + h was.
+    """
+    turned = [stack[:, :, :, h].roll(-h, 2) for h in range(4)]
+    return torch.stack(turned, 2).flatten(3)
 
 
 class SymmetricGridTransition(nn.Module):
@@ -118,13 +110,10 @@ class SymmetricGridTransition(nn.Module):
         super().__init__()
         self._num_objects, self._has_headings = num_objects, has_headings
         action_size = 4 if has_headings else 1
-        self.graph = GraphTransition(c4_linear, nn.LayerNorm, copies, action_size, hidden)
+        self.graph = GraphTransition(c4_linear, FibreLayerNorm, copies, action_size, hidden)
 
     def forward(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         hot = one_hot(action, self._num_objects)
-        if self._has_headings:
-            fibres = hot[:, :, None].expand(-1, -1, 4, -1)
-        else:
-            fibres = hot[..., None]
+        fibres = hot[:, :, None].expand(-1, -1, 4, -1) if self._has_headings else hot[..., None]
         following: torch.Tensor = self.graph(latent, fibres)
         return following

@@ -47,8 +47,9 @@ def make_reacher_model(
         encoder = free.free_encoder(config.embedding_size, config.hidden, config.latent_size)
         transition = free.FreeReacherTransition(config.latent_size, config.hidden)
     else:
-        encoder = symmetric.SymmetricReacherEncoder(
-            config.embedding_size, config.kind == "ours", config.hidden, config.latent_size
+        seen = symmetric.regular if config.kind == "full" else symmetric.trivial
+        encoder = symmetric.symmetric_encoder(
+            seen(config.embedding_size), config.hidden, config.latent_size
         )
         transition = symmetric.SymmetricReacherTransition(config.latent_size, config.hidden)
     has_fibres = config.kind != "none" or config.latent_size % 8 == 0
@@ -58,6 +59,6 @@ def make_reacher_model(
         embedding,
         encoder,
         transition,
-        partial(act_on_maps, group),
+        partial(act_on_maps, group, config.kind == "full"),
         partial(act_on_latents, group) if has_fibres else None,
     )
