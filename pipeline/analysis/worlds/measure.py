@@ -46,7 +46,7 @@ def measure_episodes(
     equivariance = {
         "embedding": followed.embedding.embedding,
         "encoder": followed.embedding.encoder,
-        **equivariance_errors(model, followed, device),
+        **equivariance_errors(model, followed, batch, device),
     }
     distance = {
         "embedding": followed.embedding.distance,
