@@ -6,6 +6,9 @@ import torch
 from torch import nn
 
 from pipeline.equivariant.field_types import FieldType
+from pipeline.equivariant.fourier_conv import fourier_conv2d, is_faster
+from pipeline.equivariant.fourier_tables import FourierTables, fourier_tables
+from pipeline.equivariant.group_linear import Form, check_form
 from pipeline.equivariant.kernel_orbits import kernel_orbits
 from pipeline.equivariant.sizes import check_size
 from pipeline.equivariant.steerable_basis import lattice_basis, steerable_basis
@@ -25,6 +28,10 @@ class GroupConv2d(nn.Module):
     so that variances are kept. A bias is shared over the fibre and begins at 0. For inputs of
     several types add the outputs of several layers, one of which has a bias.
 
+    `form`: `plain` is one ordinary convolution, `fourier` (between regular fields) one in the
+    group's Fourier basis with a fraction of the products; `auto` takes the faster one for the
+    number of fields. They differ by rounding only.
+
     ValueError for types of different groups, an unknown basis and, in
     `forward`, sides on which the stride breaks equivariance (see `pipeline.equivariant.sizes`;
     `require_exact=False` lets them pass).
@@ -32,6 +39,9 @@ class GroupConv2d(nn.Module):
 
     rows: torch.Tensor | None
     orbits: torch.Tensor
+    analysis: torch.Tensor
+    synthesis: torch.Tensor
+    factors: torch.Tensor
 
     def __init__(
         self,
@@ -45,6 +55,7 @@ class GroupConv2d(nn.Module):
         bias: bool = True,
         basis: Basis = "steerable",
         require_exact: bool = True,
+        form: Form = "auto",
     ) -> None:
         super().__init__()
         if input.group != output.group:
@@ -56,6 +67,10 @@ class GroupConv2d(nn.Module):
         self.input, self.output, self.basis = input, output, basis
         self.kernel_size, self.stride = kernel_size, stride
         self.padding, self.dilation, self.require_exact = padding, dilation, require_exact
+        self.form = check_form(form, input.representation, output.representation)
+        if self.form == "auto":
+            is_fast = is_faster(input.group, input.num_fields, output.num_fields)
+            self.form = "fourier" if is_fast else "plain"
         between = (input.group, input.representation, output.representation, kernel_size)
         if basis == "lattice":
             kernels, rows = lattice_basis(*between), None
@@ -64,6 +79,11 @@ class GroupConv2d(nn.Module):
             rows = kernels.rows
         self.register_buffer("rows", rows, persistent=False)
         self.register_buffer("orbits", kernel_orbits(*between), persistent=False)
+        if self.form == "fourier":
+            tables = fourier_tables(input.group, kernel_size, basis, dilation)
+            self._blocks, self._num_filters = tables.blocks, tables.num_filters
+            for name in ("analysis", "synthesis", "factors"):
+                self.register_buffer(name, getattr(tables, name), persistent=False)
         spread = kernels.spread.to(torch.float32) / input.num_fields**0.5
         self.weight = nn.Parameter(
             torch.randn(output.num_fields, input.num_fields, len(spread)) * spread
@@ -83,12 +103,17 @@ class GroupConv2d(nn.Module):
         if self.require_exact:
             for size in x.shape[-2:]:
                 check_size("convolution", size, *self._window())
+        window = (self.stride, self.padding, self.dilation)
         bias = self.bias
         if bias is not None:
             bias = bias[:, None].expand(-1, self.output.fibre_size).reshape(-1)
-        return nn.functional.conv2d(
-            x, self.kernel(), bias, self.stride, self.padding, self.dilation
+        if self.form == "plain":
+            return nn.functional.conv2d(x, self.kernel(), bias, *window)
+        tables = FourierTables(
+            self._blocks, self._num_filters, self.analysis, self.synthesis, self.factors
         )
+        y = fourier_conv2d(x, self.weight, tables, *window)
+        return y if bias is None else y + bias[:, None, None]
 
     def _window(self) -> tuple[int, int, int, int]:
         return self.kernel_size, self.stride, self.padding, self.dilation
