@@ -130,9 +130,9 @@ def draw_traversals(
         if turns.encoded.shape[2:] != (3, 3):
             return False
         frames = visible(unit_range(turns.frames[0], episodes.reader.frames))
-        latents = (latent[0].cpu().numpy() for latent in (turns.encoded, turns.predicted))
+        encoded, predicted = (x[0].cpu().numpy() for x in (turns.encoded, turns.predicted))
         hits = np.concatenate([[True], turns.hits[0].cpu().numpy()])
-        rows.append(Traversal(name, frames, *latents, hits))
+        rows.append(Traversal(name, frames, encoded, predicted, hits))
     write_traversal(path, rows, title)
     return True
 
