@@ -21,10 +21,13 @@ from pipeline.analysis.worlds.encoding import encode_frames, roll_out
 from pipeline.analysis.worlds.episodes import Episodes, read_episodes
 from pipeline.analysis.worlds.face import WorldModel
 from pipeline.analysis.worlds.measure import measure_episodes
+from pipeline.analysis.worlds.seen import seen_rollouts
 from pipeline.analysis.worlds.turning import hard_hit_metrics, traverse
 from pipeline.data.batches import EvaluationBatches
 from pipeline.evaluation.evaluate_run import untransformed_records
 from pipeline.groups import make_group, quaternions
+from pipeline.world_models.building import make_world_model
+from pipeline.world_models.settings import GridModelConfig
 
 CPU = torch.device("cpu")
 TILT = 0.3
@@ -318,3 +321,26 @@ def test_the_metrics_of_training_leave_twins_out(tmp_path: Path) -> None:
     batches.read(0, records, valid)
     assert valid.sum() == len(chosen)
     np.testing.assert_array_equal(records.source[valid > 0], reader.read(chosen).source)
+
+
+def test_rollouts_of_unknown_actions_are_told_apart(tmp_path: Path) -> None:
+    words = ("num_episodes=3", "episode_length=2", "dataset.num_test_episodes=60")
+    data = tmp_path / "data"
+    store = prepare(data, "dataset=shapes_2d", *words, "dataset.actions=[up,right]")
+    episodes = episodes_of(store)
+    actions = episodes.actions(np.arange(60), 0, 5)
+    seen = seen_rollouts(store.manifest, actions.numpy(), [1, 5])
+    assert seen is not None
+    for horizon in (1, 5):
+        known = (actions[:, :horizon, 1] <= 1).all(1)
+        assert torch.equal(seen[horizon], known)
+    torch.manual_seed(0)
+    config = GridModelConfig("grid", "none", "cells", channels=4, hidden=8)
+    model = make_world_model(config, store.manifest).eval()
+    metrics, curves = measure_episodes(model, episodes, store.manifest, 64, CPU)
+    share = curves["num_seen"][1] / 60
+    assert share == float(seen[1].double().mean())
+    for name in ("hits_at_1", "mrr", "rollout_error"):
+        parts = [metrics[f"{name}/horizon_1/{part}_actions"] for part in ("seen", "unseen")]
+        joined = share * parts[0] + (1 - share) * parts[1]
+        assert metrics[f"{name}/horizon_1"] == pytest.approx(joined)
