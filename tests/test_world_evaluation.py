@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_rotations import ReadingModel, TinyRotations, UnrelatedModel
+from helpers.preparing import prepare
+from helpers.tiny_rotations import Drawing, ReadingModel, TinyRotations, UnrelatedModel
 from helpers.tiny_world import ExactModel, TinyWorld, make_store, turn_state
 
 from data_prep.store.reader import PairStore
@@ -20,7 +21,13 @@ from pipeline.analysis.worlds.encoding import encode_frames, roll_out
 from pipeline.analysis.worlds.episodes import Episodes, read_episodes
 from pipeline.analysis.worlds.face import WorldModel
 from pipeline.analysis.worlds.measure import measure_episodes
-from pipeline.groups import make_group
+from pipeline.analysis.worlds.seen import seen_rollouts
+from pipeline.analysis.worlds.turning import hard_hit_metrics, traverse
+from pipeline.data.batches import EvaluationBatches
+from pipeline.evaluation.evaluate_run import untransformed_records
+from pipeline.groups import make_group, quaternions
+from pipeline.world_models.building import make_world_model
+from pipeline.world_models.settings import GridModelConfig
 
 CPU = torch.device("cpu")
 TILT = 0.3
@@ -223,6 +230,11 @@ def test_rollouts_feed_on_themselves() -> None:
     assert found.flatten().tolist() == [1, 3, 132]
 
 
+@pytest.fixture(autouse=True)
+def _world_of_rotations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.analysis.worlds.turning.world_of", lambda manifest: Drawing())
+
+
 @pytest.fixture(scope="module")
 def rotations(tmp_path_factory: pytest.TempPathFactory) -> PairStore:
     return make_store(tmp_path_factory.mktemp("rotations") / "data", TinyRotations())
@@ -236,6 +248,9 @@ def test_elements_drawn_for_each_episode_are_its_own(rotations: PairStore) -> No
         assert metrics[f"equivariance_error_raw/{part}"] < 2e-3, part
     for part in ("embedding", "latent", "model/horizon_1"):
         assert metrics[f"distance_invariance_error_raw/{part}"] < 2e-3, part
+    assert metrics["hard_hits_at_1/horizon_1"] == 1
+    for axis in ("yaw", "pitch", "roll"):
+        assert metrics[f"traversal_hits_at_1/{axis}"] == 1
     table = curves["equivariance_error"]["latent"]
     assert sum(each["num"] for each in table.values()) == 3 * 200
 
@@ -250,3 +265,82 @@ def test_unrelated_rotations_have_the_errors_known_in_closed_form(rotations: Pai
     assert error == pytest.approx(0.495, abs=0.05)
     assert metrics["equivariance_error_raw/transition"] == pytest.approx(0, abs=1e-5)
     assert metrics["hits_at_1/horizon_1"] < 0.1
+    # One in seven candidates, one in thirty poses.
+    assert metrics["hard_hits_at_1/horizon_1"] == pytest.approx(1 / 7, abs=0.08)
+    assert metrics["traversal_hits_at_1/roll"] == pytest.approx(1 / 30, abs=0.03)
+
+
+def test_turns_are_about_the_axes_that_one_sees(rotations: PairStore) -> None:
+    """Yaw keeps the upright axis, pitch the one to the right, roll the line of sight."""
+    episodes = episodes_of(rotations)
+    for kept, name in ((1, "yaw"), (0, "pitch"), (2, "roll")):
+        found = traverse(ReadingModel(), episodes, Drawing(), name, 3, 64, CPU)
+        assert found.frames.shape == (3, 31, 1, 3, 3)
+        poses = found.encoded
+        turn = poses[:, 1:] @ poses[:, :-1].mT
+        angle = 2 * math.pi / 30
+        trace = turn.diagonal(dim1=-2, dim2=-1).sum(-1)
+        torch.testing.assert_close(
+            trace, torch.full_like(trace, 1 + 2 * math.cos(angle)), atol=3e-3, rtol=0
+        )
+        axis = torch.eye(3)[kept]
+        torch.testing.assert_close(turn @ axis, axis.expand(3, 30, 3), atol=3e-3, rtol=0)
+        torch.testing.assert_close(poses[:, 30], poses[:, 0], atol=3e-3, rtol=0)
+
+
+def test_hard_negatives_tell_models_apart_that_are_nearly_right(rotations: PairStore) -> None:
+    """An error of less than half a step of 12 degrees is a hit, one of more is none."""
+
+    class Sloppy(ReadingModel):
+        def __init__(self, degrees: float) -> None:
+            super().__init__()
+            self.error = quaternions.to_matrix(
+                quaternions.from_axis((0.0, 0.0, 1.0), degrees).float()
+            )
+
+        def predict(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+            return self.error @ super().predict(latent, action)
+
+    episodes = episodes_of(rotations)
+    for degrees, wanted in ((5.0, 1.0), (7.0, 0.0)):
+        metrics = hard_hit_metrics(Sloppy(degrees), episodes, Drawing(), 64, CPU)
+        assert metrics["hard_hits_at_1/horizon_1"] == wanted
+        assert metrics["hard_hits_at_5/horizon_1"] == 1.0
+
+
+def test_the_metrics_of_training_leave_twins_out(tmp_path: Path) -> None:
+    words = ("num_episodes=3", "episode_length=4", "dataset.test_episode_length=3")
+    store = prepare(tmp_path / "data", "dataset=shapes_2d", *words)
+    reader = store.split("test")
+    chosen = untransformed_records(store.manifest, reader)
+    assert chosen is not None
+    assert len(chosen) * 4 == reader.num_records
+    assert untransformed_records(store.manifest, store.split("val")) is None
+    batches = EvaluationBatches(reader, 5, 0, 1, chosen)
+    records, valid = reader.empty(5 * batches.num_steps), np.empty(5 * batches.num_steps)
+    batches.read(0, records, valid)
+    assert valid.sum() == len(chosen)
+    np.testing.assert_array_equal(records.source[valid > 0], reader.read(chosen).source)
+
+
+def test_rollouts_of_unknown_actions_are_told_apart(tmp_path: Path) -> None:
+    words = ("num_episodes=3", "episode_length=2", "dataset.num_test_episodes=60")
+    data = tmp_path / "data"
+    store = prepare(data, "dataset=shapes_2d", *words, "dataset.actions=[up,right]")
+    episodes = episodes_of(store)
+    actions = episodes.actions(np.arange(60), 0, 5)
+    seen = seen_rollouts(store.manifest, actions.numpy(), [1, 5])
+    assert seen is not None
+    for horizon in (1, 5):
+        known = (actions[:, :horizon, 1] <= 1).all(1)
+        assert torch.equal(seen[horizon], known)
+    torch.manual_seed(0)
+    config = GridModelConfig("grid", "none", "cells", channels=4, hidden=8)
+    model = make_world_model(config, store.manifest).eval()
+    metrics, curves = measure_episodes(model, episodes, store.manifest, 64, CPU)
+    share = curves["num_seen"][1] / 60
+    assert share == float(seen[1].double().mean())
+    for name in ("hits_at_1", "mrr", "rollout_error"):
+        parts = [metrics[f"{name}/horizon_1/{part}_actions"] for part in ("seen", "unseen")]
+        joined = share * parts[0] + (1 - share) * parts[1]
+        assert metrics[f"{name}/horizon_1"] == pytest.approx(joined)

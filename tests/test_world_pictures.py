@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.noise_worlds import LENGTH, NoiseWorld
+from helpers.tiny_rotations import Drawing, ReadingModel, TinyRotations
 from helpers.tiny_world import ExactModel, TinyWorld, make_store
 from PIL import Image
 
@@ -27,7 +28,7 @@ from pipeline.evaluation.pictures.worlds.nearest import make_bank
 from pipeline.evaluation.pictures.worlds.orbits import write_decoded_orbits
 from pipeline.evaluation.pictures.worlds.rollouts import write_rollouts
 from pipeline.evaluation.pictures.worlds.traversal import Traversal, write_traversal
-from pipeline.evaluation.pictures.worlds.write import draw_irreps
+from pipeline.evaluation.pictures.worlds.write import draw_irreps, draw_traversals
 from pipeline.groups import make_group
 from pipeline.groups.decomposition import Copy, copies_of_irreps
 from pipeline.world_models.building import make_world_model
@@ -132,6 +133,23 @@ def test_latent_fields_of_a_reacher_split_into_irreps(kind: str, tmp_path: Path)
             matrix = irreps[copy.name].matrix(g[None])[0].double()
             wanted = latents[:, field].double() @ copy.rows.T @ matrix.T
             torch.testing.assert_close(moved @ copy.rows.T, wanted, atol=1e-6, rtol=1e-5)
+
+
+def test_traversals_are_drawn_for_latents_that_are_rotations(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "data", TinyRotations(3, 2))
+    episodes = read_episodes(store.manifest, store.split("test"), "test", make_group("so3"), None)
+    path = tmp_path / "traversal.png"
+    assert draw_traversals(path, ReadingModel(), episodes, Drawing(), 16, CPU, "turns")
+    assert_drawn(path)
+
+    class Flat(ReadingModel):
+        def encode(self, embedding: torch.Tensor) -> torch.Tensor:
+            return embedding.flatten(1)
+
+        def predict(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+            return latent
+
+    assert not draw_traversals(tmp_path / "none.png", Flat(), episodes, Drawing(), 16, CPU, "")
 
 
 def test_every_picture_is_drawn(tmp_path: Path) -> None:

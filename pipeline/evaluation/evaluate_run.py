@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from data_prep.store.reader import PairStore, check_files
+from data_prep.store.manifest import Manifest
+from data_prep.store.reader import PairStore, SplitReader, check_files
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.evaluation.final import Subject
@@ -34,7 +36,8 @@ def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
     with join_world(config.device) as world:
         loaded = load_run(run.path, str(config.checkpoint), data, world.device)
         share = -(-config.batch // world.world_size) * world.world_size
-        batches = EvaluationBatches(reader, share, world.rank, world.world_size)
+        chosen = untransformed_records(store.manifest, reader)
+        batches = EvaluationBatches(reader, share, world.rank, world.world_size, chosen)
         loader = Loader(batches, 0, batches.num_steps, world.device, LoaderConfig())
         metrics = evaluate(loaded.task.evaluation(loaded.model), loader, world)
         fingerprint = store.manifest.fingerprint
@@ -72,3 +75,15 @@ def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
             return result
 
         return world.first_decides(write)
+
+
+def untransformed_records(manifest: Manifest, reader: SplitReader) -> np.ndarray | None:
+    """Numbers of the records that are no transforms of others, (M,) int64; None for all.
+
+    Episodes of a test split come with twins, which the metrics of training leave out: they
+    would be four or eight times the work, and each other's neighbours.
+    """
+    if "element" not in manifest.columns:
+        return None
+    twin = reader.read_column("element", np.arange(reader.num_records))
+    return np.flatnonzero(twin == 0) if twin.any() else None

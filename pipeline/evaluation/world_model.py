@@ -3,6 +3,7 @@
 from pipeline.analysis.records import device_of
 from pipeline.analysis.worlds.episodes import Episodes, read_episodes
 from pipeline.analysis.worlds.measure import measure_episodes
+from pipeline.analysis.worlds.turning import turning_world
 from pipeline.evaluation.final import Findings, Subject
 from pipeline.evaluation.pictures.worlds.showing import decoded_frames, nearest_frames
 from pipeline.evaluation.pictures.worlds.write import (
@@ -10,6 +11,7 @@ from pipeline.evaluation.pictures.worlds.write import (
     draw_latent_grid,
     draw_orbits,
     draw_rollouts,
+    draw_traversals,
 )
 from pipeline.world_models.homeomorphic_vae.model import HomeomorphicVAE
 from pipeline.world_models.world_model import WorldModel
@@ -47,6 +49,10 @@ def draw(subject: Subject) -> None:
     draw_latent_grid(folder / "latent_grid.png", model, episodes, batch, device, title)
     title = f"latents under {model.group.name}, step {step}"
     draw_irreps(folder / "irreps.png", model, episodes, batch, device, title)
+    world = turning_world(subject.manifest, model.group)
+    if world is not None:
+        title = f"A whole turn in 30 steps about each axis, step {step}"
+        draw_traversals(folder / "traversal.png", model, episodes, world, batch, device, title)
 
 
 def episodes_of(subject: Subject) -> Episodes:

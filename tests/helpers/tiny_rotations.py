@@ -17,6 +17,30 @@ SO3 = make_group("so3")
 RANGE = (-1.0, 1.0)
 
 
+def step(states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    """Quaternions (N, 4) turned by actions (N, 4)."""
+    after = SO3.compose(SO3.decode(torch.from_numpy(actions)), torch.from_numpy(states))
+    return np.asarray(after.numpy())
+
+
+def render(states: np.ndarray) -> np.ndarray:
+    """The matrices of quaternions (N, 4) as frames (N, 1, 3, 3) float16."""
+    matrices = quaternions.to_matrix(torch.from_numpy(states))
+    return np.asarray(matrices[:, None].numpy().astype(np.float16))
+
+
+class Drawing:
+    """Draws further states of this world, as `data_prep.worlds` would."""
+
+    can_render = True
+
+    def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        return step(states, actions)
+
+    def render(self, states: np.ndarray) -> np.ndarray:
+        return render(states)
+
+
 @dataclass(frozen=True)
 class TinyRotations:
     """A recipe (see `data_prep.store.recipe`): R, then a R, each as a frame (1, 3, 3) float16.
@@ -32,7 +56,9 @@ class TinyRotations:
     frames: FrameSpec = FrameSpec((1, 3, 3), "float16", RANGE, RANGE)
     columns: Mapping[str, ColumnSpec] = field(
         default_factory=lambda: {
-            "group_element": ColumnSpec("float32", (4,), "by what the episode was moved")
+            "group_element": ColumnSpec("float32", (4,), "by what the episode was moved"),
+            "state": ColumnSpec("float32", (4,), "quaternion before the action"),
+            "next_state": ColumnSpec("float32", (4,), "quaternion after the action"),
         }
     )
     label_meaning: str = "none"
@@ -63,15 +89,20 @@ class TinyRotations:
             poses = SO3.compose(g, pose.expand_as(g))
             actions = SO3.compose(SO3.compose(g, action.expand_as(g)), SO3.inverse(g))
             actions = SO3.decode(SO3.encode(actions))
-            both = torch.stack([poses, SO3.compose(actions, poses)], 1).flatten(0, 1)
+            after = SO3.compose(actions, poses)
+            both = torch.stack([poses, after], 1).flatten(0, 1)
             source = 2 * (episode * self.num_twins + np.arange(self.num_twins))
             yield Block(
-                quaternions.to_matrix(both)[:, None].numpy().astype(np.float16),
+                render(both.numpy()),
                 source,
                 source + 1,
                 SO3.encode(actions).numpy(),
                 np.zeros(self.num_twins, np.int64),
-                {"group_element": SO3.encode(g).numpy()},
+                {
+                    "group_element": SO3.encode(g).numpy(),
+                    "state": poses.numpy(),
+                    "next_state": after.numpy(),
+                },
             )
 
 

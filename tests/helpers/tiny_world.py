@@ -60,7 +60,6 @@ class TinyWorld:
     length: int = 10
     num_twins: int = 4
     episodes_per_shard: int = 5
-    allowed: tuple[int, ...] | None = None
     name: str = "tiny_world"
     group: str = "c4"
     action_components: tuple[ActionComponent, ...] = (
@@ -116,10 +115,8 @@ class TinyWorld:
         rng = np.random.default_rng([self.seed, episode])
         cells = rng.choice(SIDE * SIDE, 2, replace=False)
         states = [np.stack([cells // SIDE, cells % SIDE], -1)[None]]
-        directions = np.array(self.allowed if self.allowed is not None else range(4))
-        actions = np.stack(
-            [rng.integers(0, 2, self.length), rng.choice(directions, self.length)], 1
-        )
+        drawn = rng.integers(0, 2, self.length), rng.integers(0, 4, self.length)
+        actions = np.stack(drawn, 1)
         for action in actions:
             states.append(step(states[-1], action[None]))
         return np.concatenate(states), actions

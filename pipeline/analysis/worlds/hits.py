@@ -1,8 +1,11 @@
 """Hits of rollouts: each true latent ranks the predictions of all episodes."""
 
+import math
+
 import torch
 
 from pipeline.analysis.worlds.following import Followed
+from pipeline.metrics.differences import distances
 from pipeline.metrics.ranking import hits_at, mean_reciprocal_rank, rank_predictions
 from pipeline.metrics.spread import latent_spread, share_distinct
 
@@ -14,7 +17,8 @@ def hit_metrics(
 ) -> dict[str, float]:
     """Hits, ranks and what puts them in doubt, by horizon, over untransformed trajectories.
 
-    `seen[h]` (N,) bool says which rollouts of h steps use only actions that training knew.
+    `seen[h]` (N,) bool says which rollouts of h steps use only actions that training knew;
+    hits and errors of those and of the others come apart.
     """
     metrics: dict[str, float] = {}
     for horizon, true in followed.true.items():
@@ -26,8 +30,12 @@ def hit_metrics(
         metrics[f"ties/{end}"] = float((ranks.num_tied > 0).double().mean())
         metrics[f"latent_spread/{end}"] = latent_spread(true)
         metrics[f"distinct_latents/{end}"] = share_distinct(true)
+        error = distances(true, predicted).cpu()
         for name, chosen in _split(seen, horizon):
             metrics |= rank_metrics(ranks.rank[chosen.to(device)], f"{end}/{name}")
+            typical = math.sqrt(2) * metrics[f"latent_spread/{end}"]
+            if typical > 0:
+                metrics[f"rollout_error/{end}/{name}"] = float(error[chosen].mean()) / typical
     return metrics
 
 

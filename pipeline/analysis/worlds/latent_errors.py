@@ -24,31 +24,44 @@ Errors = dict[str, ErrorsByElement]
 
 
 @torch.no_grad()
-def equivariance_errors(model: WorldModel, followed: Followed, device: torch.device) -> Errors:
+def equivariance_errors(
+    model: WorldModel, followed: Followed, batch: int, device: torch.device
+) -> Errors:
     """`latent`, `transition` and `model/horizon_H`; empty where the group has no action on
-    latents."""
+    latents. `batch` episodes at a time."""
     errors: Errors = {}
     norm = lengths(followed.start[0])
     for twin, g in enumerate(followed.elements[1:], 1):
-        start = followed.start[0].to(device)
-        turned = acted(model.act_on_latent, start, g)
-        if turned is None:
-            return {}
-        first_action = followed.actions[:, :, 0].to(device)
-        stepped = acted(model.act_on_latent, model.predict(start, first_action[0]).float(), g)
-        assert stepped is not None
-        found = {
-            "latent": (turned, followed.start[twin]),
-            "transition": (stepped, model.predict(turned, first_action[twin]).float()),
-        }
-        for horizon, predicted in followed.predicted.items():
-            wanted = acted(model.act_on_latent, predicted[0].to(device), g)
-            assert wanted is not None
-            found[f"model/horizon_{horizon}"] = (wanted, predicted[twin])
-        for name, (wanted, actual) in found.items():
-            errors.setdefault(name, ErrorsByElement(model.group))
-            errors[name].add(g, distances(wanted.cpu(), actual.cpu()), norm)
+        for first in range(0, len(g), batch):
+            places = slice(first, first + batch)
+            pairs = _equivariance_pairs(model, followed, twin, places, device)
+            for name, (wanted, actual) in pairs.items():
+                errors.setdefault(name, ErrorsByElement(model.group))
+                errors[name].add(g[places], distances(wanted, actual).cpu(), norm[places])
     return errors
+
+
+def _equivariance_pairs(
+    model: WorldModel, followed: Followed, twin: int, places: slice, device: torch.device
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """What should be and what is, of some episodes; nothing without an action on latents."""
+    g = followed.elements[twin][places]
+    start, moved_start = (followed.start[which, places].to(device) for which in (0, twin))
+    action, moved_action = (followed.actions[which, places, 0].to(device) for which in (0, twin))
+    turned = acted(model.act_on_latent, start, g)
+    if turned is None:
+        return {}
+    pairs = {"latent": (turned, moved_start)}
+    plain = {"transition": model.predict(start, action).float()}
+    moved = {"transition": model.predict(turned, moved_action).float()}
+    for horizon, predicted in followed.predicted.items():
+        plain[f"model/horizon_{horizon}"] = predicted[0, places].to(device)
+        moved[f"model/horizon_{horizon}"] = predicted[twin, places].to(device)
+    for name, latent in plain.items():
+        wanted = acted(model.act_on_latent, latent, g)
+        assert wanted is not None
+        pairs[name] = (wanted, moved[name])
+    return pairs
 
 
 def distance_errors(model: WorldModel, followed: Followed) -> Errors:

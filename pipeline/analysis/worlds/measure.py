@@ -12,6 +12,7 @@ from pipeline.analysis.worlds.following import Followed, follow
 from pipeline.analysis.worlds.hits import hit_metrics
 from pipeline.analysis.worlds.latent_errors import Errors, distance_errors, equivariance_errors
 from pipeline.analysis.worlds.seen import seen_rollouts
+from pipeline.analysis.worlds.turning import hard_hit_metrics, traversal_metrics, turning_world
 from pipeline.metrics.drift import Drift
 
 HORIZONS = (1, 5, 10)
@@ -45,7 +46,7 @@ def measure_episodes(
     equivariance = {
         "embedding": followed.embedding.embedding,
         "encoder": followed.embedding.encoder,
-        **equivariance_errors(model, followed, device),
+        **equivariance_errors(model, followed, batch, device),
     }
     distance = {
         "embedding": followed.embedding.distance,
@@ -64,6 +65,10 @@ def measure_episodes(
             for name, each in errors.items()
         }
     metrics |= drift_metrics(followed)
+    world = turning_world(manifest, episodes.group)
+    if world is not None:
+        metrics |= hard_hit_metrics(model, episodes, world, batch, device)
+        metrics |= traversal_metrics(model, episodes, world, batch, device)
     return metrics, curves
 
 

@@ -23,6 +23,11 @@ class Bank:
     times: Sequence[int]
     latents: torch.Tensor
 
+    @property
+    def num_episodes(self) -> int:
+        """How many episodes are known."""
+        return len(self.latents) // len(self.times)
+
     def nearest(self, latents: torch.Tensor) -> np.ndarray:
         """The frames whose latents are nearest to (N, K, ...), on [0, 1]: (N, K, C, H, W)."""
         components = self.latents.flatten(1).double().T.contiguous()

@@ -17,16 +17,19 @@ Decoder = Callable[[torch.Tensor], torch.Tensor]
 @dataclass(frozen=True)
 class Show:
     """How a model's latents become visible: `latents` (N, K, ...) to frames (N, K, C, H, W) on
-    [0, 1], and in a word `how`."""
+    [0, 1], and in a word `how`. What is true of the first `num_episodes` can be shown."""
 
     latents: Callable[[torch.Tensor], np.ndarray]
     how: str
+    num_episodes: int
 
 
 def nearest_frames(model: WorldModel, episodes: Episodes, batch: int, device: torch.device) -> Show:
     """By the untransformed test frame whose latent is nearest."""
     bank = make_bank(model, episodes, batch, device, MAX_FRAMES)
-    return Show(lambda latents: visible(bank.nearest(latents)), "nearest\nknown frame")
+    return Show(
+        lambda latents: visible(bank.nearest(latents)), "nearest\nknown frame", bank.num_episodes
+    )
 
 
 def decoded_frames(decode: Decoder, episodes: Episodes) -> Show:
@@ -39,7 +42,7 @@ def decoded_frames(decode: Decoder, episodes: Episodes) -> Show:
         scaled = ((frames - low) / (high - low)).clamp(0, 1)
         return visible(scaled.cpu().numpy())
 
-    return Show(show, "decoded")
+    return Show(show, "decoded", episodes.num_episodes)
 
 
 def true_frames(episodes: Episodes, numbers: np.ndarray, twin: int, times: list[int]) -> np.ndarray:

@@ -8,12 +8,15 @@ import torch
 from pipeline.analysis.worlds.acting import acted
 from pipeline.analysis.worlds.encoding import encode_frames, roll_out
 from pipeline.analysis.worlds.episodes import Episodes
+from pipeline.analysis.worlds.turning import AXES, Drawing, traverse
+from pipeline.evaluation.pictures.prediction import unit_range
 from pipeline.evaluation.pictures.worlds.irreps import principal_copies, write_irreps
 from pipeline.evaluation.pictures.worlds.latent_fields import field_copies, latent_field
 from pipeline.evaluation.pictures.worlds.latent_grid import write_latent_grid
 from pipeline.evaluation.pictures.worlds.orbits import write_decoded_orbits
 from pipeline.evaluation.pictures.worlds.rollouts import write_rollouts
-from pipeline.evaluation.pictures.worlds.showing import Show, true_frames
+from pipeline.evaluation.pictures.worlds.showing import Show, true_frames, visible
+from pipeline.evaluation.pictures.worlds.traversal import Traversal, write_traversal
 from pipeline.world_models.world_model import WorldModel
 
 NUM_EPISODES = 3
@@ -26,8 +29,8 @@ MAX_ELEMENTS = 8
 def draw_rollouts(
     path: Path, model: WorldModel, episodes: Episodes, show: Show, device: torch.device, title: str
 ) -> None:
-    """rollouts.png: a few episodes, evenly spread."""
-    numbers = _spread(episodes, NUM_EPISODES)
+    """rollouts.png: a few episodes."""
+    numbers = _spread(show.num_episodes)
     times = [step for step in SHOWN_STEPS if step <= episodes.length]
     _, latents = encode_frames(model, episodes.frames(numbers, 0, [0]), len(numbers), device)
     actions = episodes.actions(numbers, 0, times[-1])
@@ -43,7 +46,7 @@ def draw_orbits(
 
     Returns whether there are twins and an action on latents, without which nothing is drawn.
     """
-    numbers, twins = _spread(episodes, NUM_EPISODES), range(min(episodes.num_twins, MAX_ELEMENTS))
+    numbers, twins = _spread(show.num_episodes), range(min(episodes.num_twins, MAX_ELEMENTS))
     _, latents = encode_frames(model, episodes.frames(numbers, 0, [0]), len(numbers), device)
     elements = [episodes.elements(numbers, twin) for twin in twins]
     moved = [acted(model.act_on_latent, latents[:, 0], g) for g in elements]
@@ -111,6 +114,30 @@ def draw_irreps(
     return True
 
 
-def _spread(episodes: Episodes, num: int) -> np.ndarray:
-    num = min(num, episodes.num_episodes)
-    return np.arange(num) * (episodes.num_episodes // num)
+def draw_traversals(
+    path: Path,
+    model: WorldModel,
+    episodes: Episodes,
+    world: Drawing,
+    batch: int,
+    device: torch.device,
+    title: str,
+) -> bool:
+    """traversal.png, for latents that are rotations; returns whether they are."""
+    rows = []
+    for name in AXES:
+        turns = traverse(model, episodes, world, name, 1, batch, device)
+        if turns.encoded.shape[2:] != (3, 3):
+            return False
+        frames = visible(unit_range(turns.frames[0], episodes.reader.frames))
+        encoded, predicted = (x[0].cpu().numpy() for x in (turns.encoded, turns.predicted))
+        hits = np.concatenate([[True], turns.hits[0].cpu().numpy()])
+        rows.append(Traversal(name, frames, encoded, predicted, hits))
+    write_traversal(path, rows, title)
+    return True
+
+
+def _spread(num_episodes: int) -> np.ndarray:
+    """A few of the first episodes, far apart."""
+    num = min(NUM_EPISODES, num_episodes)
+    return np.arange(num) * (num_episodes // num)
