@@ -34,7 +34,8 @@ class GraphTransition(nn.Module):
         super().__init__()
         joint = layer(2 * latent_size, hidden)
         self.receiver, self.sender = layer(latent_size, hidden), layer(latent_size, hidden)
-        assert self.receiver.bias is not None and joint.bias is not None
+        assert self.receiver.bias is not None
+        assert joint.bias is not None
         with torch.no_grad():
             # Both halves as the layer on pairs would have been initialised.
             receiving, sending = joint.weight.split(latent_size, -1)
