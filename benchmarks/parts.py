@@ -54,12 +54,19 @@ def _preparation(datasets: Datasets) -> PartReport:
     return measure_preparation(datasets.mnist_root)
 
 
+def _worlds(datasets: Datasets) -> PartReport:
+    from world_speed import measure_worlds
+
+    return measure_worlds()
+
+
 PARTS: dict[str, Callable[[Datasets], PartReport]] = {
     "loader": _loader,
     "training": _training,
     "ranks": _ranks,
     "startup": _startup,
     "preparation": _preparation,
+    "worlds": _worlds,
 }
 
 

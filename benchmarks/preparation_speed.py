@@ -1,22 +1,16 @@
 """Part (e): how fast datasets are made, by the program and with its default two workers."""
 
-import shutil
 import statistics
 import struct
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
-from measuring import Check, PartReport, Row, say, time_row
+from measuring import Check, PartReport, Row, time_row
+from preparing import prepare
 
 from data_prep.sources.mnist import FILES
-from data_prep.store.manifest import read_manifest
 
-PROGRAM = Path(__file__).resolve().parents[1] / "data_prep" / "prepare.py"
-TIMEOUT_S = 400
 MNIST_LIMIT_S = 20.0
 VOLUMES_LIMIT = 300.0
 MNIST_SIZES = {"train": 60_000, "test": 10_000}
@@ -37,7 +31,7 @@ def measure_preparation(mnist_root: Path | None, num_times: int = 3) -> PartRepo
         root = mnist_root or _write_noise(folder / "mnist")
         # All orbits: 240,000 training and validation pairs beside the 40,000 of the test.
         words = ["dataset=rotated_mnist", f"source.root={root}", "dataset.val_pairs=orbit"]
-        seconds = [_prepare(folder / "out", words)[0] for _ in range(num_times)]
+        seconds = [prepare(folder / "out", words).seconds for _ in range(num_times)]
         report.rows.append(time_row("rotated MNIST, 280,000 pairs", seconds, "s"))
         report.checks.append(
             Check("rotated MNIST, s", MNIST_LIMIT_S, statistics.median(seconds), True)
@@ -45,8 +39,8 @@ def measure_preparation(mnist_root: Path | None, num_times: int = 3) -> PartRepo
         for title, words in GENERATED.items():
             rates = []
             for _ in range(num_times):
-                elapsed, num_frames = _prepare(folder / "out", words)
-                rates.append(num_frames / elapsed)
+                made = prepare(folder / "out", words)
+                rates.append(made.num_frames / made.seconds)
             median = statistics.median(rates)
             report.rows.append(Row(title, median, max(rates), "frames/s"))
             if "1x32x32x32 under SO(3)" in title:
@@ -54,19 +48,6 @@ def measure_preparation(mnist_root: Path | None, num_times: int = 3) -> PartRepo
     if mnist_root is None:
         report.notes.append("MNIST's files were noise of the real sizes.")
     return report
-
-
-def _prepare(out: Path, words: list[str]) -> tuple[float, int]:
-    """Seconds of one preparation, and how many frames it wrote."""
-    shutil.rmtree(out, ignore_errors=True)
-    say(" ".join(words[:2]))
-    started = time.perf_counter()
-    command = [sys.executable, str(PROGRAM), *words, f"out={out}", "num_workers=2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
-    if done.returncode:
-        raise ValueError(done.stderr.strip().splitlines()[-1])
-    elapsed = time.perf_counter() - started
-    return elapsed, sum(split.num_frames for split in read_manifest(out).splits.values())
 
 
 def _write_noise(root: Path) -> Path:

@@ -1,13 +1,13 @@
-"""Measure loader, training, ranks, start-up and preparation on this machine; print tables.
+"""Measure loader, training, ranks, start-up, preparation and worlds on this machine; print tables.
 
 Examples:
   python benchmarks/run.py
   python benchmarks/run.py parts=loader,training mnist=DIR out=FILE.json
 
-Keys: parts (of loader, training, ranks, startup, preparation; all by default), mnist (a
-prepared rotated_mnist; synthetic images of its shape otherwise), mnist_root (a folder that
+Keys: parts (of loader, training, ranks, startup, preparation, worlds; all by default), mnist
+(a prepared rotated_mnist; synthetic images of its shape otherwise), mnist_root (a folder that
 holds MNIST/raw, to prepare from; noise otherwise), out (write the results as JSON).
-Takes about twelve minutes on two cores. Leave the machine alone meanwhile.
+Takes about fourteen minutes on two cores. Leave the machine alone meanwhile.
 """
 
 import tempfile

@@ -1,9 +1,11 @@
-"""Prepare a dataset of pairs (x, g, g x) as HDF5 shards with a manifest.
+"""Prepare a dataset of pairs (x, g, g x), or of episodes, as HDF5 shards with a manifest.
 
-Example:
+Examples:
   python data_prep/prepare.py dataset=rotated_mnist source.root=DIR out=DIR
+  python data_prep/prepare.py dataset=blocks_3d num_episodes=1000 episode_length=100 out=DIR
 
-Keys: out (where to write), seed, num_samples, num_workers, overwrite, dataset.*, source.*.
+Keys: out (where to write), seed, num_samples, num_workers, overwrite, dataset.*, source.*; of
+worlds num_episodes and episode_length, both of the training split.
 A killed preparation continues when run again; a complete one is left alone.
 """
 

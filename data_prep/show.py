@@ -1,10 +1,11 @@
-"""Describe a prepared dataset and write a contact sheet of its pairs.
+"""Describe a prepared dataset and write a contact sheet; of episodes also an animation.
 
 Examples:
   python data_prep/show.py DIR
   python data_prep/show.py DIR out=sheet.png split=val json=true
 
-Keys: out (default DIR/contact_sheet.png), split, json.
+Keys: out (default DIR/contact_sheet.png; the animation, DIR/episodes.gif, takes its name with
+the ending gif), split (default train; of episodes test, where their transforms are), json.
 """
 
 import dataclasses
@@ -16,22 +17,22 @@ from pipeline.config.program import run_program, take_directory, take_switch, ta
 
 def main(words: list[str]) -> None:
     as_json = take_switch(words, "json")
-    split = take_value(words, "split", "train")
+    split = take_value(words, "split", "")
     out = take_value(words, "out", "")
     root = Path(take_directory(words, "dataset"))
 
-    from data_prep.contact_sheet import write_contact_sheet
+    from data_prep.pictures import write_pictures
     from data_prep.store.description import describe
     from data_prep.store.reader import PairStore
 
     store = PairStore(root)
-    sheet = Path(out) if out else root / "contact_sheet.png"
-    write_contact_sheet(sheet, store, split)
+    pictures = write_pictures(store, Path(out) if out else None, split)
     if as_json:
         print(json.dumps(dataclasses.asdict(store.manifest), indent=2))
     else:
         print(describe(store.manifest))
-        print(f"contact sheet: {sheet}")
+        for what, path in pictures.items():
+            print(f"{what}: {path}")
 
 
 if __name__ == "__main__":

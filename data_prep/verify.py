@@ -1,5 +1,5 @@
 """Verify a prepared dataset: manifest, checksums, shapes, finite values, and that targets are
-the action applied to their sources.
+the action applied to their sources, or transitions what their world makes of state and action.
 
 Example:
   python data_prep/verify.py DIR

@@ -162,3 +162,15 @@ def test_preparation_part(monkeypatch: pytest.MonkeyPatch) -> None:
     report = preparation_speed.measure_preparation(None, num_times=1)
     assert_sensible(report)
     assert {row.unit for row in report.rows} == {"s", "frames/s"}
+
+
+def test_worlds_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    import world_speed
+
+    few = ["dataset=rush_hour", "num_episodes=2", "dataset.num_test_episodes=1"]
+    monkeypatch.setattr(world_speed, "WORLDS", {"Rush Hour": few})
+    monkeypatch.setattr(world_speed, "MEMORY_EPISODES", ())
+    report = world_speed.measure_worlds(num_times=1)
+    assert_sensible(report)
+    assert "Rush Hour, 340 transitions" in report.rows[0].name
+    assert {row.unit for row in report.rows} == {"transitions/s"}

@@ -9,8 +9,15 @@ import torch
 from pipeline.groups import Group, make_group, point_tables
 
 POINT_SPECS = ("c4", "d4", "octahedral")
-SMALL_SPECS = (*POINT_SPECS, "wrap2d:6:2", "wrap3d:4:2", "c4+wrap:6:3", "d4+wrap:4:2")
-WRAP_SPECS = ("wrap2d:6:2", "wrap3d:6:3", "c4+wrap:6:1", "d4+wrap:8:2", "octahedral+wrap:6:2")
+SMALL_SPECS = (*POINT_SPECS, "wrap1d:6:2", "wrap2d:6:2", "wrap3d:4:2", "c4+wrap:6:3", "d4+wrap:4:2")
+WRAP_SPECS = (
+    "wrap1d:20:2",
+    "wrap2d:6:2",
+    "wrap3d:6:3",
+    "c4+wrap:6:1",
+    "d4+wrap:8:2",
+    "octahedral+wrap:6:2",
+)
 ALL_SPECS = (*POINT_SPECS, *WRAP_SPECS)
 
 
@@ -117,6 +124,7 @@ def test_distances_are_angles_and_turns_of_the_torus() -> None:
     assert from_identity("d4", [2.0, 0.0]) == pytest.approx(math.pi)
     assert from_identity("octahedral", [half, 0.0, half, 0.0]) == pytest.approx(math.pi / 2)
     assert from_identity("octahedral", [0.5, 0.5, 0.5, 0.5]) == pytest.approx(2 * math.pi / 3)
+    assert from_identity("wrap1d:8:1", [6.0]) == pytest.approx(math.pi / 2)
     assert from_identity("wrap2d:8:2", [6.0, 0.0]) == pytest.approx(math.pi / 2)
     both = math.hypot(math.pi / 2, math.pi)
     assert from_identity("c4+wrap:8:2", [1.0, 4.0, 0.0]) == pytest.approx(both)
@@ -172,3 +180,9 @@ def test_tables_first_used_in_inference_serve_training() -> None:
     with torch.inference_mode():
         group.decode(action)
     assert torch.equal(group.decode(action.requires_grad_()), group.elements())
+
+
+def test_tables_are_constants_to_the_compiler() -> None:
+    """They carry the mark that torch itself would set."""
+    marked = torch.compiler.assume_constant_result(lambda: None)
+    assert vars(marked).items() <= vars(point_tables.point_table).items()

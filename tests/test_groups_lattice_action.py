@@ -16,7 +16,14 @@ from scipy.spatial.transform import Rotation
 from pipeline.groups import Group, make_group
 
 POINT_SPECS = ("c4", "d4", "octahedral")
-WRAP_SPECS = ("wrap2d:6:2", "wrap3d:6:3", "c4+wrap:6:1", "d4+wrap:8:2", "octahedral+wrap:6:2")
+WRAP_SPECS = (
+    "wrap1d:6:1",
+    "wrap2d:6:2",
+    "wrap3d:6:3",
+    "c4+wrap:6:1",
+    "d4+wrap:8:2",
+    "octahedral+wrap:6:2",
+)
 ALL_SPECS = (*POINT_SPECS, *WRAP_SPECS)
 
 
@@ -25,11 +32,12 @@ def side_of(spec: str) -> int:
 
 
 def num_axes_of(spec: str) -> int:
-    return 3 if "octahedral" in spec or "3d" in spec else 2
+    return 3 if "octahedral" in spec or "3d" in spec else 1 if "1d" in spec else 2
 
 
 def frames(spec: str, seed: int, num: int, dtype: torch.dtype = torch.uint8) -> torch.Tensor:
-    shape = (num, 2, *(side_of(spec),) * num_axes_of(spec))
+    rows = (3,) if num_axes_of(spec) == 1 else ()
+    shape = (num, 2, *rows, *(side_of(spec),) * num_axes_of(spec))
     values = np.random.default_rng(seed).integers(0, 250, shape)
     return torch.from_numpy(values).to(dtype)
 
@@ -54,6 +62,8 @@ def motion(spec: str, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def moved_cell_by_cell(spec: str, image: np.ndarray, action: np.ndarray) -> np.ndarray:
     """Each value of (C, S, S) or (C, S, S, S) put where R p + t says, modulo the side."""
+    if num_axes_of(spec) == 1:
+        return np.roll(image, int(action[0]), -1)
     matrix, shift = motion(spec, action)
     side, num_axes = image.shape[-1], num_axes_of(spec)
     out = np.full_like(image, 255)
@@ -158,6 +168,7 @@ def test_shifts_go_right_up_and_along_the_first_axis() -> None:
     [
         ("d4", (28, 28), [(28, 32), (8, 8, 8), (8,), ()]),
         ("octahedral", (8, 8, 8), [(8, 8), (4, 8, 8)]),
+        ("wrap1d:28:4", (3, 28), [(28, 3), (28,), (28, 28, 28)]),
         ("wrap2d:28:4", (28, 28), [(32, 32), (28, 32), (28, 28, 28)]),
         ("octahedral+wrap:8:4", (8, 8, 8), [(8, 8), (4, 4, 4)]),
     ],

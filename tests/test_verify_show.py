@@ -4,7 +4,6 @@ Each fault is planted in a copy of a dataset that verifies; some with a manifest
 checksums were made to fit, so that only the content can give them away.
 """
 
-import dataclasses
 import json
 import os
 import shutil
@@ -15,10 +14,10 @@ import h5py
 import numpy as np
 import pytest
 from helpers.programs import call, run
+from helpers.spoiling import edit, refit_manifest
 
-from data_prep.store.manifest import read_manifest, write_manifest
+from data_prep.store.manifest import read_manifest
 from data_prep.store.shard import map_shard
-from pipeline.files.atomic import sha256_of_file
 
 SHARD = "train/shard_00001.h5"
 
@@ -29,28 +28,6 @@ def copy_of(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], P
         return Path(shutil.copytree(request.getfixturevalue(name), tmp_path / "copy"))
 
     return make
-
-
-def refit_manifest(root: Path) -> None:
-    """Make size and checksum of every shard fit what is there now."""
-    manifest = read_manifest(root)
-    splits = {}
-    for name, split in manifest.splits.items():
-        shards = tuple(
-            dataclasses.replace(
-                shard,
-                size=(root / shard.file).stat().st_size,
-                sha256=sha256_of_file(root / shard.file),
-            )
-            for shard in split.shards
-        )
-        splits[name] = dataclasses.replace(split, shards=shards)
-    write_manifest(root, dataclasses.replace(manifest, splits=splits))
-
-
-def edit(path: Path, change: Callable[[h5py.File], None]) -> None:
-    with h5py.File(path, "r+") as file:
-        change(file)
 
 
 def flip_byte(path: Path, dataset: str, row: int) -> None:

@@ -4,8 +4,14 @@ import dataclasses
 
 from data_prep.recipes.orbits import Orbits
 from data_prep.recipes.splits import assign_splits
-from data_prep.settings import OrbitDatasetConfig, PrepareConfig
-from data_prep.settings.sources import PATH_FIELDS, TableSourceConfig
+from data_prep.settings import (
+    EpisodeDatasetConfig,
+    OrbitDatasetConfig,
+    PrepareConfig,
+    SequenceDatasetConfig,
+    TableDatasetConfig,
+)
+from data_prep.settings.sources import PATH_FIELDS, NoSourceConfig, TableSourceConfig
 from data_prep.store.recipe import Recipe
 
 PLACES = ("name", "download", *PATH_FIELDS)
@@ -14,24 +20,56 @@ PLACES = ("name", "download", *PATH_FIELDS)
 
 def make_recipe(config: PrepareConfig) -> Recipe:
     """The recipe of a preparation; opens the source and raises what it raises."""
-    dataset, source = config.dataset, config.source
-    if isinstance(dataset, OrbitDatasetConfig):
-        from data_prep.scenes import make_scene
+    match config.dataset:
+        case OrbitDatasetConfig():
+            return _orbits(config, config.dataset)
+        case TableDatasetConfig():
+            return _table(config, config.dataset)
+        case EpisodeDatasetConfig():
+            return _episodes(config, config.dataset)
+        case SequenceDatasetConfig():
+            return _sequences(config, config.dataset)
 
-        if isinstance(source, TableSourceConfig):
-            raise ValueError(f"source=table is for dataset=pairs_table, not for {dataset.name}")
-        scene = make_scene(dataset, config)
-        splits = assign_splits(
-            scene.num_images, scene.subjects, dataset, config.seed, config.num_samples
-        )
-        settings = {
-            key: value for key, value in dataclasses.asdict(source).items() if key not in PLACES
-        }
-        return Orbits(
-            dataset, scene, splits, config.seed, config.num_samples, source.name, settings
-        )
+
+def _orbits(config: PrepareConfig, dataset: OrbitDatasetConfig) -> Recipe:
+    from data_prep.scenes import make_scene
+
+    source = config.source
+    if isinstance(source, TableSourceConfig):
+        raise ValueError(f"source=table is for dataset=pairs_table, not for {dataset.name}")
+    scene = make_scene(dataset, config)
+    splits = assign_splits(
+        scene.num_images, scene.subjects, dataset, config.seed, config.num_samples
+    )
+    settings = {
+        key: value for key, value in dataclasses.asdict(source).items() if key not in PLACES
+    }
+    return Orbits(dataset, scene, splits, config.seed, config.num_samples, source.name, settings)
+
+
+def _table(config: PrepareConfig, dataset: TableDatasetConfig) -> Recipe:
     from data_prep.recipes.table import PairsTable
 
+    source = config.source
     if not isinstance(source, TableSourceConfig):
         raise ValueError(f"dataset={dataset.name} needs source=table, not source={source.name}")
     return PairsTable(dataset, source, config.seed, config.num_samples)
+
+
+def _episodes(config: PrepareConfig, dataset: EpisodeDatasetConfig) -> Recipe:
+    from data_prep.recipes.episode_sizes import episode_sizes
+    from data_prep.recipes.episodes import Episodes
+    from data_prep.worlds.make import make_world
+    from pipeline.groups import make_group
+
+    world = make_world(dataset.world, dataset.actions, config.source)
+    sizes = episode_sizes(config, dataset, make_group(world.group))
+    return Episodes(dataset.name, world, sizes, dataset.actions, dataset.shard_mib, config.seed)
+
+
+def _sequences(config: PrepareConfig, dataset: SequenceDatasetConfig) -> Recipe:
+    from data_prep.recipes.sequences import Sequences
+
+    if not isinstance(config.source, NoSourceConfig):
+        raise ValueError(f"source={config.source.name} has no effect: {dataset.name} is drawn")
+    return Sequences(dataset, config.seed, config.num_samples)

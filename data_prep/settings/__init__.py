@@ -10,16 +10,20 @@ from data_prep.settings.datasets import (
     TableDatasetConfig,
 )
 from data_prep.settings.prepare import PrepareConfig
+from data_prep.settings.sequences import SequenceDatasetConfig
 from data_prep.settings.sources import SourceConfig
+from data_prep.settings.worlds import EpisodeDatasetConfig
 
 __all__ = [
     "BlockedSceneConfig",
     "CompositeSceneConfig",
     "DatasetConfig",
+    "EpisodeDatasetConfig",
     "OrbitDatasetConfig",
     "Pairing",
     "PlainSceneConfig",
     "PrepareConfig",
+    "SequenceDatasetConfig",
     "SourceConfig",
     "TableDatasetConfig",
 ]

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from data_prep.settings.sequences import SequenceDatasetConfig
+from data_prep.settings.worlds import EpisodeDatasetConfig
+
 Pairing = Literal["orbit", "drawn", "all_pairs"]
 
 
@@ -103,4 +106,6 @@ class TableDatasetConfig:
             raise ValueError(f"shard_mib={self.shard_mib} must be positive")
 
 
-DatasetConfig = OrbitDatasetConfig | TableDatasetConfig
+DatasetConfig = (
+    OrbitDatasetConfig | TableDatasetConfig | EpisodeDatasetConfig | SequenceDatasetConfig
+)

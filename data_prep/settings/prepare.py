@@ -4,18 +4,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.settings.datasets import DatasetConfig
-from data_prep.settings.sources import SourceConfig
+from data_prep.settings.sources import NoSourceConfig, SourceConfig
+from data_prep.settings.worlds import EpisodeDatasetConfig
 
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """`num_samples` limits the source images of all splits together, or says how many to make."""
+    """`num_samples` limits the source images of all splits together, or says how many to make.
+
+    Of a world, `num_episodes` and `episode_length` take the place of the dataset's own, which
+    are those of the training split; `num_samples` does where an episode is a single step, and
+    for labelled sequences.
+    """
 
     dataset: DatasetConfig
-    source: SourceConfig
     out: str
+    source: SourceConfig = NoSourceConfig()
     seed: int = 0
     num_samples: int | None = None
+    num_episodes: int | None = None
+    episode_length: int | None = None
     num_workers: int = 2
     overwrite: bool = False
 
@@ -26,7 +34,33 @@ class PrepareConfig:
             raise ValueError(f"num_samples={self.num_samples} must be at least 3, one a split")
         if self.num_workers < 1:
             raise ValueError(f"num_workers={self.num_workers} must be at least 1")
+        if isinstance(self.dataset, EpisodeDatasetConfig):
+            self._check_samples(self.dataset)
+        else:
+            self._refuse_episodes()
         _check_apart(self.out, getattr(self.source, "root", None))
+
+    def _check_samples(self, dataset: EpisodeDatasetConfig) -> None:
+        length = self.episode_length or dataset.episode_length
+        if self.num_samples is not None and length > 1:
+            raise ValueError(
+                f"num_samples={self.num_samples} has no effect with dataset={dataset.name}, whose"
+                f" episodes have {length} steps: say num_episodes and episode_length"
+            )
+        if self.num_samples is not None and self.num_episodes is not None:
+            raise ValueError("num_samples and num_episodes say the same: give one of them")
+        for name in ("num_episodes", "episode_length"):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value < 2**32:
+                raise ValueError(f"{name}={value} must be at least 1, and below 2^32")
+
+    def _refuse_episodes(self) -> None:
+        for name in ("num_episodes", "episode_length"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} has no effect with dataset={self.dataset.name},"
+                    " which holds no episodes"
+                )
 
 
 def _check_apart(out: str, root: str | None) -> None:

@@ -213,6 +213,13 @@ class TableSourceConfig:
     binary: bool = False
 
 
+@dataclass(frozen=True)
+class NoSourceConfig:
+    """Nothing to read: what is written is simulated."""
+
+    name: Literal["none"] = "none"
+
+
 SourceConfig = (
     DigitsSourceConfig
     | MnistSourceConfig
@@ -226,4 +233,5 @@ SourceConfig = (
     | ImageFolderSourceConfig
     | VolumeFolderSourceConfig
     | TableSourceConfig
+    | NoSourceConfig
 )

@@ -9,7 +9,7 @@ import numpy as np
 from data_prep.store.manifest import Manifest
 from data_prep.store.reader import PairStore, check_files
 from data_prep.store.shard import map_shard
-from data_prep.verification.claims import faults, what_is_checked
+from data_prep.verification import claims, sequences, transitions
 from pipeline.files.atomic import sha256_of_file
 
 NUM_SAMPLED_RECORDS = 4096
@@ -39,7 +39,7 @@ def verify_dataset(root: Path) -> Iterator[str]:
             rows = sampled - first
             _check_targets(path, manifest, rows[(rows >= 0) & (rows < shard.num_records)])
             first += shard.num_records
-        checked = what_is_checked(manifest)
+        checked = _what_is_checked(manifest)
         done = f"{len(sampled)} {checked}" if checked else "nothing to recompute"
         yield (
             f"{name:5} ok: {len(split.shards)} shards, {split.num_frames:,} frames,"
@@ -93,16 +93,31 @@ def _first_bad(path: Path, name: str, bad: Any, fault: str, offset: int = 0) -> 
         raise ValueError(f"{path}: dataset {name}, row {offset + int(np.argmax(bad))} {fault}")
 
 
+def _what_is_checked(manifest: Manifest) -> str | None:
+    """What of the records is recomputed, in words; None for nothing."""
+    if "world" in manifest.generator:
+        return transitions.what_is_checked(manifest)
+    if "sequences" in manifest.generator:
+        return sequences.what_is_checked(manifest)
+    return claims.what_is_checked(manifest)
+
+
 def _check_targets(path: Path, manifest: Manifest, rows: np.ndarray) -> None:
-    """Compare the frames of these records of a shard with what the records claim."""
-    if what_is_checked(manifest) is None:
+    """Compare these records of a shard with what they claim."""
+    if _what_is_checked(manifest) is None:
         return
     arrays = map_shard(path)
     for first in range(0, len(rows), BLOCK_RECORDS):
         block = rows[first : first + BLOCK_RECORDS]
+        if "world" in manifest.generator:
+            transitions.check_transitions(path, manifest, arrays, block)
+            continue
+        if "sequences" in manifest.generator:
+            sequences.check_sequences(path, manifest, arrays, block)
+            continue
         columns = {name: arrays[f"columns/{name}"][block] for name in manifest.columns}
         source, target = (arrays["frames"][arrays[end][block]] for end in ("source", "target"))
-        wrong = faults(manifest, source, target, arrays["action"][block], columns)
+        wrong = claims.faults(manifest, source, target, arrays["action"][block], columns)
         if wrong.any():
             raise ValueError(
                 f"{path}: dataset target, row {block[np.argmax(wrong)]}"

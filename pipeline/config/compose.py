@@ -65,6 +65,8 @@ def compose(
             owner = dependent_groups[group]
             chosen = choices.get(owner) or _default_choice(config_name, owner)
             _check_choice(owner, chosen, group_options(owner))
+            if not group_options(f"{group}/{chosen}"):
+                raise ValueError(f"{group}={choice} has no effect with {owner}={chosen}")
             _check_choice(group, choice, group_options(f"{group}/{chosen}"))
             group_words.append(f"{group}/{chosen}@{group}={choice}")
         else:

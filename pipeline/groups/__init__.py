@@ -37,7 +37,7 @@ __all__ = [
 def make_group(spec: str) -> Group:
     """The group of that specification.
 
-    A name of `GROUP_NAMES`; `wrap2d`, `wrap3d`, `c4+wrap`, `d4+wrap` or `octahedral+wrap`
+    A name of `GROUP_NAMES`; `wrap1d`, `wrap2d`, `wrap3d`, `c4+wrap`, `d4+wrap` or `octahedral+wrap`
     followed by :PERIOD:STEP; `so2+shift` or `so3+shift` followed by :PERIOD:MAX, all in
     pixels. ValueError with what is allowed otherwise.
     """

@@ -5,6 +5,7 @@ from functools import cache, partial
 import torch
 
 from pipeline.groups import quaternions
+from pipeline.groups.constants import constant_to_compiler
 from pipeline.groups.interface import Irrep
 from pipeline.groups.matrix_exponential import antisymmetric_exponential
 
@@ -49,7 +50,7 @@ def space_matrix(degree: int, q: torch.Tensor) -> torch.Tensor:
     return antisymmetric_exponential(exponent)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_to_compiler
 def _generators(degree: int, device: torch.device) -> torch.Tensor:
     return _generators_on(degree, device)
 

@@ -1,7 +1,8 @@
 """Finite groups that permute the cells of a periodic lattice.
 
 An element is a point symmetry R about the centre of the lattice followed by a
-shift t: p -> R p + t, everything modulo the period. Values are moved, never
+shift t: p -> R p + t, everything modulo the period. A lattice of one axis is each row of a
+picture by itself. Values are moved, never
 computed with, so that all laws hold bit for bit.
 """
 
@@ -70,7 +71,7 @@ class LatticeGroup:
         check_lattice(self.name, spatial_shape, self.num_axes)
         if self.period is None or self.step is None:
             return
-        period, step, side = self.period, self.step, spatial_shape[0]
+        period, step, side = self.period, self.step, spatial_shape[-1]
         if step * side % period == 0:
             return
         fitting = [n for n in range(1, period) if period % n == 0 and n * side % period == 0]
@@ -92,6 +93,8 @@ class LatticeGroup:
             return self.elements()
         if self.period is None:
             return torch.tensor(self.point.examples)
+        if self.num_axes == 1:
+            return torch.arange(0, 8 * self.num_elements, self.num_elements) // 8
         points = torch.tensor(self.point.examples).repeat(8)[:8]
         near = max(1, self.num_steps // 4)
         far = max(near + 1, self.num_steps // 2)
@@ -181,7 +184,8 @@ class LatticeGroup:
         if self.period is None:
             return move_cells(x, axis, direction, None)
         cells = list((steps * x.shape[-1] // self.num_steps).unbind(1))
-        cells[1] = -cells[1]  # y points upwards, the rows of an array downwards
+        if self.num_axes > 1:
+            cells[1] = -cells[1]  # y points upwards, the rows of an array downwards
         return move_cells(x, axis, direction, torch.stack(cells[::-1], 1))
 
     def _split(self, g: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

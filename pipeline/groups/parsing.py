@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 PLAIN = ("c4", "d4", "octahedral", "so2", "so3")
-WRAPPED = ("wrap2d", "wrap3d", "c4+wrap", "d4+wrap", "octahedral+wrap")
+WRAPPED = ("wrap1d", "wrap2d", "wrap3d", "c4+wrap", "d4+wrap", "octahedral+wrap")
 SHIFTED = ("so2+shift", "so3+shift")
 ALLOWED = ", ".join(
     (

@@ -111,9 +111,10 @@ def _octahedral() -> PointGroup:
 
 @cache
 def point_group(name: str) -> PointGroup:
-    """`c4`, `d4`, `octahedral`, or the trivial group of the plane or of space: `wrap2d`, `wrap3d`.
+    """`c4`, `d4`, `octahedral`, or the trivial group of a line, the plane or space: `wrap1d`,
+    `wrap2d`, `wrap3d`.
 
-    The last two are named after the groups of shifts whose point part they are.
+    The last three are named after the groups of shifts whose point part they are.
     """
     if name.startswith("wrap"):
         return _trivial(name, int(name[4]))

@@ -60,9 +60,12 @@ def angles(matrices: torch.Tensor) -> torch.Tensor:
     """Angles of rotation in radians, 0 to pi, (K,) float32.
 
     A symmetry of the plane is taken as the rotation of space that continues it; a
-    mirror image is then a half turn about an axis of the plane.
+    mirror image is then a half turn about an axis of the plane. A line has no symmetry but
+    the identity here.
     """
     traces = matrices.diagonal(dim1=-2, dim2=-1).sum(-1)
+    if matrices.shape[-1] == 1:
+        traces = traces + 2
     if matrices.shape[-1] == 2:
         traces = traces + determinants(matrices)
     return torch.arccos((traces - 1) / 2)

@@ -8,12 +8,13 @@ from functools import cache, partial
 
 import torch
 
+from pipeline.groups.constants import constant_to_compiler
 from pipeline.groups.interface import Irrep
 from pipeline.groups.irreps_finite import irrep_tables
 from pipeline.groups.point_groups import point_group
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_to_compiler
 def point_table(group: str, table: str, device: torch.device) -> torch.Tensor:
     """A table of `PointGroup.tables` or, as "irrep NAME", the matrices of a representation."""
     return _on_device(group, table, device)

@@ -4,12 +4,20 @@ from collections.abc import Iterable
 
 from pipeline.groups.interface import MIN_INTERPOLATED_LATENT_SIDE
 
-LATTICE_NAMES = {2: "square images (two spatial axes)", 3: "cubic volumes (three spatial axes)"}
+LATTICE_NAMES = {
+    1: "the rows of images (two spatial axes)",
+    2: "square images (two spatial axes)",
+    3: "cubic volumes (three spatial axes)",
+}
 
 
 def check_lattice(name: str, spatial_shape: tuple[int, ...], num_axes: int) -> None:
-    """Raise ValueError unless there are `num_axes` axes, all of one length."""
-    if len(spatial_shape) != num_axes or len(set(spatial_shape)) != 1:
+    """Raise ValueError unless there are `num_axes` axes, all of one length.
+
+    One axis are the rows of an image, of any number.
+    """
+    fits = len(spatial_shape) == max(2, num_axes)
+    if not fits or (num_axes > 1 and len(set(spatial_shape)) != 1):
         raise ValueError(
             f"group {name} acts on {LATTICE_NAMES[num_axes]}; the spatial shape here is "
             f"{tuple(spatial_shape)}"
@@ -27,11 +35,11 @@ def check_volume(name: str, spatial_shape: tuple[int, ...]) -> None:
 
 
 def check_period(name: str, spatial_shape: tuple[int, ...], num_axes: int, period: int) -> None:
-    """Raise ValueError unless there are `num_axes` axes of length `period`."""
+    """Raise ValueError unless there are `num_axes` axes of length `period`, or rows of it."""
     check_lattice(name, spatial_shape, num_axes)
-    if spatial_shape[0] != period:
+    if spatial_shape[-1] != period:
         raise ValueError(
-            f"group {name} acts on frames of side {period}; the side here is {spatial_shape[0]}"
+            f"group {name} acts on frames of side {period}; the side here is {spatial_shape[-1]}"
         )
 
 

@@ -45,12 +45,18 @@ class LatentActionTask:
     """See `pipeline.tasks.interface.Task`. Tracks how often mask entries flip in an epoch."""
 
     term_names = TERM_NAMES
+    mixes_batch = False
     selection_metric = "loss/total"
 
     def __init__(
         self, config: LatentActionConfig, manifest: Manifest, device: torch.device
     ) -> None:
         group = make_group(manifest.group)
+        if "world" in manifest.generator:
+            raise ValueError(
+                f"task.name=latent_action learns how {manifest.group} acts on images; the actions"
+                f" of {manifest.name} are those of a world, which task=world_model learns"
+            )
         frames = manifest.frames
         kind = output_kind(config, frames)
         if min(frames.shape[1:]) < MIN_SIDE:

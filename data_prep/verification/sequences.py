@@ -1,0 +1,44 @@
+"""Whether labelled sequences are what their columns say."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.drawing.sinusoids import first_maximum, labels_of_maxima, sinusoids
+from data_prep.store.manifest import Manifest
+
+RELATIVE_TOLERANCE = 2.0**-10
+"""Of the rounding to half precision."""
+
+
+def what_is_checked(manifest: Manifest) -> str:
+    """What of the records can be checked, in words."""
+    return "drawn again"
+
+
+def check_sequences(
+    path: Path, manifest: Manifest, arrays: Mapping[str, np.ndarray], rows: np.ndarray
+) -> None:
+    """Raise ValueError naming file, dataset and row of the first record (of these rows of a
+    shard) whose sequence or labels are not those of its amplitude and phase."""
+    size = (manifest.generator["num_points"], manifest.generator["num_periods"])
+    amplitude, phase = (arrays[f"columns/{name}"][rows] for name in ("amplitude", "phase"))
+    maximum = first_maximum(phase, *size)
+    expected = {
+        "source": sinusoids(amplitude, phase, *size),
+        "target": labels_of_maxima(maximum, *size),
+    }
+    for end, values in expected.items():
+        found = arrays["frames"][arrays[end][rows]].reshape(values.shape)
+        error = np.abs(found.astype(np.float64) - values).max(1)
+        _refuse(
+            path, end, rows, error > RELATIVE_TOLERANCE * np.abs(amplitude), "shows other values"
+        )
+    _refuse(path, "label", rows, arrays["label"][rows] != maximum, "is not the first maximum")
+
+
+def _refuse(path: Path, name: str, rows: np.ndarray, is_wrong: np.ndarray, fault: str) -> None:
+    if is_wrong.any():
+        row = rows[np.argmax(is_wrong)]
+        raise ValueError(f"{path}: dataset {name}, row {row} {fault}")
