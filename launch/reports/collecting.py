@@ -68,7 +68,7 @@ def read_runs(root: Path) -> tuple[list[Run], list[str]]:
     complaints: list[str] = []
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
         if path.is_dir() and not path.name.startswith("."):
-            run = _read_run(path, complaints)
+            run = read_run(path, complaints)
             if run is not None:
                 runs.append(run)
     if not runs:
@@ -76,7 +76,8 @@ def read_runs(root: Path) -> tuple[list[Run], list[str]]:
     return runs, complaints
 
 
-def _read_run(path: Path, complaints: list[str]) -> Run | None:
+def read_run(path: Path, complaints: list[str]) -> Run | None:
+    """One run directory, None without a readable config.yaml; adds a line for what is not."""
     try:
         values = yaml.load((path / "config.yaml").read_text(encoding="utf-8"), Loader=LOADER)
         config = _flatten(values)

@@ -1,0 +1,128 @@
+"""Everything that runs left behind, read once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from launch.jobs.history import Attempt, read_attempts
+from launch.reports.collecting import Run, read_run, show, varied_keys
+from launch.reports.html.clock import Clock, read_clock
+from launch.reports.html.finding import Root
+from launch.reports.html.log import Log, count_lines, read_log
+from launch.reports.run_state import RunState, read_json
+
+MAX_LINES = 600_000
+"""So many training lines are read of all runs together; beyond, every second, third, ..."""
+
+DATASET = "dataset"
+"""Stands among the varied keys where runs were trained on different datasets."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run. `number` is its place in the report, `name` is unique there.
+
+    `run` holds configuration and evaluations; of a run without a readable configuration
+    it knows what its sweep varied.
+    """
+
+    number: int
+    name: str
+    path: Path
+    state: RunState
+    run: Run
+    has_config: bool
+    environment: dict[str, Any]
+    log: Log
+    clock: Clock | None
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def seed(self) -> str:
+        """Its seed as text, empty if that is not known."""
+        return show(self.run.config["seed"]) if "seed" in self.run.config else ""
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """All runs, the dotted keys that vary among them, and what could not be read."""
+
+    roots: tuple[Root, ...]
+    records: tuple[RunRecord, ...]
+    keys: tuple[str, ...]
+    complaints: tuple[str, ...]
+    stride: int
+
+    def settings(self, record: RunRecord) -> dict[str, Any]:
+        """The run's values of the varied keys, as far as they are known."""
+        config = record.run.config
+        values = {key: config[key] for key in self.keys if key in config}
+        if DATASET in self.keys:
+            values[DATASET] = dataset_name(record)
+        return values
+
+
+def gather(roots: Sequence[Root]) -> Gathered:
+    """Read every run that was found."""
+    found = [run for root in roots for run in root.runs]
+    logs = [run.path / "metrics.jsonl" for run in found]
+    stride = max(1, -(-sum(map(count_lines, logs)) // MAX_LINES))
+    complaints: list[str] = [
+        f"{root.path}: not checked: {root.unchecked}; states are those of the heartbeats"
+        for root in roots
+        if root.unchecked
+    ]
+    names = unique_names([(run.root.name, run.name) for run in found])
+    records = []
+    for number, (item, name, file) in enumerate(zip(found, names, logs, strict=True)):
+        own: list[str] = []
+        run = read_run(item.path, own)
+        log = read_log(file, stride)
+        if log.num_broken:
+            own.append(f"{file}: {log.num_broken} lines cannot be read; left out")
+        if item.state.state != "missing":
+            complaints += own
+        train = log.splits.get("train")
+        records.append(
+            RunRecord(
+                number=number,
+                name=name,
+                path=item.path,
+                state=item.state,
+                run=replace(run, name=name) if run else Run(name, item.values or {}, False, None, ()),
+                has_config=run is not None,
+                environment=read_json(item.path / "environment.json") or {},
+                log=log,
+                clock=None if train is None else read_clock(train),
+                attempts=tuple(read_attempts(item.path)),
+            )
+        )
+    keys = varied_keys(record.run for record in records if record.has_config)
+    keys += sorted(
+        {key for item in found for key in item.values or {}} - {*keys, "seed"}
+        if any(not record.has_config for record in records)
+        else ()
+    )
+    if len({dataset_name(record) for record in records if record.has_config}) > 1:
+        keys.append(DATASET)
+    return Gathered(tuple(roots), tuple(records), tuple(keys), tuple(complaints), stride)
+
+
+def dataset_name(record: RunRecord) -> str:
+    """The last part of the path of the data it was trained on; empty if that is not known."""
+    return Path(str(record.run.config.get("data", ""))).name
+
+
+def unique_names(names: Sequence[tuple[str, str]]) -> list[str]:
+    """A name for each (folder, run): the run's own where no other has it, else with its folder."""
+    runs = [run for _, run in names]
+    chosen = [
+        run if runs.count(run) == 1 or folder == run else f"{folder}/{run}" for folder, run in names
+    ]
+    counts: dict[str, int] = {}
+    unique = []
+    for name in chosen:
+        counts[name] = counts.get(name, 0) + 1
+        unique.append(name if counts[name] == 1 else f"{name} ({counts[name]})")
+    return unique
