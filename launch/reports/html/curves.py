@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from launch.reports.collecting import Run
 from launch.reports.html.clock import TIME, steps_per_epoch
 from launch.reports.html.downsampling import Buckets, Thinned, bucket_means, make_buckets
 from launch.reports.html.gathering import Gathered, RunRecord
-from launch.reports.html.log import SplitLog
+from launch.reports.html.log import SplitLog, as_numbers
 from launch.reports.html.names import section_order
 
 MAX_POINTS = 1000
@@ -57,16 +58,14 @@ def points_per_curve(num_curves: int) -> int:
 def make_curves(gathered: Gathered) -> Curves:
     """Everything that was logged, and evaluations at the steps they were made."""
     logs = [
-        (record, split, log) for record in gathered.records for split, log in _splits(record.run)
+        (record, split, log)
+        for record in gathered.records
+        for split, log in [*record.log.splits.items(), *_tests(record.run)]
     ]
-    num_curves = sum(len(log.values) for _, _, log in logs)
-    for record in gathered.records:
-        num_curves += sum(len(log.values) for log in record.log.splits.values())
-    curves = Curves(points_per_curve(num_curves))
+    curves = Curves(points_per_curve(sum(len(log.values) for _, _, log in logs)))
     grid_numbers: dict[bytes, int] = {}
-    for record in gathered.records:
-        for split, log in [*record.log.splits.items(), *_splits(record.run)]:
-            _add(curves, grid_numbers, record, split, log)
+    for record, split, log in logs:
+        _add(curves, grid_numbers, record, split, log)
     # A metric that nobody saw change makes no curve.
     curves.series = {
         name: found
@@ -105,20 +104,18 @@ def _series(run: int, split: str, grid: int, thinned: Thinned, buckets: Buckets)
     return one
 
 
-def _splits(run: Any) -> Iterator[tuple[str, SplitLog]]:
-    """Evaluations on a split that the log does not hold, as if they had been logged."""
-    by_split: dict[str, dict[int, dict[str, Any]]] = {}
-    for each in run.evaluations:
-        if each.is_own_data and each.split == "test":
-            by_split.setdefault(each.split, {})[each.step] = each.metrics
-    for split, by_step in by_split.items():
+def _tests(run: Run) -> Iterator[tuple[str, SplitLog]]:
+    """Evaluations on the test split, which no log holds, as if they had been logged."""
+    by_step = {
+        each.step: each.metrics
+        for each in run.evaluations
+        if each.is_own_data and each.split == "test"
+    }
+    if by_step:
         steps = sorted(by_step)
         names = dict.fromkeys(name for step in steps for name in by_step[step])
-        values = {
-            name: np.array([_number(by_step[step].get(name)) for step in steps], np.float64)
-            for name in names
-        }
-        yield split, SplitLog(np.array(steps, np.int64), np.full(len(steps), np.nan), values)
+        values = {name: as_numbers([by_step[step].get(name) for step in steps]) for name in names}
+        yield "test", SplitLog(np.array(steps, np.int64), np.full(len(steps), np.nan), values)
 
 
 def axes_of(record: RunRecord) -> dict[str, Any]:
@@ -159,13 +156,6 @@ def _short(value: float) -> float | int | None:
 
 def _rounded_step(step: float) -> float | int:
     return int(step) if float(step).is_integer() else round(float(step), 1)
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return float("nan")
 
 
 def curve_names(curves: Curves) -> Sequence[tuple[str, str]]:

@@ -1,12 +1,13 @@
 """Everything that runs left behind, read once."""
 
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from launch.jobs.history import Attempt, read_attempts
-from launch.reports.collecting import Run, read_run, show, varied_keys
+from launch.reports.collecting import Run, flatten, read_run, show, varied_keys
 from launch.reports.html.clock import Clock, read_clock
 from launch.reports.html.finding import Root
 from launch.reports.html.log import Log, count_lines, read_log
@@ -24,7 +25,8 @@ class RunRecord:
     """One run. `number` is its place in the report, `name` is unique there.
 
     `run` holds configuration and evaluations; of a run without a readable configuration
-    it knows what its sweep varied.
+    it knows what its sweep varied. `data` says of its dataset what its manifest does, where
+    that is still to be found: `data.name`, `data.group`, `data.generator.*`.
     """
 
     number: int
@@ -37,6 +39,12 @@ class RunRecord:
     log: Log
     clock: Clock | None
     attempts: tuple[Attempt, ...]
+    data: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Its configuration by dotted key, and its dataset's manifest with `data.` before."""
+        return {**self.run.config, **self.data}
 
     @property
     def seed(self) -> str:
@@ -73,6 +81,7 @@ def gather(roots: Sequence[Root]) -> Gathered:
         for root in roots
         if root.unchecked
     ]
+    read_manifest = functools.cache(describe_data)
     names = unique_names([(run.root.name, run.name) for run in found])
     records = []
     for number, (item, name, file) in enumerate(zip(found, names, logs, strict=True)):
@@ -96,6 +105,7 @@ def gather(roots: Sequence[Root]) -> Gathered:
                 log=log,
                 clock=None if train is None else read_clock(train),
                 attempts=tuple(read_attempts(item.path)),
+                data=read_manifest(str(run.config.get("data", ""))) if run else {},
             )
         )
     keys = varied_keys(record.run for record in records if record.has_config)
@@ -107,6 +117,17 @@ def gather(roots: Sequence[Root]) -> Gathered:
     if len({dataset_name(record) for record in records if record.has_config}) > 1:
         keys.append(DATASET)
     return Gathered(tuple(roots), tuple(records), tuple(keys), tuple(complaints), stride)
+
+
+def describe_data(path: str) -> dict[str, Any]:
+    """Name, group, shape of frames and generator of a dataset; empty if there is none."""
+    manifest = (path and read_json(Path(path) / "manifest.json")) or {}
+    said = {
+        **{key: manifest[key] for key in ("name", "group") if key in manifest},
+        "shape": (manifest.get("frames") or {}).get("shape"),
+        "generator": manifest.get("generator") or {},
+    }
+    return flatten({"data": said}) if manifest else {}
 
 
 def dataset_name(record: RunRecord) -> str:

@@ -134,6 +134,15 @@ def best_run(records: Sequence[RunRecord], metric: str, split: str) -> RunRecord
     return min(able, key=lambda record: _rank(values[record.number], direction))
 
 
+def over_runs(values: Sequence[float]) -> Cell:
+    """Mean and sample standard deviation of at least one value."""
+    mean = math.fsum(values) / len(values)
+    if len(values) == 1:
+        return Cell(mean, None, 1)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return Cell(mean, math.sqrt(variance), len(values))
+
+
 def _rank(value: float | None, direction: Direction) -> tuple[bool, float]:
     """Sorts better values first, and none or NaN last."""
     if value is None or math.isnan(value):

@@ -109,11 +109,12 @@ def _as_arrays(lines: list[dict[str, Any]]) -> SplitLog:
         lines = [newest[step] for step in sorted(newest)]
         steps = np.array(sorted(newest), np.int64)
     names = dict.fromkeys(name for line in lines for name in line if name not in NOT_METRICS)
-    values = {name: _numbers([line.get(name) for line in lines]) for name in names}
-    return SplitLog(steps, _numbers([line.get("epoch") for line in lines]), values)
+    values = {name: as_numbers([line.get(name) for line in lines]) for name in names}
+    return SplitLog(steps, as_numbers([line.get("epoch") for line in lines]), values)
 
 
-def _numbers(values: list[Any]) -> np.ndarray:
+def as_numbers(values: list[Any]) -> np.ndarray:
+    """Values as float64; NaN for what is missing or no number."""
     try:
         return np.array(values, np.float64)
     except (TypeError, ValueError):

@@ -64,7 +64,7 @@ def cost_of(record: RunRecord) -> Cost:
         pairs = zip(record.attempts, ended, strict=True)
         device_hours = sum(max(0.0, end - one.started) * one.num_ranks for one, end in pairs) / 3600
     elif work is not None and isinstance(ranks, int):
-        device_hours = (work + (clock.lost_hours if clock is not None else 0.0)) * ranks
+        device_hours = work * ranks
     gpu = record.environment.get("gpu")
     return Cost(
         record=record,
