@@ -99,7 +99,9 @@ def gather(roots: Sequence[Root]) -> Gathered:
                 name=name,
                 path=item.path,
                 state=item.state,
-                run=replace(run, name=name) if run else Run(name, item.values or {}, False, None, ()),
+                run=replace(run, name=name)
+                if run
+                else Run(name, item.values or {}, False, None, ()),
                 has_config=run is not None,
                 environment=read_json(item.path / "environment.json") or {},
                 log=log,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from launch.reports.collecting import Run
-from launch.reports.html.gathering import Gathered, RunRecord
+from launch.reports.html.gathering import DATASET, Gathered, RunRecord
 from launch.reports.html.names import HEADLINES
 from launch.reports.seed_summary import Direction, Summary, direction_of, summarise, value_of
 from pipeline.config.schema import suggestion
@@ -34,13 +34,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Headline:
-    """Rows by the main metric, best first. `best` is the run that did best at that."""
+    """Rows by dataset, then by the main metric, best first.
+
+    `best` are the runs that did best at that, one for each dataset.
+    """
 
     metric: str
     split: str
     metrics: tuple[str, ...]
     rows: tuple[Row, ...]
-    best: RunRecord | None
+    best: tuple[RunRecord, ...]
     notes: tuple[str, ...]
 
     @property
@@ -90,7 +93,7 @@ def make_headline(gathered: Gathered, metric: str | None, split: str | None) -> 
     )
     metrics = choose_metrics(names, metric)
     if not metrics:
-        return Headline(metric or HEADLINES[0], split, (), (), None, ())
+        return Headline(metric or HEADLINES[0], split, (), (), (), ())
     summaries = {name: summarise(runs, name, split) for name in metrics}
     rows = _rows(gathered, summaries)
     main = metrics[0]
@@ -98,12 +101,17 @@ def make_headline(gathered: Gathered, metric: str | None, split: str | None) -> 
     if direction is not None:
         means = {id(row): row.cells[main].mean if main in row.cells else None for row in rows}
         rows.sort(key=lambda row: _rank(means[id(row)], direction))
+    # Values on different datasets do not compare.
+    rows.sort(key=lambda row: str(row.settings.get(DATASET, "")))
+    by_dataset: dict[str, list[RunRecord]] = {}
+    for row in rows:
+        by_dataset.setdefault(str(row.settings.get(DATASET, "")), []).extend(row.records)
     return Headline(
         metric=main,
         split=split,
         metrics=metrics,
         rows=tuple(rows),
-        best=best_run([record for row in rows for record in row.records], main, split),
+        best=tuple(best_run(own, main, split) for own in by_dataset.values()),
         notes=summaries[main].notes,
     )
 
@@ -124,13 +132,13 @@ def _rows(gathered: Gathered, summaries: Mapping[str, Summary]) -> list[Row]:
     ]
 
 
-def best_run(records: Sequence[RunRecord], metric: str, split: str) -> RunRecord | None:
-    """The run with the best value, the first run where what is better is not known."""
+def best_run(records: Sequence[RunRecord], metric: str, split: str) -> RunRecord:
+    """The run with the best value of at least one, the first where that cannot be told."""
     direction = direction_of(metric)
     values = {record.number: value_of(record.run, metric, split) for record in records}
     able = [record for record in records if values[record.number] is not None]
     if direction is None or not able:
-        return records[0] if records else None
+        return records[0]
     return min(able, key=lambda record: _rank(values[record.number], direction))
 
 

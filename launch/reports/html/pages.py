@@ -114,9 +114,7 @@ def _colour_options(report: Report) -> list[Context]:
         {"value": "group", "name": "mean over seeds"},
         {"value": "run", "name": "each run"},
     ]
-    options += [
-        {"value": f"key:{key}", "name": f"by {name}"} for key, name in report.short.items()
-    ]
+    options += [{"value": f"key:{key}", "name": f"by {name}"} for key, name in report.short.items()]
     return options if report.gathered.keys else options[:2]
 
 

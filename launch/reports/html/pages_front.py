@@ -5,7 +5,7 @@ from typing import Any
 from launch.reports.collecting import show
 from launch.reports.html.curves import curve_names
 from launch.reports.html.facts import count_states, make_facts
-from launch.reports.html.gathering import RunRecord
+from launch.reports.html.gathering import DATASET, RunRecord, dataset_name
 from launch.reports.html.headline import choose_metrics
 from launch.reports.html.probes import probe_tables
 from launch.reports.html.report import Report
@@ -13,6 +13,7 @@ from launch.reports.seed_summary import direction_of, value_of
 
 MAX_ROWS = 25
 MAX_LISTED = 12
+MAX_BEST = 6
 Context = dict[str, Any]
 
 
@@ -31,7 +32,7 @@ def front_page(report: Report) -> Context:
         "heading": report.title,
         "lead": _lead(report),
         "states": count_states(gathered.records),
-        "best": _best(report),
+        "best": [_best(report, record) for record in headline.best[:MAX_BEST]],
         "several": len(gathered.records) > 1,
         "headline": headline,
         "results_caption": _caption(report),
@@ -89,18 +90,15 @@ def _row(report: Report, row: Any) -> Context:
     }
 
 
-def _best(report: Report) -> Context | None:
-    record, headline = report.headline.best, report.headline
-    if record is None:
-        return None
-    values = [
-        (name, value_of(record.run, name, headline.split)) for name in headline.metrics[:4]
-    ]
+def _best(report: Report, record: RunRecord) -> Context:
+    headline = report.headline
+    values = [(name, value_of(record.run, name, headline.split)) for name in headline.metrics[:4]]
     return {
         "record": record,
         "href": report.href(record),
         "settings": report.label(record),
         "step": record.run.best_step,
+        "dataset": dataset_name(record) if DATASET in report.gathered.keys else "",
         "tiles": [
             {"name": name, "value": value, "direction": direction_of(name)}
             for name, value in values

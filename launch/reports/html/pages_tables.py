@@ -4,7 +4,6 @@ from typing import Any
 
 from launch.reports.collecting import show
 from launch.reports.html.effects import make_effects
-from launch.reports.html.gathering import RunRecord
 from launch.reports.html.names import duration, number, spread
 from launch.reports.html.paper import PaperTable, beside
 from launch.reports.html.report import Report
@@ -42,8 +41,7 @@ def runs_page(report: Report) -> Context:
     return {
         "lead": f"Values are of the {headline.split} split at the best checkpoint. Names lead to"
         " the run directories; table.csv beside this page has every evaluated step and metric.",
-        "caption": f"{len(rows)} runs, by {headline.metric}, best first."
-        " Click a heading to sort.",
+        "caption": f"{len(rows)} runs, by {headline.metric}, best first. Click a heading to sort.",
         "columns": [default | column for column in columns],
         "rows": rows,
     }
@@ -76,8 +74,10 @@ def effects_value(report: Report) -> Context:
     return {
         "names": [record.name for record in finished],
         "settings": [
-            {key: show(value) if isinstance(value, list | dict | bool) else value
-             for key, value in report.gathered.settings(record).items()}
+            {
+                key: show(value) if isinstance(value, list | dict | bool) else value
+                for key, value in report.gathered.settings(record).items()
+            }
             for record in finished
         ],
         "values": {
@@ -163,13 +163,19 @@ def paper_page(report: Report) -> Context:
     """The paper's numbers beside ours."""
     paper = report.paper
     assert paper is not None
-    numbers = {key: place for place, key in enumerate(paper.notes, start=1)}
+    used = [
+        key
+        for table in paper.tables
+        for key in (*table.notes, *(n for r in table.rows for n in r.notes))
+    ]
+    order = list(dict.fromkeys([*used, *paper.notes]))
+    numbers = {key: place for place, key in enumerate(order, start=1)}
     return {
         "heading": "The paper's numbers beside ours",
         "paper": paper,
         "split": report.headline.split,
         "note_numbers": numbers,
-        "notes": list(paper.notes.items()),
+        "notes": [(key, paper.notes[key]) for key in order],
         "tables": [_paper_table(report, table) for table in paper.tables],
     }
 
@@ -210,8 +216,3 @@ def _text_cell(value: Any) -> Context:
 def _finite(value: float | None) -> float | None:
     is_finite = value is not None and abs(value) < float("inf")
     return value if is_finite else None
-
-
-def runs_left(records: list[RunRecord]) -> int:
-    """How many are not finished."""
-    return sum(not record.run.is_finished for record in records)

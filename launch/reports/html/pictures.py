@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from launch.reports.html.gathering import RunRecord
+from launch.reports.html.gathering import RunRecord, dataset_name
 from pipeline.files.frames import FRAMES_FILE, FrameSet, read_frame_set
 
 MAX_BYTES = 14 * 2**20
@@ -94,21 +94,25 @@ def find_gallery(record: RunRecord, with_frames: bool) -> Gallery:
 def choose_galleries(
     records: Sequence[RunRecord], max_bytes: int = MAX_BYTES
 ) -> tuple[list[Gallery], int]:
-    """Galleries of runs in this order until they are too large, frames of the first only.
+    """Galleries of runs in this order until they are too large.
 
-    Also returns how many further runs have pictures.
+    Frames are those of the first run on each dataset. Also returns how many further runs
+    have pictures.
     """
     chosen: list[Gallery] = []
+    with_frames: set[str] = set()
     num_bytes = num_left_out = 0
     for record in records:
-        gallery = find_gallery(record, with_frames=not chosen)
+        dataset = dataset_name(record)
+        gallery = find_gallery(record, with_frames=dataset not in with_frames)
         if not gallery.pictures and not gallery.frames:
             continue
         num_bytes += gallery.num_bytes
         if num_bytes > max_bytes and chosen:
             num_left_out += 1
-        else:
-            chosen.append(gallery)
+            continue
+        chosen.append(gallery)
+        with_frames |= {dataset} if gallery.frames else set()
     return chosen, num_left_out
 
 

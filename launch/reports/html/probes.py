@@ -23,7 +23,9 @@ def probe_tables(report: Report) -> list[Context]:
     if not found:
         return []
     largest = max(fraction for scores in found for _, _, fraction, _ in scores)
-    kept = [key for key in dict.fromkeys(k for scores in found for k in scores) if key[2] == largest]
+    kept = [
+        key for key in dict.fromkeys(k for scores in found for k in scores) if key[2] == largest
+    ]
     kinds = list(dict.fromkeys((labels, classifier) for labels, classifier, _, _ in kept))
     features = list(dict.fromkeys(feature for *_, feature in kept))
 
@@ -37,7 +39,10 @@ def probe_tables(report: Report) -> list[Context]:
             "caption": "Accuracy in percent on turned test images, mean ± standard deviation over"
             f" {len(found)} {'run' if len(found) == 1 else 'runs'} of the best settings, with"
             f" {100 * largest:g}% of the labels.",
-            "heads": ["feature", *(f"{classifier}, {labels} labels" for labels, classifier in kinds)],
+            "heads": [
+                "feature",
+                *(f"{classifier}, {labels} labels" for labels, classifier in kinds),
+            ],
             "rows": [
                 {"name": feature, "cells": [cell(kind, feature) for kind in kinds]}
                 for feature in features

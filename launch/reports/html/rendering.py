@@ -41,6 +41,7 @@ class Renderer:
             spread=names.spread,
             show=show,
             direction=direction_of,
+            breakable=lambda name: _breakable(name, jinja2),
             state_mark=lambda state: MARKS.get(state, "○"),
         )
 
@@ -48,3 +49,10 @@ class Renderer:
         """A page as text."""
         text: str = self._environment.get_template(f"{template}.html.j2").render(**context)
         return text
+
+
+def _breakable(name: str, jinja2: Any) -> Any:
+    """A metric's name that may break after its slashes and underscores."""
+    markup = jinja2.utils.markupsafe.Markup
+    text = str(markup.escape(name))
+    return markup(text.replace("/", "/<wbr>").replace("_", "_<wbr>"))

@@ -1,9 +1,9 @@
 """Everything that the pages of one report show, worked out once."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from launch.reports.html.curves import Curves, make_curves
@@ -100,10 +100,8 @@ def make_report(request: ReportRequest, written: str, version: str) -> Report:
 
 
 def rank_records(records: Sequence[RunRecord], headline: Headline) -> list[RunRecord]:
-    """Runs in the order of the headline's rows, the best run first, the others behind."""
-    ranked = [record for row in headline.rows for record in row.records]
-    if headline.best is not None:
-        ranked.insert(0, headline.best)
+    """The best runs, then those of the headline's rows in their order, then all others."""
+    ranked = [*headline.best, *(record for row in headline.rows for record in row.records)]
     unique: dict[int, RunRecord] = {record.number: record for record in ranked}
     for record in records:
         unique.setdefault(record.number, record)
@@ -112,15 +110,8 @@ def rank_records(records: Sequence[RunRecord], headline: Headline) -> list[RunRe
 
 def relative_link(path: Path, out: Path) -> str:
     """A path as seen from a directory, quoted for a link, with a slash at its end."""
-    import os
-
     return quote(os.path.relpath(path, out)) + "/"
 
 
 def _resolved(request: ReportRequest) -> list[Path]:
     return [root.absolute() for root in request.roots]
-
-
-def plain_settings(report: Report, record: RunRecord) -> dict[str, Any]:
-    """The run's values of the varied keys."""
-    return report.gathered.settings(record)

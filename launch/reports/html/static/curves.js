@@ -4,6 +4,7 @@ orbit.curves = (() => {
   const { axis, smooth, band } = orbit.series;
   const TITLES = { step: "step", epoch: "epoch", pairs: "pairs", hours: "hours of work" };
   const MAX_ENVELOPES = 4;
+  const FRONT = { showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, margin: { l: 52, r: 12, t: 30, b: 40 } };
   const options = {
     axis: "step", colour: "group", smoothing: 0, isLog: false,
     splits: new Set(["train", "val", "test"]), isShown: () => true,
@@ -89,8 +90,8 @@ orbit.curves = (() => {
           x: one.x, type: "scatter", mode: "lines", hoverinfo: "skip", line: { width: 0 },
           legendgroup: name, connectgaps: false,
         };
-        made.push({ ...common, y: edges[0] });
-        made.push({ ...common, y: edges[1], fill: "tonexty",
+        made.push({ ...common, y: edges[0], showlegend: false });
+        made.push({ ...common, y: edges[1], showlegend: false, fill: "tonexty",
           fillcolor: orbit.charts.fade(one.color, 0.18) });
       }
       const isSparse = one.x.length <= 60;
@@ -137,6 +138,7 @@ orbit.curves = (() => {
         traces: found.made,
         x: { title: TITLES[options.axis], rangemode: "tozero", nticks: isTight ? 5 : 8 },
         y: { type: options.isLog ? "log" : "linear" },
+        layout: options.hasLegend ? FRONT : {},
       };
     });
     plot.setAttribute("role", "img");
@@ -192,9 +194,13 @@ orbit.curves = (() => {
       const plot = document.createElement("div");
       plot.className = "plot";
       front.append(plot);
-      orbit.load("runs").then((data) => {
+      Promise.all([orbit.load("runs"), orbit.load(front.dataset.curve)]).then(([data, metric]) => {
+        // Many runs are told apart by their validation alone.
+        const hasValidation = metric.series.some((one) => one.split === "val");
+        if (data.runs.length > 1 && hasValidation) options.splits = new Set(["val"]);
         const chosen = new Set(bundles(data).slice(0, 6).map((bundle) => bundle.id));
         options.isShown = (bundle) => chosen.has(bundle.id);
+        options.hasLegend = true;
         draw(front);
       });
       return;
