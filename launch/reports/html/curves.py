@@ -12,15 +12,17 @@ import numpy as np
 
 from launch.reports.collecting import Run
 from launch.reports.html.clock import TIME, steps_per_epoch
-from launch.reports.html.downsampling import Buckets, Thinned, bucket_means, make_buckets
+from launch.reports.html.downsampling import bucket_means, make_buckets
 from launch.reports.html.gathering import Gathered, RunRecord
 from launch.reports.html.log import SplitLog, as_numbers
 from launch.reports.html.names import section_order
 
 MAX_POINTS = 1000
-MIN_POINTS = 40
-MAX_NUMBERS = 1_500_000
+MIN_POINTS = 20
+MAX_NUMBERS = 1_000_000
 """So many numbers all curves together may hold, at about 7 bytes each."""
+MAX_RUNS_WITH_EXTREMES = 24
+"""Of more runs than that the least and greatest values behind a point are left out."""
 MAX_HOURS_POINTS = 120
 DIGITS = 5
 SPLITS = ("train", "val", "test")
@@ -35,6 +37,7 @@ class Curves:
     """Grids of steps, series by metric, and what a reader must be told of each run's axes."""
 
     max_points: int
+    has_extremes: bool = True
     grids: list[list[float]] = field(default_factory=list)
     series: dict[str, list[Series]] = field(default_factory=dict)
     num_not_finite: dict[str, int] = field(default_factory=dict)
@@ -50,9 +53,10 @@ class Curves:
         return max((one.get("each", 1) for all_ in self.series.values() for one in all_), default=1)
 
 
-def points_per_curve(num_curves: int) -> int:
-    """How many points each of so many curves may have, with its extremes."""
-    return int(min(MAX_POINTS, max(MIN_POINTS, MAX_NUMBERS // max(1, 3 * num_curves))))
+def points_per_curve(num_curves: int, has_extremes: bool) -> int:
+    """How many points each of so many curves may have."""
+    num_numbers = MAX_NUMBERS // max(1, num_curves * (3 if has_extremes else 1))
+    return min(MAX_POINTS, max(MIN_POINTS, num_numbers))
 
 
 def make_curves(gathered: Gathered) -> Curves:
@@ -62,7 +66,9 @@ def make_curves(gathered: Gathered) -> Curves:
         for record in gathered.records
         for split, log in [*record.log.splits.items(), *_tests(record.run)]
     ]
-    curves = Curves(points_per_curve(sum(len(log.values) for _, _, log in logs)))
+    has_extremes = len(gathered.records) <= MAX_RUNS_WITH_EXTREMES
+    num_curves = sum(len(log.values) for _, _, log in logs)
+    curves = Curves(points_per_curve(num_curves, has_extremes), has_extremes)
     grid_numbers: dict[bytes, int] = {}
     for record, split, log in logs:
         _add(curves, grid_numbers, record, split, log)
@@ -91,17 +97,15 @@ def _add(
         num_bad = int((~np.isfinite(values)).sum())
         if num_bad == len(values):
             continue
-        one = _series(record.number, split, numbers[key], thinned, buckets)
+        one: Series = {"run": record.number, "split": split, "grid": numbers[key]}
+        one |= {"y": rounded(thinned.mean)}
+        if buckets.is_thinned:
+            one |= {"each": buckets.most}
+            if curves.has_extremes:
+                one |= {"low": rounded(thinned.low), "high": rounded(thinned.high)}
         curves.series.setdefault(name, []).append(one)
         if num_bad:
             curves.num_not_finite[name] = curves.num_not_finite.get(name, 0) + num_bad
-
-
-def _series(run: int, split: str, grid: int, thinned: Thinned, buckets: Buckets) -> Series:
-    one: Series = {"run": run, "split": split, "grid": grid, "y": rounded(thinned.mean)}
-    if buckets.is_thinned:
-        one |= {"low": rounded(thinned.low), "high": rounded(thinned.high), "each": buckets.most}
-    return one
 
 
 def _tests(run: Run) -> Iterator[tuple[str, SplitLog]]:

@@ -4,7 +4,7 @@ import datetime
 from collections import Counter
 from collections.abc import Sequence
 
-from launch.reports.html.gathering import Gathered, RunRecord, dataset_name
+from launch.reports.html.gathering import Gathered, RunRecord
 from launch.reports.html.names import duration, listing
 from launch.reports.status_table import ORDER
 
@@ -18,7 +18,10 @@ def make_facts(gathered: Gathered) -> list[Fact]:
     facts = [
         ("Experiment", listing(_experiment(record) for record in records)),
         ("Task", listing(str(record.run.config.get("task.name", "")) for record in known)),
-        ("Dataset", listing(_dataset(record) for record in known)),
+        (
+            "Dataset",
+            listing(_dataset(record, gathered.datasets[record.number]) for record in known),
+        ),
         ("Length", listing(_length(record) for record in known)),
         ("Seeds", listing(sorted({record.seed for record in records}, key=_natural), 8)),
         ("Varied", ", ".join(gathered.keys)),
@@ -46,13 +49,13 @@ def _experiment(record: RunRecord) -> str:
     return named[0].partition("=")[2] if named else ""
 
 
-def _dataset(record: RunRecord) -> str:
+def _dataset(record: RunRecord, name: str) -> str:
     said = [str(record.data["data.name"])] if "data.name" in record.data else []
     said += [f"group {record.data['data.group']}"] if "data.group" in record.data else []
     shape = record.data.get("data.shape")
     said += ["x".join(map(str, shape))] if isinstance(shape, list) else []
     said += [record.run.dataset[:8]] if record.run.dataset else []
-    return dataset_name(record) + (f" ({', '.join(said)})" if said else "")
+    return name + (f" ({', '.join(said)})" if said else "")
 
 
 def _length(record: RunRecord) -> str:

@@ -13,7 +13,7 @@ from launch.reports.html.finding import Root
 from launch.reports.html.log import Log, count_lines, read_log
 from launch.reports.run_state import RunState, read_json
 
-MAX_LINES = 600_000
+MAX_LINES = 300_000
 """So many training lines are read of all runs together; beyond, every second, third, ..."""
 
 DATASET = "dataset"
@@ -61,13 +61,15 @@ class Gathered:
     keys: tuple[str, ...]
     complaints: tuple[str, ...]
     stride: int
+    datasets: tuple[str, ...]
+    """The name of each run's dataset."""
 
     def settings(self, record: RunRecord) -> dict[str, Any]:
         """The run's values of the varied keys, as far as they are known."""
         config = record.run.config
         values = {key: config[key] for key in self.keys if key in config}
         if DATASET in self.keys:
-            values[DATASET] = dataset_name(record)
+            values[DATASET] = self.datasets[record.number]
         return values
 
 
@@ -90,8 +92,8 @@ def gather(roots: Sequence[Root]) -> Gathered:
         log = read_log(file, stride)
         if log.num_broken:
             own.append(f"{file}: {log.num_broken} lines cannot be read; left out")
-        if item.state.state != "missing":
-            complaints += own
+        if item.path.is_dir():
+            complaints += [line.removesuffix("; run left out") for line in own]
         train = log.splits.get("train")
         records.append(
             RunRecord(
@@ -116,9 +118,10 @@ def gather(roots: Sequence[Root]) -> Gathered:
         if any(not record.has_config for record in records)
         else ()
     )
-    if len({dataset_name(record) for record in records if record.has_config}) > 1:
+    datasets = name_datasets(records)
+    if len({datasets[record.number] for record in records if record.has_config}) > 1:
         keys.append(DATASET)
-    return Gathered(tuple(roots), tuple(records), tuple(keys), tuple(complaints), stride)
+    return Gathered(tuple(roots), tuple(records), tuple(keys), tuple(complaints), stride, datasets)
 
 
 def describe_data(path: str) -> dict[str, Any]:
@@ -132,9 +135,26 @@ def describe_data(path: str) -> dict[str, Any]:
     return flatten({"data": said}) if manifest else {}
 
 
-def dataset_name(record: RunRecord) -> str:
-    """The last part of the path of the data it was trained on; empty if that is not known."""
-    return Path(str(record.run.config.get("data", ""))).name
+def name_datasets(records: Sequence[RunRecord]) -> tuple[str, ...]:
+    """A name for the dataset of each run: the folder's; different ones have different names.
+
+    Datasets are the same if their fingerprints are; a run that does not know its own has that
+    of another with the same path, or else the path stands for it.
+    """
+    paths = [str(record.run.config.get("data", "")) for record in records]
+    known = {p: r.run.dataset for p, r in zip(paths, records, strict=True) if r.run.dataset}
+    identities = [
+        record.run.dataset or known.get(path) or path
+        for path, record in zip(paths, records, strict=True)
+    ]
+    names: dict[str, str] = {}
+    for identity, path in zip(identities, paths, strict=True):
+        names.setdefault(identity, Path(path).name)
+    taken = list(names.values())
+    return tuple(
+        names[one] if taken.count(names[one]) == 1 else f"{names[one]} {one[-8:]}"
+        for one in identities
+    )
 
 
 def unique_names(names: Sequence[tuple[str, str]]) -> list[str]:

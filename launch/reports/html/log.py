@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 NOT_METRICS = ("step", "epoch", "split")
+TRAINING = b'"split": "train"'
 KEPT_ALWAYS = (b'"speed/samples_per_second": 0.0',)
 """Marks of training lines that are read whatever the stride: the first of each process."""
 
@@ -76,9 +77,11 @@ def read_log(path: Path, stride: int = 1) -> Log:
                     break
                 num_lines += 1
                 is_left_out = stride > 1 and number % stride and _may_be_left_out(line)
-                skipped = line if is_left_out else None
-                if not is_left_out:
-                    take(line)
+                if is_left_out:
+                    skipped = line
+                    continue
+                skipped = None if TRAINING in line else skipped
+                take(line)
     except OSError:
         return Log()
     if skipped is not None:
@@ -88,7 +91,7 @@ def read_log(path: Path, stride: int = 1) -> Log:
 
 
 def _may_be_left_out(line: bytes) -> bool:
-    is_plain = b'"split": "train"' in line and b'"nan"' not in line and b'inf"' not in line
+    is_plain = TRAINING in line and b'"nan"' not in line and b'inf"' not in line
     return is_plain and not any(mark in line for mark in KEPT_ALWAYS)
 
 

@@ -1,6 +1,7 @@
 """How metrics, settings and numbers are called and written. Pure."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ SECTIONS = (
     ("memory", "Memory"),
     ("time", "Time"),
 )
+DIGITS = re.compile(r"(\d+)")
 OTHERS, DETAILS = "Metrics", "Metrics in parts"
 
 
@@ -35,11 +37,15 @@ def section_of(metric: str) -> str:
     return DETAILS if rest and first in ("psnr", "ssim", "dice") else OTHERS
 
 
-def section_order(metric: str) -> tuple[int, int, str]:
-    """Sorts metrics: losses, metrics, mask, the rest; the headline ones first in each."""
+def section_order(metric: str) -> tuple[int, int, list[tuple[int, str]]]:
+    """Sorts metrics: losses, metrics, mask, the rest; the headline ones first in each.
+
+    Numbers in names count as numbers.
+    """
     headings = ("Losses", OTHERS, "Mask", DETAILS, "Speed", "Memory", "Time")
     rank = HEADLINES.index(metric) if metric in HEADLINES else len(HEADLINES)
-    return headings.index(section_of(metric)), rank, metric
+    parts = [(int(part), "") if part.isdigit() else (-1, part) for part in DIGITS.split(metric)]
+    return headings.index(section_of(metric)), rank, parts
 
 
 def short_keys(keys: Sequence[str]) -> dict[str, str]:
@@ -74,7 +80,9 @@ def number(value: float | None, digits: int = 4) -> str:
     if abs(value) >= 10**5 or abs(value) < 1e-4:
         mantissa, _, exponent = f"{value:.{max(0, digits - 2)}e}".partition("e")
         return f"{mantissa}e{int(exponent)}".replace("-", "−")
-    return f"{value:,.{digits}g}".replace("-", "−") if abs(value) < 1000 else f"{value:,.0f}"
+    # Zeros at the end are kept: they say how exactly a number is meant.
+    text = f"{value:#.{digits}g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return text.rstrip(".").replace("-", "−")
 
 
 def spread(mean: float | None, std: float | None) -> str:

@@ -91,8 +91,12 @@ def _lead(report: Report) -> str:
     if report.curves.most > 1:
         parts.append(
             "Downsampled for display: a point is the mean of up to"
-            f" {report.curves.most:,} logged values, and the shading around a single curve reaches"
-            " from the least to the greatest of them."
+            f" {report.curves.most:,} logged values"
+            + (
+                ", and the shading around a single curve reaches from the least to the greatest."
+                if report.curves.has_extremes
+                else "."
+            )
         )
     else:
         parts.append("Every logged value is shown.")

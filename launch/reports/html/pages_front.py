@@ -5,7 +5,7 @@ from typing import Any
 from launch.reports.collecting import show
 from launch.reports.html.curves import curve_names
 from launch.reports.html.facts import count_states, make_facts
-from launch.reports.html.gathering import DATASET, RunRecord, dataset_name
+from launch.reports.html.gathering import DATASET, RunRecord
 from launch.reports.html.headline import choose_metrics
 from launch.reports.html.probes import probe_tables
 from launch.reports.html.report import Report
@@ -98,7 +98,9 @@ def _best(report: Report, record: RunRecord) -> Context:
         "href": report.href(record),
         "settings": report.label(record),
         "step": record.run.best_step,
-        "dataset": dataset_name(record) if DATASET in report.gathered.keys else "",
+        "dataset": report.gathered.datasets[record.number]
+        if DATASET in report.gathered.keys
+        else "",
         "tiles": [
             {"name": name, "value": value, "direction": direction_of(name)}
             for name, value in values

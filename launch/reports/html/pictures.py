@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from launch.reports.html.gathering import RunRecord, dataset_name
+from launch.reports.html.gathering import RunRecord
 from pipeline.files.frames import FRAMES_FILE, FrameSet, read_frame_set
 
-MAX_BYTES = 14 * 2**20
+MAX_BYTES = 10 * 2**20
 """So much is copied of all runs together, the best runs first."""
 
 MEANINGS = {
@@ -103,7 +103,7 @@ def choose_galleries(
     with_frames: set[str] = set()
     num_bytes = num_left_out = 0
     for record in records:
-        dataset = dataset_name(record)
+        dataset = str(record.run.dataset or record.run.config.get("data"))
         gallery = find_gallery(record, with_frames=dataset not in with_frames)
         if not gallery.pictures and not gallery.frames:
             continue

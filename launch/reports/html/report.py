@@ -57,9 +57,9 @@ class Report:
         """A run's settings in a few words, empty if nothing varies."""
         return settings_label(self.gathered.settings(record), self.short)
 
-    def href(self, record: RunRecord) -> str:
-        """A link from a page of the report to the run directory."""
-        return relative_link(record.path, self.out)
+    def href(self, record: RunRecord) -> str | None:
+        """A link from a page of the report to the run directory, None if there is none."""
+        return relative_link(record.path, self.out) if record.path.is_dir() else None
 
 
 def make_report(request: ReportRequest, written: str, version: str) -> Report:

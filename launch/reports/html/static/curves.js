@@ -4,7 +4,6 @@ orbit.curves = (() => {
   const { axis, smooth, band } = orbit.series;
   const TITLES = { step: "step", epoch: "epoch", pairs: "pairs", hours: "hours of work" };
   const MAX_ENVELOPES = 4;
-  const FRONT = { showlegend: true, legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, margin: { l: 52, r: 12, t: 30, b: 40 } };
   const options = {
     axis: "step", colour: "group", smoothing: 0, isLog: false,
     splits: new Set(["train", "val", "test"]), isShown: () => true,
@@ -138,7 +137,6 @@ orbit.curves = (() => {
         traces: found.made,
         x: { title: TITLES[options.axis], rangemode: "tozero", nticks: isTight ? 5 : 8 },
         y: { type: options.isLog ? "log" : "linear" },
-        layout: options.hasLegend ? FRONT : {},
       };
     });
     plot.setAttribute("role", "img");
@@ -185,23 +183,37 @@ orbit.curves = (() => {
     details.querySelector("div").replaceChildren(table);
   }
 
+  // The mark of a bundle's colour and dash, and its label.
+  function mark(bundle) {
+    const line = document.createElement("span");
+    line.className = "mark";
+    line.style.borderTopColor = bundle.color;
+    line.style.borderTopStyle = { solid: "solid", dash: "dashed" }[bundle.dash] || "dotted";
+    return line;
+  }
+  function chip(bundle) {
+    const item = document.createElement("li");
+    item.append(mark(bundle), bundle.label);
+    return item;
+  }
+
   const visible = new Set();
   function redraw() { for (const figure of visible) draw(figure); }
 
   function start() {
     const front = document.querySelector("#front");
     if (front) {
-      const plot = document.createElement("div");
-      plot.className = "plot";
-      front.append(plot);
       Promise.all([orbit.load("runs"), orbit.load(front.dataset.curve)]).then(([data, metric]) => {
         // Many runs are told apart by their validation alone.
         const hasValidation = metric.series.some((one) => one.split === "val");
         if (data.runs.length > 1 && hasValidation) options.splits = new Set(["val"]);
         const chosen = new Set(bundles(data).slice(0, 6).map((bundle) => bundle.id));
         options.isShown = (bundle) => chosen.has(bundle.id);
-        options.hasLegend = true;
         draw(front);
+        const chips = () => front.querySelector(".chips").replaceChildren(
+          ...bundles(data).filter(options.isShown).map(chip));
+        chips();
+        document.addEventListener("themechange", chips);
       });
       return;
     }
@@ -215,5 +227,5 @@ orbit.curves = (() => {
   }
   document.addEventListener("DOMContentLoaded", start);
 
-  return { options, bundles, lines, redraw, draw };
+  return { options, bundles, lines, mark, redraw };
 })();

@@ -3,7 +3,7 @@
   "use strict";
   const SHOWN_AT_FIRST = 8;
   const MAX_LISTED = 300;
-  const { options, bundles, redraw } = orbit.curves;
+  const { options, bundles, mark, redraw } = orbit.curves;
   let chosen = null;
   let filter = "";
 
@@ -38,16 +38,12 @@
           note(matching.length, numAll);
           redraw();
         });
-        const mark = document.createElement("span");
-        mark.className = "mark";
-        mark.style.borderTopColor = bundle.color;
-        mark.style.borderTopStyle = { solid: "solid", dash: "dashed" }[bundle.dash] || "dotted";
         const text = document.createElement("span");
         text.textContent = bundle.label;
         const num = document.createElement("span");
         num.className = "soft";
         num.textContent = bundle.runs.size > 1 ? `×${bundle.runs.size}` : "";
-        label.append(box, mark, text, num);
+        label.append(box, mark(bundle), text, num);
         item.append(label);
         return item;
       }));

@@ -41,7 +41,8 @@ window.orbit = (() => {
     if (value === 0) return "0";
     const size = Math.abs(value);
     if (size >= 1e5 || size < 1e-4) return value.toExponential(digits - 2).replace("e+", "e");
-    return String(Number(value.toPrecision(size >= 1000 ? Math.max(digits, 5) : digits)));
+    if (Number.isInteger(value) || size >= 1000) return String(Math.round(value));
+    return value.toPrecision(digits);
   }
 
   return { receive, load, whenSeen, format };
