@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.attempts import run_dir, scontrol, sleeps  # noqa: F401, for all tests
 from helpers.idx import write_mnist
+from helpers.pages import browser, quiet, shown_report, shown_sweep  # noqa: F401, likewise
 from helpers.recipes import EpisodeRecipe, VolumeRecipe
 from hypothesis import settings
 

@@ -22,7 +22,7 @@ from helpers.reporting import finish, write_log, write_run, write_sweep
 from launch.reports.html.finding import find_runs
 from launch.reports.html.gathering import gather, unique_names
 from launch.reports.html.headline import make_headline
-from launch.reports.html.paper import beside, belongs, read_paper
+from launch.reports.html.paper import belongs, beside, read_paper
 from launch.reports.html.pictures import choose_galleries, find_gallery
 from pipeline.files.atomic import write_json
 
