@@ -11,6 +11,7 @@ from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.evaluation.pictures import write_pictures
 from pipeline.evaluation.settings import EvaluateConfig, evaluation_file
+from pipeline.evaluation.tensorboard import write_events
 from pipeline.runs import load_run
 from pipeline.training.checkpoint import MODEL_FILE
 from pipeline.training.distributed import join_world
@@ -58,6 +59,7 @@ def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
             run.write_json(f"evaluations/{name}", result)
             if config.pictures:
                 write_pictures(run.path, loaded, store.manifest, reader)
+                write_events(run.path, loaded.step, config.split, result["metrics"])
             return result
 
         return world.first_decides(write)
