@@ -70,7 +70,7 @@ def _watch_plain(path: Path, every_s: float) -> Status:
     shown: dict[str, str] | None = None
     while True:
         status = read_status(path)
-        states = {name: state.state for name, state in status.states.items()}
+        states: dict[str, str] = {name: state.state for name, state in status.states.items()}
         if states != shown:
             print(f"{time.strftime('%H:%M:%S')}\n{status_table(status)}", flush=True)
             shown = states

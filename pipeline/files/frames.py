@@ -117,5 +117,5 @@ def mosaic(frames: np.ndarray) -> np.ndarray:
             top, left = row * (height + 1), column * (width + 1)
             cell = np.moveaxis(shown[row, column], 0, -1)
             picture[top : top + height, left : left + width] = cell
-    picture = np.rint(255 * picture.clip(0, 1)).astype(np.uint8)
-    return picture[..., 0] if channels == 1 else picture
+    levels: np.ndarray = np.rint(255 * picture.clip(0, 1)).astype(np.uint8)
+    return levels[..., 0] if channels == 1 else levels

@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from helpers.attempts import FAILURE
+from helpers.programs import call
 from helpers.training import make_config
 from pipeline.files.atomic import write_json
 from pipeline.training.run_directory import RunDirectory
@@ -102,3 +105,30 @@ def write_sweep(root: Path, taus: tuple[float, ...], widths: tuple[int, ...], se
                 plan[name] = {"task.tau": tau, "task.model.width": width, "seed": seed}
     write_json(root / "plan.json", {"runs": plan})
     return root
+
+
+@pytest.fixture(scope="session")
+def mixed_sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seeds at three thresholds and two widths, and runs that came to nothing: one that was
+    never begun, one that failed and one whose files cannot be read."""
+    root = write_sweep(tmp_path_factory.mktemp("swept") / "sweep", (0.3, 0.5, 0.7), (4, 8), 2)
+    runs = root / "runs"
+    plan = json.loads((root / "plan.json").read_text())
+    plan["runs"]["never"] = {"task.tau": 0.9, "task.model.width": 4, "seed": 0}
+    write_json(root / "plan.json", plan)
+    write_json(write_run(runs / "failed", "task.tau=0.9") / "error.json", FAILURE)
+    write_log(runs / "failed", 12)
+    (runs / "broken").mkdir()
+    (runs / "broken/config.yaml").write_text("{")
+    (runs / "broken/metrics.jsonl").write_text("nonsense\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def mixed_report(mixed_sweep: Path) -> Path:
+    """The report on it."""
+    out = mixed_sweep.parent / "report"
+    outcome = call("launch/report.py", str(mixed_sweep), f"out={out}", "paper=symmetric_embeddings")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("15 runs, ")
+    return out

@@ -18,10 +18,7 @@ def make_facts(gathered: Gathered) -> list[Fact]:
     facts = [
         ("Experiment", listing(_experiment(record) for record in records)),
         ("Task", listing(str(record.run.config.get("task.name", "")) for record in known)),
-        (
-            "Dataset",
-            listing(_dataset(record, gathered.datasets[record.number]) for record in known),
-        ),
+        ("Dataset", listing(_datasets(gathered))),
         ("Length", listing(_length(record) for record in known)),
         ("Seeds", listing(sorted({record.seed for record in records}, key=_natural), 8)),
         ("Varied", ", ".join(gathered.keys)),
@@ -38,7 +35,7 @@ def make_facts(gathered: Gathered) -> list[Fact]:
 
 def count_states(records: Sequence[RunRecord]) -> list[tuple[str, int]]:
     """How many runs are in each state, those that need attention first."""
-    counts = Counter(record.state.state for record in records)
+    counts: Counter[str] = Counter(record.state.state for record in records)
     return [(state, counts[state]) for state in ORDER if counts[state]]
 
 
@@ -49,13 +46,23 @@ def _experiment(record: RunRecord) -> str:
     return named[0].partition("=")[2] if named else ""
 
 
-def _dataset(record: RunRecord, name: str) -> str:
-    said = [str(record.data["data.name"])] if "data.name" in record.data else []
-    said += [f"group {record.data['data.group']}"] if "data.group" in record.data else []
-    shape = record.data.get("data.shape")
-    said += ["x".join(map(str, shape))] if isinstance(shape, list) else []
-    said += [record.run.dataset[:8]] if record.run.dataset else []
-    return name + (f" ({', '.join(said)})" if said else "")
+def _datasets(gathered: Gathered) -> list[str]:
+    """Each dataset once, with what its manifest and an evaluation say of it."""
+    said: dict[str, dict[str, str]] = {}
+    for record, name in zip(gathered.records, gathered.datasets, strict=True):
+        if record.has_config:
+            own = said.setdefault(name, {})
+            shape = record.data.get("data.shape")
+            own["name"] = str(record.data.get("data.name", ""))
+            own["group"] = (
+                f"group {record.data['data.group']}" if "data.group" in record.data else ""
+            )
+            own["shape"] = "x".join(map(str, shape)) if isinstance(shape, list) else ""
+            own["fingerprint"] = (record.run.dataset or "")[:8] or own.get("fingerprint", "")
+    return [
+        name + (f" ({', '.join(filter(None, own.values()))})" if any(own.values()) else "")
+        for name, own in said.items()
+    ]
 
 
 def _length(record: RunRecord) -> str:

@@ -113,11 +113,10 @@ def gather(roots: Sequence[Root]) -> Gathered:
             )
         )
     keys = varied_keys(record.run for record in records if record.has_config)
-    keys += sorted(
-        {key for item in found for key in item.values or {}} - {*keys, "seed"}
-        if any(not record.has_config for record in records)
-        else ()
-    )
+    if any(not record.has_config for record in records):
+        # Of runs that never began, what their sweep varied is all that is known.
+        planned = {key for item in found for key in item.values or {}}
+        keys += sorted(planned - {*keys, "seed"})
     datasets = name_datasets(records)
     if len({datasets[record.number] for record in records if record.has_config}) > 1:
         keys.append(DATASET)
@@ -126,13 +125,13 @@ def gather(roots: Sequence[Root]) -> Gathered:
 
 def describe_data(path: str) -> dict[str, Any]:
     """Name, group, shape of frames and generator of a dataset; empty if there is none."""
-    manifest = (path and read_json(Path(path) / "manifest.json")) or {}
-    said = {
-        **{key: manifest[key] for key in ("name", "group") if key in manifest},
-        "shape": (manifest.get("frames") or {}).get("shape"),
-        "generator": manifest.get("generator") or {},
-    }
-    return flatten({"data": said}) if manifest else {}
+    manifest = read_json(Path(path) / "manifest.json") if path else None
+    if manifest is None:
+        return {}
+    said: dict[str, Any] = {key: manifest[key] for key in ("name", "group") if key in manifest}
+    said["shape"] = (manifest.get("frames") or {}).get("shape")
+    said["generator"] = manifest.get("generator") or {}
+    return flatten({"data": said})
 
 
 def name_datasets(records: Sequence[RunRecord]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from launch.reports.html import pages_front, pages_tables
+from launch.reports.html import pages_front, pages_paper, pages_runs, pages_speed
 from launch.reports.html.curves import SPLITS, curve_names
 from launch.reports.html.names import DETAILS, section_of
 from launch.reports.html.pictures import Frames, Picture, frames_json
@@ -19,12 +19,12 @@ def render_pages(report: Report) -> Iterator[tuple[str, str]]:
     renderer = Renderer()
     makers: dict[str, Callable[[Report], Context]] = {
         "index.html": pages_front.front_page,
-        "paper.html": pages_tables.paper_page,
+        "paper.html": pages_paper.paper_page,
         "curves.html": curves_page,
         "pictures.html": pictures_page,
-        "runs.html": pages_tables.runs_page,
-        "effects.html": pages_tables.effects_page,
-        "speed.html": pages_tables.speed_page,
+        "runs.html": pages_runs.runs_page,
+        "effects.html": pages_runs.effects_page,
+        "speed.html": pages_speed.speed_page,
     }
     scripts = {
         "index.html": (*CHARTS, "curves.js", "tables.js"),

@@ -20,7 +20,7 @@ from launch.reports.collecting import as_csv, make_table
 from launch.reports.html.data import as_script, data_scripts
 from launch.reports.html.libraries import import_jinja2, plotly_script
 from launch.reports.html.pages import render_pages
-from launch.reports.html.pages_tables import effects_value
+from launch.reports.html.pages_runs import effects_value
 from launch.reports.html.pictures import copy_gallery
 from launch.reports.html.rendering import STATIC
 from launch.reports.html.report import Report, make_report
