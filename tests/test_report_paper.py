@@ -68,9 +68,12 @@ def test_our_runs_stand_beside_the_paper_in_its_unit(mixed_sweep: Path, tmp_path
 
 
 def test_what_belongs_beside_a_row() -> None:
-    facts = {"a": 1, "b": "shapes_up", "c": [1, 2]}
+    facts = {"a": 1, "b": "shapes_up", "c": [1, 2], "n": None}
     assert belongs({"a": 1, "b": "shapes_*", "c": [1, 2]}, facts)
     assert belongs({"a": [2, 1]}, facts)
+    assert belongs({"c": "*"}, facts)
+    assert not belongs({"n": "*"}, facts)
+    assert belongs({"n": None}, facts)
     assert not belongs({}, facts)
     assert not belongs({"a": 2}, facts)
     assert not belongs({"d": 1}, facts)

@@ -12,8 +12,15 @@ HEADLINES = (
     "psnr",
     "ssim",
     "dice",
+    "hits_at_1/horizon_10",
+    "mrr/horizon_10",
+    "hits_at_1/horizon_1",
+    "mrr/horizon_1",
     "equivariance_error/variant",
     "invariance_error/invariant",
+    "equivariance_error/embedding",
+    "distance_invariance_error/model/horizon_10",
+    "distance_invariance_error/model/horizon_1",
 )
 """What a run is judged by, in this order, as far as it was measured."""
 

@@ -33,7 +33,8 @@ class PaperRow:
 
     `match` says which of our runs belong beside it: values (or a list of allowed ones, or
     patterns as of file names) by dotted key of their configuration, or of their dataset's
-    manifest with `data.` before it. An empty `match` has none. `notes` are keys of the paper's.
+    manifest with `data.` before it; `*` is anything but null. An empty `match` has none.
+    `notes` are keys of the paper's.
     """
 
     name: str
@@ -133,6 +134,8 @@ def _cells(table: PaperTable, records: Sequence[RunRecord], split: str) -> dict[
 
 
 def _agrees(wanted: Any, value: Any) -> bool:
+    if wanted == "*":
+        return value is not None
     if isinstance(wanted, list | tuple) and not isinstance(value, list | tuple):
         return any(_agrees(one, value) for one in wanted)
     if isinstance(wanted, str) and isinstance(value, str):

@@ -27,9 +27,16 @@ MEANINGS = {
         "Pairs of inputs, the decoded mixture of their latents, and its truth.",
     ),
     "surface": ("Surfaces", "Sources, outputs and truths of volumes as solid things."),
-    "traversal": ("Traversals", "Decoded latents along paths through the group."),
-    "latent_grid": ("Latent grids", "Where the states of the world lie in the latent."),
-    "rollout": ("Rollouts", "Predicted and true observations, step by step."),
+    "rollouts": ("Rollouts", "Predicted and true observations, step by step."),
+    "decoded_orbit": ("Decoded orbits", "Latents under group elements, decoded, beside the truth."),
+    "decoded": ("Decoded latents", "What a decoder makes of latents, beside the truth."),
+    "traversal": (
+        "Traversals",
+        "An object that turns about one axis after the other, and its latents.",
+    ),
+    "latent_grid": ("Latent grid", "Where the states of the world lie in the latent."),
+    "irreps": ("Irreducible parts", "Latents of all states, split into irreducible parts."),
+    "first_layer": ("First layer", "Weights of the first layer beside their circulant part."),
 }
 """Titles and alternative texts by file name; others are told by their names."""
 

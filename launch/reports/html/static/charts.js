@@ -54,7 +54,7 @@ orbit.charts = (() => {
         bgcolor: css("--panel"), bordercolor: css("--line"),
         font: { family: css("--font"), size: 12, color: css("--text") },
       },
-      showlegend: false, hovermode: traces.length > 14 ? "closest" : "x unified", dragmode: "zoom",
+      showlegend: false, hovermode: "closest", dragmode: "zoom",
       ...layout,
       xaxis: { ...axisLook(""), ...x, ...(x.title ? axisTitle(x.title) : {}) },
       yaxis: { ...axisLook(""), ...y },

@@ -4,6 +4,7 @@ orbit.curves = (() => {
   const { axis, smooth, band } = orbit.series;
   const TITLES = { step: "step", epoch: "epoch", pairs: "pairs", hours: "hours of work" };
   const MAX_ENVELOPES = 4;
+  const MAX_UNIFIED = 6;  // so many lines share one label when the mouse is over them
   const options = {
     axis: "step", colour: "group", smoothing: 0, isLog: false,
     splits: new Set(["train", "val", "test"]), isShown: () => true,
@@ -76,6 +77,7 @@ orbit.curves = (() => {
   function traces(data, metric) {
     const all = lines(data, metric);
     const made = [];
+    const isUnified = all.length <= MAX_UNIFIED;
     const hasEnvelopes = all.filter((one) => one.low).length <= MAX_ENVELOPES;
     for (const one of all) {
       const several = one.num > 1;
@@ -95,6 +97,7 @@ orbit.curves = (() => {
       }
       const isSparse = one.x.length <= 60;
       const isPoint = one.split === "test" || one.x.length === 1;
+      const value = `%{y:.4g}${several ? " ± %{customdata}" : ""}`;
       const custom = several ? one.std.map((std) => orbit.format(std, 2)) : null;
       made.push({
         x: one.x, y: one.y, type: "scatter", name, connectgaps: false,
@@ -103,7 +106,8 @@ orbit.curves = (() => {
         marker: { color: one.color, size: isPoint ? 9 : 5, symbol: isPoint ? "diamond" : "circle" },
         opacity: one.split === "train" && options.splits.has("val") ? 0.75 : 1,
         customdata: custom,
-        hovertemplate: `%{y:.4g}${several ? " ± %{customdata}" : ""}<extra>${escape(name)}</extra>`,
+        hovertemplate: isUnified
+          ? `${value}<extra>${escape(name)}</extra>` : `${escape(name)}<br>${value}<extra></extra>`,
       });
     }
     return { all, made };
@@ -137,6 +141,7 @@ orbit.curves = (() => {
         traces: found.made,
         x: { title: TITLES[options.axis], rangemode: "tozero", nticks: isTight ? 5 : 8 },
         y: { type: options.isLog ? "log" : "linear" },
+        layout: { hovermode: all.length <= MAX_UNIFIED ? "x unified" : "closest" },
       };
     });
     plot.setAttribute("role", "img");

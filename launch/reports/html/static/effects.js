@@ -40,7 +40,7 @@
         });
       }
       return {
-        traces, layout: { hovermode: "closest" },
+        traces,
         x: { title: key, type: isContinuous ? "linear" : "category",
           categoryorder: "array", categoryarray: levels.map(String) },
         y: { title: { text: metric, font: { size: 12 } } },

@@ -22,8 +22,9 @@
 
     function note(numMatching, numAll) {
       const of = numMatching === numAll ? `${numAll}` : `${numMatching} that match, ${numAll} in all`;
+      const order = options.colour.startsWith("key:") ? "" : ", best first";
       const rest = numMatching > MAX_LISTED ? `; the first ${MAX_LISTED} are listed` : "";
-      by("legend-note").textContent = `${chosen.size} of ${of}, best first${rest}`;
+      by("legend-note").textContent = `${chosen.size} of ${of}${order}${rest}`;
     }
 
     function list(matching, numAll) {
