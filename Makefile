@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA := data/rotated_digits
 RUN := runs/rotated_digits
+REPORT := reports/rotated_digits
 
 .PHONY: install train test test-slurm lint clean
 
@@ -25,7 +26,8 @@ train: install
 	$(BIN)/python data_prep/prepare.py dataset=rotated_digits out=$(DATA)
 	$(BIN)/python pipeline/train.py experiment=rotated_digits data=$(DATA) run_dir=$(RUN)
 	$(BIN)/python pipeline/evaluate.py run_dir=$(RUN)
-	@echo "Look at $(RUN)/orbits.png; learning curves: $(BIN)/tensorboard --logdir runs"
+	$(BIN)/python launch/report.py $(RUN) out=$(REPORT)
+	@echo "Look at $(RUN)/orbits.png, or open $(REPORT)/index.html"
 
 lint: install
 	$(BIN)/ruff check .
@@ -39,5 +41,5 @@ test-slurm: install
 	$(BIN)/python -m pytest tests/slurm
 
 clean:
-	rm -rf $(DATA) $(RUN) build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(DATA) $(RUN) $(REPORT) build .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

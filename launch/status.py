@@ -3,9 +3,11 @@
 Examples:
   python launch/status.py DIR
   python launch/status.py DIR json=true
+  python launch/status.py DIR watch=true          # until nothing runs or waits, or Ctrl-C
 
 States: finished, pruned (given up by a search), running, waiting, failed (and why), stopped,
-cancelled, lost (its job is gone without a word), missing. Exit code 0 if every run is finished,
+cancelled, lost (its job is gone without a word), missing. Keys: json, watch, every (seconds
+between two looks while watching, default 5). Exit code 0 if every run is finished,
 pruned, running or waiting, 3 otherwise.
 """
 
@@ -13,14 +15,23 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline.config.program import run_program, take_directory, take_switch
+from pipeline.config.program import run_program, take_directory, take_switch, take_value
 
 EXIT_NOT_WELL = 3
 
 
 def main(words: list[str]) -> int:
-    as_json = take_switch(words, "json")
+    as_json, is_watching = take_switch(words, "json"), take_switch(words, "watch")
+    every = take_value(words, "every", "")
     path = Path(take_directory(words, "sweep or folder of runs"))
+    if as_json and is_watching:
+        raise ValueError("json=true has no effect with watch=true")
+    if every and not is_watching:
+        raise ValueError("every has no effect without watch=true")
+    if is_watching:
+        from launch.reports.watching import read_period, watch
+
+        return 0 if watch(path, read_period(every)).is_well else EXIT_NOT_WELL
 
     from launch.reports.status_table import read_status, status_table
 

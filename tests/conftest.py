@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from helpers.attempts import run_dir, scontrol, sleeps  # noqa: F401, for all tests
 from helpers.idx import write_mnist
+from helpers.pages import browser, quiet, shown_report, shown_sweep  # noqa: F401, likewise
 from helpers.recipes import EpisodeRecipe, VolumeRecipe
+from helpers.reporting import mixed_report, mixed_sweep  # noqa: F401, likewise
 from hypothesis import settings
 
 from data_prep.recipes import make_recipe

@@ -270,6 +270,8 @@ def test_what_is_not_finite_is_never_best() -> None:
         ("equivariance_error/variant", "lower"),
         ("psnr", "higher"),
         ("ssim/90", "higher"),
+        ("hits_at_1/horizon_10", "higher"),
+        ("mrr/horizon_1/unseen_actions", "higher"),
         ("accuracy", "higher"),
         ("probe/top_accuracy", "higher"),
         ("mask/fraction_variant", None),

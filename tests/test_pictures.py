@@ -20,12 +20,16 @@ from PIL import Image
 
 from data_prep.store.reader import PairStore
 from pipeline.analysis.analyse import analyse
+from pipeline.analysis.records import spread_sources
+from pipeline.evaluation.pictures.elements import element_frames, slider_elements, write_elements
 from pipeline.evaluation.pictures.errors import error_maps
 from pipeline.evaluation.pictures.latent_maps import latent_rows
 from pipeline.evaluation.pictures.mask import write_mask
 from pipeline.evaluation.pictures.prediction import predict, varied_records
 from pipeline.evaluation.pictures.ray_march import content_radius, surface_picture
 from pipeline.evaluation.pictures.surface import slanted_view
+from pipeline.evaluation.tensorboard import write_events
+from pipeline.files.frames import read_frame_set
 from pipeline.groups import make_group
 from pipeline.runs import load_run
 from pipeline.training.run import train
@@ -84,12 +88,77 @@ def test_a_run_gets_the_pictures_that_fit(
 ) -> None:
     _, run_dir = runs[case]
     assert call("pipeline/evaluate.py", f"run_dir={run_dir}", "analyses=false").code == 0
-    assert {path.name for path in (run_dir / "pictures").iterdir()} == {
-        f"{name}.png" for name in WANTED[case]
-    }
-    for path in [run_dir / "orbits.png", *(run_dir / "pictures").iterdir()]:
+    pictures = sorted((run_dir / "pictures").glob("*.png"))
+    assert {path.stem for path in pictures} == WANTED[case]
+    for path in [run_dir / "orbits.png", *pictures]:
         with Image.open(path) as picture:
             assert np.asarray(picture.convert("L")).std() > 5, path.name
+
+
+def test_tensorboard_shows_metrics_and_pictures(
+    runs: dict[str, tuple[PairStore, Path]], tmp_path: Path
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run_dir = shutil.copytree(runs["planes"][1], tmp_path / "run")
+    assert call("pipeline/evaluate.py", f"run_dir={run_dir}", "analyses=false").code == 0
+    (result,) = (run_dir / "evaluations").glob("*.json")
+    content = json.loads(result.read_text())
+    write_events(run_dir, content["step"], "test", content["metrics"])
+    (file,) = (run_dir / "evaluations").glob("events.out.tfevents.*")
+    events = EventAccumulator(str(file), size_guidance={"images": 0})
+    events.Reload()
+    assert set(events.Tags()["images"]) == {"orbits", *WANTED["planes"]}
+    (image,) = events.Images("orbits")
+    with Image.open(run_dir / "orbits.png") as picture:
+        assert (image.width, image.height) == picture.size
+    (result,) = (run_dir / "evaluations").glob("*.json")
+    content = json.loads(result.read_text())
+    (scalar,) = events.Scalars("test/psnr")
+    assert (scalar.step, scalar.value) == (
+        content["step"],
+        pytest.approx(content["metrics"]["psnr"]),
+    )
+
+
+FRAMES = {  # rows, columns, elements, slices
+    "blocked": (["source", "output", "truth"], 8, 4, 1),
+    "planes": (["source", "output", "truth"], 2, 4, 1),
+    "volumes": (["source", "output", "truth"], 1, 4, 16),
+    "vectors": (["source", "output"], 2, 24, 1),
+}
+
+
+@pytest.mark.parametrize("case", list(FRAMES))
+def test_frames_show_every_element(
+    case: str, runs: dict[str, tuple[PairStore, Path]], tmp_path: Path
+) -> None:
+    store, run_dir = runs[case]
+    run, reader = load_run(run_dir), store.split("test")
+    frames, labels, rows = element_frames(run, store.manifest, reader)
+    wanted_rows, num_columns, num_elements, num_slices = FRAMES[case]
+    assert (rows, len(labels)) == (wanted_rows, num_elements)
+    assert frames.shape[1:3] == (len(rows), num_columns)
+    assert len(set(labels)) == num_elements
+    found = write_elements(tmp_path / "elements", run, store.manifest, reader)
+    assert read_frame_set(tmp_path / "elements") == found
+    assert (found.num_slices, found.labels) == (num_slices, tuple(labels))
+    for row, name in enumerate(rows):
+        if name == "truth":
+            # Under the identity a source stays as it is.
+            np.testing.assert_allclose(frames[0, row], frames[0, 0], atol=1e-6)
+    if case == "blocked":
+        # Every frame that is stored is shown as it is stored.
+        numbers = spread_sources(reader, num_columns)
+        for place in range(4):
+            records = reader.read(numbers + place)
+            element = records.action[:, 0].astype(int)
+            for column in range(num_columns):
+                shown = frames[element[column], 2, column]
+                np.testing.assert_allclose(shown, records.target[column] / 255, atol=1e-6)
+                output = predict(run, records.source, records.action)
+                shown = frames[element[column], 1, column]
+                np.testing.assert_allclose(shown, output[column], atol=1e-4)
 
 
 def test_no_pictures_are_written_unasked(
@@ -201,3 +270,30 @@ def test_the_mask_needs_a_log_that_knows_of_one(tmp_path: Path) -> None:
     log.write_text(json.dumps(line) + "\n")
     assert write_mask(picture, log)
     assert picture.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "num"),
+    [
+        ("c4", 4),
+        ("octahedral", 24),
+        ("so2", 24),
+        ("so3", 24),
+        ("so2+shift:16:3", 24),
+        ("wrap2d:28:1", 8),
+    ],
+)
+def test_elements_to_slide_through(name: str, num: int) -> None:
+    group = make_group(name)
+    elements = slider_elements(group)
+    assert len(elements) == num
+    assert torch.allclose(
+        group.distance(elements[:1], group.identity(1)), torch.zeros(1), atol=1e-3
+    )
+    assert len(set(group.names(elements))) == num
+    if group.num_elements is None:
+        # One step after another, round to where it began.
+        step = elements[1].expand_as(elements)
+        ahead = group.compose(step, elements)
+        apart = group.distance(ahead, elements.roll(-1, 0))
+        assert float(apart.max()) < 1e-3

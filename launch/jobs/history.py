@@ -23,13 +23,18 @@ ATTEMPTS = "attempts"
 
 @dataclass(frozen=True)
 class Attempt:
-    """One start of a run. `reason` is None while it runs, or if it vanished."""
+    """One start of a run. `reason` is None while it runs, or if it vanished.
+
+    `ended` is when it ended or was told to stop, in seconds since the epoch, where known.
+    """
 
     name: str
     submission: str
     started: float
     first_step: int
     reason: str | None
+    ended: float | None = None
+    num_ranks: int = 1
 
 
 def begin(run_dir: Path, place: Place, submission: str, started: float, code: str) -> Path:
@@ -77,11 +82,17 @@ def read_attempts(run_dir: Path) -> list[Attempt]:
     folder = run_dir / ATTEMPTS
     for path in folder.iterdir() if folder.is_dir() else ():
         begun = _read(path / "begin.json")
-        if begun is not None:
-            reason = (_read(path / "end.json") or _read(path / "signal.json") or {}).get("reason")
+        if begun is not None and {"submission", "started", "first_step"} <= begun.keys():
+            ending = _read(path / "end.json") or _read(path / "signal.json") or {}
             found.append(
                 Attempt(
-                    path.name, begun["submission"], begun["started"], begun["first_step"], reason
+                    path.name,
+                    begun["submission"],
+                    begun["started"],
+                    begun["first_step"],
+                    ending.get("reason"),
+                    ending.get("time"),
+                    begun.get("num_ranks", 1),
                 )
             )
     return sorted(found, key=lambda attempt: attempt.started)

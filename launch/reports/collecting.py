@@ -68,7 +68,7 @@ def read_runs(root: Path) -> tuple[list[Run], list[str]]:
     complaints: list[str] = []
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
         if path.is_dir() and not path.name.startswith("."):
-            run = _read_run(path, complaints)
+            run = read_run(path, complaints)
             if run is not None:
                 runs.append(run)
     if not runs:
@@ -76,10 +76,11 @@ def read_runs(root: Path) -> tuple[list[Run], list[str]]:
     return runs, complaints
 
 
-def _read_run(path: Path, complaints: list[str]) -> Run | None:
+def read_run(path: Path, complaints: list[str]) -> Run | None:
+    """One run directory, None without a readable config.yaml; adds a line for what is not."""
     try:
         values = yaml.load((path / "config.yaml").read_text(encoding="utf-8"), Loader=LOADER)
-        config = _flatten(values)
+        config = flatten(values)
     except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
         complaints.append(f"{path / 'config.yaml'} {_reason(error)}; run left out")
         return None
@@ -140,11 +141,12 @@ def _reason(error: Exception) -> str:
     return "cannot be read" + (f" ({error.strerror})" if isinstance(error, OSError) else "")
 
 
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings to dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         is_nested = isinstance(value, dict)
-        flat.update(_flatten(value, f"{prefix}{key}.") if is_nested else {f"{prefix}{key}": value})
+        flat.update(flatten(value, f"{prefix}{key}.") if is_nested else {f"{prefix}{key}": value})
     return flat
 
 

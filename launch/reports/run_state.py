@@ -68,7 +68,7 @@ def read_run_state(
         return RunState(
             "waiting" if live.state == "waiting" else "running", detail, num_restarts, **numbers
         )
-    numbers.pop("remaining_s")
+    remaining_s = numbers.pop("remaining_s")
     pruned = read_json(run_dir / PRUNED_FILE)
     if pruned is not None:
         reason = str(pruned.get("reason", ""))
@@ -81,6 +81,7 @@ def read_run_state(
     attempts = read_attempts(run_dir)
     has_ended = bool(attempts) and attempts[-1].reason is not None
     if not has_ended and _is_beating(heartbeat, now):
+        numbers["remaining_s"] = remaining_s
         return RunState("running", "seen by its heartbeat", count_restarts(run_dir), **numbers)
     if has_ended and attempts[-1].reason in ("preempted", "timeout"):
         return RunState("stopped", attempts[-1].reason or "", len(attempts) - 1, **numbers)

@@ -20,6 +20,11 @@ DIRECTIONS: dict[str, Direction] = {
     "error": "lower",
     "psnr": "higher",
     "ssim": "higher",
+    "dice": "higher",
+    "mrr": "higher",
+    "hits_at_1": "higher",
+    "hits_at_5": "higher",
+    "hits_at_10": "higher",
     "accuracy": "higher",
     "success": "higher",
     "r2": "higher",
@@ -73,7 +78,7 @@ def summarise(runs: list[Run], metric: str, split: str | None) -> Summary:
     groups: dict[str, tuple[dict[str, Any], dict[str, tuple[str, float]]]] = {}
     notes, num_without = [], 0
     for run in finished:
-        value = _value(run, metric, split)
+        value = value_of(run, metric, split)
         if value is None:
             num_without += 1
             continue
@@ -108,7 +113,7 @@ def _of_split(run: Run, split: str) -> list[Evaluation]:
     return [each for each in run.evaluations if each.split == split and each.is_own_data]
 
 
-def _value(run: Run, metric: str, split: str) -> float | None:
+def value_of(run: Run, metric: str, split: str) -> float | None:
     """The metric at the best step if that was evaluated, else at the last step that was."""
     found = [each for each in _of_split(run, split) if metric in each.metrics]
     if not found:

@@ -37,6 +37,11 @@ class Status:
         return all(state.is_well for state in self.states.values())
 
 
+def run_folder(path: Path) -> Path:
+    """Where the run directories of a sweep, or of a folder of runs, lie."""
+    return path / "runs" if (path / "runs").is_dir() else path
+
+
 def read_status(path: Path) -> Status:
     """The runs of a sweep directory, or those directly below any other folder.
 
@@ -52,7 +57,7 @@ def read_status(path: Path) -> Status:
         submitted = {task for record in read_records(path, ("train",)) for task in record.tasks}
         names += sorted(known - set(names))
     else:
-        root = path / "runs" if (path / "runs").is_dir() else path
+        root = run_folder(path)
         found = root.iterdir() if root.is_dir() else ()
         names = sorted(run.name for run in found if (run / "config.yaml").is_file())
         submitted = set()
@@ -71,7 +76,7 @@ def status_table(status: Status) -> str:
         ("run", "state", "restarts", "step", "samples/s", "loss", "left", "")
     ]
     ranked = sorted(status.states.items(), key=lambda item: ORDER.index(item[1].state))
-    rows += [_row(name, state) for name, state in ranked]
+    rows += [run_cells(name, state) for name, state in ranked]
     widths = [max(len(row[column]) for row in rows) for column in range(7)]
     lines = []
     for row in rows:
@@ -86,7 +91,8 @@ def status_table(status: Status) -> str:
     return "\n".join(lines)
 
 
-def _row(name: str, state: RunState) -> tuple[str, ...]:
+def run_cells(name: str, state: RunState) -> tuple[str, ...]:
+    """A run as texts: name, state, restarts, step, samples/s, loss, time left, detail."""
     step = f"{state.step}/{state.num_steps}" if state.step is not None else ""
     speed = f"{state.samples_per_second:,.0f}" if state.samples_per_second else ""
     loss = f"{state.loss:.4g}" if isinstance(state.loss, float) else ""
@@ -94,10 +100,11 @@ def _row(name: str, state: RunState) -> tuple[str, ...]:
     if len(detail) > MAX_DETAIL:
         detail = f"{detail[: MAX_DETAIL - 3]}..."
     restarts = str(state.num_restarts) if state.num_restarts else ""
-    return (name, state.state, restarts, step, speed, loss, _duration(state.remaining_s), detail)
+    return (name, state.state, restarts, step, speed, loss, duration(state.remaining_s), detail)
 
 
-def _duration(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
+    """Seconds as minutes, or as hours and minutes."""
     if seconds is None:
         return ""
     minutes = round(seconds / 60)

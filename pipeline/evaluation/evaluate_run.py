@@ -13,6 +13,7 @@ from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.evaluation.final import Subject
 from pipeline.evaluation.settings import EvaluateConfig, curves_file, evaluation_file
 from pipeline.evaluation.table import FINAL
+from pipeline.evaluation.tensorboard import write_events
 from pipeline.runs import load_run
 from pipeline.training.checkpoint import MODEL_FILE
 from pipeline.training.distributed import join_world
@@ -72,6 +73,7 @@ def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
             run.write_json(name, result)
             if config.pictures:
                 final.draw(subject)
+                write_events(run.path, loaded.step, config.split, result["metrics"])
             return result
 
         return world.first_decides(write)

@@ -6,6 +6,7 @@ from data_prep.store.manifest import Manifest
 from data_prep.store.reader import SplitReader
 from pipeline.analysis.analyse import is_spatial
 from pipeline.analysis.swap_truth import can_swap
+from pipeline.evaluation.pictures.elements import write_elements
 from pipeline.evaluation.pictures.errors import write_errors
 from pipeline.evaluation.pictures.latent_maps import write_latent_maps
 from pipeline.evaluation.pictures.mask import write_mask
@@ -23,6 +24,7 @@ def write_pictures(run_dir: Path, run: Run, manifest: Manifest, reader: SplitRea
     folder = run_dir / "pictures"
     folder.mkdir(exist_ok=True)
     write_errors(folder / "errors.png", run, reader)
+    write_elements(folder / "elements", run, manifest, reader)
     write_mask(folder / "mask.png", run_dir / "metrics.jsonl")
     if is_spatial(run.model):
         write_latent_maps(folder / "latent_maps.png", run, reader)

@@ -1,0 +1,34 @@
+"""A report of runs and sweeps as pages that open in a browser, without a network.
+
+Examples:
+  python launch/report.py RUN_DIR out=DIR
+  python launch/report.py SWEEP_DIR OTHER_RUN out=DIR metric=psnr split=val
+  python launch/report.py runs/* out=DIR paper=symmetric_embeddings
+
+Each directory is a run, a sweep or a folder of runs, in any state: running, failed and empty
+ones are shown as such. Keys: out (a new directory, or an older report, which is replaced),
+metric (what runs are judged by, default loss/total), split (default test where there are test
+evaluations, else val), paper (numbers to put beside ours: a file in docs/papers, or a path),
+title. Open out/index.html.
+"""
+
+from pipeline.config.program import run_program
+
+
+def main(words: list[str]) -> None:
+    from launch.reports.html.request import read_request
+    from launch.reports.html.writing import size_of, write_report
+
+    request = read_request(words)
+    report = write_report(request)
+    num = len(report.gathered.records)
+    size = size_of(report.out) / 2**20
+    runs = "run" if num == 1 else "runs"
+    print(f"{num} {runs}, {len(report.curves.series)} curves, {size:.1f} MiB")
+    if report.curves.most > 1 or report.gathered.stride > 1:
+        print("curves are downsampled for display; the page says how")
+    print(f"open {report.out / 'index.html'}")
+
+
+if __name__ == "__main__":
+    run_program(main, __doc__)

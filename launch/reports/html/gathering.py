@@ -1,0 +1,170 @@
+"""Everything that runs left behind, read once."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from launch.jobs.history import Attempt, read_attempts
+from launch.reports.collecting import Run, flatten, read_run, show, varied_keys
+from launch.reports.html.clock import Clock, read_clock
+from launch.reports.html.finding import Root
+from launch.reports.html.log import Log, count_lines, read_log
+from launch.reports.run_state import RunState, read_json
+
+MAX_LINES = 300_000
+"""So many training lines are read of all runs together; beyond, every second, third, ..."""
+
+DATASET = "dataset"
+"""Stands among the varied keys where runs were trained on different datasets."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run. `number` is its place in the report, `name` is unique there.
+
+    `run` holds configuration and evaluations; of a run without a readable configuration
+    it knows what its sweep varied. `data` says of its dataset what its manifest does, where
+    that is still to be found: `data.name`, `data.group`, `data.generator.*`.
+    """
+
+    number: int
+    name: str
+    path: Path
+    state: RunState
+    run: Run
+    has_config: bool
+    environment: dict[str, Any]
+    log: Log
+    clock: Clock | None
+    attempts: tuple[Attempt, ...]
+    data: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Its configuration by dotted key, and its dataset's manifest with `data.` before."""
+        return {**self.run.config, **self.data}
+
+    @property
+    def seed(self) -> str:
+        """Its seed as text, empty if that is not known."""
+        return show(self.run.config["seed"]) if "seed" in self.run.config else ""
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """All runs, the dotted keys that vary among them, and what could not be read."""
+
+    roots: tuple[Root, ...]
+    records: tuple[RunRecord, ...]
+    keys: tuple[str, ...]
+    complaints: tuple[str, ...]
+    stride: int
+    datasets: tuple[str, ...]
+    """The name of each run's dataset."""
+
+    def settings(self, record: RunRecord) -> dict[str, Any]:
+        """The run's values of the varied keys, as far as they are known."""
+        config = record.run.config
+        values = {key: config[key] for key in self.keys if key in config}
+        if DATASET in self.keys:
+            values[DATASET] = self.datasets[record.number]
+        return values
+
+
+def gather(roots: Sequence[Root]) -> Gathered:
+    """Read every run that was found."""
+    found = [run for root in roots for run in root.runs]
+    logs = [run.path / "metrics.jsonl" for run in found]
+    stride = max(1, -(-sum(map(count_lines, logs)) // MAX_LINES))
+    complaints: list[str] = [
+        f"{root.path}: not checked: {root.unchecked}; states are those of the heartbeats"
+        for root in roots
+        if root.unchecked
+    ]
+    read_manifest = functools.cache(describe_data)
+    names = unique_names([(run.root.name, run.name) for run in found])
+    records = []
+    for number, (item, name, file) in enumerate(zip(found, names, logs, strict=True)):
+        own: list[str] = []
+        run = read_run(item.path, own)
+        log = read_log(file, stride)
+        if log.num_broken:
+            own.append(f"{file}: {log.num_broken} lines cannot be read; left out")
+        if item.path.is_dir():
+            complaints += [line.removesuffix("; run left out") for line in own]
+        train = log.splits.get("train")
+        records.append(
+            RunRecord(
+                number=number,
+                name=name,
+                path=item.path,
+                state=item.state,
+                run=replace(run, name=name)
+                if run
+                else Run(name, item.values or {}, False, None, ()),
+                has_config=run is not None,
+                environment=read_json(item.path / "environment.json") or {},
+                log=log,
+                clock=None if train is None else read_clock(train),
+                attempts=tuple(read_attempts(item.path)),
+                data=read_manifest(str(run.config.get("data", ""))) if run else {},
+            )
+        )
+    keys = varied_keys(record.run for record in records if record.has_config)
+    if any(not record.has_config for record in records):
+        # Of runs that never began, what their sweep varied is all that is known.
+        planned = {key for item in found for key in item.values or {}}
+        keys += sorted(planned - {*keys, "seed"})
+    datasets = name_datasets(records)
+    if len({datasets[record.number] for record in records if record.has_config}) > 1:
+        keys.append(DATASET)
+    return Gathered(tuple(roots), tuple(records), tuple(keys), tuple(complaints), stride, datasets)
+
+
+def describe_data(path: str) -> dict[str, Any]:
+    """Name, group, shape of frames and generator of a dataset; empty if there is none."""
+    manifest = read_json(Path(path) / "manifest.json") if path else None
+    if manifest is None:
+        return {}
+    said: dict[str, Any] = {key: manifest[key] for key in ("name", "group") if key in manifest}
+    said["shape"] = (manifest.get("frames") or {}).get("shape")
+    said["generator"] = manifest.get("generator") or {}
+    return flatten({"data": said})
+
+
+def name_datasets(records: Sequence[RunRecord]) -> tuple[str, ...]:
+    """A name for the dataset of each run: the folder's; different ones have different names.
+
+    Datasets are the same if their fingerprints are; a run that does not know its own has that
+    of another with the same path, or else the path stands for it.
+    """
+    paths = [str(record.run.config.get("data", "")) for record in records]
+    known = {p: r.run.dataset for p, r in zip(paths, records, strict=True) if r.run.dataset}
+    identities = [
+        record.run.dataset or known.get(path) or path
+        for path, record in zip(paths, records, strict=True)
+    ]
+    names: dict[str, str] = {}
+    for identity, path in zip(identities, paths, strict=True):
+        names.setdefault(identity, Path(path).name)
+    taken = list(names.values())
+    return tuple(
+        names[one] if taken.count(names[one]) == 1 else f"{names[one]} {one[-8:]}"
+        for one in identities
+    )
+
+
+def unique_names(names: Sequence[tuple[str, str]]) -> list[str]:
+    """A name for each (folder, run): the run's own where no other has it, else with its folder."""
+    runs = [run for _, run in names]
+    chosen = [
+        run if runs.count(run) == 1 or folder == run else f"{folder}/{run}" for folder, run in names
+    ]
+    counts: dict[str, int] = {}
+    unique = []
+    for name in chosen:
+        counts[name] = counts.get(name, 0) + 1
+        unique.append(name if counts[name] == 1 else f"{name} ({counts[name]})")
+    return unique

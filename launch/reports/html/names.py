@@ -1,0 +1,128 @@
+"""How metrics, settings and numbers are called and written. Pure."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from launch.reports.collecting import show
+
+HEADLINES = (
+    "loss/total",
+    "psnr",
+    "ssim",
+    "dice",
+    "hits_at_1/horizon_10",
+    "mrr/horizon_10",
+    "hits_at_1/horizon_1",
+    "mrr/horizon_1",
+    "equivariance_error/variant",
+    "invariance_error/invariant",
+    "equivariance_error/embedding",
+    "distance_invariance_error/model/horizon_10",
+    "distance_invariance_error/model/horizon_1",
+)
+"""What a run is judged by, in this order, as far as it was measured."""
+
+SECTIONS = (
+    ("loss", "Losses"),
+    ("mask", "Mask"),
+    ("speed", "Speed"),
+    ("memory", "Memory"),
+    ("time", "Time"),
+)
+DIGITS = re.compile(r"(\d+)")
+OTHERS, DETAILS = "Metrics", "Metrics in parts"
+
+
+def section_of(metric: str) -> str:
+    """The heading under which a metric is shown, by the first part of its name."""
+    first, _, rest = metric.partition("/")
+    for prefix, heading in SECTIONS:
+        if first == prefix:
+            return heading
+    return DETAILS if rest and first in ("psnr", "ssim", "dice") else OTHERS
+
+
+def section_order(metric: str) -> tuple[int, int, list[tuple[int, str]]]:
+    """Sorts metrics: losses, metrics, mask, the rest; the headline ones first in each.
+
+    Numbers in names count as numbers.
+    """
+    headings = ("Losses", OTHERS, "Mask", DETAILS, "Speed", "Memory", "Time")
+    rank = HEADLINES.index(metric) if metric in HEADLINES else len(HEADLINES)
+    parts = [(int(part), "") if part.isdigit() else (-1, part) for part in DIGITS.split(metric)]
+    return headings.index(section_of(metric)), rank, parts
+
+
+def short_keys(keys: Sequence[str]) -> dict[str, str]:
+    """The end of each dotted key that no other of them shares."""
+    chosen: dict[str, str] = {}
+    for key in keys:
+        parts = key.split(".")
+        for length in range(1, len(parts) + 1):
+            end = ".".join(parts[-length:])
+            others = (other for other in keys if other != key)
+            if not any(other == end or other.endswith(f".{end}") for other in others):
+                break
+        chosen[key] = end
+    return chosen
+
+
+def settings_label(settings: Mapping[str, Any], keys: Mapping[str, str]) -> str:
+    """Settings in a few words, `tau 0.4, width 8`; empty without any."""
+    return ", ".join(f"{keys.get(key, key)} {show(value)}" for key, value in settings.items())
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number as people read it, a dash for none."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value == 0 or (isinstance(value, int) and abs(value) < 10**6):
+        return f"{value:,}" if isinstance(value, int) else "0"
+    if abs(value) >= 10**5 or abs(value) < 1e-4:
+        mantissa, _, exponent = f"{value:.{max(0, digits - 2)}e}".partition("e")
+        return f"{mantissa}e{int(exponent)}".replace("-", "−")
+    # Zeros at the end are kept: they say how exactly a number is meant.
+    text = f"{value:#.{digits}g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return text.rstrip(".").replace("-", "−")
+
+
+def spread(mean: float | None, std: float | None) -> str:
+    """`mean ± std`, with as many places as tell something about the spread."""
+    if mean is None or math.isnan(mean):
+        return "–"
+    if std is None or not math.isfinite(std) or not math.isfinite(mean):
+        return number(mean)
+    if std == 0:
+        return f"{number(mean)} ± 0"
+    places = max(0, 1 - math.floor(math.log10(std)))
+    if places > 6 or abs(mean) >= 10**5:
+        return f"{number(mean)} ± {number(std, 2)}"
+    return f"{mean:,.{places}f} ± {std:.{places}f}".replace("-", "−")
+
+
+def duration(hours: float | None) -> str:
+    """Hours as `12 s`, `5 min`, `3 h 20 min` or `2 d 4 h`."""
+    if hours is None or not math.isfinite(hours):
+        return "–"
+    seconds = round(hours * 3600)
+    if seconds < 100:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+def listing(values: Iterable[str], most: int = 3) -> str:
+    """Different values in the order they come, the first few of them."""
+    unique = list(dict.fromkeys(value for value in values if value))
+    shown = ", ".join(unique[:most])
+    return f"{shown} and {len(unique) - most} more" if len(unique) > most else shown

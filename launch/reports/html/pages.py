@@ -1,0 +1,147 @@
+"""The pages of a report: what each template is given."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from launch.reports.html import pages_front, pages_paper, pages_runs, pages_speed
+from launch.reports.html.curves import SPLITS, curve_names
+from launch.reports.html.names import DETAILS, section_of
+from launch.reports.html.pictures import Frames, Picture, frames_json
+from launch.reports.html.rendering import Renderer
+from launch.reports.html.report import Report
+
+CHARTS = ("orbit.js", "plotly.min.js", "series.js", "charts.js")
+Context = dict[str, Any]
+
+
+def render_pages(report: Report) -> Iterator[tuple[str, str]]:
+    """File names and texts of all pages."""
+    renderer = Renderer()
+    makers: dict[str, Callable[[Report], Context]] = {
+        "index.html": pages_front.front_page,
+        "paper.html": pages_paper.paper_page,
+        "curves.html": curves_page,
+        "pictures.html": pictures_page,
+        "runs.html": pages_runs.runs_page,
+        "effects.html": pages_runs.effects_page,
+        "speed.html": pages_speed.speed_page,
+    }
+    scripts = {
+        "index.html": (*CHARTS, "curves.js", "tables.js"),
+        "curves.html": (*CHARTS, "curves.js", "legend.js"),
+        "pictures.html": ("frames.js",),
+        "effects.html": (*CHARTS, "effects.js", "tables.js"),
+    }
+    for page in report.pages:
+        context = makers[page.file](report)
+        text = renderer.page(
+            page.file.removesuffix(".html"),
+            report=report,
+            file=page.file,
+            heading=context.pop("heading", page.name),
+            scripts=scripts.get(page.file, ("tables.js",)),
+            **context,
+        )
+        yield page.file, text
+
+
+def curves_page(report: Report) -> Context:
+    """Charts by section, and how they may be drawn."""
+    curves = report.curves
+    sections: dict[str, list[Context]] = {}
+    for file, metric in curve_names(curves):
+        chart = {
+            "file": file,
+            "metric": metric,
+            "num_not_finite": curves.num_not_finite.get(metric, 0),
+        }
+        sections.setdefault(section_of(metric), []).append(chart)
+    used = {one["split"] for found in curves.series.values() for one in found}
+    return {
+        "lead": _lead(report),
+        "sections": [
+            {"name": name, "charts": charts, "open": name not in (DETAILS, "Memory")}
+            for name, charts in sections.items()
+        ],
+        "splits": [split for split in SPLITS if split in used] + sorted(used - set(SPLITS)),
+        "colour_options": _colour_options(report),
+    }
+
+
+def pictures_page(report: Report) -> Context:
+    """Galleries of the best runs."""
+    return {
+        "galleries": [
+            {
+                "record": gallery.record,
+                "href": report.href(gallery.record),
+                "settings": report.label(gallery.record),
+                "frames": [_frames(one) for one in gallery.frames],
+                "pictures": [_picture(picture) for picture in gallery.pictures],
+            }
+            for gallery in report.galleries
+        ],
+        "num_left_out": report.num_galleries_left_out,
+    }
+
+
+def _lead(report: Report) -> str:
+    """What a reader must know about the points of curves."""
+    parts = []
+    if report.curves.most > 1:
+        parts.append(
+            "Downsampled for display: a point is the mean of up to"
+            f" {report.curves.most:,} logged values"
+            + (
+                ", and the shading around a single curve reaches from the least to the greatest."
+                if report.curves.has_extremes
+                else "."
+            )
+        )
+    else:
+        parts.append("Every logged value is shown.")
+    if report.gathered.stride > 1:
+        parts.append(
+            f"Of training lines one in {report.gathered.stride} was read: there are too many."
+        )
+    if len(report.gathered.records) > 1:
+        parts.append("Where curves are means over runs, bands are ± one standard deviation.")
+    parts.append("Hover to read values; drag to zoom, double-click to return.")
+    return " ".join(parts)
+
+
+def _colour_options(report: Report) -> list[Context]:
+    """How curves may be put together: those of equal settings, by a key, or each for itself."""
+    if len(report.gathered.records) == 1:
+        return [{"value": "run", "name": "each run"}]
+    options = [
+        {"value": "group", "name": "mean over seeds"},
+        {"value": "run", "name": "each run"},
+    ]
+    options += [{"value": f"key:{key}", "name": f"by {name}"} for key, name in report.short.items()]
+    return options if report.gathered.keys else options[:2]
+
+
+def _frames(one: Frames) -> Context:
+    height, width = one.frames.cell
+    return {
+        "frames": one.frames,
+        "hrefs": one.hrefs,
+        "json": frames_json(one),
+        "width": one.frames.num_columns * (width + 1) - 1,
+        "height": len(one.frames.rows) * (height + 1) - 1,
+    }
+
+
+def _picture(picture: Picture) -> Context:
+    from PIL import Image
+
+    with Image.open(picture.file) as image:
+        width, height = image.size
+    return {
+        "title": picture.title,
+        "description": picture.description,
+        "href": picture.href,
+        "width": width,
+        "height": height,
+    }

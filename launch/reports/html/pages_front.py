@@ -1,0 +1,123 @@
+"""The front page: what was run and what came of it."""
+
+from typing import Any
+
+from launch.reports.collecting import show
+from launch.reports.html.curves import curve_names
+from launch.reports.html.facts import count_states, make_facts
+from launch.reports.html.gathering import DATASET, RunRecord
+from launch.reports.html.headline import choose_metrics
+from launch.reports.html.probes import probe_tables
+from launch.reports.html.report import Report
+from launch.reports.seed_summary import direction_of, value_of
+
+MAX_ROWS = 25
+MAX_LISTED = 12
+MAX_BEST = 6
+Context = dict[str, Any]
+
+
+def front_page(report: Report) -> Context:
+    """What the front page is given."""
+    gathered, headline = report.gathered, report.headline
+    worrying = [record for record in gathered.records if not record.state.is_well]
+    unfinished = [
+        record
+        for record in gathered.records
+        if not record.run.is_finished and "val" in record.log.splits
+    ]
+    so_far_metrics = _so_far_metrics(unfinished)
+    rows = [_row(report, row) for row in headline.rows]
+    return {
+        "heading": report.title,
+        "lead": _lead(report),
+        "states": count_states(gathered.records),
+        "best": [_best(report, record) for record in headline.best[:MAX_BEST]],
+        "several": len(gathered.records) > 1,
+        "headline": headline,
+        "results_caption": _caption(report),
+        "key_titles": list(report.short.values()),
+        "rows": rows[:MAX_ROWS],
+        "num_rows_left": max(0, len(rows) - MAX_ROWS),
+        "front_chart": _front_chart(report),
+        "so_far_metrics": so_far_metrics,
+        "so_far": [
+            {
+                "record": record,
+                "href": report.href(record),
+                "step": record.state.step,
+                "cells": [record.log.last("val").get(name) for name in so_far_metrics],
+            }
+            for record in unfinished[:MAX_ROWS]
+        ],
+        "probes": probe_tables(report),
+        "attention": [
+            {"record": record, "href": report.href(record)} for record in worrying[:MAX_LISTED]
+        ],
+        "num_attention_left": max(0, len(worrying) - MAX_LISTED),
+        "facts": make_facts(gathered),
+        "complaints": gathered.complaints[:MAX_LISTED],
+        "num_complaints_left": max(0, len(gathered.complaints) - MAX_LISTED),
+    }
+
+
+def _lead(report: Report) -> str:
+    num = len(report.gathered.records)
+    kinds = ", ".join(f"{root.kind} {root.path}" for root in report.gathered.roots[:3])
+    more = len(report.gathered.roots) - 3
+    kinds += f" and {more} more" if more > 0 else ""
+    return f"{num} {'run' if num == 1 else 'runs'} of {kinds}, as of {report.written}."
+
+
+def _caption(report: Report) -> str:
+    headline = report.headline
+    seeds = "Mean ± sample standard deviation over seeds"
+    return (
+        f"{seeds} at the best checkpoint, {headline.split} split; by {headline.metric},"
+        " best first." + (" Click a heading to sort." if len(headline.rows) > 1 else "")
+    )
+
+
+def _row(report: Report, row: Any) -> Context:
+    headline = report.headline
+    return {
+        "settings": [
+            show(row.settings[key]) if key in row.settings else "–" for key in report.gathered.keys
+        ],
+        "runs": row.records[0].name if len(row.records) == 1 else f"{len(row.records)} runs",
+        "num_seeds": max(cell.num_seeds for cell in row.cells.values()),
+        "cells": [row.cells.get(metric) for metric in headline.metrics],
+    }
+
+
+def _best(report: Report, record: RunRecord) -> Context:
+    headline = report.headline
+    values = [(name, value_of(record.run, name, headline.split)) for name in headline.metrics[:4]]
+    return {
+        "record": record,
+        "href": report.href(record),
+        "settings": report.label(record),
+        "step": record.run.best_step,
+        "dataset": report.gathered.datasets[record.number]
+        if DATASET in report.gathered.keys
+        else "",
+        "tiles": [
+            {"name": name, "value": value, "direction": direction_of(name)}
+            for name, value in values
+            if value is not None
+        ],
+    }
+
+
+def _front_chart(report: Report) -> Context | None:
+    """The curve of the main metric, or of the first there is."""
+    names = list(curve_names(report.curves))
+    if not names:
+        return None
+    file, metric = next((one for one in names if one[1] == report.headline.metric), names[0])
+    return {"file": file, "metric": metric}
+
+
+def _so_far_metrics(records: list[RunRecord]) -> tuple[str, ...]:
+    names = dict.fromkeys(name for record in records for name in record.log.last("val"))
+    return choose_metrics(list(names), None)

@@ -1,0 +1,94 @@
+"""The pages of all runs and of what the varied keys do."""
+
+from typing import Any
+
+from launch.reports.collecting import show
+from launch.reports.html.effects import make_effects
+from launch.reports.html.report import Report
+from launch.reports.seed_summary import direction_of, value_of
+
+MAX_EFFECT_METRICS = 6
+Context = dict[str, Any]
+
+
+def runs_page(report: Report) -> Context:
+    """A row a run, the best first."""
+    headline = report.headline
+    columns: list[Context] = [{"title": "run"}, {"title": "state"}]
+    columns += [{"title": name} for name in report.short.values()]
+    columns += [{"title": "seed", "numeric": True}, {"title": "step", "numeric": True}]
+    columns += [
+        {"title": name, "numeric": True, "direction": direction_of(name)}
+        for name in headline.metrics
+    ]
+    rows = []
+    for record in report.ranked:
+        settings = report.gathered.settings(record)
+        keys = [_text_cell(settings.get(key, "")) for key in report.gathered.keys]
+        rows.append(
+            {
+                "record": record,
+                "href": report.href(record),
+                "settings": [*keys, _text_cell(record.run.config.get("seed", ""))],
+                "step": record.state.step,
+                "cells": [value_of(record.run, m, headline.split) for m in headline.metrics],
+            }
+        )
+    default = {"numeric": False, "direction": None, "sorted": None}
+    return {
+        "lead": f"Values are of the {headline.split} split at the best checkpoint. Names lead to"
+        " the run directories; table.csv beside this page has every evaluated step and metric.",
+        "caption": f"{len(rows)} runs, by {headline.metric}, best first. Click a heading to sort.",
+        "columns": [default | column for column in columns],
+        "rows": rows,
+    }
+
+
+def effects_page(report: Report) -> Context:
+    """What each varied key does to each of the main metrics."""
+    headline = report.headline
+    finished = [record for record in report.gathered.records if record.run.is_finished]
+    settings = [report.gathered.settings(record) for record in finished]
+    found = []
+    for metric in headline.metrics[:MAX_EFFECT_METRICS]:
+        values = [value_of(record.run, metric, headline.split) for record in finished]
+        numbers = [float("nan") if value is None else value for value in values]
+        effects = make_effects(report.gathered.keys, settings, numbers)
+        found.append({"name": metric, "effects": effects})
+    return {
+        "heading": "Effects of the varied keys",
+        "lead": f"Each dot is a finished run, {headline.split} split. Other keys take whatever"
+        " values they took: in a full grid the levels of a key differ in nothing else.",
+        "metrics": [one["name"] for one in found],
+        "effects": found,
+    }
+
+
+def effects_value(report: Report) -> Context:
+    """For the page's script: settings and values of finished runs."""
+    headline = report.headline
+    finished = [record for record in report.gathered.records if record.run.is_finished]
+    return {
+        "names": [record.name for record in finished],
+        "settings": [
+            {
+                key: show(value) if isinstance(value, list | dict | bool) else value
+                for key, value in report.gathered.settings(record).items()
+            }
+            for record in finished
+        ],
+        "values": {
+            metric: [_finite(value_of(record.run, metric, headline.split)) for record in finished]
+            for metric in headline.metrics[:MAX_EFFECT_METRICS]
+        },
+    }
+
+
+def _text_cell(value: Any) -> Context:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {"text": show(value), "numeric": is_number}
+
+
+def _finite(value: float | None) -> float | None:
+    is_finite = value is not None and abs(value) < float("inf")
+    return value if is_finite else None

@@ -1,0 +1,149 @@
+"""Pictures and frame sets that evaluation left in run directories, and which of them to take."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from launch.reports.html.gathering import RunRecord
+from pipeline.files.frames import FRAMES_FILE, FrameSet, read_frame_set
+
+MAX_BYTES = 10 * 2**20
+"""So much is copied of all runs together, the best runs first."""
+
+MEANINGS = {
+    "orbits": ("Orbits", "Sources, model outputs and truths under group elements, in rows."),
+    "latent_maps": (
+        "Latent maps",
+        "Input, magnitudes of latent parts, output, truth and error of records with different"
+        " group elements; all latent maps share one colour scale.",
+    ),
+    "errors": ("Error maps", "Mean absolute error of each pixel, by group element."),
+    "mask": ("Mask over training", "Share of variant channels and how often entries flipped."),
+    "swap": (
+        "Swapped latent parts",
+        "Pairs of inputs, the decoded mixture of their latents, and its truth.",
+    ),
+    "surface": ("Surfaces", "Sources, outputs and truths of volumes as solid things."),
+    "rollouts": ("Rollouts", "Predicted and true observations, step by step."),
+    "decoded_orbit": ("Decoded orbits", "Latents under group elements, decoded, beside the truth."),
+    "decoded": ("Decoded latents", "What a decoder makes of latents, beside the truth."),
+    "traversal": (
+        "Traversals",
+        "An object that turns about one axis after the other, and its latents.",
+    ),
+    "latent_grid": ("Latent grid", "Where the states of the world lie in the latent."),
+    "irreps": ("Irreducible parts", "Latents of all states, split into irreducible parts."),
+    "first_layer": ("First layer", "Weights of the first layer beside their circulant part."),
+}
+"""Titles and alternative texts by file name; others are told by their names."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file. `href` is its place in the report."""
+
+    name: str
+    title: str
+    description: str
+    file: Path
+    href: str
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A set of frames to slide through. `hrefs` are the places of its files in the report."""
+
+    name: str
+    frames: FrameSet
+    folder: Path
+    hrefs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What is shown of one run."""
+
+    record: RunRecord
+    pictures: tuple[Picture, ...]
+    frames: tuple[Frames, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of its files."""
+        files = [picture.file for picture in self.pictures]
+        files += [one.folder / file for one in self.frames for file in one.frames.files]
+        return sum(file.stat().st_size for file in files)
+
+
+def find_gallery(record: RunRecord, with_frames: bool) -> Gallery:
+    """The pictures of a run; what cannot be read is left out."""
+    folder = PurePosixPath("pictures") / f"run-{record.number:04d}"
+    files = [record.path / "orbits.png", *sorted((record.path / "pictures").glob("*.png"))]
+    pictures = [
+        Picture(file.stem, *_meaning(file.stem), file, str(folder / file.name))
+        for file in files
+        if file.is_file() and file.stat().st_size and not file.name.startswith(".")
+    ]
+    order = list(MEANINGS)
+    pictures.sort(key=lambda one: order.index(one.name) if one.name in order else len(order))
+    frames = []
+    for file in sorted((record.path / "pictures").glob(f"*/{FRAMES_FILE}")) if with_frames else ():
+        found = read_frame_set(file.parent)
+        if found is not None:
+            hrefs = tuple(str(folder / file.parent.name / name) for name in found.files)
+            frames.append(Frames(file.parent.name, found, file.parent, hrefs))
+    return Gallery(record, tuple(pictures), tuple(frames))
+
+
+def choose_galleries(
+    records: Sequence[RunRecord], max_bytes: int = MAX_BYTES
+) -> tuple[list[Gallery], int]:
+    """Galleries of runs in this order until they are too large.
+
+    Frames are those of the first run on each dataset. Also returns how many further runs
+    have pictures.
+    """
+    chosen: list[Gallery] = []
+    with_frames: set[str] = set()
+    num_bytes = num_left_out = 0
+    for record in records:
+        dataset = str(record.run.dataset or record.run.config.get("data"))
+        gallery = find_gallery(record, with_frames=dataset not in with_frames)
+        if not gallery.pictures and not gallery.frames:
+            continue
+        num_bytes += gallery.num_bytes
+        if num_bytes > max_bytes and chosen:
+            num_left_out += 1
+            continue
+        chosen.append(gallery)
+        with_frames |= {dataset} if gallery.frames else set()
+    return chosen, num_left_out
+
+
+def copy_gallery(gallery: Gallery, out: Path) -> None:
+    """Copy the files of a gallery to their places below `out`."""
+    pairs = [(picture.file, picture.href) for picture in gallery.pictures]
+    for one in gallery.frames:
+        files = (one.folder / file for file in one.frames.files)
+        pairs += zip(files, one.hrefs, strict=True)
+    for file, href in pairs:
+        place = out / href
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place)
+
+
+def frames_json(frames: Frames) -> str:
+    """What the page needs to slide through them."""
+    content: dict[str, Any] = {
+        "files": frames.hrefs,
+        "labels": frames.frames.labels,
+        "slices": frames.frames.num_slices,
+    }
+    return json.dumps(content)
+
+
+def _meaning(name: str) -> tuple[str, str]:
+    return MEANINGS.get(name) or (name.replace("_", " ").capitalize(), f"Picture {name}.png")

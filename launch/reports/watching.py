@@ -1,0 +1,150 @@
+"""The state of many runs, again and again: a table that stays in place on a terminal."""
+
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from launch.reports.loss_follower import LossFollower
+from launch.reports.run_state import RunState
+from launch.reports.sparkline import sparkline
+from launch.reports.status_table import (
+    ORDER,
+    Status,
+    duration,
+    read_status,
+    run_cells,
+    run_folder,
+    status_table,
+)
+
+DEFAULT_EVERY_S = 5.0
+SPARK_WIDTH = 24
+LINES_AROUND = 6
+"""Lines of the table that are no runs."""
+AT_WORK = ("running", "waiting")
+STYLES = {
+    "failed": "bold red",
+    "lost": "bold red",
+    "cancelled": "yellow",
+    "stopped": "yellow",
+    "missing": "yellow",
+    "running": "cyan",
+    "waiting": "blue",
+    "pruned": "dim",
+    "finished": "green",
+}
+
+
+def watch(path: Path, every_s: float) -> Status:
+    """Show the runs until none is running or waiting, or until Ctrl-C; returns the last status.
+
+    Where the output is no terminal, the plain table is printed whenever a state has changed.
+    """
+    try:
+        return _watch_live(path, every_s) if sys.stdout.isatty() else _watch_plain(path, every_s)
+    except KeyboardInterrupt:
+        return read_status(path)
+
+
+def read_period(text: str) -> float:
+    """Seconds between two looks; ValueError unless it is a positive number, 5 for nothing."""
+    try:
+        every_s = float(text or DEFAULT_EVERY_S)
+    except ValueError:
+        every_s = 0.0
+    if not 0 < every_s < float("inf"):
+        raise ValueError(f"every={text} must be a positive number of seconds")
+    return every_s
+
+
+def is_over(status: Status) -> bool:
+    """Whether nothing is going to change by itself."""
+    return not any(state.state in AT_WORK for state in status.states.values())
+
+
+def _watch_plain(path: Path, every_s: float) -> Status:
+    shown: dict[str, str] | None = None
+    while True:
+        status = read_status(path)
+        states: dict[str, str] = {name: state.state for name, state in status.states.items()}
+        if states != shown:
+            print(f"{time.strftime('%H:%M:%S')}\n{status_table(status)}", flush=True)
+            shown = states
+        if is_over(status):
+            return status
+        time.sleep(every_s)
+
+
+def _watch_live(path: Path, every_s: float) -> Status:
+    from rich.console import Console
+    from rich.live import Live
+
+    folder = run_folder(path)
+    followers: dict[str, LossFollower] = {}
+    console = Console()
+    with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
+        while True:
+            status = read_status(path)
+            for name, state in status.states.items():
+                if state.state == "running" or name in followers:
+                    log = folder / name / "metrics.jsonl"
+                    followers.setdefault(name, LossFollower(log)).read()
+            losses = {name: follower.values for name, follower in followers.items()}
+            height = shutil.get_terminal_size().lines
+            live.update(make_table(status, losses, height - LINES_AROUND), refresh=True)
+            if is_over(status):
+                return status
+            time.sleep(every_s)
+
+
+def make_table(status: Status, losses: Mapping[str, list[float]], max_rows: int) -> Any:
+    """A rich table of the runs that fit: what needs attention, then what runs, then the rest."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    ranked = sorted(status.states.items(), key=lambda item: ORDER.index(item[1].state))
+    shown = ranked[: max(1, max_rows)]
+    table = Table(
+        caption=caption(status, len(ranked) - len(shown)), caption_justify="left", box=SIMPLE_HEAD
+    )
+    table.add_column("run", no_wrap=True, overflow="ellipsis", max_width=44)
+    table.add_column("state")
+    for name in ("restarts", "step", "samples/s", "loss"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("over training", no_wrap=True, min_width=SPARK_WIDTH)
+    table.add_column("left", justify="right", no_wrap=True)
+    table.add_column("", overflow="ellipsis", no_wrap=True, max_width=50)
+    for name, state in shown:
+        label, kind, restarts, step, speed, loss, left, detail = run_cells(name, state)
+        values = losses.get(name, [])
+        bars = sparkline(values, SPARK_WIDTH) if values else ""
+        style = STYLES.get(kind, "")
+        parts = (label, Text(kind, style=style), restarts, step, speed, loss, bars, left, detail)
+        table.add_row(*(Text(part) if isinstance(part, str) else part for part in parts))
+    return table
+
+
+def caption(status: Status, num_hidden: int) -> str:
+    """The counts of states, how long what runs takes, and what is not shown or known."""
+    counts: Counter[str] = Counter(state.state for state in status.states.values())
+    parts = [", ".join(f"{counts[state]} {state}" for state in ORDER if counts[state])]
+    longest = longest_left(status.states)
+    parts += [f"what runs is done in {duration(longest)}"] if longest is not None else []
+    parts += [f"{num_hidden} runs not shown"] if num_hidden > 0 else []
+    parts += [f"not checked: {status.unchecked}"] if status.unchecked is not None else []
+    return "; ".join([*parts, time.strftime("%H:%M:%S")])
+
+
+def longest_left(states: Mapping[str, RunState]) -> float | None:
+    """Seconds until the last of the running runs ends, None if nothing tells."""
+    known = [
+        state.remaining_s
+        for state in states.values()
+        if state.state == "running" and state.remaining_s is not None
+    ]
+    return max(known, default=None)

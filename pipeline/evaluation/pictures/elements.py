@@ -1,0 +1,106 @@
+"""The same sources under one group element after another: the frames of pictures/elements/."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data_prep.store.manifest import Manifest
+from data_prep.store.reader import SplitReader
+from pipeline.analysis.records import spread_sources
+from pipeline.evaluation.pictures.prediction import predict, unit_range
+from pipeline.files.frames import FrameSet, write_frames
+from pipeline.groups import Group
+from pipeline.runs import Run
+
+NUM_IMAGES, NUM_VOLUMES = 8, 3
+MAX_ELEMENTS = 48
+"""All elements of a finite group of this order or less."""
+NUM_TURNS = 24
+"""Elements of a full turn in a continuous group; half as many where frames are volumes."""
+TILT = 1 / math.sqrt(3)
+"""Components of the axis (1, 1, 1) about which space is turned."""
+
+
+def slider_elements(group: Group, num_turns: int = NUM_TURNS) -> torch.Tensor:
+    """Elements in an order to slide through, the identity first.
+
+    All of a small finite group, some of a large one, and of a continuous one those of a
+    full turn: of the plane, or of space about the axis (1, 1, 1).
+    """
+    if group.num_elements is not None:
+        return group.elements() if group.num_elements <= MAX_ELEMENTS else group.examples()
+    angles = torch.arange(num_turns, dtype=torch.float64) * (2 * math.pi / num_turns)
+    half = (angles / 2).sin() * TILT
+    by_name = {
+        "cosine": angles.cos(),
+        "sine": angles.sin(),
+        "quaternion_w": (angles / 2).cos(),
+        **{f"quaternion_{axis}": half for axis in "xyz"},
+    }
+    rest = torch.zeros_like(angles)
+    columns = [by_name.get(part.name, rest) for part in group.action_components]
+    return group.decode(torch.stack(columns, 1).float())
+
+
+def element_frames(
+    run: Run, manifest: Manifest, reader: SplitReader
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """Frames (K, R, N, C, ...) on [0, 1], a name for each of K elements and each of R rows.
+
+    Rows are source, output and, where it is known, truth: where the group acts on whole
+    frames, or the split holds the orbits of a finite group. N sources all over the split.
+    """
+    is_volume = len(reader.frames.shape) == 4
+    elements = slider_elements(run.group, NUM_TURNS // 2 if is_volume else NUM_TURNS)
+    numbers = spread_sources(reader, NUM_VOLUMES if is_volume else NUM_IMAGES)
+    source = reader.read(numbers).source
+    truth = _true_frames(run.group, manifest, reader, elements, numbers, source)
+    rows = ["source", "output"] + ([] if truth is None else ["truth"])
+    frames = []
+    for index, g in enumerate(elements):
+        action = run.group.encode(torch.stack([g] * len(source))).numpy()
+        shown = [unit_range(source, reader.frames), predict(run, source, action)]
+        frames.append(shown if truth is None else [*shown, truth[index]])
+    return np.array(frames, np.float32), run.group.names(elements), rows
+
+
+def write_elements(folder: Path, run: Run, manifest: Manifest, reader: SplitReader) -> FrameSet:
+    """The frames of `element_frames` as files."""
+    frames, labels, rows = element_frames(run, manifest, reader)
+    return write_frames(
+        folder,
+        frames,
+        labels,
+        rows,
+        title=f"Sources under the elements of {run.group.name}",
+        description=f"{frames.shape[2]} sources, what the model makes of them"
+        " under a group element" + (", and the truth." if "truth" in rows else "."),
+        step=run.step,
+    )
+
+
+def _true_frames(
+    group: Group,
+    manifest: Manifest,
+    reader: SplitReader,
+    elements: torch.Tensor,
+    numbers: np.ndarray,
+    source: np.ndarray,
+) -> np.ndarray | None:
+    """Truths (K, N, C, ...) on [0, 1]; None where they are not known."""
+    if manifest.target_is_action_on_source:
+        frames = torch.from_numpy(source)
+        frames = frames if group.is_exact else frames.float()
+        moved = [group.act_on_image(frames, torch.stack([g] * len(frames))) for g in elements]
+        return np.array([unit_range(one.numpy(), reader.frames) for one in moved])
+    if group.num_elements is None or reader.records_per_source != len(elements):
+        return None
+    orbits = numbers[:, None] + np.arange(len(elements))
+    records = reader.read(orbits.ravel())
+    stored = group.element_index(group.decode(torch.from_numpy(records.action)))
+    # The orbit's order need not be that of the elements.
+    places = stored.numpy().reshape(orbits.shape).argsort(1)
+    target = unit_range(records.target, reader.frames).reshape(*orbits.shape, *source.shape[1:])
+    return np.array([target[np.arange(len(numbers)), places[:, k]] for k in range(len(elements))])
