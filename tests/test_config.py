@@ -394,9 +394,11 @@ def test_every_config_file_composes_into_its_dataclass() -> None:
         used.add(CONFIG_ROOT / f"experiment/{experiment}.yaml")
         words = [f"experiment={experiment}", "data=x", "run_dir=y"]
         build(TrainConfig, compose("train", words, paths))
-    for control in group_options("control"):
-        used.add(CONFIG_ROOT / f"control/{control}.yaml")
-        build(TrainConfig, compose("train", [f"control={control}", "data=x", "run_dir=y"], paths))
+    for group in ("control", "debug"):
+        for name in group_options(group):
+            used.add(CONFIG_ROOT / f"{group}/{name}.yaml")
+            words = [f"{group}={name}", "data=x", "run_dir=y"]
+            build(TrainConfig, compose("train", words, paths))
     build(EvaluateConfig, compose("evaluate", ["run_dir=y"], frozenset({"run_dir", "data"})))
     build(ClassifyConfig, compose("classify", ["run_dir=y"], frozenset({"run_dir", "data"})))
     words = ["run_dir=y", "images=x", "element=90", "out=z"]

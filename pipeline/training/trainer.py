@@ -207,6 +207,7 @@ class Trainer:
 
     def _validate(self, log: MetricsLog | None, progress: Progress) -> None:
         self.interval.check_finite()
+        progress.note("validating", at_once=True)
         evaluation = self.task.evaluation(self.evaluated_model)
         metrics = evaluate(evaluation, self._validation_batches(), self.world)
         if log is not None:
