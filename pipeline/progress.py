@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -57,11 +58,19 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def note(self, text: str, at_once: bool = False) -> None:
-        """Set the text beside the count; `at_once` shows it before the next unit is done."""
+    def note(self, text: str) -> None:
+        """Set the text beside the count."""
         self._note = text
         if self._bar is not None:
-            self._bar.set_postfix_str(text, refresh=at_once)
+            self._bar.set_postfix_str(text, refresh=False)
+
+    @contextmanager
+    def showing(self, text: str) -> Iterator[None]:
+        """A text beside the bar while something else is at work than what is counted."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=True)
+        yield
+        self.note(self._note)
 
     def advance(self, num: int = 1) -> None:
         """Count `num` more units as done."""
@@ -82,8 +91,9 @@ class Progress:
     def through(self, parts: Mapping[str, Callable[[], T]]) -> Iterator[T]:
         """Results of named pieces of work, each name shown while it is at work."""
         for name, work in parts.items():
-            self.note(name, at_once=True)
-            yield work()
+            with self.showing(name):
+                result = work()
+            yield result
             self.advance()
 
     def say(self, text: str) -> None:

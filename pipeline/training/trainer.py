@@ -207,9 +207,9 @@ class Trainer:
 
     def _validate(self, log: MetricsLog | None, progress: Progress) -> None:
         self.interval.check_finite()
-        progress.note("validating", at_once=True)
         evaluation = self.task.evaluation(self.evaluated_model)
-        metrics = evaluate(evaluation, self._validation_batches(), self.world)
+        with progress.showing("validating"):
+            metrics = evaluate(evaluation, self._validation_batches(), self.world)
         if log is not None:
             log.write(self.step, self.plan.epochs_done(self.step), "val", metrics)
         value = metrics[self.task.selection_metric]
