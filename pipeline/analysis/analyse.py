@@ -17,12 +17,7 @@ from pipeline.runs import Run
 
 
 def analyse(
-    run: Run,
-    manifest: Manifest,
-    reader: SplitReader,
-    max_records: int,
-    batch: int,
-    shows_progress: bool = False,
+    run: Run, manifest: Manifest, reader: SplitReader, max_records: int, batch: int
 ) -> dict[str, float]:
     """Metrics by name, finite, and but for rounding the same for any `batch`.
 
@@ -42,7 +37,7 @@ def analyse(
     if can_swap(manifest, reader) and len(sources) > 1:
         parts["swaps"] = lambda: swap_metrics(model, manifest, reader, sources, batch)
     metrics: dict[str, float] = {}
-    with Progress(len(parts), "analyses", "analysing", enabled=shows_progress) as progress:
+    with Progress(len(parts), "analyses", "analysing", lines=False) as progress:
         for found in progress.through(parts):
             metrics |= found
     return metrics

@@ -38,9 +38,8 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
         batches = EvaluationBatches(reader, share, world.rank, world.world_size)
         num_steps = min(batches.num_steps, num_batches or batches.num_steps)
         loader = Loader(batches, 0, num_steps, world.device, LoaderConfig())
-        shown = world.is_first and not config.json
-        label = f"evaluating {config.split}"
-        with Progress(num_steps, "batches", label, enabled=shown) as progress:
+        shown = {"enabled": world.is_first, "lines": not config.json}
+        with Progress(num_steps, "batches", f"evaluating {config.split}", **shown) as progress:
             evaluation = loaded.task.evaluation(loaded.model)
             metrics = evaluate(evaluation, progress.over(loader), world)
         fingerprint = store.manifest.fingerprint
@@ -56,15 +55,16 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
 
         def write() -> dict[str, Any]:
             if config.analyses:
-                num = config.analysis_records
-                found = analyse(loaded, store.manifest, reader, num, config.batch, shown)
+                found = analyse(
+                    loaded, store.manifest, reader, config.analysis_records, config.batch
+                )
                 result["metrics"] = {**metrics, **found}
             folder = run.path / "evaluations"
             folder.mkdir(exist_ok=True)
             name = evaluation_file(loaded.step, config.split, None if is_own_data else fingerprint)
             run.write_json(f"evaluations/{name}", result)
             if config.pictures:
-                write_pictures(run.path, loaded, store.manifest, reader, shown)
+                write_pictures(run.path, loaded, store.manifest, reader)
             return result
 
         return world.first_decides(write)

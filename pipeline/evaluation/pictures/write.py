@@ -18,13 +18,7 @@ from pipeline.progress import Progress
 from pipeline.runs import Run
 
 
-def write_pictures(
-    run_dir: Path,
-    run: Run,
-    manifest: Manifest,
-    reader: SplitReader,
-    shows_progress: bool = False,
-) -> None:
+def write_pictures(run_dir: Path, run: Run, manifest: Manifest, reader: SplitReader) -> None:
     """orbits.png and what follows from it, below pictures/."""
     assert isinstance(run.model, LatentActionModel)
     folder = run_dir / "pictures"
@@ -41,6 +35,6 @@ def write_pictures(
         parts["swaps"] = lambda: write_swap(folder / "swap.png", run, manifest, reader)
     if len(reader.frames.shape) == 4:
         parts["surface"] = lambda: write_surface(folder / "surface.png", run, reader)
-    with Progress(len(parts), "pictures", "drawing", enabled=shows_progress) as progress:
+    with Progress(len(parts), "pictures", "drawing", lines=False) as progress:
         for _ in progress.through(parts):
             pass
