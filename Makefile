@@ -40,7 +40,7 @@ test-slurm: install
 	$(BIN)/python -m pytest tests/slurm
 
 docs: install
-	$(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 	@echo "Open site/index.html"
 
 clean:

@@ -11,11 +11,13 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from mkdocs.structure.files import File, Files  # noqa: E402
+from mkdocs.utils import get_relative_url  # noqa: E402
 
 from docs_build.links import rewrite_links  # noqa: E402
 from docs_build.pages import API_INDEX, ELSEWHERE, made_pages  # noqa: E402
 
 API_FOLDER = API_INDEX.removesuffix("index.md")
+FETCHED, OWN = "https://unpkg.com/iframe-worker/shim", "assets/search_from_files.js"
 PLACE_OF = {site: place for place, site in ELSEWHERE.items()}
 
 
@@ -26,7 +28,7 @@ def on_config(config: Any) -> Any:
 
     def kept(entry: Any) -> Any:
         if entry == API_INDEX:
-            return [entry, *sorted(each for each in made if is_api_page(each))]
+            return [entry, *sorted(filter(is_api_page, made), key=lambda page: page[: -len(".md")])]
         if isinstance(entry, str):
             return entry if entry in made or (docs / entry).is_file() else None
         if isinstance(entry, dict):
@@ -62,6 +64,16 @@ def on_files(files: Files, config: Any) -> Files:
     for site, make in made_pages().items():
         files.append(File.generated(config, site, content=make()))
     return files
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """Nothing is fetched from elsewhere: not the helper of the search either."""
+    return output.replace(FETCHED, get_relative_url(OWN, page.url))
+
+
+def on_post_template(output_content: str, template_name: str, config: Any) -> str:
+    """The same for pages that are no documents, such as the one for addresses that lead nowhere."""
+    return output_content.replace(FETCHED, OWN)
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:

@@ -4,6 +4,7 @@ Some lie elsewhere in the repository, where people look for them; others are mad
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,9 +30,9 @@ def made_pages() -> dict[str, Callable[[], str]]:
         API_INDEX: _api_index,
     }
     for page in PAGES:
-        pages[page.uri] = lambda page=page: settings_page(page)
+        pages[page.uri] = partial(settings_page, page)
     for package in api_packages():
-        pages[page_uri(package)] = lambda package=package: api_page(package)
+        pages[page_uri(package)] = partial(api_page, package)
     return pages
 
 

@@ -82,16 +82,15 @@ def make_preparation(config: ApplyConfig, manifest: Manifest, group: Group) -> P
     source = made.get("source")
     given = made.get("percentiles") if source in ("nifti", "volumes") else None
     percentiles = config.percentiles or (tuple(given) if given is not None else None)
-    is_as_prepared = config.resize == "as_prepared"
     # What a continuous group turns must not leave its disc: so sources were prepared.
     is_inscribed = not group.is_exact and source != "table" and "scene" not in made
     return Preparation(
         frames,
-        _prepared_resize(made) if is_as_prepared else config.resize,
+        _prepared_resize(made) if config.resize == "as_prepared" else config.resize,
         config.to_grey or (source == "images" and made.get("colour") == "grey"),
         None if frames.values == "binary" else percentiles,
         source in ("nifti", "phantom"),
-        made.get("extent_mm") if is_as_prepared and source == "nifti" else None,
+        made.get("extent_mm") if config.resize == "as_prepared" and source == "nifti" else None,
         group.margin if is_inscribed else None,
     )
 

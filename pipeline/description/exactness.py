@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from data_prep.store.reader import PairStore, check_files
@@ -50,8 +51,8 @@ def measure(run: Run, data: Path) -> tuple[dict[str, float], int]:
     records = spread_records(reader, NUM_RECORDS)
     evaluation = run.task.evaluation(model)
     for _, read in batches(reader, records, BATCH):
-        tensors = [torch.from_numpy(values).to(device) for values in read]
-        evaluation.update(Batch(*tensors, torch.ones(len(read.label), device=device)))
+        arrays = (*read, np.ones(len(read.label), np.float32))
+        evaluation.update(Batch(*(torch.from_numpy(values).to(device) for values in arrays)))
     metrics = evaluation.metrics(evaluation.sums().cpu())
     metrics |= equivariance_metrics(model, reader, records, BATCH)
     is_action = store.manifest.target_is_action_on_source

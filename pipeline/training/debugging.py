@@ -65,17 +65,16 @@ class ProfiledLoader:
     def __init__(self, loader: Loader, profiler: profile) -> None:
         self._loader, self._profiler = loader, profiler
         self._num_calls = 0
-
-    @property
-    def wait_s(self) -> float:
-        return self._loader.wait_s
+        self.wait_s = loader.wait_s
 
     def __next__(self) -> Batch:
         if self._num_calls:
             self._profiler.step()
         self._num_calls += 1
         with record_function("wait for data"):
-            return next(self._loader)
+            batch = next(self._loader)
+        self.wait_s = self._loader.wait_s
+        return batch
 
 
 @contextmanager
