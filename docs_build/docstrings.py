@@ -12,7 +12,7 @@ def as_markdown(docstring: str) -> str:
     out: list[str] = []
     code: list[str] = []
     for line in [*lines, ""]:
-        if line.startswith("  ") or (code and not line.strip() and _more_code(lines, line)):
+        if line.startswith("  "):
             code.append(line)
             continue
         if code:
@@ -31,8 +31,3 @@ def escape(line: str) -> str:
         piece if index % 2 else re.sub(r"([*\[])", r"\\\1", piece).replace("<", "&lt;")
         for index, piece in enumerate(pieces)
     )
-
-
-def _more_code(lines: list[str], line: str) -> bool:
-    """Whether code goes on after this empty line. Listings here have none: it ends."""
-    return False
