@@ -4,6 +4,7 @@ A comment before a block of `sh` says what the tests do with it:
 
     <!-- run -->                       carry it out
     <!-- run: cluster=inline -->        with this word in place of the block's own
+    <!-- run: num_samples= -->          without this one of the words that make it small
     <!-- run: 600 -> 40 -->             with this text in place of that
     <!-- not run: reason -->            leave it
 
@@ -131,7 +132,7 @@ def small_words(program: str, given: list[str], instead: dict[str, str]) -> list
     if "task.model.name=residual" in given:
         small["task.model.latent_channels"] = "8"
     if any(word.startswith("dataset=pairs_table") for word in given):
-        del small["num_samples"]
+        small["num_samples"] = ""
     small |= instead
     filled = []
     for word in given:
@@ -140,4 +141,4 @@ def small_words(program: str, given: list[str], instead: dict[str, str]) -> list
             filled.append(PLACEHOLDERS.get(word, word))
         elif key not in small:
             filled.append(f"{key}={PLACEHOLDERS.get(value, value)}")
-    return [*filled, *(f"{key}={value}" for key, value in small.items())]
+    return [*filled, *(f"{key}={value}" for key, value in small.items() if value)]
