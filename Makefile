@@ -1,7 +1,8 @@
 # make train   install, prepare the embedded digits, train, evaluate
 # make test    install, then lint, types and the whole test suite
 # make test-slurm   install, then the tests against a real SLURM on this host (root; Debian, Ubuntu)
-# make clean   remove the embedded example's data and run, and all caches
+# make docs    install, then build the documentation site into site/
+# make clean   remove the embedded example's data and run, the site, and all caches
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ DATA := data/rotated_digits
 RUN := runs/rotated_digits
 REPORT := reports/rotated_digits
 
-.PHONY: install train test test-slurm lint clean
+.PHONY: install train test test-slurm lint docs clean
 
 install: $(VENV)/.installed
 
@@ -40,6 +41,10 @@ test: lint
 test-slurm: install
 	$(BIN)/python -m pytest tests/slurm
 
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "Open site/index.html"
+
 clean:
-	rm -rf $(DATA) $(RUN) $(REPORT) build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(DATA) $(RUN) $(REPORT) build site .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -13,12 +13,17 @@ from pipeline.config.program import run_program, take_directory
 
 
 def main(words: list[str]) -> None:
-    root = take_directory(words, "dataset")
+    root = Path(take_directory(words, "dataset"))
 
+    from data_prep.store.manifest import read_manifest
     from data_prep.verification.datasets import verify_dataset
+    from pipeline.progress import Progress
 
-    for line in verify_dataset(Path(root)):
-        print(line, flush=True)
+    splits = read_manifest(root).splits.values()
+    num_records = sum(split.num_records for split in splits)
+    with Progress(num_records, "records", "verifying") as progress:
+        for line in verify_dataset(root, lambda shard: progress.advance(shard.num_records)):
+            progress.say(line)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from torch import nn
 
 from data_prep.store.manifest import Manifest, read_manifest
 from pipeline.groups import Group, make_group
+from pipeline.models.latent_action import LatentActionModel
 from pipeline.tasks.interface import Task
 from pipeline.tasks.table import make_task
 from pipeline.training.checkpoint import Checkpoint
@@ -47,3 +48,12 @@ def load_run(
     fill(task.model, loaded, run.path)
     task.model.eval()
     return Run(task.model, make_group(manifest.group), config, task, loaded.step, loaded)
+
+
+def latent_action_model(run: Run) -> LatentActionModel:
+    """The model of a latent action run; ValueError for a run of another task."""
+    if not isinstance(run.model, LatentActionModel):
+        raise ValueError(
+            f"{run.config.run_dir} has task.name={run.config.task.name}: this is for latent_action"
+        )
+    return run.model

@@ -4,10 +4,13 @@ Examples:
   python pipeline/train.py experiment=rotated_digits data=DIR run_dir=DIR
   torchrun --standalone --nproc-per-node=2 pipeline/train.py \\
       experiment=rotated_mnist data=DIR run_dir=DIR
+  python pipeline/train.py debug=fast experiment=rotated_mnist data=DIR run_dir=DIR
 
 Keys: data, run_dir, seed, epochs, global_batch, pairs, precision, compile, checkpoint_every,
 resume, num_threads, init_from, ... and optimizer.*, schedule.*, task.*, collapse.*, loader.*.
 config=FILE takes all keys from a run's config.yaml in place of an experiment; keys beside it win.
+debug=overfit learns one batch by heart, debug=fast goes through everything in two steps,
+debug=profile writes a trace of ten steps to RUN_DIR/profile.
 data_copy=DIR reads the records from a copy of the dataset, such as one on a node's own disk.
 Exit codes: 0 finished, 1 mistake in the call, 75 stopped and saved (run again to continue),
 76 loss not finite, 77 collapsed, 78 fault of the cluster (lost ranks, network, file system).
@@ -36,10 +39,15 @@ def main(words: list[str]) -> None:
     from pipeline.training.faults import cluster_faults_end_the_program
     from pipeline.training.run import train
 
+    copy = Path(data_copy) if data_copy else None
     with cluster_faults_end_the_program():
-        result = train(config, data_copy=Path(data_copy) if data_copy else None)
+        result = train(config, data_copy=copy)
+    if config.debug.evaluate:
+        from pipeline.evaluation.rehearsal import rehearse_evaluation
+
+        rehearse_evaluation(config, copy)
     print_result(result, config.run_dir)
 
 
 if __name__ == "__main__":
-    run_program(main, __doc__, groups=("experiment", "task"))
+    run_program(main, __doc__, groups=("experiment", "task", "control", "debug"))

@@ -1,7 +1,7 @@
 """Fixtures that several test files share: tiny datasets, made once a session.
 
-`digits_dir`, `volume_dir` and `episode_dir` are complete datasets of several shards:
-read them, and copy one before changing it.
+`digits_dir`, `volume_dir` and `episode_dir` are complete datasets of several shards,
+`digits_run` is a short run: read them, and copy one before changing it.
 """
 
 from pathlib import Path
@@ -12,6 +12,7 @@ from helpers.idx import write_mnist
 from helpers.pages import browser, quiet, shown_report, shown_sweep  # noqa: F401, likewise
 from helpers.recipes import EpisodeRecipe, VolumeRecipe
 from helpers.reporting import mixed_report, mixed_sweep  # noqa: F401, likewise
+from helpers.training import make_config, never_stop
 from hypothesis import settings
 
 from data_prep.recipes import make_recipe
@@ -59,6 +60,16 @@ def episode_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Rollouts of 10 steps with their turned twins: 6, 2 and 2 episodes; three training shards."""
     out = tmp_path_factory.mktemp("episodes") / "dataset"
     build_dataset(EpisodeRecipe(), out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def digits_run(digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one epoch on `digits_dir`, not evaluated: copy it before changing it."""
+    from pipeline.training.run import train
+
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    train(make_config(digits_dir, out, "epochs=1", "collapse.action=warn"), never_stop())
     return out
 
 

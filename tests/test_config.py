@@ -23,9 +23,11 @@ from launch.preparation.request import PreparationRequest
 from launch.reproduction.plan import make_plan
 from launch.reproduction.request import read_request as read_reproduction
 from launch.sweeps.request import SweepRequest
+from pipeline.application.settings import ApplyConfig
 from pipeline.config.compose import CONFIG_ROOT, compose, group_options, parse_value, split_word
 from pipeline.config.schema import build, dotted_keys
 from pipeline.evaluation.settings import EvaluateConfig
+from pipeline.exporting.settings import ExportConfig
 from pipeline.probing.settings import ClassifyConfig
 from pipeline.training.settings import TrainConfig
 
@@ -365,7 +367,8 @@ def test_no_config_group_hides_a_plain_key() -> None:
     """`data` and the other plain top-level keys must not be names of folders."""
     folders = {path.name for path in CONFIG_ROOT.iterdir() if path.is_dir()}
     assert "data" not in folders
-    schemas = (PrepareConfig, TrainConfig, EvaluateConfig, ClassifyConfig)
+    schemas: tuple[type, ...] = (PrepareConfig, TrainConfig, EvaluateConfig, ClassifyConfig)
+    schemas += (ApplyConfig, ExportConfig)
     for schema in (*schemas, SweepRequest, EvaluateRequest, PreparationRequest):
         plain = {key for key in dotted_keys(schema) if "." not in key}
         nested = {key.split(".")[0] for key in dotted_keys(schema) if "." in key}
@@ -381,8 +384,8 @@ NEEDED_BY_TASK = {
 
 
 def test_every_config_file_composes_into_its_dataclass() -> None:
-    names = ("prepare.yaml", "train.yaml", "evaluate.yaml", "classify.yaml")
-    used = {CONFIG_ROOT / name for name in names}
+    names = ("prepare", "train", "evaluate", "classify", "apply", "export")
+    used = {CONFIG_ROOT / f"{name}.yaml" for name in names}
     for dataset in group_options("dataset"):
         used.add(CONFIG_ROOT / f"dataset/{dataset}.yaml")
         config = prepare_config(f"dataset={dataset}", "out=x")
@@ -403,11 +406,16 @@ def test_every_config_file_composes_into_its_dataclass() -> None:
         words = [f"experiment={experiment}", "data=x", "run_dir=y"]
         words += ["task.run=z"] if experiment.startswith("decoder/") else []
         build(TrainConfig, compose("train", words, paths))
-    for control in group_options("control"):
-        used.add(CONFIG_ROOT / f"control/{control}.yaml")
-        build(TrainConfig, compose("train", [f"control={control}", "data=x", "run_dir=y"], paths))
+    for group in ("control", "debug"):
+        for name in group_options(group):
+            used.add(CONFIG_ROOT / f"{group}/{name}.yaml")
+            words = [f"{group}={name}", "data=x", "run_dir=y"]
+            build(TrainConfig, compose("train", words, paths))
     build(EvaluateConfig, compose("evaluate", ["run_dir=y"], frozenset({"run_dir", "data"})))
     build(ClassifyConfig, compose("classify", ["run_dir=y"], frozenset({"run_dir", "data"})))
+    words = ["run_dir=y", "images=x", "element=90", "out=z"]
+    build(ApplyConfig, compose("apply", words, frozenset({"run_dir", "element"})))
+    build(ExportConfig, compose("export", ["run_dir=y", "out=z"], frozenset({"run_dir", "out"})))
     for name in ("sweep", "launch_evaluate", "launch_prepare", "reproduce"):
         used.add(CONFIG_ROOT / f"{name}.yaml")
     for cluster in group_options("cluster"):

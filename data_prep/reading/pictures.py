@@ -45,17 +45,21 @@ def read_header(path: Path) -> Header:
         return Header(width, height, image.mode in GREY_MODES, _has_alpha(image))
 
 
-def read_picture(path: Path, is_grey: bool, size: int | None) -> np.ndarray:
+def read_picture(
+    path: Path, is_grey: bool, size: int | None, is_padded: bool = False
+) -> np.ndarray:
     """A picture (1 or 3, H, W) uint8, as its EXIF data say it is held.
 
-    With `size` the largest square about its centre, resized with antialiasing. 16-bit
+    With `size` the largest square about its centre, resized with antialiasing;
+    `is_padded` keeps all of it, with black above and below or at the sides. 16-bit
     values are scaled by their full range; transparent places are black. Raises
     ValueError as `read_header` does, and for a file that is cut off or corrupt.
     """
     with _open(path) as image:
         picture = _flatten(_upright(image), "L" if is_grey else "RGB")
         if size is not None:
-            picture = _centre_square(picture, size)
+            fit = _padded_square if is_padded else _centre_square
+            picture = fit(picture, size)
         pixels = np.array(picture)
     return pixels[None] if is_grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
@@ -125,3 +129,11 @@ def _centre_square(image: Image.Image, size: int) -> Image.Image:
     left, top = ((extent - side) / 2 for extent in image.size)
     box = (left, top, left + side, top + side)
     return image.resize((size, size), Image.Resampling.BICUBIC, box)
+
+
+def _padded_square(image: Image.Image, size: int) -> Image.Image:
+    side = max(image.size)
+    square = Image.new(image.mode, (side, side))
+    left, top = ((side - extent) // 2 for extent in image.size)
+    square.paste(image, (left, top))
+    return square.resize((size, size), Image.Resampling.BICUBIC)

@@ -1,12 +1,12 @@
 """Checking a dataset against its manifest and its own claims."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data_prep.store.manifest import Manifest
+from data_prep.store.manifest import Manifest, ShardInfo
 from data_prep.store.reader import PairStore, check_files
 from data_prep.store.shard import map_shard
 from data_prep.verification import claims, sequences, transitions
@@ -16,8 +16,10 @@ NUM_SAMPLED_RECORDS = 4096
 BLOCK_RECORDS = 256
 
 
-def verify_dataset(root: Path) -> Iterator[str]:
-    """Yield a line for each split that is in order.
+def verify_dataset(
+    root: Path, on_shard: Callable[[ShardInfo], None] = lambda shard: None
+) -> Iterator[str]:
+    """Yield a line for each split that is in order; `on_shard` learns of each shard that is.
 
     Raises ValueError or FileNotFoundError naming file, dataset and row of the first fault;
     a file with a wrong checksum in which no record is wrong is named alone.
@@ -39,6 +41,7 @@ def verify_dataset(root: Path) -> Iterator[str]:
             rows = sampled - first
             _check_targets(path, manifest, rows[(rows >= 0) & (rows < shard.num_records)])
             first += shard.num_records
+            on_shard(shard)
         checked = _what_is_checked(manifest)
         done = f"{len(sampled)} {checked}" if checked else "nothing to recompute"
         yield (

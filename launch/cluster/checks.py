@@ -55,6 +55,7 @@ def check_datasets(datasets: Sequence[str], thoroughly: bool) -> None:
     from data_prep.store.manifest import read_manifest
     from data_prep.store.reader import check_files
     from pipeline.files.atomic import sha256_of_file
+    from pipeline.progress import Progress
 
     for data in datasets:
         root = Path(data)
@@ -62,8 +63,9 @@ def check_datasets(datasets: Sequence[str], thoroughly: bool) -> None:
         check_files(root, manifest)
         if not thoroughly:
             continue
-        for split in manifest.splits.values():
-            for shard in split.shards:
+        shards = [shard for split in manifest.splits.values() for shard in split.shards]
+        with Progress(len(shards), "shards", f"verifying {root.name}", lines=False) as progress:
+            for shard in progress.over(shards):
                 if sha256_of_file(root / shard.file) != shard.sha256:
                     raise ValueError(f"{root / shard.file} does not match its checksum")
 

@@ -14,6 +14,7 @@ from launch.reproduction.steps import Places, Programs
 from launch.reproduction.tables import make_blocks
 from pipeline.config.program import EXIT_FINISHED, EXIT_STOPPED, EXIT_USER_ERROR, ExitWithCode
 from pipeline.files.lock import DirectoryLock
+from pipeline.progress import Progress
 
 
 def reproduce(words: Sequence[str]) -> int:
@@ -62,6 +63,8 @@ def run_missing(
         is_prepared = (places.data(run) / "manifest.json").exists()
         if run.files is not None and run.files not in roots and not is_prepared:
             raise ValueError(f"{run.dataset} needs {run.files}=DIR; or choose others with only=")
+    # What is said of each run counts them, so that a log needs no more than that.
+    progress = Progress(len(missing), "runs", "reproducing", lines=False)
     campaign = Campaign(
         preset=request.preset,
         places=places,
@@ -70,9 +73,11 @@ def run_missing(
         num_parallel=request.num_parallel,
         commit=describe_commit(REPOSITORY),
         programs=programs,
-        say=lambda line: print(line, flush=True),
+        say=progress.say,
+        on_run=progress.advance,
     )
-    with DirectoryLock(places.work, "reproductions"), noting_stop_signals() as stop:
+    lock = DirectoryLock(places.work, "reproductions")
+    with lock, noting_stop_signals() as stop, progress:
         failed = run_plan(missing, campaign, stop, seconds)
         if stop.signal is not None:
             write_tables(request)

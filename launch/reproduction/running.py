@@ -19,7 +19,10 @@ from pipeline.config.program import EXIT_FINISHED
 
 @dataclass(frozen=True)
 class Campaign:
-    """What all runs of a call share. `roots`: where the images of `mnist` and `meshes` lie."""
+    """What all runs of a call share. `roots`: where the images of `mnist` and `meshes` lie.
+
+    `say` is told what happens, `on_run` that a run has ended, well or not.
+    """
 
     preset: str
     places: Places
@@ -29,6 +32,7 @@ class Campaign:
     commit: str = "unknown"
     programs: Programs = Programs()
     say: Callable[[str], None] = print
+    on_run: Callable[[], None] = lambda: None
 
 
 def prepare_datasets(
@@ -92,6 +96,7 @@ def run_plan(
             except (ValueError, OSError, KeyError) as error:
                 failed[run.name] = f"its result cannot be read: {error}"
                 outcome, detail = "failed", f": {failed[run.name]}"
+        campaign.on_run()
         number = f"[{len(able) - len(left)}/{len(able)}]"
         remaining = seconds_left([r.dataset for r in left.values()], seconds, campaign.num_parallel)
         estimate = f"; about {duration(remaining)} left" if left and remaining is not None else ""

@@ -1,6 +1,7 @@
 """All analyses that a dataset and a model allow."""
 
 import math
+from collections.abc import Callable
 
 from data_prep.store.manifest import Manifest
 from data_prep.store.reader import SplitReader
@@ -11,6 +12,7 @@ from pipeline.analysis.records import spread_records, spread_sources
 from pipeline.analysis.swap import swap_metrics
 from pipeline.analysis.swap_truth import can_swap
 from pipeline.models.latent_action import LatentActionModel
+from pipeline.progress import Progress
 from pipeline.runs import Run
 
 
@@ -23,16 +25,21 @@ def analyse(
     """
     model = run.model
     assert isinstance(model, LatentActionModel)
-    records = spread_records(reader, max_records)
-    metrics = equivariance_metrics(model, reader, records, batch)
-    metrics |= composition_metrics(
-        model, reader, records, batch, manifest.target_is_action_on_source
-    )
+    records, sources = spread_records(reader, max_records), spread_sources(reader, max_records)
+    acts = manifest.target_is_action_on_source
+    parts: dict[str, Callable[[], dict[str, float]]] = {
+        "equivariance": lambda: equivariance_metrics(model, reader, records, batch),
+        "composition": lambda: composition_metrics(model, reader, records, batch, acts),
+    }
     if shows_blocks(manifest) and is_spatial(model):
-        metrics |= block_metrics(model, reader, manifest.generator["side"], batch)
-    sources = spread_sources(reader, max_records)
+        side = manifest.generator["side"]
+        parts["blocks"] = lambda: block_metrics(model, reader, side, batch)
     if can_swap(manifest, reader) and len(sources) > 1:
-        metrics |= swap_metrics(model, manifest, reader, sources, batch)
+        parts["swaps"] = lambda: swap_metrics(model, manifest, reader, sources, batch)
+    metrics: dict[str, float] = {}
+    with Progress(len(parts), "analyses", "analysing", lines=False) as progress:
+        for found in progress.through(parts):
+            metrics |= found
     return metrics
 
 

@@ -97,6 +97,15 @@ def take_directory(words: list[str], what: str) -> str:
     return words[0]
 
 
+def take_run_directory(words: Sequence[str]) -> list[str]:
+    """Words whose first may be a run directory without its key: it becomes run_dir=DIR."""
+    if not words or any(word.startswith("run_dir=") for word in words):
+        return list(words)
+    if "=" in words[0] and not os.path.isdir(words[0]):
+        return list(words)
+    return [f"run_dir={words[0]}", *words[1:]]
+
+
 def _complain(program: str, message: str) -> None:
     if os.environ.get("RANK", "0") == "0" and message:
         print(f"{program}: {message}", file=sys.stderr, flush=True)

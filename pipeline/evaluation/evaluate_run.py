@@ -14,6 +14,7 @@ from pipeline.evaluation.final import Subject
 from pipeline.evaluation.settings import EvaluateConfig, curves_file, evaluation_file
 from pipeline.evaluation.table import FINAL
 from pipeline.evaluation.tensorboard import write_events
+from pipeline.progress import Progress
 from pipeline.runs import load_run
 from pipeline.training.checkpoint import MODEL_FILE
 from pipeline.training.distributed import join_world
@@ -21,11 +22,12 @@ from pipeline.training.evaluation import evaluate
 from pipeline.training.run_directory import RunDirectory
 
 
-def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
+def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict[str, Any]:
     """Write `evaluations/step_XXXXXXXX-<split>.json`, curves beside it, and pictures.
 
     Returns the JSON's content. On another dataset than the run's own, file names carry the
-    start of that dataset's fingerprint. Raises FileNotFoundError or ValueError for what
+    start of that dataset's fingerprint. `num_batches` measures no more than so many, for a
+    rehearsal, and the result says so. Raises FileNotFoundError or ValueError for what
     cannot be read.
     """
     torch.set_num_threads(config.num_threads)
@@ -39,8 +41,12 @@ def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
         share = -(-config.batch // world.world_size) * world.world_size
         chosen = untransformed_records(store.manifest, reader)
         batches = EvaluationBatches(reader, share, world.rank, world.world_size, chosen)
-        loader = Loader(batches, 0, batches.num_steps, world.device, LoaderConfig())
-        metrics = evaluate(loaded.task.evaluation(loaded.model), loader, world)
+        num_steps = min(batches.num_steps, num_batches or batches.num_steps)
+        loader = Loader(batches, 0, num_steps, world.device, LoaderConfig())
+        shown = {"enabled": world.is_first, "lines": not config.json}
+        with Progress(num_steps, "batches", f"evaluating {config.split}", **shown) as progress:
+            evaluation = loaded.task.evaluation(loaded.model)
+            metrics = evaluate(evaluation, progress.over(loader), world)
         fingerprint = store.manifest.fingerprint
         is_own_data = fingerprint == loaded.checkpoint.meta["dataset"]
         result: dict[str, Any] = {
@@ -48,6 +54,7 @@ def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
             "split": config.split,
             "dataset": fingerprint,
             "weights": loaded.checkpoint.meta["files"][MODEL_FILE]["sha256"],
+            **({} if num_batches is None else {"num_batches": num_batches}),
             "metrics": metrics,
         }
 

@@ -18,6 +18,7 @@ from pipeline.data.packing import Batch
 from pipeline.files.lock import DirectoryLock
 from pipeline.progress import Progress
 from pipeline.tasks.table import make_task
+from pipeline.training.debugging import profiled, shortened
 from pipeline.training.distributed import World, join_world
 from pipeline.training.heartbeat import Heartbeat
 from pipeline.training.interval import NonFiniteLossError
@@ -67,7 +68,7 @@ def train(
 def make_plan(config: TrainConfig, order: SampleOrder) -> Plan:
     """The steps of a run and its boundaries; an epoch is one pass of the order."""
     return Plan(
-        num_steps=order.num_steps(config.epochs),
+        num_steps=config.debug.num_steps or order.num_steps(config.epochs),
         is_epoch_end=order.is_epoch_end,
         epochs_done=order.epochs_done,
         validate_every=config.validate_every,
@@ -117,7 +118,11 @@ def _run_attempt(
     }
 
     share = -(-config.validation_batch // world.world_size) * world.world_size
-    validation = EvaluationBatches(store.split("val"), share, world.rank, world.world_size)
+    batches, validation = shortened(
+        config.debug,
+        TrainBatches(store.split("train"), order, config.pairs, world.rank, world.world_size),
+        EvaluationBatches(store.split("val"), share, world.rank, world.world_size),
+    )
     validation_loader = Loader(validation, 0, None, world.device, config.loader)
 
     def validation_batches() -> Iterator[Batch]:
@@ -130,7 +135,6 @@ def _run_attempt(
             print(f"continuing from step {start.step} of {plan.num_steps}", flush=True)
     elif config.init_from is not None:
         start_from_run(task.model, Path(config.init_from))
-    batches = TrainBatches(store.split("train"), order, config.pairs, world.rank, world.world_size)
     loader = Loader(batches, trainer.step, plan.num_steps, world.device, config.loader)
     log = MetricsLog(run.path, trainer.step) if world.is_first else None
 
@@ -149,8 +153,9 @@ def _run_attempt(
         with (
             Progress(plan.num_steps, "steps", "training", trainer.step, world.is_first) as progress,
             Heartbeat(run.path, position) if world.is_first else nullcontext(),
+            profiled(loader, config.debug, run.path, world) as watched,
         ):
-            is_finished = trainer.run(loader, log, request, progress)
+            is_finished = trainer.run(watched, log, request, progress)
     except NonFiniteLossError as error:
         kept = run.checkpoints.steps()
         last = f"the checkpoint of step {kept[-1]} is kept" if kept else "no checkpoint yet"

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pipeline.data.loader import LoaderConfig
 from pipeline.tasks.table import TaskConfig
+from pipeline.training.debug_settings import DebugConfig
 
 
 def _require_positive(name: str, value: float | None) -> None:
@@ -117,6 +118,7 @@ class TrainConfig:
     collapse: CollapseConfig = CollapseConfig()
     retention: RetentionConfig = RetentionConfig()
     loader: LoaderConfig = LoaderConfig()
+    debug: DebugConfig = DebugConfig()
 
     def __post_init__(self) -> None:
         for name in (

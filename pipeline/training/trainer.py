@@ -216,7 +216,8 @@ class Trainer:
         self.interval.check_finite()
         self.evaluated_model.eval()
         evaluation = self.task.evaluation(self.evaluated_model)
-        metrics = evaluate(evaluation, self._validation_batches(), self.world)
+        with progress.showing("validating"):
+            metrics = evaluate(evaluation, self._validation_batches(), self.world)
         self.evaluated_model.train()
         if log is not None:
             log.write(self.step, self.plan.epochs_done(self.step), "val", metrics)

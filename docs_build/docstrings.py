@@ -1,0 +1,33 @@
+"""Docstrings as Markdown: what is indented stays as it is, the rest are paragraphs."""
+
+import re
+import textwrap
+
+PIECE = re.compile(r"(`[^`]*`)")
+
+
+def as_markdown(docstring: str) -> str:
+    """Paragraphs with marks escaped outside of backticks, indented lines as code."""
+    lines = textwrap.dedent(docstring.strip("\n")).splitlines()
+    out: list[str] = []
+    code: list[str] = []
+    for line in [*lines, ""]:
+        if line.startswith("  "):
+            code.append(line)
+            continue
+        if code:
+            # A folder's name heads the listing of what is in it.
+            heading = [out.pop()] if out and out[-1].rstrip("\\").endswith("/") else []
+            out += ["", "```text", *heading, *code, "```", ""]
+            code = []
+        out.append(escape(line))
+    return "\n".join(out).strip() + "\n"
+
+
+def escape(line: str) -> str:
+    """One line whose `*`, `<` and `[` are no marks, but for what stands in backticks."""
+    pieces = PIECE.split(line)
+    return "".join(
+        piece if index % 2 else re.sub(r"([*\[])", r"\\\1", piece).replace("<", "&lt;")
+        for index, piece in enumerate(pieces)
+    )

@@ -1,0 +1,57 @@
+"""All pages of the site that do not lie below docs/: by their place in the site.
+
+Some lie elsewhere in the repository, where people look for them; others are made.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ELSEWHERE = {
+    "slurm/README.md": "launcher.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "README.md": "readme.md",
+}
+"""Files of the repository and their place in the site."""
+SETTINGS_INDEX = "reference/settings/index.md"
+API_INDEX = "reference/api/index.md"
+
+
+def made_pages() -> dict[str, Callable[[], str]]:
+    """Functions that make the Markdown of a page, by its place in the site."""
+    from docs_build.api_pages import api_packages, api_page, page_uri
+    from docs_build.program_pages import URI, programs_page
+    from docs_build.settings_pages import PAGES, settings_page
+
+    pages: dict[str, Callable[[], str]] = {
+        URI: programs_page,
+        SETTINGS_INDEX: _settings_index,
+        API_INDEX: _api_index,
+    }
+    for page in PAGES:
+        pages[page.uri] = partial(settings_page, page)
+    for package in api_packages():
+        pages[page_uri(package)] = partial(api_page, package)
+    return pages
+
+
+def _settings_index() -> str:
+    from docs_build.settings_pages import PAGES
+
+    lines = ["# Settings", "", "Every key, its type, default and meaning, by program.", ""]
+    lines += [f"* [{page.name}]({page.name}.md): `{page.program}`" for page in PAGES]
+    return "\n".join(lines) + "\n"
+
+
+def _api_index() -> str:
+    import ast
+
+    from docs_build.api_pages import api_packages
+
+    lines = ["# Python interface", "", "Packages and what they are for.", ""]
+    for package in api_packages():
+        name = ".".join(package.relative_to(ROOT).parts)
+        about = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+        lines.append(f"* [`{name}`]({name}.md): {about.partition(chr(10))[0]}")
+    return "\n".join(lines) + "\n"

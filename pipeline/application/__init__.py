@@ -1,0 +1,1 @@
+"""A trained model applied to a user's own images and volumes."""

@@ -1,0 +1,50 @@
+"""Configuration of `pipeline/apply.py`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Resize = Literal["as_prepared", "none", "crop", "pad"]
+"""How a file comes to the model's size."""
+
+
+@dataclass(frozen=True)
+class ApplyConfig:
+    """`images` is a file or a folder of them; `element` says what acts, in the group's words.
+
+    `run_dir` is the trained run, `checkpoint` best, last or a step, `data` where its dataset
+    lies, if it has moved. Results go to `out`; `overwrite` lets them replace files there, and
+    `sheet` adds a contact sheet. `element` is one, a list [90,180], `all` or `examples`.
+
+    `resize=none` takes files of the model's own size only; `crop` cuts the largest square or
+    cube about the centre, `pad` fills up with black to a square or cube, and both then
+    resample. `as_prepared` does what the preparation of the dataset did, and so do
+    `percentiles` (of grey values of volumes, which become black and white) where null.
+    `to_grey` lets coloured pictures become grey for a grey model.
+
+    `batch` images go through the model at a time, on `device` and `num_threads` threads.
+    """
+
+    run_dir: str
+    images: str
+    element: str
+    out: str
+    checkpoint: str | int = "best"
+    data: str | None = None
+    resize: Resize = "as_prepared"
+    to_grey: bool = False
+    percentiles: tuple[float, float] | None = None
+    sheet: bool = True
+    overwrite: bool = False
+    batch: int = 64
+    num_threads: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "num_threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if (
+            self.percentiles is not None
+            and not 0 <= self.percentiles[0] < self.percentiles[1] <= 100
+        ):
+            raise ValueError(f"percentiles={list(self.percentiles)} must ascend within 0 to 100")

@@ -1,0 +1,34 @@
+"""The first files and what became of them, side by side: sheet.png."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.evaluation.pictures.grid import Row, picture_grid
+from pipeline.files.figures import save_figure
+
+MAX_FILES, MAX_ELEMENTS = 8, 8
+MAX_NAME = 14
+
+
+class Sheet:
+    """Collects the first files: a column each, above it the file's name."""
+
+    def __init__(self, elements: list[str]) -> None:
+        self._elements = elements[:MAX_ELEMENTS]
+        self._names: list[str] = []
+        self._columns: list[np.ndarray] = []
+
+    def add(self, name: str, frame: np.ndarray, moved: np.ndarray) -> None:
+        """A file's frame (C, ...) and its transforms (num_elements, C, ...), all uint8."""
+        if len(self._columns) < MAX_FILES:
+            self._names.append(name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…")
+            self._columns.append(np.stack([frame, *moved[:MAX_ELEMENTS]]))
+
+    def write(self, path: Path, title: str) -> None:
+        """The sheet as a PNG."""
+        pictures = np.stack(self._columns, 1).astype(np.float32) / 255
+        rows: list[Row] = [("file", pictures[0], self._names)]
+        for name, row in zip(self._elements, pictures[1:], strict=True):
+            rows.append((f"g = {name}", row, []))
+        save_figure(picture_grid(rows, title), path)

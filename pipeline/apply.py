@@ -1,0 +1,40 @@
+"""Apply group elements to your own images or volumes through a trained model.
+
+Examples:
+  python pipeline/apply.py RUN_DIR images=FOLDER element=90 out=DIR
+  python pipeline/apply.py RUN_DIR images=cat.png element=all out=DIR resize=crop
+  python pipeline/apply.py RUN_DIR images=heads/ element='[30 z,57 [0.3 0.5 0.8]]' out=DIR
+
+Every file is encoded, its variant latent acted on, and decoded: out/NAME__ELEMENT.png for
+pictures (PNG, JPEG, TIFF), .npy or .nii.gz for volumes, with sheet.png and applied.json.
+An element is written as metrics and pictures name it: 90, "90 mirrored", "120 [1 1 1]",
+"(4, 0)"; for continuous groups any angle in degrees, "30 + (2.5, -1)", or angle and axis.
+
+Keys: images, element (one, a list, all, examples), out, checkpoint (best, last or a step),
+data (if the dataset has moved), resize (as_prepared, none, crop, pad), to_grey,
+percentiles, sheet, overwrite, batch, num_threads, device.
+"""
+
+from pipeline.config.program import run_program, take_run_directory
+
+PATH_KEYS = frozenset({"run_dir", "images", "element", "out", "data"})
+
+
+def main(words: list[str]) -> None:
+    from pipeline.application.settings import ApplyConfig
+    from pipeline.config.compose import compose
+    from pipeline.config.schema import build
+
+    config = build(ApplyConfig, compose("apply", take_run_directory(words), PATH_KEYS))
+
+    from pipeline.application.apply_run import apply_run
+
+    record = apply_run(config)
+    num_files = sum(len(files) for files in record["files"].values())
+    print(record["preparation"])
+    sheet = ", sheet.png" if config.sheet else ""
+    print(f"{num_files} files written to {config.out}{sheet}")
+
+
+if __name__ == "__main__":
+    run_program(main, __doc__)

@@ -1,0 +1,32 @@
+"""Describe a trained run in plain words: sizes, cost, latent, mask, exactness of equivariance.
+
+Examples:
+  python pipeline/describe.py RUN_DIR
+  python pipeline/describe.py RUN_DIR checkpoint=last data=DIR json=true
+
+Keys: checkpoint (best, last or a step), data (if the dataset has moved), json.
+Exactness is read from the run's evaluation of the test split; where there is none, up to
+256 test records are measured.
+"""
+
+import json
+from pathlib import Path
+
+from pipeline.config.program import run_program, take_directory, take_switch, take_value
+
+
+def main(words: list[str]) -> None:
+    as_json = take_switch(words, "json")
+    checkpoint = take_value(words, "checkpoint", "best")
+    data = take_value(words, "data", "")
+    run_dir = take_directory(words, "run directory").removeprefix("run_dir=")
+
+    from pipeline.description.facts import describe_run
+    from pipeline.description.words import in_words
+
+    facts = describe_run(Path(run_dir), checkpoint, Path(data) if data else None)
+    print(json.dumps(facts, indent=2) if as_json else in_words(facts))
+
+
+if __name__ == "__main__":
+    run_program(main, __doc__)

@@ -1,0 +1,30 @@
+"""After a short run, what people do with a long one: evaluation and pictures, on little data."""
+
+import os
+from pathlib import Path
+
+from pipeline.evaluation.evaluate_run import evaluate_run
+from pipeline.evaluation.settings import EvaluateConfig
+from pipeline.training.settings import TrainConfig
+
+NUM_ANALYSIS_RECORDS = 64
+
+
+def rehearse_evaluation(config: TrainConfig, data_copy: Path | None) -> None:
+    """Evaluate the last checkpoint of a run that asks for it (`debug.evaluate`), on one rank."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if os.environ.get("RANK") == "0":
+            print("debug.evaluate is for one rank: not evaluated", flush=True)
+        return
+    evaluate_run(
+        EvaluateConfig(
+            run_dir=config.run_dir,
+            checkpoint="last",
+            data=str(data_copy) if data_copy else None,
+            device=config.device,
+            num_threads=config.num_threads,
+            analysis_records=NUM_ANALYSIS_RECORDS,
+        ),
+        num_batches=config.debug.num_evaluation_batches,
+    )
+    print("evaluated, with pictures", flush=True)

@@ -1,0 +1,38 @@
+"""Export a trained model as safetensors and torch.export programs that need no Orbit.
+
+Examples:
+  python pipeline/export.py RUN_DIR out=DIR
+  python pipeline/export.py RUN_DIR out=DIR checkpoint=last overwrite=true
+
+DIR gets model.safetensors, transform.pt2 (frames and action vectors to images, any batch
+size, normalisation included), encode.pt2, decode.pt2 and signature.json, which says what
+goes in and comes out. Elsewhere, torch.export.load("transform.pt2").module() is the model.
+
+Keys: out, checkpoint (best, last or a step), data (if the dataset has moved), overwrite,
+tolerance (to which the written programs must agree with the model), num_threads.
+"""
+
+from pipeline.config.program import run_program, take_run_directory
+
+PATH_KEYS = frozenset({"run_dir", "out", "data"})
+
+
+def main(words: list[str]) -> None:
+    from pipeline.config.compose import compose
+    from pipeline.config.schema import build
+    from pipeline.exporting.settings import ExportConfig
+
+    config = build(ExportConfig, compose("export", take_run_directory(words), PATH_KEYS))
+
+    from pipeline.exporting.export_run import export_run
+
+    signature = export_run(config)
+    for program in signature["programs"].values():
+        names = [", ".join(t["name"] for t in program[end]) for end in ("inputs", "outputs")]
+        off = program["greatest_difference_to_model"]
+        print(f"{program['file']:14} {' -> '.join(names)}; off the model by at most {off:.1g}")
+    print(f"written to {config.out}: model.safetensors, signature.json and the programs")
+
+
+if __name__ == "__main__":
+    run_program(main, __doc__)

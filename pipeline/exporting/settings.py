@@ -1,0 +1,27 @@
+"""Configuration of `pipeline/export.py`."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """`run_dir` is the trained run, `out` the folder to be made.
+
+    `checkpoint` is best, last or a step; `data` is where the run's dataset lies, if it has
+    moved. `overwrite` replaces an earlier export in `out`. What was exported must agree with
+    the model to `tolerance`, on images with values 0 to 1. `num_threads` is for this check.
+    """
+
+    run_dir: str
+    out: str
+    checkpoint: str | int = "best"
+    data: str | None = None
+    overwrite: bool = False
+    tolerance: float = 1e-5
+    num_threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.num_threads < 1:
+            raise ValueError(f"num_threads={self.num_threads} must be at least 1")
+        if not 0 < self.tolerance < 1:
+            raise ValueError(f"tolerance={self.tolerance} must lie between 0 and 1")

@@ -1,0 +1,264 @@
+"""Protects what a user gets for files of their own: the model's output, under the right element,
+in files of the right kind, or one line that says why not."""
+
+import json
+import os
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from helpers.preparing import prepare
+from helpers.programs import Outcome, call
+from helpers.training import make_config, never_stop
+from PIL import Image
+
+from data_prep.reading.nifti_file import read_volume
+from data_prep.reading.pictures import read_picture
+from data_prep.scenes.plain import inscribed
+from data_prep.store.manifest import FrameSpec, Manifest, read_manifest
+from data_prep.store.reader import PairStore
+from pipeline.application.inputs import file_labels, find_inputs
+from pipeline.application.preparation import Preparation, make_preparation
+from pipeline.application.reading import read_frame
+from pipeline.application.settings import ApplyConfig
+from pipeline.application.writing import to_file_values, write_nifti
+from pipeline.evaluation.pictures.prediction import predict
+from pipeline.groups import make_group
+from pipeline.runs import load_run
+from pipeline.training.run import train
+
+PROGRAM = "pipeline/apply.py"
+
+
+def write_png(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def grey(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+@pytest.fixture(scope="module")
+def volume_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on cubes of 8 voxels a side that were padded and resampled from NPY files."""
+    folder = tmp_path_factory.mktemp("volumes")
+    (folder / "files").mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(6):
+        np.save(folder / f"files/{index}.npy", rng.random((10, 12, 8), np.float32))
+    words = ["dataset=volume_folder", f"source.root={folder}/files", "source.side=8"]
+    prepare(folder / "data", *words)
+    words = ["experiment=volume_folder", "epochs=1", "global_batch=4", "task.model.width=4"]
+    config = make_config(folder / "data", folder / "run", *words, "collapse.action=warn")
+    train(config, never_stop())
+    return folder / "run"
+
+
+def test_outputs_are_those_of_evaluation(
+    digits_run: Path, digits_dir: Path, tmp_path: Path
+) -> None:
+    """Test images as PNG files come back as the model predicts them, element by element."""
+    records = PairStore(digits_dir).split("test").read(np.arange(12))
+    run = load_run(digits_run)
+    wanted = np.rint(predict(run, records.source, records.action) * 255).astype(np.uint8)
+    names = run.group.names(run.group.decode(torch.from_numpy(records.action)))
+    for index, frame in enumerate(records.source):
+        write_png(tmp_path / f"in/{index:02}.png", frame[0])
+    outcome = call(PROGRAM, str(digits_run), f"images={tmp_path}/in", "element=all", "batch=5",
+                   f"out={tmp_path}/out")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    for index, name in enumerate(names):
+        found = grey(tmp_path / f"out/{index:02}__{name}.png")
+        assert np.abs(found.astype(int) - wanted[index, 0]).max() <= 1
+    assert len(list((tmp_path / "out").glob("*__*.png"))) == 48
+    assert (tmp_path / "out/sheet.png").is_file()
+    record = json.loads((tmp_path / "out/applied.json").read_text())
+    assert record["elements"] == {"0": [0.0], "90": [1.0], "180": [2.0], "270": [3.0]}
+    assert record["files"][f"{tmp_path}/in/03.png"][1] == "03__90.png"
+
+
+def test_folders_below_stay_folders(digits_run: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("a/x", "b/x", "y"):
+        write_png(tmp_path / f"in/{name}.png", rng.integers(0, 255, (16, 16), np.uint8))
+    (tmp_path / "in/.hidden").write_text("no picture")
+    words = [f"images={tmp_path}/in", "element=[90, 270]", f"out={tmp_path}/out", "sheet=false"]
+    assert call(PROGRAM, str(digits_run), *words).code == 0
+    made = {path.relative_to(tmp_path / "out").as_posix() for path in tmp_path.glob("out/**/*.png")}
+    names = {f"{stem}__{g}.png" for stem in ("a/x", "b/x", "y") for g in (90, 270)}
+    assert made == names
+    again = call(PROGRAM, str(digits_run), *words)
+    assert "overwrite=true" in again.error_line
+    assert call(PROGRAM, str(digits_run), *words, "overwrite=true").code == 0
+
+
+def test_volumes_come_back_as_they_came(volume_run: Path, tmp_path: Path) -> None:
+    """NPY as NPY, NIfTI as NIfTI in whose file the axes stand as in the one it came from."""
+    rng = np.random.default_rng(1)
+    volume = rng.random((10, 10, 10), np.float32)
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in/a.npy", volume)
+    ras = np.ascontiguousarray(volume[:, ::-1].transpose(2, 1, 0))
+    nibabel.save(nibabel.Nifti1Image(ras, np.diag([2.0, 2.0, 2.0, 1.0])), tmp_path / "in/b.nii.gz")
+    words = [f"images={tmp_path}/in", "element=all", f"out={tmp_path}/out"]
+    outcome = call(PROGRAM, str(volume_run), *words)
+    assert outcome.code == 0, outcome.err
+    assert "padded with black to a cube" in outcome.out
+    assert "percentiles 0.5 and 99.5" in outcome.out
+    for g in ("0", "90", "180", "270"):
+        array = np.load(tmp_path / f"out/a__{g}.npy")
+        assert (array.shape, array.dtype) == ((8, 8, 8), np.uint8)
+        same, header = read_volume(tmp_path / f"out/b__{g}.nii.gz", "volumes")
+        assert np.array_equal(array, same)
+        assert header.voxel_mm == pytest.approx((2.5, 2.5, 2.5))
+
+
+def test_a_written_nifti_is_read_back(tmp_path: Path) -> None:
+    volume = np.random.default_rng(0).integers(0, 255, (3, 4, 5)).astype(np.uint8)
+    write_nifti(tmp_path / "v.nii.gz", volume, (1.0, 2.0, 3.0))
+    read, header = read_volume(tmp_path / "v.nii.gz", "volumes")
+    assert np.array_equal(read, volume)
+    assert header.voxel_mm == (1.0, 2.0, 3.0)
+    image = nibabel.load(tmp_path / "v.nii.gz")
+    centre = image.affine @ [*(np.array(image.shape) - 1) / 2, 1]
+    assert np.allclose(centre[:3], 0)
+
+
+# Sizes and colours
+
+
+def preparation(shape: tuple[int, ...] = (1, 16, 16), **settings: object) -> Preparation:
+    frames = FrameSpec(shape, "uint8", (0.0, 255.0), (-1.0, 1.0))
+    values = {"resize": "none", "to_grey": False, "percentiles": None, "extent_mm": None}
+    values |= {"zero_is_background": False, "margin": None, "frames": frames, **settings}
+    return Preparation(**values)  # type: ignore[arg-type]
+
+
+def test_cropping_keeps_the_centre_and_padding_keeps_all(tmp_path: Path) -> None:
+    pixels = np.zeros((32, 64), np.uint8)
+    pixels[:, :8] = pixels[:, -8:] = 255
+    pixels[12:20, 28:36] = 200
+    write_png(tmp_path / "wide.png", pixels)
+    cropped = read_frame(tmp_path / "wide.png", preparation(resize="crop")).values[0]
+    padded = read_frame(tmp_path / "wide.png", preparation(resize="pad")).values[0]
+    assert min(cropped[8, 8], padded[8, 8]) > 150
+    assert cropped[:, 0].max() == 0
+    assert min(padded[8, 0], padded[8, -1]) > 240
+    assert padded[:3].max() == padded[-3:].max() == 0
+    same = read_picture(tmp_path / "wide.png", True, 16)
+    assert np.array_equal(cropped, same[0])
+
+
+def test_files_are_prepared_as_the_dataset_was(digits_dir: Path) -> None:
+    manifest = read_manifest(digits_dir)
+
+    def made(group: str = "c4", **generator: object) -> Preparation:
+        values = {**vars(manifest), "generator": generator, "group": group}
+        other = Manifest(**{key: values[key] for key in Manifest.__dataclass_fields__})
+        config = ApplyConfig("run", "images", "0", "out")
+        return make_preparation(config, other, make_group(group))
+
+    assert made(source="sklearn").resize == "none"
+    assert made(source="images", size=16).resize == "crop"
+    assert made(source="images", size=None).resize == "none"
+    assert made(source="images", colour="grey").to_grey
+    assert not made(source="images", colour="auto").to_grey
+    assert made(source="images").margin is None
+    assert made("so2", source="images").margin == 0
+    assert made("so2+shift:16:3", source="images").margin == 3
+    assert made("so2", source="images", scene="composite").margin is None
+
+
+def test_corners_are_black_where_a_continuous_group_turns(tmp_path: Path) -> None:
+    write_png(tmp_path / "white.png", np.full((16, 16), 255, np.uint8))
+    values = read_frame(tmp_path / "white.png", preparation(margin=0.0)).values
+    assert np.array_equal(values[0] > 0, inscribed((16, 16)) > 0)
+
+
+def test_shapes_are_cut_at_one_half() -> None:
+    images = np.array([0.0, 0.49, 0.51, 1.2, -0.1], np.float32)
+    assert to_file_values(images, True).tolist() == [0, 0, 255, 255, 0]
+    assert to_file_values(images, False).tolist() == [0, 125, 130, 255, 0]
+
+
+def test_unsuitable_files_are_one_line_and_nothing_is_written(
+    digits_run: Path, tmp_path: Path
+) -> None:
+    good = np.zeros((16, 16), np.uint8)
+    write_png(tmp_path / "good/a.png", good)
+    write_png(tmp_path / "large/a.png", good)
+    write_png(tmp_path / "large/b.png", np.zeros((20, 18), np.uint8))
+    write_png(tmp_path / "colour/a.png", np.zeros((16, 16, 3), np.uint8))
+    write_png(tmp_path / "mixed/a.png", good)
+    (tmp_path / "mixed/notes.txt").write_text("hello")
+    write_png(tmp_path / "twice/a.png", good)
+    Image.fromarray(good).save(tmp_path / "twice/a.jpg")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/a.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
+    (tmp_path / "empty").mkdir()
+    np.save(tmp_path / "volume.npy", np.zeros((16, 16, 16), np.uint8))
+
+    def apply(images: str, *words: str) -> Outcome:
+        given = [f"images={tmp_path}/{images}", f"out={tmp_path}/out", *words]
+        element = [] if any(word.startswith("element=") for word in words) else ["element=90"]
+        return call(PROGRAM, str(digits_run), *given, *element)
+
+    for images, said in {
+        "nowhere": "there is no such file or folder",
+        "empty": "holds no file of .png",
+        "large": "b.png measures 18 x 20 and this model takes 16 x 16: resize=crop",
+        "colour": "to_grey=true makes it grey",
+        "mixed": "notes.txt: this model takes pictures",
+        "twice": "would both be written as a",
+        "broken": "a.png",
+        "volume.npy": "this model takes pictures",
+    }.items():
+        assert said in apply(images).error_line, images
+    for words, said in {
+        ("element=45",): "element=45 is not understood for c4; known: 0, 90, 180, 270, all",
+        ("element=[90, 90]",): "two of them would be written as 90",
+        ("percentiles=[1,99]",): "percentiles has no effect",
+        ("resize=stretch",): "resize=stretch is not allowed; allowed: as_prepared, none, crop",
+        ("batch=0",): "batch=0",
+        ("data=nowhere",): "no dataset at nowhere",
+        (f"out={tmp_path}/good/out",): "must not lie in images=",
+        ("sede=1",): "unknown key 'sede'",
+    }.items():
+        assert said in apply("good", *words).error_line, words
+    assert "missing key element" in call(
+        PROGRAM, str(digits_run), f"images={tmp_path}/good", f"out={tmp_path}/out"
+    ).error_line  # fmt: skip
+    assert not (tmp_path / "out").exists()
+    assert apply("large", "resize=pad").code == 0
+    assert apply("colour", "to_grey=true", "overwrite=true").code == 0
+
+
+def test_volumes_need_their_percentiles(volume_run: Path, tmp_path: Path) -> None:
+    frames = preparation((1, 8, 8, 8))
+    np.save(tmp_path / "a.npy", np.zeros((8, 8, 8), np.float32))
+    with pytest.raises(ValueError, match="float32, not uint8: give percentiles"):
+        read_frame(tmp_path / "a.npy", frames)
+    np.save(tmp_path / "b.npy", np.arange(512, dtype=np.int64).reshape(8, 8, 8) // 2)
+    scaled = read_frame(tmp_path / "b.npy", preparation((1, 8, 8, 8), percentiles=(0.0, 100.0)))
+    assert scaled.values.min() == 0
+    assert scaled.values.max() == 255
+    line = call(PROGRAM, str(volume_run), f"images={tmp_path}/a.npy", "element=0", "to_grey=true",
+                f"out={tmp_path}/o").error_line  # fmt: skip
+    assert "to_grey=true has no effect" in line
+
+
+def test_names_of_elements_become_parts_of_file_names(tmp_path: Path) -> None:
+    names = ["0", "90 mirrored", "120 [1 1 1]", "90 -z", "(4, 0)", "30 + (2.5, -1)"]
+    labels = file_labels(names)
+    assert labels == ["0", "90_mirrored", "120_1_1_1", "90_-z", "4_0", "30_+_2.5_-1"]
+    for label in labels:
+        (tmp_path / label).write_text("")
+        assert os.sep not in label
+    with pytest.raises(ValueError, match="written as 1_2"):
+        file_labels(["(1, 2)", "[1 2]"])
+    (tmp_path / "scan.nii.gz").write_text("")
+    (only,) = find_inputs(tmp_path / "scan.nii.gz", (".nii.gz",), "volumes")
+    assert only.stem == Path("scan")

@@ -1,0 +1,173 @@
+"""Protects exported models: without this package they compute what evaluation computes."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.programs import call
+from safetensors.torch import load_file
+
+from data_prep.store.manifest import FrameSpec
+from data_prep.store.reader import PairStore
+from pipeline.evaluation.pictures.prediction import predict
+from pipeline.exporting.latent_action import latent_action_programs
+from pipeline.exporting.program import greatest_difference, write_program
+from pipeline.exporting.programs import programs_of
+from pipeline.groups import make_group
+from pipeline.models.latent_action import LatentActionModel
+from pipeline.models.settings import (
+    AutoencoderConfig,
+    LearnedActionConfig,
+    RepresentationActionConfig,
+    ResidualConfig,
+    SpatialActionConfig,
+)
+from pipeline.runs import load_run
+
+PROGRAM = "pipeline/export.py"
+
+WITHOUT_ORBIT = """
+import json, sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("pipeline", "data_prep", "launch", "configs"):
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Absent())
+folder, work = sys.argv[1:]
+try:
+    import pipeline
+    sys.exit("the package is there")
+except ModuleNotFoundError:
+    pass
+import numpy, torch
+signature = json.load(open(f"{folder}/signature.json"))
+files = {name: program["file"] for name, program in signature["programs"].items()}
+load = lambda name: torch.export.load(f"{folder}/{files[name]}").module()
+given = numpy.load(f"{work}/given.npz")
+frames, action = (torch.from_numpy(given[name]) for name in ("frames", "action"))
+with torch.no_grad():
+    (images,) = load("transform")(frames, action)
+    variant, invariant = load("encode")(frames)
+    (again,) = load("decode")(variant, invariant, action)
+numpy.savez(f"{work}/found.npz", images=images, again=again, variant=variant)
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("export") / "digits"
+    outcome = call(PROGRAM, str(digits_run), f"out={out}")
+    assert outcome.code == 0, outcome.err
+    return out
+
+
+def test_it_runs_without_the_package_and_agrees_with_evaluation(
+    exported: Path, digits_run: Path, digits_dir: Path, tmp_path: Path
+) -> None:
+    records = PairStore(digits_dir).split("test").read(np.arange(37))
+    np.savez(tmp_path / "given.npz", frames=records.source, action=records.action)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_ORBIT, str(exported), str(tmp_path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    found = np.load(tmp_path / "found.npz")
+    wanted = predict(load_run(digits_run), records.source, records.action)
+    assert np.abs(found["images"] - wanted).max() < 1e-5
+    assert np.abs(found["again"] - wanted).max() < 1e-5
+    assert found["variant"].shape == (37, 16, 4, 4)
+
+
+def test_the_signature_says_what_goes_in(exported: Path, digits_run: Path) -> None:
+    signature = json.loads((exported / "signature.json").read_text())
+    transform = signature["programs"]["transform"]
+    assert [spec["shape"] for spec in transform["inputs"]] == [["batch", 1, 16, 16], ["batch", 1]]
+    assert [spec["dtype"] for spec in transform["inputs"]] == ["uint8", "float32"]
+    assert signature["group"]["elements"] == {"0": [0.0], "90": [1.0], "180": [2.0], "270": [3.0]}
+    assert {file.name for file in exported.iterdir()} == {
+        "model.safetensors",
+        "signature.json",
+        *(program["file"] for program in signature["programs"].values()),
+    }
+    weights = load_file(exported / "model.safetensors")
+    for name, values in load_run(digits_run).model.state_dict().items():
+        assert torch.equal(weights[name], values)
+
+
+NETWORK = AutoencoderConfig(width=4)
+SHALLOW = AutoencoderConfig(width=4, depth=1)
+VECTOR = AutoencoderConfig(width=4, vector_size=16)
+CASES: dict[str, tuple[str, tuple[int, ...], Any, Any]] = {
+    "volume": ("octahedral+wrap:8:4", (1, 8, 8, 8), NETWORK, SpatialActionConfig()),
+    "so3": ("so3", (1, 28, 28, 28), SHALLOW, SpatialActionConfig()),
+    "motions": ("so2+shift:28:3", (3, 28, 28), SHALLOW, SpatialActionConfig()),
+    "learned": ("so3", (3, 8, 8), VECTOR, LearnedActionConfig("learned", hidden=8)),
+    "representation": ("d4", (1, 8, 8), VECTOR, RepresentationActionConfig("representation")),
+    "residual": ("c4", (1, 8, 8), ResidualConfig("residual", width=8), SpatialActionConfig()),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_action_and_network_is_written_for_any_batch(case: str, tmp_path: Path) -> None:
+    spec, shape, network, action = CASES[case]
+    group = make_group(spec)
+    frames = FrameSpec(shape, "uint8", (0.0, 255.0), (-1.0, 1.0))
+    torch.manual_seed(0)
+    model = LatentActionModel(network, 0.5, frames, group, action).eval()
+    transform = latent_action_programs(model)[0]
+    write_program(transform, tmp_path / transform.file)
+    assert greatest_difference(transform, tmp_path / transform.file) < 1e-5
+
+
+def test_frames_of_other_ranges_are_normalised_too(tmp_path: Path) -> None:
+    """Half floats stored as 0 to 1, loaded as they are."""
+    frames = FrameSpec((1, 8, 8), "float16", (0.0, 1.0), (0.0, 1.0))
+    model = LatentActionModel(NETWORK, 0.5, frames, make_group("c4")).eval()
+    transform = latent_action_programs(model)[0]
+    write_program(transform, tmp_path / transform.file)
+    assert greatest_difference(transform, tmp_path / transform.file) < 1e-5
+
+
+def test_mistakes_are_one_line_and_leave_nothing(
+    digits_run: Path, exported: Path, tmp_path: Path
+) -> None:
+    def line(*words: str) -> str:
+        return call(PROGRAM, *words).error_line
+
+    assert "missing key run_dir" in line(f"out={tmp_path}/x")
+    assert "missing key out" in line(str(digits_run))
+    assert "overwrite=true" in line(str(digits_run), f"out={exported}")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    assert "no earlier export" in line(str(digits_run), f"out={tmp_path}/mine", "overwrite=true")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+    assert "tolerance=2.0" in line(str(digits_run), f"out={tmp_path}/x", "tolerance=2.0")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_an_export_is_replaced_whole(digits_run: Path, exported: Path, tmp_path: Path) -> None:
+    out = tmp_path / "export"
+    shutil.copytree(exported, out)
+    (out / "old.pt2").write_text("left over")
+    outcome = call(PROGRAM, f"run_dir={digits_run}", f"out={out}", "overwrite=true")
+    assert outcome.code == 0, outcome.err
+    assert {path.name for path in out.iterdir()} == {path.name for path in exported.iterdir()}
+
+
+def test_other_tasks_are_refused(digits_run: Path) -> None:
+    class OtherTask:
+        name = "world_model"
+
+    run = load_run(digits_run)
+    object.__setattr__(run.config, "task", OtherTask())
+    with pytest.raises(ValueError, match=r"task\.name=world_model cannot be exported yet"):
+        programs_of(run)
