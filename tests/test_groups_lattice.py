@@ -185,4 +185,4 @@ def test_tables_first_used_in_inference_serve_training() -> None:
 def test_tables_are_constants_to_the_compiler() -> None:
     """They carry the mark that torch itself would set."""
     marked = torch.compiler.assume_constant_result(lambda: None)
-    assert vars(marked).items() <= vars(point_tables.point_table).items()
+    assert vars(marked).items() <= vars(point_tables.table_look_up("codes")).items()

@@ -10,6 +10,7 @@ from pipeline.description.costs import flops_by_part, num_parameters, parameters
 from pipeline.description.exactness import read_or_measure
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.runs import Run, load_run
+from pipeline.tasks.latent_action.settings import LatentActionConfig
 from pipeline.training.run_directory import RunDirectory
 
 MAX_NAMES = 8
@@ -75,6 +76,7 @@ def _latent_action(
     run_dir: Path, run: Run, model: LatentActionModel, place: Path
 ) -> dict[str, Any]:
     task = run.config.task
+    assert isinstance(task, LatentActionConfig)
     is_variant = model.mask.is_variant()
     flops = flops_by_part(model)
     exactness = read_or_measure(run_dir, run, place)

@@ -77,4 +77,5 @@ def _filters(group: str, kernel_size: int, basis: str, dilation: int) -> torch.T
         return torch.eye(kernel_size**2, dtype=torch.float64)
     spanning = steerable_basis(group, "trivial", "regular", kernel_size, dilation).rows
     _, sizes, directions = torch.linalg.svd(spanning, full_matrices=False)
-    return directions[sizes > 1e-6 * sizes[0]]
+    filters: torch.Tensor = directions[sizes > 1e-6 * sizes[0]]
+    return filters

@@ -92,19 +92,20 @@ class GroupConv2d(nn.Module):
 
     def kernel(self) -> torch.Tensor:
         """The kernel of the plain convolution, (output channels, input channels, k, k)."""
-        numbers = self.weight
+        numbers: torch.Tensor = self.weight
         if self.rows is not None:
             numbers = numbers @ self.rows.to(numbers.dtype)
         kernel = numbers.index_select(-1, self.orbits.flatten())
         kernel = kernel.unflatten(-1, self.orbits.shape).permute(0, 2, 1, 3, 4, 5)
-        return kernel.flatten(0, 1).flatten(1, 2)
+        kernel = kernel.flatten(0, 1).flatten(1, 2)
+        return kernel
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.require_exact:
             for size in x.shape[-2:]:
                 check_size("convolution", size, *self._window())
         window = (self.stride, self.padding, self.dilation)
-        bias = self.bias
+        bias: torch.Tensor | None = self.bias
         if bias is not None:
             bias = bias[:, None].expand(-1, self.output.fibre_size).reshape(-1)
         if self.form == "plain":

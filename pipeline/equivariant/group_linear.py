@@ -78,7 +78,8 @@ class GroupLinear(nn.Module):
         """The matrix of the plain linear layer, (out fibre * num_out, in fibre * num_in)."""
         blocks = self.weight.index_select(0, self.relations.flatten())
         blocks = blocks.unflatten(0, self.relations.shape)
-        return blocks.transpose(1, 2).flatten(2, 3).flatten(0, 1)
+        matrix: torch.Tensor = blocks.transpose(1, 2).flatten(2, 3).flatten(0, 1)
+        return matrix
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         form = self.form

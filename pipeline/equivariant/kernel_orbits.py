@@ -28,7 +28,8 @@ def kernel_orbits(group: str, input: str, output: str, kernel_size: int) -> torc
     taken = (taken * num_cells + cells[:, None, None, :]).flatten(1)
     first = taken.amin(0)
     _, orbit = torch.unique(first, return_inverse=True)
-    return orbit.view(num_out, num_in, kernel_size, kernel_size)
+    kernel: torch.Tensor = orbit.view(num_out, num_in, kernel_size, kernel_size)
+    return kernel
 
 
 def num_kernel_orbits(group: str, input: str, output: str, kernel_size: int) -> int:

@@ -15,9 +15,11 @@ from pipeline.groups.interface import ActionComponent, Irrep
 from pipeline.groups.lattice_action import move_cells
 from pipeline.groups.lattice_bins import MAX_NAMED, lattice_bin_index, lattice_bin_names
 from pipeline.groups.point_groups import point_group
-from pipeline.groups.point_tables import point_irreps, point_table
+from pipeline.groups.point_tables import point_irreps, table_look_up
 from pipeline.groups.shapes import check_lattice, check_period, no_irreps, shift_name
 
+TABLES = ("matrices", "codes", "products", "inverses", "angles", "sources", "kinds")
+LOOK_UPS = {table: table_look_up(table) for table in TABLES}
 MEANINGS = ("to the right", "upwards", "along the first axis")
 
 
@@ -205,5 +207,4 @@ class LatticeGroup:
         return (self._table("matrices", point)[point] * steps[:, None]).sum(-1)
 
     def _table(self, table: str, like: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = point_table(self.point_name, table, like.device)
-        return found
+        return LOOK_UPS[table](self.point_name, like.device)

@@ -4,6 +4,7 @@ A copy from the host at every step would make the host wait for the device; for
 `torch.compile` a table is a constant, chosen by names that it can compare.
 """
 
+from collections.abc import Callable
 from functools import cache, partial
 
 import torch
@@ -13,11 +14,27 @@ from pipeline.groups.interface import Irrep
 from pipeline.groups.irreps_finite import irrep_tables
 from pipeline.groups.point_groups import point_group
 
+TableLookUp = Callable[[str, torch.device], torch.Tensor]
 
-@constant_to_compiler
+
 def point_table(group: str, table: str, device: torch.device) -> torch.Tensor:
     """A table of `PointGroup.tables` or, as "irrep NAME", the matrices of a representation."""
     return _on_device(group, table, device)
+
+
+def table_look_up(table: str) -> TableLookUp:
+    """`point_table` of one table, (group, device) to tensor, a constant to the compiler.
+
+    The compiler names a constant by the code that made it, and refuses two of one name in
+    a graph: the code of each table has a name of its own.
+    """
+
+    def look_up(group: str, device: torch.device) -> torch.Tensor:
+        return _on_device(group, table, device)
+
+    name = f"look_up_{table.replace(' ', '_')}"
+    look_up.__code__ = look_up.__code__.replace(co_name=name, co_qualname=name)
+    return constant_to_compiler(look_up)
 
 
 @cache
@@ -37,11 +54,10 @@ def point_irreps(group: str) -> tuple[Irrep, ...]:
     """The irreducible representations of `c4`, `d4` or `octahedral`, trivial first."""
     tables = irrep_tables(group, point_group(group).matrices)
     return tuple(
-        Irrep(name, table.shape[-1], partial(_look_up, group, f"irrep {name}"))
+        Irrep(name, table.shape[-1], partial(_matrices, table_look_up(f"irrep {name}"), group))
         for name, table in tables.items()
     )
 
 
-def _look_up(group: str, table: str, g: torch.Tensor) -> torch.Tensor:
-    matrices: torch.Tensor = point_table(group, table, g.device)[g]
-    return matrices
+def _matrices(look_up: TableLookUp, group: str, g: torch.Tensor) -> torch.Tensor:
+    return look_up(group, g.device)[g]
