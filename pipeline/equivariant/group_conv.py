@@ -97,8 +97,8 @@ class GroupConv2d(nn.Module):
             numbers = numbers @ self.rows.to(numbers.dtype)
         kernel = numbers.index_select(-1, self.orbits.flatten())
         kernel = kernel.unflatten(-1, self.orbits.shape).permute(0, 2, 1, 3, 4, 5)
-        kernel = kernel.flatten(0, 1).flatten(1, 2)
-        return kernel
+        flat: torch.Tensor = kernel.flatten(0, 1).flatten(1, 2)
+        return flat
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.require_exact:
