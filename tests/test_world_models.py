@@ -271,7 +271,7 @@ def test_gram_schmidt_makes_rotations_of_anything() -> None:
 REFUSED = {
     "cells=4 does not divide": (GridModelConfig("grid", "ours", "cells", 4, 8, cells=4), 50),
     "pool=3 does not divide": (GridModelConfig("grid", "ours", "pixels", 4, 8, pool=3), 50),
-    "65x65 or 129x129": (ReacherModelConfig("reacher", "ours", 4, 8), 128),
+    "33, 65 or 129 pixels a side, not 128x128": (ReacherModelConfig("reacher", "ours", 4, 8), 128),
 }
 
 
