@@ -29,7 +29,7 @@ MAX_BEND = 3.0
 
 
 class Inertia(NamedTuple):
-    """Mass in kg, distance of its centre from the joint in m, moment about that centre in kg m^2."""
+    """Mass in kg, its centre's distance from the joint in m, moment about the centre in kg m^2."""
 
     mass: float
     distance: float

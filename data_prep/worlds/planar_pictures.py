@@ -34,9 +34,7 @@ class Body(NamedTuple):
     colour: tuple[int, int, int]
 
 
-def paint_arm(
-    direction: np.ndarray, bend: np.ndarray, goal: np.ndarray, size: int
-) -> np.ndarray:
+def paint_arm(direction: np.ndarray, bend: np.ndarray, goal: np.ndarray, size: int) -> np.ndarray:
     """Pictures (N, 3, size, size) uint8 of arms and their goals.
 
     `direction` (N, 2) is the unit vector along the first link, `bend` (N,) the angle in radians
