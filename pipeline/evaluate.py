@@ -5,7 +5,8 @@ Examples:
   python pipeline/evaluate.py run_dir=DIR checkpoint=750 split=val json=true
 
 Keys: run_dir, checkpoint (best, last or a step), data (if the dataset has moved), split,
-batch, num_threads, device, json, pictures, analyses, analysis_records (the most that one reads).
+batch, num_threads, device, json, pictures, analyses, analysis_records (the most that one reads;
+of worlds: episodes).
 """
 
 import json
@@ -34,7 +35,7 @@ def main(words: list[str]) -> None:
         return
     print(f"{config.split} split, checkpoint of step {result['step']}:")
     print(metrics_table(result["metrics"]))
-    pictures = ", orbits.png, pictures/" if config.pictures else ""
+    pictures = " and pictures" if config.pictures else ""
     print(f"written to {config.run_dir}: evaluations/{pictures}")
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pipeline.config.program import run_program, take_value
 
-PATH_KEYS = frozenset({"data", "run_dir", "init_from"})
+PATH_KEYS = frozenset({"data", "run_dir", "init_from", "task.run"})
 
 
 def main(words: list[str]) -> None:

@@ -106,7 +106,7 @@ def test_elements_that_training_did_not_know_are_told_apart(
 
 def test_a_perfect_model_has_perfect_metrics(digits_dir: Path) -> None:
     """An evaluation fed outputs equal to the truth: SSIM 1 and the PSNR cap."""
-    from pipeline.tasks.latent_action.evaluation import psnr
+    from pipeline.metrics.psnr import psnr
 
     images = torch.rand(4, 1, 16, 16)
     torch.testing.assert_close(structural_similarity(images, images), torch.ones(4))

@@ -42,6 +42,13 @@ class FrameSpec:
         if self.dtype not in ("uint8", "float16"):
             raise ValueError(f"dtype {self.dtype} is not allowed; allowed: uint8, float16")
 
+    def loading(self) -> tuple[float, float]:
+        """Scale and shift: a stored value v is loaded as scale * v + shift."""
+        stored_low, stored_high = self.stored_range
+        loaded_low, loaded_high = self.loaded_range
+        scale = (loaded_high - loaded_low) / (stored_high - stored_low)
+        return scale, loaded_low - stored_low * scale
+
 
 @dataclass(frozen=True)
 class ColumnSpec:

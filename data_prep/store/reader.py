@@ -7,7 +7,7 @@ locks; what it reads is shared between processes by the page cache.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -74,6 +74,13 @@ class SplitReader:
             out.action[places] = shard["action"][rows]
             out.label[places] = shard["label"][rows]
         return out
+
+    def read_frames(self, end: Literal["source", "target"], records: np.ndarray) -> np.ndarray:
+        """The frames at one end of these records, (B, C, ...) as stored."""
+        frames = np.empty((len(records), *self.frames.shape), self.frames.dtype)
+        for shard, places, rows in self._by_shard(records):
+            _take(shard["frames"], shard[end][rows], frames, places)
+        return frames
 
     def read_column(self, name: str, records: np.ndarray) -> np.ndarray:
         """Values of a named column, or of source, target, action or label, at these records."""

@@ -79,6 +79,9 @@ class GridWorld:
         allowed = self._allowed if limited else range(NUM_DIRECTIONS)
         return draw_moves(seed, split_number, episodes, time, allowed)
 
+    def is_allowed(self, actions: np.ndarray) -> np.ndarray:
+        return np.isin(actions[:, 1], self._allowed)
+
     def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         objects, directions = actions.astype(np.int64).T
         return moved(_places(states), objects, directions).reshape(states.shape)

@@ -72,6 +72,9 @@ class World(Protocol):
     ) -> np.ndarray:
         """Actions (N, A) of a random policy; with `limited` from those that training may see."""
 
+    def is_allowed(self, actions: np.ndarray) -> np.ndarray:
+        """Which actions (N, A) training may see, (N,) bool: all where they are not limited."""
+
     def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """States (N, S) after the actions (N, A)."""
 

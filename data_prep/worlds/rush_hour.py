@@ -75,6 +75,9 @@ class RushHour:
         allowed = self._allowed if limited else range(NUM_DIRECTIONS)
         return draw_moves(seed, split_number, episodes, time, allowed)
 
+    def is_allowed(self, actions: np.ndarray) -> np.ndarray:
+        return np.isin(actions[:, 1], self._allowed)
+
     def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         places, headings = _parts(states)
         objects, relative = actions.astype(np.int64).T

@@ -64,5 +64,6 @@ def readable_name(point: Mapping[str, Any], short: Mapping[str, str]) -> str:
 
 def _safe(value: Any) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    text = text.rpartition("/")[2] if isinstance(value, str) else text
+    if text.startswith(("/", "./", "../", "~")):
+        text = text.rpartition("/")[2]
     return re.sub(r"[^A-Za-z0-9.+-]+", "-", text).strip("-")

@@ -12,7 +12,7 @@ from pipeline.config.compose import compose, group_options, set_dotted, split_wo
 from pipeline.config.schema import build
 from pipeline.training.settings import TrainConfig
 
-PATH_KEYS = frozenset({"data", "run_dir", "init_from"})
+PATH_KEYS = frozenset({"data", "run_dir", "init_from", "task.run"})
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,13 @@ class Resolver:
             for key, value in point.items():
                 if key not in groups:
                     set_dotted(values, key, _plain(value))
-            for key in ("data", "init_from"):
-                if values.get(key) is not None:
-                    values[key] = str(Path(values[key]).absolute())
+            for holder, key in (
+                (values, "data"),
+                (values, "init_from"),
+                (values.get("task", {}), "run"),
+            ):
+                if holder.get(key) is not None:
+                    holder[key] = str(Path(holder[key]).absolute())
             config = build(TrainConfig, values)
         except ValueError as error:
             raise ValueError(f"point {dict(point)}: {error}") from None

@@ -18,8 +18,8 @@ import torch
 from data_prep.store.reader import SplitReader
 from pipeline.analysis.records import ELEMENT_STREAM, SEED, batches, device_of
 from pipeline.analysis.sums import relative, square_sum
+from pipeline.metrics.psnr import psnr
 from pipeline.models.latent_action import LatentActionModel
-from pipeline.tasks.latent_action.evaluation import psnr
 
 
 @torch.no_grad()

@@ -73,20 +73,27 @@ class TrainBatches:
 
 @dataclass(frozen=True)
 class EvaluationBatches:
-    """All records of a split in order; the last batch is filled up with invalid places.
+    """Records of a split in order; the last batch is filled up with invalid places.
 
-    After `num_steps` steps the split begins again, so one loader serves many passes.
+    All of them, or those whose numbers (M,) int64 are given. After `num_steps` steps the
+    records begin again, so one loader serves many passes.
     """
 
     reader: SplitReader
     global_batch: int
     rank: int
     world_size: int
+    chosen: np.ndarray | None = None
+
+    @property
+    def num_records(self) -> int:
+        """Records of one pass."""
+        return self.reader.num_records if self.chosen is None else len(self.chosen)
 
     @property
     def num_steps(self) -> int:
         """Steps until every record was read, the same on every rank."""
-        return -(-self.reader.num_records // self.global_batch)
+        return -(-self.num_records // self.global_batch)
 
     @property
     def batch_size(self) -> int:
@@ -97,8 +104,9 @@ class EvaluationBatches:
         steps = np.arange(step, step + len(valid) // self.batch_size) % self.num_steps
         firsts = steps[:, None] * self.global_batch
         places = (firsts + np.arange(share.start, share.stop)).reshape(-1)
-        is_valid = places < self.reader.num_records
-        self.reader.read(np.where(is_valid, places, 0), out)
+        is_valid = places < self.num_records
+        records = np.where(is_valid, places, 0)
+        self.reader.read(records if self.chosen is None else self.chosen[records], out)
         valid[:] = is_valid
 
 

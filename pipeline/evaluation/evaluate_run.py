@@ -3,14 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from data_prep.store.reader import PairStore, check_files
-from pipeline.analysis.analyse import analyse
+from data_prep.store.manifest import Manifest
+from data_prep.store.reader import PairStore, SplitReader, check_files
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
-from pipeline.evaluation.pictures import write_pictures
-from pipeline.evaluation.settings import EvaluateConfig, evaluation_file
+from pipeline.evaluation.final import Subject
+from pipeline.evaluation.settings import EvaluateConfig, curves_file, evaluation_file
+from pipeline.evaluation.table import FINAL
 from pipeline.runs import load_run
 from pipeline.training.checkpoint import MODEL_FILE
 from pipeline.training.distributed import join_world
@@ -19,10 +21,11 @@ from pipeline.training.run_directory import RunDirectory
 
 
 def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
-    """Write `evaluations/step_XXXXXXXX-<split>.json` and pictures; returns the JSON's content.
+    """Write `evaluations/step_XXXXXXXX-<split>.json`, curves beside it, and pictures.
 
-    On another dataset than the run's own, the file name carries the start of that
-    dataset's fingerprint. Raises FileNotFoundError or ValueError for what cannot be read.
+    Returns the JSON's content. On another dataset than the run's own, file names carry the
+    start of that dataset's fingerprint. Raises FileNotFoundError or ValueError for what
+    cannot be read.
     """
     torch.set_num_threads(config.num_threads)
     run = RunDirectory(Path(config.run_dir))
@@ -33,7 +36,8 @@ def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
     with join_world(config.device) as world:
         loaded = load_run(run.path, str(config.checkpoint), data, world.device)
         share = -(-config.batch // world.world_size) * world.world_size
-        batches = EvaluationBatches(reader, share, world.rank, world.world_size)
+        chosen = untransformed_records(store.manifest, reader)
+        batches = EvaluationBatches(reader, share, world.rank, world.world_size, chosen)
         loader = Loader(batches, 0, batches.num_steps, world.device, LoaderConfig())
         metrics = evaluate(loaded.task.evaluation(loaded.model), loader, world)
         fingerprint = store.manifest.fingerprint
@@ -47,17 +51,39 @@ def evaluate_run(config: EvaluateConfig) -> dict[str, Any]:
         }
 
         def write() -> dict[str, Any]:
+            other = None if is_own_data else fingerprint
+            name = f"evaluations/{evaluation_file(loaded.step, config.split, other)}"
+            final = FINAL[loaded.config.task.name]
+            subject = Subject(
+                run.path,
+                loaded,
+                store.manifest,
+                reader,
+                config.split,
+                config.batch,
+                config.analysis_records,
+            )
+            (run.path / "evaluations").mkdir(exist_ok=True)
             if config.analyses:
-                found = analyse(
-                    loaded, store.manifest, reader, config.analysis_records, config.batch
-                )
-                result["metrics"] = {**metrics, **found}
-            folder = run.path / "evaluations"
-            folder.mkdir(exist_ok=True)
-            name = evaluation_file(loaded.step, config.split, None if is_own_data else fingerprint)
-            run.write_json(f"evaluations/{name}", result)
+                found = final.measure(subject)
+                result["metrics"] = {**metrics, **found.metrics}
+                if found.curves:
+                    run.write_json(curves_file(name), found.curves)
+            run.write_json(name, result)
             if config.pictures:
-                write_pictures(run.path, loaded, store.manifest, reader)
+                final.draw(subject)
             return result
 
         return world.first_decides(write)
+
+
+def untransformed_records(manifest: Manifest, reader: SplitReader) -> np.ndarray | None:
+    """Numbers of the records that are no transforms of others, (M,) int64; None for all.
+
+    Episodes of a test split come with twins, which the metrics of training leave out: they
+    would be four or eight times the work, and each other's neighbours.
+    """
+    if "element" not in manifest.columns:
+        return None
+    twin = reader.read_column("element", np.arange(reader.num_records))
+    return np.flatnonzero(twin == 0) if twin.any() else None

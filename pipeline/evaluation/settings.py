@@ -3,16 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
-DEFAULT_ANALYSIS_RECORDS = 4096
-
 
 @dataclass(frozen=True)
 class EvaluateConfig:
     """`checkpoint` is best, last or a step; `data` where the dataset lies, if it has moved.
 
     `analyses=false` measures what is measured during training and no more; otherwise
-    each analysis reads up to `analysis_records` records. `pictures=false` leaves
-    orbits.png and pictures/ as they are.
+    each analysis reads up to `analysis_records` records (of worlds: so many episodes); null
+    is the task's own choice. `pictures=false` leaves all pictures as they are.
     """
 
     run_dir: str
@@ -25,13 +23,14 @@ class EvaluateConfig:
     json: bool = False
     pictures: bool = True
     analyses: bool = True
-    analysis_records: int = DEFAULT_ANALYSIS_RECORDS
+    analysis_records: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch", "num_threads", "analysis_records"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if not self.analyses and self.analysis_records != DEFAULT_ANALYSIS_RECORDS:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+        if not self.analyses and self.analysis_records is not None:
             raise ValueError("analysis_records has no effect with analyses=false")
 
 
@@ -39,3 +38,8 @@ def evaluation_file(step: int, split: str, other_dataset: str | None = None) -> 
     """Name of an evaluation below `evaluations/`; another dataset than the run's own marks it."""
     suffix = f"-{other_dataset[:8]}" if other_dataset else ""
     return f"step_{step:08d}-{split}{suffix}.json"
+
+
+def curves_file(evaluation: str) -> str:
+    """Where the curves of an evaluation go: beside it."""
+    return evaluation.removesuffix(".json") + "-curves.json"

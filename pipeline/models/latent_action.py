@@ -62,10 +62,7 @@ class LatentActionModel(nn.Module):
         self.mask = make_mask(mask, self.action.block_sizes, tau)
         if config.memory_format == "channels_last":
             as_channels_last(self, len(frames.shape) - 1)
-        stored_low, stored_high = frames.stored_range
-        loaded_low, loaded_high = frames.loaded_range
-        self._scale = (loaded_high - loaded_low) / (stored_high - stored_low)
-        self._shift = loaded_low - stored_low * self._scale
+        self._scale, self._shift = frames.loading()
 
     def normalise(self, frames: torch.Tensor) -> torch.Tensor:
         """Stored values to the loaded range, float32."""

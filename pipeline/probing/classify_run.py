@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from data_prep.store.reader import PairStore, check_files
-from pipeline.models.latent_action import LatentActionModel
 from pipeline.probing.experiment import Probe
 from pipeline.probing.features import reason_to_skip
 from pipeline.probing.networks import load_networks
@@ -20,6 +19,7 @@ from pipeline.probing.sets import make_sets
 from pipeline.probing.settings import ClassifyConfig, classification_file
 from pipeline.progress import Progress
 from pipeline.runs import load_run
+from pipeline.tasks.latent_action.settings import LatentActionConfig
 from pipeline.training.checkpoint import MODEL_FILE
 from pipeline.training.distributed import choose_device
 from pipeline.training.run_directory import RunDirectory
@@ -29,12 +29,19 @@ def classify_run(config: ClassifyConfig) -> tuple[dict[str, Any], Path]:
     """Write `classification/step_XXXXXXXX.json`, or read it if it holds these settings.
 
     Returns its content and where it is. Raises FileNotFoundError or ValueError for what
-    cannot be read, for fewer than two classes, and for a file with other settings.
+    cannot be read, for runs of other tasks than `latent_action`, for fewer than two classes,
+    and for a file with other settings.
     """
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
 
     torch.set_num_threads(config.num_threads)
     run = RunDirectory(Path(config.run_dir))
+    task = run.read_config().task
+    if not isinstance(task, LatentActionConfig):
+        raise ValueError(
+            f"{run.path} is a run of task.name={task.name}, whose encoder classify.py does not"
+            " read; allowed: latent_action"
+        )
     data = Path(config.data if config.data is not None else run.read_config().data)
     store = PairStore(data)
     check_files(store.root, store.manifest)
@@ -53,8 +60,6 @@ def classify_run(config: ClassifyConfig) -> tuple[dict[str, Any], Path]:
         if written and identity.items() <= written.items():
             _check_settings(config, written, run.path / name)
             return written, run.path / name
-    model = loaded.model
-    assert isinstance(model, LatentActionModel)
     networks = load_networks(loaded, store.manifest, device)
     skipped = {
         feature: reason

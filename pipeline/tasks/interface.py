@@ -39,6 +39,11 @@ class Task(Protocol):
         """Names of the terms of each step, logged as means; `loss/total` first."""
 
     @property
+    def mixes_batch(self) -> bool:
+        """Whether the loss of a record depends on the other records of its global batch
+        (batch norm, negatives). Gradient accumulation would change such a loss."""
+
+    @property
     def selection_metric(self) -> str:
         """Validation metric whose lowest value marks the best checkpoint."""
 
@@ -61,4 +66,5 @@ class Task(Protocol):
         """What has gone wrong if the logged means show a collapsed model, else None."""
 
     def evaluation(self, model: nn.Module) -> Evaluation:
-        """A fresh evaluation of `model` (the task's own, or an average of its weights)."""
+        """A fresh evaluation of `model` (the task's own, or an average of its weights), which
+        is in evaluation mode. Every rank updates it equally often."""

@@ -99,10 +99,13 @@ class Optimisation:
 
 
 def make_average(model: nn.Module, decay: float | None) -> Any:
-    """An exponential moving average of a model's weights, None without a decay."""
+    """An exponential moving average of a model's weights, None without a decay.
+
+    Buffers are copied from the model: tables of numbers, and batch norm's running statistics,
+    which are averages already.
+    """
     if decay is None:
         return None
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-    # Buffers are copied: those of our models are tables of numbers, not running statistics.
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=False)

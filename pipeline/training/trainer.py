@@ -80,6 +80,7 @@ class Trainer:
 
     Everything it works with comes in from outside. `run` returns whether the
     plan's end was reached; False means that a stop was asked for and the state saved.
+    Raises ValueError for gradient accumulation where the task does not allow it.
     """
 
     def __init__(
@@ -92,6 +93,12 @@ class Trainer:
         meta: dict[str, Any],
         validation_batches: Callable[[], Iterable[Batch]],
     ) -> None:
+        if task.mixes_batch and config.accumulation > 1:
+            raise ValueError(
+                f"accumulation={config.accumulation} would change the loss of"
+                f" task.name={config.task.name}, which compares the records of a batch;"
+                " allowed: 1"
+            )
         self.task, self.config, self.plan, self.world = task, config, plan, world
         self.store, self.meta, self._validation_batches = store, meta, validation_batches
         self.step = 0
@@ -207,8 +214,10 @@ class Trainer:
 
     def _validate(self, log: MetricsLog | None, progress: Progress) -> None:
         self.interval.check_finite()
+        self.evaluated_model.eval()
         evaluation = self.task.evaluation(self.evaluated_model)
         metrics = evaluate(evaluation, self._validation_batches(), self.world)
+        self.evaluated_model.train()
         if log is not None:
             log.write(self.step, self.plan.epochs_done(self.step), "val", metrics)
         value = metrics[self.task.selection_metric]

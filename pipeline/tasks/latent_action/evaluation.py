@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import torch
 
 from pipeline.data.packing import Batch
+from pipeline.metrics.psnr import psnr
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.models.output import as_images, reconstruction_losses
 from pipeline.tasks.latent_action.objective import PairOutputs, run_pairs
@@ -23,11 +24,6 @@ from pipeline.tasks.latent_action.settings import LossWeights, Reconstruct
 from pipeline.tasks.similarity import structural_similarity
 
 LIVE_STD = 1e-3
-
-
-def psnr(mean_squared_error: float) -> float:
-    """Peak signal-to-noise ratio in dB for an error on [0, 1], at most 100."""
-    return -10.0 * math.log10(max(mean_squared_error, 1e-10))
 
 
 class LatentActionEvaluation:

@@ -45,6 +45,7 @@ class LatentActionTask:
     """See `pipeline.tasks.interface.Task`. Tracks how often mask entries flip in an epoch."""
 
     term_names = TERM_NAMES
+    mixes_batch = False
     selection_metric = "loss/total"
 
     def __init__(

@@ -1,0 +1,81 @@
+"""One pass over all episodes: every frame that is needed goes through the model once.
+
+What depends on embeddings, which are large, is summed on the way; latents at the start and
+at the horizons are kept, (twin, episode, ...) each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pipeline.analysis.worlds.embedding_errors import EmbeddingErrors
+from pipeline.analysis.worlds.encoding import encode_frames, roll_out
+from pipeline.analysis.worlds.episodes import Episodes
+from pipeline.analysis.worlds.face import WorldModel
+from pipeline.metrics.drift import Drift
+
+
+@dataclass(frozen=True)
+class Followed:
+    """Latents of G twins of N episodes: `start` (G, N, ...); by horizon `true` and
+    `predicted`, the rollouts from the start, (G, N, ...) float32 each.
+
+    `elements` are the twins' group elements (N, ...), the same ones in all episodes if
+    `across`; `actions` (G, N, H, A).
+    """
+
+    start: torch.Tensor
+    true: dict[int, torch.Tensor]
+    predicted: dict[int, torch.Tensor]
+    elements: list[torch.Tensor]
+    across: bool
+    actions: torch.Tensor
+    embedding: EmbeddingErrors
+    drift: Drift
+
+
+def follow(
+    model: WorldModel,
+    episodes: Episodes,
+    horizons: Sequence[int],
+    drift_steps: int,
+    batch: int,
+    device: torch.device,
+) -> Followed:
+    """Encode and roll out; the untransformed trajectories up to `drift_steps` steps, and
+    their twins up to the last of `horizons`."""
+    times = [0, *horizons]
+    all_times = range(drift_steps + 1)
+    every = np.arange(episodes.num_episodes)
+    elements = [episodes.elements(every, twin) for twin in range(episodes.num_twins)]
+    across = all(bool((g == g[:1]).all()) for g in elements)
+    embedding = EmbeddingErrors(model, across)
+    drift = Drift(drift_steps)
+    blocks: list[tuple[torch.Tensor, ...]] = []
+    for numbers in episodes.blocks(max(1, batch // (drift_steps + 1))):
+        twins = []
+        for twin in range(episodes.num_twins):
+            steps = list(all_times) if twin == 0 else times
+            frames = episodes.frames(numbers, twin, steps)
+            y, z = encode_frames(model, frames, batch, device)
+            actions = episodes.actions(numbers, twin, max(steps))
+            rolled = roll_out(model, z[:, 0], actions, steps)
+            if twin == 0:
+                drift.add(z, rolled)
+                y, z, rolled = y[:, times], z[:, times], rolled[:, times]
+            twins.append((y, z, rolled, actions[:, : times[-1]]))
+        embedding.add([y for y, *_ in twins], [g[numbers] for g in elements])
+        blocks.append(tuple(torch.stack(part).cpu() for part in list(zip(*twins, strict=True))[1:]))
+    true, rolled, actions = (torch.cat(part, 1) for part in zip(*blocks, strict=True))
+    return Followed(
+        start=true[:, :, 0],
+        true={h: true[:, :, 1 + k] for k, h in enumerate(horizons)},
+        predicted={h: rolled[:, :, 1 + k] for k, h in enumerate(horizons)},
+        elements=elements,
+        across=across,
+        actions=actions,
+        embedding=embedding,
+        drift=drift,
+    )

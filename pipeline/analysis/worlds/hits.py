@@ -1,0 +1,54 @@
+"""Hits of rollouts: each true latent ranks the predictions of all episodes."""
+
+import math
+
+import torch
+
+from pipeline.analysis.worlds.following import Followed
+from pipeline.metrics.differences import distances
+from pipeline.metrics.ranking import hits_at, mean_reciprocal_rank, rank_predictions
+from pipeline.metrics.spread import latent_spread, share_distinct
+
+HITS_AT = (1, 5, 10)
+
+
+def hit_metrics(
+    followed: Followed, seen: dict[int, torch.Tensor] | None, device: torch.device
+) -> dict[str, float]:
+    """Hits, ranks and what puts them in doubt, by horizon, over untransformed trajectories.
+
+    `seen[h]` (N,) bool says which rollouts of h steps use only actions that training knew;
+    hits and errors of those and of the others come apart.
+    """
+    metrics: dict[str, float] = {}
+    for horizon, true in followed.true.items():
+        true, predicted = true[0].to(device), followed.predicted[horizon][0].to(device)
+        ranks = rank_predictions(true, predicted)
+        end = f"horizon_{horizon}"
+        metrics |= rank_metrics(ranks.rank, end)
+        metrics[f"hits_at_1_strict/{end}"] = hits_at(1, ranks.rank + ranks.num_tied)
+        metrics[f"ties/{end}"] = float((ranks.num_tied > 0).double().mean())
+        metrics[f"latent_spread/{end}"] = latent_spread(true)
+        metrics[f"distinct_latents/{end}"] = share_distinct(true)
+        error = distances(true, predicted).cpu()
+        for name, chosen in _split(seen, horizon):
+            metrics |= rank_metrics(ranks.rank[chosen.to(device)], f"{end}/{name}")
+            typical = math.sqrt(2) * metrics[f"latent_spread/{end}"]
+            if typical > 0:
+                metrics[f"rollout_error/{end}/{name}"] = float(error[chosen].mean()) / typical
+    return metrics
+
+
+def rank_metrics(rank: torch.Tensor, end: str) -> dict[str, float]:
+    """`hits_at_K/END` and `mrr/END` of ranks (N,)."""
+    metrics = {f"hits_at_{k}/{end}": hits_at(k, rank) for k in HITS_AT}
+    return {**metrics, f"mrr/{end}": mean_reciprocal_rank(rank)}
+
+
+def _split(
+    seen: dict[int, torch.Tensor] | None, horizon: int
+) -> tuple[tuple[str, torch.Tensor], ...]:
+    """Both parts, unless one of them is empty and the other says nothing new."""
+    if seen is None or bool(seen[horizon].all()) or not bool(seen[horizon].any()):
+        return ()
+    return (("seen_actions", seen[horizon]), ("unseen_actions", ~seen[horizon]))

@@ -1,0 +1,122 @@
+"""Convolutions on the plane that commute with quarter turns and mirrors."""
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from pipeline.equivariant.field_types import FieldType
+from pipeline.equivariant.fourier_conv import fourier_conv2d, is_faster
+from pipeline.equivariant.fourier_tables import FourierTables, fourier_tables
+from pipeline.equivariant.group_linear import Form, check_form
+from pipeline.equivariant.kernel_orbits import kernel_orbits
+from pipeline.equivariant.sizes import check_size
+from pipeline.equivariant.steerable_basis import lattice_basis, steerable_basis
+
+Basis = Literal["steerable", "lattice"]
+BASES = ("steerable", "lattice")
+
+
+class GroupConv2d(nn.Module):
+    """Equivariant convolution from one type of feature fields to another.
+
+    `forward` maps (N, input.num_channels, H, W) to (N, output.num_channels, H', W') and
+    commutes with `act_on_fields`. Kernels are square, of any side. `basis`: `steerable`,
+    the default, keeps kernels to the smooth functions of the library that the paper's models
+    use (3x3: 6 of 9 numbers for each pair of fibre values; see `steerable_basis`); `lattice`
+    takes all kernels. `weight` is (output.num_fields, input.num_fields, num_weights), drawn
+    so that variances are kept. A bias is shared over the fibre and begins at 0. For inputs of
+    several types add the outputs of several layers, one of which has a bias.
+
+    `form`: `plain` is one ordinary convolution, `fourier` (between regular fields) one in the
+    group's Fourier basis with a fraction of the products; `auto` takes the faster one for the
+    number of fields. They differ by rounding only.
+
+    ValueError for types of different groups, an unknown basis and, in
+    `forward`, sides on which the stride breaks equivariance (see `pipeline.equivariant.sizes`;
+    `require_exact=False` lets them pass).
+    """
+
+    rows: torch.Tensor | None
+    orbits: torch.Tensor
+    analysis: torch.Tensor
+    synthesis: torch.Tensor
+    factors: torch.Tensor
+
+    def __init__(
+        self,
+        input: FieldType,
+        output: FieldType,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        bias: bool = True,
+        basis: Basis = "steerable",
+        require_exact: bool = True,
+        form: Form = "auto",
+    ) -> None:
+        super().__init__()
+        if input.group != output.group:
+            raise ValueError(f"a convolution cannot lead from {input.group} to {output.group}")
+        if kernel_size < 1:
+            raise ValueError(f"a kernel cannot have the side {kernel_size}")
+        if basis not in BASES:
+            raise ValueError(f"unknown basis {basis!r}; known: {', '.join(BASES)}")
+        self.input, self.output, self.basis = input, output, basis
+        self.kernel_size, self.stride = kernel_size, stride
+        self.padding, self.dilation, self.require_exact = padding, dilation, require_exact
+        self.form = check_form(form, input.representation, output.representation)
+        if self.form == "auto":
+            is_fast = is_faster(input.group, input.num_fields, output.num_fields)
+            self.form = "fourier" if is_fast else "plain"
+        between = (input.group, input.representation, output.representation, kernel_size)
+        if basis == "lattice":
+            kernels, rows = lattice_basis(*between), None
+        else:
+            kernels = steerable_basis(*between, dilation)
+            rows = kernels.rows
+        self.register_buffer("rows", rows, persistent=False)
+        self.register_buffer("orbits", kernel_orbits(*between), persistent=False)
+        if self.form == "fourier":
+            tables = fourier_tables(input.group, kernel_size, basis, dilation)
+            self._blocks, self._num_filters = tables.blocks, tables.num_filters
+            for name in ("analysis", "synthesis", "factors"):
+                self.register_buffer(name, getattr(tables, name), persistent=False)
+        spread = kernels.spread.to(torch.float32) / input.num_fields**0.5
+        self.weight = nn.Parameter(
+            torch.randn(output.num_fields, input.num_fields, len(spread)) * spread
+        )
+        self.bias = nn.Parameter(torch.zeros(output.num_fields)) if bias else None
+
+    def kernel(self) -> torch.Tensor:
+        """The kernel of the plain convolution, (output channels, input channels, k, k)."""
+        numbers = self.weight
+        if self.rows is not None:
+            numbers = numbers @ self.rows.to(numbers.dtype)
+        kernel = numbers.index_select(-1, self.orbits.flatten())
+        kernel = kernel.unflatten(-1, self.orbits.shape).permute(0, 2, 1, 3, 4, 5)
+        return kernel.flatten(0, 1).flatten(1, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.require_exact:
+            for size in x.shape[-2:]:
+                check_size("convolution", size, *self._window())
+        window = (self.stride, self.padding, self.dilation)
+        bias = self.bias
+        if bias is not None:
+            bias = bias[:, None].expand(-1, self.output.fibre_size).reshape(-1)
+        if self.form == "plain":
+            return nn.functional.conv2d(x, self.kernel(), bias, *window)
+        tables = FourierTables(
+            self._blocks, self._num_filters, self.analysis, self.synthesis, self.factors
+        )
+        y = fourier_conv2d(x, self.weight, tables, *window)
+        return y if bias is None else y + bias[:, None, None]
+
+    def _window(self) -> tuple[int, int, int, int]:
+        return self.kernel_size, self.stride, self.padding, self.dilation
+
+    def extra_repr(self) -> str:
+        return f"{self.input}, {self.output}, {self.kernel_size}, basis={self.basis!r}"

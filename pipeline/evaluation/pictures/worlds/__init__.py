@@ -1,0 +1,1 @@
+"""Pictures of world models; each file draws one."""

@@ -1,0 +1,68 @@
+"""Equivariance and distance invariance of latents under a group, sample by sample.
+
+    equivariance        | g f(s) - f(g s) |
+    distance invariance | | f(s) - f(s') | - | f(g s) - f(g s') | |
+
+with the Euclidean norm of flattened latents (Park et al., "EE" and "DIE"). The second asks for
+nothing to act on f, but an f that changes no distance may still be not equivariant.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+
+def distances(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Euclidean distances (N,) float64 of pairs of latents (N, ...) of one shape."""
+    if first.shape != second.shape:
+        raise ValueError(f"latents {tuple(first.shape)} and {tuple(second.shape)} do not pair up")
+    return lengths(first.double() - second.double())
+
+
+def change_of_distance(
+    first: torch.Tensor, second: torch.Tensor, moved_first: torch.Tensor, moved_second: torch.Tensor
+) -> torch.Tensor:
+    """By how much the distances (N,) of two latents change when the group moves both."""
+    return (distances(first, second) - distances(moved_first, moved_second)).abs()
+
+
+def lengths(latents: torch.Tensor) -> torch.Tensor:
+    """Euclidean norms (N,) float64 of latents (N, ...)."""
+    norms: torch.Tensor = latents.flatten(1).double().norm(dim=1)
+    return norms
+
+
+@dataclass
+class MeanError:
+    """Means over samples that come in batches: of an error, and of the norm it is measured by.
+
+    `raw` is the mean error, `relative` the mean error divided by the mean norm: the two
+    forms in which the papers' tables and their code give it.
+    """
+
+    error_sum: float = 0.0
+    norm_sum: float = 0.0
+    num: int = 0
+
+    def add(self, error: torch.Tensor, norm: torch.Tensor) -> None:
+        """Count errors and norms of the same samples, (N,) each."""
+        self.error_sum += float(error.double().sum())
+        self.norm_sum += float(norm.double().sum())
+        self.num += len(error)
+
+    def join(self, other: "MeanError") -> "MeanError":
+        """The means over the samples of both."""
+        return MeanError(
+            self.error_sum + other.error_sum, self.norm_sum + other.norm_sum, self.num + other.num
+        )
+
+    @property
+    def raw(self) -> float:
+        return self.error_sum / self.num if self.num else 0.0
+
+    @property
+    def relative(self) -> float:
+        """0 where all norms are 0 and so are all errors; infinite for errors of nothing."""
+        if self.norm_sum > 0:
+            return self.error_sum / self.norm_sum
+        return 0.0 if self.error_sum == 0 else float("inf")

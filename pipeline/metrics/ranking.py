@@ -1,0 +1,69 @@
+"""Which of all predictions is nearest to each true latent: hits at k and the mean reciprocal rank.
+
+With true latents t_i and predictions p_j, d_ij = |t_i - p_j|^2 of flattened latents, each true
+one ranks all predictions (Park et al., Symmetric Embeddings, "Hits and MRR"):
+
+    rank_i = 1 + number of j != i with d_ij < d_ii
+
+A prediction as near as the own one does not count against it, so that an encoder whose
+latents are all equal has rank 1 throughout. `num_tied` tells such hits from others.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+BLOCK_VALUES = 1 << 20
+
+
+class Ranks(NamedTuple):
+    """`rank` (N,) int64 from 1; `num_tied` (N,) int64, predictions just as near as the own one."""
+
+    rank: torch.Tensor
+    num_tied: torch.Tensor
+
+
+def rank_predictions(
+    true: torch.Tensor, predicted: torch.Tensor, block_values: int = BLOCK_VALUES
+) -> Ranks:
+    """Rank of each own prediction among all, for latents (N, ...) of one shape.
+
+    Distances are sums of squared differences in float64, a block of rows of `block_values`
+    distances at a time: |a|^2 - 2ab + |b|^2 would be faster for long latents but takes
+    close ones for equal or the wrong way round. ValueError for shapes that differ.
+    """
+    if true.shape != predicted.shape:
+        raise ValueError(f"latents {tuple(true.shape)} and {tuple(predicted.shape)} do not pair up")
+    num = len(true)
+    rows = max(1, block_values // max(num, 1))
+    # One component of all latents after the other, so that no array has three axes.
+    components = predicted.flatten(1).double().T.contiguous()
+    result = Ranks(*(torch.empty(num, dtype=torch.int64, device=true.device) for _ in range(2)))
+    for first in range(0, num, rows):
+        block = true[first : first + rows].flatten(1).double()
+        distance = squared_distances(block, components)
+        own = distance.diagonal(first)[:, None]
+        places = slice(first, first + rows)
+        result.rank[places] = 1 + (distance < own).sum(1)
+        result.num_tied[places] = (distance == own).sum(1) - 1
+    return result
+
+
+def squared_distances(points: torch.Tensor, components: torch.Tensor) -> torch.Tensor:
+    """Squared distances (B, N) of points (B, D) to others given by component, (D, N)."""
+    distance = points.new_zeros(len(points), components.shape[1])
+    difference = torch.empty_like(distance)
+    for index, component in enumerate(components):
+        torch.sub(points[:, index, None], component, out=difference)
+        distance.addcmul_(difference, difference)
+    return distance
+
+
+def hits_at(k: int, rank: torch.Tensor) -> float:
+    """Share of ranks (N,) that are at most k."""
+    return float((rank <= k).double().mean())
+
+
+def mean_reciprocal_rank(rank: torch.Tensor) -> float:
+    """Mean of 1 / rank over ranks (N,); at least `hits_at(k, rank) / k`."""
+    return float((1 / rank.double()).mean())

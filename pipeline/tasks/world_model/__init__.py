@@ -1,0 +1,1 @@
+"""Equivariant world models (Park, Biza, Zhao, van de Meent, Walters): objectives and evaluation."""

@@ -1,0 +1,93 @@
+"""The objective of the homeomorphic VAE: it draws source frames, and sees no actions.
+
+|decode(R) - x|^2 summed over pixels  +  beta * KL(q(R | x), uniform)      means over records
+"""
+
+import torch
+from torch import nn
+
+from pipeline.data.packing import Batch
+from pipeline.global_batch import gather_rows
+from pipeline.global_batch.ranks import rank_number
+from pipeline.tasks.world_model.evaluation import hits
+from pipeline.tasks.world_model.noise import normal_rows
+from pipeline.world_models.homeomorphic_vae.model import HomeomorphicVAE
+
+TERM_NAMES = ("loss/total", "loss/reconstruction", "loss/divergence")
+NOISE_SIZE = 3
+EVALUATION_SEED = 0
+
+
+class VariationalObjective(nn.Module):
+    """Draws its noise from `seed` and `step`, which counts optimiser steps."""
+
+    def __init__(self, model: HomeomorphicVAE, beta: float, seed: int) -> None:
+        super().__init__()
+        self.model, self.beta = model, beta
+        self._seed, self.step = seed, 0
+
+    def forward(
+        self,
+        source: torch.Tensor,
+        target: torch.Tensor,
+        action: torch.Tensor,
+        label: torch.Tensor,
+        valid: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss and the vector of `TERM_NAMES`; of a record only its source is used."""
+        reconstruction, divergence = sample_losses(self.model, source, self._noise(source))
+        reconstruction, divergence = reconstruction.mean(), divergence.mean()
+        total = reconstruction + self.beta * divergence
+        return total, torch.stack([total, reconstruction, divergence]).detach()
+
+    @torch.compiler.disable
+    def _noise(self, source: torch.Tensor) -> torch.Tensor:
+        return normal_rows(self._seed, self.step, len(source), NOISE_SIZE, source.device)
+
+
+def sample_losses(
+    model: HomeomorphicVAE, frames: torch.Tensor, noise: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Squared error and KL divergence of each stored frame, (B,) float32 both."""
+    images = model.normalise(frames)
+    drawn, divergence = model.reconstruct(images, noise)
+    return (drawn.float() - images).square().flatten(1).sum(1), divergence
+
+
+class VariationalEvaluation:
+    """The training loss with noise that is always the same, and hits of T(z, a) = a z.
+
+    Float64 sums; see `pipeline.tasks.interface.Evaluation`.
+    """
+
+    def __init__(self, model: HomeomorphicVAE, beta: float) -> None:
+        self.model, self.beta, self._num_batches = model, beta, 0
+        device = next(model.parameters()).device
+        self._sums = torch.zeros(4, dtype=torch.float64, device=device)
+
+    @torch.no_grad()
+    def update(self, batch: Batch) -> None:
+        model, source = self.model, batch.source
+        noise = normal_rows(
+            EVALUATION_SEED, self._num_batches, len(source), NOISE_SIZE, source.device
+        )
+        self._num_batches += 1
+        reconstruction, divergence = sample_losses(model, source, noise)
+        predicted = model.predict(model.latent(source), batch.action)
+        own = rank_number() * len(source) + torch.arange(len(source), device=source.device)
+        found = hits(predicted, model.latent(batch.target), gather_rows(batch.valid), own)
+        valid = batch.valid.double()
+        parts = [valid, reconstruction * valid, divergence * valid, found * valid]
+        self._sums += torch.stack(parts).sum(1)
+
+    def sums(self) -> torch.Tensor:
+        return self._sums
+
+    def metrics(self, sums: torch.Tensor) -> dict[str, float]:
+        count, reconstruction, divergence, hits_at_1 = sums.tolist()
+        return {
+            "loss/total": (reconstruction + self.beta * divergence) / count,
+            "loss/reconstruction": reconstruction / count,
+            "loss/divergence": divergence / count,
+            "hits_at_1": hits_at_1 / count,
+        }

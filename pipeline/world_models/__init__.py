@@ -1,0 +1,1 @@
+"""World models: the symmetric embedding network of each domain, its encoder and transition."""

@@ -1,0 +1,1 @@
+"""An autoencoder whose latent is a rotation, trained on single frames (Falorsi et al.)."""

@@ -1,0 +1,1 @@
+"""A jointed arm under two torques, seen from above."""

@@ -1,0 +1,1 @@
+"""An object turned in space: latents are rotation matrices."""

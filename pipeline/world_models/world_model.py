@@ -1,0 +1,83 @@
+"""The world model of a known group: S from pixels, E and T on latents.
+
+    y = S(x),  z = E(y),  next z = T(z, a)
+
+(Park et al., "Learning Symmetric Embeddings for Equivariant World Models"). Frames come in
+as stored and are normalised here, on the device; actions come in as stored.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from data_prep.store.manifest import FrameSpec
+from pipeline.groups import Group
+
+Representation = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""How the group acts on a batch of values (B, ...), one element each."""
+
+
+class WorldModel(nn.Module):
+    """Embedding, encoder and transition of one domain, and how the group acts between them.
+
+    `num_objects` divides the energy of latents: it is a mean over objects, 1 where a latent
+    is one whole. The representations say how the group is taken to act on y and z; None
+    where there is no such action (the latents of a model with nothing equivariant).
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        frames: FrameSpec,
+        embedding: nn.Module,
+        encoder: nn.Module,
+        transition: nn.Module,
+        embedding_action: Representation | None,
+        latent_action: Representation | None,
+        num_objects: int = 1,
+    ) -> None:
+        super().__init__()
+        self.group, self.frames, self.num_objects = group, frames, num_objects
+        self.embedding, self.encoder, self.transition = embedding, encoder, transition
+        self._embedding_action, self._latent_action = embedding_action, latent_action
+        self._scale, self._shift = frames.loading()
+
+    def normalise(self, frames: torch.Tensor) -> torch.Tensor:
+        """Stored values to the loaded range, float32."""
+        return frames.to(torch.float32) * self._scale + self._shift
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """y = S(x) of normalised images."""
+        y: torch.Tensor = self.embedding(images)
+        return y
+
+    def encode(self, embedding: torch.Tensor) -> torch.Tensor:
+        """z = E(y)."""
+        z: torch.Tensor = self.encoder(embedding)
+        return z
+
+    def latent(self, frames: torch.Tensor) -> torch.Tensor:
+        """z of frames as stored."""
+        return self.encode(self.embed(self.normalise(frames)))
+
+    def predict(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """The next z = T(z, a) for action vectors (B, A) as stored."""
+        following: torch.Tensor = self.transition(latent, action)
+        return following
+
+    def act_on_embedding(self, embedding: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        """rho_Y(g) y for a batch of group elements; ValueError where the group has no action."""
+        return _act(self._embedding_action, "embedding", embedding, g)
+
+    def act_on_latent(self, latent: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        """rho_Z(g) z for a batch of group elements; ValueError where the group has no action."""
+        return _act(self._latent_action, "latent", latent, g)
+
+
+def _act(
+    action: Representation | None, what: str, values: torch.Tensor, g: torch.Tensor
+) -> torch.Tensor:
+    if action is None:
+        raise ValueError(f"the group has no action on the {what} of this model")
+    return action(values, g.to(values.device))

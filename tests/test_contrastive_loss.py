@@ -1,0 +1,198 @@
+"""The contrastive loss, its negatives and its evaluation, against the formulas written out."""
+
+from typing import Any
+
+import pytest
+import torch
+from helpers.ranks import run_on_ranks
+from torch import nn
+
+from data_prep.store.manifest import FrameSpec
+from pipeline.data.packing import Batch
+from pipeline.groups import make_group
+from pipeline.tasks.world_model.contrastive import TERM_NAMES, ContrastiveObjective
+from pipeline.tasks.world_model.energy import energy, negatives
+from pipeline.tasks.world_model.evaluation import ContrastiveEvaluation
+from pipeline.tasks.world_model.settings import ContrastiveConfig
+from pipeline.world_models.world_model import WorldModel
+
+FRAMES = FrameSpec((2, 4, 4), "uint8", (0.0, 255.0), (0.0, 1.0))
+NUM_OBJECTS = 3
+NUM_RECORDS = 12
+
+
+class Step(nn.Module):
+    """T(z, a) = z + a, the same for all objects."""
+
+    def forward(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return latent + action[:, None, :]
+
+
+def make_model() -> WorldModel:
+    """Linear: two numbers each for three objects."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = nn.Sequential(nn.Flatten(), nn.Linear(32, 6), nn.Unflatten(1, (3, 2)))
+    return WorldModel(
+        make_group("c4"), FRAMES, nn.Identity(), encoder, Step(), None, None, NUM_OBJECTS
+    )
+
+
+def make_batch(num: int = NUM_RECORDS, num_valid: int | None = None) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    valid = torch.arange(num) < (num if num_valid is None else num_valid)
+    return Batch(
+        torch.randint(0, 256, (num, *FRAMES.shape), generator=generator, dtype=torch.uint8),
+        torch.randint(0, 256, (num, *FRAMES.shape), generator=generator, dtype=torch.uint8),
+        torch.randn(num, 2, generator=generator),
+        torch.zeros(num, dtype=torch.int64),
+        valid.float(),
+    )
+
+
+def share(batch: Batch, rank: int, size: int) -> Batch:
+    return batch.parts(size)[rank]
+
+
+def work(rank: int, size: int) -> dict[str, Any]:
+    """Loss, averaged gradients and evaluation of a rank's share."""
+    model = make_model()
+    found: dict[str, Any] = {}
+    for num in (1, 3):
+        model.zero_grad()
+        loss, terms = ContrastiveObjective(model, ContrastiveConfig(num_negatives=num))(
+            *share(make_batch(), rank, size)
+        )
+        loss.backward()
+        found[f"terms {num}"] = terms
+        found[f"gradients {num}"] = [parameter.grad.clone() for parameter in model.parameters()]
+        evaluation = ContrastiveEvaluation(model, ContrastiveConfig(num_negatives=num))
+        evaluation.update(share(make_batch(), rank, size))
+        evaluation.update(share(make_batch(NUM_RECORDS, 7), rank, size))
+        found[f"sums {num}"] = evaluation.sums()
+    return found
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    return run_on_ranks("test_contrastive_loss", "work", tmp_path_factory.mktemp("ranks"))
+
+
+def loops(batch: Batch, num_negatives: int, hinge: float, sigma: float) -> list[float]:
+    """Positive, negative and spread, one record and one negative after the other."""
+    model = make_model()
+    z, following = model.latent(batch.source), model.latent(batch.target)
+    predicted = model.predict(z, batch.action)
+
+    def e(x: torch.Tensor, y: torch.Tensor) -> float:
+        per_object = (x - y).square().sum(-1) / (2 * sigma**2)
+        return per_object.mean().item()
+
+    n = len(z)
+    positive = [e(predicted[i], following[i]) for i in range(n)]
+    apart = [[e(z[i], z[(i + j) % n]) for j in range(1, num_negatives + 1)] for i in range(n)]
+    negative = [max(0.0, hinge - value) for row in apart for value in row]
+    spread = [value for row in apart for value in row]
+    return [sum(values) / len(values) for values in (positive, negative, spread)]
+
+
+@pytest.mark.parametrize("num_negatives", [1, 3])
+@pytest.mark.parametrize(("hinge", "sigma"), [(1.0, 0.5), (0.3, 0.4)])
+def test_the_loss_is_the_formula(num_negatives: int, hinge: float, sigma: float) -> None:
+    config = ContrastiveConfig(hinge=hinge, sigma=sigma, num_negatives=num_negatives)
+    loss, terms = ContrastiveObjective(make_model(), config)(*make_batch())
+    positive, negative, spread = loops(make_batch(), num_negatives, hinge, sigma)
+    assert 0 < negative < hinge
+    wanted = dict(zip(TERM_NAMES, (positive + negative, positive, negative, spread), strict=True))
+    found = dict(zip(TERM_NAMES, terms.tolist(), strict=True))
+    assert found == pytest.approx(wanted, rel=1e-5)
+    assert loss.item() == pytest.approx(wanted["loss/total"], rel=1e-5)
+
+
+def test_energy_is_a_mean_over_objects_and_a_sum_within() -> None:
+    x, y = torch.zeros(2, 3, 4), torch.ones(2, 3, 4)
+    assert energy(x, y, 3, 0.5).tolist() == [8.0, 8.0]
+    assert energy(x, y, 1, 0.5).tolist() == [24.0, 24.0]
+
+
+def test_a_row_is_never_its_own_negative() -> None:
+    rows = torch.arange(5.0)[:, None]
+    drawn = torch.cat(negatives(rows, 4), 1)
+    for row, others in zip(rows, drawn, strict=True):
+        assert sorted([*others.tolist(), row.item()]) == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="num_negatives=5 is not below the batch of 5"):
+        negatives(rows, 5)
+
+
+@pytest.mark.parametrize("num_negatives", [1, 3])
+def test_two_ranks_have_the_loss_of_one(ranks: list[dict[str, Any]], num_negatives: int) -> None:
+    one = work(0, 1)
+    terms = torch.stack([rank[f"terms {num_negatives}"] for rank in ranks]).mean(0)
+    torch.testing.assert_close(terms, one[f"terms {num_negatives}"], rtol=1e-6, atol=1e-6)
+    pairs = zip(*(rank[f"gradients {num_negatives}"] for rank in ranks), strict=True)
+    for pair, wanted in zip(pairs, one[f"gradients {num_negatives}"], strict=True):
+        torch.testing.assert_close((pair[0] + pair[1]) / 2, wanted, rtol=1e-5, atol=1e-6)
+    sums = ranks[0][f"sums {num_negatives}"] + ranks[1][f"sums {num_negatives}"]
+    torch.testing.assert_close(sums, one[f"sums {num_negatives}"], rtol=1e-6, atol=1e-6)
+
+
+def test_padding_does_not_count() -> None:
+    model, config = make_model(), ContrastiveConfig()
+    padded, whole = (ContrastiveEvaluation(model, config) for _ in range(2))
+    batch = make_batch(NUM_RECORDS, 7)
+    padded.update(batch)
+    whole.update(Batch(*(values[:7] for values in batch)))
+    assert padded.metrics(padded.sums()) == pytest.approx(whole.metrics(whole.sums()), rel=1e-6)
+
+
+def test_a_batch_of_one_has_no_negative() -> None:
+    evaluation = ContrastiveEvaluation(make_model(), ContrastiveConfig())
+    evaluation.update(make_batch(NUM_RECORDS, 1))
+    metrics = evaluation.metrics(evaluation.sums())
+    assert metrics["loss/negative"] == 0
+    assert metrics["loss/total"] == metrics["loss/positive"] > 0
+
+
+def test_hits_count_the_nearest_prediction() -> None:
+    """Actions that lead to the true next latent hit; moved by far, all but one miss."""
+    model = make_model()
+    batch = make_batch()
+    change = (model.latent(batch.target) - model.latent(batch.source)).detach()
+    model.transition = _Told(change)
+    evaluation = ContrastiveEvaluation(model, ContrastiveConfig())
+    evaluation.update(batch)
+    metrics = evaluation.metrics(evaluation.sums())
+    assert metrics["hits_at_1"] == 1
+    assert metrics["loss/positive"] == pytest.approx(0, abs=1e-9)
+    model.transition = _Told(
+        change.roll(1, 0)
+        + (model.latent(batch.source).roll(1, 0) - model.latent(batch.source)).detach()
+    )
+    evaluation = ContrastiveEvaluation(model, ContrastiveConfig())
+    evaluation.update(batch)
+    assert evaluation.metrics(evaluation.sums())["hits_at_1"] == 0
+
+
+class _Told(nn.Module):
+    """A transition that knows each record's change."""
+
+    def __init__(self, change: torch.Tensor) -> None:
+        super().__init__()
+        self.change = change
+
+    def forward(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return latent + self.change
+
+
+def test_equal_latents_hit_and_have_no_spread() -> None:
+    model = make_model()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    evaluation = ContrastiveEvaluation(model, ContrastiveConfig())
+    batch = make_batch()
+    evaluation.update(batch._replace(action=torch.zeros_like(batch.action)))
+    metrics = evaluation.metrics(evaluation.sums())
+    assert metrics["hits_at_1"] == 1
+    assert metrics["latent_spread"] == 0
+    assert metrics["loss/total"] == 1

@@ -1,0 +1,346 @@
+"""World models are measured as their definitions say, on episodes with twins.
+
+Protects what is read of a dataset, and metrics of models whose faults are known: exact
+ones, ones whose latents lean to one side, collapsed ones, and ones that stand still.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.preparing import prepare
+from helpers.tiny_rotations import Drawing, ReadingModel, TinyRotations, UnrelatedModel
+from helpers.tiny_world import ExactModel, TinyWorld, make_store, turn_state
+
+from data_prep.store.reader import PairStore
+from pipeline.analysis.worlds.encoding import encode_frames, roll_out
+from pipeline.analysis.worlds.episodes import Episodes, read_episodes
+from pipeline.analysis.worlds.face import WorldModel
+from pipeline.analysis.worlds.measure import measure_episodes
+from pipeline.analysis.worlds.seen import seen_rollouts
+from pipeline.analysis.worlds.turning import hard_hit_metrics, traverse
+from pipeline.data.batches import EvaluationBatches
+from pipeline.evaluation.evaluate_run import untransformed_records
+from pipeline.groups import make_group, quaternions
+from pipeline.world_models.building import make_world_model
+from pipeline.world_models.settings import GridModelConfig
+
+CPU = torch.device("cpu")
+TILT = 0.3
+
+
+class Tilted(ExactModel):
+    """One number of every latent is too large, which quarter turns do not know."""
+
+    def encode(self, embedding: torch.Tensor) -> torch.Tensor:
+        return self._tilted(super().encode(embedding), TILT)
+
+    def predict(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return self._tilted(super().predict(self._tilted(latent, -TILT), action), TILT)
+
+    def _tilted(self, latent: torch.Tensor, by: float) -> torch.Tensor:
+        latent = latent.clone()
+        latent[:, 0, 0, 0] += by
+        return latent
+
+
+class Stretched(ExactModel):
+    """Rows count twice, so that distances change when the board turns."""
+
+    def encode(self, embedding: torch.Tensor) -> torch.Tensor:
+        return super().encode(embedding)[:, :, 0] * torch.tensor([2.0, 1.0])
+
+    def predict(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return latent
+
+    def act_on_latent(self, latent: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        raise ValueError("this model has no action on latents")
+
+
+class Collapsed(ExactModel):
+    def encode(self, embedding: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(embedding), 2, 4, 2)
+
+    def predict(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return latent
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> PairStore:
+    return make_store(tmp_path_factory.mktemp("tiny") / "data", TinyWorld())
+
+
+def episodes_of(store: PairStore, max_episodes: int | None = None) -> Episodes:
+    reader, group = store.split("test"), make_group(store.manifest.group)
+    return read_episodes(store.manifest, reader, "test", group, max_episodes)
+
+
+def measured(
+    model: WorldModel, store: PairStore, batch: int = 64
+) -> tuple[dict[str, float], dict[str, Any]]:
+    return measure_episodes(model, episodes_of(store), store.manifest, batch, CPU)
+
+
+def test_episodes_are_what_was_written(store: PairStore) -> None:
+    world, episodes = TinyWorld(), episodes_of(store)
+    numbers, times = np.array([3, 0, 11]), [0, 4, 10, 2]
+    for twin in range(4):
+        frames = episodes.frames(numbers, twin, times)
+        actions = episodes.actions(numbers, twin, 6)
+        assert episodes.elements(numbers, twin).tolist() == [twin] * 3
+        for place, episode in enumerate(numbers):
+            states, taken = world.episode(int(episode))
+            shown = turn_state(states, twin)[times]
+            where = frames[place].reshape(len(times), 2, -1).argmax(-1)
+            np.testing.assert_array_equal(where, shown[..., 0] * 5 + shown[..., 1])
+            wanted = (taken[:6, 1] - twin) % 4
+            np.testing.assert_array_equal(actions[place, :, 1], wanted)
+    assert [len(block) for block in episodes_of(store, 7).blocks(3)] == [3, 3, 1]
+
+
+def test_datasets_without_episodes_are_refused(digits_dir: Path) -> None:
+    with pytest.raises(ValueError, match="holds no episodes of a world"):
+        episodes_of(PairStore(digits_dir))
+
+
+def test_an_exact_model_is_perfect(store: PairStore) -> None:
+    metrics, curves = measured(ExactModel(), store)
+    for h in (1, 5, 10):
+        assert metrics[f"hits_at_1/horizon_{h}"] == metrics[f"mrr/horizon_{h}"] == 1
+        assert metrics[f"rollout_error/horizon_{h}"] == 0
+        assert metrics[f"latent_spread/horizon_{h}"] > 1
+    errors = [name for name in metrics if "error" in name]
+    for part in ("embedding", "encoder", "latent", "transition", "model/horizon_10"):
+        assert f"equivariance_error/{part}" in errors
+    for part in ("embedding", "latent", "model/horizon_1"):
+        assert f"distance_invariance_error_raw/{part}" in errors
+    assert {name: metrics[name] for name in errors} == dict.fromkeys(errors, 0)
+    assert list(curves["equivariance_error"]["embedding"]) == ["90", "180", "270"]
+    assert curves["drift"]["steps_measured"] == 10
+    assert curves["drift"]["steps_wanted"] == 100
+    json.dumps(curves, allow_nan=False)
+
+
+def test_latents_that_lean_are_not_equivariant_but_keep_distances(store: PairStore) -> None:
+    metrics, curves = measured(Tilted(), store)
+    for part in ("encoder", "latent", "transition", "model/horizon_10"):
+        raw = metrics[f"equivariance_error_raw/{part}"]
+        assert raw == pytest.approx(TILT * math.sqrt(2), rel=1e-5), part
+    norm = encoded_norm(Tilted(), store)
+    relative = metrics["equivariance_error/latent"]
+    assert relative == pytest.approx(TILT * math.sqrt(2) / norm, rel=1e-5)
+    for each in curves["equivariance_error"]["latent"].values():
+        assert each["raw"] == pytest.approx(TILT * math.sqrt(2), rel=1e-5)
+        assert each["num"] == 12
+    assert metrics["equivariance_error/embedding"] == 0
+    assert metrics["distance_invariance_error/latent"] == pytest.approx(0, abs=1e-6)
+    assert metrics["distance_invariance_error/model/horizon_5"] == pytest.approx(0, abs=1e-6)
+    assert metrics["hits_at_1/horizon_10"] == 1
+
+
+def encoded_norm(model: WorldModel, store: PairStore) -> float:
+    frames = episodes_of(store).frames(np.arange(12), 0, [0])
+    _, latents = encode_frames(model, frames, 5, CPU)
+    return float(latents.flatten(1).double().norm(dim=1).mean())
+
+
+def test_distances_that_a_turn_changes_show(store: PairStore) -> None:
+    """Against loops over episodes and twins, by the definition."""
+    metrics, curves = measured(Stretched(), store)
+    episodes, model = episodes_of(store), Stretched()
+    numbers = np.arange(12)
+    latents = [
+        encode_frames(model, episodes.frames(numbers, twin, [0, 5]), 64, CPU)[1].flatten(2)
+        for twin in range(4)
+    ]
+    predicted = [each[:, 0] for each in latents]
+    changes, rollouts = [], []
+    for twin in range(1, 4):
+        for i in range(11):
+            now, moved = (
+                float((each[i, 0] - each[i + 1, 0]).norm()) for each in (latents[0], latents[twin])
+            )
+            changes.append(abs(now - moved))
+            now, moved = (
+                float((p[i] - each[i + 1, 1]).norm())
+                for p, each in ((predicted[0], latents[0]), (predicted[twin], latents[twin]))
+            )
+            rollouts.append(abs(now - moved))
+    name = "distance_invariance_error_raw"
+    assert metrics[f"{name}/latent"] == pytest.approx(np.mean(changes), rel=1e-5)
+    assert metrics[f"{name}/model/horizon_5"] == pytest.approx(np.mean(rollouts), rel=1e-5)
+    norm = float(latents[0][:11, 0].norm(dim=1).mean())
+    relative = metrics["distance_invariance_error/latent"]
+    assert relative == pytest.approx(np.mean(changes) / norm, rel=1e-5)
+    assert not any(name.startswith("equivariance_error/latent") for name in metrics)
+    assert "180" in curves["distance_invariance_error"]["latent"]
+    assert curves["distance_invariance_error"]["latent"]["180"]["raw"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_model_that_stands_still_drifts(store: PairStore) -> None:
+    """Its error is how far the truth has moved, by the definition."""
+
+    class Still(ExactModel):
+        def predict(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+            return latent
+
+    metrics, curves = measured(Still(), store)
+    _, latents = encode_frames(
+        Still(), episodes_of(store).frames(np.arange(12), 0, range(11)), 64, CPU
+    )
+    flat = latents.flatten(2).double()
+    error = (flat - flat[:, :1]).norm(dim=2).mean(0)
+    np.testing.assert_allclose(curves["drift"]["error_raw"], error, rtol=1e-6)
+    pairs = (flat[:, None] - flat[None]).square().sum(3).mean((0, 1)).sqrt()
+    np.testing.assert_allclose(curves["drift"]["typical_distance"], pairs, rtol=1e-6)
+    wanted = error[5] / pairs[5]
+    assert metrics["rollout_error/horizon_5"] == pytest.approx(float(wanted), rel=1e-6)
+    assert metrics["hits_at_1/horizon_10"] < 1
+    assert metrics["equivariance_error/model/horizon_10"] == 0
+
+
+def test_a_collapsed_model_shows(store: PairStore) -> None:
+    metrics, curves = measured(Collapsed(), store)
+    assert metrics["hits_at_1/horizon_10"] == metrics["ties/horizon_10"] == 1
+    assert metrics["hits_at_1_strict/horizon_10"] == 0
+    assert metrics["latent_spread/horizon_10"] == 0
+    assert metrics["distinct_latents/horizon_10"] == pytest.approx(1 / 12)
+    assert all(math.isfinite(value) for value in metrics.values())
+    json.dumps(curves, allow_nan=False)
+
+
+@pytest.mark.parametrize("model", [Tilted(), Stretched()])
+def test_the_batch_does_not_matter(model: ExactModel, store: PairStore) -> None:
+    whole, parts = measured(model, store, 1000), measured(model, store, 7)
+    assert whole[0] == pytest.approx(parts[0], rel=1e-6)
+    assert whole[0].keys() == parts[0].keys()
+
+
+def test_rollouts_feed_on_themselves() -> None:
+    class Adding(ExactModel):
+        def predict(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+            return 2 * latent + action
+
+    actions = torch.tensor([[[1.0], [10.0], [100.0]]])
+    found = roll_out(Adding(), torch.tensor([[1.0]]), actions, [0, 1, 3])
+    assert found.flatten().tolist() == [1, 3, 132]
+
+
+@pytest.fixture(autouse=True)
+def _world_of_rotations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.analysis.worlds.turning.world_of", lambda manifest: Drawing())
+
+
+@pytest.fixture(scope="module")
+def rotations(tmp_path_factory: pytest.TempPathFactory) -> PairStore:
+    return make_store(tmp_path_factory.mktemp("rotations") / "data", TinyRotations())
+
+
+def test_elements_drawn_for_each_episode_are_its_own(rotations: PairStore) -> None:
+    """A model that reads the pose off the frame is exact, but for the frames' 11 bits."""
+    metrics, curves = measured(ReadingModel(), rotations)
+    assert metrics["hits_at_1/horizon_1"] == 1
+    for part in ("embedding", "encoder", "latent", "transition", "model/horizon_1"):
+        assert metrics[f"equivariance_error_raw/{part}"] < 2e-3, part
+    for part in ("embedding", "latent", "model/horizon_1"):
+        assert metrics[f"distance_invariance_error_raw/{part}"] < 2e-3, part
+    assert metrics["hard_hits_at_1/horizon_1"] == 1
+    for axis in ("yaw", "pitch", "roll"):
+        assert metrics[f"traversal_hits_at_1/{axis}"] == 1
+    table = curves["equivariance_error"]["latent"]
+    assert sum(each["num"] for each in table.values()) == 3 * 200
+
+
+def test_unrelated_rotations_have_the_errors_known_in_closed_form(rotations: PairStore) -> None:
+    """The paper's teapot without equivariance: EE 2.40; two unrelated distances differ by 0.495."""
+    metrics, _ = measured(UnrelatedModel(), rotations)
+    expected = 8 * 2 * math.sqrt(2) / (3 * math.pi)
+    assert metrics["equivariance_error_raw/embedding"] == pytest.approx(expected, rel=0.03)
+    assert metrics["equivariance_error/latent"] == pytest.approx(expected / 3**0.5, rel=0.03)
+    error = metrics["distance_invariance_error_raw/latent"]
+    assert error == pytest.approx(0.495, abs=0.05)
+    assert metrics["equivariance_error_raw/transition"] == pytest.approx(0, abs=1e-5)
+    assert metrics["hits_at_1/horizon_1"] < 0.1
+    # One in seven candidates, one in thirty poses.
+    assert metrics["hard_hits_at_1/horizon_1"] == pytest.approx(1 / 7, abs=0.08)
+    assert metrics["traversal_hits_at_1/roll"] == pytest.approx(1 / 30, abs=0.03)
+
+
+def test_turns_are_about_the_axes_that_one_sees(rotations: PairStore) -> None:
+    """Yaw keeps the upright axis, pitch the one to the right, roll the line of sight."""
+    episodes = episodes_of(rotations)
+    for kept, name in ((1, "yaw"), (0, "pitch"), (2, "roll")):
+        found = traverse(ReadingModel(), episodes, Drawing(), name, 3, 64, CPU)
+        assert found.frames.shape == (3, 31, 1, 3, 3)
+        poses = found.encoded
+        turn = poses[:, 1:] @ poses[:, :-1].mT
+        angle = 2 * math.pi / 30
+        trace = turn.diagonal(dim1=-2, dim2=-1).sum(-1)
+        torch.testing.assert_close(
+            trace, torch.full_like(trace, 1 + 2 * math.cos(angle)), atol=3e-3, rtol=0
+        )
+        axis = torch.eye(3)[kept]
+        torch.testing.assert_close(turn @ axis, axis.expand(3, 30, 3), atol=3e-3, rtol=0)
+        torch.testing.assert_close(poses[:, 30], poses[:, 0], atol=3e-3, rtol=0)
+
+
+def test_hard_negatives_tell_models_apart_that_are_nearly_right(rotations: PairStore) -> None:
+    """An error of less than half a step of 12 degrees is a hit, one of more is none."""
+
+    class Sloppy(ReadingModel):
+        def __init__(self, degrees: float) -> None:
+            super().__init__()
+            self.error = quaternions.to_matrix(
+                quaternions.from_axis((0.0, 0.0, 1.0), degrees).float()
+            )
+
+        def predict(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+            return self.error @ super().predict(latent, action)
+
+    episodes = episodes_of(rotations)
+    for degrees, wanted in ((5.0, 1.0), (7.0, 0.0)):
+        metrics = hard_hit_metrics(Sloppy(degrees), episodes, Drawing(), 64, CPU)
+        assert metrics["hard_hits_at_1/horizon_1"] == wanted
+        assert metrics["hard_hits_at_5/horizon_1"] == 1.0
+
+
+def test_the_metrics_of_training_leave_twins_out(tmp_path: Path) -> None:
+    words = ("num_episodes=3", "episode_length=4", "dataset.test_episode_length=3")
+    store = prepare(tmp_path / "data", "dataset=shapes_2d", *words)
+    reader = store.split("test")
+    chosen = untransformed_records(store.manifest, reader)
+    assert chosen is not None
+    assert len(chosen) * 4 == reader.num_records
+    assert untransformed_records(store.manifest, store.split("val")) is None
+    batches = EvaluationBatches(reader, 5, 0, 1, chosen)
+    records, valid = reader.empty(5 * batches.num_steps), np.empty(5 * batches.num_steps)
+    batches.read(0, records, valid)
+    assert valid.sum() == len(chosen)
+    np.testing.assert_array_equal(records.source[valid > 0], reader.read(chosen).source)
+
+
+def test_rollouts_of_unknown_actions_are_told_apart(tmp_path: Path) -> None:
+    words = ("num_episodes=3", "episode_length=2", "dataset.num_test_episodes=60")
+    data = tmp_path / "data"
+    store = prepare(data, "dataset=shapes_2d", *words, "dataset.actions=[up,right]")
+    episodes = episodes_of(store)
+    actions = episodes.actions(np.arange(60), 0, 5)
+    seen = seen_rollouts(store.manifest, actions.numpy(), [1, 5])
+    assert seen is not None
+    for horizon in (1, 5):
+        known = (actions[:, :horizon, 1] <= 1).all(1)
+        assert torch.equal(seen[horizon], known)
+    torch.manual_seed(0)
+    config = GridModelConfig("grid", "none", "cells", channels=4, hidden=8)
+    model = make_world_model(config, store.manifest).eval()
+    metrics, curves = measure_episodes(model, episodes, store.manifest, 64, CPU)
+    share = curves["num_seen"][1] / 60
+    assert share == float(seen[1].double().mean())
+    for name in ("hits_at_1", "mrr", "rollout_error"):
+        parts = [metrics[f"{name}/horizon_1/{part}_actions"] for part in ("seen", "unseen")]
+        joined = share * parts[0] + (1 - share) * parts[1]
+        assert metrics[f"{name}/horizon_1"] == pytest.approx(joined)
