@@ -372,6 +372,14 @@ def test_no_config_group_hides_a_plain_key() -> None:
         assert not (plain - nested) & folders
 
 
+NEEDED_BY_TASK = {
+    "decoder": ("task.run=z",),
+    "sequence_labelling": ("experiment=sequence_labelling/fc_conv",),
+    "world_model": ("experiment=shapes_2d/ours",),
+}
+"""Words without which a task has nothing to train."""
+
+
 def test_every_config_file_composes_into_its_dataclass() -> None:
     names = ("prepare.yaml", "train.yaml", "evaluate.yaml", "classify.yaml")
     used = {CONFIG_ROOT / name for name in names}
@@ -388,10 +396,12 @@ def test_every_config_file_composes_into_its_dataclass() -> None:
     paths = frozenset({"data", "run_dir", "init_from"})
     for task in group_options("task"):
         used.add(CONFIG_ROOT / f"task/{task}.yaml")
-        build(TrainConfig, compose("train", [f"task={task}", "data=x", "run_dir=y"], paths))
+        words = [f"task={task}", "data=x", "run_dir=y", *NEEDED_BY_TASK.get(task, ())]
+        build(TrainConfig, compose("train", words, paths))
     for experiment in group_options("experiment"):
         used.add(CONFIG_ROOT / f"experiment/{experiment}.yaml")
         words = [f"experiment={experiment}", "data=x", "run_dir=y"]
+        words += ["task.run=z"] if experiment.startswith("decoder/") else []
         build(TrainConfig, compose("train", words, paths))
     for control in group_options("control"):
         used.add(CONFIG_ROOT / f"control/{control}.yaml")

@@ -97,6 +97,14 @@ def test_settings_check_themselves(change: dict[str, object], message: str) -> N
         small_settings(**{"tables": {}, **change})
 
 
+def test_a_dataset_may_name_one_experiment_for_each_variant() -> None:
+    named = DatasetSettings(experiment="worlds/{variant}", prepare=("dataset=x",))
+    settings = small_settings(datasets={"digits": named}, tables={})
+    words = {run.variant: run.train[0] for run in make_plan(settings, "full")}
+    assert words["method"] == "experiment=worlds/method"
+    assert words["half"] == "experiment=worlds/half"
+
+
 # The command
 
 

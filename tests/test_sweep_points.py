@@ -4,19 +4,22 @@ import dataclasses
 import itertools
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from helpers.sweeping import KEYS, config_with
+from helpers.training import PATH_KEYS
 from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.sweeps.expansion import draw, expand, flatten_grid, flatten_point, value_at, with_seeds
 from launch.sweeps.naming import MAX_LABEL, content_hash, off_default, readable_name, short_keys
 from launch.sweeps.settings import Dimension, GridSearch, PointsSearch, RandomSearch
-from pipeline.config.compose import set_dotted
-from pipeline.config.schema import dotted_keys
+from pipeline.config.compose import compose, set_dotted
+from pipeline.config.schema import build, dotted_keys
+from pipeline.tasks.latent_action.settings import LatentActionConfig
 from pipeline.training.settings import KEYS_FREE_TO_CHANGE, TrainConfig
 
 # Points
@@ -177,6 +180,11 @@ def test_a_name_says_what_was_varied() -> None:
     assert name == "tau0.3_learning_rate0.001_compileFalse_seed1"
 
 
+def test_names_tell_experiments_apart_and_leave_out_folders_of_files() -> None:
+    point = {"experiment": "shapes_2d/ours", "data": "/home/me/data/shapes"}
+    assert readable_name(point, short_keys(list(point))) == "experimentshapes-2d-ours_datashapes"
+
+
 @given(keys=st.lists(KEYS, min_size=1, max_size=8, unique=True))
 def test_short_keys_tell_keys_apart(keys: list[str]) -> None:
     short = short_keys(keys)
@@ -268,7 +276,8 @@ BESIDES = {
 
 
 def test_the_table_of_other_values_knows_every_key() -> None:
-    keys = set(dotted_keys(TrainConfig)) - {"task.name"}
+    keys = {key for key in dotted_keys(TrainConfig) if not key.startswith("task.")} - {"task"}
+    keys |= set(dotted_keys(LatentActionConfig, "task.")) - {"task.name"}
     leaves = {key for key in keys if not any(other.startswith(f"{key}.") for other in keys)}
     assert set(OTHER_VALUES) == leaves
 
@@ -280,6 +289,43 @@ def test_the_hash_changes_with_exactly_the_keys_that_decide_results(key: str) ->
     assert before != after
     same = content_hash(before, "data") == content_hash(after, "data")
     assert same == (key in KEYS_FREE_TO_CHANGE)
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        "blocks_3d/ours",
+        "reacher/none",
+        "teapot/none",
+        "teapot/homeomorphic_vae",
+        "sequence_labelling/fc_conv",
+        "decoder/upsampling",
+    ],
+)
+def test_every_number_of_another_task_decides_its_results(experiment: str) -> None:
+    words = [f"experiment={experiment}", "data=/data", "run_dir=/run"]
+    words += ["task.run=/other"] if experiment.startswith("decoder") else []
+    config = build(TrainConfig, compose("train", words, PATH_KEYS | {"task.run"}))
+    others = list(one_number_changed(config.task))
+    assert len(others) >= 3
+    digests = {
+        content_hash(dataclasses.replace(config, task=task), "data")
+        for task in (config.task, *others)
+    }
+    assert len(digests) == 1 + len(others)
+
+
+def one_number_changed(config: Any) -> Iterator[Any]:
+    """Copies of a configuration with another number, or numbers, in one field each."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            for inner in one_number_changed(value):
+                yield dataclasses.replace(config, **{field.name: inner})
+        elif isinstance(value, tuple) and value:
+            yield dataclasses.replace(config, **{field.name: (*value, 3)})
+        elif isinstance(value, int | float) and field.name not in ("cells", "pool"):
+            yield dataclasses.replace(config, **{field.name: value + 2})
 
 
 @given(

@@ -271,18 +271,19 @@ def test_gram_schmidt_makes_rotations_of_anything() -> None:
 REFUSED = {
     "cells=4 does not divide": (GridModelConfig("grid", "ours", "cells", 4, 8, cells=4), 50),
     "pool=3 does not divide": (GridModelConfig("grid", "ours", "pixels", 4, 8, pool=3), 50),
-    "65x65 or 129x129": (ReacherModelConfig("reacher", "ours", 4, 8), 128),
+    "33, 65 or 129 pixels a side, not 128x128": (ReacherModelConfig("reacher", "ours", 4, 8), 128),
 }
 
 
 @pytest.mark.parametrize("words", REFUSED)
 def test_frames_that_do_not_fit_are_refused(words: str) -> None:
     config, side = REFUSED[words]
-    with pytest.raises(ValueError, match=words):
-        if isinstance(config, GridModelConfig):
+    if isinstance(config, GridModelConfig):
+        with pytest.raises(ValueError, match=words):
             make_grid_model(config, make_group("c4"), frames(3, side), MOVES)
-        else:
-            make_reacher_model(config, make_group("d4"), frames(6, side), TORQUES)
+        return
+    with pytest.raises(ValueError, match=words):
+        make_reacher_model(config, make_group("d4"), frames(6, side), TORQUES)
 
 
 def test_actions_that_do_not_fit_are_refused() -> None:

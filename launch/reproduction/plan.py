@@ -105,7 +105,7 @@ def plan_run(
         seed=seed,
         prepare=(*data.prepare, *words.prepare),
         train=(
-            f"experiment={data.experiment}",
+            f"experiment={data.experiment_of(variant)}",
             *settings.train,
             *words.train,
             *chosen.train,

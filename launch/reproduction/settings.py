@@ -46,6 +46,7 @@ class DatasetSettings:
 
     `files` names the key of the command that says where its images lie, null if it draws
     them. `classify` replaces the reproduction's own words; an empty list classifies nothing.
+    `{variant}` in `experiment` stands for the variant's name: `blocks_3d/{variant}`.
     """
 
     experiment: str
@@ -58,6 +59,10 @@ class DatasetSettings:
     def __post_init__(self) -> None:
         _check_words("prepare", self.prepare)
         _check_words("classify", self.classify or ())
+
+    def experiment_of(self, variant: str) -> str:
+        """The experiment that trains a variant on this dataset."""
+        return self.experiment.replace("{variant}", variant)
 
     def preset(self, name: Preset) -> PresetWords:
         """The words of a preset."""

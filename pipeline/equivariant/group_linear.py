@@ -10,7 +10,6 @@ from pipeline.equivariant.fourier_linear import fourier_linear, is_faster
 from pipeline.equivariant.kernel_orbits import kernel_orbits, num_kernel_orbits
 from pipeline.equivariant.representations import PERMUTATIONS, check_representation
 
-
 Form = Literal["auto", "plain", "fourier"]
 FORMS = ("auto", "plain", "fourier")
 

@@ -56,7 +56,7 @@ class GlobalBatchNorm(nn.Module):
         output: torch.Tensor = self._forward_on_ranks(x)
         return output
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _forward_on_ranks(self, x: torch.Tensor) -> Any:
         output, mean, variance = _GlobalBatchNorm.apply(x, self.weight, self.bias, self.eps)
         num_values = num_ranks() * x.numel() // x.shape[1]

@@ -21,7 +21,7 @@ def gather_rows(rows: torch.Tensor) -> torch.Tensor:
     return gathered
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _gather(rows: torch.Tensor) -> Any:
     return _GatherRows.apply(rows)
 

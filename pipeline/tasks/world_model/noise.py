@@ -5,7 +5,7 @@ import torch
 from pipeline.global_batch.ranks import num_ranks, rank_number
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def normal_rows(
     seed: int, step: int, num_rows: int, num_columns: int, device: torch.device
 ) -> torch.Tensor:

@@ -40,9 +40,12 @@ class VariationalObjective(nn.Module):
         total = reconstruction + self.beta * divergence
         return total, torch.stack([total, reconstruction, divergence]).detach()
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _noise(self, source: torch.Tensor) -> torch.Tensor:
-        return normal_rows(self._seed, self.step, len(source), NOISE_SIZE, source.device)
+        drawn: torch.Tensor = normal_rows(
+            self._seed, self.step, len(source), NOISE_SIZE, source.device
+        )
+        return drawn
 
 
 def sample_losses(

@@ -51,7 +51,8 @@ class FreeMaps(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         maps: torch.Tensor = self.layers(images)
-        return maps.sigmoid().unflatten(1, self._maps)
+        shaped: torch.Tensor = maps.sigmoid().unflatten(1, self._maps)
+        return shaped
 
 
 class FreeObjectEncoder(nn.Module):

@@ -11,7 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-Layer = Callable[[int, int], nn.Module]
+from pipeline.equivariant import GroupLinear
+
+Layer = Callable[[int, int], nn.Linear | GroupLinear]
 
 
 class GraphTransition(nn.Module):
@@ -32,13 +34,15 @@ class GraphTransition(nn.Module):
         super().__init__()
         joint = layer(2 * latent_size, hidden)
         self.receiver, self.sender = layer(latent_size, hidden), layer(latent_size, hidden)
-        self.sender.bias = None
+        assert self.receiver.bias is not None
+        assert joint.bias is not None
         with torch.no_grad():
             # Both halves as the layer on pairs would have been initialised.
-            receiving, sending = joint.weight.split(latent_size, -1)  # type: ignore[operator]
-            self.receiver.weight.copy_(receiving)  # type: ignore[operator]
-            self.sender.weight.copy_(sending)  # type: ignore[operator]
-            self.receiver.bias.copy_(joint.bias)  # type: ignore[operator, arg-type]
+            receiving, sending = joint.weight.split(latent_size, -1)
+            self.receiver.weight.copy_(receiving)
+            self.sender.weight.copy_(sending)
+            self.receiver.bias.copy_(joint.bias)
+        self.sender.register_parameter("bias", None)
         self.edge_hidden = nn.Sequential(nn.ReLU(), layer(hidden, hidden), norm(hidden), nn.ReLU())
         self.edge_output = layer(hidden, hidden)
         self.node = nn.Sequential(
@@ -54,7 +58,9 @@ class GraphTransition(nn.Module):
         pairs = self.receiver(latent).unsqueeze(2) + self.sender(latent).unsqueeze(1)
         messages = self.edge_hidden(without_self(pairs)).sum(2)
         num_others = latent.shape[1] - 1
-        received = self.edge_output(messages) + (num_others - 1) * self.edge_output.bias
+        bias = self.edge_output.bias
+        assert bias is not None
+        received = self.edge_output(messages) + (num_others - 1) * bias
         change: torch.Tensor = self.node(torch.cat((latent, action, received), -1))
         return latent + change
 

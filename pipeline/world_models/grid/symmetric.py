@@ -61,7 +61,8 @@ class SymmetricMaps(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         maps: torch.Tensor = self.layers(images)
-        return maps.sigmoid().unflatten(1, self._maps)
+        shaped: torch.Tensor = maps.sigmoid().unflatten(1, self._maps)
+        return shaped
 
 
 class SymmetricObjectEncoder(nn.Module):

@@ -37,7 +37,8 @@ def log_density(vector: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
     gaussian = gaussian - std.log().sum(-1, keepdim=True) - 1.5 * math.log(2 * math.pi)
     # 2 - 2 cos a = 4 sin^2(a / 2), which keeps its digits for small angles.
     volume = 2 * angles.abs().log() - 2 * (2 * (angle / 2).sin().abs()).log()[:, None]
-    return (gaussian + volume).logsumexp(1)
+    density: torch.Tensor = (gaussian + volume).logsumexp(1)
+    return density
 
 
 def divergence(vector: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
