@@ -63,7 +63,8 @@ class EpisodeDatasetConfig:
     Test episodes come with their transforms under the group: by every element of a
     finite group, or by `num_twins` elements beside the identity (drawn ones of a continuous
     group). A number of episodes that is null follows from the others; see
-    `data_prep.recipes.episode_sizes`.
+    `data_prep.recipes.episode_sizes`. `max_test_episodes` bounds a number of test episodes that
+    does, by default to what the paper ranks among each other.
     """
 
     kind: Literal["episodes"]
@@ -77,6 +78,7 @@ class EpisodeDatasetConfig:
     num_twins: int | None
     shard_mib: float
     actions: tuple[str, ...] | str | None = None
+    max_test_episodes: int = 10_000
 
     def __post_init__(self) -> None:
         for name in (
@@ -85,6 +87,7 @@ class EpisodeDatasetConfig:
             "num_val_episodes",
             "num_test_episodes",
             "test_episode_length",
+            "max_test_episodes",
         ):
             value = getattr(self, name)
             if value is not None and not 1 <= value < 2**32:

@@ -17,9 +17,10 @@ from data_prep.worlds.sine_cosine import sine_cosine
 HALF_VIEW = 0.34
 """Metres from the centre of the picture to its sides."""
 WALL_PLACE, WALL_RADIUS = 0.3, 0.02
-ROOT_RADIUS, GOAL_RADIUS = 0.011, 0.009
+ROOT_RADIUS, GOAL_RADIUS = 0.011, 0.012
+"""The goal is a third larger than MuJoCo's, so that few pixels show it."""
 GROUND, WALL, ROOT = (92, 92, 96), (150, 66, 100), (214, 95, 143)
-LINK, TIP, GOAL = (18, 104, 150), (26, 196, 146), (226, 50, 50)
+LINK, TIP, GOAL = (18, 104, 150), (26, 196, 146), (255, 74, 58)
 RIM_LIGHT = 0.62
 """Brightness at the rim of a rounded body, which is 1 along its ridge."""
 
