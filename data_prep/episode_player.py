@@ -66,8 +66,15 @@ def _image(shown: Trajectories, time: int) -> Image.Image:
             corner = (GAP + column * cell_width, HEADER + GAP + row * cell_height)
             image.paste(cell, corner)
     draw = ImageDraw.Draw(image)
-    names = shown.elements[0] if shown.frames.shape[1] > 1 else []
-    for column, name in enumerate(names):
+    for column, name in enumerate(_column_names(shown.elements)):
         draw.text((GAP + column * cell_width + 2, 2), name, TEXT)
     draw.text((size[0] - 40, 2), f"t = {time}", TEXT)
     return image
+
+
+def _column_names(elements: list[list[str]]) -> list[str]:
+    """Those of the elements, where all episodes have the same; none without transforms."""
+    if len(elements[0]) == 1:
+        return []
+    is_same = all(names == elements[0] for names in elements)
+    return elements[0] if is_same else ["0", *(f"twin {k}" for k in range(1, len(elements[0])))]

@@ -9,6 +9,8 @@ from data_prep.store.reader import PairStore
 from pipeline.files.figures import as_picture, save_figure
 
 NUM_COLUMNS, NUM_ROWS = 8, 8
+MAX_SHARP_SIDE = 64
+"""Pixels; larger frames have more than the picture, and would lose some."""
 COLUMN_INCHES, ROW_INCHES, NAME_INCHES = 0.9, 1.04, 0.45
 
 
@@ -54,10 +56,11 @@ def write_episode_sheet(path: Path, store: PairStore, split: str) -> None:
 def _draw_episode(axes: np.ndarray, shown: Trajectories, place: int) -> None:
     """Element by element in the rows of `axes`, with the action above the frame it begins at."""
     num_elements, num_frames = shown.frames.shape[1:3]
+    way = "nearest" if shown.frames.shape[-1] <= MAX_SHARP_SIDE else "antialiased"
     for element in range(num_elements):
         for time in range(num_frames):
             axis, frame = axes[element, time], shown.frames[place, element, time]
-            axis.imshow(as_picture(frame), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axis.imshow(as_picture(frame), cmap="gray", vmin=0, vmax=1, interpolation=way)
             if time < num_frames - 1:
                 title = f"{shown.actions[place][element][time]} →"
                 axis.set_title(title, fontsize=6, pad=2, loc="right")

@@ -1,16 +1,17 @@
-"""Libraries that only some sources need."""
+"""Libraries that only some sources and worlds need."""
 
 from importlib import import_module
 from typing import Any
 
 
-def import_extra(module: str, source: str, extra: str) -> Any:
-    """Import a module of an optional library; ValueError saying how to install it if absent."""
+def import_extra(module: str, name: str, extra: str, kind: str = "source") -> Any:
+    """Import a module of an optional library that the source, or the dataset, of a name needs.
+
+    Raises ValueError saying how to install it if it is absent.
+    """
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
         if error.name != module.partition(".")[0]:
             raise
-        raise ValueError(
-            f"source={source} needs {error.name}: pip install -e '.[{extra}]'"
-        ) from None
+        raise ValueError(f"{kind}={name} needs {error.name}: pip install -e '.[{extra}]'") from None

@@ -7,8 +7,6 @@ from data_prep.store.manifest import SPLITS
 from pipeline.groups import Group
 
 TRAIN_EPISODES_A_VAL_EPISODE = 20
-MAX_TEST_EPISODES = 10_000
-"""As many as the paper ranks among each other."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +27,14 @@ def episode_sizes(
     """The sizes that a configuration asks for.
 
     A number of validation episodes that is null is a twentieth of those for training; one of
-    test episodes makes as many transitions as there are for training, up to 10,000 episodes.
+    test episodes makes as many transitions as there are for training, up to `max_test_episodes`.
     """
     num_train = config.num_episodes or config.num_samples or dataset.num_episodes
     length = config.episode_length or dataset.episode_length
     test_length = dataset.test_episode_length
     num_val = dataset.num_val_episodes or max(1, num_train // TRAIN_EPISODES_A_VAL_EPISODE)
     num_like_train = max(1, num_train * length // test_length)
-    num_test = dataset.num_test_episodes or min(MAX_TEST_EPISODES, num_like_train)
+    num_test = dataset.num_test_episodes or min(dataset.max_test_episodes, num_like_train)
     counts = (num_train, num_val, num_test)
     return EpisodeSizes(
         dict(zip(SPLITS, counts, strict=True)),

@@ -62,9 +62,10 @@ def _episodes(config: PrepareConfig, dataset: EpisodeDatasetConfig) -> Recipe:
     from data_prep.worlds.make import make_world
     from pipeline.groups import make_group
 
-    world = make_world(dataset.world, dataset.actions, config.source)
+    actions = dataset.limited_actions
+    world = make_world(dataset.world, actions, config.source, must_render=True)
     sizes = episode_sizes(config, dataset, make_group(world.group))
-    return Episodes(dataset.name, world, sizes, dataset.actions, dataset.shard_mib, config.seed)
+    return Episodes(dataset.name, world, sizes, actions, dataset.shard_mib, config.seed)
 
 
 def _sequences(config: PrepareConfig, dataset: SequenceDatasetConfig) -> Recipe:

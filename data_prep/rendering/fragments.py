@@ -20,10 +20,12 @@ def find_fragments(
     size: int,
     scale: np.float32,
     num_faces: int,
+    is_one_sided: bool = False,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Triangle, flattened pixel and depth of every pixel centre within a triangle.
 
-    `x`, `y` (in pixels) and `z` hold the three corners of all views' triangles.
+    `x`, `y` (in pixels, downwards) and `z` hold the three corners of all views' triangles. If
+    they are one-sided, those seen from behind, clockwise, are left out.
     """
     low, high = np.float32(-EDGE_TOLERANCE), np.float32(size - 1 + EDGE_TOLERANCE)
     tolerance = np.float32(EDGE_TOLERANCE)
@@ -31,7 +33,10 @@ def find_fragments(
     bottom = np.floor(np.minimum(np.maximum(np.maximum(y[0], y[1]), y[2]), high) + tolerance)
     left = np.ceil(np.minimum(np.minimum(x[0], x[1]), x[2]) - tolerance)
     right = np.floor(np.maximum(np.maximum(x[0], x[1]), x[2]) + tolerance)
-    kept = np.flatnonzero((bottom >= top) & (right >= left))
+    is_seen = (bottom >= top) & (right >= left)
+    if is_one_sided:
+        is_seen &= (x[1] - x[0]) * (y[2] - y[0]) < (x[2] - x[0]) * (y[1] - y[0])
+    kept = np.flatnonzero(is_seen)
     x, y, z = ([np.take(values, kept) for values in corners] for corners in (x, y, z))
     dx, dy, dz = ([c[1] - c[0], c[2] - c[0]] for c in (x, y, z))
     # Cross product of two sides, z in pixels as well: (-gradient of z, 1) * area.

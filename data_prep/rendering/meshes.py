@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 PLAIN_COLOUR = (0.85, 0.85, 0.85)
+CLOSE_DIGITS = 5
+"""Vertices that agree in these are one place."""
 CREASE_COSINE = 0.8
 """A corner is shaded flat where its face leans further than this from the vertex's normal."""
 
@@ -53,6 +55,20 @@ def make_mesh(vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray | Non
         flat[:, 0].astype(np.float32),
         np.where(is_smooth, smooth, flat).astype(np.float32),
     )
+
+
+def is_closed(mesh: Mesh) -> bool:
+    """Whether the mesh bounds solids, oriented outwards: every side of a triangle is one of
+    another, the other way round."""
+    places = mesh.vertices.round(CLOSE_DIGITS) + np.float32(0)
+    place = np.unique(places, axis=0, return_inverse=True)[1].reshape(-1)
+    corners = place[mesh.faces].astype(np.int64)
+    sides = np.concatenate([corners[:, [k, (k + 1) % 3]] for k in range(3)])
+    sides = sides[sides[:, 0] != sides[:, 1]]
+    there, back = (np.sort(sides @ code) for code in ((len(place), 1), (1, len(place))))
+    x, y, z = (mesh.vertices[mesh.faces[:, corner]].astype(np.float64) for corner in range(3))
+    volume = float((np.cross(x, y) * z).sum())
+    return bool(np.array_equal(there, back)) and volume > 0
 
 
 def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:

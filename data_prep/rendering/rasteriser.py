@@ -49,15 +49,18 @@ def render(
     colour = np.empty((num, 3, size, size), np.float32)
     alpha = np.empty((num, 1, size, size), np.float32)
     depth = np.empty((num, size, size), np.float32)
-    step = max(1, min(CHUNK_TRIANGLES // len(mesh.faces), CHUNK_SAMPLES // fine**2))
+    step = views_at_once(mesh, fine)
     for first in range(0, num, step):
         turns = rotations[first : first + step].astype(np.float32)
-        seen, samples = _render_samples(mesh, turns, fine, is_smooth)
+        seen = find_samples(mesh, turns, fine, is_smooth)
         layers = np.zeros((5, len(turns) * fine * fine), np.float32)
         layers[4] = -np.inf
-        layers[:3, seen] = samples[:3]
-        layers[3, seen] = 1
-        layers[4, seen] = samples[3]
+        for channel in range(3):
+            layers[channel, seen.place] = (
+                np.take(mesh.colours[:, channel], seen.face) * seen.brightness
+            )
+        layers[3, seen.place] = 1
+        layers[4, seen.place] = seen.depth
         phases = [
             layers.reshape(5, len(turns), fine, fine)[
                 ..., row::supersampling, column::supersampling
@@ -72,10 +75,28 @@ def render(
     return Pictures(colour, alpha, depth)
 
 
-def _render_samples(
-    mesh: Mesh, rotations: np.ndarray, size: int, is_smooth: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of covered samples in the flattened (N, S, S), and red, green, blue, z of each."""
+def views_at_once(mesh: Mesh, fine: int) -> int:
+    """How many views of `fine` samples a side fit into the caches together."""
+    return max(1, min(CHUNK_TRIANGLES // len(mesh.faces), CHUNK_SAMPLES // fine**2))
+
+
+class Samples(NamedTuple):
+    """What is seen at samples: `place` in the flattened (N, S, S), `face`, `brightness` and
+    `depth` of the nearest surface there."""
+
+    place: np.ndarray
+    face: np.ndarray
+    brightness: np.ndarray
+    depth: np.ndarray
+
+
+def find_samples(
+    mesh: Mesh, rotations: np.ndarray, size: int, is_smooth: bool, is_one_sided: bool = False
+) -> Samples:
+    """The samples of `size` a side that show the mesh under rotations (N, 3, 3) float32.
+
+    Of closed surfaces one side is enough: insides are never seen.
+    """
     num_faces = len(mesh.faces)
     scale = np.float32(FILLING * size / 2)
     # Sums written out: a matrix product may round differently in another batch.
@@ -90,7 +111,7 @@ def _render_samples(
         for place in places
     )
     buffer = np.full(len(rotations) * size * size, EMPTY, np.int64)
-    for triangle, pixel, depth in find_fragments(x, y, z, size, scale, num_faces):
+    for triangle, pixel, depth in find_fragments(x, y, z, size, scale, num_faces, is_one_sided):
         depth = np.clip(depth, -1.5, 1.5)
         key = ((np.float32(2) - depth) * np.float32(DEPTH_STEPS)).astype(np.int64) << FACE_BITS
         np.minimum.at(buffer, pixel, key | (triangle % num_faces))
@@ -99,13 +120,12 @@ def _render_samples(
     face = key & (2**FACE_BITS - 1)
     view, place = np.divmod(seen.astype(np.int32), np.int32(size * size))
     triangle = view * np.int64(num_faces) + face
-    weights = _barycentric(x, y, triangle, *np.divmod(place, np.int32(size)))
-    samples = np.empty((4, len(seen)), np.float32)
-    shade = _shade(mesh, rotations, face, view, weights if is_smooth else None)
-    for channel in range(3):
-        samples[channel] = np.take(mesh.colours[:, channel], face) * shade
-    samples[3] = 2 - (key >> FACE_BITS) / DEPTH_STEPS
-    return seen, samples
+    weights = None
+    if is_smooth:
+        weights = _barycentric(x, y, triangle, *np.divmod(place, np.int32(size)))
+    shade = _shade(mesh, rotations, face, view, weights)
+    depth = (2 - (key >> FACE_BITS) / DEPTH_STEPS).astype(np.float32)
+    return Samples(seen, face, shade, depth)
 
 
 def _shade(

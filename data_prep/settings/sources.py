@@ -214,6 +214,14 @@ class TableSourceConfig:
 
 
 @dataclass(frozen=True)
+class MeshSourceConfig:
+    """One object to turn: the OBJ file `root`."""
+
+    name: Literal["mesh"]
+    root: str | None = None
+
+
+@dataclass(frozen=True)
 class NoSourceConfig:
     """Nothing to read: what is written is simulated."""
 
@@ -233,5 +241,6 @@ SourceConfig = (
     | ImageFolderSourceConfig
     | VolumeFolderSourceConfig
     | TableSourceConfig
+    | MeshSourceConfig
     | NoSourceConfig
 )

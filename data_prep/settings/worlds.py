@@ -3,6 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from data_prep.settings.continuous_worlds import (
+    ReacherPlanarWorldConfig,
+    ReacherWorldConfig,
+    TeapotWorldConfig,
+)
+
 Shape = Literal["circle", "triangle", "square", "diamond"]
 
 
@@ -36,7 +42,14 @@ class RushHourWorldConfig:
     name: Literal["rush_hour"]
 
 
-WorldConfig = Shapes2dWorldConfig | Blocks3dWorldConfig | RushHourWorldConfig
+WorldConfig = (
+    Shapes2dWorldConfig
+    | Blocks3dWorldConfig
+    | RushHourWorldConfig
+    | ReacherPlanarWorldConfig
+    | ReacherWorldConfig
+    | TeapotWorldConfig
+)
 
 
 @dataclass(frozen=True)
@@ -45,11 +58,13 @@ class EpisodeDatasetConfig:
 
     `num_episodes` of `episode_length` steps are for training; `num_val_episodes` of the
     same length are drawn alike. `num_test_episodes` of `test_episode_length` steps know
-    all actions; `actions`, if given, are those that the other two splits are limited to.
+    all actions; `actions`, if given, are those that the other two splits are limited to: a
+    name or several.
     Test episodes come with their transforms under the group: by every element of a
     finite group, or by `num_twins` elements beside the identity (drawn ones of a continuous
     group). A number of episodes that is null follows from the others; see
-    `data_prep.recipes.episode_sizes`.
+    `data_prep.recipes.episode_sizes`. `max_test_episodes` bounds a number of test episodes that
+    does, by default to what the paper ranks among each other.
     """
 
     kind: Literal["episodes"]
@@ -62,7 +77,8 @@ class EpisodeDatasetConfig:
     test_episode_length: int
     num_twins: int | None
     shard_mib: float
-    actions: tuple[str, ...] | None = None
+    actions: tuple[str, ...] | str | None = None
+    max_test_episodes: int = 10_000
 
     def __post_init__(self) -> None:
         for name in (
@@ -71,6 +87,7 @@ class EpisodeDatasetConfig:
             "num_val_episodes",
             "num_test_episodes",
             "test_episode_length",
+            "max_test_episodes",
         ):
             value = getattr(self, name)
             if value is not None and not 1 <= value < 2**32:
@@ -79,3 +96,8 @@ class EpisodeDatasetConfig:
             raise ValueError(f"num_twins={self.num_twins} must not be negative")
         if self.shard_mib <= 0:
             raise ValueError(f"shard_mib={self.shard_mib} must be positive")
+
+    @property
+    def limited_actions(self) -> tuple[str, ...] | None:
+        """`actions` as names, of which there may be one."""
+        return (self.actions,) if isinstance(self.actions, str) else self.actions

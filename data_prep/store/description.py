@@ -1,9 +1,13 @@
 """A manifest in words."""
 
+from typing import Any
+
 from data_prep.store.manifest import Manifest
 
 TOLD_BY_SPLIT = ("num_episodes", "episode_length", "num_elements")
 """Of a world's settings, those that the lines of the splits tell."""
+MAX_TEXT = 60
+"""Characters of one setting."""
 
 
 def describe(manifest: Manifest) -> str:
@@ -32,11 +36,22 @@ def describe(manifest: Manifest) -> str:
             f" {len(split.shards)} shards, {size:.1f} MiB, mean {mean}, std {std}"
         )
     settings = ", ".join(
-        f"{key}={value}" for key, value in manifest.generator.items() if key not in TOLD_BY_SPLIT
+        f"{key}={_shortened(value)}"
+        for key, value in manifest.generator.items()
+        if key not in TOLD_BY_SPLIT
     )
     lines.append(f"made by  orbit {manifest.package_version}: {settings}")
     lines.append(f"fingerprint {manifest.fingerprint}")
     return "\n".join(lines)
+
+
+def _shortened(value: Any) -> Any:
+    """A setting without the long texts that it may hold, such as a mesh."""
+    if isinstance(value, dict):
+        return {key: _shortened(each) for key, each in value.items()}
+    if isinstance(value, str) and len(value) > MAX_TEXT:
+        return f"{value[:MAX_TEXT]}..."
+    return value
 
 
 def _what_records_are(manifest: Manifest) -> str:

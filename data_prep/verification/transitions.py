@@ -86,7 +86,7 @@ def _check_twins(
 def _differs(world: World, found: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Which rows are not the same but for rounding."""
     error = np.abs(found.astype(np.float64) - expected)
-    return np.asarray(~(error <= world.tolerance).reshape(len(found), -1).all(1))
+    return np.asarray(~(error <= world.tolerance).all(-1))
 
 
 def _refuse(

@@ -4,6 +4,11 @@ for."""
 import typing
 from dataclasses import dataclass
 
+from data_prep.settings.continuous_worlds import (
+    ReacherPlanarWorldConfig,
+    ReacherWorldConfig,
+    TeapotWorldConfig,
+)
 from data_prep.settings.sources import NoSourceConfig, SourceConfig
 from data_prep.settings.worlds import (
     Blocks3dWorldConfig,
@@ -15,8 +20,6 @@ from data_prep.store.manifest import Manifest
 from data_prep.worlds.interface import World
 from pipeline.config.schema import build
 
-GRID_WORLDS = (Shapes2dWorldConfig, Blocks3dWorldConfig, RushHourWorldConfig)
-
 
 @dataclass(frozen=True)
 class _Recorded:
@@ -24,12 +27,23 @@ class _Recorded:
     actions: tuple[str, ...] | None
 
 
-def make_world(config: WorldConfig, actions: tuple[str, ...] | None, source: SourceConfig) -> World:
+def make_world(
+    config: WorldConfig,
+    actions: tuple[str, ...] | None,
+    source: SourceConfig,
+    must_render: bool = False,
+) -> World:
     """The world of these settings; `actions` are those that a limited policy draws from.
 
-    Raises ValueError for actions that it does not have and for a source that it does not read.
+    Raises ValueError for actions that it does not have, for a source that it does not read, and
+    with `must_render` where it cannot be drawn; what opening a source raises.
     """
-    if isinstance(config, GRID_WORLDS) and not isinstance(source, NoSourceConfig):
+    if isinstance(config, TeapotWorldConfig):
+        from data_prep.worlds.teapot import Teapot
+        from data_prep.worlds.teapot_mesh import read_source
+
+        return Teapot(config, actions, read_source(source))
+    if not isinstance(source, NoSourceConfig):
         raise ValueError(f"source={source.name} has no effect: {config.name} is simulated")
     match config:
         case Shapes2dWorldConfig():
@@ -44,6 +58,19 @@ def make_world(config: WorldConfig, actions: tuple[str, ...] | None, source: Sou
             from data_prep.worlds.rush_hour import RushHour
 
             return RushHour(actions)
+        case ReacherPlanarWorldConfig():
+            from data_prep.worlds.planar_arm import PlanarArm
+            from data_prep.worlds.reacher import Reacher
+
+            return Reacher(config.name, PlanarArm(), config.size, actions)
+        case ReacherWorldConfig():
+            from data_prep.worlds.mujoco_arm import MujocoArm
+            from data_prep.worlds.reacher import Reacher
+
+            arm = MujocoArm()
+            if must_render:
+                arm.check_rendering()
+            return Reacher(config.name, arm, config.size, actions)
 
 
 def is_world_known(manifest: Manifest) -> bool:
@@ -59,5 +86,11 @@ def world_of(manifest: Manifest) -> World:
     if "world" not in generator:
         raise ValueError(f"{manifest.name} holds no episodes of a world")
     settings = {"name": generator["world"], **generator["settings"]}
+    mesh = settings.pop("mesh", None)
     recorded = build(_Recorded, {"world": settings, "actions": generator["actions"]})
+    if mesh is not None and isinstance(recorded.world, TeapotWorldConfig):
+        from data_prep.worlds.teapot import Teapot
+        from data_prep.worlds.teapot_mesh import PackedMesh
+
+        return Teapot(recorded.world, recorded.actions, PackedMesh(str(mesh)))
     return make_world(recorded.world, recorded.actions, NoSourceConfig())

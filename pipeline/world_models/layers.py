@@ -41,14 +41,13 @@ class OddMaxPool(nn.Module):
     """Max pooling by two that commutes with turns of maps of odd side.
 
     Windows of 3 with stride 2 take 2k + 1 cells to k + 1 (2x2 windows would leave out the
-    last row); 3 cells become one, one stays.
+    last row); up to 3 cells become one.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         side = x.shape[-1]
-        if side == 1:
-            return x
+        if side <= 3:
+            return nn.functional.max_pool2d(x, side)
         if side % 2 == 0:
             raise ValueError(f"a map of side {side} cannot be pooled symmetrically: it is even")
-        padding = 0 if side == 3 else 1
-        return nn.functional.max_pool2d(x, 3, stride=2, padding=padding)
+        return nn.functional.max_pool2d(x, 3, stride=2, padding=1)

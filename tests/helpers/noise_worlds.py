@@ -23,7 +23,7 @@ TORQUES = tuple(
 WORLDS = {
     # group, frames, actions
     "grid": ("c4", FrameSpec((3, 10, 10), "uint8", (0.0, 255.0), (0.0, 1.0)), (OBJECT, DIRECTION)),
-    "reacher": ("d4", FrameSpec((6, 65, 65), "uint8", (0.0, 255.0), (0.0, 1.0)), TORQUES),
+    "reacher": ("d4", FrameSpec((6, 33, 33), "uint8", (0.0, 255.0), (0.0, 1.0)), TORQUES),
     "teapot": (
         "so3",
         FrameSpec((1, 16, 16), "uint8", (0.0, 255.0), (0.0, 1.0)),

@@ -13,8 +13,8 @@ from pipeline.world_models.reacher.representations import act_on_latents, act_on
 from pipeline.world_models.settings import ReacherModelConfig
 from pipeline.world_models.world_model import WorldModel
 
-SIDES = (65, 129)
-"""Sides that the layers bring down to one cell, odd at every stride."""
+SIDES = (33, 65, 129)
+"""Sides that the layers bring down to one cell, keeping the centre at every stride."""
 
 
 def make_reacher_model(
@@ -27,8 +27,8 @@ def make_reacher_model(
     num_in, height, width = frames.shape
     if height != width or height not in SIDES:
         raise ValueError(
-            f"task.model.name=reacher needs frames of 65x65 or 129x129 pixels, not"
-            f" {height}x{width}: strides keep the centre of odd sides only"
+            f"task.model.name=reacher needs frames of 33, 65 or 129 pixels a side,"
+            f" not {height}x{width}: strides keep the centre of odd sides only"
         )
     if len(actions) != 2:
         raise ValueError(f"task.model.name=reacher needs two torques, not {len(actions)} numbers")
