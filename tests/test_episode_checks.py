@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from helpers.episodes import WORLDS, in_order, sizes, store_maker
-from helpers.preparing import column
+from helpers.preparing import column, prepare
 from helpers.programs import call
 from helpers.spoiling import edit, refit_manifest
 from PIL import Image
@@ -181,3 +181,12 @@ def test_a_world_is_no_material_for_latent_actions(stores, tmp_path: Path) -> No
         "task.model.depth=1",
     ).error_line
     assert "the actions of shapes_2d are those of a world" in line
+
+
+def test_episodes_of_one_step_are_verified(tmp_path: Path) -> None:
+    """None of their records follows upon another."""
+    words = ("num_samples=20", "dataset.num_val_episodes=3", "dataset.num_test_episodes=2")
+    store = prepare(tmp_path / "out", "dataset=shapes_2d_up", *words)
+    outcome = call("data_prep/verify.py", str(store.root))
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.splitlines()[0].endswith("20 simulated again")

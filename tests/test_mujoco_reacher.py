@@ -5,6 +5,7 @@ in their absence is tested everywhere.
 """
 
 import importlib.util
+import subprocess
 import sys
 
 import numpy as np
@@ -19,7 +20,11 @@ from data_prep.worlds.interface import World
 from data_prep.worlds.make import make_world
 
 HAS_MUJOCO = all(importlib.util.find_spec(name) for name in ("gymnasium", "mujoco"))
+HAS_OPENGL = HAS_MUJOCO and mujoco_arm.MujocoArm().can_render
 needs_mujoco = pytest.mark.skipif(not HAS_MUJOCO, reason="needs gymnasium[mujoco], extra reacher")
+needs_opengl = pytest.mark.skipif(
+    not HAS_OPENGL, reason="needs gymnasium[mujoco] and an OpenGL library (Debian: libegl1)"
+)
 WORDS = ("out=x", "dataset=reacher", "num_episodes=2")
 
 
@@ -74,10 +79,7 @@ def test_the_planar_arm_moves_as_the_simulated_one_between_its_stops() -> None:
     assert np.abs(here[free] - there[free]).max() < 2e-5
 
 
-@pytest.mark.skipif(
-    not (HAS_MUJOCO and mujoco_arm.MujocoArm().can_render),
-    reason="needs gymnasium[mujoco] and an OpenGL library (libegl1)",
-)
+@needs_opengl
 def test_pictures_are_seen_by_one_camera_that_stands_still() -> None:
     world = world_of_size(65)
     states, actions = some_transitions(world, 3)
@@ -93,6 +95,20 @@ def test_pictures_are_seen_by_one_camera_that_stands_still() -> None:
     # The turned arm is seen at an angle: its picture is not the turned picture.
     turned = world.render(world.act_on_state(states, torch.full((3,), 2)))
     assert (turned != np.rot90(frames, 2, (2, 3))).mean() > 0.05
+
+
+@needs_opengl
+def test_torch_can_be_loaded_after_a_picture_was_drawn() -> None:
+    """Both bring an LLVM of their own, which crashed a process that drew first."""
+    code = """
+import numpy as np
+from data_prep.worlds.mujoco_arm import MujocoArm
+print(MujocoArm().paint(np.array([[1.0, 0.0]]), np.zeros(1), np.zeros((1, 2)), 16).std() > 5)
+import torch._dynamo
+print("loaded")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "loaded"], done.stderr
 
 
 @pytest.fixture

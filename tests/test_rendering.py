@@ -15,7 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from data_prep.rendering import Mesh, asymmetric_plane, make_mesh, read_obj, render
+from data_prep.rendering import (
+    Mesh,
+    asymmetric_plane,
+    asymmetric_pot,
+    is_closed,
+    make_mesh,
+    read_obj,
+    render,
+    render_grey,
+)
+from data_prep.rendering.packing import pack_mesh, unpack_mesh
 from data_prep.rendering.rasteriser import AMBIENT, FILLING, LIGHT
 from data_prep.settings.sources import RenderSourceConfig
 from data_prep.sources.rendered import RenderedSource, rotation_matrices
@@ -39,6 +49,10 @@ f -5 -6 -2 -1
 f 2 3 7 6
 f 1 5 8 4
 """
+TETRAHEDRON = (
+    np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 2]]),
+    np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]),
+)
 QUARTER_TURN = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 
 seeds = st.integers(0, 2**32 - 1)
@@ -251,3 +265,76 @@ def test_rendered_source_under_a_turn_about_the_viewing_axis_is_the_turned_outli
 def test_rendered_source_refuses_groups_of_the_plane() -> None:
     with pytest.raises(ValueError, match="allowed: so3, octahedral"):
         RenderedSource(RenderSourceConfig("render", None, 32), 0, 6, "c4")
+
+
+def test_grey_pictures_are_the_others_without_colour() -> None:
+    for mesh in (asymmetric_pot(), make_mesh(*TETRAHEDRON)):
+        rotations = turns(3, 12)
+        grey = render_grey(mesh, rotations, 40)
+        colour = render(mesh, rotations, 40).colour[:, :1]
+        assert np.array_equal(grey, np.rint(255 * colour).astype(np.uint8))
+        assert np.array_equal(render_grey(mesh, rotations[5:6], 40)[0], grey[5])
+
+
+def test_closed_surfaces_need_one_side_only() -> None:
+    pot = asymmetric_pot()
+    assert is_closed(pot)
+    rotations = turns(4, 40)
+    both, outer = (render_grey(pot, rotations, 48, each).astype(int) for each in (False, True))
+    # But for samples on an outline, which a side seen from behind may touch.
+    assert (np.abs(both - outer) > 1).mean() < 1e-4
+    assert both.any()
+
+
+def test_what_is_closed_and_what_is_not() -> None:
+    vertices, faces = TETRAHEDRON
+    assert is_closed(make_mesh(vertices, faces))
+    assert is_closed(make_mesh(vertices[faces].reshape(-1, 3), np.arange(12).reshape(-1, 3)))
+    assert not is_closed(make_mesh(vertices, faces[:3]))
+    assert not is_closed(make_mesh(vertices, faces[:, ::-1]))
+    assert not is_closed(make_mesh(vertices, np.concatenate([faces[:3], faces[3:, ::-1]])))
+    ball = sphere(8, 12)
+    inside_out = make_mesh(ball.vertices, ball.faces[:, ::-1])
+    assert is_closed(ball) != is_closed(inside_out)
+
+
+def test_every_orientation_of_the_pot_looks_different() -> None:
+    """From those that a symmetry of its parts would make the same, from the one that has the same
+    outline if it is its own mirror image, and from its neighbours."""
+    pot, size = asymmetric_pot(), 32
+    rotations = turns(5, 25)
+    cube = Rotation.create_group("O")
+    mirror = np.diag([1.0, 1.0, -1.0])
+    shown = render_grey(pot, rotations, size, True).astype(float)
+
+    def apart(others: np.ndarray) -> np.ndarray:
+        pictures = render_grey(pot, others, size, True).astype(float)
+        return np.sqrt(((pictures - shown) ** 2).mean((1, 2, 3)))
+
+    for turn in cube[cube.magnitude() > 0.1].as_matrix():
+        assert apart(rotations @ turn).min() > 12
+    for plane in (mirror, np.diag([-1.0, 1.0, 1.0])):
+        assert apart(mirror @ rotations @ plane).min() > 4
+    for turn in Rotation.from_rotvec(np.radians(12) * np.concatenate([np.eye(3), -np.eye(3)])):
+        assert apart(turn.as_matrix() @ rotations).min() > 4
+
+
+def test_a_mesh_comes_back_from_its_text() -> None:
+    vertices, faces = TETRAHEDRON
+    spare = np.concatenate([np.full((3, 3), 9.0), vertices])
+    text = pack_mesh(spare, faces + 3)
+    assert text.startswith("4:4:")
+    again, expected = unpack_mesh(text), make_mesh(vertices.astype(np.float32), faces)
+    for one, other in zip(again, expected, strict=True):
+        assert np.array_equal(one, other)
+    broken = (
+        "",
+        "4:4",
+        "x:4:AAAA",
+        "4:4:?",
+        text.replace("4:4", "4:5"),
+        text.replace("4:4", "3:4"),
+    )
+    for bad in (*broken, text[:-8]):
+        with pytest.raises(ValueError, match="no packed mesh"):
+            unpack_mesh(bad)

@@ -12,18 +12,17 @@ MAX_FACES = 50_000
 
 
 def pack_mesh(vertices: np.ndarray, faces: np.ndarray) -> str:
-    """ "NUM_VERTICES:NUM_FACES:DATA" of vertices (V, 3) and triangles (F, 3).
+    """Vertices (V, 3) and triangles (F, 3) as NUM_VERTICES:NUM_FACES:DATA.
 
-    DATA are the vertices in float32, then the triangles in int32, compressed, in base64.
-    Raises ValueError for more than `MAX_FACES` triangles.
+    DATA are the vertices that triangles have, in float32, then the triangles in int32,
+    compressed, in base64. Raises ValueError for more than `MAX_FACES` triangles.
     """
     if len(faces) > MAX_FACES:
-        raise ValueError(
-            f"the mesh has {len(faces):,} triangles; at most {MAX_FACES:,} are allowed"
-        )
-    data = vertices.astype("<f4").tobytes() + faces.astype("<i4").tobytes()
+        raise ValueError(f"the mesh has {len(faces):,} triangles; up to {MAX_FACES:,} are allowed")
+    used, corners = np.unique(faces, return_inverse=True)
+    data = vertices[used].astype("<f4").tobytes() + corners.astype("<i4").tobytes()
     text = base64.b64encode(zlib.compress(data, 9)).decode("ascii")
-    return f"{len(vertices)}:{len(faces)}:{text}"
+    return f"{len(used)}:{len(faces)}:{text}"
 
 
 def unpack_mesh(text: str) -> Mesh:
@@ -36,6 +35,6 @@ def unpack_mesh(text: str) -> Mesh:
         faces = np.frombuffer(values, "<i4", offset=vertices.nbytes).reshape(-1, 3)
         if len(faces) != int(num_faces) or not 0 <= faces.min() <= faces.max() < len(vertices):
             raise ValueError
-        return make_mesh(vertices, faces)
     except (ValueError, zlib.error):
         raise ValueError("settings.mesh of the manifest is no packed mesh") from None
+    return make_mesh(vertices, faces)

@@ -6,6 +6,7 @@ MuJoCo's own, which looks down at half a right angle, but held above the first j
 places it by the first state that it draws.
 """
 
+import contextlib
 import os
 from collections.abc import Callable
 from functools import cache
@@ -77,8 +78,16 @@ def _why_no_pictures() -> str | None:
     except ValueError as error:
         return str(error)
     backend = os.environ.setdefault("MUJOCO_GL", "egl")
+    # Software OpenGL brings an LLVM, as does triton, which torch may load at any time: a process
+    # in which triton comes second crashes.
+    with contextlib.suppress(ImportError):
+        import_module("triton")
     try:
-        import_module(f"{mujoco.__name__}.{backend}").GLContext(16, 16).free()
+        context = import_module(f"{mujoco.__name__}.{backend}").GLContext(16, 16)
+        context.make_current()
+        nothing = mujoco.MjModel.from_xml_string("<mujoco/>")
+        mujoco.MjrContext(nothing, mujoco.mjtFontScale.mjFONTSCALE_100).free()
+        context.free()
     except Exception as error:  # Each backend, and each lack, fails in its own way.
         cause = " ".join(str(error).split()) or type(error).__name__
         return (
@@ -96,7 +105,10 @@ def _mujoco() -> Any:
     except (AttributeError, ImportError, OSError, RuntimeError) as error:
         # With MUJOCO_GL set it needs that library even to be imported.
         cause = " ".join(str(error).split())
-        raise ValueError(f"dataset=reacher cannot load MuJoCo: {cause}") from None
+        backend = os.environ.get("MUJOCO_GL", "")
+        raise ValueError(
+            f"dataset=reacher cannot load MuJoCo with MUJOCO_GL={backend}: {cause}"
+        ) from None
 
 
 @cache

@@ -98,7 +98,8 @@ def _distance(x: np.ndarray, y: np.ndarray, start: np.ndarray, end: np.ndarray) 
     share = (dx * ax + dy * ay) / np.where(length > 0, length, 1.0)
     share = np.clip(share, 0.0, 1.0)
     dx, dy = dx - share * ax, dy - share * ay
-    return np.sqrt(dx * dx + dy * dy)
+    distance: np.ndarray = np.sqrt(dx * dx + dy * dy)
+    return distance
 
 
 def _shade(distance: np.ndarray, radius: float) -> np.ndarray:
@@ -119,4 +120,5 @@ def _arena(size: int) -> np.ndarray:
     covered = np.clip(radius + 0.5 - distance, 0.0, 1.0)
     ground, wall = (np.array(colour)[:, None, None] for colour in (GROUND, WALL))
     mixed = ground + covered * (wall * _shade(distance, radius) - ground)
-    return np.rint(mixed).astype(np.uint8)
+    arena: np.ndarray = np.rint(mixed).astype(np.uint8)
+    return arena

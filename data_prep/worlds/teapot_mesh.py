@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_prep.rendering import read_obj
+from data_prep.rendering import make_mesh, read_obj
 from data_prep.rendering.packing import pack_mesh
 from data_prep.settings.sources import MeshSourceConfig, NoSourceConfig, SourceConfig
 from pipeline.files.atomic import sha256_of_file
@@ -33,6 +33,7 @@ def read_source(source: SourceConfig) -> PackedMesh | None:
         raise FileNotFoundError(f"source.root={path}: there is no such file")
     vertices, faces = read_obj(path)
     try:
+        make_mesh(vertices, faces)
         text = pack_mesh(vertices, faces)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
