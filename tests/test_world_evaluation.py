@@ -21,6 +21,7 @@ from pipeline.analysis.worlds.encoding import encode_frames, roll_out
 from pipeline.analysis.worlds.episodes import Episodes, read_episodes
 from pipeline.analysis.worlds.face import WorldModel
 from pipeline.analysis.worlds.measure import measure_episodes
+from pipeline.analysis.worlds.pairing import partners
 from pipeline.analysis.worlds.seen import seen_rollouts
 from pipeline.analysis.worlds.turning import hard_hit_metrics, traverse
 from pipeline.data.batches import EvaluationBatches
@@ -160,20 +161,21 @@ def test_distances_that_a_turn_changes_show(store: PairStore) -> None:
     predicted = [each[:, 0] for each in latents]
     changes, rollouts = [], []
     for twin in range(1, 4):
-        for i in range(11):
+        for i in range(12):
+            j = i + 1 if i % 2 == 0 else i - 1
             now, moved = (
-                float((each[i, 0] - each[i + 1, 0]).norm()) for each in (latents[0], latents[twin])
+                float((each[i, 0] - each[j, 0]).norm()) for each in (latents[0], latents[twin])
             )
             changes.append(abs(now - moved))
             now, moved = (
-                float((p[i] - each[i + 1, 1]).norm())
+                float((p[i] - each[j, 1]).norm())
                 for p, each in ((predicted[0], latents[0]), (predicted[twin], latents[twin]))
             )
             rollouts.append(abs(now - moved))
     name = "distance_invariance_error_raw"
     assert metrics[f"{name}/latent"] == pytest.approx(np.mean(changes), rel=1e-5)
     assert metrics[f"{name}/model/horizon_5"] == pytest.approx(np.mean(rollouts), rel=1e-5)
-    norm = float(latents[0][:11, 0].norm(dim=1).mean())
+    norm = float(latents[0][:, 0].norm(dim=1).mean())
     relative = metrics["distance_invariance_error/latent"]
     assert relative == pytest.approx(np.mean(changes) / norm, rel=1e-5)
     assert not any(name.startswith("equivariance_error/latent") for name in metrics)
@@ -240,7 +242,7 @@ def rotations(tmp_path_factory: pytest.TempPathFactory) -> PairStore:
     return make_store(tmp_path_factory.mktemp("rotations") / "data", TinyRotations())
 
 
-def test_elements_drawn_for_each_episode_are_its_own(rotations: PairStore) -> None:
+def test_drawn_elements_are_known(rotations: PairStore) -> None:
     """A model that reads the pose off the frame is exact, but for the frames' 11 bits."""
     metrics, curves = measured(ReadingModel(), rotations)
     assert metrics["hits_at_1/horizon_1"] == 1
@@ -344,3 +346,12 @@ def test_rollouts_of_unknown_actions_are_told_apart(tmp_path: Path) -> None:
         parts = [metrics[f"{name}/horizon_1/{part}_actions"] for part in ("seen", "unseen")]
         joined = share * parts[0] + (1 - share) * parts[1]
         assert metrics[f"{name}/horizon_1"] == pytest.approx(joined)
+
+
+def test_distances_are_between_states_that_one_element_moved() -> None:
+    numbers = torch.tensor([0, 0, 1, 2, 3, 3, 4])
+    for elements in (numbers, numbers[:, None] * torch.ones(1, 4)):
+        first, second = partners(elements)
+        assert first.tolist() == [0, 1, 4, 5]
+        assert second.tolist() == [1, 0, 5, 4]
+    assert len(partners(numbers[:1])[0]) == 0

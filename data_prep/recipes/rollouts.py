@@ -9,6 +9,9 @@ from data_prep.worlds.interface import World
 from pipeline.groups import Group
 
 ELEMENT_STREAM = 2
+EPISODES_AN_ELEMENT = 2
+"""Consecutive episodes with the same drawn elements: whether an element changes the distance of
+two states can only be told if it moved both."""
 
 
 class Rollouts(NamedTuple):
@@ -38,15 +41,16 @@ def twin_elements(
 ) -> torch.Tensor:
     """The identity and `num` - 1 further elements for each episode, (E, num, ...).
 
-    The first ones of a finite group, drawn ones of a continuous group: what action vectors
-    keep of them.
+    The first ones of a finite group, drawn ones of a continuous group (the same for two
+    episodes, 2m and 2m + 1): what action vectors keep of them.
     """
     if group.num_elements is not None:
         listed = group.elements()[:num]
         return listed.expand(len(episodes), *listed.shape)
     rows = []
     for episode in episodes.tolist():
-        rng = np.random.default_rng([seed, ELEMENT_STREAM, split_number, episode])
+        draw = episode // EPISODES_AN_ELEMENT
+        rng = np.random.default_rng([seed, ELEMENT_STREAM, split_number, draw])
         drawn = group.sample(rng, num - 1)
         rows.append(torch.cat([group.identity(1).to(drawn.dtype), drawn]))
     g = torch.stack(rows)

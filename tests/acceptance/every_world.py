@@ -4,10 +4,11 @@ Example:
   python tests/acceptance/every_world.py work=DIR
   python tests/acceptance/every_world.py work=DIR only=shapes_2d/ours,teapot/ours epochs=20
 
-Keys: work, epochs, only (names of cases), num_episodes (for training; of worlds with episodes of
-one step ten times as many), scale (tiny or paper: the networks' sizes). Datasets are shared
-by the cases of a world. A case fails unless all its metrics are finite; a line of results is
-printed for each, and its pictures are below work/NAME/run/pictures.
+Keys: work, epochs, only (names of cases), num_episodes (for training and as many for the test;
+where they have a single step, ten times as many for training), scale (tiny or paper: the networks'
+sizes). Datasets are shared by the cases of a world. A case fails unless all its metrics are
+finite; a line of results is printed for each, and its pictures are below
+work/WORLD/MODEL/run/pictures.
 """
 
 import json
@@ -37,14 +38,14 @@ CASES = {
     "reacher": {"ours": REACHER, "full": REACHER, "none": REACHER},
     "reacher_planar": {"ours": REACHER, "full": REACHER, "none": REACHER},
     "teapot": {
-        "ours": ("task.model.channels=[8,16,16,32]", "task.model.hidden=32"),
+        "ours": ("task.model.channels=[8,16,32]", "task.model.hidden=32"),
         "none": (
-            "task.model.channels=[8,16,16,32]",
+            "task.model.channels=[8,16,32]",
             "task.model.hidden=32",
             "task.model.transition_hidden=32",
         ),
         "homeomorphic_vae": (
-            "task.model.channels=[8,16,16,32]",
+            "task.model.channels=[8,16,32,32]",
             "task.model.decoder_channels=16",
             "task.model.max_degree=2",
             "task.model.num_copies=4",
@@ -52,7 +53,11 @@ CASES = {
     },
 }
 """Worlds, their models, and the words that make these small."""
-ONE_STEP = ("sequence_labelling", "teapot")
+SMALL_FRAMES = {
+    "reacher": ("dataset.world.size=65",),
+    "reacher_planar": ("dataset.world.size=65",),
+    "teapot": ("dataset.world.size=32",),
+}
 
 
 class Case(NamedTuple):
@@ -93,9 +98,13 @@ def cases() -> Iterator[Case]:
 
 def preparation(world: str, num_episodes: int) -> list[str]:
     """Words of `prepare.py` for a small dataset."""
-    if world in ONE_STEP:
-        return [f"dataset={world}", f"num_samples={10 * num_episodes}"]
-    return [f"dataset={world}", f"num_episodes={num_episodes}", "episode_length=10"]
+    words = [f"dataset={world}", *SMALL_FRAMES.get(world, ())]
+    if world == "sequence_labelling":
+        return [*words, f"num_samples={10 * num_episodes}"]
+    words.append(f"dataset.num_test_episodes={num_episodes}")
+    if world == "teapot":
+        return [*words, f"num_episodes={10 * num_episodes}"]
+    return [*words, f"num_episodes={num_episodes}", "episode_length=10"]
 
 
 def run_case(work: Path, case: Case, num_episodes: int, training: tuple[str, ...]) -> str:

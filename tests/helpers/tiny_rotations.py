@@ -45,7 +45,7 @@ class Drawing:
 class TinyRotations:
     """A recipe (see `data_prep.store.recipe`): R, then a R, each as a frame (1, 3, 3) float16.
 
-    Twins of an episode are g R and g a g^-1, with elements g of its own.
+    Twins of an episode are g R and g a g^-1, with drawn elements g.
     """
 
     num_episodes: int = 200
@@ -85,7 +85,9 @@ class TinyRotations:
         for episode in range(plan.first, plan.last):
             rng = np.random.default_rng([self.seed, episode])
             pose, action = SO3.sample(rng, 2)[:, None]
-            g = torch.cat([SO3.identity(1), SO3.sample(rng, self.num_twins - 1)])
+            # Two episodes share their elements.
+            drawn = np.random.default_rng([self.seed, 1, episode // 2])
+            g = torch.cat([SO3.identity(1), SO3.sample(drawn, self.num_twins - 1)])
             poses = SO3.compose(g, pose.expand_as(g))
             actions = SO3.compose(SO3.compose(g, action.expand_as(g)), SO3.inverse(g))
             actions = SO3.decode(SO3.encode(actions))

@@ -13,6 +13,7 @@ import torch
 
 from pipeline.analysis.worlds.acting import acted
 from pipeline.analysis.worlds.face import WorldModel
+from pipeline.analysis.worlds.pairing import partners
 from pipeline.metrics.by_element import ErrorsByElement
 from pipeline.metrics.differences import change_of_distance, distances, lengths
 
@@ -21,28 +22,26 @@ class EmbeddingErrors:
     """`embedding`, `encoder`: equivariance; `distance`: distance invariance.
 
     The first two stay empty where the model says that the group has no action there. States
-    s and s' are the starts of one episode and the next if `across`, where all episodes were
-    moved by the same elements; else the first two states of one episode.
+    s and s' are the starts of two episodes, see `pairing.py`.
     """
 
-    def __init__(self, model: WorldModel, across: bool) -> None:
-        self.model, self.across = model, across
+    def __init__(self, model: WorldModel) -> None:
+        self.model = model
         self.embedding, self.encoder, self.distance = (
             ErrorsByElement(model.group) for _ in range(3)
         )
-        self._last: list[torch.Tensor] = []
 
     @torch.no_grad()
     def add(self, embeddings: Sequence[torch.Tensor], elements: Sequence[torch.Tensor]) -> None:
         """For each twin an (N, K, ...) of the next N episodes at K times, the start first, and
-        elements (N, ...)."""
+        elements (N, ...). N is even but for the last ones."""
         own, *moved = embeddings
-        pair, *moved_pairs = self._paired(embeddings)
-        for each, its_pair, g in zip(moved, moved_pairs, elements[1:], strict=True):
+        for each, g in zip(moved, elements[1:], strict=True):
             self._add_embedding(own, each, g)
             self._add_encoder(own[:, 0], g)
-            change = change_of_distance(*pair, *its_pair)
-            self.distance.add(g[len(g) - len(change) :], change, lengths(pair[1]))
+            first, second = partners(g)
+            pairs = (own[first, 0], own[second, 0], each[first, 0], each[second, 0])
+            self.distance.add(g[first], change_of_distance(*pairs), lengths(own[first, 0]))
 
     def _add_embedding(self, own: torch.Tensor, moved: torch.Tensor, g: torch.Tensor) -> None:
         own, moved, g = own.flatten(0, 1), moved.flatten(0, 1), g.repeat_interleave(own.shape[1], 0)
@@ -57,13 +56,3 @@ class EmbeddingErrors:
         if turned is not None and wanted is not None:
             found = self.model.encode(turned).float()
             self.encoder.add(g, distances(wanted, found), lengths(latent))
-
-    def _paired(self, embeddings: Sequence[torch.Tensor]) -> list[tuple[torch.Tensor, ...]]:
-        """States s and s' of each twin, (M, ...) each."""
-        if not self.across:
-            return [(y[:, 0], y[:, 1]) for y in embeddings]
-        starts = [y[:, 0] for y in embeddings]
-        if self._last:
-            starts = [torch.cat(both) for both in zip(self._last, starts, strict=True)]
-        self._last = [y[-1:].clone() for y in starts]
-        return [(y[:-1], y[1:]) for y in starts]

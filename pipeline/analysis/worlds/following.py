@@ -22,15 +22,13 @@ class Followed:
     """Latents of G twins of N episodes: `start` (G, N, ...); by horizon `true` and
     `predicted`, the rollouts from the start, (G, N, ...) float32 each.
 
-    `elements` are the twins' group elements (N, ...), the same ones in all episodes if
-    `across`; `actions` (G, N, H, A).
+    `elements` are the twins' group elements (N, ...); `actions` (G, N, H, A).
     """
 
     start: torch.Tensor
     true: dict[int, torch.Tensor]
     predicted: dict[int, torch.Tensor]
     elements: list[torch.Tensor]
-    across: bool
     actions: torch.Tensor
     embedding: EmbeddingErrors
     drift: Drift
@@ -50,11 +48,11 @@ def follow(
     all_times = range(drift_steps + 1)
     every = np.arange(episodes.num_episodes)
     elements = [episodes.elements(every, twin) for twin in range(episodes.num_twins)]
-    across = all(bool((g == g[:1]).all()) for g in elements)
-    embedding = EmbeddingErrors(model, across)
+    embedding = EmbeddingErrors(model)
     drift = Drift(drift_steps)
     blocks: list[tuple[torch.Tensor, ...]] = []
-    for numbers in episodes.blocks(max(1, batch // (drift_steps + 1))):
+    # An even number of episodes, so that no pair of them is torn apart.
+    for numbers in episodes.blocks(2 * max(1, batch // (2 * drift_steps + 2))):
         twins = []
         for twin in range(episodes.num_twins):
             steps = list(all_times) if twin == 0 else times
@@ -74,7 +72,6 @@ def follow(
         true={h: true[:, :, 1 + k] for k, h in enumerate(horizons)},
         predicted={h: rolled[:, :, 1 + k] for k, h in enumerate(horizons)},
         elements=elements,
-        across=across,
         actions=actions,
         embedding=embedding,
         drift=drift,

@@ -8,8 +8,7 @@ With f = E S, p_h the rollout over h steps from f(s) and p_h^g that from f(g s) 
     distances       | |f(s) - f(s')| - |f(g s) - f(g s')| |
                     | |p_h - t'_h| - |p_h^g - t'_h^g| |
 
-all by the mean norm of f(s). t'_h is the truth of the next episode, or where each episode was
-moved by elements of its own the start of the same one.
+all by the mean norm of f(s). s' and t'_h are of another episode, see `pairing.py`.
 """
 
 import torch
@@ -17,6 +16,7 @@ import torch
 from pipeline.analysis.worlds.acting import acted
 from pipeline.analysis.worlds.face import WorldModel
 from pipeline.analysis.worlds.following import Followed
+from pipeline.analysis.worlds.pairing import partners
 from pipeline.metrics.by_element import ErrorsByElement
 from pipeline.metrics.differences import change_of_distance, distances, lengths
 
@@ -65,21 +65,17 @@ def _equivariance_pairs(
 
 
 def distance_errors(model: WorldModel, followed: Followed) -> Errors:
-    """`latent` and `model/horizon_H`."""
+    """`latent` and `model/horizon_H`; empty where no element moved two episodes."""
     errors: Errors = {}
+    pairs = {"latent": (followed.start, followed.start)}
+    for horizon, predicted in followed.predicted.items():
+        pairs[f"model/horizon_{horizon}"] = (predicted, followed.true[horizon])
     norm = lengths(followed.start[0])
-    first_horizon = min(followed.true)
     for twin, g in enumerate(followed.elements[1:], 1):
-        pairs = {"latent": (followed.start, followed.true[first_horizon])}
-        if followed.across:
-            pairs["latent"] = (followed.start, followed.start)
-        for horizon, predicted in followed.predicted.items():
-            other = followed.true[horizon] if followed.across else followed.start
-            pairs[f"model/horizon_{horizon}"] = (predicted, other)
-        for name, (first, second) in pairs.items():
-            if followed.across:
-                first, second = first[:, :-1], second[:, 1:]
-            change = change_of_distance(first[0], second[0], first[twin], second[twin])
+        first, second = partners(g)
+        for name, (one, other) in pairs.items():
+            plain = one[0, first], other[0, second]
+            moved = one[twin, first], other[twin, second]
             errors.setdefault(name, ErrorsByElement(model.group))
-            errors[name].add(g[: len(change)], change, norm[: len(change)])
+            errors[name].add(g[first], change_of_distance(*plain, *moved), norm[first])
     return errors
