@@ -8,6 +8,7 @@ from pipeline.groups import point_matrices
 from pipeline.groups.point_groups import PointGroup, point_group
 
 GROUPS = ("c4", "d4")
+ORDERS = {"c4": 4, "d4": 8}
 PERMUTATIONS = ("trivial", "quotient", "regular")
 """Representations that move the values of a fibre and compute nothing: layers join these."""
 REPRESENTATIONS = (*PERMUTATIONS, "sign", "standard")
@@ -16,7 +17,7 @@ REPRESENTATIONS = (*PERMUTATIONS, "sign", "standard")
 def representation_size(group: str, representation: str) -> int:
     """Number of values of a fibre; ValueError for an unknown group or representation."""
     check_representation(group, representation)
-    sizes = {"quotient": 2, "standard": 2, "regular": point_group(group).num_elements}
+    sizes = {"quotient": 2, "standard": 2, "regular": ORDERS[group]}
     return sizes.get(representation, 1)
 
 
