@@ -141,7 +141,9 @@ def test_programs_show_volumes_and_views(tmp_path: Path) -> None:
         assert call("pipeline/evaluate.py", f"run_dir={run_dir}", "json=true").code == 0
         assert (run_dir / "orbits.png").read_bytes().startswith(b"\x89PNG")
         assert call("data_prep/show.py", str(store.root)).code == 0
-        metrics = json.loads(next((run_dir / "evaluations").iterdir()).read_text())["metrics"]
+        metrics = json.loads(next((run_dir / "evaluations").glob("step_*.json")).read_text())[
+            "metrics"
+        ]
         assert any(name.startswith("psnr/") for name in metrics)
 
 

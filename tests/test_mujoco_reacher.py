@@ -138,6 +138,8 @@ def test_without_opengl_one_line_names_the_library(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_library(name: str):
+        if name == "triton":
+            return
         raise AttributeError("'NoneType' object has no attribute 'eglQueryString'")
 
     monkeypatch.setenv("MUJOCO_GL", backend)

@@ -18,6 +18,7 @@ from pipeline.equivariant import (
     num_orbits,
     orbit_stack,
 )
+from pipeline.equivariant.group_conv import Basis
 from pipeline.world_models.grid.actions import one_hot
 from pipeline.world_models.grid.graph import GraphTransition
 from pipeline.world_models.settings import GridModelConfig
@@ -38,7 +39,9 @@ def make_embedding(
     output = FieldType("c4", "regular" if len(maps) == 2 else "trivial", maps[0])
     if config.view == "cells":
         cell = side // config.cells
-        first = GroupConv2d(colours, hidden, cell, stride=cell)
+        # There are no smooth kernels of two pixels a side.
+        basis: Basis = "lattice" if cell == 2 else "steerable"
+        first = GroupConv2d(colours, hidden, cell, stride=cell, basis=basis)
         return SymmetricMaps([*_normed(first), GroupConv2d(hidden, output, 1)], maps)
     layers = _normed(GroupConv2d(colours, hidden, 3, padding=1))
     if config.pool > 1:
