@@ -1,4 +1,4 @@
-"""The five parts, each run in a process of its own that cannot hang the others."""
+"""The parts, each run in a process of its own that cannot hang the others."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -60,6 +60,12 @@ def _worlds(datasets: Datasets) -> PartReport:
     return measure_worlds()
 
 
+def _world_models(datasets: Datasets) -> PartReport:
+    from world_model_speed import measure_world_models
+
+    return measure_world_models(multiprocessing.cpu_count())
+
+
 PARTS: dict[str, Callable[[Datasets], PartReport]] = {
     "loader": _loader,
     "training": _training,
@@ -67,6 +73,7 @@ PARTS: dict[str, Callable[[Datasets], PartReport]] = {
     "startup": _startup,
     "preparation": _preparation,
     "worlds": _worlds,
+    "world_models": _world_models,
 }
 
 

@@ -4,9 +4,9 @@ Examples:
   python benchmarks/run.py
   python benchmarks/run.py parts=loader,training mnist=DIR out=FILE.json
 
-Keys: parts (of loader, training, ranks, startup, preparation, worlds; all by default), mnist
-(a prepared rotated_mnist; synthetic images of its shape otherwise), mnist_root (a folder that
-holds MNIST/raw, to prepare from; noise otherwise), out (write the results as JSON).
+Keys: parts (of loader, training, ranks, startup, preparation, worlds, world_models; all by
+default), mnist (a prepared rotated_mnist; synthetic images of its shape otherwise), mnist_root (a
+folder that holds MNIST/raw, to prepare from; noise otherwise), out (write the results as JSON).
 Takes about fourteen minutes on two cores. Leave the machine alone meanwhile.
 """
 

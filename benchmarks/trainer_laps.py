@@ -63,7 +63,9 @@ class TrainerLaps:
         self, data: Path, run_dir: Path, words: Sequence[str], world: World, num_steps: int
     ) -> None:
         paths = frozenset({"data", "run_dir"})
-        all_words = ["experiment=rotated_mnist", f"data={data}", f"run_dir={run_dir}", *words]
+        if not any(word.startswith("experiment=") for word in words):
+            words = ["experiment=rotated_mnist", *words]
+        all_words = [*words, f"data={data}", f"run_dir={run_dir}"]
         self.config = build(TrainConfig, compose("train", all_words, paths))
         config = self.config
         store = PairStore(data)

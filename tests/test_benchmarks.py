@@ -1,5 +1,6 @@
 """Every part of the benchmarks at its smallest size: they run, and say what they must."""
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -174,3 +175,19 @@ def test_worlds_part(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_sensible(report)
     assert "Rush Hour, 340 transitions" in report.rows[0].name
     assert {row.unit for row in report.rows} == {"transitions/s"}
+
+
+def test_world_models_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    import world_model_speed
+    from world_model_speed import CONTESTS, MODES
+
+    monkeypatch.setattr(world_model_speed, "MODES", dict(list(MODES.items())[::2]))
+    few = dataclasses.replace(
+        CONTESTS["2D Shapes Ours"],
+        prepare=("dataset=shapes_2d", "num_episodes=2", "episode_length=20"),
+        batch=8,
+    )
+    report = world_model_speed.measure_world_models(1, 1, 1, {"Shapes": few})
+    assert_sensible(report)
+    assert [row.unit for row in report.rows] == ["ms", "ms"]
+    assert report.checks[0].is_upper_limit
