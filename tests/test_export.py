@@ -25,6 +25,7 @@ from pipeline.models.settings import (
     AutoencoderConfig,
     LearnedActionConfig,
     RepresentationActionConfig,
+    ContextConfig,
     ResidualConfig,
     SpatialActionConfig,
 )
@@ -112,6 +113,12 @@ CASES: dict[str, tuple[str, tuple[int, ...], Any, Any]] = {
     "motions": ("so2+shift:28:3", (3, 28, 28), SHALLOW, SpatialActionConfig()),
     "learned": ("so3", (3, 8, 8), VECTOR, LearnedActionConfig("learned", hidden=8)),
     "representation": ("d4", (1, 8, 8), VECTOR, RepresentationActionConfig("representation")),
+    "context": (
+        "c4",
+        (1, 8, 8),
+        ContextConfig("context", width=8, context_channels=8),
+        SpatialActionConfig(),
+    ),
     "residual": ("c4", (1, 8, 8), ResidualConfig("residual", width=8), SpatialActionConfig()),
 }
 

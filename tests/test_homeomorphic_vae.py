@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from data_prep.store.manifest import FrameSpec
+from pipeline.global_batch.draws import normal_rows
 from pipeline.groups import make_group, quaternions
-from pipeline.tasks.world_model.noise import normal_rows
 from pipeline.tasks.world_model.variational import sample_losses
 from pipeline.world_models.homeomorphic_vae.lie_noise import (
     LOG_VOLUME,

@@ -9,8 +9,13 @@ from pipeline.models.adaptive_mask import AdaptiveMask
 from pipeline.models.latent_action import LatentActionModel, LatentParts
 from pipeline.models.networks import latent_shape
 from pipeline.models.settings import AutoencoderConfig
-from pipeline.tasks.latent_action.objective import TERM_NAMES, LatentActionObjective
-from pipeline.tasks.latent_action.settings import LossWeights
+from pipeline.tasks.latent_action.objective import (
+    TERM_NAMES,
+    LatentActionObjective,
+    latent_losses,
+    run_pairs,
+)
+from pipeline.tasks.latent_action.settings import LatentLosses, LossWeights
 
 MNIST = FrameSpec((1, 28, 28), "uint8", (0.0, 255.0), (-1.0, 1.0))
 VOLUME = FrameSpec((1, 8, 8, 8), "float16", (0.0, 1.0), (-1.0, 1.0))
@@ -90,7 +95,7 @@ def test_losses_follow_the_formulas() -> None:
     source, target, action = random_pairs(model)
     weights = LossWeights(recon=2.0, invariance=0.5, consistency=3.0)
     label, valid = torch.zeros(8, dtype=torch.int64), torch.ones(8)
-    objective = LatentActionObjective(model, weights)
+    objective = LatentActionObjective(model, weights, "stop_gradient")
     total, terms = objective(source, target, action, label, valid)
     x, gx = source / 127.5 - 1, target / 127.5 - 1
     zx, zg = model.encoder(x), model.encoder(gx)
@@ -113,7 +118,7 @@ def test_the_target_branch_gives_no_gradient() -> None:
     source, target, action = random_pairs(model)
     label, valid = torch.zeros(8, dtype=torch.int64), torch.ones(8)
     weights = LossWeights(recon=1e-30, invariance=1.0, consistency=0.0)
-    total, _ = LatentActionObjective(model, weights)(source, target, action, label, valid)
+    total, _ = LatentActionObjective(model, weights, "stop_gradient")(source, target, action, label, valid)
     total.backward()
     gradient = model.mask.logits.grad
     assert gradient is not None
@@ -129,9 +134,10 @@ def test_the_target_branch_gives_a_gradient_where_it_is_asked_for() -> None:
     label, valid = torch.zeros(8, dtype=torch.int64), torch.ones(8)
     weights = LossWeights(recon=1e-30, invariance=0.0, consistency=1.0)
     gradients = []
-    for target_gradient in (False, True):
+    kinds: tuple[LatentLosses, ...] = ("stop_gradient", "full_gradient")
+    for kind in kinds:
         model.zero_grad()
-        objective = LatentActionObjective(model, weights, target_gradient)
+        objective = LatentActionObjective(model, weights, kind)
         objective(source, target, action, label, valid)[0].backward()
         gradients.append(model.encoder[0].weight.grad.clone())
     parts = [model.encode(model.normalise(images)).variant for images in (source, target)]
@@ -139,6 +145,32 @@ def test_the_target_branch_gives_a_gradient_where_it_is_asked_for() -> None:
     mse_loss(model.act(parts[0], model.group.decode(action)), parts[1]).backward()
     torch.testing.assert_close(gradients[1], model.encoder[0].weight.grad)
     assert not torch.allclose(gradients[0], gradients[1])
+
+
+def test_relative_losses_do_not_reward_larger_or_more_uniform_latents() -> None:
+    """They are the same for latents times a factor, and plus a constant for each channel."""
+    model = make_model()
+    pairs = run_pairs(model, *random_pairs(model))
+    plain = latent_losses(pairs, "relative")
+    offset = torch.randn(model.latent_shape[0], 1, 1)
+    mask = model.mask.is_variant().view(-1, 1, 1)
+
+    def change(x: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
+        return 3.0 * (x + channels * offset)
+
+    moved = pairs._replace(
+        source_invariant=change(pairs.source_invariant, ~mask),
+        moved_variant=change(pairs.moved_variant, mask),
+        target_parts=LatentParts(
+            change(pairs.target_parts.variant, mask), change(pairs.target_parts.invariant, ~mask)
+        ),
+    )
+    for before, after in zip(plain, latent_losses(moved, "relative"), strict=True):
+        torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-6)
+    absolute = latent_losses(pairs, "full_gradient")
+    images = (pairs.target_parts.variant + pairs.target_parts.invariant).flatten(2)
+    sizes = images.var(2, correction=0).mean(1)
+    torch.testing.assert_close(plain[1], absolute[1] / sizes)
 
 
 def test_compiled_objective_agrees_and_keeps_its_names() -> None:

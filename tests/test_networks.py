@@ -4,17 +4,19 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from data_prep.store.manifest import FrameSpec
 from pipeline.groups import make_group
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.models.networks import latent_shape, make_decoder, make_encoder
 from pipeline.models.output import as_images, reconstruction_losses
-from pipeline.models.settings import AutoencoderConfig, NetworkConfig, ResidualConfig
+from pipeline.models.settings import AutoencoderConfig, ContextConfig, NetworkConfig, ResidualConfig
 from pipeline.tasks.latent_action.settings import LatentActionConfig
 from pipeline.tasks.latent_action.task import output_kind
 
 CONV = AutoencoderConfig(width=8)
+CONTEXT = ContextConfig("context", width=8, context_channels=16)
 RESIDUAL = ResidualConfig("residual", width=8, depth=3, latent_channels=12)
 
 
@@ -25,6 +27,8 @@ RESIDUAL = ResidualConfig("residual", width=8, depth=3, latent_channels=12)
         (CONV, (1, 12, 12, 12)),
         (AutoencoderConfig(width=4, depth=3, vector_size=10), (3, 16, 16)),
         (AutoencoderConfig(width=4, depth=2, vector_size=10), (1, 8, 8, 8)),
+        (CONTEXT, (3, 32, 32)),
+        (CONTEXT, (1, 16, 16, 16)),
         (RESIDUAL, (3, 32, 32)),
         (RESIDUAL, (1, 16, 16, 16)),
         (ResidualConfig("residual", width=8, depth=2, vector_size=6), (1, 16, 16)),
@@ -55,7 +59,7 @@ def symmetrise(module: torch.nn.Module) -> None:
             parameter.data = torch.stack(turned).mean(0)
 
 
-@pytest.mark.parametrize("config", [CONV, RESIDUAL])
+@pytest.mark.parametrize("config", [CONV, CONTEXT, RESIDUAL])
 @pytest.mark.parametrize("shape", [(1, 24, 24), (1, 16, 16, 16)])
 def test_halvings_lie_symmetrically_on_the_lattice(
     config: NetworkConfig, shape: tuple[int, ...]
@@ -173,3 +177,16 @@ def test_dice_counts_what_two_shapes_share() -> None:
     evaluation = LatentActionEvaluation(model, LossWeights())
     evaluation.update(Batch(target, target, torch.zeros(2, 1), torch.zeros(2), valid))
     assert evaluation.metrics(evaluation.sums())["dice"] == pytest.approx(0.5)
+
+
+def test_context_channels_see_beyond_the_cells_of_the_others() -> None:
+    """A pixel outside a cell's own 10 x 10 reaches its context channels and not the paper's."""
+    torch.manual_seed(0)
+    encoder = make_encoder(CONTEXT, (1, 32, 32))
+    for parameter in encoder.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    image = torch.zeros(1, 1, 32, 32, requires_grad=True)
+    cell = encoder(image)[0, :, 4, 4]  # of pixels 13 to 22, one way and the other
+    for channels, is_seen in ((cell[:16], False), (cell[16:], True)):
+        (gradient,) = torch.autograd.grad(channels.sum(), image, retain_graph=True)
+        assert bool((gradient[0, 0, 12, 13:23] != 0).any()) is is_seen

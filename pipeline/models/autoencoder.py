@@ -7,13 +7,15 @@ the paper's decoder is `pipeline.models.output`'s.
 
 from torch import nn
 
-from pipeline.models.settings import AutoencoderConfig
+from pipeline.models.settings import AutoencoderConfig, ContextConfig
 
 
 class ConvEncoder(nn.Sequential):
     """(N, C, H, W) to (N, width * 2^(depth-1), H / 2^depth, W / 2^depth); volumes likewise."""
 
-    def __init__(self, config: AutoencoderConfig, num_input: int, num_spatial: int) -> None:
+    def __init__(
+        self, config: AutoencoderConfig | ContextConfig, num_input: int, num_spatial: int
+    ) -> None:
         conv = nn.Conv2d if num_spatial == 2 else nn.Conv3d
         layers: list[nn.Module] = []
         num_channels = num_input
@@ -25,12 +27,18 @@ class ConvEncoder(nn.Sequential):
 
 
 class ConvDecoder(nn.Sequential):
-    """The encoder's mirror image."""
+    """The encoder's mirror image, from a latent of `num_latent` channels."""
 
-    def __init__(self, config: AutoencoderConfig, num_output: int, num_spatial: int) -> None:
+    def __init__(
+        self,
+        config: AutoencoderConfig | ContextConfig,
+        num_latent: int,
+        num_output: int,
+        num_spatial: int,
+    ) -> None:
         conv = nn.ConvTranspose2d if num_spatial == 2 else nn.ConvTranspose3d
         layers: list[nn.Module] = []
-        num_channels = config.width * 2 ** (config.depth - 1)
+        num_channels = num_latent
         for level in range(config.depth - 2, -1, -1):
             num_next = config.width * 2**level
             layers += [conv(num_channels, num_next, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]

@@ -17,6 +17,7 @@ from pipeline.models.actions import make_action
 from pipeline.models.adaptive_mask import make_mask
 from pipeline.models.networks import as_channels_last, latent_shape, make_decoder, make_encoder
 from pipeline.models.output import OutputKind, as_images
+from pipeline.models.projector import make_projector
 from pipeline.models.settings import (
     LatentActionSettings,
     LearnedMaskConfig,
@@ -39,8 +40,9 @@ class LatentParts(NamedTuple):
 class LatentActionModel(nn.Module):
     """Encoder, mask, action and decoder for frames of one shape, under one group.
 
-    Raises ValueError if the layers do not divide the frame or the group cannot
-    act on its latent.
+    `projector_sizes` (hidden, output) make a network on pooled latents that only a
+    contrastive loss uses. Raises ValueError if the layers do not divide the frame or the
+    group cannot act on its latent.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class LatentActionModel(nn.Module):
         action: LatentActionSettings = SPATIAL,
         output: OutputKind = "tanh",
         mask: MaskConfig = LEARNED_MASK,
+        projector_sizes: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.group, self.frames, self.output_kind = group, frames, output
@@ -60,6 +63,7 @@ class LatentActionModel(nn.Module):
         self.decoder = make_decoder(config, frames.shape)
         self.action = make_action(action, group, frames.shape, self.latent_shape)
         self.mask = make_mask(mask, self.action.block_sizes, tau)
+        self.projector = make_projector(self.latent_shape[0], projector_sizes)
         if config.memory_format == "channels_last":
             as_channels_last(self, len(frames.shape) - 1)
         self._scale, self._shift = frames.loading()

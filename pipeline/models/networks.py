@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from pipeline.models.autoencoder import ConvDecoder, ConvEncoder
+from pipeline.models.context import ContextEncoder
 from pipeline.models.residual import ResidualDecoder, ResidualEncoder
-from pipeline.models.settings import AutoencoderConfig, NetworkConfig
+from pipeline.models.settings import AutoencoderConfig, ContextConfig, NetworkConfig
 
 
 def latent_shape(config: NetworkConfig, frame_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -32,16 +33,20 @@ def spatial_latent_shape(config: NetworkConfig, frame_shape: tuple[int, ...]) ->
             )
     if isinstance(config, AutoencoderConfig):
         num_channels = config.width * 2 ** (config.depth - 1)
+    elif isinstance(config, ContextConfig):
+        num_channels = config.width * 2 ** (config.depth - 1) + config.context_channels
     else:
         num_channels = config.latent_channels
     return (num_channels, *(size // factor for size in frame_shape[1:]))
 
 
-def make_encoder(config: NetworkConfig, frame_shape: tuple[int, ...]) -> nn.Sequential:
+def make_encoder(config: NetworkConfig, frame_shape: tuple[int, ...]) -> nn.Module:
     """Frames (N, C, ...) to latents (N, *latent_shape)."""
     num_input, num_spatial = frame_shape[0], len(frame_shape) - 1
     if isinstance(config, AutoencoderConfig):
-        encoder: nn.Sequential = ConvEncoder(config, num_input, num_spatial)
+        encoder: nn.Module = ConvEncoder(config, num_input, num_spatial)
+    elif isinstance(config, ContextConfig):
+        encoder = ContextEncoder(config, num_input, num_spatial)
     else:
         encoder = ResidualEncoder(config, num_input, num_spatial)
     if config.vector_size is None:
@@ -56,16 +61,16 @@ def make_encoder(config: NetworkConfig, frame_shape: tuple[int, ...]) -> nn.Sequ
     )
 
 
-def make_decoder(config: NetworkConfig, frame_shape: tuple[int, ...]) -> nn.Sequential:
+def make_decoder(config: NetworkConfig, frame_shape: tuple[int, ...]) -> nn.Module:
     """Latents to frames, before the output's own function (see `pipeline.models.output`)."""
     num_output, num_spatial = frame_shape[0], len(frame_shape) - 1
-    if isinstance(config, AutoencoderConfig):
-        decoder: nn.Sequential = ConvDecoder(config, num_output, num_spatial)
+    spatial = spatial_latent_shape(config, frame_shape)
+    if isinstance(config, AutoencoderConfig | ContextConfig):
+        decoder: nn.Module = ConvDecoder(config, spatial[0], num_output, num_spatial)
     else:
         decoder = ResidualDecoder(config, num_output, num_spatial)
     if config.vector_size is None:
         return decoder
-    spatial = spatial_latent_shape(config, frame_shape)
     return nn.Sequential(
         nn.Flatten(),
         nn.Linear(config.vector_size, math.prod(spatial)),

@@ -53,7 +53,35 @@ class ResidualConfig:
             raise ValueError(f"latent_channels={self.latent_channels} must be at least 1")
 
 
-NetworkConfig = AutoencoderConfig | ResidualConfig
+@dataclass(frozen=True)
+class ContextConfig:
+    """The paper's network with further latent channels that see more of the frame.
+
+    The cells of the paper's latent each see a few pixels. `num_blocks` residual blocks of
+    3-wide convolutions on them make `context_channels` more, as fine as the others. The
+    rest as in `AutoencoderConfig`.
+    """
+
+    name: Literal["context"]
+    width: int = 32
+    depth: int = 2
+    context_channels: int = 64
+    num_blocks: int = 1
+    vector_size: int | None = None
+    memory_format: MemoryFormat = "contiguous"
+
+    def __post_init__(self) -> None:
+        _check_sizes(self)
+        if self.context_channels < 1 or self.context_channels % 8:
+            raise ValueError(
+                f"context_channels={self.context_channels} must be a positive multiple of 8, the"
+                " groups of a norm"
+            )
+        if self.num_blocks < 1:
+            raise ValueError(f"num_blocks={self.num_blocks} must be at least 1")
+
+
+NetworkConfig = AutoencoderConfig | ResidualConfig | ContextConfig
 
 
 def _check_sizes(config: NetworkConfig) -> None:

@@ -19,8 +19,13 @@ from pipeline.data.packing import Batch
 from pipeline.metrics.psnr import psnr
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.models.output import as_images, reconstruction_losses
-from pipeline.tasks.latent_action.objective import run_pairs
-from pipeline.tasks.latent_action.settings import LossWeights, Reconstruct
+from pipeline.tasks.latent_action.objective import latent_losses, run_pairs
+from pipeline.tasks.latent_action.settings import (
+    DEFAULT_LATENT_LOSSES,
+    LatentLosses,
+    LossWeights,
+    Reconstruct,
+)
 from pipeline.tasks.similarity import structural_similarity
 
 LIVE_STD = 1e-3
@@ -35,11 +40,12 @@ class LatentActionEvaluation:
         weights: LossWeights,
         reconstruct: Reconstruct = "action",
         seen_bins: Sequence[str] | None = None,
+        kind: LatentLosses = DEFAULT_LATENT_LOSSES,
     ) -> None:
         """`seen_bins` are those that training knew, where it did not know all."""
         self.model, self.weights, self.reconstruct = model, weights, reconstruct
         self.bin_names: Sequence[str] = model.group.bin_names
-        self.seen_bins = seen_bins
+        self.seen_bins, self.latent_losses = seen_bins, kind
         device = next(model.parameters()).device
         num_bins, num_channels = len(self.bin_names), model.latent_shape[0]
         self._by_bin = torch.zeros(3, num_bins, dtype=torch.float64, device=device)
@@ -69,8 +75,7 @@ class LatentActionEvaluation:
         consistency = _square_sum(pairs.moved_variant - pairs.target_parts.variant)
         invariance = _square_sum(pairs.source_invariant - pairs.target_parts.invariant)
         recon = self._reconstruction_loss(batch, raw, images, pairs.target)
-        latent_size = math.prod(model.latent_shape)
-        means = torch.stack([recon, invariance / latent_size, consistency / latent_size])
+        means = torch.stack([recon, *latent_losses(pairs, self.latent_losses)])
         self._losses += (means * valid).sum(1)
 
         is_moved = valid * (element_bin != 0)

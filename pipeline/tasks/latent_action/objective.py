@@ -6,18 +6,26 @@
 
 sg stops the gradient. Each is a mean over all elements, masked zeros included, as
 in the released script. For binary frames L_recon is a cross-entropy. The target branch
-is encoded only, without gradient unless asked for.
+is encoded only.
+
+`relative` latent losses have no sg, and divide the squares of each record by the spatial
+variance of its z(g x), mean over channels. Neither larger latents nor latents that are
+the same everywhere make them smaller.
 """
 
 from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.functional import mse_loss
 
 from pipeline.models.latent_action import LatentActionModel, LatentParts
 from pipeline.models.output import as_images, reconstruction_losses
-from pipeline.tasks.latent_action.settings import LossWeights
+from pipeline.tasks.latent_action.contrast import ViewsContrast
+from pipeline.tasks.latent_action.settings import (
+    DEFAULT_LATENT_LOSSES,
+    LatentLosses,
+    LossWeights,
+)
 
 TERM_NAMES = (
     "loss/total",
@@ -26,6 +34,8 @@ TERM_NAMES = (
     "loss/consistency",
     "output_variation",
 )
+CONTRAST_TERM = "loss/contrast"
+SMALLEST_VARIANCE = 1e-6
 
 
 class PairOutputs(NamedTuple):
@@ -33,6 +43,7 @@ class PairOutputs(NamedTuple):
 
     raw: torch.Tensor
     target: torch.Tensor
+    source_variant: torch.Tensor
     moved_variant: torch.Tensor
     source_invariant: torch.Tensor
     target_parts: LatentParts
@@ -52,17 +63,38 @@ def run_pairs(
     raw = model.decode_raw(LatentParts(moved, parts.invariant))
     with torch.set_grad_enabled(target_gradient and torch.is_grad_enabled()):
         target_parts = model.encode(wanted)
-    return PairOutputs(raw, wanted, moved, parts.invariant, target_parts)
+    return PairOutputs(raw, wanted, parts.variant, moved, parts.invariant, target_parts)
+
+
+def latent_losses(pairs: PairOutputs, kind: LatentLosses) -> tuple[torch.Tensor, torch.Tensor]:
+    """L_inv and L_const of each record, (N,) both, float32."""
+    variant, invariant = pairs.target_parts.variant.float(), pairs.target_parts.invariant.float()
+    losses = [
+        (ours.float() - wanted).square().flatten(1).mean(1)
+        for ours, wanted in (
+            (pairs.source_invariant, invariant),
+            (pairs.moved_variant, variant),
+        )
+    ]
+    if kind == "relative":
+        size = _variation_over_cells(variant + invariant).clamp_min(SMALLEST_VARIANCE)
+        losses = [loss / size for loss in losses]
+    return losses[0], losses[1]
 
 
 class LatentActionObjective(nn.Module):
-    """Weighted sum of the losses of a batch."""
+    """Weighted sum of the losses of a batch, with that of a contrast if there is one."""
 
     def __init__(
-        self, model: LatentActionModel, weights: LossWeights, target_gradient: bool = False
+        self,
+        model: LatentActionModel,
+        weights: LossWeights,
+        latent_losses: LatentLosses = DEFAULT_LATENT_LOSSES,
+        contrast: ViewsContrast | None = None,
     ) -> None:
         super().__init__()
-        self.model, self.weights, self.target_gradient = model, weights, target_gradient
+        self.model, self.weights, self.latent_losses = model, weights, latent_losses
+        self.contrast = contrast
 
     def forward(
         self,
@@ -72,14 +104,14 @@ class LatentActionObjective(nn.Module):
         label: torch.Tensor,
         valid: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss and the vector of `TERM_NAMES`; labels are not used."""
-        pairs = run_pairs(self.model, source, target, action, self.target_gradient)
+        """The loss and the vector of `TERM_NAMES`, and `CONTRAST_TERM`; labels are not used."""
+        has_gradient = self.latent_losses != "stop_gradient"
+        pairs = run_pairs(self.model, source, target, action, has_gradient)
         kind = self.model.output_kind
         raw = pairs.raw.float()
         images = as_images(raw, kind)
         recon = reconstruction_losses(raw, images, pairs.target, kind).mean()
-        invariance = mse_loss(pairs.source_invariant.float(), pairs.target_parts.invariant.float())
-        consistency = mse_loss(pairs.moved_variant.float(), pairs.target_parts.variant.float())
+        invariance, consistency = (x.mean() for x in latent_losses(pairs, self.latent_losses))
         weights = self.weights
         total = (
             weights.recon * recon
@@ -87,8 +119,12 @@ class LatentActionObjective(nn.Module):
             + weights.consistency * consistency
         )
         variation = _variation(images.detach(), pairs.target)
-        terms = torch.stack([total.detach(), recon, invariance, consistency, variation])
-        return total, terms.detach()
+        terms = [recon, invariance, consistency, variation]
+        if self.contrast is not None:
+            contrast = self.contrast(pairs.source_variant, pairs.target)
+            total = total + self.contrast.config.weight * contrast
+            terms.append(contrast)
+        return total, torch.stack([total, *terms]).detach()
 
 
 class ReconstructionObjective(nn.Module):
@@ -114,6 +150,15 @@ class ReconstructionObjective(nn.Module):
         none = torch.zeros_like(recon)
         variation = _variation(images.detach(), wanted)
         return recon, torch.stack([recon, recon, none, none, variation]).detach()
+
+
+def _variation_over_cells(latent: torch.Tensor) -> torch.Tensor:
+    """Variance of latents (N, C, h, w) over their cells, mean over channels; of a vector, its
+    mean square. (N,)"""
+    cells = latent.flatten(2)
+    if cells.shape[2] > 1:
+        cells = cells - cells.mean(2, keepdim=True)
+    return cells.square().mean((1, 2))
 
 
 def _variation(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,8 @@ from pipeline.models.settings import (
 
 DEFAULT_TAU = 0.5
 Reconstruct = Literal["action", "source", "target"]
+LatentLosses = Literal["relative", "full_gradient", "stop_gradient"]
+DEFAULT_LATENT_LOSSES: LatentLosses = "relative"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,48 @@ class LossWeights:
 
 
 @dataclass(frozen=True)
+class NoContrastConfig:
+    """Images are not compared with each other (the paper's)."""
+
+    name: Literal["none"] = "none"
+
+
+@dataclass(frozen=True)
+class ViewsContrastConfig:
+    """Pooled z_v of x shall be nearer to that of a deformed g x than to those of other images.
+
+    InfoNCE with `weight`, over the global batch, after a projector with `hidden` and then
+    `size` units; similarities are divided by `temperature`. A deformation is a random affine
+    map about the centre: up to `rotation` radians either way, `shear` and `stretch` (of each
+    axis, as a factor from 1 / (1 + stretch) to 1 + stretch), moved by up to `shift` of half
+    the frame; and with `thickness`, bright parts grow or shrink by a pixel in two of three
+    views.
+    """
+
+    name: Literal["views"]
+    weight: float = 0.03
+    temperature: float = 0.2
+    hidden: int = 256
+    size: int = 64
+    rotation: float = 0.35
+    shear: float = 0.3
+    stretch: float = 0.2
+    shift: float = 0.15
+    thickness: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("weight", "temperature", "hidden", "size"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be positive")
+        for name in ("rotation", "shear", "stretch", "shift"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
+
+
+ContrastConfig = NoContrastConfig | ViewsContrastConfig
+
+
+@dataclass(frozen=True)
 class LatentActionConfig:
     """Network, action, mask, its threshold, output and loss weights.
 
@@ -41,9 +85,11 @@ class LatentActionConfig:
     `reconstruct=action` decodes the moved latent of x into g x (the paper's). The controls
     do without the action: `source` decodes E(x) into x, `target` E(g x) into g x.
 
-    `target_gradient` takes the stop-gradient out of the latent losses. An action that
-    interpolates blurs the latent; against a target that is held fixed it pays to make
-    all latents larger, without end, which the target's own gradient undoes.
+    `latent_losses=stop_gradient` are the paper's: L_inv and L_const hold the latent of g x
+    fixed. For some seeds, and for actions that interpolate, it then pays to make all latents
+    larger without end. `full_gradient` lets the target move too, and latents shrink instead;
+    `relative` moreover divides both by how much the latent of g x varies over its cells, so
+    that neither larger nor more uniform latents pay.
     """
 
     name: Literal["latent_action"]
@@ -53,8 +99,9 @@ class LatentActionConfig:
     output: Literal["auto", "tanh", "logits"] = "auto"
     mask: MaskConfig = LearnedMaskConfig()
     reconstruct: Reconstruct = "action"
-    target_gradient: bool = False
+    latent_losses: LatentLosses = DEFAULT_LATENT_LOSSES
     weights: LossWeights = LossWeights()
+    contrast: ContrastConfig = NoContrastConfig()
 
     def __post_init__(self) -> None:
         if not 0 < self.tau < 1:
@@ -62,10 +109,16 @@ class LatentActionConfig:
         if isinstance(self.mask, FixedMaskConfig) and self.tau != DEFAULT_TAU:
             raise ValueError(f"tau={self.tau} has no effect with mask.name=fixed")
         weights = self.weights
-        if self.target_gradient and (weights.invariance, weights.consistency) == (0, 0):
-            raise ValueError("target_gradient=true has no effect without latent losses")
-        if self.reconstruct != "action" and (weights.invariance, weights.consistency) != (0, 0):
+        has_latent_losses = (weights.invariance, weights.consistency) != (0, 0)
+        if self.latent_losses != DEFAULT_LATENT_LOSSES and not has_latent_losses:
+            raise ValueError(f"latent_losses={self.latent_losses} has no effect at weights of 0")
+        if self.reconstruct != "action" and has_latent_losses:
             raise ValueError(
                 f"reconstruct={self.reconstruct} knows no action: set weights.invariance=0 and"
                 " weights.consistency=0"
+            )
+        if self.reconstruct != "action" and isinstance(self.contrast, ViewsContrastConfig):
+            raise ValueError(
+                f"reconstruct={self.reconstruct} leaves z_v without a meaning to compare:"
+                " contrast.name=none"
             )

@@ -10,13 +10,18 @@ from data_prep.store.manifest import FrameSpec, Manifest
 from pipeline.groups import make_group
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.models.output import OutputKind
+from pipeline.tasks.latent_action.contrast import ViewsContrast
 from pipeline.tasks.latent_action.evaluation import LatentActionEvaluation
 from pipeline.tasks.latent_action.objective import (
+    CONTRAST_TERM,
     TERM_NAMES,
     LatentActionObjective,
     ReconstructionObjective,
 )
-from pipeline.tasks.latent_action.settings import LatentActionConfig
+from pipeline.tasks.latent_action.settings import (
+    LatentActionConfig,
+    ViewsContrastConfig,
+)
 from pipeline.tasks.similarity import MIN_SIDE
 
 COLLAPSED_VARIATION = 0.02
@@ -37,15 +42,22 @@ def make_objective(
 ) -> LatentActionObjective | ReconstructionObjective:
     """What training minimises."""
     if config.reconstruct == "action":
-        return LatentActionObjective(model, config.weights, config.target_gradient)
+        return LatentActionObjective(
+            model, config.weights, config.latent_losses, make_contrast(model, config)
+        )
     return ReconstructionObjective(model, config.reconstruct)
+
+
+def make_contrast(model: LatentActionModel, config: LatentActionConfig) -> ViewsContrast | None:
+    """The contrast that training adds; its seed follows the weights in torch's draws."""
+    if not isinstance(config.contrast, ViewsContrastConfig):
+        return None
+    return ViewsContrast(model, config.contrast, int(torch.randint(2**62, ())))
 
 
 class LatentActionTask:
     """See `pipeline.tasks.interface.Task`. Tracks how often mask entries flip in an epoch."""
 
-    term_names = TERM_NAMES
-    mixes_batch = False
     selection_metric = "loss/total"
 
     def __init__(
@@ -63,11 +75,18 @@ class LatentActionTask:
             raise ValueError(
                 f"frames of {frames.shape[1:]} are too small: at least {MIN_SIDE} pixels a side"
             )
+        contrast = config.contrast if isinstance(config.contrast, ViewsContrastConfig) else None
+        if contrast is not None and len(frames.shape) != 3:
+            raise ValueError("task.contrast.name=views deforms images, not volumes; allowed: none")
+        sizes = None if contrast is None else (contrast.hidden, contrast.size)
         model = LatentActionModel(
-            config.model, config.tau, frames, group, config.action, kind, config.mask
+            config.model, config.tau, frames, group, config.action, kind, config.mask, sizes
         )
+        self.mixes_batch = contrast is not None
+        self.term_names = TERM_NAMES if contrast is None else (*TERM_NAMES, CONTRAST_TERM)
         self.model = model.to(device)
         self.objective = make_objective(self.model, config)
+        self._contrast = getattr(self.objective, "contrast", None)
         self._config, self._weights = config, config.weights
         self._seen_bins = manifest.generator.get("train_bins")
         self._is_variant = self.model.mask.is_variant()
@@ -77,6 +96,8 @@ class LatentActionTask:
         now = self.model.mask.is_variant()
         self._num_flips += (now != self._is_variant).sum()
         self._is_variant = now
+        if self._contrast is not None:
+            self._contrast.step += 1
 
     def end_epoch(self) -> None:
         self._num_flips.zero_()
@@ -88,11 +109,16 @@ class LatentActionTask:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        return {"is_variant": self._is_variant, "num_flips": self._num_flips}
+        state: dict[str, Any] = {"is_variant": self._is_variant, "num_flips": self._num_flips}
+        if self._contrast is not None:
+            state["views_step"] = self._contrast.step
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._is_variant.copy_(state["is_variant"])
         self._num_flips.copy_(state["num_flips"])
+        if self._contrast is not None:
+            self._contrast.step = state["views_step"]
 
     def collapse_message(self, means: Mapping[str, float]) -> str | None:
         """A constant output image, or latent losses that grow without bound.
@@ -113,12 +139,16 @@ class LatentActionTask:
             return (
                 f"the latent losses have run away ({latent:.3g} against a reconstruction loss of"
                 f" {means['loss/recon']:.3g}); train on sources in all poses"
-                " (dataset.train_pairs=all_pairs), or set task.target_gradient=true"
+                " (dataset.train_pairs=all_pairs), or set task.latent_losses=relative"
             )
         return None
 
     def evaluation(self, model: nn.Module) -> LatentActionEvaluation:
         assert isinstance(model, LatentActionModel)
         return LatentActionEvaluation(
-            model, self._weights, self._config.reconstruct, self._seen_bins
+            model,
+            self._weights,
+            self._config.reconstruct,
+            self._seen_bins,
+            self._config.latent_losses,
         )

@@ -8,9 +8,9 @@ from torch import nn
 
 from pipeline.data.packing import Batch
 from pipeline.global_batch import gather_rows
+from pipeline.global_batch.draws import normal_rows
 from pipeline.global_batch.ranks import rank_number
 from pipeline.tasks.world_model.evaluation import hits
-from pipeline.tasks.world_model.noise import normal_rows
 from pipeline.world_models.homeomorphic_vae.model import HomeomorphicVAE
 
 TERM_NAMES = ("loss/total", "loss/reconstruction", "loss/divergence")
