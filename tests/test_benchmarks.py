@@ -85,7 +85,9 @@ def test_the_three_loops_compute_the_same_loss(noise_dir: Path) -> None:
     model = make_model(store.manifest)
     g = model.group.decode(action)
     images = model.normalise(source)
-    want, _ = LatentActionObjective(model, LossWeights(), "stop_gradient")(*batch, torch.ones(len(label)))
+    want, _ = LatentActionObjective(model, LossWeights(), "stop_gradient")(
+        *batch, torch.ones(len(label))
+    )
     hand = losses_of(model, images, g)
     paper = loss_of(model, images, model.normalise(target), g * 90.0)
     assert torch.allclose(hand, want, rtol=1e-6)

@@ -34,9 +34,7 @@ def make_batch() -> Batch:
     source = torch.randint(0, 256, (NUM_RECORDS, 1, 16, 16), generator=generator).to(torch.uint8)
     g = torch.arange(NUM_RECORDS) % 4
     group = make_group("c4")
-    return Batch(
-        source, group.act_on_image(source, g), group.encode(g), g, torch.ones(NUM_RECORDS)
-    )
+    return Batch(source, group.act_on_image(source, g), group.encode(g), g, torch.ones(NUM_RECORDS))
 
 
 def test_middle_draws_are_the_identity() -> None:

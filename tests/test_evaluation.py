@@ -82,6 +82,9 @@ def test_metrics_follow_their_definitions(run_dir: Path, digits_dir: Path) -> No
     norm = zg.variant[moved].double().norm()
     wanted = (turned - zg.variant)[moved].double().norm() / norm
     assert metrics["equivariance_error/variant"] == pytest.approx(float(wanted), rel=1e-5)
+    centred = zg.variant[moved] - zg.variant[moved].mean(0)
+    wanted = (turned - zg.variant)[moved].double().norm() / centred.double().norm()
+    assert metrics["equivariance_error/variant_centred"] == pytest.approx(float(wanted), rel=1e-5)
     change = (z.invariant - zg.invariant)[moved].double().norm()
     wanted = change / zg.invariant[moved].double().norm()
     assert metrics["invariance_error/invariant"] == pytest.approx(float(wanted), rel=1e-5)

@@ -23,9 +23,9 @@ from pipeline.groups import make_group
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.models.settings import (
     AutoencoderConfig,
+    ContextConfig,
     LearnedActionConfig,
     RepresentationActionConfig,
-    ContextConfig,
     ResidualConfig,
     SpatialActionConfig,
 )

@@ -95,7 +95,7 @@ def test_losses_follow_the_formulas() -> None:
     source, target, action = random_pairs(model)
     weights = LossWeights(recon=2.0, invariance=0.5, consistency=3.0)
     label, valid = torch.zeros(8, dtype=torch.int64), torch.ones(8)
-    objective = LatentActionObjective(model, weights, "stop_gradient")
+    objective = LatentActionObjective(model, weights)
     total, terms = objective(source, target, action, label, valid)
     x, gx = source / 127.5 - 1, target / 127.5 - 1
     zx, zg = model.encoder(x), model.encoder(gx)
@@ -118,7 +118,7 @@ def test_the_target_branch_gives_no_gradient() -> None:
     source, target, action = random_pairs(model)
     label, valid = torch.zeros(8, dtype=torch.int64), torch.ones(8)
     weights = LossWeights(recon=1e-30, invariance=1.0, consistency=0.0)
-    total, _ = LatentActionObjective(model, weights, "stop_gradient")(source, target, action, label, valid)
+    total, _ = LatentActionObjective(model, weights)(source, target, action, label, valid)
     total.backward()
     gradient = model.mask.logits.grad
     assert gradient is not None

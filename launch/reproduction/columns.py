@@ -49,6 +49,9 @@ def columns_of(results: Sequence[Result]) -> list[Column]:
         Column("SSIM", metric("ssim"), 4),
         Column("Dice", metric("dice"), 4),
         Column("equivariance of z_v (median)", metric("equivariance_error/variant"), 4, "median"),
+        Column(
+            "the same, centred (median)", metric("equivariance_error/variant_centred"), 4, "median"
+        ),
         Column("invariance of z_i (median)", metric("invariance_error/invariant"), 4, "median"),
         Column("equivariance of z (median)", metric("equivariance_error/latent"), 4, "median"),
         Column("composition", metric("composition_error/image"), 4),

@@ -22,7 +22,6 @@ from pipeline.models.latent_action import LatentActionModel, LatentParts
 from pipeline.models.output import as_images, reconstruction_losses
 from pipeline.tasks.latent_action.contrast import ViewsContrast
 from pipeline.tasks.latent_action.settings import (
-    DEFAULT_LATENT_LOSSES,
     LatentLosses,
     LossWeights,
 )
@@ -89,7 +88,7 @@ class LatentActionObjective(nn.Module):
         self,
         model: LatentActionModel,
         weights: LossWeights,
-        latent_losses: LatentLosses = DEFAULT_LATENT_LOSSES,
+        latent_losses: LatentLosses = "stop_gradient",
         contrast: ViewsContrast | None = None,
     ) -> None:
         super().__init__()

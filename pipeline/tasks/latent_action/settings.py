@@ -15,8 +15,7 @@ from pipeline.models.settings import (
 
 DEFAULT_TAU = 0.5
 Reconstruct = Literal["action", "source", "target"]
-LatentLosses = Literal["relative", "full_gradient", "stop_gradient"]
-DEFAULT_LATENT_LOSSES: LatentLosses = "relative"
+LatentLosses = Literal["stop_gradient", "full_gradient", "relative"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class LatentActionConfig:
     fixed. For some seeds, and for actions that interpolate, it then pays to make all latents
     larger without end. `full_gradient` lets the target move too, and latents shrink instead;
     `relative` moreover divides both by how much the latent of g x varies over its cells, so
-    that neither larger nor more uniform latents pay.
+    that neither larger nor more uniform latents pay. At weights of 0 all three are one.
     """
 
     name: Literal["latent_action"]
@@ -99,7 +98,7 @@ class LatentActionConfig:
     output: Literal["auto", "tanh", "logits"] = "auto"
     mask: MaskConfig = LearnedMaskConfig()
     reconstruct: Reconstruct = "action"
-    latent_losses: LatentLosses = DEFAULT_LATENT_LOSSES
+    latent_losses: LatentLosses = "stop_gradient"
     weights: LossWeights = LossWeights()
     contrast: ContrastConfig = NoContrastConfig()
 
@@ -110,8 +109,6 @@ class LatentActionConfig:
             raise ValueError(f"tau={self.tau} has no effect with mask.name=fixed")
         weights = self.weights
         has_latent_losses = (weights.invariance, weights.consistency) != (0, 0)
-        if self.latent_losses != DEFAULT_LATENT_LOSSES and not has_latent_losses:
-            raise ValueError(f"latent_losses={self.latent_losses} has no effect at weights of 0")
         if self.reconstruct != "action" and has_latent_losses:
             raise ValueError(
                 f"reconstruct={self.reconstruct} knows no action: set weights.invariance=0 and"
