@@ -139,10 +139,11 @@ def test_images_must_be_named_before_anything_starts(tmp_path: Path) -> None:
 
 
 def test_dry_run_names_what_is_missing_and_starts_nothing(tmp_path: Path) -> None:
-    words = ["dry_run=true", "only=planes", "controls=half_mask", f"results={tmp_path / 'r'}"]
+    control = "plain_autoencoder"
+    words = ["dry_run=true", "only=planes", f"controls={control}", f"results={tmp_path / 'r'}"]
     outcome = call("launch/reproduce.py", "paper1", *words)
     assert outcome.code == 0
-    assert outcome.out.startswith("3 runs, 0 done, 3 to do\nplanes/half_mask_seed0: experiment=")
+    assert outcome.out.startswith(f"3 runs, 0 done, 3 to do\nplanes/{control}_seed0: experiment=")
     assert not list(tmp_path.iterdir())
 
 

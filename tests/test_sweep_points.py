@@ -211,7 +211,7 @@ OTHER_VALUES: dict[str, Any] = {
     "task.tau": 0.25,
     "task.output": "tanh",
     "task.reconstruct": "target",
-    "task.latent_losses": "stop_gradient",
+    "task.latent_losses": "relative",
     "task.mask.name": "fixed",
     "task.mask.variant_fraction": 0.25,
     "task.action.name": "learned",

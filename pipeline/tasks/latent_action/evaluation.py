@@ -8,8 +8,9 @@ error, SSIM with its usual 11-wide Gaussian window. Latent errors are relative:
     invariance_error/invariant      ||z_i(x) - z_i(g x)|| / ||z_i(g x)||,    g not the identity
 
 with norms over the whole split (root of summed squares), and the mean its mean latent,
-cell by cell: what is the same in every image hides no error from the centred form. Binary frames have `dice` too,
-2 |A and B| / (|A| + |B|) of the shapes of output and target, cut at one half.
+cell by cell: what is the same in every image hides no error from the centred form.
+Binary frames have `dice` too, 2 |A and B| / (|A| + |B|) of the shapes of output and
+target, cut at one half.
 """
 
 import math
