@@ -10,7 +10,8 @@ from measuring import Check, PartReport, Row, time_row
 from preparing import Preparation, prepare
 
 SIZE = ("num_episodes=2000", "dataset.num_test_episodes=1000", "seed=1")
-REACHER_SIZE = ("num_episodes=300", "dataset.num_test_episodes=20", "seed=1")
+PLANAR_SIZE = ("num_episodes=300", "dataset.num_test_episodes=20", "seed=1")
+MUJOCO_SIZE = ("num_episodes=100", "dataset.num_test_episodes=5", "seed=1")
 TEAPOT_SIZE = ("num_episodes=5000", "dataset.num_test_episodes=500", "seed=1")
 
 
@@ -31,8 +32,8 @@ WORLDS = {
     "2D Shapes 3x50x50": World(("dataset=shapes_2d", *SIZE)),
     "3D Blocks 3x50x50": World(("dataset=blocks_3d", *SIZE)),
     "Rush Hour 3x50x50": World(("dataset=rush_hour", *SIZE)),
-    "planar Reacher 6x129x129": World(("dataset=reacher_planar", *REACHER_SIZE), required=None),
-    "MuJoCo's Reacher 6x129x129": World(("dataset=reacher", *REACHER_SIZE), required=None),
+    "planar Reacher 6x129x129": World(("dataset=reacher_planar", *PLANAR_SIZE), required=None),
+    "MuJoCo's Reacher 6x129x129": World(("dataset=reacher", *MUJOCO_SIZE), required=None),
     "Teapot 1x64x64, generated": World(("dataset=teapot", *TEAPOT_SIZE), "frames", 1_000.0),
 }
 MEMORY = ["dataset=blocks_3d", "dataset.num_test_episodes=50"]
