@@ -8,7 +8,7 @@ from pathlib import Path
 
 from measuring import PartReport
 
-PART_TIMEOUT_S = 480
+PART_TIMEOUT_S = 720
 EXIT_S = 20
 
 

@@ -8,7 +8,7 @@ Keys: parts (of loader, training, ranks, startup, preparation, worlds, world_mod
 default), mnist (a prepared rotated_mnist; synthetic images of its shape otherwise), mnist_root (a
 folder that holds MNIST/raw, to prepare from; noise otherwise), mesh (an OBJ file to turn as a
 teapot, beside the generated one), out (write the results as JSON).
-Takes about fourteen minutes on two cores. Leave the machine alone meanwhile.
+Takes about twenty minutes on two cores. Leave the machine alone meanwhile.
 """
 
 import tempfile

@@ -12,7 +12,7 @@ from preparing import Preparation, prepare
 SIZE = ("num_episodes=2000", "dataset.num_test_episodes=1000", "seed=1")
 PLANAR_SIZE = ("num_episodes=300", "dataset.num_test_episodes=20", "seed=1")
 MUJOCO_SIZE = ("num_episodes=100", "dataset.num_test_episodes=5", "seed=1")
-TEAPOT_SIZE = ("num_episodes=5000", "dataset.num_test_episodes=500", "seed=1")
+TEAPOT_SIZE = ("num_episodes=10000", "dataset.num_test_episodes=500", "seed=1")
 
 
 @dataclass(frozen=True)
