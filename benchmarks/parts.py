@@ -8,7 +8,7 @@ from pathlib import Path
 
 from measuring import PartReport
 
-PART_TIMEOUT_S = 480
+PART_TIMEOUT_S = 720
 EXIT_S = 20
 
 
@@ -16,12 +16,14 @@ EXIT_S = 20
 class Datasets:
     """`small` holds 28x28 images, `large` 3x64x64; both with their orbits.
 
-    `mnist_root` holds MNIST's own files, null for noise.
+    `mnist_root` holds MNIST's own files, null for noise; `mesh` is an OBJ file to turn, null for
+    none.
     """
 
     small: Path
     large: Path
     mnist_root: Path | None = None
+    mesh: Path | None = None
 
 
 def _loader(datasets: Datasets) -> PartReport:
@@ -57,7 +59,7 @@ def _preparation(datasets: Datasets) -> PartReport:
 def _worlds(datasets: Datasets) -> PartReport:
     from world_speed import measure_worlds
 
-    return measure_worlds()
+    return measure_worlds(datasets.mesh)
 
 
 def _world_models(datasets: Datasets) -> PartReport:

@@ -6,8 +6,9 @@ Examples:
 
 Keys: parts (of loader, training, ranks, startup, preparation, worlds, world_models; all by
 default), mnist (a prepared rotated_mnist; synthetic images of its shape otherwise), mnist_root (a
-folder that holds MNIST/raw, to prepare from; noise otherwise), out (write the results as JSON).
-Takes about fourteen minutes on two cores. Leave the machine alone meanwhile.
+folder that holds MNIST/raw, to prepare from; noise otherwise), mesh (an OBJ file to turn as a
+teapot, beside the generated one), out (write the results as JSON).
+Takes about twenty minutes on two cores. Leave the machine alone meanwhile.
 """
 
 import tempfile
@@ -27,11 +28,11 @@ def main(words: list[str]) -> int:
     from pipeline.files.atomic import write_json
 
     out, mnist = take_value(words, "out", ""), take_value(words, "mnist", "")
-    mnist_root = take_value(words, "mnist_root", "")
+    mnist_root, mesh = take_value(words, "mnist_root", ""), take_value(words, "mesh", "")
     chosen = take_value(words, "parts", ",".join(PARTS)).split(",")
     unknown = [*words, *(f"parts={part}" for part in chosen if part not in PARTS)]
     if unknown:
-        keys = f"parts={','.join(PARTS)}, mnist, mnist_root, out"
+        keys = f"parts={','.join(PARTS)}, mnist, mnist_root, mesh, out"
         raise ValueError(f"cannot use {unknown[0]!r}; keys: {keys}")
     if mnist and read_manifest(Path(mnist)).frames.shape != (1, 28, 28):
         raise ValueError(f"mnist={mnist} does not hold images of 28x28")
@@ -43,7 +44,8 @@ def main(words: list[str]) -> int:
             make_dataset(small, (1, 28, 28), 48_000, 12_000)
         if "loader" in chosen:
             make_dataset(large, (3, 64, 64), 4_096, 256)
-        datasets = Datasets(small, large, Path(mnist_root).absolute() if mnist_root else None)
+        root, solid = (Path(given).absolute() if given else None for given in (mnist_root, mesh))
+        datasets = Datasets(small, large, root, solid)
         machine, reports = describe_machine(), []
         print(machine_line(machine), flush=True)
         for part in chosen:

@@ -167,16 +167,22 @@ def test_preparation_part(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {row.unit for row in report.rows} == {"s", "frames/s"}
 
 
-def test_worlds_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worlds_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import world_speed
 
-    few = ["dataset=rush_hour", "num_episodes=2", "dataset.num_test_episodes=1"]
-    monkeypatch.setattr(world_speed, "WORLDS", {"Rush Hour": few})
+    one = ("num_episodes=2", "dataset.num_test_episodes=1", "dataset.num_val_episodes=1")
+    board = world_speed.World(("dataset=rush_hour", *one))
+    monkeypatch.setattr(world_speed, "WORLDS", {"Rush Hour": board})
+    monkeypatch.setattr(world_speed, "TEAPOT_SIZE", (*one, "dataset.world.size=16"))
     monkeypatch.setattr(world_speed, "MEMORY_EPISODES", ())
-    report = world_speed.measure_worlds(num_times=1)
+    mesh = tmp_path / "solid.obj"
+    mesh.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 2\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n")
+    report = world_speed.measure_worlds(mesh, num_times=1)
     assert_sensible(report)
-    assert "Rush Hour, 340 transitions" in report.rows[0].name
-    assert {row.unit for row in report.rows} == {"transitions/s"}
+    names = ["Rush Hour, 340 transitions", "Teapot 1x64x64, solid.obj, 14 frames"]
+    assert [row.name for row in report.rows] == names
+    assert [row.unit for row in report.rows] == ["transitions/s", "frames/s"]
+    assert [check.required for check in report.checks] == [20_000, 1_000]
 
 
 def test_world_models_part(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,16 @@ CHOSEN = {
         ("rollouts", "latent_grid"),
         ("ties/horizon_5", "rollout_error/horizon_5"),
     ),
+    "reacher_planar/ours": (
+        ("num_episodes=4", "dataset.world.size=33", *EPISODES),
+        ("rollouts", "irreps"),
+        ("hits_at_10/horizon_1", "equivariance_error/encoder"),
+    ),
+    "teapot/ours": (
+        ("num_episodes=16", "dataset.world.size=32", "dataset.num_test_episodes=4"),
+        ("rollouts", "traversal"),
+        ("hard_hits_at_1/horizon_1", "traversal_hits_at_1/yaw", "equivariance_error_raw/latent"),
+    ),
 }
 """Words of `prepare.py`, pictures and some metrics of each case."""
 

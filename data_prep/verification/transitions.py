@@ -38,9 +38,12 @@ def check_transitions(path: Path, manifest: Manifest, arrays: Arrays, rows: np.n
     _check_steps(path, world, arrays, rows)
     _check_twins(path, world, arrays, rows, original)
     if world.can_render:
-        for end, column in (("source", "state"), ("target", "next_state")):
+        ends = (("source", "state"), ("target", "next_state"))
+        states = np.concatenate([arrays[f"columns/{column}"][rows] for _, column in ends])
+        # Both at once: a world may draw but once what several frames show.
+        pictures = np.split(world.render(states), len(ends))
+        for (end, column), drawn in zip(ends, pictures, strict=True):
             shown = arrays["frames"][arrays[end][rows]]
-            drawn = world.render(arrays[f"columns/{column}"][rows])
             error = np.abs(shown.astype(np.float32) - drawn.astype(np.float32))
             limit = ROUNDING_TOLERANCE if world.tolerance else 0.0
             is_wrong = error.reshape(len(rows), -1).max(1) > limit

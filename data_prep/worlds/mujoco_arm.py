@@ -92,7 +92,7 @@ def _why_no_pictures() -> str | None:
         cause = " ".join(str(error).split()) or type(error).__name__
         return (
             f"dataset=reacher cannot draw with MUJOCO_GL={backend}: {cause}; install libEGL"
-            " (Debian: libegl1), or take dataset=reacher_planar"
+            " (Debian: libegl1 libgl1-mesa-dri), or take dataset=reacher_planar"
         )
     return None
 

@@ -8,7 +8,9 @@ times.
 acted. So g moves values by (rho(g) x)_h = x_{hg}: a counter-clockwise quarter turn rolls a c4
 fibre by -1, as a one-hot move (up, right, down, left) and the orbit of a picture do. A trivial
 fibre has one value that stays; a quotient fibre has two, for the elements of sign +1 and of
-sign -1 (d4: turns and mirrors; c4: even and odd turns), exchanged by elements of sign -1.
+sign -1 (d4: turns and mirrors; c4: even and odd turns), exchanged by elements of sign -1. A
+sign fibre is one value, of which these make the negative, a standard one a vector (x, y) of
+the plane.
 
 **Layouts.** Pointwise layers take fibres (..., fibre, channels). Layers on the plane take
 feature fields (N, num_fields * fibre, H, W), the values of one field side by side:

@@ -1,9 +1,14 @@
-"""How group elements move fibres and feature fields: values only change place."""
+"""How group elements move fibres and feature fields: values change place and sign only."""
 
 import torch
 
 from pipeline.equivariant.field_types import FieldType
-from pipeline.equivariant.representations import moved_places
+from pipeline.equivariant.representations import (
+    SIGNED,
+    check_representation,
+    moved_places,
+    moved_signs,
+)
 from pipeline.groups import make_group
 
 
@@ -12,13 +17,18 @@ def act_on_fibre(
 ) -> torch.Tensor:
     """Move the fibres along axis `dim` of `x` (N, ...), one element of `g` (N,) int64 each.
 
-    Exact, of any dtype; `dim` is not 0. For `trivial`, `quotient` and `regular` fibres.
+    Exact, of any dtype with signs where the representation has them; `dim` is not 0.
     """
+    check_representation(group, representation)
     places = moved_places(group, representation).to(x.device)[g]
     dim = dim % x.ndim
     shape = [1] * x.ndim
     shape[0], shape[dim] = len(x), places.shape[1]
-    return x.gather(dim, places.view(shape).expand(x.shape))
+    moved = x.gather(dim, places.view(shape).expand(x.shape))
+    if representation not in SIGNED:
+        return moved
+    signs = moved_signs(group, representation).to(x.device, x.dtype)[g]
+    return moved * signs.view(shape)
 
 
 def act_on_fields(x: torch.Tensor, g: torch.Tensor, fields: FieldType) -> torch.Tensor:

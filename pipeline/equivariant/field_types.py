@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.equivariant.representations import PERMUTATIONS, check_group, representation_size
+from pipeline.equivariant.representations import SIGNED, check_representation, representation_size
 
 
 @dataclass(frozen=True)
@@ -10,7 +10,8 @@ class FieldType:
     """`num_fields` fields on the plane whose fibres move by one representation.
 
     Feature maps of this type are (N, num_channels, H, W); the values of one field are
-    neighbours. `representation` is one of `trivial`, `quotient` and `regular`. ValueError
+    neighbours. `representation` is `trivial`, `quotient`, `regular`, `sign` or `standard`;
+    the values of the last two change signs, so that they take no bias, norm or ReLU. ValueError
     for another group than c4 and d4, another representation, or no field.
     """
 
@@ -19,12 +20,7 @@ class FieldType:
     num_fields: int
 
     def __post_init__(self) -> None:
-        check_group(self.group)
-        if self.representation not in PERMUTATIONS:
-            raise ValueError(
-                f"fields of representation {self.representation!r} have no layers; there are"
-                f" layers for {', '.join(PERMUTATIONS)}"
-            )
+        check_representation(self.group, self.representation)
         if self.num_fields < 1:
             raise ValueError(f"a field type needs a field at least, not {self.num_fields}")
 
@@ -32,6 +28,11 @@ class FieldType:
     def fibre_size(self) -> int:
         """Number of values of one field at one place."""
         return representation_size(self.group, self.representation)
+
+    @property
+    def has_signs(self) -> bool:
+        """Whether elements change signs of values, beside their places."""
+        return self.representation in SIGNED
 
     @property
     def num_channels(self) -> int:

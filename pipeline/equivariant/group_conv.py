@@ -25,20 +25,22 @@ class GroupConv2d(nn.Module):
     the default, keeps kernels to the smooth functions of the library that the paper's models
     use (3x3: 6 of 9 numbers for each pair of fibre values; see `steerable_basis`); `lattice`
     takes all kernels. `weight` is (output.num_fields, input.num_fields, num_weights), drawn
-    so that variances are kept. A bias is shared over the fibre and begins at 0. For inputs of
+    so that variances are kept. A bias is shared over the fibre and begins at 0; `sign` and
+    `standard` fields have none. For inputs of
     several types add the outputs of several layers, one of which has a bias.
 
     `form`: `plain` is one ordinary convolution, `fourier` (between regular fields) one in the
     group's Fourier basis with a fraction of the products; `auto` takes the faster one for the
     number of fields. They differ by rounding only.
 
-    ValueError for types of different groups, an unknown basis and, in
-    `forward`, sides on which the stride breaks equivariance (see `pipeline.equivariant.sizes`;
-    `require_exact=False` lets them pass).
+    ValueError for types of different groups, an unknown basis, types that no kernel but 0 joins
+    and, in `forward`, sides on which the stride breaks equivariance (see
+    `pipeline.equivariant.sizes`; `require_exact=False` lets them pass).
     """
 
     rows: torch.Tensor | None
     orbits: torch.Tensor
+    signs: torch.Tensor | None
     analysis: torch.Tensor
     synthesis: torch.Tensor
     factors: torch.Tensor
@@ -78,7 +80,10 @@ class GroupConv2d(nn.Module):
             kernels = steerable_basis(*between, dilation)
             rows = kernels.rows
         self.register_buffer("rows", rows, persistent=False)
-        self.register_buffer("orbits", kernel_orbits(*between), persistent=False)
+        orbits = kernel_orbits(*between)
+        signs = None if (orbits.sign == 1).all() else orbits.sign
+        self.register_buffer("orbits", orbits.orbit, persistent=False)
+        self.register_buffer("signs", signs, persistent=False)
         if self.form == "fourier":
             tables = fourier_tables(input.group, kernel_size, basis, dilation)
             self._blocks, self._num_filters = tables.blocks, tables.num_filters
@@ -88,7 +93,8 @@ class GroupConv2d(nn.Module):
         self.weight = nn.Parameter(
             torch.randn(output.num_fields, input.num_fields, len(spread)) * spread
         )
-        self.bias = nn.Parameter(torch.zeros(output.num_fields)) if bias else None
+        has_bias = bias and not output.has_signs
+        self.bias = nn.Parameter(torch.zeros(output.num_fields)) if has_bias else None
 
     def kernel(self) -> torch.Tensor:
         """The kernel of the plain convolution, (output channels, input channels, k, k)."""
@@ -96,7 +102,10 @@ class GroupConv2d(nn.Module):
         if self.rows is not None:
             numbers = numbers @ self.rows.to(numbers.dtype)
         kernel = numbers.index_select(-1, self.orbits.flatten())
-        kernel = kernel.unflatten(-1, self.orbits.shape).permute(0, 2, 1, 3, 4, 5)
+        kernel = kernel.unflatten(-1, self.orbits.shape)
+        if self.signs is not None:
+            kernel = kernel * self.signs
+        kernel = kernel.permute(0, 2, 1, 3, 4, 5)
         flat: torch.Tensor = kernel.flatten(0, 1).flatten(1, 2)
         return flat
 

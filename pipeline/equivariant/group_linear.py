@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from pipeline.equivariant.fourier_linear import fourier_linear, is_faster
-from pipeline.equivariant.kernel_orbits import kernel_orbits, num_kernel_orbits
-from pipeline.equivariant.representations import PERMUTATIONS, check_representation
+from pipeline.equivariant.kernel_orbits import kernel_orbits
+from pipeline.equivariant.representations import SIGNED, check_representation
 
 Form = Literal["auto", "plain", "fourier"]
 FORMS = ("auto", "plain", "fourier")
@@ -36,17 +36,19 @@ class GroupLinear(nn.Module):
     (num_relations, num_out, num_in) with as many relations as there are orbits of pairs of
     fibre values (|G| between regular fibres, 2 from a quotient fibre to a regular one);
     drawn from U(-0.5, 0.5) / sqrt(num_in) as in the released code. The bias (num_out,) is
-    shared over the fibre and begins at 0. `input` and `output` name representations:
-    `trivial`, `quotient` or `regular`. For inputs of several kinds add the outputs of several
-    layers, one of which has a bias.
+    shared over the fibre and begins at 0; `sign` and `standard` fibres have none. `input` and
+    `output` name representations, see `representation_matrices`. For inputs of several kinds add
+    the outputs of several layers, one of which has a bias.
 
     `form`: `plain` is one product with the full matrix, `fourier` one in the group's Fourier
     basis (between regular fibres), which needs less than half of the arithmetic for c4 and a
     fifth for d4; `auto` takes the faster one for the size. They differ by rounding only.
-    ValueError for unknown names and for `fourier` between other fibres.
+    ValueError for unknown names, for `fourier` between other fibres, and between fibres that no
+    map but 0 joins (`trivial` and `sign`).
     """
 
     relations: torch.Tensor
+    signs: torch.Tensor | None
 
     def __init__(
         self,
@@ -62,22 +64,24 @@ class GroupLinear(nn.Module):
         super().__init__()
         for representation in (input, output):
             check_representation(group, representation)
-            if representation not in PERMUTATIONS:
-                raise ValueError(f"layers act on {', '.join(PERMUTATIONS)}, not {representation!r}")
         self.group, self.num_in, self.num_out = group, num_in, num_out
         self.form = check_form(form, input, output)
         self.input_representation, self.output_representation = input, output
-        relations = kernel_orbits(group, input, output, 1)[:, :, 0, 0]
-        self.register_buffer("relations", relations, persistent=False)
-        num_relations = num_kernel_orbits(group, input, output, 1)
-        weight = (torch.rand(num_relations, num_out, num_in) - 0.5) / math.sqrt(num_in)
+        orbits = kernel_orbits(group, input, output, 1)
+        signs = None if (orbits.sign == 1).all() else orbits.sign[:, :, 0, 0]
+        self.register_buffer("relations", orbits.orbit[:, :, 0, 0], persistent=False)
+        self.register_buffer("signs", signs, persistent=False)
+        weight = (torch.rand(orbits.num, num_out, num_in) - 0.5) / math.sqrt(num_in)
         self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(torch.zeros(num_out)) if bias else None
+        has_bias = bias and output not in SIGNED
+        self.bias = nn.Parameter(torch.zeros(num_out)) if has_bias else None
 
     def matrix(self) -> torch.Tensor:
         """The matrix of the plain linear layer, (out fibre * num_out, in fibre * num_in)."""
         blocks = self.weight.index_select(0, self.relations.flatten())
         blocks = blocks.unflatten(0, self.relations.shape)
+        if self.signs is not None:
+            blocks = blocks * self.signs[:, :, None, None]
         matrix: torch.Tensor = blocks.transpose(1, 2).flatten(2, 3).flatten(0, 1)
         return matrix
 

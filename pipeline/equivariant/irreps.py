@@ -6,7 +6,13 @@ from typing import NamedTuple
 
 import torch
 
-from pipeline.equivariant.representations import check_representation, inverses, signs
+from pipeline.equivariant.representations import (
+    SIGNED,
+    check_representation,
+    inverses,
+    representation_matrices,
+    signs,
+)
 from pipeline.groups.irreps_finite import irrep_tables
 from pipeline.groups.point_groups import point_group
 
@@ -41,12 +47,16 @@ def num_copies(group: str, irrep: str) -> int:
 
 @cache
 def parts(group: str, representation: str) -> tuple[Part, ...]:
-    """The irreducible parts of a trivial, quotient or regular fibre, all rows orthonormal."""
+    """The irreducible parts of a fibre, all rows orthonormal."""
     check_representation(group, representation)
     names = list(irreps(group))
     num = point_group(group).num_elements
     if representation == "trivial":
         return (Part(names[0], 0, torch.ones(1, 1, dtype=torch.float64)),)
+    if representation in SIGNED:
+        own = representation_matrices(group, representation)
+        own_name = next(name for name in names if torch.equal(irreps(group)[name], own))
+        return (Part(own_name, 0, torch.eye(own.shape[-1], dtype=torch.float64)),)
     if representation == "quotient":
         row = torch.ones(1, 2, dtype=torch.float64) / math.sqrt(2)
         odd = row * torch.tensor([1.0, -1.0], dtype=torch.float64)

@@ -21,10 +21,13 @@ class FieldBatchNorm2d(GlobalBatchNorm):
     """Batch norm of feature maps (N, num_channels, H, W) with one mean and variance a field.
 
     Statistics are over the global batch, the plane and the fibre; parameters and running
-    statistics are (num_fields,), shared over the fibre.
+    statistics are (num_fields,), shared over the fibre. ValueError for fields with signs: a
+    mean that is taken away would change sign with them.
     """
 
     def __init__(self, fields: FieldType, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        if fields.has_signs:
+            raise ValueError(f"{fields.representation} fields have no batch norm: it is not odd")
         super().__init__(fields.num_fields, eps, momentum)
         self.fields = fields
 

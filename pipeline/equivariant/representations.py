@@ -10,8 +10,10 @@ from pipeline.groups.point_groups import PointGroup, point_group
 GROUPS = ("c4", "d4")
 ORDERS = {"c4": 4, "d4": 8}
 PERMUTATIONS = ("trivial", "quotient", "regular")
-"""Representations that move the values of a fibre and compute nothing: layers join these."""
-REPRESENTATIONS = (*PERMUTATIONS, "sign", "standard")
+"""Representations that move the values of a fibre and compute nothing: ReLU and norms suit them."""
+SIGNED = ("sign", "standard")
+"""Representations that also change signs of values."""
+REPRESENTATIONS = (*PERMUTATIONS, *SIGNED)
 
 
 def representation_size(group: str, representation: str) -> int:
@@ -40,9 +42,9 @@ def representation_matrices(group: str, representation: str) -> torch.Tensor:
 
 @cache
 def moved_places(group: str, representation: str) -> torch.Tensor:
-    """Where each value of a moved fibre comes from: (rho(g) x)_a = x[table[g, a]].
+    """Where each value of a moved fibre comes from: (rho(g) x)_a = sign[g, a] x[table[g, a]].
 
-    The table is (|G|, size) int64, for the representations of `PERMUTATIONS`.
+    The table is (|G|, size) int64; for the signs see `moved_signs`.
     """
     elements = point_group(group)
     if representation == "trivial":
@@ -50,9 +52,17 @@ def moved_places(group: str, representation: str) -> torch.Tensor:
     if representation == "quotient":
         is_odd = (signs(group) < 0).to(torch.int64)
         return torch.stack((is_odd, 1 - is_odd), 1)
-    if representation != "regular":
-        raise ValueError(f"representation {representation!r} does not only move values")
-    return products(group).T.contiguous()
+    if representation == "regular":
+        return products(group).T.contiguous()
+    return representation_matrices(group, representation).abs().argmax(-1)
+
+
+@cache
+def moved_signs(group: str, representation: str) -> torch.Tensor:
+    """The sign with which each value of a moved fibre arrives, (|G|, size) int64: 1 or -1."""
+    if representation in SIGNED:
+        return representation_matrices(group, representation).sum(-1).to(torch.int64)
+    return torch.ones_like(moved_places(group, representation))
 
 
 @cache

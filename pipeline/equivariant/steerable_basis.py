@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 
 from pipeline.equivariant.irreps import Part, irreps, parts
-from pipeline.equivariant.kernel_orbits import cell_places, kernel_orbits, num_kernel_orbits
+from pipeline.equivariant.kernel_orbits import cell_places, kernel_orbits
 from pipeline.groups.point_groups import point_group
 
 INNER_WIDTH, LAST_WIDTH, CENTRE_WIDTH = 0.6, 0.4, 0.005
@@ -40,10 +40,9 @@ class KernelBasis(NamedTuple):
 def lattice_basis(group: str, input: str, output: str, kernel_size: int) -> KernelBasis:
     """All equivariant kernels: a weight for each free number."""
     orbits = kernel_orbits(group, input, output, kernel_size)
-    num = num_kernel_orbits(group, input, output, kernel_size)
-    num_inputs = orbits.shape[1] * kernel_size**2
-    spread = torch.full((num,), 1 / math.sqrt(num_inputs), dtype=torch.float64)
-    return KernelBasis(torch.eye(num, dtype=torch.float64), spread)
+    num_inputs = int(orbits.sign.abs().sum()) / len(orbits.sign)
+    spread = torch.full((orbits.num,), 1 / math.sqrt(num_inputs), dtype=torch.float64)
+    return KernelBasis(torch.eye(orbits.num, dtype=torch.float64), spread)
 
 
 @cache
@@ -52,13 +51,13 @@ def steerable_basis(
 ) -> KernelBasis:
     """The library's basis, each kernel of its norm, weights spread as there.
 
-    ValueError where the library has no kernels (sides of 2).
+    ValueError where the library has no kernels (as of side 2).
     """
     orbits = kernel_orbits(group, input, output, kernel_size)
-    num_orbits = num_kernel_orbits(group, input, output, kernel_size)
-    # Where each orbit first appears, to read its number from a kernel.
-    first = torch.full((num_orbits,), orbits.numel())
-    first.scatter_reduce_(0, orbits.flatten(), torch.arange(orbits.numel()), "amin")
+    # Where each orbit first appears, with sign 1, to read its number from a kernel.
+    places = orbits.sign.flatten().nonzero()[:, 0]
+    first = torch.full((orbits.num,), orbits.sign.numel())
+    first.scatter_reduce_(0, orbits.orbit.flatten()[places], places, "amin")
     rows, pairs = [], []
     for source, target in itertools.product(parts(group, input), parts(group, output)):
         for kernel in _kernels_between(group, source, target, kernel_size, dilation):
@@ -69,7 +68,10 @@ def steerable_basis(
     num_kinds = {pair[1:]: len({p[0] for p in pairs if p[1:] == pair[1:]}) for pair in pairs}
     spread = [1 / math.sqrt(num_kinds[pair[1:]] * pairs.count(pair)) for pair in pairs]
     if not rows:
-        raise ValueError(f"no smooth kernel has a side of {kernel_size}: use basis='lattice'")
+        raise ValueError(
+            f"no smooth kernel of side {kernel_size} leads from {input} to {output} fibres:"
+            " use basis='lattice'"
+        )
     return KernelBasis(torch.stack(rows), torch.tensor(spread, dtype=torch.float64))
 
 

@@ -1,4 +1,5 @@
-"""Show that every world prepares, verifies, trains and is evaluated, with every kind of model.
+"""Show that every world prepares, verifies, trains, on one process and on two, and is evaluated,
+with every kind of model.
 
 Example:
   python tests/acceptance/every_world.py work=DIR
@@ -7,8 +8,8 @@ Example:
 Keys: work, epochs, only (names of cases), num_episodes (for training and as many for the test;
 where they have a single step, ten times as many for training), scale (tiny or paper: the networks'
 sizes). Datasets are shared by the cases of a world. A case fails unless all its metrics are
-finite; a line of results is printed for each, and its pictures are below
-work/WORLD/MODEL/run/pictures.
+finite, and unless two processes have the losses of one, to 1e-5, in the first three steps. A line
+of results is printed for each, and its pictures are below work/WORLD/MODEL/run/pictures.
 """
 
 import json
@@ -53,6 +54,10 @@ CASES = {
     },
 }
 """Worlds, their models, and the words that make these small."""
+COMMON = ("global_batch=64", "precision=fp32", "collapse.action=warn", "log_every=1")
+NUM_COMPARED, ALLOWED_DIFFERENCE = 3, 1e-5
+"""Steps, and the relative difference of losses. Rounding grows with every step, on the reacher by
+a factor of a thousand in the fourth."""
 SMALL_FRAMES = {
     "reacher": ("dataset.world.size=65",),
     "reacher_planar": ("dataset.world.size=65",),
@@ -118,18 +123,42 @@ def run_case(work: Path, case: Case, num_episodes: int, training: tuple[str, ...
         program("data_prep/show.py", str(data))
     prepared = time.monotonic()
     words = [f"experiment={case.experiment}", f"data={data}", f"run_dir={run}", *training]
-    program(
-        "pipeline/train.py", *words, "global_batch=64", "precision=fp32", "collapse.action=warn"
-    )
+    program("pipeline/train.py", *words, *COMMON)
     trained = time.monotonic()
+    difference = compare_with_two_processes(case, run, words)
+    compared = time.monotonic()
     program("pipeline/evaluate.py", f"run_dir={run}")
     (evaluation,) = (run / "evaluations").glob("*-test.json")
     metrics = json.loads(evaluation.read_text())["metrics"]
     check(case, metrics)
     return (
         f"prepared {prepared - started:5.1f} s  trained {trained - prepared:6.1f} s"
-        f"  evaluated {time.monotonic() - trained:5.1f} s  {summary(metrics)}"
+        f"  on two {difference:.0e}  evaluated {time.monotonic() - compared:5.1f} s"
+        f"  {summary(metrics)}"
     )
+
+
+def compare_with_two_processes(case: Case, run: Path, words: list[str]) -> float:
+    """Train for an epoch on two processes; the largest relative difference of the first losses.
+
+    ValueError if it is more than rounding.
+    """
+    beside = run.with_name("run_on_two")
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    own = [word for word in words if not word.startswith(("run_dir=", "epochs="))]
+    program(*launcher, "pipeline/train.py", *own, f"run_dir={beside}", "epochs=1", *COMMON)
+    one, two = first_losses(run), first_losses(beside)
+    difference = max(abs(a - b) / abs(a) for a, b in zip(one, two, strict=True))
+    if not difference <= ALLOWED_DIFFERENCE:
+        raise ValueError(f"{case.experiment}: losses {one} on one process, {two} on two")
+    return difference
+
+
+def first_losses(run: Path) -> list[float]:
+    """Training losses of the first steps."""
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    losses = [line["loss/total"] for line in lines if line["split"] == "train"]
+    return losses[:NUM_COMPARED]
 
 
 def check(case: Case, metrics: dict[str, float]) -> None:
