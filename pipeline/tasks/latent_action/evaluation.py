@@ -85,7 +85,8 @@ class LatentActionEvaluation:
         is_moved = valid * (element_bin != 0)
         squares = [
             consistency,
-            _square_sum(pairs.target_parts.variant),
+            # Of float64 values: its mean's square is taken off it.
+            _square_sum(pairs.target_parts.variant.double()),
             invariance,
             _square_sum(pairs.target_parts.invariant),
         ]
