@@ -64,7 +64,8 @@ class TrainerLaps:
     ) -> None:
         paths = frozenset({"data", "run_dir"})
         if not any(word.startswith("experiment=") for word in words):
-            words = ["experiment=rotated_mnist", *words]
+            # The losses of the paper, which the loops beside it have too.
+            words = ["experiment=rotated_mnist", "control=paper_losses", *words]
         all_words = [*words, f"data={data}", f"run_dir={run_dir}"]
         self.config = build(TrainConfig, compose("train", all_words, paths))
         config = self.config
