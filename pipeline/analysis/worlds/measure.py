@@ -15,7 +15,7 @@ from pipeline.analysis.worlds.seen import seen_rollouts
 from pipeline.analysis.worlds.turning import hard_hit_metrics, traversal_metrics, turning_world
 from pipeline.metrics.drift import Drift
 
-HORIZONS = (1, 5, 10)
+HORIZONS = (1, 5, 10, 100)
 DRIFT_STEPS = 100
 
 
