@@ -11,6 +11,7 @@ from pipeline.analysis.worlds.face import WorldModel
 from pipeline.analysis.worlds.following import Followed, follow
 from pipeline.analysis.worlds.hits import hit_metrics
 from pipeline.analysis.worlds.latent_errors import Errors, distance_errors, equivariance_errors
+from pipeline.analysis.worlds.parts import part_metrics
 from pipeline.analysis.worlds.seen import seen_rollouts
 from pipeline.analysis.worlds.turning import hard_hit_metrics, traversal_metrics, turning_world
 from pipeline.metrics.drift import Drift
@@ -65,6 +66,7 @@ def measure_episodes(
             for name, each in errors.items()
         }
     metrics |= drift_metrics(followed)
+    metrics |= part_metrics(followed.start[0], episodes, manifest, getattr(model, "parts", None))
     world = turning_world(manifest, episodes.group)
     if world is not None:
         metrics |= hard_hit_metrics(model, episodes, world, batch, device)
