@@ -3,6 +3,7 @@
 Examples:
   python launch/reproduce.py paper1 work=DIR mnist=DIR meshes=DIR
   python launch/reproduce.py paper1 work=DIR only=planes,brain_mri seeds=[0] num_parallel=1
+  python launch/reproduce.py paper2 work=DIR only=shapes_2d_up controls=ours,none
   python launch/reproduce.py paper1 tables=true
 
 Keys: work (datasets, runs and logs), mnist (a folder that holds MNIST/raw), meshes (a folder of OBJ

@@ -450,7 +450,7 @@ def test_the_programs_understand_the_words_of_every_reproduction(
         plan = list({**some, **{each.variant: each for each in reversed(plan)}}.values())
         assert {each.dataset for each in plan} == set(settings.datasets)
         assert {each.variant for each in plan} == set(settings.variants)
-        for words in {each.prepare for each in plan}:
+        for words in {words for each in plan for words in each.datasets}:
             prepare_config(*words, "out=x")
         for name, (schema, places) in programs.items():
             for words in {getattr(each, name) for each in plan} - {()}:

@@ -170,6 +170,19 @@ def test_sizes_that_cannot_work_are_refused() -> None:
         rank_slice(64, 0, 3)
 
 
+@pytest.mark.parametrize("pairs", ["stored", "online"])
+def test_training_on_the_first_items_reads_no_others(digits_dir, pairs: str) -> None:
+    reader = PairStore(digits_dir).split("train")
+    order = make_train_order(reader, pairs, 3, 8, "drop", 24)
+    batches = TrainBatches(reader, order, pairs, 0, 1)
+    assert order.steps_per_epoch() == 3
+    read = np.concatenate([batches.records(step) for step in range(6)])
+    items = read if pairs == "stored" else read // 4
+    assert np.array_equal(np.sort(items), np.repeat(np.arange(24), 2))
+    with pytest.raises(ValueError, match="num_train_items=999999 is more than"):
+        make_train_order(reader, pairs, 0, 8, "drop", 999_999)
+
+
 def test_online_pairs_need_stored_orbits(episode_dir) -> None:
     reader = PairStore(episode_dir).split("train")
     with pytest.raises(ValueError, match=r"pairs=online needs .*orbit"):

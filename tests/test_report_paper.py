@@ -14,7 +14,8 @@ from helpers.programs import call
 
 from launch.reports.html.finding import find_runs
 from launch.reports.html.gathering import gather
-from launch.reports.html.paper import belongs, beside, read_paper
+from launch.reports.html.paper import belongs, beside
+from launch.reports.papers import read_paper
 
 PROGRAM = "launch/report.py"
 

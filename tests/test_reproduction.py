@@ -86,6 +86,24 @@ def test_results_are_made_once_and_again_when_a_word_changes(tmp_path: Path) -> 
     assert again["seconds"]["train"] == now["seconds"]["train"]
 
 
+def test_metrics_on_further_datasets_are_named_after_them(tmp_path: Path) -> None:
+    tested = dataclasses.replace(
+        SETTINGS.datasets["digits"], tests={"long": ("dataset=others", "length=100")}
+    )
+    settings = small_settings(datasets={"digits": tested})
+    request = request_in(tmp_path, settings, controls=("half",), seeds=(1,))
+    assert carry_out(request, stand_ins(tmp_path / "programs")) == 0
+    result = read_result(tmp_path, "digits/half_seed1")
+    assert result["metrics"] == {"psnr": 21.0, "long/psnr": 21.0, "long/mask/fraction_variant": 0.5}
+    assert result["words"]["tests"] == {"long": ["dataset=others", "length=100"]}
+    assert set(result["seconds"]) == {"train", "evaluate", "evaluate_long"}
+
+    broken = dataclasses.replace(tested, tests={"long": ("dataset=broken",)})
+    settings = small_settings(datasets={"digits": broken})
+    request = request_in(tmp_path, settings, controls=("half",), seeds=(1,))
+    assert carry_out(request, stand_ins(tmp_path / "programs")) == 1
+
+
 def test_a_text_that_cannot_take_the_tables_is_found_before_the_first_run(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("<!-- table: gone --><!-- end -->")

@@ -12,9 +12,9 @@ from helpers.programs import call
 from helpers.reproducing import small_settings
 
 from launch.reproduction.estimate import duration, seconds_left
-from launch.reproduction.plan import make_plan
+from launch.reproduction.plan import PlannedRun, make_plan
 from launch.reproduction.request import read_request
-from launch.reproduction.settings import DatasetSettings, VariantSettings
+from launch.reproduction.settings import DatasetSettings, PresetWords, VariantSettings
 from launch.reproduction.steps import Places, Programs, preparation_steps, run_steps
 
 SETTINGS = small_settings()
@@ -65,7 +65,7 @@ def test_paths_change_no_digest_and_words_hold_none() -> None:
     planned = make_plan(SETTINGS, "small")[0]
     here, there = (
         [
-            *preparation_steps(planned, Places(Path(place)), Programs(), root),
+            *preparation_steps(planned.prepare, Places(Path(place)), Programs(), root),
             *run_steps(planned, Places(Path(place)), Programs()),
         ]
         for place, root in (("/first", "/images"), ("/b/c", "/others"))
@@ -107,6 +107,40 @@ def test_a_dataset_may_name_one_experiment_for_each_variant() -> None:
     assert words["half"] == "experiment=worlds/half"
 
 
+def test_a_preset_may_have_its_own_experiment_and_seeds() -> None:
+    words = PresetWords(experiment="worlds/{variant}_small", seeds=(4,))
+    named = DatasetSettings(experiment="worlds/{variant}", prepare=("dataset=x",), small=words)
+    settings = small_settings(datasets={"digits": named}, tables={})
+    runs = [run for run in make_plan(settings, "small") if run.variant in ("half", "constant")]
+    assert [(run.name, run.train[0]) for run in runs] == [
+        ("digits/half_seed4", "experiment=worlds/half_small"),
+        ("digits/constant_seed0", "experiment=worlds/constant_small"),
+    ], "seeds of a variant come before those of a dataset"
+    assert {run.seed for run in make_plan(settings, "full")} == {0, 1}
+    with pytest.raises(ValueError, match="leaves nothing to run"):
+        PresetWords(seeds=())
+
+
+def test_further_tests_of_a_run_are_in_its_digest_and_its_steps() -> None:
+    def planned(**tests: tuple[str, ...]) -> PlannedRun:
+        named = DatasetSettings(experiment="x", prepare=("dataset=x", "a=1"), tests=tests)
+        return make_plan(small_settings(datasets={"digits": named}, tables={}), "small")[0]
+
+    plain, tested = planned(), planned(long=("dataset=x", "a=2"))
+    assert len({run.digest for run in (plain, tested, planned(long=("dataset=x",)))}) == 3
+    assert plain.work_name == tested.work_name, "it is not trained again"
+    places = Places(Path("/w"))
+    assert len({places.data(words) for words in tested.datasets}) == 2
+    names = [step.name for step in run_steps(tested, places, Programs())]
+    assert names[:3] == ["train", "evaluate", "evaluate_long"]
+    further = run_steps(tested, places, Programs())[2].command
+    assert f"data={places.data(('dataset=x', 'a=2'))}" in further
+    assert "pictures=false" in further, "pictures are of the run's own dataset"
+    same = DatasetSettings(experiment="x", prepare=("dataset=x", "a=1"))
+    others = small_settings(datasets={"digits": same, "again": same}, tables={})
+    assert len({run.datasets for run in make_plan(others, "small")}) == 1, "prepared once"
+
+
 # The command
 
 
@@ -119,9 +153,9 @@ def test_lists_are_written_with_or_without_brackets() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "give the name of a reproduction first; known: paper1"),
+        ([], "give the name of a reproduction first; known: paper1, paper2"),
         (["work=x"], "give the name of a reproduction first"),
-        (["paper2", "work=x"], "unknown reproduction 'paper2'; did you mean 'paper1'?"),
+        (["papr1", "work=x"], "unknown reproduction 'papr1'; did you mean 'paper1'?"),
         (["paper1"], "give work=DIR"),
         (["paper1", "work=x", "wrok=y"], "unknown key 'wrok'; did you mean 'work'?"),
         (["paper1", "work=x", "preset=big"], "preset=big is not allowed; allowed: small, full"),

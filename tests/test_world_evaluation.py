@@ -22,7 +22,7 @@ from pipeline.analysis.worlds.episodes import Episodes, read_episodes
 from pipeline.analysis.worlds.face import WorldModel
 from pipeline.analysis.worlds.measure import measure_episodes
 from pipeline.analysis.worlds.pairing import partners
-from pipeline.analysis.worlds.seen import seen_rollouts
+from pipeline.analysis.worlds.seen import divisions, seen_rollouts
 from pipeline.analysis.worlds.turning import hard_hit_metrics, traverse
 from pipeline.data.batches import EvaluationBatches
 from pipeline.evaluation.evaluate_run import untransformed_records
@@ -346,6 +346,23 @@ def test_rollouts_of_unknown_actions_are_told_apart(tmp_path: Path) -> None:
         parts = [metrics[f"{name}/horizon_1/{part}_actions"] for part in ("seen", "unseen")]
         joined = share * parts[0] + (1 - share) * parts[1]
         assert metrics[f"{name}/horizon_1"] == pytest.approx(joined)
+
+
+def test_rollouts_from_or_to_poses_that_were_held_out_are_told_apart(tmp_path: Path) -> None:
+    """z is what is held out here: poses whose upright axis points to the viewer's half."""
+    words = ("num_episodes=4", "dataset.num_test_episodes=40", "dataset.world.size=16")
+    held_out = "dataset.world.held_out={degrees: 90, axis: [0, 1, 0], towards: [0, 0, 1]}"
+    store = prepare(tmp_path / "data", "dataset=teapot", *words, held_out)
+    episodes = episodes_of(store)
+    (division,) = divisions(store.manifest, episodes, episodes.actions(np.arange(40), 0, 1), [1])
+    ends = [episodes.column(name, np.arange(40), 0, 1)[:, 0] for name in ("state", "next_state")]
+    is_new = [end.reshape(-1, 3, 3)[:, 2, 1] >= 0 for end in ends]
+    assert np.array_equal(~division.known[1].numpy(), is_new[0] | is_new[1])
+    assert division.names == ("known_poses", "held_out_poses")
+    assert 0 < division.known[1].sum() < 40
+    trained = store.split("train")
+    known = trained.read_column("state", np.arange(4)).reshape(-1, 3, 3)
+    assert (known[:, 2, 1] < 0).all()
 
 
 def test_distances_are_between_states_that_one_element_moved() -> None:

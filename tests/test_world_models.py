@@ -62,6 +62,7 @@ SHAPES = {
     "shapes_2d/none": ((5, 5, 5), (5, 2)),
     "shapes_2d/full": ((5, 5, 5), (5, 4, 2)),
     "shapes_2d/ours": ((5, 5, 5), (5, 4, 2)),
+    "shapes_2d/masked": ((5, 2, 5, 5), (5, 10)),
     "rush_hour/none_matched": ((5, 4, 5, 5), (5, 8)),
     "rush_hour/full": ((5, 4, 5, 5), (5, 4, 2)),
     "rush_hour/ours": ((5, 4, 5, 5), (5, 4, 2)),

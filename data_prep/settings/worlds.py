@@ -17,15 +17,19 @@ class Shapes2dWorldConfig:
     """Five shapes on a 5x5 board, seen from above, each cell 10x10 pixels.
 
     `shapes` are dealt to the objects in turn. Without triangles, turning a picture is the
-    same as drawing the turned board.
+    same as drawing the turned board. `num_backdrops` of 2 or more put one of as many dim
+    patterns behind the board, which no action moves and no group element turns.
     """
 
     name: Literal["shapes_2d"]
     shapes: tuple[Shape, ...] = ("circle", "triangle", "square")
+    num_backdrops: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.shapes) <= 5:
             raise ValueError(f"shapes={list(self.shapes)} must be one to five shapes")
+        if self.num_backdrops == 1 or self.num_backdrops < 0:
+            raise ValueError(f"num_backdrops={self.num_backdrops} must be 0, or 2 or more")
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,12 @@ def make_world(
         case Shapes2dWorldConfig():
             from data_prep.worlds.shapes_2d import shapes_2d
 
-            return shapes_2d(config, actions)
+            board = shapes_2d(config, actions)
+            if not config.num_backdrops:
+                return board
+            from data_prep.worlds.backdrop import BackdropWorld
+
+            return BackdropWorld(board, config.num_backdrops)
         case Blocks3dWorldConfig():
             from data_prep.worlds.blocks_3d import blocks_3d
 

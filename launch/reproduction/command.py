@@ -60,7 +60,7 @@ def run_missing(
     places = Places(Path(request.work).absolute())
     roots = {key: root for key in ("mnist", "meshes") if (root := request.files(key)) is not None}
     for run in missing:
-        is_prepared = (places.data(run) / "manifest.json").exists()
+        is_prepared = (places.data(run.prepare) / "manifest.json").exists()
         if run.files is not None and run.files not in roots and not is_prepared:
             raise ValueError(f"{run.dataset} needs {run.files}=DIR; or choose others with only=")
     # What is said of each run counts them, so that a log needs no more than that.

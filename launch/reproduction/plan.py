@@ -15,7 +15,8 @@ class PlannedRun:
     """One run: the words of its four programs, without paths.
 
     `classify` empty means that nothing is classified. `files` is the key of the command
-    that says where the dataset's images lie.
+    that says where the dataset's images lie. `tests` are further datasets to be evaluated on,
+    name and words of preparation.
     """
 
     dataset: str
@@ -26,18 +27,18 @@ class PlannedRun:
     evaluate: tuple[str, ...]
     classify: tuple[str, ...]
     files: str | None = None
+    tests: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def digest(self) -> str:
         """Hex digest of all words: whatever decides the result, and no path."""
-        return _digest(
-            {
-                "prepare": self.prepare,
-                "train": self.train,
-                "evaluate": self.evaluate,
-                "classify": self.classify,
-            }
-        )
+        words: dict[str, object] = {
+            "prepare": self.prepare,
+            "train": self.train,
+            "evaluate": self.evaluate,
+            "classify": self.classify,
+        }
+        return _digest({**words, "tests": self.tests} if self.tests else words)
 
     @property
     def name(self) -> str:
@@ -51,9 +52,15 @@ class PlannedRun:
         return f"{self.dataset}-{self.variant}_seed{self.seed}-{digest[:SHORT]}"
 
     @property
-    def data_name(self) -> str:
-        """Name of its dataset's directory: other words of preparation, another place."""
-        return f"{self.dataset}-{_digest(self.prepare)[:SHORT]}"
+    def datasets(self) -> tuple[tuple[str, ...], ...]:
+        """Words of preparation of its own dataset, and of those that it is also tested on."""
+        return (self.prepare, *(words for _, words in self.tests))
+
+
+def data_name(prepare: tuple[str, ...]) -> str:
+    """`shapes_2d-0a1b2c3d`, from the words of a dataset's preparation."""
+    named = [word.removeprefix("dataset=") for word in prepare if word.startswith("dataset=")]
+    return f"{(named or ['data'])[0]}-{_digest(prepare)[:SHORT]}"
 
 
 def make_plan(
@@ -77,7 +84,8 @@ def make_plan(
                 variants is None or variant in variants
             )
             if is_chosen and settings.has(dataset, variant):
-                chosen = planned_seeds(settings, preset, variant) if seeds is None else seeds
+                planned = planned_seeds(settings, preset, dataset, variant)
+                chosen = planned if seeds is None else seeds
                 runs += [plan_run(settings, preset, dataset, variant, seed) for seed in chosen]
     if not runs:
         raise ValueError("nothing to run: only and controls have no run in common")
@@ -85,10 +93,14 @@ def make_plan(
     return sorted(runs, key=lambda run: rank[run.seed])
 
 
-def planned_seeds(settings: ReproductionSettings, preset: Preset, variant: str) -> tuple[int, ...]:
-    """The seeds of a variant under a preset."""
+def planned_seeds(
+    settings: ReproductionSettings, preset: Preset, dataset: str, variant: str
+) -> tuple[int, ...]:
+    """The seeds of a variant on a dataset under a preset."""
     own = settings.variants[variant].small_seeds
-    return own if own is not None and preset == "small" else settings.seeds
+    if own is not None and preset == "small":
+        return own
+    return settings.datasets[dataset].preset(preset).seeds or settings.seeds
 
 
 def plan_run(
@@ -105,7 +117,7 @@ def plan_run(
         seed=seed,
         prepare=(*data.prepare, *words.prepare),
         train=(
-            f"experiment={data.experiment_of(variant)}",
+            f"experiment={data.experiment_of(variant, preset)}",
             *settings.train,
             *words.train,
             *chosen.train,
@@ -114,6 +126,7 @@ def plan_run(
         evaluate=settings.evaluate,
         classify=(*classify, *words.classify, *chosen.classify) if classify else (),
         files=data.files,
+        tests=tuple(data.tests.items()),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from launch.reproduction.children import Ending
 from launch.reproduction.classification import classification_rows
 from launch.reproduction.plan import PlannedRun
+from launch.reproduction.steps import Places
 from pipeline.config.program import EXIT_COLLAPSED, EXIT_FINISHED, EXIT_NON_FINITE
 from pipeline.evaluation.settings import evaluation_file
 from pipeline.files.atomic import write_json
@@ -37,12 +38,15 @@ def is_result(ending: Ending) -> bool:
     )
 
 
-def make_result(run: PlannedRun, preset: str, ending: Ending, run_dir: Path, commit: str) -> Result:
+def make_result(
+    run: PlannedRun, preset: str, ending: Ending, places: Places, commit: str
+) -> Result:
     """Content of a result file.
 
     A run that did not finish has no metrics. Raises FileNotFoundError or ValueError with one
     line if the run directory lacks what its programs should have left there.
     """
+    run_dir = places.run_dir(run)
     environment = _read(run_dir / "environment.json")
     result: Result = {
         "dataset": run.dataset,
@@ -61,6 +65,7 @@ def make_result(run: PlannedRun, preset: str, ending: Ending, run_dir: Path, com
             "train": list(run.train),
             "evaluate": list(run.evaluate),
             "classify": list(run.classify),
+            **({"tests": {name: list(words) for name, words in run.tests}} if run.tests else {}),
         },
         "metrics": {},
         "mask": {},
@@ -72,6 +77,10 @@ def make_result(run: PlannedRun, preset: str, ending: Ending, run_dir: Path, com
     step = trained["best_step"]
     evaluation = _read(run_dir / "evaluations" / evaluation_file(step, "test"))
     metrics = {key: _rounded(value) for key, value in evaluation["metrics"].items()}
+    for name, words in run.tests:
+        fingerprint = _read(places.data(words) / "manifest.json")["fingerprint"]
+        other = _read(run_dir / "evaluations" / evaluation_file(step, "test", fingerprint))
+        metrics |= {f"{name}/{key}": _rounded(value) for key, value in other["metrics"].items()}
     result["step"], result["num_steps"] = step, trained["step"]
     result["num_parameters"] = num_parameters(run_dir / "checkpoints" / f"step_{step:08d}")
     result["metrics"] = {k: v for k, v in metrics.items() if not k.startswith("mask/")}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from launch.reproduction.children import Chain, Ending, StopNote, run_chains
 from launch.reproduction.estimate import duration, seconds_left
-from launch.reproduction.plan import PlannedRun
+from launch.reproduction.plan import PlannedRun, data_name
 from launch.reproduction.results import (
     Result,
     is_result,
@@ -15,6 +15,14 @@ from launch.reproduction.results import (
 )
 from launch.reproduction.steps import Places, Programs, preparation_steps, run_steps
 from pipeline.config.program import EXIT_FINISHED
+
+HEADLINES = {
+    "psnr": "{:.2f} dB",
+    "hits_at_1/horizon_10": "H@1 {:.1%} at 10 steps",
+    "hits_at_1/horizon_1": "H@1 {:.1%} at one step",
+    "f1": "F1 {:.3f}",
+}
+"""What is said of a run that finished: the first of these that it has."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +51,11 @@ def prepare_datasets(
     chains = {}
     for run in runs:
         root = campaign.roots.get(run.files) if run.files is not None else None
-        if run.data_name not in chains and not (places.data(run) / "manifest.json").exists():
-            steps = preparation_steps(run, places, campaign.programs, root)
-            chains[run.data_name] = Chain(run.data_name, steps, places.log(run.data_name))
+        for words in run.datasets:
+            name = data_name(words)
+            if name not in chains and not (places.data(words) / "manifest.json").exists():
+                steps = preparation_steps(words, places, campaign.programs, root)
+                chains[name] = Chain(name, steps, places.log(name))
     failed: dict[str, str] = {}
 
     def on_end(ending: Ending) -> None:
@@ -71,12 +81,14 @@ def run_plan(
     `known_seconds` are times of earlier runs by dataset, for the estimate of what is left.
     """
     unprepared = prepare_datasets(runs, campaign, stop)
-    failed = {
-        run.name: f"not prepared: {unprepared[run.data_name]}"
+    reasons = {
+        run.name: unprepared[name]
         for run in runs
-        if run.data_name in unprepared and stop.signal is None
+        for name in map(data_name, run.datasets)
+        if name in unprepared
     }
-    able = {run.work_name: run for run in runs if run.data_name not in unprepared}
+    failed = {name: f"not prepared: {why}" for name, why in reasons.items() if stop.signal is None}
+    able = {run.work_name: run for run in runs if run.name not in reasons}
     seconds = {name: list(values) for name, values in (known_seconds or {}).items()}
     left = dict(able)
 
@@ -113,16 +125,18 @@ def run_plan(
 
 def land(run: PlannedRun, campaign: Campaign, ending: Ending) -> Result:
     """Write the result of a run that ended, and return it."""
-    run_dir = campaign.places.run_dir(run)
-    result = make_result(run, campaign.preset, ending, run_dir, campaign.commit)
+    result = make_result(run, campaign.preset, ending, campaign.places, campaign.commit)
     write_result(campaign.results, run, result)
     return result
 
 
 def headline(result: Result) -> str:
     """A few words on a result."""
-    psnr = result["metrics"].get("psnr")
-    return f" ({psnr:.2f} dB)" if isinstance(psnr, float) else f": {result['message']}"
+    for name, words in HEADLINES.items():
+        value = result["metrics"].get(name)
+        if isinstance(value, float):
+            return f" ({words.format(value)})"
+    return f": {result['message']}"
 
 
 def earlier_seconds(results: Sequence[Result], preset: str) -> dict[str, list[float]]:

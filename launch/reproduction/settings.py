@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from launch.reports.papers import PaperColumn
 
 Preset = Literal["small", "full"]
 
@@ -28,16 +30,32 @@ def _check_words(what: str, words: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class PresetWords:
-    """Words of one preset, after those that hold for both."""
+    """Words of one preset, after those that hold for both.
+
+    `experiment` and `seeds`, if given, replace those of the dataset and of the reproduction.
+    """
 
     prepare: tuple[str, ...] = ()
     train: tuple[str, ...] = ()
     classify: tuple[str, ...] = ()
+    experiment: str | None = None
+    seeds: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        if self.seeds is not None:
+            check_seeds(self.seeds)
         _check_words("prepare", self.prepare)
         _check_words("train", self.train)
         _check_words("classify", self.classify)
+
+
+@dataclass(frozen=True)
+class PaperRows:
+    """Where a dataset's numbers stand in the paper: `table` by its caption, and of its `rows`
+    the name by variant."""
+
+    table: str
+    rows: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -47,6 +65,10 @@ class DatasetSettings:
     `files` names the key of the command that says where its images lie, null if it draws
     them. `classify` replaces the reproduction's own words; an empty list classifies nothing.
     `{variant}` in `experiment` stands for the variant's name: `blocks_3d/{variant}`.
+    `tests` are further datasets, words of `data_prep/prepare.py` by name, on whose test splits
+    runs are evaluated too: their metrics have that name and a slash before them. `paper` says
+    which of the paper's numbers stand beside; its columns come first in the dataset's table,
+    then `columns`, metrics by name with heading and factor.
     """
 
     experiment: str
@@ -55,14 +77,21 @@ class DatasetSettings:
     full: PresetWords = PresetWords()
     files: Literal["mnist", "meshes"] | None = None
     classify: tuple[str, ...] | None = None
+    tests: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    paper: PaperRows | None = None
+    columns: dict[str, PaperColumn] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_words("prepare", self.prepare)
         _check_words("classify", self.classify or ())
+        _check_names("tests", self.tests)
+        for name, words in self.tests.items():
+            _check_words(f"tests.{name}", words)
 
-    def experiment_of(self, variant: str) -> str:
+    def experiment_of(self, variant: str, preset: Preset) -> str:
         """The experiment that trains a variant on this dataset."""
-        return self.experiment.replace("{variant}", variant)
+        chosen = self.preset(preset).experiment or self.experiment
+        return chosen.replace("{variant}", variant)
 
     def preset(self, name: Preset) -> PresetWords:
         """The words of a preset."""
@@ -95,16 +124,18 @@ class ReproductionSettings:
 
     `train`, `evaluate` and `classify` are words of all runs; with `classify` empty and no
     words of the dataset's own, nothing is classified. `tables` lists the rows of each table.
+    `paper` is a file in docs/papers, for datasets that name a table of it.
     """
 
     name: str
     seeds: tuple[int, ...]
     datasets: dict[str, DatasetSettings]
     variants: dict[str, VariantSettings]
-    tables: dict[str, tuple[str, ...]]
+    tables: dict[str, tuple[str, ...]] = field(default_factory=dict)
     train: tuple[str, ...] = ()
     evaluate: tuple[str, ...] = ()
     classify: tuple[str, ...] = ()
+    paper: str | None = None
 
     def __post_init__(self) -> None:
         _check_names("datasets", self.datasets)
@@ -117,6 +148,9 @@ class ReproductionSettings:
             check_known(f"variants.{variant}.datasets", settings.datasets or (), self.datasets)
         for table, rows in self.tables.items():
             check_known(f"tables.{table}", rows, self.variants)
+        for dataset, own in self.datasets.items():
+            if own.paper is not None and self.paper is None:
+                raise ValueError(f"datasets.{dataset}.paper has no effect: paper is null")
 
     def table_variants(self, table: str, dataset: str) -> list[str]:
         """Rows of a table that exist for a dataset."""

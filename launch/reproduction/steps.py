@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.reproduction.plan import PlannedRun
+from launch.reproduction.plan import PlannedRun, data_name
 from launch.reproduction.request import REPOSITORY
 
 
@@ -37,9 +37,9 @@ class Places:
 
     work: Path
 
-    def data(self, run: PlannedRun) -> Path:
-        """The prepared dataset of a run."""
-        return self.work / "data" / run.data_name
+    def data(self, prepare: tuple[str, ...]) -> Path:
+        """The dataset that is prepared by these words."""
+        return self.work / "data" / data_name(prepare)
 
     def run_dir(self, run: PlannedRun) -> Path:
         """The run directory."""
@@ -51,25 +51,29 @@ class Places:
 
 
 def preparation_steps(
-    run: PlannedRun, places: Places, programs: Programs, root: str | None
+    prepare: tuple[str, ...], places: Places, programs: Programs, root: str | None
 ) -> list[Step]:
-    """Preparing the dataset of a run; `root` is where its images lie."""
-    words = [*run.prepare, *([] if root is None else [f"source.root={root}"])]
-    out = places.data(run)
+    """Preparing a dataset of a run; `root` is where its images lie."""
+    words = [*prepare, *([] if root is None else [f"source.root={root}"])]
+    out = places.data(prepare)
     command = (programs.python, str(programs.prepare), *words, "num_workers=1", f"out={out}")
     return [Step("prepare", command, out / "manifest.json")]
 
 
 def run_steps(run: PlannedRun, places: Places, programs: Programs) -> list[Step]:
-    """Training, evaluation and classification of a run."""
+    """Training, evaluation (also on further datasets) and classification of a run."""
     run_dir = places.run_dir(run)
     where = f"run_dir={run_dir}"
-    train = [*run.train, f"data={places.data(run)}", where]
+    train = [*run.train, f"data={places.data(run.prepare)}", where]
     python = programs.python
     steps = [
         Step("train", (python, str(programs.train), *train), run_dir / "result.json"),
         Step("evaluate", (python, str(programs.evaluate), *run.evaluate, where)),
     ]
+    for name, prepare in run.tests:
+        # Pictures are of the run's own dataset.
+        words = (*run.evaluate, "pictures=false", f"data={places.data(prepare)}", where)
+        steps.append(Step(f"evaluate_{name}", (python, str(programs.evaluate), *words)))
     if run.classify:
         # The words may be new where the run is not.
         classify = (python, str(programs.classify), *run.classify, "overwrite=true", where)

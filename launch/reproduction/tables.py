@@ -1,39 +1,18 @@
 """Tables of a reproduction, made from result files alone. Pure functions."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from launch.reproduction.columns import cell, columns_of
-from launch.reproduction.plan import plan_run, planned_seeds
+from launch.reproduction.paper_table import results_block
+from launch.reproduction.plan import plan_run
 from launch.reproduction.provenance import provenance_lines
+from launch.reproduction.rows import NOT_RUN, Rows, markdown, runs_cell, select
 from launch.reproduction.settings import Preset, ReproductionSettings
 
 Result = dict[str, Any]
-NOT_RUN = "not run"
 CLASSIFICATION = "classification"
 MAIN_CLASSIFIER = "linear"
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Results of one dataset by variant, with the seeds that are planned for each."""
-
-    results: Mapping[str, Sequence[Result]]
-    planned: Mapping[str, Sequence[int]]
-
-    def finished(self, variant: str) -> list[Result]:
-        """Results that have metrics."""
-        return [result for result in self.results[variant] if result["state"] == "finished"]
-
-    def num_planned(self, variant: str) -> int:
-        """Runs that a full row rests on."""
-        seeds = {result["seed"] for result in self.results[variant]}
-        return len(seeds | set(self.planned[variant]))
-
-    def all(self) -> list[Result]:
-        """All results of the table."""
-        return [result for results in self.results.values() for result in results]
 
 
 def make_blocks(
@@ -47,17 +26,23 @@ def make_blocks(
     blocks = {"summary": summary(settings, preset, current)}
     for dataset in settings.datasets:
         of_dataset = [result for result in current if result["dataset"] == dataset]
+        own = settings.datasets[dataset]
+        if own.columns or own.paper is not None:
+            chosen = [name for name in settings.variants if settings.has(dataset, name)]
+            rows = select(settings, preset, dataset, of_dataset, chosen)
+            blocks[f"{dataset}/results"] = results_block(settings, preset, dataset, rows)
+            continue
         tables = {table: settings.table_variants(table, dataset) for table in settings.tables}
         for table, variants in tables.items():
             if len(variants) > 1:
-                rows = select(settings, preset, of_dataset, variants)
+                rows = select(settings, preset, dataset, of_dataset, variants)
                 lines = [
                     *metrics_table(rows),
                     *provenance_lines(settings, preset, dataset, rows.all()),
                 ]
                 blocks[f"{dataset}/{table}"] = "\n".join(lines)
         variants = [name for name in settings.variants if settings.has(dataset, name)]
-        lines = classification_table(select(settings, preset, of_dataset, variants))
+        lines = classification_table(select(settings, preset, dataset, of_dataset, variants))
         blocks[f"{dataset}/{CLASSIFICATION}"] = "\n".join(lines)
     return blocks
 
@@ -69,17 +54,6 @@ def is_current(settings: ReproductionSettings, preset: Preset, result: Result) -
         return False
     digest: str = result["digest"]
     return plan_run(settings, preset, dataset, variant, result["seed"]).digest == digest
-
-
-def select(
-    settings: ReproductionSettings,
-    preset: Preset,
-    results: Sequence[Result],
-    variants: Sequence[str],
-) -> Rows:
-    """The rows of some variants."""
-    chosen = {name: [r for r in results if r["variant"] == name] for name in variants}
-    return Rows(chosen, {name: planned_seeds(settings, preset, name) for name in variants})
 
 
 def metrics_table(rows: Rows) -> list[str]:
@@ -95,19 +69,6 @@ def metrics_table(rows: Rows) -> list[str]:
             cells.append(text if finished else runs_cell(rows, name))
         lines.append([f"`{name}`", *cells, runs_cell(rows, name)])
     return markdown(["variant", *(column.heading for column in columns), "runs"], lines)
-
-
-def runs_cell(rows: Rows, variant: str) -> str:
-    """How many runs a row rests on, and how the others ended."""
-    results = rows.results[variant]
-    if not results:
-        return NOT_RUN
-    num_finished, num = len(rows.finished(variant)), rows.num_planned(variant)
-    parts = [f"{num_finished} of {num}" if num_finished < num else str(num)]
-    for state, words in (("collapsed", "collapsed"), ("non_finite", "loss not finite")):
-        count = sum(result["state"] == state for result in results)
-        parts += [f"{count} {words}"] if count else []
-    return ", ".join(parts)
 
 
 def classification_table(rows: Rows) -> list[str]:
@@ -138,16 +99,10 @@ def summary(settings: ReproductionSettings, preset: Preset, results: Sequence[Re
     for dataset in settings.datasets:
         of_dataset = [result for result in results if result["dataset"] == dataset]
         variants = [name for name in settings.variants if settings.has(dataset, name)]
-        rows = select(settings, preset, of_dataset, variants)
+        rows = select(settings, preset, dataset, of_dataset, variants)
         num_planned = sum(rows.num_planned(name) for name in variants)
         states = [result["state"] for result in of_dataset]
         counts = [str(states.count(state)) for state in ("finished", "collapsed", "non_finite")]
         lines.append([f"`{dataset}`", str(num_planned), *counts, str(num_planned - len(states))])
     headings = ["dataset", "planned", "finished", "collapsed", "loss not finite", NOT_RUN]
     return "\n".join(markdown(headings, lines))
-
-
-def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table in Markdown."""
-    rule = ["---"] * len(headings)
-    return [f"| {' | '.join(cells)} |" for cells in (headings, rule, *rows)]

@@ -111,11 +111,17 @@ class EvaluationBatches:
 
 
 def make_train_order(
-    reader: SplitReader, pairs: Pairs, seed: int, global_batch: int, tail: Literal["drop", "carry"]
+    reader: SplitReader,
+    pairs: Pairs,
+    seed: int,
+    global_batch: int,
+    tail: Literal["drop", "carry"],
+    num_first: int | None = None,
 ) -> SampleOrder:
     """The order of an epoch: over records when stored, over source frames when on-line.
 
-    Raises ValueError for on-line pairs where records are not grouped by source.
+    Of these only the `num_first` first ones, if given. Raises ValueError if there are not so
+    many, and for on-line pairs where records are not grouped by source.
     """
     if pairs == "online" and reader.records_per_source is None:
         raise ValueError(
@@ -123,4 +129,6 @@ def make_train_order(
             " (its orbit, or dataset.num_drawn=8 at its preparation); this one allows pairs=stored"
         )
     num_items = reader.num_records if pairs == "stored" else reader.num_sources
-    return SampleOrder(seed, num_items, global_batch, tail)
+    if num_first is not None and num_first > num_items:
+        raise ValueError(f"num_train_items={num_first} is more than the {num_items} there are")
+    return SampleOrder(seed, num_first or num_items, global_batch, tail)

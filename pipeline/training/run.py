@@ -50,7 +50,14 @@ def train(
     store = PairStore(data_copy or Path(config.data))
     check_files(store.root, store.manifest)
     reader = store.split("train")
-    order = make_train_order(reader, config.pairs, config.seed, config.global_batch, config.tail)
+    order = make_train_order(
+        reader,
+        config.pairs,
+        config.seed,
+        config.global_batch,
+        config.tail,
+        config.num_train_items,
+    )
     run = RunDirectory(Path(config.run_dir))
     with join_world(config.device) as world:
         rank_slice(config.global_batch // config.accumulation, world.rank, world.world_size)

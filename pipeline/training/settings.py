@@ -89,7 +89,8 @@ class TrainConfig:
 
     `checkpoint_every` and `validate_every` count steps; null means once an epoch.
     `tail` says whether an epoch's last incomplete batch is dropped or carried into
-    the next epoch. `compile=auto` compiles on a GPU and not on a CPU.
+    the next epoch. `compile=auto` compiles on a GPU and not on a CPU. `num_train_items`
+    trains on the first so many records (source frames, on-line) instead of all.
     """
 
     data: str
@@ -101,6 +102,7 @@ class TrainConfig:
     accumulation: int = 1
     pairs: Literal["stored", "online"] = "stored"
     tail: Literal["drop", "carry"] = "drop"
+    num_train_items: int | None = None
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     compile: Literal["auto"] | bool = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -125,6 +127,7 @@ class TrainConfig:
             "epochs",
             "global_batch",
             "accumulation",
+            "num_train_items",
             "num_threads",
             "log_every",
             "validate_every",

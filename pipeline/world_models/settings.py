@@ -20,6 +20,25 @@ def _check_sizes(config: Any, *names: str) -> None:
 
 
 @dataclass(frozen=True)
+class GridMaskConfig:
+    """A learned mask over S's outputs: the group acts on those it selects, and on no others.
+
+    S makes `num_maps` maps of each object, and the mask has a logit for each; those above
+    the threshold `tau` are variant. `invariant_size` numbers of each object's latent come of
+    the others, and no action changes them.
+    """
+
+    num_maps: int = 2
+    invariant_size: int = 2
+    tau: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_sizes(self, "num_maps", "invariant_size")
+        if not 0 < self.tau < 1:
+            raise ValueError(f"tau={self.tau} must lie between 0 and 1")
+
+
+@dataclass(frozen=True)
 class GridModelConfig:
     """Objects on a grid of cells: 2D Shapes, 3D Blocks, Rush Hour.
 
@@ -27,7 +46,7 @@ class GridModelConfig:
     first averaged over `pool` x `pool` pixels. `directions=relative` where objects have
     headings and directions are theirs (Rush Hour). `channels` of S are regular fields for
     `full`. `latent_size`: numbers of an object for `none`, copies of the regular
-    representation (4 numbers each) else.
+    representation (4 numbers each) else. `mask` lets `ours` find what the group acts on.
     """
 
     name: Literal["grid"]
@@ -39,9 +58,12 @@ class GridModelConfig:
     directions: Literal["absolute", "relative"] = "absolute"
     cells: int = 5
     pool: int = 1
+    mask: GridMaskConfig | None = None
 
     def __post_init__(self) -> None:
         _check_sizes(self, "channels", "hidden", "latent_size", "cells", "pool")
+        if self.mask is not None and (self.kind, self.directions) != ("ours", "absolute"):
+            raise ValueError("mask needs kind=ours and directions=absolute")
         if self.view == "cells" and self.pool != 1:
             raise ValueError("pool has no effect with view=cells")
         if self.view == "pixels" and self.cells != 5:

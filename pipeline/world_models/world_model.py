@@ -7,15 +7,27 @@ as stored and are normalised here, on the device; actions come in as stored.
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import nn
 
 from data_prep.store.manifest import FrameSpec
 from pipeline.groups import Group
+from pipeline.models.adaptive_mask import AdaptiveMask
 
 Representation = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """How the group acts on a batch of values (B, ...), one element each."""
+
+
+class LatentParts(Protocol):
+    """What a learned mask over S's outputs makes of a model."""
+
+    @property
+    def mask(self) -> AdaptiveMask: ...
+
+    def split(self, latent: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The parts of latents that the group acts on, `variant`, and does not, `invariant`."""
 
 
 class WorldModel(nn.Module):
@@ -23,7 +35,8 @@ class WorldModel(nn.Module):
 
     `num_objects` divides the energy of latents: it is a mean over objects, 1 where a latent
     is one whole. The representations say how the group is taken to act on y and z; None
-    where there is no such action (the latents of a model with nothing equivariant).
+    where there is no such action (the latents of a model with nothing equivariant). `parts`
+    where a mask decides on which outputs of S it acts.
     """
 
     def __init__(
@@ -36,8 +49,10 @@ class WorldModel(nn.Module):
         embedding_action: Representation | None,
         latent_action: Representation | None,
         num_objects: int = 1,
+        parts: LatentParts | None = None,
     ) -> None:
         super().__init__()
+        self.parts = parts
         self.group, self.frames, self.num_objects = group, frames, num_objects
         self.embedding, self.encoder, self.transition = embedding, encoder, transition
         self._embedding_action, self._latent_action = embedding_action, latent_action

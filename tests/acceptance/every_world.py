@@ -29,7 +29,7 @@ GRID = ("task.model.channels=8", "task.model.hidden=32")
 REACHER = ("task.model.channels=4", "task.model.hidden=8", "task.model.dilations=[2,4]")
 CASES = {
     "sequence_labelling": {"fc_conv": (), "fc_only": ()},
-    "shapes_2d": {"ours": GRID, "none": GRID, "none_matched": GRID},
+    "shapes_2d": {"ours": GRID, "none": GRID, "none_matched": GRID, "masked": GRID},
     "blocks_3d": {
         "ours": (*GRID, "task.model.pool=2"),
         "full": ("task.model.channels=2", "task.model.hidden=32", "task.model.pool=2"),

@@ -24,7 +24,7 @@ if program == "prepare":
         sys.exit(1)
     out = pathlib.Path(words["out"])
     out.mkdir(parents=True)
-    (out / "manifest.json").write_text("{}")
+    (out / "manifest.json").write_text(json.dumps({"fingerprint": out.name[::-1]}))
     sys.exit()
 run = pathlib.Path(words["run_dir"])
 with open(run.parents[1] / "calls.txt", "a") as calls:
@@ -54,7 +54,9 @@ elif program == "evaluate":
     (run / "evaluations").mkdir(exist_ok=True)
     metrics = {"psnr": 20.0 + int(run.name.split("seed")[1][0]), "mask/fraction_variant": 0.5}
     text = json.dumps({"metrics": metrics})
-    (run / "evaluations" / "step_00000007-test.json").write_text(text)
+    data = words.get("data")
+    end = f"-{pathlib.Path(data).name[::-1][:8]}" if data else ""
+    (run / "evaluations" / f"step_00000007-test{end}.json").write_text(text)
 """
 
 

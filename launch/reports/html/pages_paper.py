@@ -3,8 +3,9 @@
 from typing import Any
 
 from launch.reports.html.names import spread
-from launch.reports.html.paper import PaperTable, beside
+from launch.reports.html.paper import beside
 from launch.reports.html.report import Report
+from launch.reports.papers import PaperTable
 
 Context = dict[str, Any]
 

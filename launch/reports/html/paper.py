@@ -1,83 +1,15 @@
-"""A paper's numbers, from a YAML file, and our runs that they can stand beside."""
+"""Our runs that stand beside a paper's numbers."""
 
 import fnmatch
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
-
-import yaml
 
 from launch.reports.collecting import show
 from launch.reports.html.gathering import Gathered, RunRecord
 from launch.reports.html.headline import Cell, over_runs
+from launch.reports.papers import PaperRow, PaperTable
 from launch.reports.seed_summary import value_of
-from pipeline.config.schema import build, suggestion
-
-FOLDER = Path(__file__).resolve().parents[3] / "docs" / "papers"
-
-
-@dataclass(frozen=True)
-class PaperColumn:
-    """A column of a table. `metric` is ours by name, null where we have none; ours times
-    `factor` is in the paper's unit."""
-
-    title: str
-    metric: str | None = None
-    factor: float = 1.0
-
-
-@dataclass(frozen=True)
-class PaperRow:
-    """A row as the paper has it: `values` by column, a mean or a mean and its spread.
-
-    `match` says which of our runs belong beside it: values (or a list of allowed ones, or
-    patterns as of file names) by dotted key of their configuration, or of their dataset's
-    manifest with `data.` before it; `*` is anything but null. An empty `match` has none.
-    `notes` are keys of the paper's.
-    """
-
-    name: str
-    values: dict[str, tuple[float, ...]]
-    match: dict[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class PaperTable:
-    """Rows under a caption; `source` says where the numbers were read."""
-
-    caption: str
-    source: str
-    columns: dict[str, PaperColumn]
-    rows: tuple[PaperRow, ...]
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Paper:
-    """A paper and what it reports. `notes` are footnotes by key."""
-
-    title: str
-    reference: str
-    tables: tuple[PaperTable, ...] = ()
-    notes: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for table in self.tables:
-            for row in table.rows:
-                for column, value in row.values.items():
-                    if column not in table.columns:
-                        known = list(table.columns)
-                        raise ValueError(
-                            f"{row.name}: unknown column {column!r}{suggestion(column, known)}"
-                        )
-                    if len(value) not in (1, 2):
-                        raise ValueError(f"{row.name}: {column} is a mean, or a mean and a spread")
-            for note in (*table.notes, *(note for row in table.rows for note in row.notes)):
-                if note not in self.notes:
-                    known = list(self.notes)
-                    raise ValueError(f"{table.caption}: unknown note {note!r}; known: {known}")
 
 
 @dataclass(frozen=True)
@@ -87,21 +19,6 @@ class Beside:
     row: PaperRow
     ours: dict[str, Cell]
     num_runs: int
-
-
-def read_paper(name: str) -> Paper:
-    """A paper by the name of a file in docs/papers, or by the path of one.
-
-    Raises FileNotFoundError, or ValueError with one line for a file that is not one.
-    """
-    known = sorted(file.stem for file in FOLDER.glob("*.yaml"))
-    file = FOLDER / f"{name}.yaml" if name in known else Path(name)
-    if not file.is_file():
-        raise FileNotFoundError(f"paper={name}: no such file; shipped: {', '.join(known)}")
-    try:
-        return build(Paper, yaml.safe_load(file.read_text(encoding="utf-8")))
-    except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{file} cannot be read: {error}") from None
 
 
 def belongs(match: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:

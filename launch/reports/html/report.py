@@ -11,10 +11,10 @@ from launch.reports.html.finding import find_runs
 from launch.reports.html.gathering import Gathered, RunRecord, gather
 from launch.reports.html.headline import Headline, make_headline
 from launch.reports.html.names import settings_label, short_keys
-from launch.reports.html.paper import Paper, read_paper
 from launch.reports.html.pictures import Gallery, choose_galleries
 from launch.reports.html.request import ReportRequest
 from launch.reports.html.speed import Cost, cost_of
+from launch.reports.papers import Paper, read_paper
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """Hits of rollouts: each true latent ranks the predictions of all episodes."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 
 from pipeline.analysis.worlds.following import Followed
+from pipeline.analysis.worlds.seen import Division
 from pipeline.metrics.differences import distances
 from pipeline.metrics.ranking import hits_at, mean_reciprocal_rank, rank_predictions
 from pipeline.metrics.spread import latent_spread, share_distinct
@@ -13,12 +15,11 @@ HITS_AT = (1, 5, 10)
 
 
 def hit_metrics(
-    followed: Followed, seen: dict[int, torch.Tensor] | None, device: torch.device
+    followed: Followed, divisions: Sequence[Division], device: torch.device
 ) -> dict[str, float]:
     """Hits, ranks and what puts them in doubt, by horizon, over untransformed trajectories.
 
-    `seen[h]` (N,) bool says which rollouts of h steps use only actions that training knew;
-    hits and errors of those and of the others come apart.
+    Hits and errors of both sides of each division come apart.
     """
     metrics: dict[str, float] = {}
     for horizon, true in followed.true.items():
@@ -31,7 +32,7 @@ def hit_metrics(
         metrics[f"latent_spread/{end}"] = latent_spread(true)
         metrics[f"distinct_latents/{end}"] = share_distinct(true)
         error = distances(true, predicted).cpu()
-        for name, chosen in _split(seen, horizon):
+        for name, chosen in (part for each in divisions for part in _split(each, horizon)):
             metrics |= rank_metrics(ranks.rank[chosen.to(device)], f"{end}/{name}")
             typical = math.sqrt(2) * metrics[f"latent_spread/{end}"]
             if typical > 0:
@@ -45,10 +46,9 @@ def rank_metrics(rank: torch.Tensor, end: str) -> dict[str, float]:
     return {**metrics, f"mrr/{end}": mean_reciprocal_rank(rank)}
 
 
-def _split(
-    seen: dict[int, torch.Tensor] | None, horizon: int
-) -> tuple[tuple[str, torch.Tensor], ...]:
+def _split(division: Division, horizon: int) -> tuple[tuple[str, torch.Tensor], ...]:
     """Both parts, unless one of them is empty and the other says nothing new."""
-    if seen is None or bool(seen[horizon].all()) or not bool(seen[horizon].any()):
+    known, (first, second) = division.known[horizon], division.names
+    if bool(known.all()) or not bool(known.any()):
         return ()
-    return (("seen_actions", seen[horizon]), ("unseen_actions", ~seen[horizon]))
+    return ((first, known), (second, ~known))

@@ -11,11 +11,12 @@ from pipeline.analysis.worlds.face import WorldModel
 from pipeline.analysis.worlds.following import Followed, follow
 from pipeline.analysis.worlds.hits import hit_metrics
 from pipeline.analysis.worlds.latent_errors import Errors, distance_errors, equivariance_errors
-from pipeline.analysis.worlds.seen import seen_rollouts
+from pipeline.analysis.worlds.parts import part_metrics
+from pipeline.analysis.worlds.seen import divisions
 from pipeline.analysis.worlds.turning import hard_hit_metrics, traversal_metrics, turning_world
 from pipeline.metrics.drift import Drift
 
-HORIZONS = (1, 5, 10)
+HORIZONS = (1, 5, 10, 100)
 DRIFT_STEPS = 100
 
 
@@ -40,8 +41,8 @@ def measure_episodes(
     horizons, steps = horizons_of(episodes), drift_steps_of(episodes)
     followed = follow(model, episodes, horizons, steps, batch, device)
     actions = followed.actions[0].numpy()
-    seen = seen_rollouts(manifest, actions, horizons)
-    metrics = hit_metrics(followed, seen, device)
+    parts = divisions(manifest, episodes, actions, horizons)
+    metrics = hit_metrics(followed, parts, device)
     metrics["num_ranked"] = float(episodes.num_episodes)
     equivariance = {
         "embedding": followed.embedding.embedding,
@@ -53,8 +54,9 @@ def measure_episodes(
         **distance_errors(model, followed),
     }
     curves: dict[str, Any] = {"drift": drift_curve(followed)}
-    if seen is not None:
-        curves["num_seen"] = {h: int(chosen.sum()) for h, chosen in seen.items()}
+    for part in parts:
+        name = f"num_{part.names[0].partition('_')[0]}"
+        curves[name] = {h: int(chosen.sum()) for h, chosen in part.known.items()}
     for kind, errors in (
         ("equivariance_error", equivariance),
         ("distance_invariance_error", distance),
@@ -65,6 +67,7 @@ def measure_episodes(
             for name, each in errors.items()
         }
     metrics |= drift_metrics(followed)
+    metrics |= part_metrics(followed.start[0], episodes, manifest, getattr(model, "parts", None))
     world = turning_world(manifest, episodes.group)
     if world is not None:
         metrics |= hard_hit_metrics(model, episodes, world, batch, device)

@@ -4,6 +4,7 @@
     positive  = mean_i e(T(z_i, a_i), z'_i)
     negative  = mean_i mean_j max(0, hinge - e(z_i, z_i+j))
 
+and, ours, variant_weight times the share of S's outputs that a learned mask selects.
 z are latents of current states, z' of next ones, z_i+j negatives (see `energy.py`). Squared
 distances, where the paper's formula has norms; the hinge of each negative on its own, where
 the released code averages the negatives' energies first (the same for one).
@@ -53,4 +54,6 @@ class ContrastiveObjective(nn.Module):
         )
         negative = (config.hinge - apart).clamp_min(0).mean()
         total = positive + negative
+        if model.parts is not None and config.variant_weight:
+            total = total + config.variant_weight * model.parts.mask().mean()
         return total, torch.stack([total, positive, negative, apart.mean()]).detach()

@@ -9,17 +9,22 @@ from pipeline.world_models.settings import HomeomorphicVAEConfig, WorldModelSett
 @dataclass(frozen=True)
 class ContrastiveConfig:
     """The paper's loss: `hinge` is the energy up to which negatives are pushed away,
-    `sigma` the length that energies are measured by, `num_negatives` those of a record."""
+    `sigma` the length that energies are measured by, `num_negatives` those of a record.
+    `variant_weight` times the share of S's outputs that a learned mask selects is added, so that
+    the group acts on no more than it must."""
 
     name: Literal["contrastive"] = "contrastive"
     hinge: float = 1.0
     sigma: float = 0.5
     num_negatives: int = 1
+    variant_weight: float = 0.0
 
     def __post_init__(self) -> None:
         for key in ("hinge", "sigma"):
             if getattr(self, key) <= 0:
                 raise ValueError(f"{key}={getattr(self, key)} must be positive")
+        if self.variant_weight < 0:
+            raise ValueError(f"variant_weight={self.variant_weight} must not be negative")
         if self.num_negatives < 1:
             raise ValueError(f"num_negatives={self.num_negatives} must be at least 1")
 
@@ -52,3 +57,6 @@ class WorldModelConfig:
                 f"loss.name={self.loss.name} does not train model.name={self.model.name};"
                 f" allowed: {allowed}"
             )
+        has_weight = isinstance(self.loss, ContrastiveConfig) and self.loss.variant_weight > 0
+        if has_weight and getattr(self.model, "mask", None) is None:
+            raise ValueError("loss.variant_weight has no effect without model.mask")

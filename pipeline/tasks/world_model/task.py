@@ -52,7 +52,9 @@ class WorldModelTask:
         pass
 
     def statistics(self) -> dict[str, float]:
-        return {}
+        if self.model.parts is None:
+            return {}
+        return {"mask/fraction_variant": self.model.parts.mask.is_variant().double().mean().item()}
 
     def state_dict(self) -> dict[str, Any]:
         if isinstance(self.objective, VariationalObjective):

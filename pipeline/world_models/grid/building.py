@@ -8,10 +8,10 @@ from torch import nn
 from data_prep.store.manifest import FrameSpec
 from pipeline.groups import Group
 from pipeline.groups.interface import ActionComponent
-from pipeline.world_models.grid import free, symmetric
+from pipeline.world_models.grid import free, masked, symmetric
 from pipeline.world_models.grid.actions import num_objects
 from pipeline.world_models.grid.representations import act_on_latents, act_on_maps
-from pipeline.world_models.settings import GridModelConfig
+from pipeline.world_models.settings import GridMaskConfig, GridModelConfig
 from pipeline.world_models.world_model import WorldModel
 
 
@@ -20,6 +20,8 @@ def make_grid_model(
 ) -> WorldModel:
     """Raises ValueError where cells, pooling or actions do not fit the dataset."""
     objects = num_objects(actions)
+    if config.mask is not None:
+        return make_masked_model(config, config.mask, group, frames, objects)
     has_headings = config.directions == "relative"
     maps = (objects, 4) if has_headings else (objects,)
     side = map_side(config, frames)
@@ -51,6 +53,28 @@ def make_grid_model(
         partial(act_on_maps, group),
         partial(act_on_latents, group) if has_fibres else None,
         objects,
+    )
+
+
+def make_masked_model(
+    config: GridModelConfig, mask: GridMaskConfig, group: Group, frames: FrameSpec, objects: int
+) -> WorldModel:
+    """`ours` with a learned mask over the maps of S."""
+    embedding = free.make_embedding(config, frames.shape, (objects, mask.num_maps))
+    encoder = masked.MaskedObjectEncoder(
+        map_side(config, frames), objects, mask, config.hidden, config.latent_size
+    )
+    transition = masked.MaskedGridTransition(objects, config.latent_size, config.hidden)
+    return WorldModel(
+        group,
+        frames,
+        embedding,
+        encoder,
+        transition,
+        partial(masked.act_on_masked_maps, group, encoder.mask),
+        partial(masked.act_on_masked_latents, group, 4 * config.latent_size),
+        objects,
+        masked.Parts(encoder.mask, 4 * config.latent_size),
     )
 
 

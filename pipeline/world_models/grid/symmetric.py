@@ -72,12 +72,15 @@ class SymmetricObjectEncoder(nn.Module):
     """E: the maps of each object to a latent (B, n, 4, c), by C4-convolutions on orbits.
 
     Place h of the first fibre holds the map after h turns, at one cell of each orbit; a map a
-    heading turns its headings too.
+    heading turns its headings too. `num_maps` maps of each object, (B, n, num_maps, s, s), each
+    turn by themselves.
     """
 
-    def __init__(self, side: int, has_headings: bool, hidden: int, copies: int) -> None:
+    def __init__(
+        self, side: int, has_headings: bool, hidden: int, copies: int, num_maps: int = 1
+    ) -> None:
         super().__init__()
-        num_in = num_orbits(side) * (4 if has_headings else 1)
+        num_in = num_orbits(side) * (4 if has_headings else num_maps)
         self._has_headings = has_headings
         self.layers = nn.Sequential(
             c4_linear(num_in, hidden),
@@ -90,7 +93,12 @@ class SymmetricObjectEncoder(nn.Module):
 
     def forward(self, embedding: torch.Tensor) -> torch.Tensor:
         stack = orbit_stack(embedding)
-        latent: torch.Tensor = self.layers(turned_headings(stack) if self._has_headings else stack)
+        if self._has_headings:
+            stack = turned_headings(stack)
+        elif embedding.ndim == 5:
+            # (B, n, map, turn, orbits) to (B, n, turn, maps x orbits)
+            stack = stack.transpose(2, 3).flatten(3)
+        latent: torch.Tensor = self.layers(stack)
         return latent
 
 

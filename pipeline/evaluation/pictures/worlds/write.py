@@ -81,8 +81,9 @@ def draw_latent_grid(
             frames = episodes.frames(chosen, 0, times)
             latents.append(encode_frames(model, frames, batch, device)[1].flatten(0, 1).cpu())
     states = episodes.column("state", numbers, 0, episodes.length)
-    # Row and column come first among what a state knows of an object.
-    cells = states.reshape(num * episodes.length, model.num_objects, -1)[..., :2].astype(int)
+    # Row and column come first among what a state knows of an object; what else it knows is last.
+    of_objects = states[..., : states.shape[-1] // model.num_objects * model.num_objects]
+    cells = of_objects.reshape(num * episodes.length, model.num_objects, -1)[..., :2].astype(int)
     write_latent_grid(path, torch.cat(latents).numpy(), cells, title)
     return True
 
