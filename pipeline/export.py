@@ -4,9 +4,11 @@ Examples:
   python pipeline/export.py RUN_DIR out=DIR
   python pipeline/export.py RUN_DIR out=DIR checkpoint=last overwrite=true
 
-DIR gets model.safetensors, transform.pt2 (frames and action vectors to images, any batch
-size, normalisation included), encode.pt2, decode.pt2 and signature.json, which says what
-goes in and comes out. Elsewhere, torch.export.load("transform.pt2").module() is the model.
+DIR gets model.safetensors, signature.json, which says what goes in and comes out, and
+programs for any batch size, normalisation included: of a latent action model transform.pt2
+(frames and action vectors to images), encode.pt2 and decode.pt2; of a world model encode.pt2
+(frames to latents) and predict.pt2 (latents and action vectors to the next latents).
+Elsewhere, torch.export.load("transform.pt2").module() is the model.
 
 Keys: out, checkpoint (best, last or a step), data (if the dataset has moved), overwrite,
 tolerance (to which the written programs must agree with the model), num_threads.

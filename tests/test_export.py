@@ -13,7 +13,7 @@ import torch
 from helpers.programs import call
 from safetensors.torch import load_file
 
-from data_prep.store.manifest import FrameSpec
+from data_prep.store.manifest import FrameSpec, read_manifest
 from data_prep.store.reader import PairStore
 from pipeline.evaluation.pictures.prediction import predict
 from pipeline.exporting.latent_action import latent_action_programs
@@ -170,11 +170,11 @@ def test_an_export_is_replaced_whole(digits_run: Path, exported: Path, tmp_path:
     assert {path.name for path in out.iterdir()} == {path.name for path in exported.iterdir()}
 
 
-def test_other_tasks_are_refused(digits_run: Path) -> None:
+def test_other_tasks_are_refused(digits_run: Path, digits_dir: Path) -> None:
     class OtherTask:
-        name = "world_model"
+        name = "decoder"
 
     run = load_run(digits_run)
     object.__setattr__(run.config, "task", OtherTask())
-    with pytest.raises(ValueError, match=r"task\.name=world_model cannot be exported yet"):
-        programs_of(run)
+    with pytest.raises(ValueError, match=r"task\.name=decoder cannot be exported yet"):
+        programs_of(run, read_manifest(digits_dir))

@@ -2,8 +2,7 @@
 
 out/
   model.safetensors    the weights alone
-  transform.pt2        torch.export programs with their weights, for any batch size
-  encode.pt2  decode.pt2
+  NAME.pt2             torch.export programs with their weights, for any batch size
   signature.json       what goes in and comes out; written last
 """
 
@@ -38,7 +37,7 @@ def export_run(config: ExportConfig) -> dict[str, Any]:
     torch.set_num_threads(config.num_threads)
     run = load_run(config.run_dir, str(config.checkpoint), config.data)
     manifest = read_manifest(Path(config.data if config.data is not None else run.config.data))
-    programs = programs_of(run)
+    programs = programs_of(run, manifest)
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
     draft = out.absolute().with_name(f".{out.absolute().name}.{uuid.uuid4().hex[:12]}.tmp")
     draft.mkdir()

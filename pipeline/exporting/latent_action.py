@@ -1,17 +1,14 @@
 """What is exported of a latent action model: transform, and its two halves."""
 
 import copy
-import math
 
 import numpy as np
 import torch
 from torch import nn
 
-from data_prep.store.manifest import FrameSpec
+from pipeline.exporting.examples import SEED, example_frames, uniform
 from pipeline.exporting.program import Program, TensorSpec
 from pipeline.models.latent_action import LatentActionModel, LatentParts
-
-SEED = 0
 
 
 class Transform(nn.Module):
@@ -78,7 +75,7 @@ def latent_action_programs(model: LatentActionModel) -> list[Program]:
 
     def make_latents(num: int) -> tuple[torch.Tensor, ...]:
         shape = (num, *model.latent_shape)
-        return _uniform(shape, 2), _uniform(shape, 3), _actions(model, num)
+        return uniform(shape, 2), uniform(shape, 3), _actions(model, num)
 
     return [
         Program(
@@ -87,7 +84,7 @@ def latent_action_programs(model: LatentActionModel) -> list[Program]:
             Transform(model),
             (frames, action),
             (images,),
-            lambda num: (_frames(spec, num), _actions(model, num)),
+            lambda num: (example_frames(spec, num), _actions(model, num)),
         ),
         Program(
             "encode",
@@ -95,7 +92,7 @@ def latent_action_programs(model: LatentActionModel) -> list[Program]:
             Encode(without(model, "decoder")),
             (frames,),
             (variant, invariant),
-            lambda num: (_frames(spec, num),),
+            lambda num: (example_frames(spec, num),),
         ),
         Program(
             "decode",
@@ -114,17 +111,6 @@ def without(model: LatentActionModel, part: str) -> LatentActionModel:
     # A copy shares the table of parts, which is replaced here rather than changed.
     trimmed._modules = {name: each for name, each in model._modules.items() if name != part}
     return trimmed
-
-
-def _uniform(shape: tuple[int, ...], stream: int) -> torch.Tensor:
-    values = np.random.default_rng([SEED, stream]).random(math.prod(shape), np.float32)
-    return torch.from_numpy(values.reshape(shape))
-
-
-def _frames(spec: FrameSpec, num: int) -> torch.Tensor:
-    low, high = spec.stored_range
-    values = low + _uniform((num, *spec.shape), 0) * (high - low)
-    return values.to(getattr(torch, spec.dtype))
 
 
 def _actions(model: LatentActionModel, num: int) -> torch.Tensor:

@@ -38,6 +38,7 @@ def make_signature(
             for program in programs
         },
         "frames": dataclasses.asdict(manifest.frames),
+        "action": [dataclasses.asdict(component) for component in manifest.action],
         "group": _group(run.group),
         "origin": {
             "run": run.config.run_dir,

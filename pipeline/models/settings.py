@@ -58,8 +58,8 @@ class ContextConfig:
     """The paper's network with further latent channels that see more of the frame.
 
     The cells of the paper's latent each see a few pixels. `num_blocks` residual blocks of
-    3-wide convolutions on them make `context_channels` more, as fine as the others. The
-    rest as in `AutoencoderConfig`.
+    3-wide convolutions on them make `context_channels` more, as fine as the others.
+    `width`, `depth` and `vector_size` as in `AutoencoderConfig`.
     """
 
     name: Literal["context"]
