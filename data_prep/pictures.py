@@ -8,8 +8,14 @@ from data_prep.store.reader import PairStore
 def write_pictures(store: PairStore, sheet: Path | None, split: str) -> dict[str, Path]:
     """Write a contact sheet, and of episodes an animation beside it; what each is, and where.
 
-    An empty `split` chooses the one that shows most. Raises ValueError for an unknown one.
+    An empty `split` chooses the one that shows most. Raises ValueError for an unknown one, and
+    for a sheet with the ending of an animation.
     """
+    if sheet is not None and sheet.suffix.lower() == ".gif":
+        raise ValueError(
+            f"out={sheet} is the name of the contact sheet, a png; an animation takes it with the"
+            " ending gif"
+        )
     path = sheet or store.root / "contact_sheet.png"
     if "sequences" in store.manifest.generator:
         from data_prep.sequence_sheet import write_sequence_sheet
