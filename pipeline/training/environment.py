@@ -13,7 +13,7 @@ import torch
 
 from pipeline import __version__
 
-PACKAGES = ("torch", "numpy", "h5py", "nvidia-dali-cuda130", "nvidia-dali-cuda120", "torchmetrics")
+PACKAGES = ("torch", "numpy", "h5py", "nvidia-dali-cuda130", "nvidia-dali-cuda120")
 DECIDES_EXACTNESS = ("packages", "processor", "gpu", "device", "world_size", "num_threads")
 """Entries under which two runs must agree to be bit-identical."""
 SNAPSHOT_NOTE = "snapshot.json"
