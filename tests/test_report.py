@@ -22,6 +22,7 @@ from launch.reports.html.pictures import choose_galleries, find_gallery
 from pipeline.files.atomic import write_json
 
 PROGRAM = "launch/report.py"
+ALL_VARIANT = ["task.mask.name=fixed", "task.mask.variant_fraction=1.0"]
 
 
 # Finding runs
@@ -244,3 +245,24 @@ def test_pictures_are_copied_until_they_are_too_many(tmp_path: Path) -> None:
     assert num_left_out == 1
     pictures = find_gallery(records[0], with_frames=True).pictures
     assert [picture.title for picture in pictures] == ["Orbits", "Mine own"]
+
+
+def test_what_a_sweep_chose_stands_for_the_keys_it_set(tmp_path: Path) -> None:
+    """A choice of `control` sets several keys; its name tells a reader more than they do."""
+    plan = {}
+    for choice, words, loss in (("learned_mask", [], 0.1), ("all_variant", ALL_VARIANT, 0.2)):
+        for seed in range(2):
+            path = write_run(tmp_path / f"runs/{choice}{seed}", *words, f"seed={seed}")
+            finish(path, 10, loss, 20.0)
+            plan[path.name] = {"control": choice, "seed": seed}
+    write_json(tmp_path / "plan.json", {"runs": plan})
+    gathered = gather(find_runs([tmp_path]))
+    assert gathered.keys == ("control",)
+    rows = make_headline(gathered, None, None).rows
+    found = [(row.settings["control"], row.cells["loss/total"].num_seeds) for row in rows]
+    assert found == [("learned_mask", 2), ("all_variant", 2)]
+
+    # A key that somebody changed beside the plan is not passed over.
+    finish(write_run(tmp_path / "runs/other", "task.tau=0.3", "seed=0"), 10, 0.5, 20.0)
+    write_json(tmp_path / "plan.json", {"runs": plan | {"other": {"control": "learned_mask"}}})
+    assert "task.tau" in gather(find_runs([tmp_path])).keys

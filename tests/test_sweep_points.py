@@ -182,7 +182,7 @@ def test_a_name_says_what_was_varied() -> None:
 
 def test_names_tell_experiments_apart_and_leave_out_folders_of_files() -> None:
     point = {"experiment": "shapes_2d/ours", "data": "/home/me/data/shapes"}
-    assert readable_name(point, short_keys(list(point))) == "experimentshapes-2d-ours_datashapes"
+    assert readable_name(point, short_keys(list(point))) == "experiment-shapes-2d-ours_data-shapes"
 
 
 @given(keys=st.lists(KEYS, min_size=1, max_size=8, unique=True))

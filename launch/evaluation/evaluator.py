@@ -1,5 +1,6 @@
 """Evaluating checkpoints one by one, each by one evaluator only."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -113,7 +114,8 @@ class Evaluator:
             self._say(f"{name}: skipped: {' '.join(str(error).split())}")
             return
         self.num_evaluated += 1
-        self._say(f"evaluated {name}: loss/total {result['metrics'].get('loss/total')}")
+        loss = result["metrics"].get("loss/total", math.nan)
+        self._say(f"evaluated {name}: loss/total {loss:.4g}")
 
 
 def other_dataset_of(work: Work) -> str | None:

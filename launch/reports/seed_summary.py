@@ -28,6 +28,9 @@ DIRECTIONS: dict[str, Direction] = {
     "accuracy": "higher",
     "success": "higher",
     "r2": "higher",
+    "f1": "higher",
+    "circulant_share": "higher",
+    "exact_sequences": "higher",
 }
 """What is better, by a part of the metric's name between '/', or by that part's last word."""
 

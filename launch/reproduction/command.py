@@ -6,6 +6,7 @@ from pathlib import Path
 from launch.reproduction.children import noting_stop_signals
 from launch.reproduction.documents import rewrite_document
 from launch.reproduction.estimate import duration, seconds_left
+from launch.reproduction.figures import make_figures, write_figures
 from launch.reproduction.plan import PlannedRun, make_plan
 from launch.reproduction.request import REPOSITORY, ReproductionRequest, read_request
 from launch.reproduction.results import describe_commit, is_done, read_results
@@ -87,7 +88,7 @@ def run_missing(
 
 
 def write_tables(request: ReproductionRequest, always_say: bool = False) -> None:
-    """Rewrite the tables of the document, if there is one."""
+    """Rewrite the tables of the document, if there is one, and the figures beside it."""
     if request.document_file is None:
         if always_say:
             raise ValueError("give document=FILE, the text whose tables are to be rewritten")
@@ -97,3 +98,7 @@ def write_tables(request: ReproductionRequest, always_say: bool = False) -> None
     is_new = rewrite_document(request.document_file, blocks)
     if is_new or always_say:
         print(f"{request.document_file}: {'tables rewritten' if is_new else 'nothing to change'}")
+    folder = request.document_file.parent / "images" / request.reproduction.name
+    figures = make_figures(request.reproduction, request.preset, results)
+    for file in write_figures(folder, figures):
+        print(f"{file}: drawn")

@@ -59,6 +59,17 @@ class PaperRows:
 
 
 @dataclass(frozen=True)
+class Panel:
+    """A panel of the figures: `metric` times `factor` under `title`, with `log` on a
+    logarithmic axis."""
+
+    title: str
+    metric: str
+    factor: float = 1.0
+    log: bool = False
+
+
+@dataclass(frozen=True)
 class DatasetSettings:
     """One dataset: the words of `data_prep/prepare.py`, and the experiment that trains on it.
 
@@ -124,7 +135,8 @@ class ReproductionSettings:
 
     `train`, `evaluate` and `classify` are words of all runs; with `classify` empty and no
     words of the dataset's own, nothing is classified. `tables` lists the rows of each table.
-    `paper` is a file in docs/papers, for datasets that name a table of it.
+    `paper` is a file in docs/papers, for datasets that name a table of it. `panels` are what
+    the figures show, as far as a dataset's results have it.
     """
 
     name: str
@@ -136,8 +148,12 @@ class ReproductionSettings:
     evaluate: tuple[str, ...] = ()
     classify: tuple[str, ...] = ()
     paper: str | None = None
+    panels: tuple[Panel, ...] = ()
 
     def __post_init__(self) -> None:
+        titles = [panel.title for panel in self.panels]
+        if len(set(titles)) < len(titles):
+            raise ValueError(f"panels: two have one title: {', '.join(titles)}")
         _check_names("datasets", self.datasets)
         _check_names("variants", self.variants)
         _check_names("tables", self.tables)

@@ -57,9 +57,13 @@ def short_keys(keys: Sequence[str]) -> dict[str, str]:
 
 
 def readable_name(point: Mapping[str, Any], short: Mapping[str, str]) -> str:
-    """`tau0.3_seed1` for {task.tau: 0.3, seed: 1}."""
-    parts = [f"{short[key]}{_safe(point[key])}" for key in point]
+    """`control-half-mask_tau0.3_seed1` for {control: half_mask, task.tau: 0.3, seed: 1}."""
+    parts = [f"{short[key]}{_between(point[key])}{_safe(point[key])}" for key in point]
     return "_".join(parts)[:MAX_LABEL].strip("._-") or "run"
+
+
+def _between(value: Any) -> str:
+    return "-" if isinstance(value, str) else ""
 
 
 def _safe(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ def _side_by_side(slices: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(columns[:-1], axis=2)
 
 
-def save_figure(figure: Any, path: Path) -> None:
-    """Write a matplotlib figure atomically and close it.
+def save_figure(figure: Any, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a matplotlib figure atomically, with texts of its own in the file, and close it.
 
     Raises FileNotFoundError naming the folder if there is none to write it into.
     """
@@ -49,7 +50,7 @@ def save_figure(figure: Any, path: Path) -> None:
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
     draft = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.tmp.png")
     try:
-        figure.savefig(draft, dpi=110)
+        figure.savefig(draft, dpi=110, metadata=dict(metadata or {}))
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)

@@ -24,9 +24,10 @@ DATASET = "dataset"
 class RunRecord:
     """One run. `number` is its place in the report, `name` is unique there.
 
-    `run` holds configuration and evaluations; of a run without a readable configuration
-    it knows what its sweep varied. `data` says of its dataset what its manifest does, where
-    that is still to be found: `data.name`, `data.group`, `data.generator.*`.
+    `run` holds configuration and evaluations, and what its sweep varied where that is no key
+    (`experiment`, `control`) or where there is no readable configuration. `data` says of its
+    dataset what its manifest does, where that is still to be found: `data.name`, `data.group`,
+    `data.generator.*`.
     """
 
     number: int
@@ -112,15 +113,36 @@ def gather(roots: Sequence[Root]) -> Gathered:
                 data=read_manifest(str(run.config.get("data", ""))) if run else {},
             )
         )
-    keys = varied_keys(record.run for record in records if record.has_config)
-    if any(not record.has_config for record in records):
-        # Of runs that never began, what their sweep varied is all that is known.
-        planned = {key for item in found for key in item.values or {}}
-        keys += sorted(planned - {*keys, "seed"})
+    plans = [item.values or {} for item in found]
+    keys = _varied(plans, records)
+    records = [
+        replace(record, run=replace(record.run, config={**plan, **record.run.config}))
+        for plan, record in zip(plans, records, strict=True)
+    ]
     datasets = name_datasets(records)
     if len({datasets[record.number] for record in records if record.has_config}) > 1:
         keys.append(DATASET)
     return Gathered(tuple(roots), tuple(records), tuple(keys), tuple(complaints), stride, datasets)
+
+
+def _varied(plans: Sequence[dict[str, Any]], records: Sequence[RunRecord]) -> list[str]:
+    """What varies among runs: what their sweeps chose where that tells all, else dotted keys."""
+    keys = varied_keys(record.run for record in records if record.has_config)
+    runs = (replace(record.run, config=plan) for plan, record in zip(plans, records, strict=True))
+    chosen = varied_keys(runs)
+    configs: dict[str, set[str]] = {}
+    for plan, record in zip(plans, records, strict=True):
+        if record.has_config:
+            point = show([plan.get(key) for key in chosen])
+            config = show([record.run.config.get(key) for key in keys])
+            configs.setdefault(point, set()).add(config)
+    if all(plans) and all(len(equal) == 1 for equal in configs.values()):
+        return chosen
+    if all(record.has_config for record in records):
+        return keys
+    # Of runs that never began, what their sweep varied is all that is known.
+    planned = {key for plan in plans for key in plan}
+    return keys + sorted(planned - {*keys, "seed"})
 
 
 def describe_data(path: str) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def _lead(report: Report) -> str:
     kinds = ", ".join(f"{root.kind} {root.path}" for root in report.gathered.roots[:3])
     more = len(report.gathered.roots) - 3
     kinds += f" and {more} more" if more > 0 else ""
-    return f"{num} {'run' if num == 1 else 'runs'} of {kinds}, as of {report.written}."
+    return f"{num} {'run' if num == 1 else 'runs'}, as of {report.written}: {kinds}."
 
 
 def _caption(report: Report) -> str:

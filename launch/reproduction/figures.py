@@ -1,0 +1,114 @@
+"""Figures of a reproduction, made from result files alone: a dot for each run, by variant."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launch.reproduction.columns import metric
+from launch.reproduction.settings import Panel, Preset, ReproductionSettings
+from launch.reproduction.tables import is_current
+from pipeline.files.figures import save_figure
+
+Result = dict[str, Any]
+DATA = "Data"
+"""The key of a picture's metadata under which the digest of what it shows stands."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Panels of one dataset; `values` are those of runs by heading and variant."""
+
+    dataset: str
+    variants: tuple[str, ...]
+    panels: tuple[Panel, ...]
+    values: Mapping[str, Mapping[str, Sequence[float]]]
+
+    @property
+    def digest(self) -> str:
+        """Hex digest of all that is drawn."""
+        shown = [self.variants, [panel.title for panel in self.panels], self.values]
+        return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def make_figures(
+    settings: ReproductionSettings, preset: Preset, results: Iterable[Result]
+) -> dict[str, Figure]:
+    """The figure of each dataset that has current results of two variants or more."""
+    current = [
+        result
+        for result in results
+        if result["state"] == "finished" and is_current(settings, preset, result)
+    ]
+    figures = {}
+    for dataset in settings.datasets:
+        own = [result for result in current if result["dataset"] == dataset]
+        values = {panel.title: _by_variant(panel, own) for panel in settings.panels}
+        panels = tuple(panel for panel in settings.panels if values[panel.title])
+        there = {variant for by_variant in values.values() for variant in by_variant}
+        variants = tuple(name for name in settings.variants if name in there)
+        if len(variants) > 1:
+            shown = {panel.title: values[panel.title] for panel in panels}
+            figures[dataset] = Figure(dataset, variants, panels, shown)
+    return figures
+
+
+def _by_variant(panel: Panel, results: Sequence[Result]) -> dict[str, list[float]]:
+    """Values of a panel by variant, in order of the seeds; those that it cannot show left out."""
+    found: dict[str, list[float]] = {}
+    for result in sorted(results, key=lambda result: int(result["seed"])):
+        value = metric(panel.metric)(result)
+        if value is not None and (value > 0 or not panel.log):
+            found.setdefault(result["variant"], []).append(value * panel.factor)
+    return found
+
+
+def write_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
+    """Draw what changed into `folder`/results_DATASET.png; returns the files written."""
+    written = []
+    for dataset, figure in figures.items():
+        path = folder / f"results_{dataset}.png"
+        if digest_of(path) != figure.digest:
+            folder.mkdir(parents=True, exist_ok=True)
+            draw(path, figure)
+            written.append(path)
+    return written
+
+
+def digest_of(path: Path) -> str | None:
+    """The digest of what a picture shows; None without a picture of ours."""
+    from PIL import Image
+
+    if not path.is_file():
+        return None
+    with Image.open(path) as image:
+        found = image.info.get(DATA)
+    return found if isinstance(found, str) else None
+
+
+def draw(path: Path, figure: Figure) -> None:
+    """One panel beside another; a row for each variant, a dot for each run, a line at the mean."""
+    from matplotlib.figure import Figure as Canvas
+
+    num = len(figure.panels)
+    canvas = Canvas(figsize=(1.9 + 2.2 * num, 0.9 + 0.26 * len(figure.variants)), dpi=110)
+    canvas.set_layout_engine("constrained")
+    axes = canvas.subplots(1, num, squeeze=False, sharey=True)[0]
+    rows = {variant: row for row, variant in enumerate(figure.variants)}
+    for axis, panel in zip(axes, figure.panels, strict=True):
+        for variant, values in figure.values[panel.title].items():
+            row = rows[variant]
+            mean = sum(values) / len(values)
+            axis.plot([mean, mean], [row - 0.32, row + 0.32], color="0.25", linewidth=1.5)
+            axis.plot(values, [row] * len(values), "o", color="#0072b2", markersize=4, alpha=0.7)
+        axis.set_title(panel.title, fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.grid(axis="both", color="0.9", linewidth=0.6)
+        axis.set_axisbelow(True)
+        if panel.log:
+            axis.set_xscale("log")
+    axes[0].set_yticks(list(rows.values()), list(rows))
+    axes[0].set_ylim(len(rows) - 0.5, -0.5)
+    save_figure(canvas, path, {DATA: figure.digest})
