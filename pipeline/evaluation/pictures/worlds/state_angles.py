@@ -32,7 +32,7 @@ def state_angles(manifest: Manifest) -> StateAngles | None:
 
 def arm_angles(states: np.ndarray) -> np.ndarray:
     """Of the first link, whose cosine and sine come first in a state."""
-    return np.degrees(np.arctan2(states[:, 1:2], states[:, :1]))
+    return np.asarray(np.degrees(np.arctan2(states[:, 1:2], states[:, :1])))
 
 
 def board_angles(states: np.ndarray) -> np.ndarray:
