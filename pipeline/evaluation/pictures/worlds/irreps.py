@@ -74,7 +74,7 @@ def write_irreps(path: Path, fibres: Sequence[FibreStates], what: str, title: st
     text = "points: test states and their twins; red: one episode, its start ringed"
     if has_angles:
         _draw_key(axes[0, num], what)
-        text += f"; lines against the angle of the {what}"
+        text += f"; 1D parts against the angle of the {what}"
     text += "; %: share of the variance"
     figure.supxlabel(text, fontsize=8)
     save_figure(figure, path)
