@@ -33,8 +33,8 @@ CHOSEN = {
     ),
     "shapes_2d/ours": (
         ("num_episodes=4", "dataset.actions=[up]", *EPISODES),
-        ("rollouts", "latent_grid"),
-        ("hits_at_1/horizon_5", "equivariance_error/model/horizon_5"),
+        ("rollouts", "latent_grid", "irreps"),
+        ("hits_at_1/horizon_5", "equivariance_error/model/horizon_5", "irreps/rotation"),
     ),
     "blocks_3d/none": (
         ("num_episodes=4", *EPISODES),
@@ -43,13 +43,13 @@ CHOSEN = {
     ),
     "rush_hour/full": (
         ("num_episodes=4", *EPISODES),
-        ("rollouts", "latent_grid"),
+        ("rollouts", "latent_grid", "irreps"),
         ("ties/horizon_5", "rollout_error/horizon_5"),
     ),
     "reacher_planar/ours": (
         ("num_episodes=4", "dataset.world.size=33", *EPISODES),
         ("rollouts", "irreps"),
-        ("hits_at_10/horizon_1", "equivariance_error/encoder"),
+        ("hits_at_10/horizon_1", "equivariance_error/encoder", "irreps/E"),
     ),
     "teapot/ours": (
         ("num_episodes=16", "dataset.world.size=32", "dataset.num_test_episodes=4"),

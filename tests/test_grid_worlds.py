@@ -10,15 +10,18 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from helpers.preparing import prepare_config
 
 from data_prep.settings.sources import NoSourceConfig, TableSourceConfig
 from data_prep.settings.worlds import (
     Blocks3dWorldConfig,
+    EpisodeDatasetConfig,
     RushHourWorldConfig,
     Shapes2dWorldConfig,
 )
 from data_prep.worlds.blocks_3d import _sprites, paint_blocks
-from data_prep.worlds.grid import NUM_OBJECTS, SIDE
+from data_prep.worlds.draws import DrawKey, integers
+from data_prep.worlds.grid import ACTION_STREAM, NUM_OBJECTS, SIDE
 from data_prep.worlds.interface import World
 from data_prep.worlds.make import make_world
 from pipeline.groups import make_group
@@ -208,7 +211,51 @@ def test_a_limited_policy_draws_its_actions_alone(
     assert {name.split()[1] for name in world.action_names(drawn)} == set(actions)
 
 
-@pytest.mark.parametrize("actions", [(), ("sideways",), ("up", "up"), ("up", "forward")])
+@pytest.mark.parametrize("actions", [None, ("up",), ("left", "up"), ("0 down", "4 up", "4 left")])
+def test_an_object_s_draw_does_not_depend_on_what_others_may_do(
+    actions: tuple[str, ...] | None,
+) -> None:
+    """The first number is the place among objects that may move, the second among its moves."""
+    world, episodes = world_of("shapes_2d", actions), np.arange(300)
+    states = some_states(world, 300)
+    drawn = world.draw_actions(5, 1, episodes, 2, states, limited=True).astype(int)
+    moves = {number: [UP, RIGHT, DOWN, LEFT] for number in range(NUM_OBJECTS)}
+    if actions is not None and " " in actions[0]:
+        moves = {0: [DOWN], 4: [UP, LEFT]}
+    elif actions is not None:
+        moves = {number: sorted({"up": UP, "left": LEFT}[a] for a in actions) for number in moves}
+    key = DrawKey(5, 1, ACTION_STREAM, 2)
+    for row, (which, way) in enumerate(drawn):
+        first, second = integers(key, episodes[row : row + 1], (len(moves), len(moves[which])))[0]
+        assert (which, way) == (list(moves)[first], moves[which][second])
+
+
+@pytest.mark.parametrize("name", ["shapes_2d", "blocks_3d"])
+def test_left_out_combinations_are_of_objects_and_directions_that_training_knows(name: str) -> None:
+    dataset = prepare_config("out=-", f"dataset={name}_combinations").dataset
+    assert isinstance(dataset, EpisodeDatasetConfig)
+    assert dataset.world.name == name
+    world = world_of(name, dataset.limited_actions)
+    every = np.array([[which, way] for which in range(NUM_OBJECTS) for way in range(4)], np.float32)
+    known = world.is_allowed(every).reshape(NUM_OBJECTS, 4)
+    assert np.argwhere(~known).tolist() == [[0, UP], [1, RIGHT], [2, DOWN], [3, LEFT]]
+    states, episodes = some_states(world, 2000), np.arange(2000)
+    drawn = world.draw_actions(1, 0, episodes, 0, states, limited=True).astype(int)
+    counts = np.zeros((NUM_OBJECTS, 4), int)
+    np.add.at(counts, tuple(drawn.T), 1)
+    assert np.array_equal(counts > 0, known)
+    assert np.abs(counts.sum(1) - 400).max() < 4 * np.sqrt(2000 * 0.2 * 0.8)
+    free = world.draw_actions(1, 2, episodes, 0, states, limited=False)
+    assert not world.is_allowed(free).all()
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        *((), ("sideways",), ("up", "up"), ("up", "forward")),
+        *(("5 up",), ("0 up", "0 up"), ("0 up", "up"), ("-1 up",), ("0  up",), ("up 0",)),
+    ],
+)
 def test_actions_that_a_world_does_not_have_are_refused(actions: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match=r"dataset\.actions=.*up, right, down, left") as error:
         world_of("shapes_2d", actions)

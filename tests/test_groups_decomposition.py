@@ -20,14 +20,16 @@ def regular(name: str) -> tuple[torch.Tensor, torch.Tensor]:
     return elements, matrices
 
 
-@pytest.mark.parametrize("name", ["d4", "octahedral"])
+@pytest.mark.parametrize("name", ["c4", "d4", "octahedral"])
 def test_the_regular_representation_holds_each_irrep_as_often_as_its_size(name: str) -> None:
+    """But the turns of c4 once, whose two copies over the complex numbers are one."""
     group = make_group(name)
     elements, matrices = regular(name)
     irreps = group.irreps(0)
     copies = copies_of_irreps(irreps, elements, matrices)
     names = [copy.name for copy in copies]
-    assert names == [irrep.name for irrep in irreps for _ in range(irrep.size)]
+    num_copies = {irrep.name: 1 if name == "c4" else irrep.size for irrep in irreps}
+    assert names == [irrep.name for irrep in irreps for _ in range(num_copies[irrep.name])]
     by_name = {irrep.name: irrep for irrep in irreps}
     x = torch.randn(len(elements), generator=torch.Generator().manual_seed(0)).double()
     for copy in copies:
@@ -49,10 +51,20 @@ def test_acting_from_the_other_side_comes_apart_too() -> None:
     assert names == ["A1", "A2", "B1", "B2", "E", "E"]
 
 
+def test_several_copies_of_turns_are_told_apart() -> None:
+    """Of two regular representations of c4 side by side, two planes and two lines of each sign."""
+    elements, matrices = regular("c4")
+    both = torch.stack([torch.block_diag(matrix, matrix) for matrix in matrices])
+    irreps = make_group("c4").irreps(0)
+    copies = copies_of_irreps(irreps, elements, both)
+    names = [copy.name for copy in copies]
+    assert names == ["trivial"] * 2 + ["sign"] * 2 + ["rotation"] * 2
+    turn = irreps[2].matrix(elements).double()
+    for copy in copies[4:]:
+        torch.testing.assert_close(copy.rows @ both.double(), turn @ copy.rows)
+
+
 def test_what_is_no_representation_is_refused() -> None:
     elements, matrices = regular("d4")
     with pytest.raises(ValueError, match="do not split"):
         copies_of_irreps(make_group("d4").irreps(0), elements, matrices.roll(1, 0))
-    elements, matrices = regular("c4")
-    with pytest.raises(ValueError, match="do not split"):
-        copies_of_irreps(make_group("c4").irreps(0), elements, matrices)

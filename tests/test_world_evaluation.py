@@ -348,6 +348,19 @@ def test_rollouts_of_unknown_actions_are_told_apart(tmp_path: Path) -> None:
         assert metrics[f"{name}/horizon_1"] == pytest.approx(joined)
 
 
+def test_objects_that_make_an_unknown_move_are_told_apart(tmp_path: Path) -> None:
+    words = ("num_samples=3", "dataset.num_test_episodes=60")
+    store = prepare(tmp_path / "data", "dataset=shapes_2d_combinations", *words)
+    actions = episodes_of(store).actions(np.arange(60), 0, 2).numpy()
+    seen = seen_rollouts(store.manifest, actions, [1, 2])
+    assert seen is not None
+    # Object k never makes move k, but for object 4.
+    is_new = actions[..., 0] == actions[..., 1]
+    for horizon in (1, 2):
+        np.testing.assert_array_equal(seen[horizon].numpy(), ~is_new[:, :horizon].any(1))
+    assert is_new[:, 0].any()
+
+
 def test_rollouts_from_or_to_poses_that_were_held_out_are_told_apart(tmp_path: Path) -> None:
     """z is what is held out here: poses whose upright axis points to the viewer's half."""
     words = ("num_episodes=4", "dataset.num_test_episodes=40", "dataset.world.size=16")

@@ -1,38 +1,57 @@
 """Pictures of world models show what they say.
 
-Protects the numbers behind them: planes of latents, mixtures of copies of irreps, nearest
-frames; and that each picture is drawn.
+Protects the numbers behind them: planes of latents, copies of irreps and their mixtures, angles and
+their colours, nearest frames, decoded orbits; and that each picture is drawn.
 """
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from helpers.noise_worlds import LENGTH, NoiseWorld
+from helpers.preparing import prepare_config
 from helpers.tiny_rotations import Drawing, ReadingModel, TinyRotations
-from helpers.tiny_world import ExactModel, TinyWorld, make_store
+from helpers.tiny_world import SIDE, ExactModel, TinyWorld, make_store, render
+from helpers.world_models import experiment_model
 from PIL import Image
 
+from data_prep.settings.sources import NoSourceConfig
+from data_prep.settings.worlds import EpisodeDatasetConfig
+from data_prep.store.manifest import ColumnSpec
+from data_prep.worlds.make import make_world
 from pipeline.analysis.worlds.encoding import encode_frames
 from pipeline.analysis.worlds.episodes import Episodes, read_episodes
 from pipeline.evaluation.pictures.first_layer import write_first_layer
-from pipeline.evaluation.pictures.worlds.irreps import principal_copies, write_irreps
-from pipeline.evaluation.pictures.worlds.latent_fields import field_copies, latent_field
+from pipeline.evaluation.pictures.worlds.irreps import (
+    FibreStates,
+    angle_colours,
+    principal_copies,
+    write_irreps,
+)
+from pipeline.evaluation.pictures.worlds.latent_fields import fibre_copies, fibre_places
 from pipeline.evaluation.pictures.worlds.latent_grid import (
     cell_colours,
     planar_points,
     write_latent_grid,
 )
 from pipeline.evaluation.pictures.worlds.nearest import make_bank
-from pipeline.evaluation.pictures.worlds.orbits import write_decoded_orbits
+from pipeline.evaluation.pictures.worlds.orbits import (
+    DecodedOrbits,
+    decoded_orbits,
+    write_decoded_orbits,
+)
 from pipeline.evaluation.pictures.worlds.rollouts import write_rollouts
+from pipeline.evaluation.pictures.worlds.showing import decoded_frames
+from pipeline.evaluation.pictures.worlds.state_angles import state_angles
 from pipeline.evaluation.pictures.worlds.traversal import Traversal, write_traversal
 from pipeline.evaluation.pictures.worlds.write import draw_irreps, draw_traversals
 from pipeline.groups import make_group
 from pipeline.groups.decomposition import Copy, copies_of_irreps
 from pipeline.world_models.building import make_world_model
 from pipeline.world_models.settings import ReacherModelConfig
+from pipeline.world_models.world_model import WorldModel
 
 CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)
@@ -108,31 +127,119 @@ def test_nearest_frames_are_those_of_the_latents(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ours", "none"])
-def test_latent_fields_of_a_reacher_split_into_irreps(kind: str, tmp_path: Path) -> None:
+def test_fibres_of_a_reacher_split_into_irreps(kind: str, tmp_path: Path) -> None:
     """Moving a latent moves each panel by its irrep; unconstrained latents have no such panels."""
     store = make_store(tmp_path / "data", NoiseWorld("reacher"))
     torch.manual_seed(0)
     config = ReacherModelConfig("reacher", kind, channels=4, hidden=4, dilations=(2,))  # type: ignore[arg-type]
     model = make_world_model(config, store.manifest).eval()
     episodes = Episodes(store.split("test"), model.group, 5, 1, LENGTH)
+    assert state_angles(store.manifest) is None
     path = tmp_path / "irreps.png"
-    assert draw_irreps(path, model, episodes, 16, CPU, "latents") == (kind == "ours")
+    assert draw_irreps(path, model, episodes, None, 16, CPU, "latents") == (kind == "ours")
     assert path.exists() == (kind == "ours")
-    if kind == "none":
-        return
-    assert_drawn(path)
-    latents = torch.randn(6, 4, 8, generator=torch.Generator().manual_seed(1))
-    field = latent_field(latents, model.group)
-    assert field is not None
-    copies = field_copies(model, latents.shape[1:], field, CPU)
-    assert copies is not None
+    if kind == "ours":
+        assert_drawn(path)
+        assert_panels_move_by_their_irreps(model, torch.Size((4, 8)), 1)
+
+
+@pytest.mark.parametrize("world", ["grid", "rush_hour"])
+def test_fibres_of_each_object_on_a_board_split_into_irreps(world: str) -> None:
+    model = experiment_model("shapes_2d/ours" if world == "grid" else "rush_hour/ours")
+    assert_panels_move_by_their_irreps(model, torch.Size((5, 4, 2)), 5)
+
+
+def assert_panels_move_by_their_irreps(
+    model: WorldModel, shape: torch.Size, num_objects: int
+) -> None:
+    latents = torch.randn(6, *shape, generator=torch.Generator().manual_seed(1))
+    places = fibre_places(latents, model.group, model.num_objects)
+    assert len(places) == num_objects
     irreps = {irrep.name: irrep for irrep in model.group.irreps(0)}
-    for g in model.group.elements():
-        moved = model.act_on_latent(latents, g.expand(6))[:, field].double()
-        for copy in copies:
-            matrix = irreps[copy.name].matrix(g[None])[0].double()
-            wanted = latents[:, field].double() @ copy.rows.T @ matrix.T
-            torch.testing.assert_close(moved @ copy.rows.T, wanted, atol=1e-6, rtol=1e-5)
+    for place in places:
+        copies = fibre_copies(model, shape, place, CPU)
+        assert copies is not None
+        assert {copy.name for copy in copies} == set(irreps)
+        for g in model.group.elements():
+            moved = model.act_on_latent(latents, g.expand(6))
+            before, after = (x[(slice(None), *place)].double() for x in (latents, moved))
+            for copy in copies:
+                matrix = irreps[copy.name].matrix(g[None])[0].double()
+                wanted = before @ copy.rows.T @ matrix.T
+                torch.testing.assert_close(after @ copy.rows.T, wanted, atol=1e-6, rtol=1e-5)
+
+
+def test_the_fibre_that_varies_most_is_shown() -> None:
+    d4, c4 = make_group("d4"), make_group("c4")
+    latents = torch.randn(50, 3, 8, generator=torch.Generator().manual_seed(2))
+    latents[:, 1] *= 2
+    assert fibre_places(latents, d4, 1) == [(1, slice(None))]
+    boards = torch.randn(50, 2, 4, 3, generator=torch.Generator().manual_seed(3))
+    boards[:, 0, :, 2] *= 2
+    boards[:, 1, :, 0] *= 2
+    assert fibre_places(boards, c4, 2) == [(0, slice(None), 2), (1, slice(None), 0)]
+    for other in (latents[..., :2], latents.flatten(1), boards.flatten(2), boards[:, :, :2]):
+        assert fibre_places(other, c4, 2) == []
+    assert fibre_places(latents[..., :3], make_group("so3"), 1) == []
+
+
+@pytest.mark.parametrize("name", ["shapes_2d", "blocks_3d", "rush_hour", "reacher_planar"])
+def test_angles_of_states_turn_with_the_group(name: str) -> None:
+    """The direction of the angle moves by the group's matrices; what has none keeps none."""
+    config = prepare_config("out=-", f"dataset={name}").dataset
+    assert isinstance(config, EpisodeDatasetConfig)
+    world = make_world(config.world, None, NoSourceConfig())
+    states = world.reset(0, 0, np.arange(40), False)
+    column = ColumnSpec("float32", (world.state_size,), "")
+    manifest = SimpleNamespace(generator={"world": name}, columns={"state": column})
+    known = state_angles(manifest)  # type: ignore[arg-type]
+    assert known is not None
+    angles = known.of(states)
+    assert np.isnan(angles).any() == (name != "reacher_planar")
+    group = make_group(world.group)
+    matrices = next(irrep for irrep in group.irreps(0) if irrep.size == 2).matrix(group.elements())
+    for g, matrix in zip(group.elements(), matrices.numpy(), strict=True):
+        moved = known.of(world.act_on_state(states, g.expand(40)))
+        x, y = np.cos(np.radians(angles)), np.sin(np.radians(angles))
+        wanted = np.stack(
+            [matrix[0, 0] * x + matrix[0, 1] * y, matrix[1, 0] * x + matrix[1, 1] * y]
+        )
+        found = np.stack([np.cos(np.radians(moved)), np.sin(np.radians(moved))])
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_colours_of_angles_end_as_they_begin() -> None:
+    """Near angles look alike, also across the end of the scale; opposite ones do not."""
+    angles = np.arange(-180.0, 180.0, 5.0)
+    colours = angle_colours(angles)[:, :3]
+    np.testing.assert_allclose(colours, angle_colours(angles + 360)[:, :3], atol=0.02)
+    steps = np.abs(np.roll(colours, -1, 0) - colours).sum(1)
+    assert steps.max() < 0.25
+    assert np.abs(np.roll(colours, 36, 0) - colours).sum(1).min() > 0.3
+    assert angle_colours(np.array([np.nan])).tolist() == [[0.6, 0.6, 0.6, 1.0]]
+
+
+def test_decoded_orbits_of_an_exact_model_are_the_frames_of_the_twins(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "data", TinyWorld())
+    group = make_group("c4")
+    episodes = read_episodes(store.manifest, store.split("test"), "test", group, None)
+    model, numbers = ExactModel(), np.array([0, 3, 7])
+
+    def decode(latents: torch.Tensor) -> torch.Tensor:
+        places = (latents[:, :, 0] + SIDE // 2).round().long().numpy()
+        return torch.from_numpy(render(places)).float() / 255
+
+    show = decoded_frames(decode, episodes)
+    orbits = decoded_orbits(model, episodes, numbers, show, CPU)  # type: ignore[arg-type]
+    assert orbits is not None
+    assert orbits.names == [group.names(group.elements())] * 3
+    np.testing.assert_array_equal(orbits.decoded, orbits.truth)
+    for twin in range(4):
+        frames = episodes.frames(numbers, twin, [0])[:, 0] / 255
+        np.testing.assert_array_equal(orbits.truth[:, twin], frames)
+    plain = make_store(tmp_path / "plain", TinyWorld(num_twins=1))
+    alone = read_episodes(plain.manifest, plain.split("test"), "test", group, None)
+    assert decoded_orbits(model, alone, numbers, show, CPU) is None  # type: ignore[arg-type]
 
 
 def test_traversals_are_drawn_for_latents_that_are_rotations(tmp_path: Path) -> None:
@@ -157,21 +264,19 @@ def test_every_picture_is_drawn(tmp_path: Path) -> None:
     write_first_layer(tmp_path / "first_layer.png", weights, "weights")
     cells = RNG.integers(0, 5, (60, 2, 2))
     write_latent_grid(tmp_path / "latent_grid.png", cells.astype(float), cells, "grid")
-    write_irreps(
-        tmp_path / "irreps.png",
-        d4_copies(),
-        RNG.standard_normal((90, 8)),
-        RNG.standard_normal((5, 8)),
-        "irreps",
-    )
+    states, episode = RNG.standard_normal((90, 8)), RNG.standard_normal((5, 8))
+    angles = RNG.uniform(-180, 180, 90)
+    for name, known in (("densities", (None, None)), ("irreps", (angles, angles[:5]))):
+        fibre = FibreStates("object 0", d4_copies(), states, episode, *known)
+        write_irreps(tmp_path / f"{name}.png", [fibre, fibre], "first link", "irreps")
     frames = RNG.random((2, 4, 3, 8, 8))
     write_rollouts(tmp_path / "rollouts.png", range(4), frames, frames, "decoded", "rollouts")
-    names = [["0", "90", "180", "270"]] * 2
-    write_decoded_orbits(tmp_path / "orbit.png", names, frames, frames, "decoded", "orbit")
+    orbits = DecodedOrbits([["0", "90", "180", "270"]] * 2, frames, frames)
+    write_decoded_orbits(tmp_path / "orbit.png", orbits, "decoded", "orbit")
     turns = np.tile(np.eye(3), (4, 1, 1))
     each = Traversal("yaw", frames[0], turns, turns, np.array([True, True, False, True]))
     write_traversal(tmp_path / "traversal.png", [each], "traversal")
     drawn = list(tmp_path.glob("*.png"))
-    assert len(drawn) == 6
+    assert len(drawn) == 7
     for path in drawn:
         assert_drawn(path)

@@ -63,7 +63,8 @@ class EpisodeDatasetConfig:
     `num_episodes` of `episode_length` steps are for training; `num_val_episodes` of the
     same length are drawn alike. `num_test_episodes` of `test_episode_length` steps know
     all actions; `actions`, if given, are those that the other two splits are limited to: a
-    name or several.
+    name or several. On boards a name is that of a direction, for all objects, or has an object's
+    number before it, as in `0 up`.
     Test episodes come with their transforms under the group: by every element of a
     finite group, or by `num_twins` elements beside the identity (drawn ones of a continuous
     group). A number of episodes that is null follows from the others; see

@@ -29,12 +29,19 @@ def draw_places(seed: int, split_number: int, episodes: np.ndarray) -> np.ndarra
 
 
 def draw_moves(
-    seed: int, split_number: int, episodes: np.ndarray, time: int, allowed: Sequence[int]
+    seed: int, split_number: int, episodes: np.ndarray, time: int, allowed: np.ndarray
 ) -> np.ndarray:
-    """Actions (N, 2) float32: a uniform object, and a uniform one of the allowed directions."""
+    """Actions (N, 2) float32: a uniform one of the objects that may move, and a uniform one of its
+    directions. `allowed` (5, 4) bool says which moves there are."""
     key = DrawKey(seed, split_number, ACTION_STREAM, time)
-    drawn = integers(key, episodes, (NUM_OBJECTS, len(allowed)))
-    return np.stack([drawn[:, 0], np.array(allowed)[drawn[:, 1]]], -1).astype(np.float32)
+    movable = np.flatnonzero(allowed.any(1))
+    objects = movable[integers(key, episodes, (len(movable),))[:, 0]]
+    directions = np.empty_like(objects)
+    for each in movable:
+        rows, own = objects == each, np.flatnonzero(allowed[each])
+        # The number of objects leaves the second draw as it is.
+        directions[rows] = own[integers(key, episodes[rows], (1, len(own)))[:, 1]]
+    return np.stack([objects, directions], -1).astype(np.float32)
 
 
 def moved(places: np.ndarray, objects: np.ndarray, directions: np.ndarray) -> np.ndarray:
@@ -61,16 +68,24 @@ def turned(places: np.ndarray, turns: torch.Tensor) -> np.ndarray:
     return np.select([number == 1, number == 2, number == 3], [quarter, half, back], places)
 
 
-def allowed_directions(names: Sequence[str], actions: tuple[str, ...] | None) -> tuple[int, ...]:
-    """Directions that these actions name, ascending; all for None.
+def allowed_moves(names: Sequence[str], actions: tuple[str, ...] | None) -> np.ndarray:
+    """Which objects may move in which directions, (5, 4) bool; all for None.
 
-    Raises ValueError for a name that is none, for one that comes twice, and for no name.
+    An action is the name of a direction, for all objects, or an object's number and the name:
+    "up" or "0 up". Raises ValueError for anything else, for a move that comes twice, and for none.
     """
-    if actions is None:
-        return tuple(range(len(names)))
-    if not actions or set(actions) - set(names) or len(set(actions)) < len(actions):
+    allowed = np.zeros((NUM_OBJECTS, len(names)), np.int64)
+    numbers = list(map(str, range(NUM_OBJECTS)))
+    for action in names if actions is None else actions:
+        number, _, name = action.rpartition(" ")
+        if name not in names or (number and number not in numbers):
+            allowed[:] = 0
+            break
+        allowed[int(number) if number else slice(None), names.index(name)] += 1
+    if not allowed.any() or allowed.max() > 1:
         raise ValueError(
-            f"dataset.actions=[{','.join(actions)}] is not allowed;"
-            f" allowed: some of {', '.join(names)}, each once"
+            f"dataset.actions=[{','.join(actions or ())}] is not allowed;"
+            f" allowed: some of {', '.join(names)}, each once, or of one object alone,"
+            f" '0 {names[0]}' to '{NUM_OBJECTS - 1} {names[-1]}'"
         )
-    return tuple(sorted(names.index(action) for action in actions))
+    return allowed > 0

@@ -10,7 +10,7 @@ from data_prep.store.manifest import FrameSpec
 from data_prep.worlds.grid import (
     NUM_DIRECTIONS,
     NUM_OBJECTS,
-    allowed_directions,
+    allowed_moves,
     draw_moves,
     draw_places,
     moved,
@@ -58,7 +58,7 @@ class GridWorld:
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.name, self._painter = name, painter
-        self._allowed = allowed_directions(DIRECTION_NAMES, actions)
+        self._allowed = allowed_moves(DIRECTION_NAMES, actions)
         self._settings = dict(settings or {})
 
     def reset(
@@ -76,11 +76,12 @@ class GridWorld:
         states: np.ndarray,
         limited: bool,
     ) -> np.ndarray:
-        allowed = self._allowed if limited else range(NUM_DIRECTIONS)
+        allowed = self._allowed if limited else allowed_moves(DIRECTION_NAMES, None)
         return draw_moves(seed, split_number, episodes, time, allowed)
 
     def is_allowed(self, actions: np.ndarray) -> np.ndarray:
-        return np.isin(actions[:, 1], self._allowed)
+        objects, directions = actions.astype(np.int64).T
+        return np.asarray(self._allowed[objects, directions])
 
     def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         objects, directions = actions.astype(np.int64).T

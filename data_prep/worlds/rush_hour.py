@@ -11,7 +11,7 @@ from data_prep.worlds.grid import (
     HEADING_STREAM,
     NUM_DIRECTIONS,
     NUM_OBJECTS,
-    allowed_directions,
+    allowed_moves,
     draw_moves,
     draw_places,
     moved,
@@ -53,7 +53,7 @@ class RushHour:
     can_render = True
 
     def __init__(self, actions: tuple[str, ...] | None) -> None:
-        self._allowed = allowed_directions(ACTION_NAMES, actions)
+        self._allowed = allowed_moves(ACTION_NAMES, actions)
 
     def reset(
         self, seed: int, split_number: int, episodes: np.ndarray, limited: bool
@@ -72,11 +72,12 @@ class RushHour:
         states: np.ndarray,
         limited: bool,
     ) -> np.ndarray:
-        allowed = self._allowed if limited else range(NUM_DIRECTIONS)
+        allowed = self._allowed if limited else allowed_moves(ACTION_NAMES, None)
         return draw_moves(seed, split_number, episodes, time, allowed)
 
     def is_allowed(self, actions: np.ndarray) -> np.ndarray:
-        return np.isin(actions[:, 1], self._allowed)
+        objects, directions = actions.astype(np.int64).T
+        return np.asarray(self._allowed[objects, directions])
 
     def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         places, headings = _parts(states)

@@ -6,6 +6,7 @@ from pipeline.analysis.worlds.measure import measure_episodes
 from pipeline.analysis.worlds.turning import turning_world
 from pipeline.evaluation.final import Findings, Subject
 from pipeline.evaluation.pictures.worlds.showing import decoded_frames, nearest_frames
+from pipeline.evaluation.pictures.worlds.state_angles import state_angles
 from pipeline.evaluation.pictures.worlds.write import (
     draw_irreps,
     draw_latent_grid,
@@ -47,8 +48,9 @@ def draw(subject: Subject) -> None:
     draw_rollouts(folder / "rollouts.png", model, episodes, show, device, f"Rollouts, step {step}")
     title = f"Latents of test states, step {step}"
     draw_latent_grid(folder / "latent_grid.png", model, episodes, batch, device, title)
-    title = f"latents under {model.group.name}, step {step}"
-    draw_irreps(folder / "irreps.png", model, episodes, batch, device, title)
+    title = f"Latents of test states, split into irreps of {model.group.name}, step {step}"
+    angles = state_angles(subject.manifest)
+    draw_irreps(folder / "irreps.png", model, episodes, angles, batch, device, title)
     world = turning_world(subject.manifest, model.group)
     if world is not None:
         title = f"A whole turn in 30 steps about each axis, step {step}"

@@ -28,14 +28,22 @@ MEANINGS = {
     ),
     "surface": ("Surfaces", "Sources, outputs and truths of volumes as solid things."),
     "rollouts": ("Rollouts", "Predicted and true observations, step by step."),
-    "decoded_orbit": ("Decoded orbits", "Latents under group elements, decoded, beside the truth."),
+    "decoded_orbit": (
+        "Decoded orbits",
+        "Latents of test states, moved by each group element and decoded, below the frames of the"
+        " moved states.",
+    ),
     "decoded": ("Decoded latents", "What a decoder makes of latents, beside the truth."),
     "traversal": (
         "Traversals",
         "An object that turns about one axis after the other, and its latents.",
     ),
     "latent_grid": ("Latent grid", "Where the states of the world lie in the latent."),
-    "irreps": ("Irreducible parts", "Latents of all states, split into irreducible parts."),
+    "irreps": (
+        "Irreducible parts",
+        "Latents of test states and their twins, split into irreducible parts of the group and"
+        " coloured by the angle of the state.",
+    ),
     "first_layer": ("First layer", "Weights of the first layer beside their circulant part."),
 }
 """Titles and alternative texts by file name; others are told by their names."""

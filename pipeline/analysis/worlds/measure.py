@@ -10,6 +10,7 @@ from pipeline.analysis.worlds.episodes import Episodes
 from pipeline.analysis.worlds.face import WorldModel
 from pipeline.analysis.worlds.following import Followed, follow
 from pipeline.analysis.worlds.hits import hit_metrics
+from pipeline.analysis.worlds.irrep_shares import irrep_metrics
 from pipeline.analysis.worlds.latent_errors import Errors, distance_errors, equivariance_errors
 from pipeline.analysis.worlds.parts import part_metrics
 from pipeline.analysis.worlds.seen import divisions
@@ -68,6 +69,7 @@ def measure_episodes(
         }
     metrics |= drift_metrics(followed)
     metrics |= part_metrics(followed.start[0], episodes, manifest, getattr(model, "parts", None))
+    metrics |= irrep_metrics(model, followed.start.flatten(0, 1))
     world = turning_world(manifest, episodes.group)
     if world is not None:
         metrics |= hard_hit_metrics(model, episodes, world, batch, device)

@@ -1,4 +1,4 @@
-"""Latents that are fields over the elements of a group, and how the group acts on one of them."""
+"""Regular fibres in latents, and how the group acts on one of them."""
 
 import torch
 
@@ -7,31 +7,39 @@ from pipeline.groups import Group
 from pipeline.groups.decomposition import Copy, copies_of_irreps
 from pipeline.world_models.world_model import WorldModel
 
+Place = tuple[int | slice, ...]
+"""An index into one latent that yields the |G| numbers of a fibre."""
 
-def latent_field(latents: torch.Tensor, group: Group) -> int | None:
-    """Of latents (N, fields, elements) the field that varies most; None for any other latents."""
-    if latents.ndim != 3 or latents.shape[2] != group.num_elements:
-        return None
-    return int(latents.double().var(0).sum(1).argmax())
+
+def fibre_places(latents: torch.Tensor, group: Group, num_objects: int) -> list[Place]:
+    """For each object the fibre that varies most.
+
+    Latents are (N, fields, |G|), or (N, objects, |G|, copies); without such fibres the list is
+    empty.
+    """
+    spread = latents.double().var(0)
+    if num_objects == 1 and latents.ndim == 3 and latents.shape[2] == group.num_elements:
+        return [(int(spread.sum(1).argmax()), slice(None))]
+    if latents.ndim == 4 and latents.shape[1:3] == (num_objects, group.num_elements):
+        best = spread.sum(1).argmax(1).tolist()
+        return [(number, slice(None), copy) for number, copy in enumerate(best)]
+    return []
 
 
 @torch.no_grad()
-def field_copies(
-    model: WorldModel, shape: torch.Size, field: int, device: torch.device
+def fibre_copies(
+    model: WorldModel, shape: torch.Size, place: Place, device: torch.device
 ) -> list[Copy] | None:
-    """The copies of irreps that one field (K,) of latents (fields, K) holds, None if the model
-    has no action on latents or the group's irreps are not of real type."""
+    """The copies of irreps that a fibre (K,) of latents of this shape holds, None if the model
+    has no action on latents."""
     elements = model.group.elements()
-    num = shape[1]
+    num = len(elements)
     basis = torch.zeros(num, *shape, device=device)
-    basis[:, field] = torch.eye(num, device=device)
+    basis[(slice(None), *place)] = torch.eye(num, device=device)
     every = elements.repeat_interleave(num, 0)
-    moved = acted(model.act_on_latent, basis.repeat(len(elements), 1, 1), every)
+    moved = acted(model.act_on_latent, basis.repeat(num, *(1 for _ in shape)), every)
     if moved is None:
         return None
     # Column j of a matrix is what becomes of the j-th basis vector.
-    matrices = moved[:, field].view(len(elements), num, num).transpose(1, 2).cpu()
-    try:
-        return copies_of_irreps(model.group.irreps(1), elements, matrices)
-    except ValueError:
-        return None
+    matrices = moved[(slice(None), *place)].view(num, num, num).transpose(1, 2).cpu()
+    return copies_of_irreps(model.group.irreps(0), elements, matrices)

@@ -5,25 +5,28 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.analysis.worlds.acting import acted
 from pipeline.analysis.worlds.encoding import encode_frames, roll_out
 from pipeline.analysis.worlds.episodes import Episodes
 from pipeline.analysis.worlds.turning import AXES, Drawing, traverse
 from pipeline.evaluation.pictures.prediction import unit_range
-from pipeline.evaluation.pictures.worlds.irreps import principal_copies, write_irreps
-from pipeline.evaluation.pictures.worlds.latent_fields import field_copies, latent_field
+from pipeline.evaluation.pictures.worlds.irreps import (
+    FibreStates,
+    principal_copies,
+    write_irreps,
+)
+from pipeline.evaluation.pictures.worlds.latent_fields import fibre_copies, fibre_places
 from pipeline.evaluation.pictures.worlds.latent_grid import write_latent_grid
-from pipeline.evaluation.pictures.worlds.orbits import write_decoded_orbits
+from pipeline.evaluation.pictures.worlds.orbits import decoded_orbits, write_decoded_orbits
 from pipeline.evaluation.pictures.worlds.rollouts import write_rollouts
 from pipeline.evaluation.pictures.worlds.showing import Show, true_frames, visible
+from pipeline.evaluation.pictures.worlds.state_angles import StateAngles
 from pipeline.evaluation.pictures.worlds.traversal import Traversal, write_traversal
 from pipeline.world_models.world_model import WorldModel
 
 NUM_EPISODES = 3
 SHOWN_STEPS = (0, 1, 2, 3, 5, 7, 10)
 NUM_GRID_STATES = 3000
-NUM_FIELD_EPISODES = 300
-MAX_ELEMENTS = 8
+NUM_FIELD_STATES = 3300
 
 
 def draw_rollouts(
@@ -46,20 +49,11 @@ def draw_orbits(
 
     Returns whether there are twins and an action on latents, without which nothing is drawn.
     """
-    numbers, twins = _spread(show.num_episodes), range(min(episodes.num_twins, MAX_ELEMENTS))
-    _, latents = encode_frames(model, episodes.frames(numbers, 0, [0]), len(numbers), device)
-    elements = [episodes.elements(numbers, twin) for twin in twins]
-    moved = [acted(model.act_on_latent, latents[:, 0], g) for g in elements]
-    found = [each for each in moved if each is not None]
-    if len(twins) < 2 or not found:
-        return False
-    truth = [true_frames(episodes, numbers, twin, [0])[:, 0] for twin in twins]
-    names = [
-        [model.group.names(g[row : row + 1])[0] for g in elements] for row in range(len(numbers))
-    ]
-    decoded = show.latents(torch.stack(found, 1))
-    write_decoded_orbits(path, names, np.stack(truth, 1), decoded, show.how, title)
-    return True
+    numbers = _spread(show.num_episodes)
+    orbits = decoded_orbits(model, episodes, numbers, show, device)
+    if orbits is not None:
+        write_decoded_orbits(path, orbits, f"{show.how}\nrho(g) z", title)
+    return orbits is not None
 
 
 def draw_latent_grid(
@@ -92,27 +86,72 @@ def draw_irreps(
     path: Path,
     model: WorldModel,
     episodes: Episodes,
+    angles: StateAngles | None,
     batch: int,
     device: torch.device,
     title: str,
 ) -> bool:
-    """irreps.png, for latents that are fields over the elements of d4; returns whether they are."""
-    numbers = np.arange(min(episodes.num_episodes, NUM_FIELD_EPISODES))
+    """irreps.png, for latents that are regular fibres of d4 or c4; returns whether they are."""
+    num = max(1, NUM_FIELD_STATES // episodes.num_twins // (episodes.length + 1))
+    numbers = np.arange(min(episodes.num_episodes, num))
+    # Twin by twin, of each episode by episode.
+    latents = torch.cat(
+        [
+            _trajectory_latents(model, episodes, numbers, twin, batch, device)
+            for twin in range(episodes.num_twins)
+        ]
+    )
+    every, first = latents.flatten(0, 1), latents[0]
+    degrees = None
+    if angles is not None:
+        states = [_trajectory_states(episodes, numbers, t) for t in range(episodes.num_twins)]
+        degrees = angles.of(np.concatenate(states))
+    fibres = []
+    for number, place in enumerate(fibre_places(every, model.group, model.num_objects)):
+        copies = fibre_copies(model, latents.shape[2:], place, device)
+        if copies is None:
+            return False
+        values, some = (x[(slice(None), *place)].double().numpy() for x in (every, first))
+        own = None if degrees is None else degrees[:, number]
+        fibres.append(
+            FibreStates(
+                f"object {number}" if model.num_objects > 1 else "",
+                principal_copies(copies, values),
+                values,
+                some,
+                own,
+                None if own is None else own[: len(some)],
+            )
+        )
+    if fibres:
+        write_irreps(path, fibres, "" if angles is None else angles.what, title)
+    return bool(fibres)
+
+
+def _trajectory_latents(
+    model: WorldModel,
+    episodes: Episodes,
+    numbers: np.ndarray,
+    twin: int,
+    batch: int,
+    device: torch.device,
+) -> torch.Tensor:
+    """Latents (N, T + 1, ...) of whole trajectories, on the host."""
     times = range(episodes.length + 1)
-    latents = []
+    parts = []
     for first in range(0, len(numbers), max(1, batch // len(times))):
         chosen = numbers[first : first + max(1, batch // len(times))]
-        frames = episodes.frames(chosen, 0, times)
-        latents.append(encode_frames(model, frames, batch, device)[1].cpu())
-    states = torch.cat(latents)
-    field = latent_field(states.flatten(0, 1), model.group)
-    copies = None if field is None else field_copies(model, states.shape[2:], field, device)
-    if field is None or copies is None:
-        return False
-    values = states[:, :, field].double().numpy()
-    every = values.reshape(-1, values.shape[-1])
-    write_irreps(path, principal_copies(copies, every), every, values[0], f"Field {field}, {title}")
-    return True
+        frames = episodes.frames(chosen, twin, times)
+        parts.append(encode_frames(model, frames, batch, device)[1].cpu())
+    return torch.cat(parts)
+
+
+def _trajectory_states(episodes: Episodes, numbers: np.ndarray, twin: int) -> np.ndarray:
+    """States of whole trajectories one after another, (N (T + 1), S)."""
+    before = episodes.column("state", numbers, twin, episodes.length)
+    after = episodes.column("next_state", numbers, twin, episodes.length)
+    states = np.concatenate([before, after[:, -1:]], 1)
+    return states.reshape(-1, states.shape[-1])
 
 
 def draw_traversals(
