@@ -49,8 +49,12 @@ class ViewsContrast(nn.Module):
 
 
 def info_nce(first: torch.Tensor, second: torch.Tensor, temperature: float) -> torch.Tensor:
-    """The loss above, of this rank's rows (N, D) of length 1, against those of all ranks."""
+    """The loss above, of this rank's rows (N, D) of length 1, against those of all ranks.
+
+    In float32 whatever autocast says.
+    """
     own = rank_number() * len(first) + torch.arange(len(first), device=first.device)
-    one_way = cross_entropy(first @ gather_rows(second).T / temperature, own)
-    other_way = cross_entropy(second @ gather_rows(first).T / temperature, own)
+    with torch.autocast(first.device.type, enabled=False):
+        one_way = cross_entropy(first @ gather_rows(second).T / temperature, own)
+        other_way = cross_entropy(second @ gather_rows(first).T / temperature, own)
     return (one_way + other_way) / 2

@@ -11,11 +11,14 @@ NUM_DRAWS = 7
 def deform(images: torch.Tensor, draws: torch.Tensor, config: ViewsContrastConfig) -> torch.Tensor:
     """Views (N, C, H, W) of images in [-1, 1], from uniform draws (N, `NUM_DRAWS`) in [0, 1).
 
-    What lies beyond the frame continues its border.
+    What lies beyond the frame continues its border. In float32 whatever autocast says: places
+    in bfloat16 would be off by a tenth of a pixel.
     """
-    grid = affine_grid(affine_maps(draws, config), list(images.shape), align_corners=False)
-    moved = grid_sample(images, grid, padding_mode="border", align_corners=False)
-    return change_thickness(moved, draws[:, 6]) if config.thickness else moved
+    with torch.autocast(images.device.type, enabled=False):
+        images = images.float()
+        grid = affine_grid(affine_maps(draws, config), list(images.shape), align_corners=False)
+        moved = grid_sample(images, grid, padding_mode="border", align_corners=False)
+        return change_thickness(moved, draws[:, 6]) if config.thickness else moved
 
 
 def affine_maps(draws: torch.Tensor, config: ViewsContrastConfig) -> torch.Tensor:
