@@ -9,8 +9,9 @@ Examples:
 Keys: work (datasets, runs and logs), mnist (a folder that holds MNIST/raw), meshes (a folder of OBJ
 files), preset (small or full), only (datasets), controls (variants of the method), seeds,
 num_parallel (runs at a time, one core each), results (where result files go; by default
-docs/results/NAME), document (the text whose tables are rewritten; by default docs/NAME.md unless
-results lie elsewhere), dry_run (say what would run), tables (rewrite tables and figures, run nothing).
+docs/results/NAME; preset=full needs a place of its own), document (the text whose tables are
+rewritten; by default docs/NAME.md unless results lie elsewhere), dry_run (say what would run),
+tables (rewrite tables and figures, run nothing).
 Run it again at any time: it does what is missing, or was made by other words, and goes on with
 what was stopped. Exit codes: 0 all there, 1 a mistake or a failed run, 75 stopped.
 """

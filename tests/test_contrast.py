@@ -37,10 +37,13 @@ def make_batch() -> Batch:
     return Batch(source, group.act_on_image(source, g), group.encode(g), g, torch.ones(NUM_RECORDS))
 
 
-def test_middle_draws_are_the_identity() -> None:
+@pytest.mark.parametrize("is_autocast", [False, True])
+def test_middle_draws_are_the_identity(is_autocast: bool) -> None:
     images = torch.rand(3, 2, 12, 12) * 2 - 1
     middle = torch.full((3, NUM_DRAWS), 0.5)
-    torch.testing.assert_close(deform(images, middle, CONFIG), images, rtol=0, atol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16, enabled=is_autocast):
+        views = deform(images, middle, CONFIG)
+    torch.testing.assert_close(views, images, rtol=0, atol=1e-5)
 
 
 def test_maps_stay_within_the_configured_bounds() -> None:
@@ -66,6 +69,13 @@ def test_thickness_changes_by_a_pixel() -> None:
     images[:, :, 3:6, 3:6] = 1.0
     changed = change_thickness(images, torch.tensor([0.1, 0.5, 0.9]))
     assert (changed > 0).flatten(1).sum(1).tolist() == [1, 9, 25]
+
+
+def test_info_nce_is_computed_in_full_under_autocast() -> None:
+    rows = torch.nn.functional.normalize(torch.randn(8, 16), dim=1)
+    whole = info_nce(rows, rows.roll(1, 0), 0.2)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(info_nce(rows, rows.roll(1, 0), 0.2), whole, rtol=0, atol=0)
 
 
 def test_info_nce_of_like_and_of_unlike_rows() -> None:

@@ -115,6 +115,22 @@ def test_an_all_invariant_model_cannot_move_anything(digits_dir: Path) -> None:
         (["task.reconstruct=source"], "reconstruct=source knows no action: set weights.inv"),
         (["control=half_mask", "task.tau=0.6"], "tau=0.6 has no effect with mask.name=fixed"),
         (["control=half_mask", "task.mask.variant_fraction=2"], "must lie between 0 and 1"),
+        (
+            ["task.contrast.name=views", "control=all_invariant"],
+            "contrast.name=views has no effect with mask.variant_fraction=0",
+        ),
+        (
+            [
+                "task.contrast.name=views",
+                "task.action.name=representation",
+                "task.model.vector_size=16",
+            ],
+            "with action.name=representation it would work against the action",
+        ),
+        (
+            ["task.contrast.name=views", "control=plain_autoencoder"],
+            "reconstruct=source leaves z_v without a meaning",
+        ),
         (["control=placebo"], "unknown control=placebo; known: all_invariant"),
         (
             ["task.mask.variant_fraction=0.5"],

@@ -90,6 +90,17 @@ def test_metrics_follow_their_definitions(run_dir: Path, digits_dir: Path) -> No
     assert metrics["invariance_error/invariant"] == pytest.approx(float(wanted), rel=1e-5)
 
 
+def test_errors_of_parts_without_channels_are_left_out(digits_dir: Path, tmp_path: Path) -> None:
+    """Nothing differs there from nothing, which is no merit."""
+    for fraction, missing in (("0.0", "equivariance_error/variant"), ("1.0", "invariance_error")):
+        mask = ("task.mask.name=fixed", f"task.mask.variant_fraction={fraction}")
+        words = (*mask, "epochs=1", "collapse.action=warn")
+        config = make_config(digits_dir, tmp_path / fraction, *words)
+        metrics = train(config, never_stop())["metrics"]
+        assert not any(name.startswith(missing) for name in metrics)
+        assert any(name.startswith(("equivariance", "invariance")) for name in metrics)
+
+
 def test_elements_that_training_did_not_know_are_told_apart(
     run_dir: Path, digits_dir: Path
 ) -> None:
@@ -112,7 +123,7 @@ def test_a_perfect_model_has_perfect_metrics(digits_dir: Path) -> None:
     from pipeline.metrics.psnr import psnr
 
     images = torch.rand(4, 1, 16, 16)
-    torch.testing.assert_close(structural_similarity(images, images), torch.ones(4))
+    torch.testing.assert_close(structural_similarity(images, images), torch.ones(4).double())
     assert psnr(0.0) == 100.0
     assert psnr(0.01) == pytest.approx(20.0)
 
@@ -125,7 +136,7 @@ def test_similarity_is_the_library_s(shape: tuple[int, ...]) -> None:
     wanted = torch.rand(3, *shape)
     output = (wanted + 0.3 * torch.randn(3, *shape)).clamp(0, 1)
     expected = structural_similarity_index_measure(output, wanted, data_range=1.0, reduction="none")
-    found = structural_similarity(output, wanted)
+    found = structural_similarity(output, wanted).float()
     torch.testing.assert_close(found, expected.view(3), rtol=1e-4, atol=1e-5)
     assert (found < 0.99).all()
 

@@ -157,6 +157,8 @@ def test_lists_are_written_with_or_without_brackets() -> None:
         (["work=x"], "give the name of a reproduction first"),
         (["papr1", "work=x"], "unknown reproduction 'papr1'; did you mean 'paper1'?"),
         (["paper1"], "give work=DIR"),
+        (["paper1", "work=x", "preset=full"], "preset=full needs results=DIR: docs/results/paper1"),
+        (["paper1", "tables=true", "preset=full"], "preset=full needs results=DIR"),
         (["paper1", "work=x", "wrok=y"], "unknown key 'wrok'; did you mean 'work'?"),
         (["paper1", "work=x", "preset=big"], "preset=big is not allowed; allowed: small, full"),
         (["paper1", "work=x", "only=plains"], "only: unknown 'plains'; known: rotated_mnist"),
@@ -179,7 +181,7 @@ def test_dry_run_names_what_is_missing_and_starts_nothing(tmp_path: Path) -> Non
     words = ["dry_run=true", "only=planes", f"controls={control}", f"results={tmp_path / 'r'}"]
     outcome = call("launch/reproduce.py", "paper1", *words)
     assert outcome.code == 0
-    assert outcome.out.startswith(f"3 runs, 0 done, 3 to do\nplanes/{control}_seed0: experiment=")
+    assert outcome.out.startswith(f"2 runs, 0 done, 2 to do\nplanes/{control}_seed0: experiment=")
     assert not list(tmp_path.iterdir())
 
 

@@ -79,6 +79,15 @@ def test_extra_state_survives_a_stop(digits_dir: Path, tmp_path: Path) -> None:
     assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
+def test_views_of_the_contrast_go_on_where_they_stopped(digits_dir: Path, tmp_path: Path) -> None:
+    words = ("task.contrast.name=views", "epochs=1")
+    whole, cut = (make_config(digits_dir, tmp_path / name, *words) for name in ("whole", "cut"))
+    train(whole, never_stop())
+    stop_at(cut, 5)
+    train(cut, never_stop())
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
 def test_lost_checkpoints_fall_back_to_the_one_before(
     undisturbed: Path, digits_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

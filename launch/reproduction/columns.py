@@ -30,6 +30,19 @@ def metric(name: str) -> Callable[[Result], float | None]:
     return value
 
 
+def error_of_part(name: str, empty: float) -> Callable[[Result], float | None]:
+    """The relative error of a part of the latent; none where that part has no channels.
+
+    That is where `empty` is the share of variant channels.
+    """
+
+    def value(result: Result) -> float | None:
+        fraction = metric("mask/fraction_variant")(result)
+        return None if fraction == empty else metric(name)(result)
+
+    return value
+
+
 def worst_psnr(result: Result) -> float | None:
     """The lowest PSNR of the group's elements, None where they were not told apart."""
     values = [
@@ -48,11 +61,24 @@ def columns_of(results: Sequence[Result]) -> list[Column]:
         Column("PSNR, worst g", worst_psnr, 2),
         Column("SSIM", metric("ssim"), 4),
         Column("Dice", metric("dice"), 4),
-        Column("equivariance of z_v (median)", metric("equivariance_error/variant"), 4, "median"),
         Column(
-            "the same, centred (median)", metric("equivariance_error/variant_centred"), 4, "median"
+            "equivariance of z_v (median)",
+            error_of_part("equivariance_error/variant", empty=0.0),
+            4,
+            "median",
         ),
-        Column("invariance of z_i (median)", metric("invariance_error/invariant"), 4, "median"),
+        Column(
+            "the same, centred (median)",
+            error_of_part("equivariance_error/variant_centred", empty=0.0),
+            4,
+            "median",
+        ),
+        Column(
+            "invariance of z_i (median)",
+            error_of_part("invariance_error/invariant", empty=1.0),
+            4,
+            "median",
+        ),
         Column("equivariance of z (median)", metric("equivariance_error/latent"), 4, "median"),
         Column("composition", metric("composition_error/image"), 4),
         Column("block in z_i", metric("block/share_invariant"), 3),

@@ -13,6 +13,8 @@ from launch.reproduction.tables import is_current
 from pipeline.files.figures import save_figure
 
 Result = dict[str, Any]
+STYLE = 1
+"""Counts changes of how figures look: old ones are then drawn anew."""
 DATA = "Data"
 """The key of a picture's metadata under which the digest of what it shows stands."""
 
@@ -29,7 +31,8 @@ class Figure:
     @property
     def digest(self) -> str:
         """Hex digest of all that is drawn."""
-        shown = [self.variants, [panel.title for panel in self.panels], self.values]
+        panels = [(panel.title, panel.log) for panel in self.panels]
+        shown = [STYLE, self.variants, panels, self.values]
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -66,8 +69,14 @@ def _by_variant(panel: Panel, results: Sequence[Result]) -> dict[str, list[float
 
 
 def write_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
-    """Draw what changed into `folder`/results_DATASET.png; returns the files written."""
+    """Draw what changed into `folder`/results_DATASET.png; returns the files written.
+
+    Those of datasets without a figure are deleted.
+    """
     written = []
+    for path in folder.glob("results_*.png"):
+        if path.stem.removeprefix("results_") not in figures:
+            path.unlink()
     for dataset, figure in figures.items():
         path = folder / f"results_{dataset}.png"
         if digest_of(path) != figure.digest:

@@ -38,6 +38,11 @@ class ReproductionRequest:
             check_seeds(self.seeds)
         if self.dry_run and self.tables:
             raise ValueError("dry_run=true has no effect with tables=true: it runs nothing")
+        if self.preset != "small" and self.results is None and not self.dry_run:
+            raise ValueError(
+                f"preset={self.preset} needs results=DIR: docs/results/{self.reproduction.name}"
+                " holds those of preset=small"
+            )
         if self.work is None and not (self.dry_run or self.tables):
             raise ValueError("give work=DIR, a folder for datasets, runs and logs")
 

@@ -52,6 +52,8 @@ def is_current(settings: ReproductionSettings, preset: Preset, result: Result) -
     dataset, variant = result["dataset"], result["variant"]
     if dataset not in settings.datasets or variant not in settings.variants:
         return False
+    if not settings.has(dataset, variant):
+        return False
     digest: str = result["digest"]
     return plan_run(settings, preset, dataset, variant, result["seed"]).digest == digest
 

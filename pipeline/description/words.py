@@ -118,10 +118,10 @@ def _mask(mask: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
 def _exactness(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     metrics, mask = facts["exactness"]["metrics"], facts["mask"]
     yield "exactness", f"{facts['exactness']['origin']}:"
-    if mask["num_variant"] > 0:
+    if mask["num_variant"] > 0 and "equivariance_error/variant" in metrics:
         error = metrics["equivariance_error/variant"]
         yield "", f"z_v of g x agrees {verdict(error)} with z_v of x moved by g: off by {error:.2%}"
-    if mask["num_variant"] < mask["num_channels"]:
+    if mask["num_variant"] < mask["num_channels"] and "invariance_error/invariant" in metrics:
         error = metrics["invariance_error/invariant"]
         yield "", f"z_i of g x agrees {verdict(error)} with z_i of x: off by {error:.2%}"
     latent, image = metrics["composition_error/latent"], metrics["composition_error/image"]

@@ -15,7 +15,12 @@ C1, C2 = 0.01**2, 0.03**2
 
 
 def structural_similarity(output: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """SSIM of each pair of images (N, C, H, W) or volumes (N, C, D, H, W) on [0, 1], (N,)."""
+    """SSIM of each pair of images (N, C, H, W) or volumes (N, C, D, H, W) on [0, 1], (N,).
+
+    In float64: variances are small differences of large sums, which float32 on a GPU may
+    multiply in fewer digits.
+    """
+    output, wanted = output.double(), wanted.double()
     stacked = torch.cat([output, wanted, output * output, wanted * wanted, output * wanted])
     mean_output, mean_wanted, output_2, wanted_2, product = _blurred(stacked).chunk(5)
     variance_output = (output_2 - mean_output**2).clamp_min(0)

@@ -161,11 +161,15 @@ class LatentActionEvaluation:
             metrics["dice"] = (overlap[0] / overlap[1]).item() if overlap[1] > 0 else 1.0
         equivariance, variant, change, invariant, num_moved = latent.tolist()
         varying = variant - variant_sum.square().sum().item() / max(num_moved, 1.0)
-        metrics["equivariance_error/variant"] = _relative(equivariance, variant)
-        metrics["equivariance_error/variant_centred"] = _relative(
-            equivariance, varying if varying > ROUNDING * variant else 0.0
-        )
-        metrics["invariance_error/invariant"] = _relative(change, invariant)
+        metrics |= {
+            name: math.sqrt(difference / norm)
+            for name, difference, norm, smallest in (
+                ("equivariance_error/variant", equivariance, variant, 0.0),
+                ("equivariance_error/variant_centred", equivariance, varying, ROUNDING * variant),
+                ("invariance_error/invariant", change, invariant, 0.0),
+            )
+            if norm > smallest
+        }
         mean, mean_of_squares = channels / (total * self._num_cells)
         is_live = (mean_of_squares - mean**2).clamp_min(0).sqrt() > LIVE_STD
         is_variant = self.model.mask.is_variant().cpu()
@@ -178,8 +182,3 @@ class LatentActionEvaluation:
 def _square_sum(x: torch.Tensor) -> torch.Tensor:
     """Sum of squares of each sample, (N,): float32 within a sample, float64 from there on."""
     return x.flatten(1).square().sum(1).double()
-
-
-def _relative(squared_difference: float, squared_norm: float) -> float:
-    """Root of a ratio of sums of squares; 0 where there is nothing to differ from."""
-    return math.sqrt(squared_difference / squared_norm) if squared_norm > 0 else 0.0

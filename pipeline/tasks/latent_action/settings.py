@@ -119,3 +119,16 @@ class LatentActionConfig:
                 f"reconstruct={self.reconstruct} leaves z_v without a meaning to compare:"
                 " contrast.name=none"
             )
+        if isinstance(self.contrast, ViewsContrastConfig):
+            self._check_contrast()
+
+    def _check_contrast(self) -> None:
+        """ValueError where z_v is no map of cells, or nothing."""
+        if not isinstance(self.action, SpatialActionConfig):
+            raise ValueError(
+                f"contrast.name=views averages over cells that the group moves; with"
+                f" action.name={self.action.name} it would work against the action: allowed with"
+                " action.name=spatial"
+            )
+        if isinstance(self.mask, FixedMaskConfig) and self.mask.variant_fraction == 0:
+            raise ValueError("contrast.name=views has no effect with mask.variant_fraction=0")

@@ -136,10 +136,12 @@ class LatentActionTask:
         latent = self._weights.invariance * means["loss/invariance"]
         latent += self._weights.consistency * means["loss/consistency"]
         if latent > RUNAWAY_RATIO * means["loss/recon"]:
+            way_out = "train on sources in all poses (dataset.train_pairs=all_pairs)"
+            if self._config.latent_losses != "relative":
+                way_out += ", or set task.latent_losses=relative"
             return (
                 f"the latent losses have run away ({latent:.3g} against a reconstruction loss of"
-                f" {means['loss/recon']:.3g}); train on sources in all poses"
-                " (dataset.train_pairs=all_pairs), or set task.latent_losses=relative"
+                f" {means['loss/recon']:.3g}); {way_out}"
             )
         return None
 
