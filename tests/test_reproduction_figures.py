@@ -58,12 +58,15 @@ def test_figures_are_drawn_when_something_changed(tmp_path: Path) -> None:
     blue = (picture[..., 2] - picture[..., 0] > 60).sum()
     assert blue > 3 * 10
     assert write_figures(tmp_path / "images", figures) == []
-    (tmp_path / "images/results_gone.png").touch()
+    (tmp_path / "images/results_gone.png").write_bytes(path.read_bytes())
+    (tmp_path / "images/results_of_mine.png").touch()
     (tmp_path / "images/latent_maps.png").touch()
     more = make_figures(SETTINGS, "small", [*RESULTS, result_of("method", 1, hits=0.5)])
     assert write_figures(tmp_path / "images", more) == [path]
     there = {file.name for file in (tmp_path / "images").iterdir()}
-    assert there == {"results_digits.png", "latent_maps.png"}
+    assert there == {"results_digits.png", "results_of_mine.png", "latent_maps.png"}
+    path.write_bytes(path.read_bytes()[:100])
+    assert write_figures(tmp_path / "images", more) == [path]
     straight = small_settings(panels=(PANELS[0], Panel("error", "error")))
     assert make_figures(straight, "small", RESULTS)["digits"].digest != figures["digits"].digest
 

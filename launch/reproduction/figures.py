@@ -10,10 +10,11 @@ from typing import Any
 from launch.reproduction.columns import metric
 from launch.reproduction.settings import Panel, Preset, ReproductionSettings
 from launch.reproduction.tables import is_current
+from pipeline.evaluation.pictures.grid import new_figure
 from pipeline.files.figures import save_figure
 
 Result = dict[str, Any]
-STYLE = 1
+STYLE = 2
 """Counts changes of how figures look: old ones are then drawn anew."""
 DATA = "Data"
 """The key of a picture's metadata under which the digest of what it shows stands."""
@@ -71,12 +72,12 @@ def _by_variant(panel: Panel, results: Sequence[Result]) -> dict[str, list[float
 def write_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
     """Draw what changed into `folder`/results_DATASET.png; returns the files written.
 
-    Those of datasets without a figure are deleted.
+    Ours of datasets that no longer have one are deleted.
     """
     written = []
     for path in folder.glob("results_*.png"):
-        if path.stem.removeprefix("results_") not in figures:
-            path.unlink()
+        if path.stem.removeprefix("results_") not in figures and digest_of(path) is not None:
+            path.unlink(missing_ok=True)
     for dataset, figure in figures.items():
         path = folder / f"results_{dataset}.png"
         if digest_of(path) != figure.digest:
@@ -87,24 +88,22 @@ def write_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
 
 
 def digest_of(path: Path) -> str | None:
-    """The digest of what a picture shows; None without a picture of ours."""
+    """The digest of what a picture shows; None for one that is not ours, or cannot be read."""
     from PIL import Image
 
-    if not path.is_file():
+    try:
+        with Image.open(path) as image:
+            found = image.info.get(DATA)
+    except OSError:
         return None
-    with Image.open(path) as image:
-        found = image.info.get(DATA)
     return found if isinstance(found, str) else None
 
 
 def draw(path: Path, figure: Figure) -> None:
     """One panel beside another; a row for each variant, a dot for each run, a line at the mean."""
-    from matplotlib.figure import Figure as Canvas
-
     num = len(figure.panels)
-    canvas = Canvas(figsize=(1.9 + 2.2 * num, 0.9 + 0.26 * len(figure.variants)), dpi=110)
-    canvas.set_layout_engine("constrained")
-    axes = canvas.subplots(1, num, squeeze=False, sharey=True)[0]
+    size = (1.9 + 2.2 * num, 1.2 + 0.26 * len(figure.variants))
+    canvas, (axes,) = new_figure(1, num, size, figure.dataset, sharey=True)
     rows = {variant: row for row, variant in enumerate(figure.variants)}
     for axis, panel in zip(axes, figure.panels, strict=True):
         for variant, values in figure.values[panel.title].items():
