@@ -184,5 +184,5 @@ def _read(file: Path) -> dict[str, Any]:
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        raise ValueError(f"{file} cannot be read")
+        raise ValueError(f"{file} cannot be read; delete it, and its run is made again")
     return content
