@@ -1,7 +1,7 @@
 """Apply group elements to your own images or volumes through a trained model.
 
 Examples:
-  python pipeline/apply.py RUN_DIR images=FOLDER element=90 out=DIR
+  python pipeline/apply.py RUN_DIR images=FOLDER element=90
   python pipeline/apply.py RUN_DIR images=cat.png element=all out=DIR resize=crop
   python pipeline/apply.py RUN_DIR images=heads/ element='[30 z,57 [0.3 0.5 0.8]]' out=DIR
 
@@ -10,9 +10,9 @@ pictures (PNG, JPEG, TIFF), .npy or .nii.gz for volumes, with sheet.png and appl
 An element is written as metrics and pictures name it: 90, "90 mirrored", "120 [1 1 1]",
 "(4, 0)"; for continuous groups any angle in degrees, "30 + (2.5, -1)", or angle and axis.
 
-Keys: images, element (one, a list, all, examples), out, checkpoint (best, last or a step),
-data (if the dataset has moved), resize (as_prepared, none, crop, pad), to_grey,
-percentiles, sheet, overwrite, batch, num_threads, device.
+Keys: images, element (one, a list, all, examples), out (RUN_DIR/applied unless given), checkpoint
+(best, last or a step), data (if the dataset has moved), resize (as_prepared, none, crop, pad),
+to_grey, percentiles, sheet, overwrite, batch, num_threads, device.
 """
 
 from pipeline.config.program import run_program, take_run_directory
@@ -33,7 +33,7 @@ def main(words: list[str]) -> None:
     num_files = sum(len(files) for files in record["files"].values())
     print(record["preparation"])
     sheet = ", sheet.png" if config.sheet else ""
-    print(f"{num_files} files written to {config.out}{sheet}")
+    print(f"{num_files} files written to {config.out_dir}{sheet}")
 
 
 if __name__ == "__main__":

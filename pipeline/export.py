@@ -1,11 +1,11 @@
 """Export a trained model as safetensors and torch.export programs that need no Orbit.
 
 Examples:
-  python pipeline/export.py RUN_DIR out=DIR
+  python pipeline/export.py RUN_DIR
   python pipeline/export.py RUN_DIR out=DIR checkpoint=last overwrite=true
 
-DIR gets model.safetensors, signature.json, which says what goes in and comes out, and
-programs for any batch size, normalisation included: of a latent action model transform.pt2
+DIR, RUN_DIR/export unless given, gets model.safetensors, signature.json, which says what goes in
+and comes out, and programs for any batch size, normalisation included: of a latent action model transform.pt2
 (frames and action vectors to images), encode.pt2 and decode.pt2; of a world model encode.pt2
 (frames to latents) and predict.pt2 (latents and action vectors to the next latents).
 Elsewhere, torch.export.load("transform.pt2").module() is the model.
@@ -33,7 +33,7 @@ def main(words: list[str]) -> None:
         names = [", ".join(t["name"] for t in program[end]) for end in ("inputs", "outputs")]
         off = program["greatest_difference_to_model"]
         print(f"{program['file']:14} {' -> '.join(names)}; off the model by at most {off:.1g}")
-    print(f"written to {config.out}: model.safetensors, signature.json and the programs")
+    print(f"written to {config.out_dir}: model.safetensors, signature.json and the programs")
 
 
 if __name__ == "__main__":

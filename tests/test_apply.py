@@ -3,6 +3,7 @@ in files of the right kind, or one line that says why not."""
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -78,6 +79,16 @@ def test_outputs_are_those_of_evaluation(
     record = json.loads((tmp_path / "out/applied.json").read_text())
     assert record["elements"] == {"0": [0.0], "90": [1.0], "180": [2.0], "270": [3.0]}
     assert record["files"][f"{tmp_path}/in/03.png"][1] == "03__90.png"
+
+
+def test_results_lie_in_the_run_directory_unless_told_otherwise(
+    digits_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(digits_run, run)
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "one.png")
+    outcome = call("pipeline/apply.py", str(run), f"images={tmp_path / 'one.png'}", "element=90")
+    assert (outcome.code, (run / "applied/one__90.png").is_file()) == (0, True)
 
 
 def test_folders_below_stay_folders(digits_run: Path, tmp_path: Path) -> None:

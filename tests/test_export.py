@@ -151,7 +151,6 @@ def test_mistakes_are_one_line_and_leave_nothing(
         return call(PROGRAM, *words).error_line
 
     assert "missing key run_dir" in line(f"out={tmp_path}/x")
-    assert "missing key out" in line(str(digits_run))
     assert "overwrite=true" in line(str(digits_run), f"out={exported}")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
@@ -159,6 +158,15 @@ def test_mistakes_are_one_line_and_leave_nothing(
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
     assert "tolerance=2.0" in line(str(digits_run), f"out={tmp_path}/x", "tolerance=2.0")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_it_lies_in_the_run_directory_unless_told_otherwise(
+    digits_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(digits_run, run)
+    assert call(PROGRAM, str(run)).code == 0
+    assert (run / "export/model.safetensors").is_file()
 
 
 def test_an_export_is_replaced_whole(digits_run: Path, exported: Path, tmp_path: Path) -> None:

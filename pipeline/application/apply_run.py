@@ -25,7 +25,7 @@ RECORD = "applied.json"
 
 
 def apply_run(config: ApplyConfig) -> dict[str, Any]:
-    """Write g x for every file and element below `config.out`, and `applied.json` last.
+    """Write g x for every file and element below `config.out_dir`, and `applied.json` last.
 
     Returns the content of applied.json. Raises FileNotFoundError or ValueError, before
     anything is written, for what cannot be understood, does not suit the model by its header,
@@ -41,7 +41,7 @@ def apply_run(config: ApplyConfig) -> dict[str, Any]:
     preparation = make_preparation(config, manifest, run.group)
     kind = "volumes" if preparation.is_volume else "pictures"
     inputs = find_inputs(Path(config.images), suffixes(preparation), kind)
-    out = Path(config.out)
+    out = config.out_dir
     if Path(config.images).is_dir() and out.resolve().is_relative_to(Path(config.images).resolve()):
         raise ValueError(f"out={out} must not lie in images={config.images}")
     targets = {source: [out / _result_name(source, label) for label in labels] for source in inputs}

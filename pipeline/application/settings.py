@@ -1,6 +1,7 @@
 """Configuration of `pipeline/apply.py`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Resize = Literal["as_prepared", "none", "crop", "pad"]
@@ -12,8 +13,8 @@ class ApplyConfig:
     """`images` is a file or a folder of them; `element` says what acts, in the group's words.
 
     `run_dir` is the trained run, `checkpoint` best, last or a step, `data` where its dataset
-    lies, if it has moved. Results go to `out`; `overwrite` lets them replace files there, and
-    `sheet` adds a contact sheet. `element` is one, a list [90,180], `all` or `examples`.
+    lies, if it has moved. Results go to `out`, RUN_DIR/applied if null; `overwrite` lets them
+    replace files there, and `sheet` adds a contact sheet. `element` is one, a list [90,180], `all` or `examples`.
 
     `resize=none` takes files of the model's own size only; `crop` cuts the largest square or
     cube about the centre, `pad` fills up with black to a square or cube, and both then
@@ -27,9 +28,9 @@ class ApplyConfig:
     run_dir: str
     images: str
     element: str
-    out: str
     checkpoint: str | int = "best"
     data: str | None = None
+    out: str | None = None
     resize: Resize = "as_prepared"
     to_grey: bool = False
     percentiles: tuple[float, float] | None = None
@@ -38,6 +39,11 @@ class ApplyConfig:
     batch: int = 64
     num_threads: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @property
+    def out_dir(self) -> Path:
+        """The folder of the results."""
+        return Path(self.run_dir) / "applied" if self.out is None else Path(self.out)
 
     def __post_init__(self) -> None:
         for name in ("batch", "num_threads"):

@@ -27,12 +27,12 @@ WEIGHTS, SIGNATURE = "model.safetensors", "signature.json"
 
 
 def export_run(config: ExportConfig) -> dict[str, Any]:
-    """Make the folder `config.out`, whole or not at all; returns the signature.
+    """Make the folder `config.out_dir`, whole or not at all; returns the signature.
 
     Raises FileNotFoundError or ValueError for what cannot be read, a task that cannot be
     exported, a folder that is in the way, or programs that do not agree with the model.
     """
-    out = Path(config.out)
+    out = config.out_dir
     _check_place(out, config.overwrite)
     torch.set_num_threads(config.num_threads)
     run = load_run(config.run_dir, str(config.checkpoint), config.data)

@@ -1,11 +1,12 @@
 """Configuration of `pipeline/export.py`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
 class ExportConfig:
-    """`run_dir` is the trained run, `out` the folder to be made.
+    """`run_dir` is the trained run, `out` the folder to be made, RUN_DIR/export if null.
 
     `checkpoint` is best, last or a step; `data` is where the run's dataset lies, if it has
     moved. `overwrite` replaces an earlier export in `out`. What was exported must agree with
@@ -13,12 +14,17 @@ class ExportConfig:
     """
 
     run_dir: str
-    out: str
     checkpoint: str | int = "best"
     data: str | None = None
+    out: str | None = None
     overwrite: bool = False
     tolerance: float = 1e-5
     num_threads: int = 1
+
+    @property
+    def out_dir(self) -> Path:
+        """The folder to be made."""
+        return Path(self.run_dir) / "export" if self.out is None else Path(self.out)
 
     def __post_init__(self) -> None:
         if self.num_threads < 1:
