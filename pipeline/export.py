@@ -5,9 +5,9 @@ Examples:
   python pipeline/export.py RUN_DIR out=DIR checkpoint=last overwrite=true
 
 DIR, RUN_DIR/export unless given, gets model.safetensors, signature.json, which says what goes in
-and comes out, and programs for any batch size, normalisation included: of a latent action model transform.pt2
-(frames and action vectors to images), encode.pt2 and decode.pt2; of a world model encode.pt2
-(frames to latents) and predict.pt2 (latents and action vectors to the next latents).
+and comes out, and programs for any batch size, normalisation included: of a latent action model
+transform.pt2 (frames and action vectors to images), encode.pt2 and decode.pt2; of a world model
+encode.pt2 (frames to latents) and predict.pt2 (latents and action vectors to the next latents).
 Elsewhere, torch.export.load("transform.pt2").module() is the model.
 
 Keys: out, checkpoint (best, last or a step), data (if the dataset has moved), overwrite,

@@ -14,7 +14,8 @@ class ApplyConfig:
 
     `run_dir` is the trained run, `checkpoint` best, last or a step, `data` where its dataset
     lies, if it has moved. Results go to `out`, RUN_DIR/applied if null; `overwrite` lets them
-    replace files there, and `sheet` adds a contact sheet. `element` is one, a list [90,180], `all` or `examples`.
+    replace files there, and `sheet` adds a contact sheet. `element` is one, a list [90,180],
+    `all` or `examples`.
 
     `resize=none` takes files of the model's own size only; `crop` cuts the largest square or
     cube about the centre, `pad` fills up with black to a square or cube, and both then
