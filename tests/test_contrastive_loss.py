@@ -11,7 +11,7 @@ from data_prep.store.manifest import FrameSpec
 from pipeline.data.packing import Batch
 from pipeline.groups import make_group
 from pipeline.tasks.world_model.contrastive import TERM_NAMES, ContrastiveObjective
-from pipeline.tasks.world_model.energy import energy, negatives
+from pipeline.tasks.world_model.energy import energy, nearest_negatives, negatives
 from pipeline.tasks.world_model.evaluation import ContrastiveEvaluation
 from pipeline.tasks.world_model.settings import ContrastiveConfig
 from pipeline.world_models.world_model import WorldModel
@@ -120,8 +120,28 @@ def test_a_row_is_never_its_own_negative() -> None:
     drawn = torch.cat(negatives(rows, 4), 1)
     for row, others in zip(rows, drawn, strict=True):
         assert sorted([*others.tolist(), row.item()]) == [0, 1, 2, 3, 4]
-    with pytest.raises(ValueError, match="num_negatives=5 is not below the batch of 5"):
+    with pytest.raises(ValueError, match="a global batch of 5 has no 5 negatives"):
         negatives(rows, 5)
+
+
+def test_of_several_candidates_the_nearest_invariant_part_is_taken() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(12, 3, 2, generator=generator).requires_grad_()
+
+    def invariant(latent: torch.Tensor) -> torch.Tensor:
+        return latent[..., 1:]
+
+    chosen = nearest_negatives(rows, 2, 4, invariant)
+    for turn, found in enumerate(chosen):
+        for i in range(12):
+            others = [rows[(i + 1 + 4 * turn + j) % 12] for j in range(4)]
+            apart = [(invariant(other - rows[i])).square().sum().item() for other in others]
+            torch.testing.assert_close(found[i], others[apart.index(min(apart))])
+    (gradient,) = torch.autograd.grad(torch.stack(chosen).sum(), rows)
+    assert gradient.sum() == 2 * 12 * 6, "each choice passes its gradient to one row, whole"
+    assert all(map(torch.equal, nearest_negatives(rows, 3, 1, invariant), negatives(rows, 3)))
+    with pytest.raises(ValueError, match="no 12 negatives"):
+        nearest_negatives(rows, 3, 4, invariant)
 
 
 @pytest.mark.parametrize("num_negatives", [1, 3])

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from launch.reproduction.children import noting_stop_signals
 from launch.reproduction.documents import rewrite_document
 from launch.reproduction.estimate import duration, seconds_left
@@ -16,6 +18,7 @@ from launch.reproduction.tables import make_blocks
 from pipeline.config.program import EXIT_FINISHED, EXIT_STOPPED, EXIT_USER_ERROR, ExitWithCode
 from pipeline.files.lock import DirectoryLock
 from pipeline.progress import Progress
+from pipeline.training.half_precision import has_bf16
 
 
 def reproduce(words: Sequence[str]) -> int:
@@ -73,6 +76,7 @@ def run_missing(
         roots=roots,
         num_parallel=request.num_parallel,
         commit=describe_commit(REPOSITORY),
+        has_bf16=torch.cuda.is_available() or has_bf16("cpu"),
         programs=programs,
         say=progress.say,
         on_run=progress.advance,

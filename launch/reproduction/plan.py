@@ -31,7 +31,9 @@ class PlannedRun:
 
     @property
     def digest(self) -> str:
-        """Hex digest of all words: whatever decides the result, and no path."""
+        """Hex digest of all words: whatever decides the result, and no path.
+
+        bf16 stands for itself and for the float32 of machines without it."""
         words: dict[str, object] = {
             "prepare": self.prepare,
             "train": self.train,
@@ -55,6 +57,13 @@ class PlannedRun:
     def datasets(self) -> tuple[tuple[str, ...], ...]:
         """Words of preparation of its own dataset, and of those that it is also tested on."""
         return (self.prepare, *(words for _, words in self.tests))
+
+
+def words_here(train: tuple[str, ...], has_bf16: bool) -> tuple[str, ...]:
+    """Words of training for a machine: float32 for bf16 where bf16 is only slower."""
+    if has_bf16:
+        return train
+    return tuple("precision=fp32" if word == "precision=bf16" else word for word in train)
 
 
 def data_name(prepare: tuple[str, ...]) -> str:

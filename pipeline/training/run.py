@@ -20,6 +20,7 @@ from pipeline.progress import Progress
 from pipeline.tasks.table import make_task
 from pipeline.training.debugging import profiled, shortened
 from pipeline.training.distributed import World, join_world
+from pipeline.training.half_precision import complaint
 from pipeline.training.heartbeat import Heartbeat
 from pipeline.training.interval import NonFiniteLossError
 from pipeline.training.lifecycle import Start, note_collapse, prepare_start, write_result
@@ -63,6 +64,8 @@ def train(
         rank_slice(config.global_batch // config.accumulation, world.rank, world.world_size)
         if world.device.type == "cpu" and config.precision == "tf32":
             raise ValueError("precision=tf32 has no effect on a CPU; allowed: fp32, bf16, fp16")
+        if world.is_first and (warning := complaint(config.precision, world.device.type)):
+            print(f"warning: {warning}", flush=True)
         lock = DirectoryLock(run.path, "trainers")
         world.first_decides(lock.acquire)
         try:

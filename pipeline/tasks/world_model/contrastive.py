@@ -4,7 +4,8 @@
     positive  = mean_i e(T(z_i, a_i), z'_i)
     negative  = mean_i mean_j max(0, hinge - e(z_i, z_i+j))
 
-and, ours, variant_weight times the share of S's outputs that a learned mask selects.
+and, ours, variant_weight times the share of S's outputs that a learned mask selects, and
+with num_candidates > 1 negatives that agree in what no action changes.
 z are latents of current states, z' of next ones, z_i+j negatives (see `energy.py`). Squared
 distances, where the paper's formula has norms; the hinge of each negative on its own, where
 the released code averages the negatives' energies first (the same for one).
@@ -16,7 +17,7 @@ takes the statistics of each by itself, and its running statistics see both.
 import torch
 from torch import nn
 
-from pipeline.tasks.world_model.energy import energy, negatives
+from pipeline.tasks.world_model.energy import energy, nearest_negatives, negatives
 from pipeline.tasks.world_model.settings import ContrastiveConfig
 from pipeline.world_models.world_model import WorldModel
 
@@ -49,7 +50,7 @@ class ContrastiveObjective(nn.Module):
         apart = torch.stack(
             [
                 energy(latent, other, model.num_objects, config.sigma)
-                for other in negatives(latent, config.num_negatives)
+                for other in self._negatives(latent)
             ]
         )
         negative = (config.hinge - apart).clamp_min(0).mean()
@@ -57,3 +58,14 @@ class ContrastiveObjective(nn.Module):
         if model.parts is not None and config.variant_weight:
             total = total + config.variant_weight * model.parts.mask().mean()
         return total, torch.stack([total, positive, negative, apart.mean()]).detach()
+
+    def _negatives(self, latent: torch.Tensor) -> list[torch.Tensor]:
+        config, parts = self.config, self.model.parts
+        if parts is None:
+            return negatives(latent, config.num_negatives)
+        return nearest_negatives(
+            latent,
+            config.num_negatives,
+            config.num_candidates,
+            lambda rows: parts.split(rows)["invariant"],
+        )

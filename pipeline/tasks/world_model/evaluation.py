@@ -2,8 +2,8 @@
 
 Within each batch of `validation_batch` records (the last may be smaller):
 
-    loss/...        the training loss but for a mask's term, negatives spread evenly over
-                    the batch
+    loss/...        the training loss but for a mask's term and choice of negatives, which are
+                    spread evenly over the batch
     hits_at_1       share of true next latents z'_i to which no prediction is nearer than
                     T(z_i, a_i): ties count as hits, so read it beside `latent_spread`
     latent_spread   mean energy between negatives, without the hinge: 0 if all latents agree
