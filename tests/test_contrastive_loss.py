@@ -11,7 +11,7 @@ from data_prep.store.manifest import FrameSpec
 from pipeline.data.packing import Batch
 from pipeline.groups import make_group
 from pipeline.tasks.world_model.contrastive import TERM_NAMES, ContrastiveObjective
-from pipeline.tasks.world_model.energy import energy, nearest_negatives, negatives
+from pipeline.tasks.world_model.energy import energy, negatives
 from pipeline.tasks.world_model.evaluation import ContrastiveEvaluation
 from pipeline.tasks.world_model.settings import ContrastiveConfig
 from pipeline.world_models.world_model import WorldModel
@@ -60,13 +60,12 @@ def work(rank: int, size: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for num in (1, 3):
         model.zero_grad()
-        loss, terms = ContrastiveObjective(model, ContrastiveConfig(num_negatives=num))(
-            *share(make_batch(), rank, size)
-        )
+        config = ContrastiveConfig(num_negatives=num, change_weight=num / 4)
+        loss, terms = ContrastiveObjective(model, config)(*share(make_batch(), rank, size))
         loss.backward()
         found[f"terms {num}"] = terms
         found[f"gradients {num}"] = [parameter.grad.clone() for parameter in model.parameters()]
-        evaluation = ContrastiveEvaluation(model, ContrastiveConfig(num_negatives=num))
+        evaluation = ContrastiveEvaluation(model, config)
         evaluation.update(share(make_batch(), rank, size))
         evaluation.update(share(make_batch(NUM_RECORDS, 7), rank, size))
         found[f"sums {num}"] = evaluation.sums()
@@ -93,20 +92,53 @@ def loops(batch: Batch, num_negatives: int, hinge: float, sigma: float) -> list[
     apart = [[e(z[i], z[(i + j) % n]) for j in range(1, num_negatives + 1)] for i in range(n)]
     negative = [max(0.0, hinge - value) for row in apart for value in row]
     spread = [value for row in apart for value in row]
-    return [sum(values) / len(values) for values in (positive, negative, spread)]
+    moved = [e(z[i], following[i]) for i in range(n)]
+    change = [max(0.0, hinge - value) for value in moved]
+    return [sum(values) / len(values) for values in (positive, negative, spread, moved, change)]
 
 
 @pytest.mark.parametrize("num_negatives", [1, 3])
+@pytest.mark.parametrize("change_weight", [0.0, 0.7])
 @pytest.mark.parametrize(("hinge", "sigma"), [(1.0, 0.5), (0.3, 0.4)])
-def test_the_loss_is_the_formula(num_negatives: int, hinge: float, sigma: float) -> None:
-    config = ContrastiveConfig(hinge=hinge, sigma=sigma, num_negatives=num_negatives)
+def test_the_loss_is_the_formula(
+    num_negatives: int, change_weight: float, hinge: float, sigma: float
+) -> None:
+    config = ContrastiveConfig("contrastive", hinge, sigma, num_negatives, change_weight)
     loss, terms = ContrastiveObjective(make_model(), config)(*make_batch())
-    positive, negative, spread = loops(make_batch(), num_negatives, hinge, sigma)
+    positive, negative, spread, moved, change = loops(make_batch(), num_negatives, hinge, sigma)
     assert 0 < negative < hinge
-    wanted = dict(zip(TERM_NAMES, (positive + negative, positive, negative, spread), strict=True))
+    assert 0 < change < hinge
+    total = positive + negative + change_weight * change
+    wanted = dict(zip(TERM_NAMES, (total, positive, negative, spread, moved), strict=True))
     found = dict(zip(TERM_NAMES, terms.tolist(), strict=True))
     assert found == pytest.approx(wanted, rel=1e-5)
     assert loss.item() == pytest.approx(wanted["loss/total"], rel=1e-5)
+
+
+def test_states_that_stay_as_they_are_are_not_pushed_away() -> None:
+    """A blocked move is no harm: neither its positive nor its own negative has a gradient."""
+    model = make_model()
+    batch = make_batch()
+    still = batch._replace(target=batch.source, action=torch.zeros_like(batch.action))
+    gradients = []
+    for weight in (0.0, 5.0):
+        model.zero_grad()
+        ContrastiveObjective(model, ContrastiveConfig(change_weight=weight))(*still)[0].backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    assert gradients[0].abs().max() > 0
+    assert torch.equal(*gradients)
+
+
+def test_validation_counts_the_own_negative_like_training() -> None:
+    config = ContrastiveConfig(hinge=9.0, change_weight=0.7)
+    evaluation = ContrastiveEvaluation(make_model(), config)
+    evaluation.update(make_batch())
+    metrics = evaluation.metrics(evaluation.sums())
+    _, _, _, moved, change = loops(make_batch(), 1, config.hinge, config.sigma)
+    assert change > 0
+    others = metrics["loss/positive"] + metrics["loss/negative"]
+    assert metrics["loss/total"] - others == pytest.approx(0.7 * change, rel=1e-4)
+    assert metrics["latent_change"] == pytest.approx(moved, rel=1e-5)
 
 
 def test_energy_is_a_mean_over_objects_and_a_sum_within() -> None:
@@ -120,28 +152,8 @@ def test_a_row_is_never_its_own_negative() -> None:
     drawn = torch.cat(negatives(rows, 4), 1)
     for row, others in zip(rows, drawn, strict=True):
         assert sorted([*others.tolist(), row.item()]) == [0, 1, 2, 3, 4]
-    with pytest.raises(ValueError, match="a global batch of 5 has no 5 negatives"):
+    with pytest.raises(ValueError, match="num_negatives=5 is not below the batch of 5"):
         negatives(rows, 5)
-
-
-def test_of_several_candidates_the_nearest_invariant_part_is_taken() -> None:
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(12, 3, 2, generator=generator).requires_grad_()
-
-    def invariant(latent: torch.Tensor) -> torch.Tensor:
-        return latent[..., 1:]
-
-    chosen = nearest_negatives(rows, 2, 4, invariant)
-    for turn, found in enumerate(chosen):
-        for i in range(12):
-            others = [rows[(i + 1 + 4 * turn + j) % 12] for j in range(4)]
-            apart = [(invariant(other - rows[i])).square().sum().item() for other in others]
-            torch.testing.assert_close(found[i], others[apart.index(min(apart))])
-    (gradient,) = torch.autograd.grad(torch.stack(chosen).sum(), rows)
-    assert gradient.sum() == 2 * 12 * 6, "each choice passes its gradient to one row, whole"
-    assert all(map(torch.equal, nearest_negatives(rows, 3, 1, invariant), negatives(rows, 3)))
-    with pytest.raises(ValueError, match="no 12 negatives"):
-        nearest_negatives(rows, 3, 4, invariant)
 
 
 @pytest.mark.parametrize("num_negatives", [1, 3])

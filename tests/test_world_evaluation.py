@@ -113,6 +113,7 @@ def test_an_exact_model_is_perfect(store: PairStore) -> None:
     for h in (1, 5, 10):
         assert metrics[f"hits_at_1/horizon_{h}"] == metrics[f"mrr/horizon_{h}"] == 1
         assert metrics[f"rollout_error/horizon_{h}"] == 0
+        assert metrics[f"change_error/horizon_{h}"] == 0
         assert metrics[f"latent_spread/horizon_{h}"] > 1
     errors = [name for name in metrics if "error" in name]
     for part in ("embedding", "encoder", "latent", "transition", "model/horizon_10"):
@@ -199,6 +200,7 @@ def test_a_model_that_stands_still_drifts(store: PairStore) -> None:
     np.testing.assert_allclose(curves["drift"]["error_raw"], error, rtol=1e-6)
     pairs = (flat[:, None] - flat[None]).square().sum(3).mean((0, 1)).sqrt()
     np.testing.assert_allclose(curves["drift"]["typical_distance"], pairs, rtol=1e-6)
+    assert metrics["change_error/horizon_1"] == metrics["change_error/horizon_10"] == 1
     wanted = error[5] / pairs[5]
     assert metrics["rollout_error/horizon_5"] == pytest.approx(float(wanted), rel=1e-6)
     assert metrics["hits_at_1/horizon_10"] < 1

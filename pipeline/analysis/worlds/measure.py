@@ -15,6 +15,7 @@ from pipeline.analysis.worlds.latent_errors import Errors, distance_errors, equi
 from pipeline.analysis.worlds.parts import part_metrics
 from pipeline.analysis.worlds.seen import divisions
 from pipeline.analysis.worlds.turning import hard_hit_metrics, traversal_metrics, turning_world
+from pipeline.metrics.differences import distances
 from pipeline.metrics.drift import Drift
 
 HORIZONS = (1, 5, 10, 100)
@@ -67,7 +68,7 @@ def measure_episodes(
             name: {element: row._asdict() for element, row in each.table().items()}
             for name, each in errors.items()
         }
-    metrics |= drift_metrics(followed)
+    metrics |= drift_metrics(followed) | change_metrics(followed)
     metrics |= part_metrics(followed.start[0], episodes, manifest, getattr(model, "parts", None))
     metrics |= irrep_metrics(model, followed.start.flatten(0, 1))
     world = turning_world(manifest, episodes.group)
@@ -96,6 +97,21 @@ def drift_metrics(followed: Followed) -> dict[str, float]:
     for horizon in sorted({*followed.true, last}):
         metrics[f"rollout_error/horizon_{horizon}"] = relative[horizon]
         metrics[f"rollout_error_raw/horizon_{horizon}"] = float(errors[horizon])
+    return metrics
+
+
+def change_metrics(followed: Followed) -> dict[str, float]:
+    """`change_error/horizon_H`: the mean error by how far the truth has moved from its start.
+
+    Left out where nothing has moved. Hits do not show that a model predicts no change at all:
+    what tells episodes apart need not be what actions move.
+    """
+    metrics = {}
+    for horizon, true in followed.true.items():
+        change = distances(true[0], followed.start[0]).mean().item()
+        if change > 0:
+            error = distances(followed.predicted[horizon][0], true[0]).mean().item()
+            metrics[f"change_error/horizon_{horizon}"] = error / change
     return metrics
 
 

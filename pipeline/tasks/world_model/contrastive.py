@@ -4,8 +4,15 @@
     positive  = mean_i e(T(z_i, a_i), z'_i)
     negative  = mean_i mean_j max(0, hinge - e(z_i, z_i+j))
 
-and, ours, variant_weight times the share of S's outputs that a learned mask selects, and
-with num_candidates > 1 negatives that agree in what no action changes.
+and, ours,
+
+    change_weight * mean_i max(0, hinge - e(z_i, z'_i))
+    variant_weight * the share of S's outputs that a learned mask selects
+
+Negatives differ in what no action changes (headings, backdrops), which is enough for the hinge:
+the first of these terms asks for what actions do change. Where a state stays as it is the
+energy is at its minimum of 0 and has no gradient, so that such records do no harm.
+
 z are latents of current states, z' of next ones, z_i+j negatives (see `energy.py`). Squared
 distances, where the paper's formula has norms; the hinge of each negative on its own, where
 the released code averages the negatives' energies first (the same for one).
@@ -17,11 +24,11 @@ takes the statistics of each by itself, and its running statistics see both.
 import torch
 from torch import nn
 
-from pipeline.tasks.world_model.energy import energy, nearest_negatives, negatives
+from pipeline.tasks.world_model.energy import energy, negatives
 from pipeline.tasks.world_model.settings import ContrastiveConfig
 from pipeline.world_models.world_model import WorldModel
 
-TERM_NAMES = ("loss/total", "loss/positive", "loss/negative", "latent_spread")
+TERM_NAMES = ("loss/total", "loss/positive", "loss/negative", "latent_spread", "latent_change")
 
 
 class ContrastiveObjective(nn.Module):
@@ -41,7 +48,8 @@ class ContrastiveObjective(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss and the vector of `TERM_NAMES`; labels are not used.
 
-        `latent_spread` is the mean energy of negatives without the hinge.
+        `latent_spread` is the mean energy of negatives without the hinge, `latent_change` that
+        of each state and its next.
         """
         model, config = self.model, self.config
         latent, following = model.latent(source), model.latent(target)
@@ -50,22 +58,14 @@ class ContrastiveObjective(nn.Module):
         apart = torch.stack(
             [
                 energy(latent, other, model.num_objects, config.sigma)
-                for other in self._negatives(latent)
+                for other in negatives(latent, config.num_negatives)
             ]
         )
         negative = (config.hinge - apart).clamp_min(0).mean()
+        moved = energy(latent, following, model.num_objects, config.sigma)
         total = positive + negative
+        if config.change_weight:
+            total = total + config.change_weight * (config.hinge - moved).clamp_min(0).mean()
         if model.parts is not None and config.variant_weight:
             total = total + config.variant_weight * model.parts.mask().mean()
-        return total, torch.stack([total, positive, negative, apart.mean()]).detach()
-
-    def _negatives(self, latent: torch.Tensor) -> list[torch.Tensor]:
-        config, parts = self.config, self.model.parts
-        if parts is None:
-            return negatives(latent, config.num_negatives)
-        return nearest_negatives(
-            latent,
-            config.num_negatives,
-            config.num_candidates,
-            lambda rows: parts.split(rows)["invariant"],
-        )
+        return total, torch.stack([total, positive, negative, apart.mean(), moved.mean()]).detach()

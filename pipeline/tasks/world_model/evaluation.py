@@ -2,11 +2,13 @@
 
 Within each batch of `validation_batch` records (the last may be smaller):
 
-    loss/...        the training loss but for a mask's term and choice of negatives, which are
-                    spread evenly over the batch
+    loss/...        the training loss but for a mask's term, negatives spread evenly over
+                    the batch
     hits_at_1       share of true next latents z'_i to which no prediction is nearer than
                     T(z_i, a_i): ties count as hits, so read it beside `latent_spread`
     latent_spread   mean energy between negatives, without the hinge: 0 if all latents agree
+    latent_change   mean energy between a state and its next: far below `latent_spread` if
+                    latents hold what no action changes
 
 Records of a split come in the order of time. A negative one place on would be the next
 state of the same episode, so negatives here are n / (K + 1) places apart, of n records.
@@ -31,8 +33,8 @@ class ContrastiveEvaluation:
     def __init__(self, model: WorldModel, config: ContrastiveConfig) -> None:
         self.model, self.config = model, config
         device = next(model.parameters()).device
-        # Records, positive, hits, records with a negative, negative, spread.
-        self._sums = torch.zeros(6, dtype=torch.float64, device=device)
+        # Records, positive, hits, records with a negative, negative, spread, change, moved.
+        self._sums = torch.zeros(8, dtype=torch.float64, device=device)
 
     @torch.no_grad()
     def update(self, batch: Batch) -> None:
@@ -55,6 +57,7 @@ class ContrastiveEvaluation:
             ]
         )
         has_negative = valid * (count > 1)
+        moved = energy(latent, following, model.num_objects, config.sigma)
         parts = [
             valid,
             positive * valid,
@@ -62,6 +65,8 @@ class ContrastiveEvaluation:
             has_negative,
             (config.hinge - apart).clamp_min(0).mean(0) * has_negative,
             apart.mean(0) * has_negative,
+            (config.hinge - moved).clamp_min(0) * valid,
+            moved * valid,
         ]
         self._sums += torch.stack(parts).sum(1)
 
@@ -69,14 +74,15 @@ class ContrastiveEvaluation:
         return self._sums
 
     def metrics(self, sums: torch.Tensor) -> dict[str, float]:
-        count, positive, hits_at_1, num_negative, negative, spread = sums.tolist()
+        count, positive, hits_at_1, num_negative, negative, spread, change, moved = sums.tolist()
         positive, negative = positive / count, negative / max(1.0, num_negative)
         return {
-            "loss/total": positive + negative,
+            "loss/total": positive + negative + self.config.change_weight * change / count,
             "loss/positive": positive,
             "loss/negative": negative,
             "hits_at_1": hits_at_1 / count,
             "latent_spread": spread / max(1.0, num_negative),
+            "latent_change": moved / count,
         }
 
 

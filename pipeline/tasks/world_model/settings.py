@@ -10,27 +10,27 @@ from pipeline.world_models.settings import HomeomorphicVAEConfig, WorldModelSett
 class ContrastiveConfig:
     """The paper's loss: `hinge` is the energy up to which negatives are pushed away,
     `sigma` the length that energies are measured by, `num_negatives` those of a record.
-    With a learned mask over S's outputs, `variant_weight` times the share that it selects is
-    added, so that the group acts on no more than it must; and a negative is, of `num_candidates`
-    other records, the one whose invariant part is nearest, so that what no action changes does
-    not tell states apart for the part that actions do change."""
+    `change_weight` is that of one negative more, a record's own next state: what no action
+    changes tells the others apart, but not those two.
+    `variant_weight` times the share of S's outputs that a learned mask selects is added, so that
+    the group acts on no more than it must."""
 
     name: Literal["contrastive"] = "contrastive"
     hinge: float = 1.0
     sigma: float = 0.5
     num_negatives: int = 1
-    num_candidates: int = 1
+    change_weight: float = 0.0
     variant_weight: float = 0.0
 
     def __post_init__(self) -> None:
         for key in ("hinge", "sigma"):
             if getattr(self, key) <= 0:
                 raise ValueError(f"{key}={getattr(self, key)} must be positive")
-        if self.variant_weight < 0:
-            raise ValueError(f"variant_weight={self.variant_weight} must not be negative")
-        for key in ("num_negatives", "num_candidates"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key}={getattr(self, key)} must be at least 1")
+        for key in ("change_weight", "variant_weight"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key}={getattr(self, key)} must not be negative")
+        if self.num_negatives < 1:
+            raise ValueError(f"num_negatives={self.num_negatives} must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,6 @@ class WorldModelConfig:
                 f"loss.name={self.loss.name} does not train model.name={self.model.name};"
                 f" allowed: {allowed}"
             )
-        if isinstance(self.loss, ContrastiveConfig) and getattr(self.model, "mask", None) is None:
-            for key, unused in (("variant_weight", 0.0), ("num_candidates", 1)):
-                if getattr(self.loss, key) != unused:
-                    raise ValueError(f"loss.{key} has no effect without model.mask")
+        has_weight = isinstance(self.loss, ContrastiveConfig) and self.loss.variant_weight > 0
+        if has_weight and getattr(self.model, "mask", None) is None:
+            raise ValueError("loss.variant_weight has no effect without model.mask")
