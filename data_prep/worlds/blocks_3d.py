@@ -65,8 +65,7 @@ def paint_small_blocks(places: np.ndarray) -> np.ndarray:
     pictures = paint_blocks(places).astype(np.uint16)
     count, colours, side, _ = pictures.shape
     squares = pictures.reshape(count, colours, side // 2, 2, side // 2, 2)
-    means: np.ndarray = (squares.sum((3, 5), dtype=np.uint16) + 2) >> 2
-    return means.astype(np.uint8)
+    return ((squares.sum((3, 5), dtype=np.uint16) + 2) >> 2).astype(np.uint8)
 
 
 def paint_blocks(places: np.ndarray) -> np.ndarray:
