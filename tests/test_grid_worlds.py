@@ -29,7 +29,6 @@ from pipeline.groups import make_group
 CONFIGS = {
     "shapes_2d": Shapes2dWorldConfig("shapes_2d"),
     "blocks_3d": Blocks3dWorldConfig("blocks_3d"),
-    "small_blocks_3d": Blocks3dWorldConfig("blocks_3d", size=25),
     "rush_hour": RushHourWorldConfig("rush_hour"),
 }
 UP, RIGHT, DOWN, LEFT = range(4)
@@ -277,8 +276,7 @@ def test_pictures_show_the_state_alone(name: str) -> None:
     states = some_states(world, 300)
     pictures = world.render(states)
     assert pictures.dtype == np.uint8
-    side = 25 if name.startswith("small") else 50
-    assert pictures.shape == (300, 3, side, side) == (300, *world.frames.shape)
+    assert pictures.shape == (300, 3, 50, 50) == (300, *world.frames.shape)
     assert np.array_equal(world.render(states[100:103]), pictures[100:103])
     assert np.array_equal(world.render(states[::-1]), pictures[::-1])
     # Different states look different, same states the same.
@@ -402,16 +400,3 @@ def test_the_board_fills_the_picture_and_stays_inside() -> None:
     assert not shown[:, -1].any()
     assert shown.any(0).sum() == 48
     assert shown.any(1).sum() > 38
-
-
-def test_small_blocks_are_the_means_of_large_ones() -> None:
-    large, small = world_of("blocks_3d"), world_of("small_blocks_3d")
-    states = some_states(large)
-    pictures = large.render(states).astype(np.float64)
-    means = pictures.reshape(len(states), 3, 25, 2, 25, 2).mean((3, 5))
-    shown = small.render(states)
-    assert shown.shape[1:] == small.frames.shape == (3, 25, 25)
-    assert np.abs(shown - means).max() <= 0.5
-    assert "size" not in large.settings(), "datasets that there are keep their name"
-    with pytest.raises(ValueError, match="size=30 must be 50 or 25"):
-        Blocks3dWorldConfig("blocks_3d", size=30)

@@ -34,17 +34,9 @@ class Shapes2dWorldConfig:
 
 @dataclass(frozen=True)
 class Blocks3dWorldConfig:
-    """Five cubes on a 5x5 floor, seen at an angle, on `size` x `size` pixels.
-
-    25 are the means of the 50's in squares of two by two.
-    """
+    """Five cubes on a 5x5 floor, seen at an angle."""
 
     name: Literal["blocks_3d"]
-    size: int = 50
-
-    def __post_init__(self) -> None:
-        if self.size not in (25, 50):
-            raise ValueError(f"size={self.size} must be 50 or 25")
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,13 @@ smooth outlines, and laid over what stands behind it. All of that is whole-numbe
 arithmetic, so that pictures do not depend on the machine.
 """
 
-import dataclasses
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
 from data_prep.worlds.grid import SIDE
-from data_prep.worlds.grid_world import FRAME_SIDE, FRAMES, GridWorld
+from data_prep.worlds.grid_world import GridWorld
 from data_prep.worlds.oblique_view import (
     CUBE_SIDE,
     FLOOR_THICKNESS,
@@ -52,20 +51,9 @@ class Sprite(NamedTuple):
     paint: np.ndarray
 
 
-def blocks_3d(size: int, actions: tuple[str, ...] | None) -> GridWorld:
-    """The world on pictures of 50 or 25 pixels; ValueError for actions that are not allowed."""
-    if size == FRAME_SIDE:
-        return GridWorld("blocks_3d", paint_blocks, actions)
-    frames = dataclasses.replace(FRAMES, shape=(3, size, size))
-    return GridWorld("blocks_3d", paint_small_blocks, actions, {"size": size}, frames)
-
-
-def paint_small_blocks(places: np.ndarray) -> np.ndarray:
-    """Pictures (N, 3, 25, 25) uint8, the rounded means of the large ones' 2x2 squares."""
-    pictures = paint_blocks(places).astype(np.uint16)
-    count, colours, side, _ = pictures.shape
-    squares = pictures.reshape(count, colours, side // 2, 2, side // 2, 2)
-    return ((squares.sum((3, 5), dtype=np.uint16) + 2) >> 2).astype(np.uint8)
+def blocks_3d(actions: tuple[str, ...] | None) -> GridWorld:
+    """The world; ValueError for actions that are not allowed."""
+    return GridWorld("blocks_3d", paint_blocks, actions)
 
 
 def paint_blocks(places: np.ndarray) -> np.ndarray:

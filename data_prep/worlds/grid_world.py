@@ -26,7 +26,7 @@ OBJECT_COMPONENT = ActionComponent(
 )
 
 Painter = Callable[[np.ndarray], np.ndarray]
-"""Pictures (N, 3, side, side) uint8 of places (N, 5, 2) int64; a function that can be pickled."""
+"""Pictures (N, 3, 50, 50) uint8 of places (N, 5, 2) int64; a function that can be pickled."""
 
 
 class GridWorld:
@@ -38,6 +38,7 @@ class GridWorld:
     """
 
     group = "c4"
+    frames = FRAMES
     action_components = (
         OBJECT_COMPONENT,
         ActionComponent(
@@ -55,9 +56,8 @@ class GridWorld:
         painter: Painter,
         actions: tuple[str, ...] | None,
         settings: Mapping[str, Any] | None = None,
-        frames: FrameSpec = FRAMES,
     ) -> None:
-        self.name, self._painter, self.frames = name, painter, frames
+        self.name, self._painter = name, painter
         self._allowed = allowed_moves(DIRECTION_NAMES, actions)
         self._settings = dict(settings or {})
 

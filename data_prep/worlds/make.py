@@ -58,7 +58,7 @@ def make_world(
         case Blocks3dWorldConfig():
             from data_prep.worlds.blocks_3d import blocks_3d
 
-            return blocks_3d(config.size, actions)
+            return blocks_3d(actions)
         case RushHourWorldConfig():
             from data_prep.worlds.rush_hour import RushHour
 
