@@ -1,5 +1,6 @@
 """The reproduction command: plan, run what is missing, rewrite the tables."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,6 +68,8 @@ def run_missing(
         is_prepared = (places.data(run.prepare) / "manifest.json").exists()
         if run.files is not None and run.files not in roots and not is_prepared:
             raise ValueError(f"{run.dataset} needs {run.files}=DIR; or choose others with only=")
+    bf16 = torch.cuda.is_available() or has_bf16("cpu")
+    runs = [dataclasses.replace(run, has_bf16=bf16) for run in missing]
     # What is said of each run counts them, so that a log needs no more than that.
     progress = Progress(len(missing), "runs", "reproducing", lines=False)
     campaign = Campaign(
@@ -76,14 +79,13 @@ def run_missing(
         roots=roots,
         num_parallel=request.num_parallel,
         commit=describe_commit(REPOSITORY),
-        has_bf16=torch.cuda.is_available() or has_bf16("cpu"),
         programs=programs,
         say=progress.say,
         on_run=progress.advance,
     )
     lock = DirectoryLock(places.work, "reproductions")
     with lock, noting_stop_signals() as stop, progress:
-        failed = run_plan(missing, campaign, stop, seconds)
+        failed = run_plan(runs, campaign, stop, seconds)
         if stop.signal is not None:
             write_tables(request)
             name = stop.signal.name

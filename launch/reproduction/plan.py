@@ -16,7 +16,7 @@ class PlannedRun:
 
     `classify` empty means that nothing is classified. `files` is the key of the command
     that says where the dataset's images lie. `tests` are further datasets to be evaluated on,
-    name and words of preparation.
+    name and words of preparation. `has_bf16`: whether the machine computes in bf16.
     """
 
     dataset: str
@@ -28,6 +28,14 @@ class PlannedRun:
     classify: tuple[str, ...]
     files: str | None = None
     tests: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    has_bf16: bool = True
+
+    @property
+    def train_here(self) -> tuple[str, ...]:
+        """Words of training for this machine: float32 for bf16 where bf16 is only slower."""
+        if self.has_bf16:
+            return self.train
+        return tuple("precision=fp32" if word == "precision=bf16" else word for word in self.train)
 
     @property
     def digest(self) -> str:
@@ -50,20 +58,13 @@ class PlannedRun:
     @property
     def work_name(self) -> str:
         """Name of its run directory and log: other words of training, another place."""
-        digest = _digest([self.prepare, self.train])
+        digest = _digest([self.prepare, self.train_here])
         return f"{self.dataset}-{self.variant}_seed{self.seed}-{digest[:SHORT]}"
 
     @property
     def datasets(self) -> tuple[tuple[str, ...], ...]:
         """Words of preparation of its own dataset, and of those that it is also tested on."""
         return (self.prepare, *(words for _, words in self.tests))
-
-
-def words_here(train: tuple[str, ...], has_bf16: bool) -> tuple[str, ...]:
-    """Words of training for a machine: float32 for bf16 where bf16 is only slower."""
-    if has_bf16:
-        return train
-    return tuple("precision=fp32" if word == "precision=bf16" else word for word in train)
 
 
 def data_name(prepare: tuple[str, ...]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from launch.reproduction.children import Ending
 from launch.reproduction.classification import classification_rows
-from launch.reproduction.plan import PlannedRun, words_here
+from launch.reproduction.plan import PlannedRun
 from launch.reproduction.steps import Places
 from pipeline.config.program import EXIT_COLLAPSED, EXIT_FINISHED, EXIT_NON_FINITE
 from pipeline.evaluation.settings import evaluation_file
@@ -39,12 +39,7 @@ def is_result(ending: Ending) -> bool:
 
 
 def make_result(
-    run: PlannedRun,
-    preset: str,
-    ending: Ending,
-    places: Places,
-    commit: str,
-    has_bf16: bool = True,
+    run: PlannedRun, preset: str, ending: Ending, places: Places, commit: str
 ) -> Result:
     """Content of a result file, with the words that it was made by on this machine.
 
@@ -67,7 +62,7 @@ def make_result(
         "seconds": dict(ending.seconds),
         "words": {
             "prepare": list(run.prepare),
-            "train": list(words_here(run.train, has_bf16)),
+            "train": list(run.train_here),
             "evaluate": list(run.evaluate),
             "classify": list(run.classify),
             **({"tests": {name: list(words) for name, words in run.tests}} if run.tests else {}),

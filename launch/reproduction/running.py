@@ -29,7 +29,6 @@ HEADLINES = {
 class Campaign:
     """What all runs of a call share. `roots`: where the images of `mnist` and `meshes` lie.
 
-    `has_bf16`: whether this machine has bf16 for runs that ask for it (else they take fp32).
     `say` is told what happens, `on_run` that a run has ended, well or not.
     """
 
@@ -39,7 +38,6 @@ class Campaign:
     roots: Mapping[str, str]
     num_parallel: int = 2
     commit: str = "unknown"
-    has_bf16: bool = True
     programs: Programs = Programs()
     say: Callable[[str], None] = print
     on_run: Callable[[], None] = lambda: None
@@ -117,9 +115,8 @@ def run_plan(
         took = duration(sum(ending.seconds.values()))
         campaign.say(f"{number} {run.name}: {outcome} after {took}{detail}{estimate}")
 
-    places, programs = campaign.places, campaign.programs
     chains = [
-        Chain(name, run_steps(run, places, programs, campaign.has_bf16), places.log(name))
+        Chain(name, run_steps(run, campaign.places, campaign.programs), campaign.places.log(name))
         for name, run in able.items()
     ]
     run_chains(chains, campaign.num_parallel, stop, on_end)
@@ -128,9 +125,7 @@ def run_plan(
 
 def land(run: PlannedRun, campaign: Campaign, ending: Ending) -> Result:
     """Write the result of a run that ended, and return it."""
-    result = make_result(
-        run, campaign.preset, ending, campaign.places, campaign.commit, campaign.has_bf16
-    )
+    result = make_result(run, campaign.preset, ending, campaign.places, campaign.commit)
     write_result(campaign.results, run, result)
     return result
 

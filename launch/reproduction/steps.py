@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.reproduction.plan import PlannedRun, data_name, words_here
+from launch.reproduction.plan import PlannedRun, data_name
 from launch.reproduction.request import REPOSITORY
 
 
@@ -60,13 +60,11 @@ def preparation_steps(
     return [Step("prepare", command, out / "manifest.json")]
 
 
-def run_steps(
-    run: PlannedRun, places: Places, programs: Programs, has_bf16: bool = True
-) -> list[Step]:
+def run_steps(run: PlannedRun, places: Places, programs: Programs) -> list[Step]:
     """Training, evaluation (also on further datasets) and classification of a run."""
     run_dir = places.run_dir(run)
     where = f"run_dir={run_dir}"
-    train = [*words_here(run.train, has_bf16), f"data={places.data(run.prepare)}", where]
+    train = [*run.train_here, f"data={places.data(run.prepare)}", where]
     python = programs.python
     steps = [
         Step("train", (python, str(programs.train), *train), run_dir / "result.json"),
