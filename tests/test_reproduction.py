@@ -98,6 +98,11 @@ def test_metrics_on_further_datasets_are_named_after_them(tmp_path: Path) -> Non
     assert result["words"]["tests"] == {"long": ["dataset=others", "length=100"]}
     assert set(result["seconds"]) == {"train", "evaluate", "evaluate_long"}
 
+    request = request_in(tmp_path, SETTINGS, controls=("half",), seeds=(1,), only=("digits",))
+    assert carry_out(request, stand_ins(tmp_path / "programs")) == 0
+    untested = read_result(tmp_path, "digits/half_seed1")
+    assert set(untested["seconds"]) == {"train", "evaluate"}, "no time of what is not done now"
+
     broken = dataclasses.replace(tested, tests={"long": ("dataset=broken",)})
     settings = small_settings(datasets={"digits": broken})
     request = request_in(tmp_path, settings, controls=("half",), seeds=(1,))

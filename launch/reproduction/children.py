@@ -72,7 +72,9 @@ class Chain:
         self.name, self._log = name, log
         self._left = list(steps)
         self._notes = log.with_suffix(".json")
-        self._seconds = _read_seconds(self._notes)
+        names = {step.name for step in steps}
+        earlier = _read_seconds(self._notes)
+        self._seconds = {name: took for name, took in earlier.items() if name in names}
         self._step: Step | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._started = self._kill_at = 0.0
