@@ -67,8 +67,21 @@ def test_a_rank_knows_its_place_and_runs_the_submitted_code(
     assert log.read_text().split() == [*expected, f"{tmp_path / 'code'}:/other"]
 
 
+@pytest.fixture
+def keeps_signals() -> Iterator[None]:
+    """Puts the handlers of the test process back."""
+    before = {number: signal.getsignal(number) for number in (*STOP_SIGNALS, signal.SIGCONT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", STOP_SIGNALS)
-def test_a_rank_passes_signals_on(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_rank_passes_signals_on(
+    number: signal.Signals, tmp_path: Path, keeps_signals: None
+) -> None:
+    # A shell in the background ignores SIGINT, its children inherit that and cannot trap it.
+    signal.signal(number, signal.SIG_DFL)
     ready = tmp_path / "ready"
     script = f"trap 'exit 75' {number.name[3:]}; touch {ready}; while :; do sleep 0.02; done"
     rank = start(tmp_path, script)
@@ -77,15 +90,6 @@ def test_a_rank_passes_signals_on(number: signal.Signals, tmp_path: Path) -> Non
     wait_for(lambda: rank.poll() is not None)
     rank.send(number)  # Nobody is there any more.
     assert rank.ending(True).kind == "stopped"
-
-
-@pytest.fixture
-def keeps_signals() -> Iterator[None]:
-    """Puts the handlers of the test process back."""
-    before = {number: signal.getsignal(number) for number in (*STOP_SIGNALS, signal.SIGCONT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def test_a_note_remembers_the_first_stop_signal(keeps_signals: None) -> None:
