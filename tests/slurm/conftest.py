@@ -1,5 +1,6 @@
 """One SLURM of two nodes and one tiny dataset for all tests here."""
 
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,21 @@ import pytest
 from helpers.dev_cluster import DevCluster, dev_cluster_reason
 from helpers.launching import Launcher
 
-PORT = "28617"
-"""Not the script's own: a cluster that a person started goes on undisturbed."""
+PORTS = range(28617, 28717, 10)
+"""Not the script's own: a cluster that a person started, or that killed tests left, goes on."""
+
+
+def free_port() -> int:
+    """The first of these that is free with the two after it, of which a cluster has need."""
+    for first in PORTS:
+        try:
+            for port in range(first, first + 3):
+                with socket.socket() as trial:
+                    trial.bind(("", port))
+        except OSError:
+            continue
+        return first
+    raise AssertionError(f"no three free ports from {PORTS.start} to {PORTS.stop}")
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +33,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevCluster]:
     if reason is not None:
         pytest.skip(f"SLURM cannot be started here: {reason}")
     cluster = DevCluster(tmp_path_factory.mktemp("slurm"))
-    cluster.environment["ORBIT_DEV_CLUSTER_PORT"] = PORT
+    cluster.environment["ORBIT_DEV_CLUSTER_PORT"] = str(free_port())
     cluster.start()
     try:
         yield cluster
