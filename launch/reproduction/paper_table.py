@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Sequence
 
 from launch.reports.papers import Paper, PaperColumn, PaperRow, PaperTable, read_paper
+from launch.reproduction.columns import metric
 from launch.reproduction.provenance import provenance_lines
 from launch.reproduction.rows import Rows, markdown, runs_cell
 from launch.reproduction.settings import PaperRows, Preset, ReproductionSettings, check_known
@@ -55,7 +56,7 @@ def _find(paper: Paper, wanted: PaperRows) -> tuple[PaperTable, dict[str, PaperR
 
 
 def _cell(rows: Rows, variant: str, column: PaperColumn) -> str:
-    found = [result["metrics"].get(column.metric) for result in rows.finished(variant)]
+    found = map(metric(column.metric), rows.finished(variant))
     return spread([value * column.factor for value in found if value is not None])
 
 
