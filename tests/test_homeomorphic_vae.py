@@ -12,6 +12,8 @@ from pipeline.groups import make_group, quaternions
 from pipeline.tasks.world_model.variational import sample_losses
 from pipeline.world_models.homeomorphic_vae.lie_noise import (
     LOG_VOLUME,
+    MAX_STD,
+    bounded,
     divergence,
     exponential,
     log_density,
@@ -76,6 +78,21 @@ def test_divergence_falls_with_the_spread() -> None:
     assert found[0.1] > found[0.3] > found[1.0] > 0
     # Beyond, the sphere |v| = 2 pi lands on the identity, which is not uniform either.
     assert 0 < found[3.0] < 1
+
+
+def test_no_spread_is_so_wide_that_its_divergence_is_negative() -> None:
+    """Else the loss falls without end as the spread grows, until drawn rotations overflow."""
+    noise = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    wide = torch.full_like(noise, 1e6)
+    assert float(divergence(wide * noise, wide).mean()) < -1
+    assert float(divergence(bounded(wide) * noise, bounded(wide)).mean()) > 0
+    narrow = torch.tensor([1e-3, 0.1], dtype=torch.float64)
+    torch.testing.assert_close(bounded(narrow), narrow, rtol=1e-3, atol=0)
+    model = tiny()
+    with torch.no_grad():
+        model.embedding.spread.bias.fill_(1e6)
+        _, std = model.embedding.distribution(torch.rand(2, 1, 16, 16))
+    assert float(std.max()) == pytest.approx(MAX_STD)
 
 
 def test_the_decoder_turns_its_vectors_by_a_representation() -> None:

@@ -5,7 +5,8 @@
 
 q is a density with regard to the Haar measure of total volume 8 pi^2, which near the
 identity is that of v. All k from -NUM_WRAPS to NUM_WRAPS are summed; more change nothing
-for any s up to pi.
+for any s up to pi. Beyond, the sum misses mass, a divergence becomes negative, and training
+would let s grow without end: `MAX_STD` bounds it where q is uniform already.
 """
 
 import math
@@ -15,8 +16,14 @@ import torch
 from pipeline.groups.matrix_exponential import antisymmetric_exponential
 
 NUM_WRAPS = 3
+MAX_STD = math.pi
 LOG_VOLUME = math.log(8 * math.pi**2)
 MIN_ANGLE = 1e-3
+
+
+def bounded(std: torch.Tensor) -> torch.Tensor:
+    """Positive standard deviations, kept below MAX_STD; small ones stay what they are."""
+    return MAX_STD * (std / MAX_STD).tanh()
 
 
 def exponential(vector: torch.Tensor) -> torch.Tensor:

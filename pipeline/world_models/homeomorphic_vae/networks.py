@@ -12,6 +12,7 @@ from pipeline.global_batch import GlobalBatchNorm
 from pipeline.groups import quaternions
 from pipeline.groups.irreps_rotations import rotation_generators
 from pipeline.groups.matrix_exponential import antisymmetric_exponential
+from pipeline.world_models.homeomorphic_vae.lie_noise import bounded
 from pipeline.world_models.teapot.rotations import gram_schmidt
 
 
@@ -43,9 +44,10 @@ class RotationPosterior(nn.Module):
         return gram_schmidt(self.mean(self.convolutions(images)))
 
     def distribution(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean rotations (B, 3, 3) and standard deviations (B, 3), float32."""
+        """Mean rotations (B, 3, 3) and standard deviations (B, 3) below pi, float32."""
         features = self.convolutions(images)
-        return gram_schmidt(self.mean(features)), softplus(self.spread(features).float())
+        std = bounded(softplus(self.spread(features).float()))
+        return gram_schmidt(self.mean(features)), std
 
 
 class HarmonicDecoder(nn.Module):
