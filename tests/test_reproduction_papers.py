@@ -40,7 +40,9 @@ OWN_COLUMNS = {
 def settings_in(folder: Path, rows: PaperRows) -> ReproductionSettings:
     """A dataset that stands beside the paper above."""
     (folder / "paper.yaml").write_text(PAPER)
-    digits = DatasetSettings(experiment="x", prepare=("dataset=x",), paper=rows, columns=OWN_COLUMNS)
+    digits = DatasetSettings(
+        experiment="x", prepare=("dataset=x",), paper=rows, columns=OWN_COLUMNS
+    )
     return small_settings(datasets={"digits": digits}, paper=str(folder / "paper.yaml"), tables={})
 
 
