@@ -39,7 +39,8 @@ def results_block(settings: ReproductionSettings, preset: Preset, dataset: str, 
     headings = ["variant", *(column.title for column in columns.values()), "runs"]
     text = markdown(headings, lines)
     if paper is not None and own.paper is not None:
-        text += ["", f"The paper's rows: {table.source}."]
+        marks = "".join(f" ({notes.index(note) + 1})" for note in table.notes)
+        text += ["", f"The paper's rows: {table.source}{marks}."]
         for number, note in enumerate(notes, start=1):
             text.append(f"({number}) {paper.notes[note].strip()}")
     return "\n".join([*text, *provenance_lines(settings, preset, dataset, rows.all())])
@@ -56,8 +57,14 @@ def _find(paper: Paper, wanted: PaperRows) -> tuple[PaperTable, dict[str, PaperR
 
 
 def _cell(rows: Rows, variant: str, column: PaperColumn) -> str:
-    found = map(metric(column.metric), rows.finished(variant))
-    return spread([value * column.factor for value in found if value is not None])
+    """The spread of a metric, and of how many runs it is where not all of them have it."""
+    if column.metric is None:
+        return ""
+    results = rows.finished(variant)
+    found = [value for value in map(metric(column.metric), results) if value is not None]
+    text = spread([value * column.factor for value in found])
+    is_whole = len(found) in (0, len(results))
+    return text if is_whole else f"{text} ({len(found)} of {len(results)})"
 
 
 def spread(values: Sequence[float]) -> str:
