@@ -14,6 +14,7 @@ from helpers.reproducing import small_settings
 from launch.reproduction.estimate import duration, seconds_left
 from launch.reproduction.plan import PlannedRun, make_plan
 from launch.reproduction.request import read_request
+from launch.reproduction.rows import runs_cell, select
 from launch.reproduction.settings import DatasetSettings, PresetWords, VariantSettings
 from launch.reproduction.steps import Places, Programs, preparation_steps, run_steps
 
@@ -44,6 +45,21 @@ def test_a_plan_can_be_narrowed() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             make_plan(SETTINGS, "small", only, controls)
+
+
+def test_some_runs_are_of_the_papers_sizes_alone() -> None:
+    """The small preset leaves them out, whatever seeds are asked for, and its table says so."""
+    costly = VariantSettings(train=("control=half_mask",), full_only=("others",))
+    settings = small_settings(variants={**SETTINGS.variants, "half": costly})
+    for seeds in (None, [7]):
+        names = [run.name for run in make_plan(settings, "small", seeds=seeds)]
+        assert not any(name.startswith("others/half") for name in names)
+        assert any(name.startswith("digits/half") for name in names)
+    assert "others/half_seed0" in [run.name for run in make_plan(settings, "full")]
+    rows = select(settings, "small", "others", [], ["method", "half"])
+    assert [runs_cell(rows, name) for name in rows.results] == ["not run", "`preset=full` only"]
+    with pytest.raises(ValueError, match=r"variants\.half\.full_only: unknown 'other'"):
+        small_settings(variants={"half": VariantSettings(full_only=("other",))}, tables={})
 
 
 def test_a_digest_changes_with_every_word() -> None:

@@ -82,8 +82,8 @@ def make_plan(
 ) -> list[PlannedRun]:
     """The runs that are asked for; a first seed of everything comes before a second one.
 
-    None means all. Seeds given here hold for every variant. Raises ValueError for an unknown
-    dataset or variant, or if nothing is left to run.
+    None means all. Seeds given here hold for every variant that the preset has. Raises
+    ValueError for an unknown dataset or variant, or if nothing is left to run.
     """
     check_known("only", only or (), settings.datasets)
     check_known("controls", variants or (), settings.variants)
@@ -95,7 +95,7 @@ def make_plan(
             )
             if is_chosen and settings.has(dataset, variant):
                 planned = planned_seeds(settings, preset, dataset, variant)
-                chosen = planned if seeds is None else seeds
+                chosen = planned if seeds is None or not planned else seeds
                 runs += [plan_run(settings, preset, dataset, variant, seed) for seed in chosen]
     if not runs:
         raise ValueError("nothing to run: only and controls have no run in common")
@@ -106,10 +106,12 @@ def make_plan(
 def planned_seeds(
     settings: ReproductionSettings, preset: Preset, dataset: str, variant: str
 ) -> tuple[int, ...]:
-    """The seeds of a variant on a dataset under a preset."""
-    own = settings.variants[variant].small_seeds
-    if own is not None and preset == "small":
-        return own
+    """The seeds of a variant on a dataset under a preset; none where only the other has it."""
+    chosen = settings.variants[variant]
+    if preset == "small" and dataset in chosen.full_only:
+        return ()
+    if preset == "small" and chosen.small_seeds is not None:
+        return chosen.small_seeds
     return settings.datasets[dataset].preset(preset).seeds or settings.seeds
 
 

@@ -9,6 +9,7 @@ from launch.reproduction.settings import Preset, ReproductionSettings
 
 Result = dict[str, Any]
 NOT_RUN = "not run"
+NOT_PLANNED = "`preset=full` only"
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def runs_cell(rows: Rows, variant: str) -> str:
     """How many runs a row rests on, and how the others ended."""
     results = rows.results[variant]
     if not results:
-        return NOT_RUN
+        return NOT_RUN if rows.planned[variant] else NOT_PLANNED
     num_finished, num = len(rows.finished(variant)), rows.num_planned(variant)
     parts = [f"{num_finished} of {num}" if num_finished < num else str(num)]
     for state, words in (("collapsed", "collapsed"), ("non_finite", "loss not finite")):

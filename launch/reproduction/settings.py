@@ -114,13 +114,15 @@ class VariantSettings:
     """The method or one of its controls: words of `pipeline/train.py`.
 
     `classify` are words after those of the dataset, where anything is classified.
-    `datasets` null means all; `small_seeds` replaces the seeds under preset=small.
+    `datasets` null means all; `small_seeds` replaces the seeds under preset=small, which
+    leaves out the datasets of `full_only`.
     """
 
     train: tuple[str, ...] = ()
     classify: tuple[str, ...] = ()
     datasets: tuple[str, ...] | None = None
     small_seeds: tuple[int, ...] | None = None
+    full_only: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_words("train", self.train)
@@ -162,6 +164,8 @@ class ReproductionSettings:
         check_seeds(self.seeds)
         for variant, settings in self.variants.items():
             check_known(f"variants.{variant}.datasets", settings.datasets or (), self.datasets)
+            own_datasets = settings.datasets or self.datasets
+            check_known(f"variants.{variant}.full_only", settings.full_only, own_datasets)
         for table, rows in self.tables.items():
             check_known(f"tables.{table}", rows, self.variants)
         for dataset, own in self.datasets.items():
