@@ -9,7 +9,7 @@ from helpers.programs import REPOSITORY
 from helpers.reproducing import a_result, small_settings
 from PIL import Image
 
-from launch.reproduction.figures import digest_of, make_figures, write_figures
+from launch.reproduction.figures import digest_of, make_figures, spans_decades, write_figures
 from launch.reproduction.plan import plan_run
 from launch.reproduction.request import read_request
 from launch.reproduction.results import read_results
@@ -46,6 +46,12 @@ def test_dots_are_the_results_of_the_present_words() -> None:
 def test_one_variant_is_nothing_to_compare() -> None:
     assert make_figures(SETTINGS, "small", RESULTS[:2]) == {}
     assert make_figures(small_settings(), "small", RESULTS) == {}
+
+
+def test_a_log_axis_is_for_values_that_decades_part() -> None:
+    """Between two powers of ten its labels run into each other."""
+    assert not spans_decades([[0.06, 0.07], [0.15]])
+    assert spans_decades([[1e-7], [0.3, 0.4]])
 
 
 def test_figures_are_drawn_when_something_changed(tmp_path: Path) -> None:

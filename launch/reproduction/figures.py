@@ -14,7 +14,7 @@ from pipeline.evaluation.pictures.grid import new_figure
 from pipeline.files.figures import save_figure
 
 Result = dict[str, Any]
-STYLE = 2
+STYLE = 3
 """Counts changes of how figures look: old ones are then drawn anew."""
 DATA = "Data"
 """The key of a picture's metadata under which the digest of what it shows stands."""
@@ -115,8 +115,14 @@ def draw(path: Path, figure: Figure) -> None:
         axis.tick_params(labelsize=7)
         axis.grid(axis="both", color="0.9", linewidth=0.6)
         axis.set_axisbelow(True)
-        if panel.log:
+        if panel.log and spans_decades(figure.values[panel.title].values()):
             axis.set_xscale("log")
     axes[0].set_yticks(list(rows.values()), list(rows))
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
     save_figure(canvas, path, {DATA: figure.digest})
+
+
+def spans_decades(values: Iterable[Sequence[float]]) -> bool:
+    """Whether values of runs lie more than a factor of ten apart: else a log axis says less."""
+    flat = [value for row in values for value in row]
+    return max(flat) > 10 * min(flat)
