@@ -55,6 +55,8 @@ def test_some_runs_are_of_the_papers_sizes_alone() -> None:
         names = [run.name for run in make_plan(settings, "small", seeds=seeds)]
         assert not any(name.startswith("others/half") for name in names)
         assert any(name.startswith("digits/half") for name in names)
+    with pytest.raises(ValueError, match="no run of preset=small"):
+        make_plan(settings, "small", ["others"], ["half"])
     assert "others/half_seed0" in [run.name for run in make_plan(settings, "full")]
     rows = select(settings, "small", "others", [], ["method", "half"])
     assert [runs_cell(rows, name) for name in rows.results] == ["not run", "`preset=full` only"]

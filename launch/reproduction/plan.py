@@ -98,7 +98,7 @@ def make_plan(
                 chosen = planned if seeds is None or not planned else seeds
                 runs += [plan_run(settings, preset, dataset, variant, seed) for seed in chosen]
     if not runs:
-        raise ValueError("nothing to run: only and controls have no run in common")
+        raise ValueError(f"nothing to run: only and controls have no run of preset={preset}")
     rank = {seed: number for number, seed in enumerate(_unique(run.seed for run in runs))}
     return sorted(runs, key=lambda run: rank[run.seed])
 
