@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from pipeline.config.program import run_program
+from pipeline.printing import say
 
 PATH_KEYS = frozenset({"out", "source.root", "source.table"})
 
@@ -42,8 +43,8 @@ def main(words: list[str]) -> None:
             lambda plan: progress.advance(plan.layout.num_records),
         )
     for name, split in manifest.splits.items():
-        print(f"{name:5} {split.num_records:>9,} records  {split.num_frames:>9,} frames")
-    print(f"{recipe.name} is complete in {out} ({time.monotonic() - started:.1f} s)")
+        say(f"{name:5} {split.num_records:>9,} records  {split.num_frames:>9,} frames")
+    say(f"{recipe.name} is complete in {out} ({time.monotonic() - started:.1f} s)")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 from pipeline.config.program import run_program, take_directory, take_switch, take_value
+from pipeline.printing import say
 
 
 def main(words: list[str]) -> None:
@@ -28,11 +29,11 @@ def main(words: list[str]) -> None:
     store = PairStore(root)
     pictures = write_pictures(store, Path(out) if out else None, split)
     if as_json:
-        print(json.dumps(dataclasses.asdict(store.manifest), indent=2))
+        say(json.dumps(dataclasses.asdict(store.manifest), indent=2))
     else:
-        print(describe(store.manifest))
+        say(describe(store.manifest))
         for what, path in pictures.items():
-            print(f"{what}: {path}")
+            say(f"{what}: {path}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ Runs keep what they have saved; launch/sweep.py takes them up again.
 from pathlib import Path
 
 from pipeline.config.program import run_program, take_directory
+from pipeline.printing import say
 
 
 def main(words: list[str]) -> None:
@@ -17,7 +18,7 @@ def main(words: list[str]) -> None:
     from launch.jobs.cancelling import cancel_jobs
 
     for line in cancel_jobs(path):
-        print(line)
+        say(line)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ only with out=).
 """
 
 import json
-import sys
 from pathlib import Path
 
 from pipeline.config.program import run_program, take_directory, take_switch, take_value
+from pipeline.printing import say
 
 
 def main(words: list[str]) -> None:
@@ -32,7 +32,7 @@ def main(words: list[str]) -> None:
 
     runs, complaints = read_runs(root)
     for line in complaints:
-        print(f"collect.py: {line}", file=sys.stderr)
+        say(f"collect.py: {line}", error=True)
     table, summary = make_table(runs), summarise(runs, metric, split or None)
     file = Path(out) if out else root / "table.csv"
     if not file.parent.is_dir():
@@ -40,10 +40,10 @@ def main(words: list[str]) -> None:
     if out or not as_json:
         write_text(file, as_csv(table))
     if as_json:
-        print(json.dumps(as_plain(table, summary), indent=2, allow_nan=False))
+        say(json.dumps(as_plain(table, summary), indent=2, allow_nan=False))
         return
-    print(as_text(summary))
-    print(f"{len(table.rows)} rows of {len(runs)} runs: {file}")
+    say(as_text(summary))
+    say(f"{len(table.rows)} rows of {len(runs)} runs: {file}")
 
 
 if __name__ == "__main__":

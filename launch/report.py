@@ -13,6 +13,7 @@ title. Open out/index.html.
 """
 
 from pipeline.config.program import run_program
+from pipeline.printing import say
 
 
 def main(words: list[str]) -> None:
@@ -24,10 +25,10 @@ def main(words: list[str]) -> None:
     num = len(report.gathered.records)
     size = size_of(report.out) / 2**20
     runs = "run" if num == 1 else "runs"
-    print(f"{num} {runs}, {len(report.curves.series)} curves, {size:.1f} MiB")
+    say(f"{num} {runs}, {len(report.curves.series)} curves, {size:.1f} MiB")
     if report.curves.most > 1 or report.gathered.stride > 1:
-        print("curves are downsampled for display; the page says how")
-    print(f"open {report.out / 'index.html'}")
+        say("curves are downsampled for display; the page says how")
+    say(f"open {report.out / 'index.html'}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.config.program import run_program, take_directory, take_switch, take_value
+from pipeline.printing import say
 
 EXIT_NOT_WELL = 3
 
@@ -38,9 +39,9 @@ def main(words: list[str]) -> int:
     status = read_status(path)
     if as_json:
         runs = {name: asdict(state) for name, state in status.states.items()}
-        print(json.dumps({"runs": runs, "not_checked": status.unchecked}, indent=2))
+        say(json.dumps({"runs": runs, "not_checked": status.unchecked}, indent=2))
     else:
-        print(status_table(status))
+        say(status_table(status))
     return 0 if status.is_well else EXIT_NOT_WELL
 
 

@@ -16,6 +16,7 @@ to_grey, percentiles, sheet, overwrite, batch, num_threads, device.
 """
 
 from pipeline.config.program import run_program, take_run_directory
+from pipeline.printing import say
 
 PATH_KEYS = frozenset({"run_dir", "images", "element", "out", "data"})
 
@@ -31,9 +32,9 @@ def main(words: list[str]) -> None:
 
     record = apply_run(config)
     num_files = sum(len(files) for files in record["files"].values())
-    print(record["preparation"])
+    say(record["preparation"])
     sheet = ", sheet.png" if config.sheet else ""
-    print(f"{num_files} files written to {config.out_dir}{sheet}")
+    say(f"{num_files} files written to {config.out_dir}{sheet}")
 
 
 if __name__ == "__main__":

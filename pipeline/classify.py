@@ -14,6 +14,7 @@ training images), max_train (how many have labels), fractions (of these), classi
 import json
 
 from pipeline.config.program import run_program
+from pipeline.printing import say
 
 PATH_KEYS = frozenset({"run_dir", "data"})
 
@@ -30,10 +31,10 @@ def main(words: list[str]) -> None:
 
     result, file = classify_run(config)
     if config.json:
-        print(json.dumps(result, indent=2))
+        say(json.dumps(result, indent=2))
         return
-    print(classification_table(result))
-    print(f"written to {file}")
+    say(classification_table(result))
+    say(f"written to {file}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 from pipeline.config.program import run_program, take_directory, take_switch, take_value
+from pipeline.printing import say
 
 
 def main(words: list[str]) -> None:
@@ -25,7 +26,7 @@ def main(words: list[str]) -> None:
     from pipeline.description.words import in_words
 
     facts = describe_run(Path(run_dir), checkpoint, Path(data) if data else None)
-    print(json.dumps(facts, indent=2) if as_json else in_words(facts))
+    say(json.dumps(facts, indent=2) if as_json else in_words(facts))
 
 
 if __name__ == "__main__":

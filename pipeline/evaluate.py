@@ -13,6 +13,7 @@ import json
 import os
 
 from pipeline.config.program import run_program
+from pipeline.printing import say
 
 PATH_KEYS = frozenset({"run_dir", "data"})
 
@@ -31,12 +32,12 @@ def main(words: list[str]) -> None:
     if os.environ.get("RANK", "0") != "0":
         return
     if config.json:
-        print(json.dumps(result, indent=2))
+        say(json.dumps(result, indent=2))
         return
-    print(f"{config.split} split, checkpoint of step {result['step']}:")
-    print(metrics_table(result["metrics"]))
+    say(f"{config.split} split, checkpoint of step {result['step']}:")
+    say(metrics_table(result["metrics"]))
     pictures = " and pictures" if config.pictures else ""
-    print(f"written to {config.run_dir}: evaluations/{pictures}")
+    say(f"written to {config.run_dir}: evaluations/{pictures}")
 
 
 if __name__ == "__main__":

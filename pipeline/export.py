@@ -15,6 +15,7 @@ tolerance (to which the written programs must agree with the model), num_threads
 """
 
 from pipeline.config.program import run_program, take_run_directory
+from pipeline.printing import say
 
 PATH_KEYS = frozenset({"run_dir", "out", "data"})
 
@@ -32,8 +33,8 @@ def main(words: list[str]) -> None:
     for program in signature["programs"].values():
         names = [", ".join(t["name"] for t in program[end]) for end in ("inputs", "outputs")]
         off = program["greatest_difference_to_model"]
-        print(f"{program['file']:14} {' -> '.join(names)}; off the model by at most {off:.1g}")
-    print(f"written to {config.out_dir}: model.safetensors, signature.json and the programs")
+        say(f"{program['file']:14} {' -> '.join(names)}; off the model by at most {off:.1g}")
+    say(f"written to {config.out_dir}: model.safetensors, signature.json and the programs")
 
 
 if __name__ == "__main__":

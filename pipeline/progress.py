@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from pipeline.printing import say
+
 LINE_EVERY_S = 10.0
 T = TypeVar("T")
 
@@ -80,7 +82,7 @@ class Progress:
         elif self._enabled and self._lines and time.monotonic() - self._last_line > LINE_EVERY_S:
             self._last_line = time.monotonic()
             note = f"  {self._note}" if self._note else ""
-            print(f"{self.label}: {self.done}/{self.total} {self.unit}{note}", flush=True)
+            say(f"{self.label}: {self.done}/{self.total} {self.unit}{note}")
 
     def over(self, items: Iterable[T]) -> Iterator[T]:
         """The items, each counted when the next one is asked for."""
@@ -103,4 +105,4 @@ class Progress:
         if self._bar is not None:
             self._bar.write(text, file=sys.stdout)
         else:
-            print(text, flush=True)
+            say(text)

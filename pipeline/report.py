@@ -1,8 +1,9 @@
 """Results as text on a terminal."""
 
-import os
 from collections.abc import Mapping
 from typing import Any
+
+from pipeline.printing import rank_of_environment, say
 
 
 def metrics_table(metrics: Mapping[str, float]) -> str:
@@ -13,8 +14,8 @@ def metrics_table(metrics: Mapping[str, float]) -> str:
 
 def print_result(result: Mapping[str, Any], run_dir: str) -> None:
     """Say how a run ended, on the first rank."""
-    if os.environ.get("RANK", "0") != "0":
+    if rank_of_environment() != 0:
         return
-    print(f"finished after step {result['step']}; best validation at step {result['best_step']}:")
-    print(metrics_table(result["metrics"]))
-    print(f"run directory: {run_dir}")
+    say(f"finished after step {result['step']}; best validation at step {result['best_step']}:")
+    say(metrics_table(result["metrics"]))
+    say(f"run directory: {run_dir}")

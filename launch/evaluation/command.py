@@ -19,6 +19,7 @@ from launch.snapshot import take_snapshot
 from launch.sweeps.directory import PLAN_FILE
 from pipeline.config.compose import compose
 from pipeline.config.schema import build
+from pipeline.printing import say
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATH_KEYS = frozenset({"runs", "data", "jobs_dir"})
@@ -34,15 +35,15 @@ def run_evaluation(words: Sequence[str]) -> int:
     base = jobs_directory(request, runs)
     work = make_work(request, base)
     if isinstance(request.cluster, InlineConfig):
-        evaluator = Evaluator(work, lambda line: print(line, flush=True))
+        evaluator = Evaluator(work, say)
         if request.watch:
             evaluator.watch()
         else:
             evaluator.evaluate(evaluator.pending())
-        print(f"{evaluator.num_evaluated} evaluated, {evaluator.num_failed} failed")
+        say(f"{evaluator.num_evaluated} evaluated, {evaluator.num_failed} failed")
         return 1 if evaluator.num_failed else 0
     for line in check_cluster(request.cluster):
-        print(f"not checked: {line}")
+        say(f"not checked: {line}")
     tasks = make_tasks(request, work, base)
     num_tasks = len(tasks)
     if request.dry_run or not num_tasks:
@@ -56,7 +57,7 @@ def run_evaluation(words: Sequence[str]) -> int:
     code = take_snapshot(REPOSITORY, base / "code", leave_out=(base,))
     for record in _hand_over(request.cluster, base, code.path, files):
         where = f"job {record.job_id}" if record.job_id else f"{len(record.processes)} workers here"
-        print(f"submitted {len(record.tasks)} evaluation tasks: {where} ({record.name})")
+        say(f"submitted {len(record.tasks)} evaluation tasks: {where} ({record.name})")
     return 0
 
 
@@ -66,12 +67,12 @@ def make_tasks(request: EvaluateRequest, work: Work, base: Path) -> list[list[Ta
     if request.watch:
         num_watching = sum(targets is None for targets in live)
         num_wanted = request.num_evaluators or 1
-        print(f"evaluators that follow the runs: {num_watching} alive, {num_wanted} wanted")
+        say(f"evaluators that follow the runs: {num_watching} alive, {num_wanted} wanted")
         return [None] * max(0, num_wanted - num_watching)
     under_way = {target for targets in live if targets is not None for target in targets}
     pending = Evaluator(work).pending()
     to_do = [target for target in pending if target not in under_way]
-    print(
+    say(
         f"checkpoints without a result: {len(pending)}, of them under way: "
         f"{len(pending) - len(to_do)}"
     )

@@ -27,6 +27,7 @@ from launch.jobs.pruning import is_pruned
 from launch.jobs.rank_process import RankProcess, StopNote
 from launch.snapshot import check_snapshot
 from launch.staging import stage_dataset
+from pipeline.printing import say
 
 POLL_S = 0.2
 PRUNED_POLL_S = 2.0
@@ -53,10 +54,9 @@ def run_attempt(
         given_up = vanished_too_often(run_dir, order, folder)
         if given_up is not None:
             return conclude(run_dir, folder, "gave_up", given_up, None)
-    print(
+    say(
         f"attempt {first.attempt}: rank {first.rank} of {first.world_size} on {first.host},"
         f" code {order.code} ({(order.digest or 'unchecked')[:12]})",
-        flush=True,
     )
     try:
         command = _command(run_dir, order, first)

@@ -15,6 +15,7 @@ from launch.jobs.records import read_record
 from launch.jobs.restarting import request_restart
 from pipeline.config.schema import build
 from pipeline.files.atomic import write_json
+from pipeline.printing import say
 
 
 def write_task(path: Path, work: Work, targets: list[Target] | None) -> None:
@@ -40,9 +41,7 @@ def read_task(path: Path) -> tuple[Work, list[Target] | None]:
 def run_task(path: Path, stop: StopNote) -> int:
     """Do one task; returns the number of checkpoints that could not be evaluated."""
     work, targets = read_task(path)
-    evaluator = Evaluator(
-        work, lambda line: print(line, flush=True), lambda: stop.signal is not None
-    )
+    evaluator = Evaluator(work, say, lambda: stop.signal is not None)
     if targets is None:
         evaluator.watch()
     else:

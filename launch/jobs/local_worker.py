@@ -10,6 +10,7 @@ from launch.jobs.places import local_places
 from launch.jobs.rank_process import StopNote
 from launch.jobs.records import read_record
 from pipeline.files.processes import describe_process
+from pipeline.printing import say
 
 
 class LocalWorker:
@@ -32,7 +33,7 @@ class LocalWorker:
                 try:
                     self._train(Path(self.runs) / name, record.name, stop)
                 except (ValueError, OSError) as error:
-                    print(f"{name}: {error}", flush=True)
+                    say(f"{name}: {error}")
         return num_taken
 
     def _train(self, run_dir: Path, job: str, stop: StopNote) -> None:

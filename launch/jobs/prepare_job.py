@@ -16,6 +16,7 @@ from launch.jobs.restarting import request_restart
 from launch.preparation.directory import PrepareOrder, note_failure, read_order
 from launch.preparation.tasks import MANIFEST_TASK
 from pipeline.config.program import describe_error
+from pipeline.printing import say
 
 if TYPE_CHECKING:
     from launch.preparation.work import Preparation
@@ -55,7 +56,7 @@ class PrepareJob:
 
             for file in Preparation(Path(self.folder)).do(self.task):
                 num_written += 1
-                print(file, flush=True)
+                say(file)
             stop.is_at_work = False
         except BaseException as error:
             stop.is_at_work = False
@@ -108,7 +109,7 @@ class PrepareWorker:
         except BaseException as error:
             stop.is_at_work = False
             if stop.signal is not None:
-                print(f"told to stop by {stop.signal.name}", flush=True)
+                say(f"told to stop by {stop.signal.name}")
                 return num_taken
             fail(Path(self.folder), f"worker-{os.getpid()}", error)
             raise
@@ -120,7 +121,7 @@ class PrepareWorker:
             return False
         try:
             for file in preparation.do(task):
-                print(file, flush=True)
+                say(file)
         except (ValueError, OSError) as error:
             if stop.signal is not None:
                 raise
@@ -133,7 +134,7 @@ def fail(folder: Path, task: str, error: BaseException) -> None:
     message = describe_error(error)
     if not isinstance(error, ValueError | OSError):
         message = f"{type(error).__name__}: {message}"
-    print(f"{task}: {message}", file=sys.stderr, flush=True)
+    say(f"{task}: {message}", error=True)
     note_failure(folder, task, message)
 
 

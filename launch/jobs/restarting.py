@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from launch.cluster import slurm
+from pipeline.printing import say
 
 WAIT_FOR_END_S = 90.0
 
@@ -17,15 +18,15 @@ def request_restart(job: str, why: str, cancelled: Path | None = None) -> None:
     """
     state = slurm.job_fields(job).get("JobState", "unknown")
     if state != "RUNNING" or (cancelled is not None and cancelled.exists()):
-        print(f"{why}: no requeue asked for, the job is {state}", flush=True)
+        say(f"{why}: no requeue asked for, the job is {state}")
         return
-    print(f"{why}: asking for another start", flush=True)
+    say(f"{why}: asking for another start")
     for attempt in range(5):
         try:
             slurm.requeue(job)
             break
         except slurm.SlurmError as error:
-            print(f"requeue {attempt + 1}: {error}", file=sys.stderr, flush=True)
+            say(f"requeue {attempt + 1}: {error}", error=True)
             time.sleep(2 * (attempt + 1))
     else:
         sys.exit(1)

@@ -13,6 +13,7 @@ from launch.jobs.restarting import request_restart
 from launch.reports.run_state import CANCELLED_FILE
 from pipeline.config.program import describe_error
 from pipeline.files.atomic import write_json
+from pipeline.printing import say
 
 FAILURE_FILE = "search_error.json"
 MEMORY_GB = 4.0
@@ -35,13 +36,11 @@ class SearchJob:
         from launch.sweeps.search_loop import run_search
 
         try:
-            outcome = run_search(
-                folder, lambda: stop.signal is not None, lambda line: print(line, flush=True)
-            )
+            outcome = run_search(folder, lambda: stop.signal is not None, say)
         except (ValueError, OSError, ImportError) as error:
             message = describe_error(error)
             write_json(folder / FAILURE_FILE, {"message": message, "time": time.time()})
-            print(f"the search ended: {message}", file=sys.stderr, flush=True)
+            say(f"the search ended: {message}", error=True)
             sys.exit(1)
         if outcome == "stopped" and in_slurm():
             assert stop.signal is not None

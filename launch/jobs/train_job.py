@@ -12,6 +12,7 @@ from launch.jobs.places import Place, slurm_place
 from launch.jobs.rank_process import StopNote
 from launch.jobs.restarting import WAIT_FOR_END_S, request_restart
 from launch.reports.run_state import CANCELLED_FILE
+from pipeline.printing import say
 
 
 class TrainJob:
@@ -30,7 +31,7 @@ class TrainJob:
         if decision is None:
             return self._leave_it_to_the_decider(run_dir, place)
         if decision.failure is not None:
-            print(f"the run failed: {decision.failure}", file=sys.stderr, flush=True)
+            say(f"the run failed: {decision.failure}", error=True)
             sys.exit(1)
         if decision.goes_on:
             request_restart(place.job, decision.reason, run_dir / CANCELLED_FILE)

@@ -33,6 +33,7 @@ from launch.preparation.submission import (
 )
 from launch.snapshot import take_snapshot
 from pipeline.files.lock import DirectoryLock
+from pipeline.printing import say
 from pipeline.progress import Progress
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -51,7 +52,7 @@ def run_preparation(words: Sequence[str]) -> int:
         return _run_inline(config, recipe, directory, request.dry_run)
     cluster = cluster_for_shards(cluster)
     for line in check_cluster(cluster):
-        print(f"not checked: {line}")
+        say(f"not checked: {line}")
     if request.dry_run:
         return _describe(request, config, cluster, recipe, directory)
     with DirectoryLock(out, "preparations"):
@@ -64,7 +65,7 @@ def run_preparation(words: Sequence[str]) -> int:
         _show_failures(directory)
         tasks = make_tasks([plan.file for plan in missing], cluster, request.shards_per_task)
         code = take_snapshot(REPOSITORY, directory.code, [out, directory.path])
-        print("\n".join(_counts(recipe, missing, len(tasks))), flush=True)
+        say("\n".join(_counts(recipe, missing, len(tasks))))
         records = submit(make_order(config, cluster, tasks, code), cluster, directory)
     _show_records(records, directory)
     return 0
@@ -112,8 +113,8 @@ def _is_under_way(config: PrepareConfig, recipe: Recipe, directory: JobsDirector
         f"waiting ({job.reason})" if job.state == "waiting" else job.state for job in live.values()
     )
     shown = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
-    print(f"{out} is being prepared: {num_finished} of {len(plans)} shards finished")
-    print(f"tasks: {shown}; nothing was submitted")
+    say(f"{out} is being prepared: {num_finished} of {len(plans)} shards finished")
+    say(f"tasks: {shown}; nothing was submitted")
     return True
 
 
@@ -127,7 +128,7 @@ def _run_inline(
     if dry_run:
         if not config.overwrite and is_complete(recipe, out):
             return _say_complete(recipe, out)
-        print(f"{len(plans)} shards, to be made in this process by {config.num_workers} workers")
+        say(f"{len(plans)} shards, to be made in this process by {config.num_workers} workers")
         return 0
     with Progress(len(plans), "shards", recipe.name) as progress:
         build_dataset(
@@ -153,7 +154,7 @@ def _describe(
     check_free_space(next(path for path in (out, *out.parents) if path.exists()), missing)
     tasks = make_tasks([plan.file for plan in missing], cluster, request.shards_per_task)
     lines = [*_counts(recipe, missing, len(tasks)), *describe_submission(tasks, cluster, directory)]
-    print("\n".join(lines))
+    say("\n".join(lines))
     return 0
 
 
@@ -174,19 +175,19 @@ def _count(number: int, what: str) -> str:
 def _show_failures(directory: JobsDirectory) -> None:
     failures = directory.last_failures()
     for task, message in list(failures.items())[:NUM_SHOWN_FAILURES]:
-        print(f"failed before: {task}: {message}")
+        say(f"failed before: {task}: {message}")
     if len(failures) > NUM_SHOWN_FAILURES:
-        print(f"failed before: {len(failures) - NUM_SHOWN_FAILURES} others")
+        say(f"failed before: {len(failures) - NUM_SHOWN_FAILURES} others")
 
 
 def _show_records(records: Sequence[JobRecord], directory: JobsDirectory) -> None:
     for record in records:
         workers = f"{_count(len(record.processes), 'worker')} here"
         where = f"job {record.job_id}" if record.job_id else workers
-        print(f"submitted {_count(len(record.tasks), 'task')}: {where} ({record.name})")
-    print(f"logs in {directory.path / 'logs'}; the same command says how far it is")
+        say(f"submitted {_count(len(record.tasks), 'task')}: {where} ({record.name})")
+    say(f"logs in {directory.path / 'logs'}; the same command says how far it is")
 
 
 def _say_complete(recipe: Recipe, out: Path) -> int:
-    print(f"{recipe.name} is complete in {out}")
+    say(f"{recipe.name} is complete in {out}")
     return 0

@@ -20,6 +20,7 @@ from launch.reports.status_table import (
     run_folder,
     status_table,
 )
+from pipeline.printing import say
 
 DEFAULT_EVERY_S = 5.0
 SPARK_WIDTH = 24
@@ -72,7 +73,7 @@ def _watch_plain(path: Path, every_s: float) -> Status:
         status = read_status(path)
         states: dict[str, str] = {name: state.state for name, state in status.states.items()}
         if states != shown:
-            print(f"{time.strftime('%H:%M:%S')}\n{status_table(status)}", flush=True)
+            say(f"{time.strftime('%H:%M:%S')}\n{status_table(status)}")
             shown = states
         if is_over(status):
             return status

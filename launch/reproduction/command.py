@@ -18,6 +18,7 @@ from launch.reproduction.steps import Places, Programs
 from launch.reproduction.tables import make_blocks
 from pipeline.config.program import EXIT_FINISHED, EXIT_STOPPED, EXIT_USER_ERROR, ExitWithCode
 from pipeline.files.lock import DirectoryLock
+from pipeline.printing import say
 from pipeline.progress import Progress
 from pipeline.training.half_precision import has_bf16
 
@@ -41,16 +42,16 @@ def carry_out(request: ReproductionRequest, programs: Programs | None = None) ->
     seconds = earlier_seconds(read_results(request.results_dir), request.preset)
     left = seconds_left([run.dataset for run in missing], seconds, request.num_parallel)
     estimate = f", about {duration(left)}" if missing and left is not None else ""
-    print(f"{len(runs)} runs, {len(runs) - len(missing)} done, {len(missing)} to do{estimate}")
+    say(f"{len(runs)} runs, {len(runs) - len(missing)} done, {len(missing)} to do{estimate}")
     if request.dry_run:
         for run in missing:
-            print(f"{run.name}: {' '.join(run.train)}")
+            say(f"{run.name}: {' '.join(run.train)}")
         return EXIT_FINISHED
     write_tables(request)  # Also now: a text that cannot take them shall not cost a night.
     failed = run_missing(request, missing, seconds, programs or Programs()) if missing else {}
     write_tables(request)
     for name, message in failed.items():
-        print(f"failed: {name}: {message}")
+        say(f"failed: {name}: {message}")
     return EXIT_USER_ERROR if failed else EXIT_FINISHED
 
 
@@ -103,8 +104,8 @@ def write_tables(request: ReproductionRequest, always_say: bool = False) -> None
     blocks = make_blocks(request.reproduction, request.preset, results)
     is_new = rewrite_document(request.document_file, blocks)
     if is_new or always_say:
-        print(f"{request.document_file}: {'tables rewritten' if is_new else 'nothing to change'}")
+        say(f"{request.document_file}: {'tables rewritten' if is_new else 'nothing to change'}")
     folder = request.document_file.parent / "images" / request.reproduction.name
     figures = make_figures(request.reproduction, request.preset, results)
     for file in write_figures(folder, figures):
-        print(f"{file}: drawn")
+        say(f"{file}: drawn")

@@ -18,6 +18,7 @@ from launch.sweeps.resolving import PlannedRun, Resolver
 from launch.sweeps.settings import OptunaSearch
 from launch.sweeps.submission import describe_submission, prepare_runs, submit_runs
 from pipeline.files.lock import DirectoryLock
+from pipeline.printing import say
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -36,18 +37,18 @@ def run_sweep(words: Sequence[str]) -> int:
     resolver = Resolver(training, directory.runs)
     runs = resolver.resolve(with_seeds(expand(search), request.sweep.seeds))
     for line in check_before(request, runs, resolver.datasets()):
-        print(f"not checked: {line}")
+        say(f"not checked: {line}")
     if request.dry_run:
         plan = make_plan(directory, runs, live_runs(directory), request.retry_failed)
         names = [run.name for run in plan.to_submit]
         lines = describe_submission(names, directory, request.cluster, directory.code / "CODE")
-        print("\n".join([*describe_plan(plan), *lines]))
+        say("\n".join([*describe_plan(plan), *lines]))
         return 0
     with DirectoryLock(directory.path, "submissions"):
         plan = make_plan(directory, runs, live_runs(directory), request.retry_failed)
         directory.write_request(words, request.sweep, request.cluster)
         directory.write_plan(as_values(runs))
-        print("\n".join(describe_plan(plan)), flush=True)
+        say("\n".join(describe_plan(plan)))
         if not plan.to_submit:
             return 0
         code = take_snapshot(REPOSITORY, directory.code, leave_out=(directory.path,))
@@ -89,7 +90,7 @@ def hand_over(
     records = submit_runs(names, directory, cluster, code.path, hold)
     for record in records:
         where = f"job {record.job_id}" if record.job_id else f"{len(record.processes)} workers here"
-        print(f"submitted {len(record.tasks)} runs: {where} ({record.name})")
+        say(f"submitted {len(record.tasks)} runs: {where} ({record.name})")
     program = Path(sys.argv[0]).parent / "status.py"
-    print(f"code {code.digest[:12]}; look with: python {program} {directory.path}")
+    say(f"code {code.digest[:12]}; look with: python {program} {directory.path}")
     return 0

@@ -15,6 +15,7 @@ from pipeline.config.program import (
     describe_error,
 )
 from pipeline.files.atomic import write_json
+from pipeline.printing import say
 
 
 def run_inline(runs: Sequence[PlannedRun]) -> int:
@@ -23,7 +24,7 @@ def run_inline(runs: Sequence[PlannedRun]) -> int:
 
     num_failed = 0
     for number, run in enumerate(runs, start=1):
-        print(f"run {number} of {len(runs)}: {run.name}", flush=True)
+        say(f"run {number} of {len(runs)}: {run.name}")
         try:
             train(run.config)
         except ExitWithCode as error:
@@ -45,5 +46,5 @@ def note_inline_failure(run_dir: Path, error: Exception) -> None:
     if isinstance(error, ExitWithCode):
         kind = "collapsed" if error.code == EXIT_COLLAPSED else "non_finite"
     message = describe_error(error)
-    print(f"{run_dir.name}: {message}", flush=True)
+    say(f"{run_dir.name}: {message}")
     write_json(run_dir / ERROR_FILE, {"kind": kind, "message": message, "time": time.time()})

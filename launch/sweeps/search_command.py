@@ -27,6 +27,7 @@ from launch.sweeps.study import JOURNAL, SearchStudy, mend_journal, require_optu
 from pipeline.config.compose import split_word
 from pipeline.config.program import EXIT_STOPPED, ExitWithCode
 from pipeline.files.lock import DirectoryLock
+from pipeline.printing import say
 
 TASK = "search"
 
@@ -42,24 +43,24 @@ def start_search(request: SweepRequest, directory: SweepDirectory, words: Sequen
     resolver = Resolver(words, directory.runs)
     examples = example_runs(resolver, request.sweep)
     for line in check_before(request, examples, resolver.datasets()):
-        print(f"not checked: {line}")
-    print("\n".join(_describe(request)), flush=True)
+        say(f"not checked: {line}")
+    say("\n".join(_describe(request)))
     description = _description(request.sweep, examples[0])
     if request.dry_run:
         return _rehearse(request, directory, description)
     with DirectoryLock(directory.path, "submissions"):
         at_work = live_controller(directory)
         if at_work is not None:
-            print(f"a controller is at work and left alone: {at_work}")
+            say(f"a controller is at work and left alone: {at_work}")
             return 0
         mend_journal(directory.path / JOURNAL)
         study = SearchStudy(directory.path, search)
         study.bind(description)
         for line in _say_before(directory, study):
-            print(line)
+            say(line)
         if study.is_over():
-            print("\n".join(show_summary(write_summary(directory.path, search, study))))
-            print("nothing to submit: raise sweep.search.num_trials to go on")
+            say("\n".join(show_summary(write_summary(directory.path, search, study))))
+            say("nothing to submit: raise sweep.search.num_trials to go on")
             return 0
         code = take_snapshot(REPOSITORY, directory.code, leave_out=(directory.path,))
         order = SearchOrder(
@@ -141,12 +142,12 @@ def _rehearse(
         study = SearchStudy(directory.path, search)
         study.check(description)
         shown = ", ".join(f"{number} {state}" for state, number in study.counts().items())
-        print(f"trials so far: {shown}")
+        say(f"trials so far: {shown}")
     if isinstance(request.cluster, SlurmConfig):
         cut = ArrayCut((TASK,), 1, None)
         cluster = controller_resources(request.cluster)
         text = sbatch_text(cluster, directory.path, directory.code / "CODE", "orbit-NAME", cut)
-        print(f"\nbatch script of the controller, which submits the trials:\n\n{text}")
+        say(f"\nbatch script of the controller, which submits the trials:\n\n{text}")
     return 0
 
 
@@ -182,20 +183,20 @@ def _submit(cluster: SlurmConfig | LocalConfig, directory: SweepDirectory, code:
         resources = controller_resources(cluster)
         records = submit_arrays(resources, directory.path, code, label, TASK, [TASK], lambda _: job)
     where = f"job {records[0].job_id}" if records[0].job_id else "a process here"
-    print(f"submitted the controller of the search: {where} ({records[0].name})")
+    say(f"submitted the controller of the search: {where} ({records[0].name})")
     program = Path(sys.argv[0]).parent / "status.py"
-    print(f"code {code.name}; look with: python {program} {directory.path}")
+    say(f"code {code.name}; look with: python {program} {directory.path}")
     return 0
 
 
 def _run_here(directory: SweepDirectory) -> int:
     """Be the controller; 1 if no trial has a value in the end."""
     try:
-        run_search(directory.path, lambda: False, lambda line: print(line, flush=True))
+        run_search(directory.path, lambda: False, say)
     except ExitWithCode as error:
         if error.code == EXIT_STOPPED:
             raise ExitWithCode("asked to stop: the same command goes on", error.code) from None
         raise
     summary = read_json(directory.path / SUMMARY_FILE) or {}
-    print("\n".join(show_summary(summary)))
+    say("\n".join(show_summary(summary)))
     return 0 if summary.get("best") else 1

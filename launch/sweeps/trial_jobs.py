@@ -17,6 +17,7 @@ from launch.snapshot import Snapshot
 from launch.sweeps.directory import SweepDirectory
 from launch.sweeps.resolving import PlannedRun
 from launch.sweeps.submission import prepare_runs, submit_runs
+from pipeline.printing import say
 
 GPU_OF_RECORD = re.compile(r"orbit-gpu(\d+)-")
 
@@ -104,7 +105,7 @@ class ClusterJobs:
             )
         except slurm.SlurmError as error:
             # Gone already, or out of reach: then the job itself sees the mark.
-            print(f"cancelling pruned runs: {error}", flush=True)
+            say(f"cancelling pruned runs: {error}")
 
     # This machine
 

@@ -8,6 +8,8 @@ from typing import NoReturn
 
 from pipeline import __version__
 from pipeline.config.compose import group_options
+from pipeline.files.waiting import StoppedWaiting
+from pipeline.printing import rank_of_environment, say, steady_streams, world_size_of_environment
 
 EXIT_FINISHED = 0
 EXIT_USER_ERROR = 1
@@ -37,19 +39,23 @@ def run_program(
     Mistakes of the user (ValueError and file errors) become one line and exit
     code 1; a bug keeps its traceback. `ORBIT_TRACEBACK=1` shows every traceback.
     """
+    steady_streams()
     words = sys.argv[1:]
     program = os.path.basename(sys.argv[0])
     if any(word in ("--help", "-h") for word in words):
-        print(_help_text(description, groups))
+        say(_help_text(description, groups))
         sys.exit(EXIT_FINISHED)
     if "--version" in words:
-        print(f"orbit {__version__}")
+        say(f"orbit {__version__}")
         sys.exit(EXIT_FINISHED)
     try:
         sys.exit(main(words) or EXIT_FINISHED)
     except ExitWithCode as error:
         _complain(program, str(error))
         sys.exit(error.code)
+    except StoppedWaiting as error:
+        _complain(program, f"{error}; the same command continues")
+        sys.exit(EXIT_STOPPED)
     except (ValueError, OSError, ImportError) as error:
         if os.environ.get(SHOW_TRACEBACK):
             traceback.print_exc()
@@ -107,8 +113,17 @@ def take_run_directory(words: Sequence[str]) -> list[str]:
 
 
 def _complain(program: str, message: str) -> None:
-    if os.environ.get("RANK", "0") == "0" and message:
-        print(f"{program}: {message}", file=sys.stderr, flush=True)
+    """Every rank says its own failure, with its rank; an empty message is another's."""
+    if message:
+        say(f"{program}: {_rank_words()}{message}", error=True)
+
+
+def _rank_words() -> str:
+    try:
+        is_one_of_several = world_size_of_environment() > 1
+        return f"rank {rank_of_environment()}: " if is_one_of_several else ""
+    except ValueError:
+        return ""
 
 
 def _help_text(description: str, groups: Sequence[str]) -> str:

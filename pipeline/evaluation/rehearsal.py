@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.evaluation.evaluate_run import evaluate_run
 from pipeline.evaluation.settings import EvaluateConfig
+from pipeline.printing import say
 from pipeline.training.settings import TrainConfig
 
 NUM_ANALYSIS_RECORDS = 64
@@ -14,7 +15,7 @@ def rehearse_evaluation(config: TrainConfig, data_copy: Path | None) -> None:
     """Evaluate the last checkpoint of a run that asks for it (`debug.evaluate`), on one rank."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         if os.environ.get("RANK") == "0":
-            print("debug.evaluate is for one rank: not evaluated", flush=True)
+            say("debug.evaluate is for one rank: not evaluated")
         return
     evaluate_run(
         EvaluateConfig(
@@ -27,4 +28,4 @@ def rehearse_evaluation(config: TrainConfig, data_copy: Path | None) -> None:
         ),
         num_batches=config.debug.num_evaluation_batches,
     )
-    print("evaluated, with pictures", flush=True)
+    say("evaluated, with pictures")

@@ -1,5 +1,7 @@
 """Files that are either complete or absent."""
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 TEMPORARY_SUFFIX = ".tmp"
+MAX_NAME_BYTES = 255
+HAVE_NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS)
+"""What fsync of a directory says on file systems that have no such thing."""
 
 
 @contextmanager
@@ -19,17 +24,26 @@ def replacing(path: Path) -> Iterator[Path]:
     An error leaves nothing behind, and one of the operating system names `path`.
     Writers on several hosts that share the directory do not meet.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         sync_file(temporary)
         os.replace(temporary, path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno and not error.filename:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and _names(error, temporary):
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     sync_directory(path.parent)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A hidden name of its own beside `path`, never longer than file systems allow."""
+    ending = f".{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}"
+    room = MAX_NAME_BYTES - len(ending) - 1
+    kept = os.fsencode(path.name)[:room].decode("utf-8", "ignore")
+    return path.with_name(f".{kept}{ending}")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -38,26 +52,43 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, flush it to disk, rename it into place."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically; NaN and infinity are refused."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def sync_directory(path: Path) -> None:
-    """Make a rename in this directory survive a power loss."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Make a rename in this directory survive a power loss, where its file system can."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_file(path)
+    except OSError as error:
+        if error.errno not in HAVE_NO_DIRECTORY_SYNC:
+            raise
 
 
 def sync_file(path: Path) -> None:
     """Flush a file that some library wrote to disk."""
-    sync_directory(path)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        os.close(descriptor)
 
 
 def sha256_of_file(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _names(error: OSError, temporary: Path) -> bool:
+    """Whether an error names the temporary file, or none at all."""
+    return not error.filename or os.fspath(error.filename) == str(temporary)

@@ -14,6 +14,7 @@ from data_prep.store.reader import Records, SplitReader
 from pipeline.data.batches import Batches, EvaluationBatches
 from pipeline.data.loader import Loader
 from pipeline.data.packing import Batch
+from pipeline.printing import say
 from pipeline.training.debug_settings import DebugConfig
 from pipeline.training.distributed import World
 
@@ -104,7 +105,7 @@ def profiled(
         table = profiler.key_averages().table(sort_by=order, row_limit=NUM_ROWS)
         (folder / f"summary_rank{world.rank}.txt").write_text(table, encoding="utf-8")
         if world.is_first:
-            print(f"trace and summary: {folder}", flush=True)
+            say(f"trace and summary: {folder}")
 
     plan = schedule(wait=config.profile_after - 1, warmup=1, active=config.profile_steps, repeat=1)
     with (

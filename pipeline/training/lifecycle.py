@@ -5,6 +5,7 @@ from typing import Any
 
 from data_prep.store.manifest import Manifest
 from pipeline.config.program import EXIT_COLLAPSED, ExitWithCode
+from pipeline.printing import say
 from pipeline.training.distributed import World
 from pipeline.training.environment import describe_environment, differences_that_matter
 from pipeline.training.metrics_log import read_metrics
@@ -52,7 +53,7 @@ def prepare_start(
     run.checkpoints.clear_leftovers()
     checkpoint, complaints = run.checkpoints.newest_valid()
     for complaint in complaints:
-        print(f"warning: {complaint}; going on from the one before", flush=True)
+        say(f"warning: {complaint}; going on from the one before")
     if checkpoint is not None and checkpoint.meta["attempt"] != attempt:
         # Killed between noting a restart and deleting what came before it.
         run.checkpoints.clear()
@@ -70,7 +71,7 @@ def prepare_start(
         return Start(None, attempt, result)
     (run.path / "result.json").unlink(missing_ok=True)
     for line in differences_that_matter(run.read_json("environment.json") or {}, environment):
-        print(f"warning: continuing is not bit-exact, for this changed: {line}", flush=True)
+        say(f"warning: continuing is not bit-exact, for this changed: {line}")
     run.write_environment(environment)
     run.write_config(config)
     return Start(checkpoint.step if checkpoint else None, attempt)
@@ -102,7 +103,7 @@ def note_collapse(run: RunDirectory, config: TrainConfig, message: str) -> None:
         raise ExitWithCode(
             f"{message}. Try another seed, or collapse.action=restart", EXIT_COLLAPSED
         )
-    print(f"{message}; restarting with another initialisation", flush=True)
+    say(f"{message}; restarting with another initialisation")
     run.write_json(RESTARTS, [*restarts, message])
     run.checkpoints.clear()
 

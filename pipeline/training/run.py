@@ -16,6 +16,7 @@ from pipeline.data.loader import Loader
 from pipeline.data.order import SampleOrder, rank_slice
 from pipeline.data.packing import Batch
 from pipeline.files.lock import DirectoryLock
+from pipeline.printing import say
 from pipeline.progress import Progress
 from pipeline.tasks.table import make_task
 from pipeline.training.debugging import profiled, shortened
@@ -65,7 +66,7 @@ def train(
         if world.device.type == "cpu" and config.precision == "tf32":
             raise ValueError("precision=tf32 has no effect on a CPU; allowed: fp32, bf16, fp16")
         if world.is_first and (warning := complaint(config.precision, world.device.type)):
-            print(f"warning: {warning}", flush=True)
+            say(f"warning: {warning}")
         lock = DirectoryLock(run.path, "trainers")
         world.first_decides(lock.acquire)
         try:
@@ -142,7 +143,7 @@ def _run_attempt(
     if start.step is not None:
         trainer.restore(run.checkpoints.load(start.step))
         if world.is_first:
-            print(f"continuing from step {start.step} of {plan.num_steps}", flush=True)
+            say(f"continuing from step {start.step} of {plan.num_steps}")
     elif config.init_from is not None:
         start_from_run(task.model, Path(config.init_from))
     loader = Loader(batches, trainer.step, plan.num_steps, world.device, config.loader)

@@ -1,0 +1,33 @@
+"""Numbers in text that a user wrote. Strict: whatever is not plainly a number is none.
+
+Python's own `int` and `float` take underscores, spaces, digits of other scripts, leading
+zeros, `nan` and `infinity`; two texts that differ would become one number without a word.
+"""
+
+import math
+import re
+
+PLAIN_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+PLAIN_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+MAX_DIGITS = 4000
+
+
+def parse_integer(text: str) -> int | None:
+    """The integer that a text writes in the one plain way, None for anything else.
+
+    '7' and '-12' are integers; '007', '+7', '1_1', '1.0', ' 7' and '-0' are not.
+    """
+    if len(text) > MAX_DIGITS or PLAIN_INTEGER.fullmatch(text) is None:
+        return None
+    return int(text)
+
+
+def parse_number(text: str) -> float | None:
+    """The finite number that a text writes in decimal notation, None for anything else.
+
+    '0.5', '.5', '3', '1e-4' are numbers; '1_0', 'nan', 'inf', '0x1', '1e999' are not.
+    """
+    if len(text) > MAX_DIGITS or PLAIN_NUMBER.fullmatch(text) is None:
+        return None
+    number = float(text)
+    return number if math.isfinite(number) else None

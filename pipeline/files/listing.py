@@ -1,0 +1,111 @@
+"""Which files below a folder are meant: one way for every program.
+
+All depths are searched and linked folders entered. Endings are compared without case.
+Whatever is passed over is counted, for the program to say.
+"""
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini"})
+SYSTEM_FOLDERS = frozenset({"__macosx", "$recycle.bin", "system volume information"})
+MAX_KINDS_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Found:
+    """Files below `root` in the order of their paths, and how many others of each kind."""
+
+    root: Path
+    files: list[Path]
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+    def remark(self) -> str:
+        """A line on what was passed over, empty if nothing was."""
+        if not self.passed_over:
+            return ""
+        kinds = [f"{num} {kind}" for kind, num in self.passed_over.most_common()]
+        if len(kinds) > MAX_KINDS_SHOWN:
+            rest = len(kinds) - MAX_KINDS_SHOWN
+            kinds = [*kinds[:MAX_KINDS_SHOWN], f"files of {rest} other kinds"]
+        num = sum(self.passed_over.values())
+        noun = "entry" if num == 1 else "entries"
+        return f"passed over {num} {noun} below {self.root}: {', '.join(kinds)}"
+
+
+def find_files(root: Path, suffixes: Sequence[str], key: str) -> Found:
+    """The files with one of these endings in `root` and in all folders below it.
+
+    Hidden files and folders, and what operating systems leave behind, are passed over, as
+    is a linked folder that leads back to one above it. `key` is how the user named `root`.
+
+    Raises FileNotFoundError if there is no such folder, OSError naming a folder that
+    cannot be read, ValueError for a name that is not UTF-8 or a file that is no regular one.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"{key}={root}: there is no such directory")
+    endings = tuple(suffix.lower() for suffix in suffixes)
+    found = Found(root, [])
+    _search(root, endings, found, (_identity(root),))
+    found.files.sort()
+    return found
+
+
+def has_suffix(name: str, suffixes: Sequence[str]) -> bool:
+    """Whether a file's name ends in one of these, whatever the case."""
+    return name.lower().endswith(tuple(suffix.lower() for suffix in suffixes))
+
+
+def _search(
+    folder: Path, endings: tuple[str, ...], found: Found, above: tuple[tuple[int, int], ...]
+) -> None:
+    with os.scandir(folder) as entries:
+        listed = list(entries)
+    for entry in listed:
+        path = folder / entry.name
+        name = entry.name.lower()
+        if entry.is_dir():
+            if name.startswith("."):
+                found.passed_over["hidden folders"] += 1
+            elif name in SYSTEM_FOLDERS:
+                found.passed_over[f"folders {entry.name}"] += 1
+            elif (identity := _identity(path)) in above:
+                found.passed_over["links to a folder above"] += 1
+            else:
+                _search(path, endings, found, (*above, identity))
+        elif name.startswith("."):
+            found.passed_over["hidden files"] += 1
+        elif name in SYSTEM_FILES or not name.endswith(endings):
+            found.passed_over[_kind(entry.name)] += 1
+        else:
+            found.files.append(_checked(path))
+
+
+def _checked(path: Path) -> Path:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(f"{os.fsencode(path)!r}: this name is not UTF-8: rename it") from None
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is a link to a file that is not there") from None
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"{path} is no regular file")
+    return path
+
+
+def _kind(name: str) -> str:
+    if name.lower() in SYSTEM_FILES:
+        return name
+    ending = os.path.splitext(name)[1].lower()
+    return ending.encode("utf-8", "backslashreplace").decode() or "files without an ending"
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino

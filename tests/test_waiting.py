@@ -1,0 +1,55 @@
+"""Waiting says what it waits for and ends at a request to stop."""
+
+import pytest
+
+from pipeline.files import waiting
+from pipeline.files.waiting import StoppedWaiting, pause, wait_until
+
+
+class Clock:
+    """A clock that moves when somebody sleeps."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(waiting.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(waiting.time, "sleep", self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_what_came_true_is_returned_at_once_and_in_silence(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert wait_until(lambda: "there", "a file") == "there"
+    assert clock.now == 100.0
+    assert capsys.readouterr().out == ""
+
+
+def test_after_two_seconds_it_says_for_what_and_again_each_minute(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wait_until(lambda: clock.now >= 101.5, "a file")
+    assert capsys.readouterr().out == ""
+    wait_until(lambda: clock.now >= 230.0, lambda: "the lock of host b")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["waiting for the lock of host b"] * len(lines)
+    assert len(lines) == 3
+
+
+def test_it_gives_up_after_its_time(clock: Clock) -> None:
+    assert wait_until(lambda: 0, "nothing", timeout_s=7.0) == 0
+    assert clock.now == pytest.approx(107.0)
+
+
+def test_a_request_to_stop_ends_it_and_says_what_it_waited_for(clock: Clock) -> None:
+    with pytest.raises(StoppedWaiting, match="while waiting for the others"):
+        wait_until(lambda: False, "the others", should_stop=lambda: clock.now > 103)
+    with pytest.raises(StoppedWaiting):
+        pause(300, "the next try", should_stop=lambda: clock.now > 105)
+    assert clock.now < 106
