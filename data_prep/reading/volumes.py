@@ -3,6 +3,24 @@
 import numpy as np
 
 
+def as_binary(values: np.ndarray) -> np.ndarray:
+    """Where a mask is set, as booleans of its shape: a mask holds 0 and one positive value.
+
+    Which value that is (1, 255, a label, True) makes no difference, and either may be
+    absent. Raises ValueError, without naming the file, for any other value.
+    """
+    is_set: np.ndarray = np.asarray(values != 0)
+    if values.dtype != np.bool_ and is_set.any():
+        inside = values[is_set]
+        low, high = inside.min(), inside.max()
+        if not 0 < low == high < np.inf:
+            raise ValueError(
+                f"is no mask: beside 0 it holds values from {low:g} to {high:g}, and a mask has"
+                " 0 and one positive value, such as 1 or 255"
+            )
+    return is_set
+
+
 def normalise_percentiles(
     volume: np.ndarray, percentiles: tuple[float, float], background: float | None = None
 ) -> np.ndarray:
