@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from data_prep.reading.obj_file import read_obj
 from data_prep.rendering import (
     Mesh,
     asymmetric_plane,
     asymmetric_pot,
     is_closed,
     make_mesh,
-    read_obj,
     render,
     render_grey,
 )
@@ -54,6 +54,8 @@ TETRAHEDRON = (
     np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]),
 )
 QUARTER_TURN = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+
+POINT = "v 1 1 1\nf 1 1 1\n"
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -175,47 +177,17 @@ def test_no_two_rotations_of_the_generated_solid_look_alike() -> None:
     assert gaps.min() > 0.004
 
 
-def test_obj_polygons_and_indices(tmp_path: Path) -> None:
-    path = tmp_path / "cube.obj"
-    path.write_text(CUBE)
-    vertices, faces = read_obj(path)
-    assert vertices.shape == (8, 3)
-    assert faces.shape == (12, 3)
-    assert [3, 2, 6] in faces.tolist()  # -5 -6 -2 of eight, counted from 0
-    mesh = make_mesh(vertices * 7 + 5, faces)
-    np.testing.assert_allclose(np.linalg.norm(mesh.vertices, axis=1), 1, rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("v 0 0 x\n", "line 1: 'x' is not a number"),
-        ("v 0 0 0\nv 1 2\n", "line 2: a vertex has 2 coordinates"),
-        ("v 0 0 nan\n", "line 1: 'nan' is not finite"),
-        ("v 0 0 0\nf 1 1\n", "line 2: a face has 2 corners"),
-        ("v 0 0 0\nf 1 0 1\n", "line 2: there is no vertex 0"),
-        ("v 0 0 0\nf 1 -2 1\n", "line 2: there is no vertex -2"),
-        ("v 0 0 0\nf a b c\n", "line 2: 'a' is not a corner of a face"),
-        ("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 4\n", "a face has vertex 4 of 3"),
-        ("v 0 0 0\n", "not an OBJ file with faces"),
-        ("v 1 1 1\nf 1 1 1\n", "all vertices lie in one place"),
-    ],
-)
-def test_faulty_obj_is_one_line_with_the_file(tmp_path: Path, text: str, fault: str) -> None:
+def test_faulty_and_missing_meshes_are_one_line(tmp_path: Path) -> None:
     path = tmp_path / "bad.obj"
-    path.write_text(text)
-    with pytest.raises(ValueError) as error:
-        RenderedSource(RenderSourceConfig("render", str(path), 32), 0, 6, "octahedral")
-    assert fault in str(error.value)
-    assert str(path) in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_binary_and_missing_meshes(tmp_path: Path) -> None:
-    path = tmp_path / "picture.obj"
-    path.write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(ValueError, match=r"picture\.obj is not an OBJ file"):
-        read_obj(path)
+    for text, fault in (
+        ("v 0 0 x", "line 1: 'x' is not"),
+        (POINT, "all vertices lie in one place"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=fault) as error:
+            RenderedSource(RenderSourceConfig("render", str(path), 32), 0, 6, "octahedral")
+        assert str(path) in str(error.value)
+        assert "\n" not in str(error.value)
     with pytest.raises(FileNotFoundError, match="there is no such"):
         RenderedSource(RenderSourceConfig("render", str(tmp_path / "no"), 32), 0, 6, "octahedral")
 

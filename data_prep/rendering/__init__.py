@@ -1,7 +1,7 @@
 """Pictures of triangle meshes without a display or a graphics card."""
 
 from data_prep.rendering.grey import render_grey
-from data_prep.rendering.meshes import Mesh, is_closed, make_mesh, read_obj
+from data_prep.rendering.meshes import Mesh, is_closed, make_mesh
 from data_prep.rendering.pot import asymmetric_pot
 from data_prep.rendering.rasteriser import Pictures, render
 from data_prep.rendering.solid import asymmetric_plane
@@ -13,7 +13,6 @@ __all__ = [
     "asymmetric_pot",
     "is_closed",
     "make_mesh",
-    "read_obj",
     "render",
     "render_grey",
 ]

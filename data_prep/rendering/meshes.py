@@ -1,7 +1,5 @@
-"""Triangle meshes: the plain part of Wavefront OBJ, and what shading needs of them."""
+"""Triangle meshes and what shading needs of them."""
 
-import itertools
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -69,66 +67,6 @@ def is_closed(mesh: Mesh) -> bool:
     x, y, z = (mesh.vertices[mesh.faces[:, corner]].astype(np.float64) for corner in range(3))
     volume = float((np.cross(x, y) * z).sum())
     return bool(np.array_equal(there, back)) and volume > 0
-
-
-def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (V, 3) float64 and triangles (F, 3) int64 of an OBJ file.
-
-    Polygons become fans of triangles; texture, normals, materials and groups are ignored.
-    Raises ValueError naming file and line for what cannot be read.
-    """
-    vertices: list[list[float]] = []
-    faces: list[tuple[int, int, int]] = []
-    try:
-        lines = path.read_text(encoding="utf-8", errors="strict").splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not an OBJ file: it is no text") from None
-    for number, line in enumerate(lines, start=1):
-        words = line.split("#", 1)[0].split()
-        try:
-            if words[:1] == ["v"]:
-                vertices.append(_vertex(words[1:]))
-            elif words[:1] == ["f"]:
-                corners = [_corner(word, len(vertices)) for word in words[1:]]
-                if len(corners) < 3:
-                    raise ValueError(f"a face has {len(corners)} corners")
-                faces += [(corners[0], *pair) for pair in itertools.pairwise(corners[1:])]
-        except ValueError as error:
-            raise ValueError(f"{path}, line {number}: {error}") from None
-    if not faces:
-        raise ValueError(f"{path} is not an OBJ file with faces")
-    largest = max(map(max, faces))
-    if largest >= len(vertices):
-        raise ValueError(f"{path}: a face has vertex {largest + 1} of {len(vertices)}")
-    return np.array(vertices, np.float64), np.array(faces, np.int64)
-
-
-def _vertex(words: list[str]) -> list[float]:
-    values = [_number(word) for word in words[:3]]
-    if len(values) < 3:
-        raise ValueError(f"a vertex has {len(values)} coordinates")
-    return values
-
-
-def _number(word: str) -> float:
-    try:
-        value = float(word)
-    except ValueError:
-        raise ValueError(f"{word!r} is not a number") from None
-    if not np.isfinite(value):
-        raise ValueError(f"{word!r} is not finite")
-    return value
-
-
-def _corner(word: str, num_vertices: int) -> int:
-    """Index from 0 of a corner `v`, `v/vt`, `v//vn` or `v/vt/vn`; negative counts backwards."""
-    try:
-        index = int(word.split("/", 1)[0])
-    except ValueError:
-        raise ValueError(f"{word!r} is not a corner of a face") from None
-    if index == 0 or index < -num_vertices:
-        raise ValueError(f"there is no vertex {index}")
-    return index - 1 if index > 0 else num_vertices + index
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ import torch
 from data_prep.drawing.skies import draw_skies
 from data_prep.drawing.sprites import Sprites, hsv_to_rgb, uniform_draws
 from data_prep.reading.listing import list_files
-from data_prep.rendering import Mesh, asymmetric_plane, make_mesh, read_obj, render
+from data_prep.reading.obj_file import read_obj
+from data_prep.rendering import Mesh, asymmetric_plane, make_mesh, render
 from data_prep.settings.sources import RenderSourceConfig
 from pipeline.files.atomic import sha256_of_file
 from pipeline.groups import make_group

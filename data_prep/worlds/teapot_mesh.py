@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_prep.rendering import make_mesh, read_obj
+from data_prep.reading.obj_file import read_obj
+from data_prep.rendering import make_mesh
 from data_prep.rendering.packing import pack_mesh
 from data_prep.settings.sources import MeshSourceConfig, NoSourceConfig, SourceConfig
 from pipeline.files.atomic import sha256_of_file
