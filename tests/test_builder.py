@@ -10,14 +10,18 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.programs import start_python
 from helpers.recipes import PausingRecipe, VolumeRecipe
 
 from data_prep.store.builder import build_dataset
+from data_prep.store.manifest import FrameSpec
 from data_prep.store.recipe import ShardPlan
+from data_prep.store.shard import Block
 from data_prep.verification.datasets import verify_dataset
 from pipeline.files.atomic import sha256_of_file
 
@@ -317,4 +321,70 @@ def test_a_build_that_never_began_leaves_no_folders(error: Exception, tmp_path: 
 
     with pytest.raises(type(error), match=str(error)):
         build_dataset(Broken(), tmp_path / "x" / "y" / "out")
+    assert not (tmp_path / "x").exists()
+
+
+@dataclass(frozen=True)
+class LargeRecipe(VolumeRecipe):
+    """Pictures of more values than the parts in which sums are taken."""
+
+    num_train: int = 2
+    num_held_out: int = 1
+    items_per_shard: int = 1
+    frames: FrameSpec = FrameSpec((3, 256, 256), "uint8", (0.0, 255.0), (-1.0, 1.0))
+
+    def blocks(self, plan: ShardPlan):
+        for item in range(plan.first, plan.last):
+            frames = np.zeros((4, *self.frames.shape), np.uint8)
+            frames[:, 0] = 255
+            frames[:, 1, :128] = 255
+            rows = np.arange(4)
+            yield Block(
+                frames, rows * 0, rows, rows[:, None].astype(np.float32), rows * 0 + item, {}
+            )
+
+
+def test_large_frames_are_prepared(tmp_path: Path) -> None:
+    manifest = build_dataset(LargeRecipe(), tmp_path / "out")
+    for split in manifest.splits.values():
+        assert split.statistics.mean == pytest.approx((1.0, 0.0, -1.0))
+        assert split.statistics.std == pytest.approx((0.0, 1.0, 0.0))
+
+
+def test_shards_of_a_note_that_counts_no_values_are_made_again(
+    unfinished: Path, volume_dir: Path
+) -> None:
+    """What an earlier version could not count does not spoil the manifest."""
+    note = unfinished / ".building/train-00001.json"
+    note.write_text(json.dumps({**json.loads(note.read_text()), "num_values": 0}))
+    build_dataset(VolumeRecipe(), unfinished)
+    assert contents(unfinished) == contents(volume_dir)
+
+
+def test_values_that_no_shard_can_hold_leave_nothing(tmp_path: Path) -> None:
+    """A fault that would come again at every attempt, found after other shards were finished."""
+
+    class Faulty(VolumeRecipe):
+        def blocks(self, plan: ShardPlan):
+            for block in super().blocks(plan):
+                if plan.split == "test":
+                    block.action[0] = np.nan
+                yield block
+
+    with pytest.raises(ValueError, match=r"test/shard_00000.h5: an action is not finite"):
+        build_dataset(Faulty(), tmp_path / "x" / "out")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_manifest_that_cannot_be_made_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+    """Statistics that are not finite are found before anything is called complete."""
+    notes = json.loads
+
+    def spoilt(text, *others, **named):
+        value = notes(text, *others, **named)
+        return {**value, "total": [float("nan")]} if "total" in value else value
+
+    monkeypatch.setattr("data_prep.store.builder.json.loads", spoilt)
+    with pytest.raises(ValueError, match=r"the train split: .* is not a finite number"):
+        build_dataset(VolumeRecipe(), tmp_path / "x" / "out")
     assert not (tmp_path / "x").exists()

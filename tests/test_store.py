@@ -18,7 +18,7 @@ from data_prep.store.builder import build_dataset
 from data_prep.store.manifest import FrameSpec, read_manifest
 from data_prep.store.reader import PairStore
 from data_prep.store.shard import Block, ShardLayout, map_shard
-from data_prep.store.shard_writer import write_shard
+from data_prep.store.shard_writer import FrameSums, write_shard
 from data_prep.verification.datasets import verify_dataset
 from pipeline import __version__
 from pipeline.groups import make_group
@@ -303,3 +303,47 @@ def test_a_folder_without_manifest_is_not_a_dataset(tmp_path: Path) -> None:
         PairStore(tmp_path)
     with pytest.raises(FileNotFoundError, match="no such directory"):
         PairStore(tmp_path / "nowhere")
+
+
+def small_sums(frames: np.ndarray) -> FrameSums:
+    sums = FrameSums.zero(frames.shape[1])
+    sums.add_frames(frames)
+    return sums
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16])
+@pytest.mark.parametrize("num_values", [2**17 - 8, 2**17, 2**17 + 8, 2**19])
+def test_frames_of_any_size_are_counted(num_values: int, dtype: type) -> None:
+    """Also those larger than the parts in which sums are taken."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (3, 2, num_values // 8, 4)).astype(dtype)
+    sums = small_sums(frames)
+    assert sums.num_values == 3 * num_values // 2
+    whole = frames.astype(np.float64)  # sums of whole numbers are exact in any order
+    assert np.array_equal(sums.total, whole.sum((0, 2, 3)))
+    assert np.array_equal(sums.total_squared, (whole**2).sum((0, 2, 3)))
+
+
+def test_statistics_that_are_not_finite_are_refused() -> None:
+    """A manifest never holds a number that JSON does not have."""
+    frames = FrameSpec((1, 2, 2), "float16", (0.0, 1.0), (0.0, 1.0))
+    with pytest.raises(ValueError, match="no frames"):
+        FrameSums.zero(1).statistics(frames)
+    with pytest.raises(ValueError, match="is not a finite number"):
+        small_sums(np.full((1, 1, 2, 2), np.inf, np.float16)).statistics(frames)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stored", "loaded"),
+    [
+        ("uint8", (0.0, 0.0), (0.0, 1.0)),
+        ("uint8", (0.0, 256.0), (0.0, 1.0)),
+        ("float16", (0.0, 1e5), (0.0, 1.0)),
+        ("float16", (0.0, float("nan")), (0.0, 1.0)),
+        ("uint8", (0.0, 255.0), (0.0, float("inf"))),
+        ("uint8", (0.0, 255.0), (1.0, 1.0)),
+    ],
+)
+def test_ranges_that_no_frame_can_have_are_refused(dtype, stored, loaded) -> None:
+    with pytest.raises(ValueError, match=r"_range \["):
+        FrameSpec((1, 2, 2), dtype, stored, loaded)

@@ -7,6 +7,7 @@ A killed build continues from these.
 
 import dataclasses
 import json
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -171,17 +172,29 @@ def is_shard_finished(out: Path, plan: ShardPlan) -> bool:
 def seems_finished(out: Path, plan: ShardPlan) -> bool:
     """Whether a shard of an unfinished build is there in its size; its content is not read."""
     try:
-        recorded = json.loads(_note_path(out, plan).read_text())["shard"]
-        return bool((out / plan.file).stat().st_size == recorded["size"])
+        note = json.loads(_note_path(out, plan).read_text())
+        is_counted = note["num_values"] == plan.layout.num_frames * math.prod(
+            plan.layout.frames.shape[1:]
+        )
+        return bool(is_counted and (out / plan.file).stat().st_size == note["shard"]["size"])
     except FileNotFoundError:
         return False
 
 
 def build_shard(recipe: Recipe, out: Path, plan: ShardPlan) -> None:
-    """Write one shard and the note that it is finished."""
+    """Write one shard and the note that it is finished.
+
+    Raises BadInputError for input that cannot be used and for values that a shard cannot
+    hold: the same again would not help.
+    """
     torch.set_num_threads(1)
     path = out / plan.file
-    sums = write_shard(path, plan.layout, _blocks(recipe, plan), _attributes(recipe, plan))
+    try:
+        sums = write_shard(path, plan.layout, _blocks(recipe, plan), _attributes(recipe, plan))
+    except BadInputError:
+        raise
+    except ValueError as error:
+        raise BadInputError(f"{path}: {error}") from error
     shard = ShardInfo(
         plan.file,
         plan.layout.num_frames,
@@ -207,7 +220,8 @@ def _blocks(recipe: Recipe, plan: ShardPlan) -> Iterator[Block]:
 
 
 def finish_build(recipe: Recipe, out: Path) -> Manifest:
-    """Write the manifest from the notes of all shards; ValueError if one is missing."""
+    """Write the manifest from the notes of all shards; ValueError if one is missing, and
+    BadInputError for statistics that are not finite."""
     splits: dict[str, Any] = {}
     for split in SPLITS:
         plans = [plan for plan in recipe.plans() if plan.split == split]
@@ -222,11 +236,15 @@ def finish_build(recipe: Recipe, out: Path) -> Manifest:
             sums.total += np.array(note["total"])
             sums.total_squared += np.array(note["total_squared"])
             sums.num_values += note["num_values"]
+        try:
+            statistics = sums.statistics(recipe.frames)
+        except ValueError as error:
+            raise BadInputError(f"{out}: the {split} split: {error}") from None
         splits[split] = SplitInfo(
             sum(shard.num_frames for shard in shards),
             sum(shard.num_records for shard in shards),
             plans[0].records_per_source,
-            sums.statistics(recipe.frames),
+            statistics,
             tuple(shards),
         )
     manifest = Manifest(

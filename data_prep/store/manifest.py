@@ -7,6 +7,7 @@ its shards, so that two directories with the same content have the same one.
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +28,8 @@ class FrameSpec:
 
     `shape` is (C, H, W) or (C, D, H, W). A stored value v is loaded as the point
     of `loaded_range` at which v stands in `stored_range`. `values` are `binary` where
-    frames show a shape: nothing but the ends of the range.
+    frames show a shape: nothing but the ends of the range. Raises ValueError for a range
+    that is not two finite, rising numbers which `dtype` can hold.
     """
 
     shape: tuple[int, ...]
@@ -41,6 +43,16 @@ class FrameSpec:
             raise ValueError(f"shape {self.shape} is neither (C, H, W) nor (C, D, H, W)")
         if self.dtype not in ("uint8", "float16"):
             raise ValueError(f"dtype {self.dtype} is not allowed; allowed: uint8, float16")
+        least, greatest = (0.0, 255.0) if self.dtype == "uint8" else (-65504.0, 65504.0)
+        low, high = self.stored_range
+        if not least <= low < high <= greatest:
+            raise ValueError(
+                f"stored_range {list(self.stored_range)} is no range of {self.dtype}, which holds"
+                f" {least:g} to {greatest:g}"
+            )
+        low, high = self.loaded_range
+        if not -math.inf < low < high < math.inf:
+            raise ValueError(f"loaded_range {list(self.loaded_range)} is not two rising numbers")
 
     def loading(self) -> tuple[float, float]:
         """Scale and shift: a stored value v is loaded as scale * v + shift."""

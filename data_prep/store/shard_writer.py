@@ -36,11 +36,12 @@ class FrameSums:
         return cls(np.zeros(num_channels), np.zeros(num_channels), 0)
 
     def add_frames(self, frames: np.ndarray) -> None:
+        """Count frames (N, C, ...) in."""
         # Sums of whole numbers are exact in any order, so these may be taken in parts that
         # stay in the cache: five times faster.
         is_whole = frames.dtype == np.uint8
-        step = CHUNK_VALUES // max(1, frames[:1].size) if is_whole else len(frames)
-        for first in range(0, len(frames), max(1, step)):
+        step = max(1, CHUNK_VALUES // max(1, frames[:1].size) if is_whole else len(frames))
+        for first in range(0, len(frames), step):
             part = frames[first : first + step]
             values = part.swapaxes(0, 1).reshape(part.shape[1], -1).astype(np.float64)
             self.total += values.sum(1)
@@ -48,14 +49,22 @@ class FrameSums:
             self.num_values += values.shape[1]
 
     def statistics(self, frames: FrameSpec) -> FrameStatistics:
-        """Mean and standard deviation in loaded units."""
+        """Mean and standard deviation in loaded units; ValueError if they are not finite."""
+        if not self.num_values:
+            raise ValueError("there are no frames to take a mean of")
         stored_low, stored_high = frames.stored_range
         loaded_low, loaded_high = frames.loaded_range
         scale = (loaded_high - loaded_low) / (stored_high - stored_low)
         mean = self.total / self.num_values
-        variance = np.maximum(self.total_squared / self.num_values - mean**2, 0.0)
+        with np.errstate(invalid="ignore"):
+            variance = np.maximum(self.total_squared / self.num_values - mean**2, 0.0)
         loaded_mean = (mean - stored_low) * scale + loaded_low
         deviation = np.sqrt(variance) * scale
+        if not (np.isfinite(loaded_mean).all() and np.isfinite(deviation).all()):
+            raise ValueError(
+                f"the frames' mean {loaded_mean.tolist()} or deviation {deviation.tolist()}"
+                " is not a finite number"
+            )
         return FrameStatistics(tuple(loaded_mean.tolist()), tuple(deviation.tolist()))
 
 
