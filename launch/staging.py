@@ -19,16 +19,17 @@ from typing import TYPE_CHECKING
 
 from pipeline.files.atomic import TEMPORARY_SUFFIX, replacing
 from pipeline.files.lock import DirectoryLock
+from pipeline.files.waiting import wait_until
+from pipeline.printing import say
 
 if TYPE_CHECKING:
     from data_prep.store.manifest import Manifest, ShardInfo
 
 NUM_COPIERS = 4
 CHUNK_BYTES = 8 * 2**20
-POLL_S = 0.5
 
 
-def stage_dataset(data: Path, disk: Path, say: Callable[[str], object] = print) -> Path:
+def stage_dataset(data: Path, disk: Path, say: Callable[[str], object] = say) -> Path:
     """Where on this node's `disk` a complete copy of the dataset `data` lies; makes it if need be.
 
     Processes of one node may call this at once: one copies, the others wait for it. A copy
@@ -44,23 +45,20 @@ def stage_dataset(data: Path, disk: Path, say: Callable[[str], object] = print) 
     if not disk.is_dir():
         raise FileNotFoundError(f"cannot copy the dataset to {disk}: there is no such directory")
     target = _own_folder(disk) / manifest.fingerprint[:16]
-    is_waiting = False
-    while not _is_complete(target, manifest, manifest_text):
-        lock = DirectoryLock(target, "copies of a dataset", wait_s=0)
-        try:
-            lock.acquire()
-        except ValueError:
-            if not is_waiting:
-                say(f"waiting for the process that copies the dataset to {target}")
-            is_waiting = True
-            time.sleep(POLL_S)
-            continue
-        try:
-            if not _is_complete(target, manifest, manifest_text):
-                _fill(data, target, manifest, manifest_text, say)
-            break
-        finally:
-            lock.release()
+    lock = DirectoryLock(target, "copies of a dataset")
+    is_held = wait_until(
+        lambda: (
+            (_is_complete(target, manifest, manifest_text) and "complete") or lock.try_acquire()
+        ),
+        f"the process that copies the dataset to {target}",
+    )
+    if is_held is not True:
+        return target
+    try:
+        if not _is_complete(target, manifest, manifest_text):
+            _fill(data, target, manifest, manifest_text, say)
+    finally:
+        lock.release()
     return target
 
 
@@ -78,7 +76,7 @@ def _fill(
     (target / MANIFEST_NAME).unlink(missing_ok=True)
     for leftover in target.rglob(f".*{TEMPORARY_SUFFIX}"):
         # Drafts of the lock belong to processes that wait.
-        if not leftover.name.startswith(".lock."):
+        if ".lock." not in leftover.name:
             leftover.unlink(missing_ok=True)
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     shards = [shard for shard in shards if not _has_size(target / shard.file, shard.size)]

@@ -118,7 +118,6 @@ def test_processes_of_a_node_copy_once(
     digits_dir: Path, disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(staging, "hashlib", slow_checksum(lambda _: time.sleep(0.2)))
-    monkeypatch.setattr(staging, "POLL_S", 0.05)
 
     def say(line: str) -> None:
         (tmp_path / f"{line.split()[0]}-{os.getpid()}").touch()

@@ -11,6 +11,7 @@ from launch.jobs.liveness import find_live
 from launch.jobs.records import read_records
 from launch.reports.run_state import read_json, read_run_state
 from pipeline.files.lock import DirectoryLock
+from pipeline.files.waiting import StoppedWaiting
 
 Say = Callable[[str], None]
 StopAsked = Callable[[], bool]
@@ -52,12 +53,17 @@ class Evaluator:
                 return
             folder = Path(target.run_dir) / "evaluations"
             claim = DirectoryLock(
-                folder, "evaluators", wait_s=0, file=f".claim-{target.step:08d}-{self._work.split}"
+                folder,
+                "evaluators",
+                file=f".claim-{target.step:08d}-{self._work.split}",
+                should_stop=self._stop_asked,
             )
             try:
                 claim.acquire()
             except ValueError:
                 continue
+            except StoppedWaiting:
+                return
             try:
                 if not is_evaluated(target, self._work.split, self._other_dataset):
                     self._evaluate(target)

@@ -1,7 +1,6 @@
 """The state of a run, from its directory and what is known of its job."""
 
 import json
-import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, Literal
 from launch.jobs.history import ATTEMPTS, read_attempts
 from launch.jobs.liveness import LiveJob
 from launch.jobs.pruning import PRUNED_FILE
-from pipeline.files.processes import is_running
+from pipeline.files.processes import can_see, is_running
 
 State = Literal[
     "finished",
@@ -107,10 +106,10 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _is_beating(heartbeat: dict[str, Any], now: float) -> bool:
-    """Whether a heartbeat is fresh and, if it is of this host, its process still runs."""
+    """Whether a heartbeat is fresh and, if it can be seen from here, its process still runs."""
     if now - heartbeat.get("time", 0.0) >= FRESH_S:
         return False
-    return heartbeat.get("host") != socket.gethostname() or is_running(heartbeat)
+    return not can_see(heartbeat) or is_running(heartbeat)
 
 
 def _numbers(heartbeat: dict[str, Any], now: float) -> dict[str, Any]:

@@ -15,6 +15,8 @@ TEMPORARY_SUFFIX = ".tmp"
 MAX_NAME_BYTES = 255
 HAVE_NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS)
 """What fsync of a directory says on file systems that have no such thing."""
+HAVE_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
+"""What a hard link says on file systems that have no such thing."""
 
 
 @contextmanager
@@ -36,6 +38,45 @@ def replacing(path: Path) -> Iterator[Path]:
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     sync_directory(path.parent)
+
+
+def create_exclusively(path: Path, text: str) -> bool:
+    """Make a file with this content; False if there is one already. One of many callers wins.
+
+    Where hard links exist the file is complete from the moment it can be seen; elsewhere
+    (exFAT, SMB, buckets mounted as folders) it may be seen empty for a moment.
+    """
+    draft = temporary_beside(path)
+    try:
+        draft.write_text(text, encoding="utf-8")
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            # A file server that was asked twice denies what it has done the first time.
+            with contextlib.suppress(OSError):
+                return draft.stat().st_nlink > 1
+            return False
+        except FileNotFoundError:
+            return False  # Whoever won has swept the draft away.
+        except OSError as error:
+            if error.errno not in HAVE_NO_LINKS:
+                raise
+            return _create_in_place(path, text)
+        return True
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def _create_in_place(path: Path, text: str) -> bool:
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        return False
+    return True
 
 
 def temporary_beside(path: Path) -> Path:

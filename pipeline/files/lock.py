@@ -1,43 +1,71 @@
 """One writer per directory, without flock (which network file systems may not honour).
 
 The lock is a file that names its owner's host, process and start time. The owner
-touches it every few seconds. It is free to take if its owner is known to be dead
-(same host, no such process) or has not touched it for `STALE_AFTER_S` seconds.
+touches it every few seconds. It is free to take if its owner is seen to be dead (a process
+that can be seen from here and is gone), or if whoever wants it has watched it stay
+unchanged for `STALE_AFTER_S` seconds by a clock of its own: clocks of other machines count
+for nothing. An owner that slept so long finds out by `check_owned`.
 """
 
+import contextlib
 import json
 import os
-import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
-from pipeline.files.processes import describe_process, is_running
+from pipeline.files.atomic import (
+    TEMPORARY_SUFFIX,
+    create_exclusively,
+    temporary_beside,
+    write_text,
+)
+from pipeline.files.processes import can_see, describe_process, is_running
+from pipeline.files.waiting import wait_until
 
 STALE_AFTER_S = 60.0
 TOUCH_EVERY_S = 5.0
+LOOK_EVERY_S = 0.5
+
+
+class LostLockError(ValueError):
+    """Another process took the directory over; this one must write nothing more there."""
+
+
+class Sight(NamedTuple):
+    """What a look at a lock shows: as long as its owner lives, it keeps changing."""
+
+    text: str
+    inode: int
+    modified_ns: int
 
 
 class DirectoryLock:
     """Context manager that holds `directory/.lock`, or another file there.
 
-    Raises ValueError on entry if a living process holds it. `wait_s` is how long
-    to wait for an owner on another host that may have died to become stale.
+    Raises ValueError on entry if a living process holds it. Where that cannot be seen from
+    here, it waits until the lock changes, or until the owner counts as dead; `should_stop`
+    ends the wait with StoppedWaiting.
     """
 
     def __init__(
         self,
         directory: Path,
         purpose: str,
-        wait_s: float = STALE_AFTER_S + 5,
         file: str = ".lock",
+        should_stop: Callable[[], bool] | None = None,
     ) -> None:
         self.path = directory / file
         self.purpose = purpose
-        self.wait_s = wait_s
+        self._should_stop = should_stop
         self._owner = ""
+        self._seen: Sight | None = None
+        self._seen_at = 0.0
+        self._is_alive = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -55,103 +83,137 @@ class DirectoryLock:
 
     def acquire(self) -> None:
         """Take the lock; ValueError if a living process holds it."""
+        wait_until(
+            lambda: self.try_acquire() or self._is_alive,
+            lambda: f"{self._holder()}, which may be dead, to let go of {self.path.parent}",
+            poll_s=LOOK_EVERY_S,
+            should_stop=self._should_stop,
+        )
+        if self._thread is None:
+            raise ValueError(
+                f"{self.path.parent} is in use by {self._holder()}:"
+                f" two {self.purpose} cannot share a directory"
+            )
+
+    def try_acquire(self) -> bool:
+        """Take the lock if it is free now; False if it is not.
+
+        Remembers what it saw: tried again and again, it finds out that an owner is dead.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        owner = {
-            **describe_process(os.getpid()),
-            "job": _job_name(),
-            "token": uuid.uuid4().hex,
-        }
-        self._owner = json.dumps(owner)
-        deadline = time.monotonic() + self.wait_s
-        while not self._try_take():
-            other = _read_owner(self.path)
-            if other is None or _is_abandoned(self.path, other):
-                self._remove_abandoned(other)
-            elif _is_elsewhere(other) and time.monotonic() < deadline:
-                time.sleep(0.5)
-            else:
-                raise ValueError(
-                    f"{self.path.parent} is in use by process {other.get('pid')} on"
-                    f" {other.get('host')}: two {self.purpose} cannot share a directory"
-                )
+        token = {**describe_process(os.getpid()), "token": uuid.uuid4().hex}
+        self._owner = self._owner or json.dumps(token)
+        self._is_alive = False
+        if self._is_abandoned():
+            self._remove_abandoned()
+        if not create_exclusively(self.path, self._owner):
+            return False
+        self._sweep_drafts()
+        self._stop.clear()
         self._thread = threading.Thread(target=self._keep_fresh, daemon=True)
         self._thread.start()
+        return True
+
+    def check_owned(self) -> None:
+        """Raise LostLockError if another process has taken the directory over meanwhile."""
+        if _read_text(self.path) != self._owner:
+            raise LostLockError(
+                f"{self.path.parent} was taken over by {self._holder()}, since this process"
+                f" did not answer for more than {STALE_AFTER_S:.0f} s: it stops here"
+            )
 
     def release(self) -> None:
         """Give the lock back."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        if _read_text(self.path) == self._owner:
-            self.path.unlink(missing_ok=True)
+            self._thread = None
+        # A file system that is away for a moment leaves a lock that dies with this process.
+        with contextlib.suppress(OSError):
+            if _read_text(self.path) == self._owner:
+                self.path.unlink(missing_ok=True)
 
-    def _try_take(self) -> bool:
-        draft = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex}.tmp")
-        draft.write_text(self._owner)
-        try:
-            os.link(draft, self.path)
-            return True
-        except FileExistsError:
+    def _is_abandoned(self) -> bool:
+        """Whether there is a lock whose owner is dead, as far as one knows by now."""
+        sight = _look(self.path)
+        if sight is None:
+            self._seen = None
             return False
-        finally:
-            draft.unlink()
+        owner = _read_owner(sight.text)
+        if owner is not None and can_see(owner):
+            self._seen = sight
+            self._is_alive = is_running(owner)
+            return not self._is_alive
+        if self._seen != sight:
+            # The same owner at another time: somebody touched it.
+            self._is_alive = self._seen is not None and self._seen.text == sight.text
+            self._seen, self._seen_at = sight, time.monotonic()
+            return False
+        return time.monotonic() - self._seen_at > STALE_AFTER_S
 
-    def _remove_abandoned(self, seen: dict[str, object] | None) -> None:
-        grave = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex}.tmp")
+    def _remove_abandoned(self) -> None:
+        assert self._seen is not None
+        grave = temporary_beside(self.path)
         try:
             os.rename(self.path, grave)
         except FileNotFoundError:
             return
-        taken = _read_owner(grave)
-        if taken is not None and taken != seen:
+        taken = _read_text(grave)
+        if taken is not None and taken != self._seen.text:
             # Somebody took the lock between our look and our rename: give it back.
-            try:
-                os.link(grave, self.path)
-            except FileExistsError:
-                pass
-        grave.unlink()
+            create_exclusively(self.path, taken)
+        grave.unlink(missing_ok=True)
+
+    def _holder(self) -> str:
+        try:
+            text = _read_text(self.path)
+        except OSError:
+            text = None
+        owner = _read_owner(text or "") or {}
+        if "pid" not in owner:
+            return "an unknown process"
+        return f"process {owner['pid']} on {owner.get('host')}"
 
     def _keep_fresh(self) -> None:
         while not self._stop.wait(TOUCH_EVERY_S):
-            try:
-                os.utime(self.path)
-            except OSError:
-                continue
+            # A file system that is away for a moment: the next touch may do.
+            with contextlib.suppress(OSError):
+                self._touch()
+
+    def _touch(self) -> None:
+        before = _look(self.path)
+        if before is None or before.text != self._owner:
+            return
+        with contextlib.suppress(OSError):
+            os.utime(self.path)
+        if _look(self.path) == before:
+            # No times are kept here: the file itself has to change.
+            write_text(self.path, self._owner)
+
+    def _sweep_drafts(self) -> None:
+        """Remove what others who were killed on the way to this lock have left."""
+        for draft in self.path.parent.glob(f".{self.path.name}.*{TEMPORARY_SUFFIX}"):
+            draft.unlink(missing_ok=True)
+
+
+def _look(path: Path) -> Sight | None:
+    """A lock as it is now. Opened, since network file systems ask the server only then."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            status = os.fstat(file.fileno())
+            return Sight(file.read(), status.st_ino, status.st_mtime_ns)
+    except FileNotFoundError:
+        return None
 
 
 def _read_text(path: Path) -> str | None:
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        return None
+    sight = _look(path)
+    return None if sight is None else sight.text
 
 
-def _read_owner(path: Path) -> dict[str, object] | None:
+def _read_owner(text: str) -> dict[str, object] | None:
     try:
-        owner = json.loads(_read_text(path) or "")
+        owner = json.loads(text)
     except ValueError:
         return None
     return owner if isinstance(owner, dict) else None
-
-
-def _is_elsewhere(owner: dict[str, object]) -> bool:
-    return owner.get("host") != socket.gethostname()
-
-
-def _is_abandoned(path: Path, owner: dict[str, object]) -> bool:
-    job = _job_name()
-    if job is not None and owner.get("job") == job and owner.get("pid") != os.getpid():
-        # A scheduler runs one incarnation of a job at a time, so an earlier one is gone.
-        return not is_running(owner) or _is_elsewhere(owner)
-    if not _is_elsewhere(owner):
-        return not is_running(owner)
-    try:
-        return time.time() - path.stat().st_mtime > STALE_AFTER_S
-    except FileNotFoundError:
-        return True
-
-
-def _job_name() -> str | None:
-    """Identity of the scheduler's job this process belongs to, None outside of one."""
-    job = os.environ.get("SLURM_JOB_ID")
-    return f"slurm-{job}-{os.environ.get('SLURM_STEP_ID', '')}" if job else None

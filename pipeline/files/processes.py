@@ -1,5 +1,6 @@
 """Telling whether a process that wrote something down is still the one running."""
 
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,18 +8,31 @@ from typing import Any
 
 
 def describe_process(pid: int) -> dict[str, Any]:
-    """Host, boot, pid and start time of a process of this host: together they are never reused."""
+    """What names a process of this host: together these are never given to another one."""
     return {
         "host": socket.gethostname(),
         "boot": _boot_id(),
+        "pid_namespace": _pid_namespace(),
         "pid": pid,
         "process_start": _process_start(pid),
     }
 
 
+def can_see(process: Mapping[str, Any]) -> bool:
+    """Whether one can tell from here if a described process runs.
+
+    Not that of another machine, even one of the same name, nor of a container whose process
+    numbers are its own.
+    """
+    boot = _boot_id()
+    namespace = _pid_namespace()
+    is_here = bool(boot) and process.get("boot") == boot
+    return is_here and process.get("pid_namespace", namespace) == namespace
+
+
 def is_running(process: Mapping[str, Any]) -> bool:
-    """Whether a described process of this host still runs: same boot, same pid, same start time."""
-    if process.get("boot") != _boot_id():
+    """Whether a process that one can see still runs: same boot, same pid, same start time."""
+    if not can_see(process):
         return False
     start = _process_start(int(str(process.get("pid", 0))))
     return start is not None and start == process.get("process_start")
@@ -26,6 +40,13 @@ def is_running(process: Mapping[str, Any]) -> bool:
 
 def _boot_id() -> str:
     return (_read_text(Path("/proc/sys/kernel/random/boot_id")) or "").strip()
+
+
+def _pid_namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def _process_start(pid: int) -> str | None:

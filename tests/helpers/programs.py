@@ -6,6 +6,7 @@ import os
 import runpy
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,11 +62,11 @@ def run(program: str, *words: str, cwd: Path = REPOSITORY, timeout: float = 300)
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
-def start_python(code: str, *words: str) -> subprocess.Popen[str]:
-    """Start Python code that may import these helpers."""
+def start_python(code: str, *words: str, before: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """Start Python code that may import these helpers; `before` are words of a wrapper."""
     path = os.pathsep.join([str(REPOSITORY / "tests"), str(REPOSITORY)])
     return subprocess.Popen(
-        [sys.executable, "-c", code, *words],
+        [*before, sys.executable, "-c", code, *words],
         env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
