@@ -1,18 +1,25 @@
 """Random access to the records of a complete dataset, through memory maps.
 
-A `SplitReader` opens its shards when it is first used and again after it was
-pickled, so it can be sent to spawned processes. It holds no file handles and no
-locks; what it reads is shared between processes by the page cache.
+A `SplitReader` opens its shards when it is first used, or all at once by
+`PairStore.open_all`, and again after it was pickled, so it can be sent to spawned
+processes. It holds no locks; what it reads is shared between processes by the page cache.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from data_prep.store.manifest import FrameSpec, Manifest, SplitInfo, read_manifest
-from data_prep.store.shard import map_shard
+from data_prep.store.manifest import (
+    SPLITS,
+    FrameSpec,
+    Manifest,
+    ShardInfo,
+    SplitInfo,
+    read_manifest,
+)
+from data_prep.store.shard import Stamp, open_shard, stamp_of
 
 SMALL_FRAME_BYTES = 4096
 
@@ -40,7 +47,8 @@ class SplitReader:
         self.num_action_components = num_action_components
         self.num_records = split.num_records
         self.records_per_source = split.records_per_source
-        self._files = [shard.file for shard in split.shards]
+        self._infos = split.shards
+        self._stamps: list[Stamp] | None = None
         self._ends = np.cumsum([shard.num_records for shard in split.shards])
         self._starts = self._ends - [shard.num_records for shard in split.shards]
         self._shards: list[dict[str, np.ndarray]] | None = None
@@ -95,13 +103,49 @@ class SplitReader:
             values[places] = shard[key][rows]
         return values
 
+    def open(self) -> None:
+        """Map all shards now, not at the first read.
+
+        From then on this reader, also where it was sent to another process, reads these
+        files and no others: what took their place since is refused. Raises FileNotFoundError
+        or ValueError naming a shard that is not as the manifest says.
+        """
+        self._open()
+
+    def check_unchanged(self) -> None:
+        """Raise ValueError if other files lie where those that are mapped were."""
+        for shard, stamp in zip(self._infos, self._stamps or [], strict=False):
+            self._refuse_other(self.root / shard.file, stamp_of(self.root / shard.file), stamp)
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_shards": None}
 
     def _open(self) -> list[dict[str, np.ndarray]]:
         if self._shards is None:
-            self._shards = [map_shard(self.root / file) for file in self._files]
+            opened = [self._open_shard(shard) for shard in self._infos]
+            shards, stamps = [arrays for arrays, _ in opened], [stamp for _, stamp in opened]
+            for shard, found, known in zip(self._infos, stamps, self._stamps or [], strict=False):
+                self._refuse_other(self.root / shard.file, found, known)
+            self._shards, self._stamps = shards, stamps
         return self._shards
+
+    def _open_shard(self, shard: ShardInfo) -> tuple[dict[str, np.ndarray], Stamp]:
+        path = self.root / shard.file
+        arrays, stamp = open_shard(path)
+        _check_size(path, stamp.size, shard)
+        frames, num_records = arrays["frames"], len(arrays["label"])
+        expected = ((shard.num_frames, *self.frames.shape), np.dtype(self.frames.dtype))
+        if (frames.shape, frames.dtype) != expected or num_records != shard.num_records:
+            raise ValueError(
+                f"{path} holds {num_records} records and frames {frames.shape} {frames.dtype} where"
+                f" the manifest says {shard.num_records} and {expected[0]} {expected[1]}"
+            )
+        return arrays, stamp
+
+    @staticmethod
+    def _refuse_other(path: Path, found: Stamp, known: Stamp) -> None:
+        if found != known:
+            raise ValueError(f"{path} was replaced while it was in use: start again")
 
     def _by_shard(
         self, records: np.ndarray
@@ -137,6 +181,23 @@ class PairStore:
         manifest = self.manifest
         return SplitReader(self.root, manifest.split(name), manifest.frames, len(manifest.action))
 
+    def open_all(self, splits: Sequence[str] = SPLITS) -> dict[str, SplitReader]:
+        """Readers of these splits with all their shards mapped; see `SplitReader.open`.
+
+        What they read is what the manifest speaks of, whatever happens to the directory
+        later. Raises ValueError or FileNotFoundError if a shard is not as the manifest says
+        or the dataset is being replaced by another.
+        """
+        readers = {name: self.split(name) for name in splits}
+        for reader in readers.values():
+            reader.open()
+        # The manifest goes first and comes last when a dataset is replaced.
+        if read_manifest(self.root).fingerprint != self.manifest.fingerprint:
+            raise ValueError(f"{self.root} was replaced while it was opened: start again")
+        for reader in readers.values():
+            reader.check_unchanged()
+        return readers
+
 
 def check_files(root: Path, manifest: Manifest) -> None:
     """Compare the shards' sizes with the manifest; raises naming the first that differs."""
@@ -145,9 +206,12 @@ def check_files(root: Path, manifest: Manifest) -> None:
             path = root / shard.file
             if not path.is_file():
                 raise FileNotFoundError(f"{path} is missing")
-            size = path.stat().st_size
-            if size != shard.size:
-                raise ValueError(f"{path} has {size} bytes where the manifest says {shard.size}")
+            _check_size(path, path.stat().st_size, shard)
+
+
+def _check_size(path: Path, size: int, shard: ShardInfo) -> None:
+    if size != shard.size:
+        raise ValueError(f"{path} has {size} bytes where the manifest says {shard.size}")
 
 
 def _take(frames: np.ndarray, rows: np.ndarray, out: np.ndarray, places: Any) -> None:
