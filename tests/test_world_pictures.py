@@ -4,6 +4,7 @@ Protects the numbers behind them: planes of latents, copies of irreps and their 
 their colours, nearest frames, decoded orbits; and that each picture is drawn.
 """
 
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,6 +43,7 @@ from pipeline.evaluation.pictures.worlds.orbits import (
     decoded_orbits,
     write_decoded_orbits,
 )
+from pipeline.evaluation.pictures.worlds.principal_axes import with_signs
 from pipeline.evaluation.pictures.worlds.rollouts import write_rollouts
 from pipeline.evaluation.pictures.worlds.showing import decoded_frames
 from pipeline.evaluation.pictures.worlds.state_angles import state_angles
@@ -112,6 +114,21 @@ def test_the_first_of_several_copies_holds_the_most() -> None:
     assert held[:4] == pytest.approx(before[:4])
     assert held[4] >= max(before[4:])
     assert held[4] + held[5] == pytest.approx(before[4] + before[5])
+
+
+def test_signs_of_principal_axes_are_not_those_that_a_library_chose() -> None:
+    """Whichever of an axis and its negative it finds, also where two components tie."""
+    axes = np.array([[0.1, -0.9, 0.3], [0.6, -0.6 * (1 + 1e-12), 0.2], [0.0, 1.0, 0.0]])
+    wanted = np.array([-1.0, 1.0, 1.0])[:, None] * axes
+    for signs in itertools.product((1.0, -1.0), repeat=3):
+        assert np.array_equal(with_signs(np.array(signs)[:, None] * axes), wanted)
+
+
+def test_latents_are_shown_along_the_positive_ends_of_their_axes() -> None:
+    latents = np.random.default_rng(1).standard_normal((50, 1, 3)) * [5.0, 2.0, 1.0]
+    points, _ = planar_points(latents)
+    axes = np.array([points[:, 0, 0] @ latents[:, 0], points[:, 0, 1] @ latents[:, 0]])
+    assert (axes.argmax(1) == [0, 1]).all()
 
 
 def test_nearest_frames_are_those_of_the_latents(tmp_path: Path) -> None:

@@ -72,10 +72,20 @@ def fourier_tables(group: str, kernel_size: int, basis: str, dilation: int) -> F
 
 
 def _filters(group: str, kernel_size: int, basis: str, dilation: int) -> torch.Tensor:
-    """Orthonormal filters (F, k^2) that span the kernels from one value to another."""
+    """Orthonormal filters (F, k^2) that span the kernels from one value to another.
+
+    By Gram and Schmidt in the order of the kernels: the same ones on every machine, where a
+    singular value decomposition may turn those of equal size among themselves.
+    """
     if basis == "lattice":
         return torch.eye(kernel_size**2, dtype=torch.float64)
     spanning = steerable_basis(group, "trivial", "regular", kernel_size, dilation).rows
-    _, sizes, directions = torch.linalg.svd(spanning, full_matrices=False)
-    filters: torch.Tensor = directions[sizes > 1e-6 * sizes[0]]
-    return filters
+    filters: list[torch.Tensor] = []
+    for row in spanning:
+        rest = row
+        for _ in range(2):  # once more for what rounding left
+            for other in filters:
+                rest = rest - (rest * other).sum() * other
+        if rest.norm() > 1e-6 * row.norm():
+            filters.append(rest / rest.norm())
+    return torch.stack(filters)

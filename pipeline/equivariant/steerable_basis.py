@@ -18,8 +18,11 @@ import torch
 from pipeline.equivariant.irreps import Part, irreps, parts
 from pipeline.equivariant.kernel_orbits import cell_places, kernel_orbits
 from pipeline.groups.point_groups import point_group
+from pipeline.groups.point_matrices import determinants
 
 INNER_WIDTH, LAST_WIDTH, CENTRE_WIDTH = 0.6, 0.4, 0.005
+ROUNDING = 1e-12
+"""Of the numbers of a kernel of norm 1."""
 VANISHING = 1e-15
 """Squared norm below which a sampled harmonic counts as zero everywhere."""
 
@@ -62,7 +65,9 @@ def steerable_basis(
     for source, target in itertools.product(parts(group, input), parts(group, output)):
         for kernel in _kernels_between(group, source, target, kernel_size, dilation):
             on_fibres = torch.einsum("oa,oiq,ib->abq", target.matrix, kernel, source.matrix)
-            rows.append(on_fibres.flatten()[first])
+            numbers = on_fibres.flatten()[first]
+            # What sums of rounded products leave of 0 is not the same on every machine.
+            rows.append(torch.where(numbers.abs() > ROUNDING, numbers, 0.0))
             pairs.append((source.name, target.name, target.copy))
     # Each irreducible part of the output takes equally much from each kind of input part.
     num_kinds = {pair[1:]: len({p[0] for p in pairs if p[1:] == pair[1:]}) for pair in pairs}
@@ -79,8 +84,8 @@ def _kernels_between(
     group: str, source: Part, target: Part, kernel_size: int, dilation: int
 ) -> list[torch.Tensor]:
     """Kernels (target size, source size, cells) from one irreducible part to another."""
-    x, y = (place.to(torch.float64) / 2 * dilation for place in cell_places(kernel_size))
-    radius, angle = torch.hypot(x, y), torch.atan2(y, x)
+    x, y = cell_places(kernel_size)
+    radius = (x.square() + y.square()).to(torch.float64).sqrt() / 2 * dilation
     num_rings = (kernel_size + 1) // 2
     kernels = []
     for ring in range(num_rings):
@@ -88,15 +93,26 @@ def _kernels_between(
         width = CENTRE_WIDTH if ring == 0 else width
         profile = torch.exp(-((radius - ring * dilation) ** 2) / (2 * width**2))
         for frequency in range(_max_frequency(ring * dilation, kernel_size // 2) + 1):
-            waves = torch.stack((torch.cos(frequency * angle), torch.sin(frequency * angle)))
-            if frequency > 0:
-                waves = waves * (radius > 0)
+            waves = _waves(x, y, frequency)
             for pair in _harmonics(group, source.name, target.name, frequency):
                 kernel = torch.einsum("woi,wq->oiq", pair, waves * profile)
                 norm = kernel.square().sum() / len(kernel)
                 if norm > VANISHING:
                     kernels.append(kernel / norm.sqrt())
     return kernels
+
+
+def _waves(x: torch.Tensor, y: torch.Tensor, frequency: int) -> torch.Tensor:
+    """cos and sin of frequency times the angles of places (n,) int64, (2, n) float64.
+
+    By the addition theorem: products and roots are the same on every machine, and what is 0 on
+    the axes and diagonals is 0. At the centre all but frequency 0 vanish.
+    """
+    length = (x.square() + y.square()).to(torch.float64).sqrt().clamp_min(1)
+    cos, sin = torch.ones_like(length), torch.zeros_like(length)
+    for _ in range(frequency):
+        cos, sin = (cos * x - sin * y) / length, (sin * x + cos * y) / length
+    return torch.stack((cos, sin))
 
 
 def _max_frequency(radius: int, rim: int) -> int:
@@ -146,10 +162,9 @@ def _turned_waves(group: str, frequency: int) -> torch.Tensor:
     [g, v, w]: the wave w at the turned angle has that much of the wave v.
     """
     found = []
-    for matrix in point_group(group).matrices.to(torch.float64):
-        mirrored = bool(torch.det(matrix) < 0)
-        # The image of angle 0 is this angle; a mirror image runs backwards from it.
-        start = frequency * torch.atan2(matrix[1, 0], matrix[0, 0])
-        cos, sin, way = torch.cos(start), torch.sin(start), -1.0 if mirrored else 1.0
+    matrices = point_group(group).matrices
+    for matrix, way in zip(matrices, determinants(matrices), strict=True):
+        # The image of angle 0 is at the first column; a mirror image runs backwards from it.
+        cos, sin = _waves(matrix[:1, 0], matrix[1:, 0], frequency)[:, 0]
         found.append(torch.stack((torch.stack((cos, sin)), torch.stack((-way * sin, way * cos)))))
     return torch.stack(found)

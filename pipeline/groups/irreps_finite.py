@@ -1,5 +1,7 @@
 """Real irreducible representations of c4, d4 and the rotations of the cube."""
 
+import math
+
 import torch
 
 from pipeline.groups import point_matrices
@@ -40,9 +42,11 @@ def _octahedral(matrices: torch.Tensor) -> dict[str, torch.Tensor]:
     """A2 is the parity with which the axes change places, E the same on the plane x+y+z = 0."""
     permutations = matrices.abs()
     parity = _one_dimensional(point_matrices.determinants(permutations))
-    plane = torch.tensor([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]], dtype=torch.float64)
-    plane = plane / plane.norm(dim=1, keepdim=True)
-    turned = plane @ permutations.to(torch.float64) @ plane.T
+    # In whole numbers up to the lengths of these axes: the same bits on every machine.
+    plane = torch.tensor([[1, -1, 0], [1, 1, -2]])
+    between = math.sqrt(2 * 6)
+    lengths = torch.tensor([[2.0, between], [between, 6.0]], dtype=torch.float64)
+    turned = (plane @ permutations @ plane.T) / lengths
     return {
         "A1": torch.ones(24, 1, 1),
         "A2": parity,

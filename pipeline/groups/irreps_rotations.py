@@ -1,5 +1,6 @@
 """Real irreducible representations of the rotations of the plane and of space."""
 
+import math
 from functools import cache, partial
 
 import torch
@@ -65,28 +66,23 @@ def _generators_on(degree: int, device: torch.device) -> torch.Tensor:
 def rotation_generators(degree: int) -> torch.Tensor:
     """Antisymmetric generators of turns about x, y and z, (3, 2l + 1, 2l + 1) float64.
 
-    The angular momentum matrices of degree l, taken to real spherical harmonics.
+    The angular momentum matrices of degree l, taken to real spherical harmonics: orders m and
+    roots of whole numbers, written out, so that all zeros are zeros on every machine.
     """
-    m = torch.arange(-degree, degree + 1, dtype=torch.float64)
-    raising = torch.diag((degree * (degree + 1) - m[:-1] * (m[:-1] + 1)).sqrt(), -1).to(
-        torch.complex128
-    )
-    momenta = torch.stack(
-        (
-            (raising + raising.T) / 2,
-            (raising - raising.T) / 2j,
-            torch.diag(m).to(torch.complex128),
-        )
-    )
-    to_real = torch.zeros(len(m), len(m), dtype=torch.complex128)
-    to_real[degree, degree] = 1
-    half = 0.5**0.5
-    for order in range(1, degree + 1):
-        plus, minus = degree + order, degree - order
-        sign = (-1) ** order
-        to_real[plus, plus], to_real[plus, minus] = half * sign, half
-        to_real[minus, plus], to_real[minus, minus] = -1j * half * sign, 1j * half
-    return (to_real.conj() @ (-1j * momenta) @ to_real.T).real.contiguous()
+    middle = degree  # the place of m = 0
+    x, y, z = halves = torch.zeros(3, 2 * degree + 1, 2 * degree + 1, dtype=torch.float64)
+    for m in range(1, degree + 1):
+        z[middle - m, middle + m] = m
+    for m in range(degree):
+        step = math.sqrt((degree - m) * (degree + m + 1)) / 2
+        if m == 0:
+            step = math.sqrt(degree * (degree + 1) / 2)
+        x[middle - m - 1, middle + m] = -step
+        y[middle + m, middle + m + 1] = -step
+        if m > 0:
+            x[middle - m, middle + m + 1] = -step
+            y[middle - m - 1, middle - m] = step
+    return halves - halves.mT
 
 
 def _trivial(g: torch.Tensor) -> torch.Tensor:

@@ -94,7 +94,7 @@ def _dihedral() -> PointGroup:
 
 def _octahedral() -> PointGroup:
     matrices = point_matrices.cube_rotation_matrices()
-    codes = quaternions.from_matrix(matrices.to(torch.float64))
+    codes = point_matrices.cube_quaternions(matrices)
     names = tuple(quaternions.name(code) for code in codes)
     telling = ("0", "90 x", "90 y", "90 z", "120 [1 1 1]", "180 x", "180 z", "180 [1 1 0]")
     return PointGroup(

@@ -5,6 +5,7 @@ A symmetry of the square or cubic lattice is a signed permutation matrix on colu
 """
 
 import itertools
+import math
 
 import torch
 
@@ -33,15 +34,30 @@ def cube_rotation_matrices() -> torch.Tensor:
                 matrix[row, column] = sign
             if determinants(matrix[None]).item() == 1:
                 found.append(matrix)
-    codes = quaternions.from_matrix(torch.stack(found).to(torch.float64)).tolist()
+    codes = cube_quaternions(torch.stack(found)).tolist()
     by_angle = sorted(range(24), key=lambda index: [-value for value in codes[index]])
     return torch.stack([found[index] for index in by_angle])
 
 
+def cube_quaternions(matrices: torch.Tensor) -> torch.Tensor:
+    """Canonical unit quaternions (K, 4) float64 of rotations of the cube (K, 3, 3) int64.
+
+    Their squares are quarters of whole numbers, to which they are rounded: elements are
+    numbered by them.
+    """
+    q = quaternions.from_matrix(matrices.to(torch.float64))
+    return q.sign() * (4 * q.square()).round().sqrt() / 2
+
+
 def determinants(matrices: torch.Tensor) -> torch.Tensor:
-    """+1 or -1 of each signed permutation matrix, (K,) int64."""
-    determinant: torch.Tensor = torch.linalg.det(matrices.to(torch.float64))
-    return determinant.round().to(torch.int64)
+    """+1 or -1 of each signed permutation matrix, (K,) int64, in whole numbers.
+
+    The product of its signs, and the parity of its permutation: that of the pairs of rows
+    whose columns stand the other way round.
+    """
+    column = matrices.abs().argmax(-1)
+    later = torch.triu(column[:, :, None] > column[:, None, :], 1)
+    return matrices.sum(-1).prod(-1) * (1 - 2 * (later.flatten(1).sum(1) % 2))
 
 
 def products(matrices: torch.Tensor) -> torch.Tensor:
@@ -68,7 +84,8 @@ def angles(matrices: torch.Tensor) -> torch.Tensor:
         traces = traces + 2
     if matrices.shape[-1] == 2:
         traces = traces + determinants(matrices)
-    return torch.arccos((traces - 1) / 2)
+    by_trace = [math.pi, 2 * math.pi / 3, math.pi / 2, math.pi / 3, 0.0]
+    return torch.tensor(by_trace)[traces + 1]
 
 
 def sources(matrices: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from pipeline.evaluation.pictures.grid import label_row, new_figure
+from pipeline.evaluation.pictures.worlds.principal_axes import with_signs
 from pipeline.files.figures import save_figure
 from pipeline.groups.decomposition import Copy
 
@@ -45,7 +46,7 @@ def principal_copies(copies: Sequence[Copy], states: np.ndarray) -> list[Copy]:
         rows = np.stack([copy.rows.numpy() for copy in copies if copy.name == name])
         coordinates = np.einsum("mdn,bn->bmd", rows, states - states.mean(0))
         moments = np.einsum("bmd,bkd->mk", coordinates, coordinates)
-        weights = np.linalg.eigh(moments)[1].T[::-1]
+        weights = with_signs(np.linalg.eigh(moments)[1].T[::-1])
         mixed += [
             Copy(name, torch.from_numpy(new)) for new in np.einsum("km,mdn->kdn", weights, rows)
         ]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.evaluation.pictures.grid import new_figure
+from pipeline.evaluation.pictures.worlds.principal_axes import with_signs
 from pipeline.files.figures import save_figure
 
 MAX_POINTS = 4000
@@ -34,7 +35,7 @@ def planar_points(latents: np.ndarray) -> tuple[np.ndarray, str]:
     centred = flat - flat.mean(0)
     points = []
     for index in range(flat.shape[1]):
-        axes = np.linalg.svd(centred[:, index], full_matrices=False)[2][:2]
+        axes = with_signs(np.linalg.svd(centred[:, index], full_matrices=False)[2][:2])
         points.append(centred[:, index] @ axes.T)
     return np.stack(points, 1), "first two principal components of the latents"
 
