@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers.attempts import BASH, FAILURE, ORDER, begin, content, place, wait_for
+from helpers.attempts import BASH, FAILURE, ORDER, begin, content, place
+from helpers.waiting import wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,12 +44,12 @@ def test_a_rank_keeps_its_last_lines_and_passes_them_on(
     num = 10 * NUM_KEPT_LINES
     lines = f"for i in $(seq {num}); do echo line $i >&2; done; printf '\\xff' >&2; exit 3"
     rank = start(tmp_path, lines)
-    wait_for(lambda: rank.poll() is not None)
+    wait_until(lambda: rank.poll() is not None)
     ending = rank.ending(False)
     assert (ending.kind, ending.exit_code, ending.rank, ending.host) == ("mistake", 3, 2, "node2")
     assert capfd.readouterr().err.startswith("line 1\nline 2\n")
     rank = start(tmp_path, "echo first >&2; echo train.py: the cause >&2; echo >&2; exit 1")
-    wait_for(lambda: rank.poll() is not None)
+    wait_until(lambda: rank.poll() is not None)
     assert rank.ending(False).message == "the cause"
 
 
@@ -61,7 +62,7 @@ def test_a_rank_knows_its_place_and_runs_the_submitted_code(
         "RANK WORLD_SIZE LOCAL_RANK MASTER_ADDR ORBIT_RENDEZVOUS ORBIT_JOIN_TIMEOUT_S PYTHONPATH"
     )
     rank = start(tmp_path, f"for name in {names}; do echo ${{!name}}; done", log)
-    wait_for(lambda: rank.poll() is not None)
+    wait_until(lambda: rank.poll() is not None)
     assert rank.ending(False).kind == "finished"
     expected = ["2", "1", "2", "node0", str(tmp_path / "rendezvous.json"), "60.0"]
     assert log.read_text().split() == [*expected, f"{tmp_path / 'code'}:/other"]
@@ -85,9 +86,9 @@ def test_a_rank_passes_signals_on(
     ready = tmp_path / "ready"
     script = f"trap 'exit 75' {number.name[3:]}; touch {ready}; while :; do sleep 0.02; done"
     rank = start(tmp_path, script)
-    wait_for(ready.exists)
+    wait_until(ready.exists)
     rank.send(number)
-    wait_for(lambda: rank.poll() is not None)
+    wait_until(lambda: rank.poll() is not None)
     rank.send(number)  # Nobody is there any more.
     assert rank.ending(True).kind == "stopped"
 
@@ -98,7 +99,7 @@ def test_a_note_remembers_the_first_stop_signal(keeps_signals: None) -> None:
     assert note.signal is None
     for number in (signal.SIGCONT, signal.SIGUSR2, signal.SIGTERM):
         os.kill(os.getpid(), number)
-    wait_for(lambda: note.signal is not None)
+    wait_until(lambda: note.signal is not None)
     assert note.signal == signal.SIGUSR2
     assert note.time == pytest.approx(time.time(), abs=60)
 
@@ -134,7 +135,7 @@ def stop_when_ready(run_dir: Path, stop: StopNote, num_ranks: int = 1) -> thread
     """Note a TERM as soon as all ranks are up."""
 
     def note() -> None:
-        wait_for(lambda: len(list(run_dir.glob("ready*"))) == num_ranks)
+        wait_until(lambda: len(list(run_dir.glob("ready*"))) == num_ranks)
         stop.time, stop.signal = time.time(), signal.SIGTERM
 
     thread = threading.Thread(target=note)
@@ -171,7 +172,7 @@ def test_an_attempt_that_is_told_to_stop_goes_on_later(
 def test_a_rank_that_does_not_save_in_time_is_killed(run_dir: Path, program: Program) -> None:
     """Its own scheduler would kill the watcher as well, who has to write down what happened."""
     rank = start(run_dir, f"trap '' TERM; RANK=0; set -- {run_dir}; {WAIT_FOR_TERM}")
-    wait_for((run_dir / "ready0").exists)
+    wait_until((run_dir / "ready0").exists)
     stop = StopNote(signal.SIGTERM)
     (ending,) = attempt._watch([rank], stop, lambda: None, 0.2, lambda: False)
     assert (ending.kind, ending.exit_code) == ("stopped", -signal.SIGKILL)
@@ -200,11 +201,13 @@ def test_the_bug_of_one_rank_is_what_is_reported(
     run_dir: Path, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of its peers one loses its connection and one would wait for ever."""
-    monkeypatch.setattr(attempt, "PEER_PATIENCE_S", 0.3)
-    traceback = "echo 'Traceback (most recent call last):' >&2; echo 'KeyError: 1' >&2; exit 1"
+    # Its peer loses the connection after it: what comes within the patience then is the bug.
+    monkeypatch.setattr(attempt, "PEER_PATIENCE_S", 2.0)
+    traceback = "echo 'Traceback (most recent call last):' >&2; echo 'KeyError: 1' >&2"
+    until_then = "until [[ -e $1/crashed ]]; do sleep 0.02; done"
     program(
-        f"case $RANK in 0) exec sleep 300;; 1) {traceback};;"
-        " 2) echo connection lost >&2; exit 78;; esac"
+        f"case $RANK in 0) exec sleep 3000;; 1) {traceback}; touch $1/crashed; exit 1;;"
+        f" 2) {until_then}; echo connection lost >&2; exit 78;; esac"
     )
     decision = run_attempt(run_dir, ORDER, local_places(3, "here", 0), StopNote())
     assert decision == Decision("crash", False, "KeyError: 1")
@@ -239,7 +242,7 @@ def test_a_run_that_is_given_up_meanwhile_is_told_to_stop(
     program(f"trap 'exit 75' TERM; {WAIT_FOR_TERM}")
 
     def give_up() -> None:
-        wait_for((run_dir / "ready0").exists)
+        wait_until((run_dir / "ready0").exists)
         mark_pruned(run_dir, "behind")
 
     thread = threading.Thread(target=give_up)

@@ -8,8 +8,6 @@ import json
 import os
 import shutil
 import signal
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import numpy as np
 import pytest
 from helpers.programs import start_python
 from helpers.recipes import PausingRecipe, VolumeRecipe
+from helpers.waiting import PATIENCE_S, wait_until
 
 from data_prep.store.builder import build_dataset
 from data_prep.store.manifest import FrameSpec
@@ -34,13 +33,6 @@ from data_prep.store.builder import build_dataset
 if __name__ == "__main__":
     build_dataset(PausingRecipe(pause_file=sys.argv[2]), Path(sys.argv[1]), 2)
 """
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.05)
 
 
 def contents(root: Path) -> dict[str, str]:
@@ -218,7 +210,7 @@ run_program(main, "")
 def test_failed_write_leaves_no_half_file_and_says_one_line(tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = start_python(LIMITED_BUILD, str(out), "12000")
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1, errors
     (line,) = errors.splitlines()
     assert "shard_00000.h5" in line

@@ -543,7 +543,7 @@ def test_a_failing_command_is_one_line(cluster: Slurm, monkeypatch: pytest.Monke
     with pytest.raises(slurm.SlurmError, match="sinfo failed: no reason given"):
         slurm.ask("sinfo")
     program = cluster.folder / "bin" / "sinfo"
-    program.write_text(f"#!{BASH}\nexec sleep 60\n")
+    program.write_text(f"#!{BASH}\nexec sleep 3000\n")
     monkeypatch.setattr(slurm, "ANSWER_TIMEOUT_S", 0.2)
     with pytest.raises(slurm.SlurmError, match=r"sinfo did not answer within 0\.2 s"):
         slurm.ask("sinfo")

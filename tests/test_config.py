@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import pytest
 from helpers.programs import ENTRY_FOLDERS, REPOSITORY, call, entry_programs, run
+from helpers.waiting import PATIENCE_S
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -310,7 +311,7 @@ print(out.getvalue())
         [sys.executable, "-c", code.replace("sys.argv[0]", repr(str(program)))],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         cwd=REPOSITORY,
     )
     assert done.returncode == 0, done.stderr

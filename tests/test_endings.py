@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers.attempts import FAULTS, ORDER, begin, content
+from helpers.waiting import PATIENCE_S
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -219,7 +220,7 @@ def test_ranks_that_end_together_decide_once(run_dir: Path) -> None:
 
     def end_of(rank: int, folder: Path) -> Decision | None:
         history.note_ending(folder, Ending("cluster_fault", "lost", rank, "a", 78))
-        together.wait(timeout=30)
+        together.wait(timeout=PATIENCE_S)
         return after_fault(run_dir, ORDER, folder, settle_s=0)
 
     with ThreadPoolExecutor(num_ranks) as pool:
@@ -246,7 +247,7 @@ def test_processes_that_end_together_decide_once(run_dir: Path) -> None:
     for rank in ranks:
         rank.stdin.close()
     said = sorted(rank.stdout.read().strip() for rank in ranks)
-    assert [rank.wait(timeout=60) for rank in ranks] == [0, 0, 0]
+    assert [rank.wait(timeout=PATIENCE_S) for rank in ranks] == [0, 0, 0]
     expected = "Decision(reason='mistake', goes_on=False, failure='no dataset')"
     assert said == sorted([expected, "None", "None"])
 

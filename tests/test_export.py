@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.programs import call
+from helpers.waiting import PATIENCE_S
 from safetensors.torch import load_file
 
 from data_prep.store.manifest import FrameSpec, read_manifest
@@ -78,7 +79,7 @@ def test_it_runs_without_the_package_and_agrees_with_evaluation(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     found = np.load(tmp_path / "found.npz")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.programs import start_python
+from helpers.waiting import PATIENCE_S
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -119,7 +120,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, mean)
 def test_ten_thousand_latents_are_ranked_in_little_memory() -> None:
     """All distances at once would be 800 MB. In a process of its own, whose peak is known."""
     process = start_python(RANK_MANY)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
     kibibytes, mean = map(float, out.split())
     assert kibibytes * 1024 < 200e6

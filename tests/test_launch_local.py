@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pytest
 from helpers.launching import attempts, logged_step, run_dirs
 from helpers.programs import Outcome, call, start_python
 from helpers.training import final_weights, make_config, never_stop
+from helpers.waiting import PATIENCE_S, wait_until
 
 from launch.evaluation.evaluator import Evaluator
 from launch.evaluation.pending import Target, find_runs, find_targets
@@ -58,13 +59,6 @@ def status(folder: Path) -> tuple[int, dict[str, dict[str, Any]]]:
 
 def states(folder: Path) -> dict[str, str]:
     return {name: state["state"] for name, state in status(folder)[1].items()}
-
-
-def wait_for(condition: Callable[[], object], what: Callable[[], object] = lambda: "") -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +164,7 @@ def logs(sweep_dir: Path) -> str:
 
 def wait_for_workers(sweep_dir: Path) -> None:
     """Wait until no run waits or trains."""
-    wait_for(
+    wait_until(
         lambda: not {"waiting", "running"} & set(states(sweep_dir).values()),
         lambda: logs(sweep_dir),
     )
@@ -208,7 +202,7 @@ def test_cancelled_workers_save_and_a_later_call_continues(
     words = ("cluster=local", "sweep.seeds=[0,1]", *endless)
     sweep(digits_dir, local_dir, *words)
     run, other = run_dirs(local_dir)
-    wait_for(lambda: logged_step(run) > 0, lambda: logs(local_dir))
+    wait_until(lambda: logged_step(run) > 0, lambda: logs(local_dir))
     assert states(local_dir) == {run.name: "running", other.name: "waiting"}
     said = call("launch/cancel.py", str(local_dir)).out
     assert "told 1 workers on this machine to save and stop" in said
@@ -224,13 +218,13 @@ def test_cancelled_workers_save_and_a_later_call_continues(
     assert saved > 0
 
     def stop_later() -> None:
-        wait_for(lambda: logged_step(run) > saved)
+        wait_until(lambda: logged_step(run) > saved)
         os.kill(os.getpid(), signal.SIGTERM)
 
     stopper = threading.Thread(target=stop_later, daemon=True)
     stopper.start()
     again = sweep(digits_dir, local_dir, *words[1:], "cluster=inline")
-    stopper.join(timeout=60)
+    stopper.join(timeout=PATIENCE_S)
     assert again.code == 75
     assert "2 runs: 2 stopped, lost or cancelled\nto submit: 2\n" in again.out
     assert f"continuing from step {saved} " in again.out
@@ -242,9 +236,9 @@ def test_workers_claim_each_run_once(tmp_path: Path) -> None:
     record = write_record(tmp_path, JobRecord("orbit-a", "train", "local", ("x",), time.time()))
     go = tmp_path / "go"
     code = (
-        "import sys; from pathlib import Path; from launch.jobs.local_worker import claim\n"
+        "import sys, time; from pathlib import Path; from launch.jobs.local_worker import claim\n"
         "print('ready', flush=True)\n"
-        "while not Path(sys.argv[2]).exists(): pass\n"
+        "while not Path(sys.argv[2]).exists(): time.sleep(0.001)\n"
         "names = [f'run{number}' for number in range(200)]\n"
         "print(*[name for name in names if claim(Path(sys.argv[1]) / name)])"
     )
@@ -253,7 +247,9 @@ def test_workers_claim_each_run_once(tmp_path: Path) -> None:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "ready\n"
     go.touch()
-    took = [name for worker in workers for name in worker.communicate(timeout=60)[0].split()]
+    took = [
+        name for worker in workers for name in worker.communicate(timeout=PATIENCE_S)[0].split()
+    ]
     assert Counter(took) == {f"run{number}": 1 for number in range(200)}
     assert set(claimed(record)) == set(took)
     assert not list(claims_folder(record).glob(".*"))
@@ -427,7 +423,7 @@ def test_evaluators_at_once_share_the_checkpoints(pretended: Pretended) -> None:
     def go(evaluator: Evaluator) -> None:
         targets = evaluator.pending()
         assert len(targets) == 12
-        together.wait(timeout=30)
+        together.wait(timeout=PATIENCE_S)
         evaluator.evaluate(targets)
 
     with ThreadPoolExecutor(num) as pool:
@@ -446,13 +442,13 @@ def test_a_watcher_follows_a_run_until_it_ends(pretended: Pretended) -> None:
     evaluator = Evaluator(pretended.work(), lambda line: None)
     watcher = threading.Thread(target=evaluator.watch, daemon=True)
     watcher.start()
-    wait_for(lambda: len(pretended.calls) == 12)
+    wait_until(lambda: len(pretended.calls) == 12)
     add_checkpoint(run, 5)
-    wait_for(lambda: ("run1", 5) in pretended.calls)
+    wait_until(lambda: ("run1", 5) in pretended.calls)
     assert watcher.is_alive()
     add_checkpoint(run, 6)
     write_json(run / "result.json", {})
-    watcher.join(timeout=60)
+    watcher.join(timeout=PATIENCE_S)
     assert not watcher.is_alive()
     assert Counter(pretended.calls)["run1", 6] == 1
     assert len(pretended.calls) == 14

@@ -4,13 +4,12 @@ what is missing is ever submitted.
 Workers on this machine are real; `test_launch_prepare_slurm.py` has the rest.
 """
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from helpers.programs import call
 from helpers.stand_in_slurm import SHARDS, WORDS, contents, recipe_for
+from helpers.waiting import wait_until
 
 from data_prep.store.builder import build_dataset
 from launch.cluster.settings import LocalConfig, SlurmConfig
@@ -27,13 +26,6 @@ def plain_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("plain") / "dataset"
     build_dataset(recipe_for(out), out)
     return out
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 240
-    while not condition():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.2)
 
 
 # What was asked for

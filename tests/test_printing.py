@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from helpers.programs import REPOSITORY
+from helpers.waiting import PATIENCE_S
 
 from pipeline.printing import SteadyStream, rank_of_environment, say
 
@@ -39,21 +40,21 @@ def test_a_reader_that_is_gone_does_not_end_a_program(line: str) -> None:
     os.close(write)
     os.read(read, 10)
     os.close(read)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, err) == (0, b"")
 
 
 def test_a_full_disk_is_said_once_and_does_not_end_a_program() -> None:
     with open("/dev/full", "wb") as full:
         process = start(RUN.format(line="say('x' * 100)"), stdout=full.fileno())
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert err.decode().count("No space left") == 1
 
 
 def test_a_terminal_that_knows_ascii_alone_gets_escapes() -> None:
     process = start(RUN.format(line="say('é')"), subprocess.PIPE, PYTHONIOENCODING="ascii")
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert out.split()[0] == b"\\xe9"
 
@@ -102,8 +103,8 @@ def test_every_rank_says_its_own_failure() -> None:
     code = RUN.format(line="raise ValueError('bad')")
     for rank in ("0", "1"):
         process = start(code, RANK=rank, WORLD_SIZE="2")
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 1
         assert err.decode().strip().endswith(f"rank {rank}: bad")
     process = start(code, RANK="1")
-    assert process.communicate(timeout=120)[1].decode().strip() == "-c: bad"
+    assert process.communicate(timeout=PATIENCE_S)[1].decode().strip() == "-c: bad"

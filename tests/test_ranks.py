@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from helpers.programs import REPOSITORY
 from helpers.training import reproducible_lines
+from helpers.waiting import PATIENCE_S
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 
 
 def launch(num_ranks: int, program: str, *words: str) -> subprocess.CompletedProcess[str]:
     command = [*TORCHRUN, f"--nproc-per-node={num_ranks}", str(REPOSITORY / program), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 @pytest.fixture(scope="module")

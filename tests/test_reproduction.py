@@ -8,7 +8,6 @@ import dataclasses
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from helpers.reproducing import (
     small_settings,
     stand_ins,
 )
+from helpers.waiting import wait_until
 
 from launch.reproduction.command import carry_out
 from launch.reproduction.settings import DatasetSettings, PresetWords, VariantSettings
@@ -136,8 +136,7 @@ def test_a_stop_signal_ends_the_children_and_the_same_command_goes_on(tmp_path: 
     programs = stand_ins(tmp_path / "programs")
 
     def stop_soon() -> None:
-        while not list(tmp_path.glob("work/runs/*/began")):
-            time.sleep(0.05)
+        wait_until(lambda: list(tmp_path.glob("work/runs/*/began")))
         os.kill(os.getpid(), signal.SIGTERM)
 
     handler = signal.getsignal(signal.SIGTERM)
@@ -151,7 +150,7 @@ def test_a_stop_signal_ends_the_children_and_the_same_command_goes_on(tmp_path: 
     assert not (tmp_path / "results").exists()
     assert calls(tmp_path) == ["train digits-half_seed0"], "no second run was started"
 
-    programs.train.write_text(programs.train.read_text().replace("time.sleep(60)", "pass"))
+    programs.train.write_text(programs.train.read_text().replace("time.sleep(3000)", "pass"))
     assert carry_out(request, programs) == 0
     assert len(calls(tmp_path)) == 4
     assert len(list((tmp_path / "results/digits").iterdir())) == 2

@@ -6,12 +6,12 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 from helpers.dev_cluster import SCRIPT, DevCluster, dev_cluster_reason
 from helpers.programs import REPOSITORY
+from helpers.waiting import PATIENCE_S, wait_until
 
 FOLDER = REPOSITORY / "slurm"
 BATCH_SCRIPTS = ("train.sbatch", "prepare.sbatch", "evaluate.sbatch")
@@ -31,7 +31,7 @@ def cluster_script(*words: str, **environment: str) -> subprocess.CompletedProce
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
 
 
@@ -43,7 +43,7 @@ def only_line(text: str) -> str:
 
 @pytest.mark.parametrize("name", [*BATCH_SCRIPTS, "dev_cluster.sh"])
 def test_scripts_parse(name: str) -> None:
-    subprocess.run([BASH, "-n", str(FOLDER / name)], check=True, timeout=60)
+    subprocess.run([BASH, "-n", str(FOLDER / name)], check=True, timeout=PATIENCE_S)
     assert (FOLDER / name).read_text().startswith("#!/usr/bin/env bash\n")
 
 
@@ -123,17 +123,14 @@ class SubmittedJob:
     def srun_words(self) -> list[str]:
         """The words that srun was started with; waits for them."""
         file = self.folder / "srun.words"
-        for _ in range(600):
-            if file.exists() and file.read_text().endswith("\n"):
-                break
-            time.sleep(0.05)
+        wait_until(lambda: file.exists() and file.read_text().endswith("\n"))
         return file.read_text().splitlines()
 
     def end(self, srun_code: int | None = None) -> int:
         """Let srun end, unless it was stopped; the exit code of the batch script."""
         if srun_code is not None:
             (self.folder / "srun.code").write_text(str(srun_code))
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=PATIENCE_S)
 
     def calls(self, program: str) -> list[str]:
         file = self.folder / f"{program}.calls"
@@ -215,7 +212,7 @@ def test_outside_of_the_repository_a_batch_script_says_so(tmp_path: Path) -> Non
             env={**os.environ, "SLURM_SUBMIT_DIR": str(tmp_path)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
         assert done.returncode == 1
         assert "submit from the root of the repository" in done.stderr.splitlines()[-1]

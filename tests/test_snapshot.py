@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from helpers.programs import REPOSITORY, start_python
+from helpers.waiting import PATIENCE_S
 
 from launch.snapshot import (
     GIT_VARIABLES,
@@ -242,7 +243,7 @@ from launch.snapshot import take_snapshot
 print(take_snapshot(Path(sys.argv[1]), Path(sys.argv[2])).digest)
 """
     callers = [start_python(code, str(repository), str(tmp_path / "kept")) for _ in range(3)]
-    outputs = [caller.communicate(timeout=60) for caller in callers]
+    outputs = [caller.communicate(timeout=PATIENCE_S) for caller in callers]
     digests = {out.strip() for out, _ in outputs}
     assert len(digests) == 1, outputs
     assert [path.name for path in (tmp_path / "kept").iterdir()] == [digests.pop()[:12]]
@@ -304,7 +305,7 @@ def test_a_program_in_a_copy_imports_the_copy(repository: Path, tmp_path: Path) 
             cwd=cwd,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
         assert done.stdout.split() == [f"{snapshot.path}/pipeline/__init__.py", "submitted"]
     check_snapshot(snapshot.path, snapshot.digest)
@@ -319,7 +320,7 @@ def test_this_repository_runs_from_its_copy(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.stdout.split() == [
         f"{snapshot.path}/pipeline/config/program.py",

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers.waiting import PATIENCE_S, wait_until
 
 from data_prep.store.manifest import read_manifest
 from data_prep.store.reader import PairStore
@@ -124,7 +125,7 @@ def test_processes_of_a_node_copy_once(
 
     processes = [start(digits_dir, disk, say) for _ in range(3)]
     for process in processes:
-        process.join(60)
+        process.join(PATIENCE_S)
         assert process.exitcode == 0
     assert len(list(tmp_path.glob("copying-*"))) == 1
     copy = stage_dataset(digits_dir, disk, pytest.fail)
@@ -140,18 +141,17 @@ def test_a_killed_copy_is_taken_up_again(
     def pause(number: int) -> None:
         if number == chunk:
             reached.touch()
-            time.sleep(600)
+            time.sleep(3000)
 
     with monkeypatch.context() as patched:
         patched.setattr(staging, "hashlib", slow_checksum(pause))
         patched.setattr(staging, "CHUNK_BYTES", 20_000)
         patched.setattr(staging, "NUM_COPIERS", 1)
         process = start(digits_dir, disk)
-        while not reached.exists():
-            assert process.is_alive()
-            time.sleep(0.01)
+        wait_until(lambda: reached.exists() or not process.is_alive())
+        assert process.is_alive()
         process.kill()
-        process.join(60)
+        process.join(PATIENCE_S)
     (copy,) = (disk / f"orbit-{getpass.getuser()}").iterdir()
     assert list(copy.rglob(".shard*.tmp"))
     assert not (copy / "manifest.json").exists()

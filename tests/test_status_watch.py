@@ -22,6 +22,7 @@ import pytest
 from helpers.attempts import FAILURE
 from helpers.programs import REPOSITORY, call, run
 from helpers.reporting import finish, write_log, write_run
+from helpers.waiting import PATIENCE_S
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -132,7 +133,7 @@ def test_it_goes_on_while_something_runs(tmp_path: Path) -> None:
             assert process.poll() is None
         finish(path, 400, 0.1, 20.0)
         rest = process.stdout.read()
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_S) == 0
     assert "1 finished" in rest
 
 
@@ -149,7 +150,7 @@ def test_a_terminal_gets_a_table_with_losses_as_bars(tmp_path: Path) -> None:
     ) as process:
         os.close(slave)
         seen = b""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         is_told = False
         while time.monotonic() < deadline:
             if select.select([master], [], [], 0.1)[0]:
@@ -162,7 +163,7 @@ def test_a_terminal_gets_a_table_with_losses_as_bars(tmp_path: Path) -> None:
             if not is_told and "█".encode() in seen:
                 is_told = True
                 finish(path, 400, 0.1, 20.0)
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_S) == 0
     os.close(master)
     text = seen.decode()
     assert is_told
@@ -197,4 +198,4 @@ def test_ctrl_c_ends_it_with_the_state_of_the_runs(tmp_path: Path) -> None:
         while "1 running" not in process.stdout.readline():
             assert process.poll() is None
         process.send_signal(2)
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_S) == 0

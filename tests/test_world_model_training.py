@@ -11,6 +11,7 @@ from helpers.noise_worlds import WORLDS, NoiseWorld
 from helpers.preparing import prepare
 from helpers.programs import REPOSITORY
 from helpers.training import StopAfter, final_weights, never_stop, reproducible_lines
+from helpers.waiting import PATIENCE_S
 from helpers.world_training import make_config
 
 from data_prep.store.builder import build_dataset
@@ -180,7 +181,7 @@ def test_two_ranks_lose_what_one_does(
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node=2", str(REPOSITORY / "pipeline/train.py")]
     command += ["config=" + str(one / "config.yaml"), f"run_dir={two}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     found = {
         (run_dir.name, split): [line["loss/total"] for line in lines(run_dir, split)]

@@ -11,8 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from helpers.waiting import PATIENCE_S, wait_until
+
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-TIMEOUT_S = 60.0
 
 
 def find_chromium() -> str | None:
@@ -62,16 +63,18 @@ class Browser:
     def _connect(self) -> Any:
         import websocket
 
-        deadline = time.monotonic() + TIMEOUT_S
+        deadline = time.monotonic() + PATIENCE_S
         port_file = self._profile / "DevToolsActivePort"
         while not port_file.exists() or not port_file.read_text().strip():
             if time.monotonic() > deadline or self._process.poll() is not None:
                 raise RuntimeError(f"Chromium did not start: exit code {self._process.poll()}")
             time.sleep(0.05)
         port = port_file.read_text().splitlines()[0]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=30) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/json/list", timeout=PATIENCE_S
+        ) as answer:
             pages = [one for one in json.load(answer) if one["type"] == "page"]
-        return websocket.create_connection(pages[0]["webSocketDebuggerUrl"], timeout=TIMEOUT_S)
+        return websocket.create_connection(pages[0]["webSocketDebuggerUrl"], timeout=PATIENCE_S)
 
     def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command and its result; RuntimeError if it is refused."""
@@ -117,11 +120,8 @@ class Browser:
         return answer["result"].get("value")
 
     def wait(self, condition: str) -> None:
-        """Wait until an expression is true in the page; AssertionError after a minute."""
-        deadline = time.monotonic() + TIMEOUT_S
-        while not self.run(condition):
-            assert time.monotonic() < deadline, f"not within a minute: {condition}"
-            time.sleep(0.05)
+        """Wait until an expression is true in the page."""
+        wait_until(lambda: self.run(condition), condition)
 
     def press(self, key: str) -> None:
         """Press and release a key, such as Tab or ArrowRight."""

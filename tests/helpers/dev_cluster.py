@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from helpers.programs import REPOSITORY
+from helpers.waiting import PATIENCE_S
 
 SCRIPT = REPOSITORY / "slurm" / "dev_cluster.sh"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
@@ -66,7 +67,7 @@ class DevCluster:
         self._check("start-node", node)
 
     def run(
-        self, command: Sequence[str], cwd: Path = REPOSITORY, timeout_s: float = 60
+        self, command: Sequence[str], cwd: Path = REPOSITORY, timeout_s: float = PATIENCE_S
     ) -> subprocess.CompletedProcess[str]:
         """Run a command that may talk to this SLURM."""
         return subprocess.run(
@@ -107,7 +108,7 @@ class DevCluster:
         assert done.returncode == 0, f"squeue: {done.stderr}"
         return done.stdout.split()
 
-    def cancel_all(self, timeout_s: float = 60) -> None:
+    def cancel_all(self, timeout_s: float = PATIENCE_S) -> None:
         """Cancel every job, whoever started it, and wait until the nodes are free again.
 
         Only for a cluster that nobody else uses: one with a `state` of its own.
@@ -117,7 +118,7 @@ class DevCluster:
         self.wait_until(lambda: not self.queue(), timeout_s)
 
     def wait_until(
-        self, condition: Callable[[], object], timeout_s: float, every_s: float = 0.5
+        self, condition: Callable[[], object], timeout_s: float = PATIENCE_S, every_s: float = 0.5
     ) -> None:
         """Wait until the condition holds; fails with the queue's content after `timeout_s`."""
         deadline = time.monotonic() + timeout_s
@@ -128,7 +129,7 @@ class DevCluster:
             time.sleep(every_s)
 
     def _script(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return self.run(["bash", str(SCRIPT), *words, *self._options], timeout_s=180)
+        return self.run(["bash", str(SCRIPT), *words, *self._options])
 
     def _check(self, *words: str) -> None:
         done = self._script(*words)

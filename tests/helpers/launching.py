@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.dev_cluster import DevCluster
+from helpers.waiting import PATIENCE_S
 from pipeline.training.metrics_log import read_metrics
 
 TINY = ("task.model.width=4", "compile=false", "log_every=5", "device=cpu")
@@ -18,7 +19,7 @@ class Launcher:
 
     def call(self, program: str, *words: str, code: int = 0) -> str:
         """Run a program by path; its output. The exit code must be `code`."""
-        done = self.cluster.run([self.python, f"launch/{program}.py", *words], timeout_s=120)
+        done = self.cluster.run([self.python, f"launch/{program}.py", *words])
         assert done.returncode == code, f"{program}: {done.returncode} {done.stdout} {done.stderr}"
         return done.stdout + done.stderr
 
@@ -41,7 +42,9 @@ class Launcher:
         runs: dict[str, dict[str, Any]] = json.loads(done.stdout)["runs"]
         return runs
 
-    def wait_for_end(self, sweep_dir: Path, timeout_s: float = 150) -> dict[str, dict[str, Any]]:
+    def wait_for_end(
+        self, sweep_dir: Path, timeout_s: float = 2 * PATIENCE_S
+    ) -> dict[str, dict[str, Any]]:
         """Wait until no run waits or trains; their states."""
 
         def is_over() -> bool:

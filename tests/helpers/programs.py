@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from helpers.waiting import PATIENCE_S
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENTRY_FOLDERS = ("pipeline", "data_prep", "launch")
 
@@ -52,7 +54,7 @@ def call(program: str, *words: str) -> Outcome:
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
-def run(program: str, *words: str, cwd: Path = REPOSITORY, timeout: float = 300) -> Outcome:
+def run(program: str, *words: str, cwd: Path = REPOSITORY, timeout: float = PATIENCE_S) -> Outcome:
     """Run a program in a process of its own, by path, as a user does."""
     command = [sys.executable, str(REPOSITORY / program), *words]
     environment = {key: value for key, value in os.environ.items() if key != "RANK"}

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from helpers.programs import REPOSITORY
+from helpers.waiting import PATIENCE_S
 
 RUN = """
 import importlib, os, sys
@@ -39,6 +40,6 @@ def run_on_ranks(module: str, function: str, folder: Path, num_ranks: int = 2) -
         for rank in range(num_ranks)
     ]
     for child in children:
-        _, errors = child.communicate(timeout=120)
+        _, errors = child.communicate(timeout=PATIENCE_S)
         assert child.returncode == 0, errors
     return [torch.load(folder / f"rank_{rank}.pt", weights_only=True) for rank in range(num_ranks)]

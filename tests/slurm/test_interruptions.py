@@ -8,6 +8,7 @@ from pathlib import Path
 from helpers.launching import TINY, Launcher, attempts, logged_step, run_dirs
 from helpers.programs import REPOSITORY
 from helpers.training import final_weights, reproducible_lines
+from helpers.waiting import PATIENCE_S
 
 NUM_PREEMPTIONS = 5
 SLOW_RUN = ("epochs=30", "task.model.width=48", "validate_every=170", "checkpoint_every=170")
@@ -29,15 +30,15 @@ def test_preempted_five_times_ends_bit_identical(launcher: Launcher, tmp_path: P
     (run,) = run_dirs(sweep_dir)
     cluster = launcher.cluster
     for number in range(1, NUM_PREEMPTIONS + 1):
-        cluster.wait_until(lambda number=number: len(attempts(run)) == number, 60, 0.1)
+        cluster.wait_until(lambda number=number: len(attempts(run)) == number, every_s=0.1)
         if number in (1, 4):  # the others are preempted while they start
             before = attempts(run)[-1]["first_step"]
-            cluster.wait_until(lambda before=before: logged_step(run) > before, 60, 0.1)
+            cluster.wait_until(lambda before=before: logged_step(run) > before, every_s=0.1)
         print(f"preemption {number} after step {logged_step(run)}")
         cluster.sbatch(*PREEMPTOR)
     states = launcher.wait_for_end(sweep_dir)
     assert [state["state"] for state in states.values()] == ["finished"]
-    assert undisturbed.wait(timeout=120) == 0
+    assert undisturbed.wait(timeout=PATIENCE_S) == 0
     history = attempts(run)
     assert [attempt["restart"] for attempt in history] == list(range(NUM_PREEMPTIONS + 1))
     assert [attempt["reason"] for attempt in history[:-1]] == ["preempted"] * NUM_PREEMPTIONS
@@ -52,19 +53,19 @@ def test_lost_rank_lost_node_and_time_limit(launcher: Launcher, tmp_path: Path) 
     # No checkpoint of its own: what it goes on from, it saved when it was told to stop.
     limited, shaken = tmp_path / "limited", tmp_path / "shaken"
     on_node1 = "cluster.options={nodelist:node1}"
-    launcher.sweep(limited, *endless, "cluster.time=1", "cluster.signal_before_s=10", on_node1)
+    launcher.sweep(limited, *endless, "cluster.time=2", "cluster.signal_before_s=20", on_node1)
     launcher.sweep(shaken, *SLOW_RUN, "epochs=12", "cluster.nodes=2")
     cluster = launcher.cluster
     (run,) = run_dirs(shaken)
 
-    cluster.wait_until(lambda: logged_step(run) > 0, 60, 0.1)
+    cluster.wait_until(lambda: logged_step(run) > 0, every_s=0.1)
     os.kill(rank_process(run, 1), signal.SIGKILL)
-    cluster.wait_until(lambda: len(attempts(run)) == 2, 60)
+    cluster.wait_until(lambda: len(attempts(run)) == 2)
     assert attempts(run)[0]["reason"] == "cluster_fault"
 
     log = run / "metrics.jsonl"
     before = log.stat().st_ino  # a start that goes on rewrites the file
-    cluster.wait_until(lambda: log.stat().st_ino != before and logged_step(run) > 0, 60, 0.1)
+    cluster.wait_until(lambda: log.stat().st_ino != before and logged_step(run) > 0, every_s=0.1)
     cluster.kill_node("node2")
     cluster.start_node("node2")
     states = launcher.wait_for_end(shaken)
@@ -74,14 +75,14 @@ def test_lost_rank_lost_node_and_time_limit(launcher: Launcher, tmp_path: Path) 
     assert {attempt["reason"] for attempt in history[:-1]} <= {None, "cluster_fault"}
 
     (run,) = run_dirs(limited)
-    cluster.wait_until(lambda: len(attempts(run)) >= 2, 100)
+    cluster.wait_until(lambda: len(attempts(run)) >= 2)
     first, second = attempts(run)[:2]
     assert first["reason"] == "timeout"
     assert second["restart"] == 1
     assert second["first_step"] > 0
-    cluster.wait_until(lambda: logged_step(run) > second["first_step"], 60)
+    cluster.wait_until(lambda: logged_step(run) > second["first_step"])
     assert "cancelled 1 SLURM tasks" in launcher.call("cancel", str(limited))
-    cluster.wait_until(lambda: not cluster.queue(), 60)
+    cluster.wait_until(lambda: not cluster.queue())
     assert launcher.states(limited)[run.name]["state"] == "cancelled"
 
 

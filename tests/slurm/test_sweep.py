@@ -45,7 +45,7 @@ def finished_sweep(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory)
     assert "to submit: 0" in launcher.sweep(sweep_dir, *WORDS)
     assert "submitted 1 runs" in launcher.sweep(sweep_dir, *FAILING)
     launcher.wait_for_end(sweep_dir)
-    launcher.cluster.wait_until(lambda: not launcher.cluster.queue(), 60)
+    launcher.cluster.wait_until(lambda: not launcher.cluster.queue())
     return sweep_dir
 
 
