@@ -155,12 +155,12 @@ TABLES = {
     "lacks a file": ("file,label\na.nii,0\nb.nii,0\n", "c/d.nii.gz"),
     "lists a file twice": ("file,label\na.nii,0\nb.nii,0\nc/d.nii.gz,0\na.nii,0\n", "a.nii twice"),
     "lacks a column": ("file,diagnosis\na.nii,0\n", "no column label"),
-    "lacks a cell": ("file,label\na.nii,0\nb.nii\n", "line 3 has no label"),
+    "lacks a cell": ("file,label\na.nii,0\nb.nii\n", "line 3: 1 values in 2 columns"),
     "has no rows": ("file,label\n", "no rows"),
     "is empty": ("", "no column file"),
     "gives too large a number": (
         f"file,label\na.nii,0\nb.nii,{2**63}\nc/d.nii.gz,0\n",
-        f"file b.nii: label {2**63} does not fit into 64 bits",
+        f"line 3, file b.nii: label {2**63} does not fit into 64 bits",
     ),
     "is not text": ("file,label\n\0\udcff", "labels.csv"),
 }

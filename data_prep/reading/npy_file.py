@@ -9,8 +9,8 @@ import numpy as np
 def load_npy(path: Path) -> np.ndarray:
     """The array of an NPY file, whatever its shape and type, mapped into memory.
 
-    Raises FileNotFoundError, or ValueError naming the file if it is not NPY, is cut off
-    or holds objects.
+    Raises FileNotFoundError, or ValueError naming the file if it is not NPY, is cut off,
+    goes on after its end or holds objects.
     """
     try:
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -22,6 +22,10 @@ def load_npy(path: Path) -> np.ndarray:
         raise ValueError(f"{path} is not a readable NPY file: {cause}") from None
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{path} is not an NPY file but an archive")
+    if isinstance(array, np.memmap):
+        length, size = array.offset + array.nbytes, path.stat().st_size
+        if length != size:
+            raise ValueError(f"{path} has {size} bytes where its header says {length}")
     return array
 
 

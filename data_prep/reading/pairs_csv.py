@@ -1,11 +1,11 @@
 """A CSV of pairs whose frames are files: pictures, or arrays in NPY files."""
 
-import csv
 import os
 from pathlib import Path
 
 import numpy as np
 
+from data_prep.reading.csv_table import read_csv_table
 from data_prep.reading.npy_file import load_npy
 from data_prep.reading.pairs import (
     Pairs,
@@ -16,6 +16,7 @@ from data_prep.reading.pairs import (
     frame_shape,
 )
 from data_prep.reading.pictures import SUFFIXES, read_header, read_picture
+from pipeline.config.user_text import parse_number
 from pipeline.files.atomic import sha256_of_file
 from pipeline.groups import make_group
 
@@ -56,7 +57,9 @@ def read_csv_pairs(path: Path, group: str) -> Pairs:
     Raises ValueError or FileNotFoundError in one line naming the table and row.
     """
     components = [component.name for component in make_group(group).action_components]
-    columns, places = _read_columns(path, ["source", "target", *components])
+    needed = ("source", "target", *components)
+    table = read_csv_table(path, needed, ("label", "split"))
+    columns, places = table.columns, Places(path, "line", table.lines)
     num_rows = len(columns["source"])
     for name in ("source", "target"):
         if "" in columns[name]:
@@ -85,51 +88,11 @@ def read_csv_pairs(path: Path, group: str) -> Pairs:
     )
 
 
-def _read_columns(path: Path, needed: list[str]) -> tuple[dict[str, list[str]], Places]:
-    """Column name to its values, and where each row stands."""
-    allowed = [*needed, "label", "split"]
-    rows, lines = [], []
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
-            _check_header(path, header, needed, allowed)
-            for values in reader:
-                if not values:
-                    continue
-                if len(values) != len(header):
-                    raise ValueError(
-                        f"{path}, line {reader.line_num}: {len(values)} values in"
-                        f" {len(header)} columns"
-                    )
-                rows.append([value.strip() for value in values])
-                lines.append(reader.line_num)
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not a CSV file in UTF-8") from None
-    except csv.Error as error:
-        raise ValueError(f"{path} is not a CSV file: {error}") from None
-    if not rows:
-        raise ValueError(f"{path} has no rows")
-    columns = dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))
-    return columns, Places(path, "line", np.array(lines))
-
-
-def _check_header(path: Path, header: list[str], needed: list[str], allowed: list[str]) -> None:
-    for name in needed:
-        if name not in header:
-            raise ValueError(f"{path} has no column {name}; needed: {', '.join(needed)}")
-    for name in header:
-        if name not in allowed:
-            raise ValueError(f"{path}: unknown column {name!r}; allowed: {', '.join(allowed)}")
-        if header.count(name) > 1:
-            raise ValueError(f"{path} has column {name} twice")
-
-
 def _number(name: str, text: str, place: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{place}: {name}={text!r} is not a number") from None
+    number = parse_number(text)
+    if number is None:
+        raise ValueError(f"{place}: {name}={text!r} is not a number")
+    return number
 
 
 def _check_files(folder: Path, places: dict[str, str]) -> tuple[tuple[int, ...], bool]:
@@ -139,10 +102,7 @@ def _check_files(folder: Path, places: dict[str, str]) -> tuple[tuple[int, ...],
     for name, place in places.items():
         file = folder / name
         try:
-            if file.is_dir():
-                raise ValueError(f"{file} is a directory")
-            if not file.is_file():
-                raise FileNotFoundError(f"{file} is missing")
+            _check_place(folder, name)
             if _is_array(file):
                 spatial[name] = frame_shape(_open_array(file).shape)
             elif name.lower().endswith(SUFFIXES):
@@ -153,6 +113,8 @@ def _check_files(folder: Path, places: dict[str, str]) -> tuple[tuple[int, ...],
                 raise ValueError(f"{file} is no file of {', '.join((*SUFFIXES, '.npy'))}")
         except (ValueError, FileNotFoundError) as error:
             raise type(error)(f"{place}: {error}") from None
+        except OSError as error:
+            raise ValueError(f"{place}: {file}: {error.strerror}") from None
     channels = (1,) if all(are_grey) else (3,)
     shapes = {
         name: size if _is_array(Path(name)) else channels + size for name, size in spatial.items()
@@ -164,6 +126,20 @@ def _check_files(folder: Path, places: dict[str, str]) -> tuple[tuple[int, ...],
                 f"{places[name]}: {name} has shape {shape} where {first_name} has {first}"
             )
     return first, all(are_grey)
+
+
+def _check_place(folder: Path, name: str) -> None:
+    """Refuse a name that leaves the table's folder, and one that is no file."""
+    file = folder / name
+    if os.path.isabs(name) or name.split("/")[0] == "..":
+        raise ValueError(f"{name} leaves the folder of the table: files have to lie below it")
+    if file.is_dir():
+        raise ValueError(f"{file} is a directory")
+    if not file.is_file():
+        is_windows = (folder / name.replace("\\", "/")).is_file()
+        raise FileNotFoundError(f"{file} is missing{': write paths with /' if is_windows else ''}")
+    if not os.access(file, os.R_OK):
+        raise ValueError(f"{file} may not be read")
 
 
 def _is_array(path: Path) -> bool:

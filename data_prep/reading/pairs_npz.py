@@ -1,12 +1,11 @@
 """An npz of pairs: arrays source, target, action and, if wanted, label and split."""
 
-import zipfile
-import zlib
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from data_prep.reading.npz_file import load_npz
 from data_prep.reading.pairs import (
     Pairs,
     Places,
@@ -75,7 +74,7 @@ def read_npz_pairs(path: Path, group: str) -> Pairs:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     places = Places(path, "row", np.arange(num))
-    label, meaning = checked_labels(_texts(path, arrays, "label", "iuU", num), places)
+    label, meaning = checked_labels(_texts(path, arrays, "label", "iufU", num), places)
     split = _texts(path, arrays, "split", "U", num)
     return Pairs(
         ArrayFrames(path, num, shape),
@@ -96,8 +95,16 @@ def _texts(
         return None
     array = arrays[name]
     if array.shape != (num,) or array.dtype.kind not in kinds:
-        raise ValueError(f"{path}: {name} is {array.dtype} of shape {array.shape}, not of ({num},)")
-    return [str(value) for value in array.tolist()]
+        what = "text" if kinds == "U" else "numbers or text"
+        raise ValueError(
+            f"{path}: {name} is {array.dtype} of shape {array.shape}, not {what} of ({num},)"
+        )
+    return [_text(value) for value in array.tolist()]
+
+
+def _text(value: int | float | str) -> str:
+    is_whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if is_whole else value)
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
@@ -106,21 +113,4 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 
 @lru_cache(maxsize=1)
 def _load_version(path: Path, modified_ns: int) -> dict[str, np.ndarray]:
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is not a readable npz file: it is no whole zip archive")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, EOFError, ValueError, TypeError, AttributeError) as error:
-        cause = " ".join(str(error).split())
-        if "allow_pickle" in cause:
-            raise ValueError(
-                f"{path} holds Python objects; arrays of numbers or text are needed"
-            ) from None
-        raise ValueError(f"{path} is not a readable npz file: {cause}") from None
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, KeyError) as error:
-        raise ValueError(f"{path} is not a readable npz file: {error}") from None
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            raise ValueError(f"{path}: {name} is not an array")
-    return arrays
+    return load_npz(path)

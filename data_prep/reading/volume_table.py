@@ -1,12 +1,12 @@
 """A CSV table that says which label, and which subject, each file of a folder has."""
 
-import csv
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.reading.labels import number_labels
+from data_prep.reading.csv_table import read_csv_table
+from data_prep.reading.labels import check_words, number_labels
 
 
 class VolumeTable(NamedTuple):
@@ -27,47 +27,38 @@ def read_table(path: Path, files: list[str]) -> VolumeTable:
     Labels that are not all integers, and subjects, are numbered in sorted order.
     Raises FileNotFoundError or ValueError naming the table and what is wrong with it.
     """
-    rows = _rows(path)
-    by_file: dict[str, dict[str, str]] = {}
-    for row in rows:
-        name = row["file"]
-        if name in by_file:
+    try:
+        table = read_csv_table(path, ("file", "label"), ("subject",), has_others=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"source.table={path}: there is no such file") from None
+    row_of: dict[str, int] = {}
+    for row, name in enumerate(table.columns["file"]):
+        if name in row_of:
             raise ValueError(f"{path} lists {name} twice")
-        by_file[name] = row
-    if unknown := sorted(by_file.keys() - set(files)):
-        raise ValueError(f"{path} names {unknown[0]}, which is not below source.root")
-    if missing := [name for name in files if name not in by_file]:
+        row_of[name] = row
+    if unknown := sorted(row_of.keys() - set(files)):
+        raise ValueError(
+            f"{table.place(row_of[unknown[0]])} names {unknown[0]!r}, which is not below"
+            f" source.root{_hint(unknown[0], files)}"
+        )
+    if missing := [name for name in files if name not in row_of]:
         raise ValueError(f"{path} does not list {missing[0]}, which is below source.root")
-    ordered = [by_file[name] for name in files]
-    labels, names = number_labels(
-        [row["label"] for row in ordered], lambda row: f"{path}, file {files[row]}"
-    )
-    if "subject" not in rows[0]:
+    order = [row_of[name] for name in files]
+
+    def place(number: int) -> str:
+        return f"{table.place(order[number])}, file {files[number]}"
+
+    labels, names = number_labels([table.columns["label"][row] for row in order], place)
+    if "subject" not in table.columns:
         return VolumeTable(labels, names, None)
-    subjects = [row["subject"] for row in ordered]
+    subjects = [table.columns["subject"][row] for row in order]
+    check_words(subjects, place, "subject")
     return VolumeTable(labels, names, np.unique(subjects, return_inverse=True)[1].astype(np.int64))
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"source.table={path}: there is no such file")
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = list(reader.fieldnames or ())
-            wanted: list[str] = [name for name in ("file", "label", "subject") if name in columns]
-            if missing := {"file", "label"} - set(columns):
-                raise ValueError(
-                    f"{path} has no column {min(missing)}: it has {', '.join(columns) or 'none'}"
-                )
-            rows: list[dict[str, str]] = []
-            for row in reader:
-                cells = {name: (row[name] or "").strip() for name in wanted}
-                if empty := [name for name, cell in cells.items() if not cell]:
-                    raise ValueError(f"{path} line {reader.line_num} has no {empty[0]}")
-                rows.append(cells)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a CSV table in UTF-8: {error}") from None
-    if not rows:
-        raise ValueError(f"{path} has no rows")
-    return rows
+def _hint(name: str, files: list[str]) -> str:
+    if name.replace("\\", "/") in files:
+        return ": write paths with /"
+    if name.removeprefix("./") in files:
+        return ": write it without ./"
+    return ""

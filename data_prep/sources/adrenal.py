@@ -1,29 +1,18 @@
 """AdrenalMNIST3D: shapes of adrenal glands in MedMNIST's npz file, with its official split."""
 
 import hashlib
-import zipfile
-import zlib
 from functools import lru_cache
 from pathlib import Path
-from tokenize import TokenError
 
 import numpy as np
 
 from data_prep.reading.extras import import_extra
+from data_prep.reading.npz_file import load_npz
 from data_prep.settings.sources import MedmnistSourceConfig
 from pipeline.files.atomic import sha256_of_file
 
 FILE_NAMES = {28: "adrenalmnist3d.npz", 64: "adrenalmnist3d_64.npz"}
 MD5 = {28: "bbd3c5a5576322bc4cdfea780653b1ce", 64: "17721accfe9fb005146a47d33bc54b2f"}
-DAMAGES = (
-    OSError,
-    EOFError,
-    ValueError,
-    NotImplementedError,
-    TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 PARTS = ("train", "val", "test")
 
 
@@ -94,17 +83,11 @@ def _check_md5(path: Path, expected: str) -> None:
 def _load(path: Path, part: str, side: int) -> tuple[np.ndarray, np.ndarray]:
     """Volumes (n, S, S, S), not 0 inside, and labels (n,) int64 of a part."""
     images_name, labels_name = f"{part}_images", f"{part}_labels"
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it holds a single array")
-        with archive:
-            for name in (images_name, labels_name):
-                if name not in archive:
-                    raise ValueError(f"it holds no {name}")
-            images, labels = archive[images_name], archive[labels_name]
-    except DAMAGES as error:
-        raise ValueError(f"{path} is not MedMNIST's npz: {error}") from None
+    arrays = load_npz(path, (images_name, labels_name))
+    for name in (images_name, labels_name):
+        if name not in arrays:
+            raise ValueError(f"{path} is not MedMNIST's npz: it holds no {name}")
+    images, labels = arrays[images_name], arrays[labels_name]
     if images.shape[1:] != (side, side, side) or not len(images):
         raise ValueError(
             f"{path} holds {images_name} of shape {images.shape}, not (n, {side}, {side}, {side})"

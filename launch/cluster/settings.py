@@ -136,7 +136,7 @@ class InlineConfig:
 
 ClusterConfig = SlurmConfig | LocalConfig | InlineConfig
 
-TIME = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?")
+TIME = re.compile(r"(?:([0-9]+)-)?([0-9]+)(?::([0-9]+))?(?::([0-9]+))?")
 
 
 def minutes_of(time: str | int) -> int:

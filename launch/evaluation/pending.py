@@ -14,7 +14,7 @@ from launch.evaluation.request import Checkpoints
 from launch.reports.run_state import read_json
 from pipeline.evaluation.settings import evaluation_file
 
-STEP = re.compile(r"step_(\d{8,})$")
+STEP = re.compile(r"step_([0-9]{8,})$")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _steps(folder: Path, checkpoints: Checkpoints) -> list[int]:
     if not folder.is_dir():
         return []
     if checkpoints == "all":
-        matches = (STEP.match(path.name) for path in folder.iterdir())
+        matches = (STEP.fullmatch(path.name) for path in folder.iterdir())
         return sorted(int(match.group(1)) for match in matches if match)
     pointer = read_json(folder / f"{checkpoints}.json") or {}
     return [int(pointer["step"])] if "step" in pointer else []

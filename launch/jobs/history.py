@@ -111,7 +111,7 @@ def reason_of(folder: Path) -> str | None:
 def newest_step(run_dir: Path) -> int:
     """Step of the newest checkpoint directory, 0 if there is none."""
     names = (path.name for path in (run_dir / "checkpoints").glob("step_*"))
-    return max((int(name[5:]) for name in names if name[5:].isdigit()), default=0)
+    return max((int(name[5:]) for name in names if name[5:].isdecimal()), default=0)
 
 
 def refusal(

@@ -5,6 +5,7 @@ import re
 
 import torch
 
+from pipeline.config.user_text import parse_number
 from pipeline.groups import quaternions
 from pipeline.groups.cyclic import C4
 from pipeline.groups.interface import Group
@@ -133,19 +134,16 @@ def _split_shift(text: str, num_axes: int) -> tuple[str, list[float]]:
     found = SHIFT.match(text)
     if found is None:
         return text, [0.0] * num_axes
-    shift = [_number(part) for part in found["shift"].split(",")]
+    shift = [_number(part.strip()) for part in found["shift"].split(",")]
     if len(shift) != num_axes:
         raise ValueError(f"a shift here has {num_axes} numbers")
     return found["turn"] or "0", shift
 
 
 def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is no number") from None
-    if not math.isfinite(value):
-        raise ValueError(f"{text!r} is not finite")
+    value = parse_number(text)
+    if value is None:
+        raise ValueError(f"{text!r} is no number")
     return value
 
 

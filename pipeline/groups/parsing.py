@@ -1,7 +1,8 @@
 """Reading the text by which configurations and manifests name a group."""
 
-import math
 from typing import NamedTuple
+
+from pipeline.config.user_text import parse_integer, parse_number
 
 PLAIN = ("c4", "d4", "octahedral", "so2", "so3")
 WRAPPED = ("wrap1d", "wrap2d", "wrap3d", "c4+wrap", "d4+wrap", "octahedral+wrap")
@@ -60,17 +61,15 @@ def parse_group(text: str) -> GroupSpec:
 
 
 def _whole(text: str, what: str, digits: str) -> int:
-    if not (digits.isascii() and digits.isdigit() and int(digits) > 0):
+    number = parse_integer(digits)
+    if number is None or number < 1:
         raise ValueError(f"group {text!r}: {what} {digits!r} is no whole number of pixels above 0")
-    return int(digits)
+    return number
 
 
 def _greatest_shift(text: str, digits: str, period: int) -> float:
-    try:
-        shift = float(digits)
-    except ValueError:
-        shift = math.nan
-    if not 0 < shift <= period:
+    shift = parse_number(digits)
+    if shift is None or not 0 < shift <= period:
         raise ValueError(
             f"group {text!r}: MAX {digits!r} is no number of pixels above 0 and up to "
             f"PERIOD {period}"

@@ -22,11 +22,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
+from pipeline.config.user_text import parse_integer
 from pipeline.files.atomic import sha256_of_file, sync_directory, write_json
 from pipeline.training.settings import RetentionConfig
 
 MODEL_FILE, STATE_FILE, META_FILE = "model.safetensors", "state.pt", "meta.json"
-STEP_PATTERN = re.compile(r"step_(\d{8,})$")
+STEP_PATTERN = re.compile(r"step_([0-9]{8,})$")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class CheckpointStore:
         """Steps that have a checkpoint directory, ascending; contents unchecked."""
         if not self.folder.is_dir():
             return []
-        matches = (STEP_PATTERN.match(path.name) for path in self.folder.iterdir())
+        matches = (STEP_PATTERN.fullmatch(path.name) for path in self.folder.iterdir())
         return sorted(int(match.group(1)) for match in matches if match)
 
     def save(
@@ -144,8 +145,9 @@ class CheckpointStore:
 
         Raises FileNotFoundError if the run has no such checkpoint yet.
         """
-        if name.isdigit():
-            return int(name)
+        step = parse_integer(name)
+        if step is not None and step >= 0:
+            return step
         if name not in ("best", "last"):
             raise ValueError(f"checkpoint={name} is not allowed; allowed: best, last, a step")
         pointer = self.folder / f"{name}.json"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 
+from pipeline.config.user_text import parse_number
 from pipeline.files.atomic import write_json
 from pipeline.training.faults import ClusterFaultError
 
@@ -25,8 +26,17 @@ POLL_S = 0.2
 
 
 def join_timeout_s() -> float:
-    """Seconds to wait for all ranks, from the environment or ten minutes."""
-    return float(os.environ.get(JOIN_TIMEOUT_S, DEFAULT_JOIN_TIMEOUT_S))
+    """Seconds to wait for all ranks, from the environment or ten minutes.
+
+    Raises ValueError naming the variable unless it holds a positive number.
+    """
+    text = os.environ.get(JOIN_TIMEOUT_S)
+    if text is None:
+        return DEFAULT_JOIN_TIMEOUT_S
+    timeout_s = parse_number(text)
+    if timeout_s is None or timeout_s <= 0:
+        raise ValueError(f"{JOIN_TIMEOUT_S}={text} must be a positive number of seconds")
+    return timeout_s
 
 
 def join_process_group(backend: str, rank: int, world_size: int) -> None:

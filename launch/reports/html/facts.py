@@ -127,4 +127,4 @@ def moment(time: float) -> str:
 
 
 def _natural(text: str) -> tuple[int, str]:
-    return (int(text), "") if text.isdigit() else (10**9, text)
+    return (int(text), "") if text.isdecimal() else (10**9, text)

@@ -54,7 +54,7 @@ def section_order(metric: str) -> tuple[int, int, list[tuple[int, str]]]:
     """
     headings = ("Losses", OTHERS, "Mask", DETAILS, "Speed", "Memory", "Time")
     rank = HEADLINES.index(metric) if metric in HEADLINES else len(HEADLINES)
-    parts = [(int(part), "") if part.isdigit() else (-1, part) for part in DIGITS.split(metric)]
+    parts = [(int(part), "") if part.isdecimal() else (-1, part) for part in DIGITS.split(metric)]
     return headings.index(section_of(metric)), rank, parts
 
 
