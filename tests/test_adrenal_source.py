@@ -111,12 +111,12 @@ def single_array(root: Path) -> None:
 
 FAULTS = {
     "missing array": (without_labels, "it holds no val_labels"),
-    "cut": (cut, "not MedMNIST's npz"),
-    "damaged": (damaged, "not MedMNIST's npz"),
-    "empty": (lambda root: (root / "adrenalmnist3d.npz").touch(), "not MedMNIST's npz"),
-    "text": (lambda root: (root / "adrenalmnist3d.npz").write_text("text"), "not MedMNIST's npz"),
-    "objects": (objects, "not MedMNIST's npz"),
-    "another archive": (other_archive, "not MedMNIST's npz"),
+    "cut": (cut, "no whole zip archive"),
+    "damaged": (damaged, "Bad CRC-32"),
+    "empty": (lambda root: (root / "adrenalmnist3d.npz").touch(), "no whole zip archive"),
+    "text": (lambda root: (root / "adrenalmnist3d.npz").write_text("text"), "no whole zip"),
+    "objects": (objects, "holds Python objects"),
+    "another archive": (other_archive, "train_images is not an array"),
     "single array": (single_array, "single array"),
     "another side": (change("test_images", lambda images: images[:, 1:]), "(4, 27, 28, 28)"),
     "no volumes": (change("val_images", lambda images: images[:0]), "(0, 28, 28, 28)"),

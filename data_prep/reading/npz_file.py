@@ -29,6 +29,10 @@ def load_npz(path: Path, wanted: Collection[str] | None = None) -> dict[str, np.
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing")
     if not zipfile.is_zipfile(path):
+        with open(path, "rb") as file:
+            is_array = file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX
+        if is_array:
+            raise ValueError(f"{path} holds a single array, as NPY files do, and is no archive")
         raise ValueError(f"{path} is not a readable npz file: it is no whole zip archive")
     try:
         with zipfile.ZipFile(path) as archive:
