@@ -144,7 +144,8 @@ def test_a_written_nifti_is_read_back(tmp_path: Path) -> None:
 def preparation(shape: tuple[int, ...] = (1, 16, 16), **settings: object) -> Preparation:
     frames = FrameSpec(shape, "uint8", (0.0, 255.0), (-1.0, 1.0))
     values = {"resize": "none", "to_grey": False, "percentiles": None, "extent_mm": None}
-    values |= {"zero_is_background": False, "margin": None, "frames": frames, **settings}
+    values |= {"zero_is_background": False, "nan": "refuse", "margin": None, "frames": frames}
+    values |= settings
     return Preparation(**values)  # type: ignore[arg-type]
 
 

@@ -258,10 +258,10 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "one slice": (lambda path: write_nifti(path, np.ones((8, 8), np.float32)), "(8, 8)"),
     "complex": (lambda path: write_nifti(path, np.ones((8, 8, 8), np.complex64)), "complex64"),
     "singular affine": (singular, "voxel sizes"),
-    "not finite": (not_finite, "not finite"),
+    "NaN": (not_finite, "has voxels that are NaN: 1 of 64,000; a dataset prepared with source.nan"),
     "beyond float32": (
         lambda path: write_nifti(path, np.linspace(0, 1e300, 512).reshape(8, 8, 8)),
-        "not finite",
+        "infinite or beyond 32 bits: 511 of 512",
     ),
     "constant": (lambda path: write_nifti(path, np.full((8, 8, 8), 3.0)), "no contrast"),
     "too thin": (lambda path: write_nifti(path, THIN, (1, 1, 0.1)), "less than one of 16 voxels"),

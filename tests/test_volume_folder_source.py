@@ -131,6 +131,9 @@ def test_side_pads_to_a_cube_and_resamples(tmp_path: Path) -> None:
 def test_binary_stays_binary(tmp_path: Path) -> None:
     write_npy(tmp_path / "a" / "1.npy", BINARY)
     write_npy(tmp_path / "a" / "2.npy", BINARY.astype(bool))
+    write_npy(tmp_path / "a" / "4.npy", BINARY * np.uint8(255))
+    write_npy(tmp_path / "a" / "5.npy", BINARY * np.int16(3))
+    write_npy(tmp_path / "a" / "6.npy", BINARY * 0.5)
     write_nifti(tmp_path / "b" / "3.nii", BINARY.astype(np.float32)[:, ::-1].transpose(2, 1, 0))
     assert (read_all(tmp_path, binary=True) == BINARY * 255).all()
     assert_reads_alike(source_of(tmp_path, binary=True, side=17))
@@ -159,7 +162,7 @@ def archive(root: Path) -> None:
     (root / "bad.npz").rename(root / "bad.npy")
 
 
-def with_nan(root: Path) -> None:
+def with_infinity(root: Path) -> None:
     volume = CUBE.astype(np.float32)
     volume[0, 0, 0] = np.inf
     np.save(root / "bad.npy", volume)
@@ -177,7 +180,7 @@ FAULTS = {
     "complex": (fault_of(CUBE.astype(complex)), {}, "complex128"),
     "not a cube": (fault_of(CUBE[:, 1:]), {}, "12 x 11 x 12"),
     "another size": (fault_of(CUBE[1:, 1:, 1:]), {}, "source.side=N"),
-    "not finite": (with_nan, {}, "not finite"),
+    "infinite": (with_infinity, {}, "infinite or beyond 32 bits: 1 of 1,728"),
     "constant": (fault_of(np.ones((12, 12, 12))), {}, "no contrast"),
     "not uint8": (fault_of(CUBE.astype(np.int16)), {"percentiles": None}, "int16, not uint8"),
     "no magic": (
@@ -191,7 +194,11 @@ FAULTS = {
         {"percentiles": None},
         "bad.npy holds booleans: say source.binary=true",
     ),
-    "not binary": (fault_of(CUBE), {"binary": True}, "other than 0 and 1"),
+    "not binary": (
+        fault_of(CUBE),
+        {"binary": True},
+        "is no mask: beside 0 it holds values from 1 to 255",
+    ),
     "bad NIfTI": (lambda root: (root / "bad.nii").write_text("x" * 400), {}, "NIfTI"),
     "foreign file": (lambda root: (root / "bad.txt").touch(), {}, "no file of"),
     "files beside folders": (

@@ -1,30 +1,44 @@
-"""One NIfTI file as a volume whose axes are those of a frame.
+"""One NIfTI file as a volume whose axes are those of a frame (`data_prep.reading.orientation`).
 
-A frame's axes D, H, W run from inferior to superior, from anterior to posterior and from
-left to right of the patient. A slice of fixed D is thus an axial one, seen from above,
-with the nose on top, and the coordinates (x, y, z) of groups are those of RAS. Axes of an
-oblique volume are taken for the nearest ones of RAS; nothing is resampled along those.
+What a header says of the meaning of values is obeyed: scale, units of length, the affine of
+its sform code or else of its qform code. What it leaves open is assumed with a remark.
 """
 
 import gzip
 import math
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from data_prep.reading.extras import import_extra
+from data_prep.reading.orientation import lattice_of, nearest_axes, to_frame, voxel_sizes
 
 SUFFIXES = (".nii", ".nii.gz")
 CHUNK_BYTES = 2**20
+UNIT_BITS = 0b111
+UNITS_MM = {1: 1000.0, 2: 1.0, 3: 0.001}
+"""Codes of units of length that NIfTI has: metre, millimetre, micron."""
+SIZE_TOLERANCE = 0.01
+NO_ORIENTATION = (
+    "has no orientation code: its axes are assumed to run to the right, to the front and up"
+)
+NO_UNIT = "states no unit of length where other files do: millimetres are assumed"
 
 
 class Header(NamedTuple):
-    """Voxels (D, H, W) of a volume and their sizes in mm along these axes."""
+    """Voxels (D, H, W) of a volume and their sizes in mm along these axes.
+
+    `has_unit` says whether the file states its unit of length, `remarks` what was assumed
+    or left aside.
+    """
 
     shape: tuple[int, int, int]
     voxel_mm: tuple[float, float, float]
+    has_unit: bool = True
+    remarks: tuple[str, ...] = ()
 
 
 def read_header(path: Path, source: str) -> Header:
@@ -34,7 +48,7 @@ def read_header(path: Path, source: str) -> Header:
     naming the file if it is not NIfTI, holds several volumes or colours, or gives no
     usable voxel sizes.
     """
-    return _header(_open(path, source), path, source)
+    return _header(_open(path, source), path, source)[0]
 
 
 def read_volume(path: Path, source: str) -> tuple[np.ndarray, Header]:
@@ -44,26 +58,40 @@ def read_volume(path: Path, source: str) -> tuple[np.ndarray, Header]:
     flipped to the nearest ones of RAS.
     """
     image = _open(path, source)
-    header = _header(image, path, source)
-    orientations = import_extra("nibabel.orientations", source, "volumes")
+    header, axes = _header(image, path, source)
     try:
-        values = _voxels(image, path)
+        values = _voxels(image, path, source)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read to its end: {_one_line(error)}") from None
     if values.dtype != np.uint8:
         with np.errstate(over="ignore", invalid="ignore"):  # infinite ones are refused later
             values = values.astype(np.float32)
-    values = values.reshape(values.shape[:3])
-    ras = orientations.apply_orientation(values, orientations.io_orientation(image.affine))
-    return np.ascontiguousarray(ras.transpose(2, 1, 0)[:, ::-1]), header
+    return to_frame(values.reshape(values.shape[:3]), axes, source), header
 
 
-def _voxels(image: Any, path: Path) -> np.ndarray:
+def remarks_on(names: Sequence[str], headers: Sequence[Header]) -> list[tuple[str, str]]:
+    """(name, remark) of all that was assumed about the files of a dataset."""
+    found = [
+        (name, remark)
+        for name, header in zip(names, headers, strict=True)
+        for remark in header.remarks
+    ]
+    if any(header.has_unit for header in headers):
+        found += [
+            (name, NO_UNIT)
+            for name, header in zip(names, headers, strict=True)
+            if not header.has_unit
+        ]
+    return found
+
+
+def _voxels(image: Any, path: Path, source: str) -> np.ndarray:
     """Voxels as stored and scaled; a gzip stream is read to its end, where its checksum is."""
     if not path.name.lower().endswith(".gz"):
         stored: np.ndarray = np.asanyarray(image.dataobj)
         return stored
-    with gzip.open(path) as stream:
+    imageglobals = import_extra("nibabel.imageglobals", source, "volumes")
+    with gzip.open(path) as stream, imageglobals.LoggingOutputSuppressor():
         values: np.ndarray = np.asanyarray(type(image).from_stream(stream).dataobj)
         while stream.read(CHUNK_BYTES):
             pass
@@ -74,7 +102,9 @@ def _open(path: Path, source: str) -> Any:
     nibabel = import_extra("nibabel", source, "volumes")
     known = (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError)
     try:
-        image = nibabel.load(path)
+        # What nibabel mends in a header, and would print, is looked at below.
+        with nibabel.imageglobals.LoggingOutputSuppressor():
+            image = nibabel.load(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing") from None
     except (*known, OSError, EOFError, ValueError, zlib.error) as error:
@@ -84,26 +114,63 @@ def _open(path: Path, source: str) -> Any:
     return image
 
 
-def _header(image: Any, path: Path, source: str) -> Header:
-    orientations = import_extra("nibabel.orientations", source, "volumes")
+def _header(image: Any, path: Path, source: str) -> tuple[Header, np.ndarray]:
+    """The header, and the nearest axes of RAS."""
     shape, dtype = image.shape, image.get_data_dtype()
     if len(shape) < 3 or math.prod(shape[3:]) != 1 or min(shape) < 1:
         raise ValueError(f"{path} holds an array of shape {shape}, not one volume")
     if dtype.kind not in "biuf":
         raise ValueError(f"{path} holds values of type {dtype}, not grey values")
-    voxel_mm = np.sqrt((image.affine[:3, :3].astype(np.float64) ** 2).sum(0))
-    if not np.isfinite(image.affine).all() or not (voxel_mm > 0).all():
-        raise ValueError(f"{path} gives voxel sizes of {voxel_mm.tolist()} mm")
+    stored = _stored_header(image, path)
+    unit = int(stored["xyzt_units"]) & UNIT_BITS
+    remarks = []
+    if unit not in (0, *UNITS_MM):
+        remarks.append(f"states an unknown unit of length ({unit}): millimetres are assumed")
     try:
-        axes = orientations.io_orientation(image.affine)[:, 0]
-    except (ValueError, np.linalg.LinAlgError) as error:
-        raise ValueError(f"{path} has no usable orientation: {_one_line(error)}") from None
-    if not np.isfinite(axes).all():
-        raise ValueError(f"{path} has no usable orientation: its affine is singular")
-    order = [int(np.flatnonzero(axes == axis)[0]) for axis in (2, 1, 0)]
-    depth, height, width = (shape[axis] for axis in order)
-    depth_mm, height_mm, width_mm = (float(voxel_mm[axis]) for axis in order)
-    return Header((depth, height, width), (depth_mm, height_mm, width_mm))
+        affine, further = _affine(image, stored, source)
+        affine[:3] *= UNITS_MM.get(unit, 1.0)
+        axes = nearest_axes(affine, source)
+    except ValueError as error:
+        raise ValueError(f"{path} {_one_line(error)}") from None
+    lattice = lattice_of(shape, affine, axes)
+    return Header(*lattice, unit in UNITS_MM, (*remarks, *further)), axes
+
+
+def _stored_header(image: Any, path: Path) -> Any:
+    """The header as it is in the file: nibabel mends some fields of its own."""
+    size = len(image.header.binaryblock)
+    with gzip.open(path) if path.name.lower().endswith(".gz") else open(path, "rb") as stream:
+        return type(image.header)(stream.read(size), check=False)
+
+
+def _affine(image: Any, stored: Any, source: str) -> tuple[np.ndarray, list[str]]:
+    """From indices to the file's unit in RAS, and what was assumed for it."""
+    header = image.header
+    pixdim = np.asarray(stored["pixdim"][1:4], np.float64)
+    has_sform, has_qform = header["sform_code"] > 0, header["qform_code"] > 0
+    affine: np.ndarray = np.array(image.affine, np.float64)
+    if has_sform:
+        return affine, _disagreement(header, pixdim, has_qform, source)
+    if not np.isfinite(pixdim).all() or not pixdim.all():
+        raise ValueError(f"gives voxel sizes of {pixdim.tolist()} mm")
+    if has_qform:
+        return affine, []
+    return np.diag([*np.abs(pixdim), 1.0]), [NO_ORIENTATION]
+
+
+def _disagreement(header: Any, pixdim: np.ndarray, has_qform: bool, source: str) -> list[str]:
+    """Where the affine of a sform code contradicts the header's other geometry."""
+    sform = header.get_sform()
+    sizes = voxel_sizes(sform)
+    if not np.allclose(sizes, np.abs(pixdim), rtol=SIZE_TOLERANCE, atol=0):
+        return ["has other voxel sizes in its sform than in pixdim: those of the sform count"]
+    try:
+        theirs = nearest_axes(header.get_qform(), source) if has_qform else None
+    except ValueError:
+        return ["has a qform that cannot be used: its sform counts"]
+    if theirs is not None and not np.array_equal(nearest_axes(sform, source), theirs):
+        return ["is turned or mirrored by its sform against its qform: the sform counts"]
+    return []
 
 
 def _one_line(error: Exception) -> str:

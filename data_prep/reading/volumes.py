@@ -1,6 +1,11 @@
 """Pure functions on volumes: grey values to uint8, crop, pad and resample in one step."""
 
+from typing import Literal
+
 import numpy as np
+
+NanPolicy = Literal["refuse", "background"]
+"""What voxels that are NaN stand for."""
 
 
 def as_binary(values: np.ndarray) -> np.ndarray:
@@ -21,27 +26,59 @@ def as_binary(values: np.ndarray) -> np.ndarray:
     return is_set
 
 
+def without_nan(volume: np.ndarray, nan: NanPolicy = "refuse") -> np.ndarray:
+    """A volume whose NaN voxels, if they are said to be background, are 0.
+
+    Raises ValueError, without naming the file, counting NaN that is not said to be so, and
+    infinite values.
+    """
+    if volume.dtype.kind != "f" or np.isfinite(volume).all():
+        return volume
+    is_nan = np.isnan(volume)
+    num_nan, num_infinite = int(is_nan.sum()), int(np.isinf(volume).sum())
+    if num_infinite:
+        raise ValueError(
+            f"has voxels that are infinite or beyond 32 bits: {num_infinite:,} of {volume.size:,}"
+        )
+    if nan == "refuse":
+        raise ValueError(
+            f"has voxels that are NaN: {num_nan:,} of {volume.size:,}; a dataset prepared with"
+            " source.nan=background takes them for background"
+        )
+    cleaned: np.ndarray = np.where(is_nan, volume.dtype.type(0), volume)
+    return cleaned
+
+
 def normalise_percentiles(
-    volume: np.ndarray, percentiles: tuple[float, float], background: float | None = None
+    volume: np.ndarray,
+    percentiles: tuple[float, float],
+    background: float | None = None,
+    nan: NanPolicy = "refuse",
 ) -> np.ndarray:
     """Map these percentiles of a volume to 0 and 1, values beyond them clipped; float32.
 
-    Voxels equal to `background` do not count and become 0. Raises ValueError, without
-    naming the file, for values that are not finite or if the percentiles coincide.
+    Voxels equal to `background`, and NaN where that is background, do not count and become
+    0. Raises ValueError, without naming the file, as `without_nan` does, or if the
+    percentiles coincide.
     """
-    if not np.isfinite(volume).all():
-        raise ValueError("holds values that are not finite")
-    is_inside = None if background is None else volume != background
-    values = volume.ravel() if is_inside is None else volume[is_inside]
+    finite = without_nan(volume, nan)
+    is_inside = None if background is None else finite != background
+    if finite is not volume:
+        is_number = ~np.isnan(volume)
+        is_inside = is_number if is_inside is None else is_inside & is_number
+    values = finite.ravel() if is_inside is None else finite[is_inside]
     if not values.size:
-        raise ValueError(f"holds nothing but {background:g}")
+        beside = [] if background is None else [f"{background:g}"]
+        raise ValueError(
+            f"holds nothing but {' and '.join(beside + ['NaN'] * (finite is not volume))}"
+        )
     low, high = np.percentile(values, percentiles)
     if not high > low:
         raise ValueError(
             f"has no contrast: its percentiles {percentiles[0]:g} and {percentiles[1]:g}"
             f" are both {low:g}"
         )
-    scaled: np.ndarray = (volume.astype(np.float64) - low) / (high - low)
+    scaled: np.ndarray = (finite.astype(np.float64) - low) / (high - low)
     scaled = np.clip(scaled, 0, 1).astype(np.float32)
     if is_inside is not None:
         scaled[~is_inside] = 0

@@ -11,7 +11,7 @@ from data_prep.settings import (
     SequenceDatasetConfig,
     TableDatasetConfig,
 )
-from data_prep.settings.sources import PATH_FIELDS, NoSourceConfig, TableSourceConfig
+from data_prep.settings.sources import LATER_FIELDS, PATH_FIELDS, NoSourceConfig, TableSourceConfig
 from data_prep.store.recipe import Recipe
 
 PLACES = ("name", "download", *PATH_FIELDS)
@@ -42,7 +42,9 @@ def _orbits(config: PrepareConfig, dataset: OrbitDatasetConfig) -> Recipe:
         scene.num_images, scene.subjects, dataset, config.seed, config.num_samples
     )
     settings = {
-        key: value for key, value in dataclasses.asdict(source).items() if key not in PLACES
+        key: value
+        for key, value in dataclasses.asdict(source).items()
+        if key not in PLACES and not (key in LATER_FIELDS and value == LATER_FIELDS[key])
     }
     return Orbits(dataset, scene, splits, config.seed, config.num_samples, source.name, settings)
 

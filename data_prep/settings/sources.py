@@ -6,6 +6,11 @@ from typing import Literal
 
 PATH_FIELDS = ("root", "table")
 """Fields that say where files lie."""
+LATER_FIELDS = {"nan": "refuse"}
+"""Fields that manifests hold only if they differ from this: older datasets stay the same."""
+
+Nan = Literal["refuse", "background"]
+"""What NaN voxels of a volume are."""
 
 
 def _check_size(name: str, size: int | None) -> None:
@@ -48,8 +53,8 @@ class NiftiSourceConfig:
     Oblique files are turned to the nearest axes of RAS, not resampled along them.
     `extent_mm` is the side of the cube that is cut out about the centre, or padded to;
     null takes the largest extent of all files. `percentiles` of the voxels that are not
-    0 become black and white. `table` is a CSV with columns file, label and, if wanted,
-    subject: no subject comes into two splits.
+    0 become black and white. `nan=background` takes NaN for background as well. `table` is
+    a CSV with columns file, label and, if wanted, subject: no subject comes into two splits.
     """
 
     name: Literal["nifti"]
@@ -57,6 +62,7 @@ class NiftiSourceConfig:
     side: int = 64
     extent_mm: float | None = None
     percentiles: tuple[float, float] = (0.5, 99.5)
+    nan: Nan = "refuse"
     table: str | None = None
 
     def __post_init__(self) -> None:
@@ -185,14 +191,17 @@ class VolumeFolderSourceConfig:
 
     With `side` volumes are padded to a cube and resampled; without, all must be cubes
     of one size already. `percentiles` of a volume become black and white; null takes
-    uint8 volumes as they are. `binary` says that volumes hold 0 and 1, or booleans,
-    whatever the percentiles. Oblique NIfTI files are turned to the nearest axes of RAS.
+    uint8 volumes as they are. `nan=background` leaves NaN out of them and makes it black.
+    `binary` says that volumes are masks, of 0 and one positive value (1, say, or 255) or
+    of booleans, whatever the percentiles. Oblique NIfTI files are turned to the nearest axes
+    of RAS.
     """
 
     name: Literal["volumes"]
     root: str | None = None
     side: int | None = None
     percentiles: tuple[float, float] | None = (0.5, 99.5)
+    nan: Nan = "refuse"
     binary: bool = False
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from data_prep.reading.extras import import_extra
 from data_prep.reading.npz_file import load_npz
+from data_prep.reading.volumes import as_binary
 from data_prep.settings.sources import MedmnistSourceConfig
 from pipeline.files.atomic import sha256_of_file
 
@@ -97,9 +98,12 @@ def _load(path: Path, part: str, side: int) -> tuple[np.ndarray, np.ndarray]:
             f"{path} holds {labels_name} of shape {labels.shape} and type {labels.dtype}"
             f" for {len(images)} volumes"
         )
-    inside = images.max()
-    if images.dtype != np.uint8 or inside not in (1, 255) or not np.isin(images, (0, inside)).all():
-        raise ValueError(f"{path} holds {images_name} that are not binary")
+    if images.dtype != np.uint8:
+        raise ValueError(f"{path} holds {images_name} of type {images.dtype}, not uint8")
+    try:
+        as_binary(images)
+    except ValueError as error:
+        raise ValueError(f"{path}: {images_name} {error}") from None
     if not np.isin(labels, (0, 1)).all():
         raise ValueError(f"{path} holds {labels_name} other than 0 and 1")
     return images, labels.reshape(-1).astype(np.int64)

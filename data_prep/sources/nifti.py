@@ -5,23 +5,25 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.reading.nifti_file import SUFFIXES, read_header, read_volume
+from data_prep.reading.nifti_file import SUFFIXES, read_header, read_volume, remarks_on
+from data_prep.reading.remarks import gathered
 from data_prep.reading.volume_table import read_table
 from data_prep.reading.volumes import largest_extent, normalise_percentiles, resample, to_uint8
 from data_prep.settings.sources import NiftiSourceConfig
 from pipeline.files.atomic import sha256_of_file
+from pipeline.printing import say
 
 
 class NiftiSource:
     """All NIfTI files below a folder, in the order of their relative paths; part `all`.
 
-    Frames are (1, D, H, W) with the axes of `data_prep.reading.nifti_file`. Headers are
+    Frames are (1, D, H, W) with the axes of `data_prep.reading.orientation`. Headers are
     read at once, voxels when they are asked for. Without a table every label is 0 and
     every file stands for itself.
 
-    Raises FileNotFoundError if the folder or the table is missing, ValueError naming
-    the file for one that is not a single volume, and for a table that does not list
-    every file once.
+    What a header leaves open is said, with what is assumed. Raises FileNotFoundError if
+    the folder or the table is missing, ValueError naming the file for one that is not a
+    single volume, and for a table that does not list every file once.
     """
 
     is_binary = False
@@ -32,19 +34,23 @@ class NiftiSource:
         self._root = root = Path(config.root)
         self._files = _find_files(root)
         self._table = None if config.table is None else Path(config.table)
-        self._side, self._percentiles = config.side, config.percentiles
+        self._side, self._percentiles, self._nan = config.side, config.percentiles, config.nan
         self.image_shape = (1, config.side, config.side, config.side)
         self.num_images = {"all": len(self._files)}
         self._labels = np.zeros(len(self._files), np.int64)
         self._subjects: np.ndarray | None = None
         self.label_meaning = "always 0: there is no table of labels"
+        names = [path.relative_to(root).as_posix() for path in self._files]
         if self._table is not None:
-            names = [path.relative_to(root).as_posix() for path in self._files]
             self._labels, classes, self._subjects = read_table(self._table, names)
             listed = ", ".join(f"{number} {name}" for number, name in enumerate(classes))
             self.label_meaning = f"label of the table: {listed}" if listed else "label of the table"
         headers = [read_header(path, config.name) for path in self._files]
-        self._extent_mm = config.extent_mm or max(largest_extent(*header) for header in headers)
+        for line in gathered(remarks_on(names, headers)):
+            say(line, error=True)
+        self._extent_mm = config.extent_mm or max(
+            largest_extent(header.shape, header.voxel_mm) for header in headers
+        )
 
     def subjects(self, part: str) -> np.ndarray | None:
         return self._subjects
@@ -61,7 +67,7 @@ class NiftiSource:
     def _read_file(self, path: Path) -> np.ndarray:
         volume, header = read_volume(path, "nifti")
         try:
-            scaled = normalise_percentiles(volume, self._percentiles, background=0)
+            scaled = normalise_percentiles(volume, self._percentiles, 0, self._nan)
             return to_uint8(resample(scaled, header.voxel_mm, self._extent_mm, self._side))
         except ValueError as error:
             raise ValueError(f"{path} {error}") from None

@@ -1,5 +1,6 @@
 """Volumes in NIfTI and NPY files; the folders that they lie in, if any, are their classes."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -7,10 +8,20 @@ import numpy as np
 
 from data_prep.reading import nifti_file
 from data_prep.reading.listing import list_files
+from data_prep.reading.nifti_file import Header, remarks_on
 from data_prep.reading.npy_file import open_npy
-from data_prep.reading.volumes import largest_extent, normalise_percentiles, resample, to_uint8
+from data_prep.reading.remarks import gathered
+from data_prep.reading.volumes import (
+    as_binary,
+    largest_extent,
+    normalise_percentiles,
+    resample,
+    to_uint8,
+    without_nan,
+)
 from data_prep.settings.sources import VolumeFolderSourceConfig
 from pipeline.files.atomic import sha256_of_file
+from pipeline.printing import say
 
 SUFFIXES = (*nifti_file.SUFFIXES, ".npy")
 
@@ -18,11 +29,12 @@ SUFFIXES = (*nifti_file.SUFFIXES, ".npy")
 class VolumeFolderSource:
     """All volumes of a folder or of its immediate subfolders, the classes; part `all`.
 
-    Frames are (1, D, H, W): a NIfTI file's axes are those of `data_prep.reading.nifti_file`,
+    Frames are (1, D, H, W): a NIfTI file's axes are those of `data_prep.reading.orientation`,
     an NPY file's its own. Shapes are looked at in the headers at once, voxels are read
     when they are asked for. With `side` each volume is padded to the cube of its longest
     side (in mm where the file tells them) and resampled. `binary` volumes take no
-    percentiles: 1 becomes 255, and mixed voxels are rounded. Booleans must be `binary`.
+    percentiles: the value inside becomes 255, and mixed voxels are rounded. Booleans must
+    be `binary`.
 
     Raises FileNotFoundError if the folder is missing, ValueError naming the file for one
     that is not a volume or does not fit the settings.
@@ -37,7 +49,11 @@ class VolumeFolderSource:
         self.is_binary = config.binary
         listed = ", ".join(f"{number} {name}" for number, name in enumerate(classes))
         self.label_meaning = f"folder: {listed}" if classes else "always 0: there are no folders"
-        shapes = [_shape(path) for path in self._files]
+        headers = [_header(path) for path in self._files]
+        relative = [path.relative_to(self._root).as_posix() for path in self._files]
+        for line in gathered(remarks_on(relative, headers)):
+            say(line, error=True)
+        shapes = [header.shape for header in headers]
         side = config.side or _common_side(self._files, shapes)
         self.image_shape = (1, side, side, side)
         self.num_images = {"all": len(self._files)}
@@ -70,26 +86,24 @@ class VolumeFolderSource:
         if volume.dtype == np.bool_ and not self.is_binary:
             raise ValueError("holds booleans: say source.binary=true")
         if self.is_binary:
-            if not ((volume == 0) | (volume == 1)).all():
-                raise ValueError("holds values other than 0 and 1: source.binary=true needs these")
-            return volume.astype(np.float32)
+            return as_binary(without_nan(volume, self._config.nan)).astype(np.float32)
         if self._config.percentiles is None:
             if volume.dtype != np.uint8:
                 raise ValueError(
                     f"holds {volume.dtype}, not uint8: give source.percentiles=[LOW,HIGH]"
                 )
             return volume.astype(np.float32) / 255
-        return normalise_percentiles(volume, self._config.percentiles)
+        return normalise_percentiles(volume, self._config.percentiles, nan=self._config.nan)
 
 
 def _is_npy(path: Path) -> bool:
     return path.name.lower().endswith(".npy")
 
 
-def _shape(path: Path) -> tuple[int, ...]:
+def _header(path: Path) -> Header:
     if _is_npy(path):
-        return open_npy(path).shape
-    return nifti_file.read_header(path, "volumes").shape
+        return Header(open_npy(path).shape, (1.0, 1.0, 1.0))
+    return nifti_file.read_header(path, "volumes")
 
 
 def _read(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
@@ -99,7 +113,7 @@ def _read(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
     return volume, header.voxel_mm
 
 
-def _common_side(files: list[Path], shapes: list[tuple[int, ...]]) -> int:
+def _common_side(files: list[Path], shapes: Sequence[tuple[int, ...]]) -> int:
     side = shapes[0][0]
     for path, shape in zip(files, shapes, strict=True):
         if shape != (side, side, side):

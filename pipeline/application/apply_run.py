@@ -9,13 +9,14 @@ import torch
 from data_prep.store.manifest import Manifest, read_manifest
 from pipeline.application.inputs import Input, file_labels, find_inputs
 from pipeline.application.preparation import Preparation, make_preparation
-from pipeline.application.reading import Frame, check_file, read_frame, suffixes
+from pipeline.application.reading import Frame, check_file, read_frame, remarks, suffixes
 from pipeline.application.settings import ApplyConfig
 from pipeline.application.sheet import Sheet
 from pipeline.application.writing import to_file_values, write_nifti, write_npy, write_picture
 from pipeline.files.atomic import write_json
 from pipeline.groups.element_words import read_elements
 from pipeline.models.latent_action import LatentActionModel, LatentParts
+from pipeline.printing import say
 from pipeline.progress import Progress
 from pipeline.runs import Run, latent_action_model, load_run
 from pipeline.training.checkpoint import MODEL_FILE
@@ -47,6 +48,8 @@ def apply_run(config: ApplyConfig) -> dict[str, Any]:
     targets = {source: [out / _result_name(source, label) for label in labels] for source in inputs}
     for source in inputs:
         check_file(source.path, preparation)
+    for line in remarks([source.path for source in inputs], preparation):
+        say(line, error=True)
     if not config.overwrite:
         _check_free([out / RECORD, *(path for paths in targets.values() for path in paths)])
     sheet = Sheet(names)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from data_prep.reading.volumes import NanPolicy
 from data_prep.store.manifest import FrameSpec, Manifest
 from pipeline.application.settings import ApplyConfig
 from pipeline.groups import Group
@@ -15,9 +16,10 @@ class Preparation:
     """What is done to a file. `side` is the model's, in pixels or voxels.
 
     `percentiles` None takes uint8 volumes as they are; with `zero_is_background` zeros do
-    not count among them. `extent_mm` is the side of the cube cut out of a volume, None for
-    the volume's own. `to_grey` allows coloured pictures. With `margin` everything becomes
-    black that lies further out than the inscribed disc or ball less so many pixels.
+    not count among them, nor does NaN where `nan` takes it for background. `extent_mm` is
+    the side of the cube cut out of a volume, None for the volume's own. `to_grey` allows
+    coloured pictures. With `margin` everything becomes black that lies further out than the
+    inscribed disc or ball less so many pixels.
     """
 
     frames: FrameSpec
@@ -25,6 +27,7 @@ class Preparation:
     to_grey: bool
     percentiles: tuple[float, float] | None
     zero_is_background: bool
+    nan: NanPolicy
     extent_mm: float | None
     margin: float | None
 
@@ -90,6 +93,7 @@ def make_preparation(config: ApplyConfig, manifest: Manifest, group: Group) -> P
         config.to_grey or (source == "images" and made.get("colour") == "grey"),
         None if frames.values == "binary" else percentiles,
         source in ("nifti", "phantom"),
+        "background" if made.get("nan") == "background" else "refuse",
         made.get("extent_mm") if config.resize == "as_prepared" and source == "nifti" else None,
         group.margin if is_inscribed else None,
     )

@@ -9,7 +9,14 @@ from data_prep.reading import nifti_file
 from data_prep.reading.npy_file import open_npy
 from data_prep.reading.pictures import SUFFIXES as PICTURE_SUFFIXES
 from data_prep.reading.pictures import read_header, read_picture
-from data_prep.reading.volumes import normalise_percentiles, resample, to_uint8
+from data_prep.reading.remarks import gathered
+from data_prep.reading.volumes import (
+    as_binary,
+    normalise_percentiles,
+    resample,
+    to_uint8,
+    without_nan,
+)
 from data_prep.scenes.plain import inscribed
 from pipeline.application.preparation import Preparation
 
@@ -44,6 +51,15 @@ def check_file(path: Path, preparation: Preparation) -> None:
     if is_grey and not header.is_grey and not preparation.to_grey:
         raise ValueError(f"{path} has colours and this model is grey: to_grey=true makes it grey")
     _check_size(path, (header.height, header.width), preparation)
+
+
+def remarks(paths: list[Path], preparation: Preparation) -> list[str]:
+    """Lines on what the headers of files leave open, and what is assumed of them."""
+    if not preparation.is_volume:
+        return []
+    volumes = [path for path in paths if not _is_npy(path)]
+    headers = [nifti_file.read_header(path, SOURCE) for path in volumes]
+    return gathered(nifti_file.remarks_on([str(path) for path in volumes], headers))
 
 
 def read_frame(path: Path, preparation: Preparation) -> Frame:
@@ -99,15 +115,13 @@ def _is_npy(path: Path) -> bool:
 def _scale(volume: np.ndarray, preparation: Preparation) -> np.ndarray:
     """Values 0 to 1; ValueError, without naming the file, for values unknown to the model."""
     if preparation.is_binary:
-        if not (np.isin(volume, (0, 1)).all() or np.isin(volume, (0, WHITE)).all()):
-            raise ValueError("has grey values; this model knows shapes of 0 and 1")
-        return (volume > 0).astype(np.float32)
+        return as_binary(without_nan(volume, preparation.nan)).astype(np.float32)
     if volume.dtype == np.uint8 and preparation.percentiles is None:
         return volume.astype(np.float32) / 255
     if preparation.percentiles is None:
         raise ValueError(f"holds {volume.dtype}, not uint8: give percentiles=[LOW,HIGH]")
     background = 0.0 if preparation.zero_is_background else None
-    return normalise_percentiles(volume, preparation.percentiles, background)
+    return normalise_percentiles(volume, preparation.percentiles, background, preparation.nan)
 
 
 def _extent(shape: tuple[int, ...], voxel: tuple[float, ...], preparation: Preparation) -> float:

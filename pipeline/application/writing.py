@@ -32,7 +32,7 @@ def write_npy(path: Path, volume: np.ndarray) -> None:
 
 
 def write_nifti(path: Path, volume: np.ndarray, voxel_mm: tuple[float, ...]) -> None:
-    """A volume (D, H, W) uint8 with the axes of `data_prep.reading.nifti_file` as .nii.gz.
+    """A volume (D, H, W) uint8 with the axes of `data_prep.reading.orientation` as .nii.gz.
 
     In the file its axes are RAS and its centre is the origin.
     """
