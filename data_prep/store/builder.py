@@ -5,37 +5,31 @@ While a build is under way, `.building/plan.json` says what is being built and
 A killed build continues from these.
 """
 
+import contextlib
 import dataclasses
+import errno
 import json
 import math
-import multiprocessing
-import multiprocessing.connection
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from data_prep.store.clearing import (
-    BUILDING,
-    REPLACED,
-    clear,
-    foreign_split,
-    forget_replaced,
-    is_ours,
-    remove_if_empty,
-    restore_replaced,
-    set_aside,
+from data_prep.store import clearing
+from data_prep.store.clearing import BUILDING, PLAN, is_started
+from data_prep.store.identity import (
+    description_of,
+    description_of_recipe,
+    make_manifest,
+    refuse_difference,
 )
 from data_prep.store.manifest import (
     MANIFEST_NAME,
-    SCHEMA_VERSION,
     SPLITS,
     Manifest,
     ShardInfo,
@@ -47,11 +41,15 @@ from data_prep.store.reader import check_files
 from data_prep.store.recipe import BadInputError, Recipe, ShardPlan
 from data_prep.store.shard import Block
 from data_prep.store.shard_writer import FrameSums, write_shard
+from data_prep.store.workers import make_all
+from data_prep.store.writers import refuse_living_writers
 from pipeline import __version__
-from pipeline.files.atomic import TEMPORARY_SUFFIX, sha256_of_file, write_json
-from pipeline.files.lock import DirectoryLock
+from pipeline.files.atomic import MAX_NAME_BYTES, sha256_of_file, sync_directory, write_json
+from pipeline.files.lock import DirectoryLock, LostLockError
+from pipeline.printing import say
 
 FREE_SPACE_MARGIN = 1.02
+CANNOT_BE_MADE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
 def build_dataset(
@@ -63,46 +61,109 @@ def build_dataset(
 ) -> Manifest:
     """Write the whole dataset, or what is missing of it, and return its manifest.
 
+    Where it is complete, nothing needs to be written. With `overwrite` another dataset is
+    set aside until this one is complete, and comes back if this one fails; said again after
+    a kill, it goes on with this one's finished shards.
+
     Raises ValueError if `out` holds another dataset (unless `overwrite`), files
     that are not this program's, or if another process is building there. Input that
     cannot be used raises BadInputError and leaves nothing behind, except the shards of
-    an earlier build that this one continued. A dataset that is overwritten comes back
-    if its successor fails.
+    an earlier build that this one continued.
     """
+    check_name(out)
+    if not overwrite and is_complete(recipe, out):
+        _tidy_if_free(out)
+        return read_manifest(out)
     made = make_folders(out)
-    is_continued = is_started(out)
     try:
-        with DirectoryLock(out, "preparations"):
-            try:
-                if start_build(recipe, out, overwrite):
-                    _build_missing(recipe, out, num_workers, on_shard)
-                    finish_build(recipe, out)
-                return read_manifest(out)
-            except Exception as error:
-                _clean_up(out, error, is_continued and not overwrite)
-                raise
+        with DirectoryLock(out, "preparations") as lock:
+            return _build(recipe, out, num_workers, overwrite, on_shard, lock)
     except Exception:
         # Never more than empty folders: another process may hold the lock by now.
         for folder in made:
-            remove_if_empty(folder)
+            clearing.remove_if_empty(folder)
         raise
 
 
 def make_folders(out: Path) -> list[Path]:
-    """Make a directory with its parents; returns those that were not there, deepest first."""
+    """Make a directory with its parents; returns those that were not there, deepest first.
+
+    Raises ValueError for a directory that cannot be written.
+    """
     missing = [path for path in (out, *out.parents) if not path.exists()]
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        for folder in missing:
+            clearing.remove_if_empty(folder)
+        if error.errno not in CANNOT_BE_MADE:
+            raise
+        raise ValueError(f"out={out} cannot be made: {error.strerror}") from None
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise ValueError(f"out={out} cannot be written: choose another directory")
+    for folder in missing:
+        sync_directory(folder.parent)
     return missing
 
 
-def _clean_up(out: Path, error: Exception, is_continued: bool) -> None:
+def check_name(out: Path) -> None:
+    """Raise ValueError for a directory's name that is not UTF-8, or longer than a name may be."""
+    name = os.fsencode(out.absolute())
+    shown = name.decode("utf-8", "backslashreplace")
+    if shown.encode() != name:
+        raise ValueError(f"out={shown} is not UTF-8: choose another name")
+    longest = max(map(len, name.split(b"/")))
+    if longest > MAX_NAME_BYTES:
+        raise ValueError(
+            f"out={shown}: a name of {longest} bytes, where {MAX_NAME_BYTES} are the most"
+        )
+
+
+def _build(
+    recipe: Recipe,
+    out: Path,
+    num_workers: int,
+    overwrite: bool,
+    on_shard: Callable[[ShardPlan], None],
+    lock: DirectoryLock,
+) -> Manifest:
+    if not start_build(recipe, out, overwrite):
+        return read_manifest(out)
+    is_continued = any((out / BUILDING).glob("*-*.json"))
+    try:
+        _build_missing(recipe, out, num_workers, on_shard)
+        lock.check_owned()
+        return finish_build(recipe, out)
+    except LostLockError:
+        raise
+    except Exception as error:
+        _clean_up(out, error, is_continued, lock)
+        raise
+
+
+def _clean_up(out: Path, error: Exception, is_continued: bool, lock: DirectoryLock) -> None:
     """After a failure: keep what another attempt can go on from, put back what was replaced."""
-    if (out / REPLACED).is_dir():
-        restore_replaced(out)
-    elif is_started(out) and not is_continued:
-        is_hopeless = isinstance(error, BadInputError)
-        if is_hopeless or not any((out / BUILDING).glob("*-*.json")):
-            clear(out)
+    try:
+        lock.check_owned()
+        if clearing.has_replaced(out):
+            clearing.restore_replaced(out)
+        elif is_started(out) and not is_continued:
+            is_hopeless = isinstance(error, BadInputError)
+            if is_hopeless or not any((out / BUILDING).glob("*-*.json")):
+                clearing.clear(out)
+    except (OSError, LostLockError) as fault:
+        say(f"{out} is left as it is: {fault}", error=True)
+
+
+def _tidy_if_free(out: Path) -> None:
+    """Remove leftovers of a complete dataset, if this may be written and nobody else is at it."""
+    lock = DirectoryLock(out, "preparations")
+    try:
+        if clearing.has_leftovers(out) and os.access(out, os.W_OK) and lock.try_acquire():
+            clearing.tidy(out)
+            lock.release()
+    except OSError:
+        pass  # It is complete all the same.
 
 
 def _build_missing(
@@ -113,34 +174,48 @@ def _build_missing(
     for plan in recipe.plans():
         if plan not in missing:
             on_shard(plan)
-    _build_shards(recipe, out, missing, num_workers, on_shard)
+    make_all(partial(build_shard, recipe, out), missing, num_workers, on_shard)
 
 
 def start_build(recipe: Recipe, out: Path, overwrite: bool) -> bool:
-    """Make `out` ready for shards; False if the dataset is already complete."""
-    foreign = foreign_split(out)
+    """Make `out` ready for shards; False if the dataset is already complete.
+
+    Whatever the manifest will need is checked here. Raises ValueError if jobs are writing
+    there. A failure leaves what was there.
+    """
+    foreign = clearing.foreign_split(out)
     if foreign is not None:
         raise ValueError(f"{foreign} exists but is not part of a dataset: choose another directory")
-    if overwrite and is_ours(out):
-        set_aside(out)
-    elif is_complete(recipe, out):
-        shutil.rmtree(out / BUILDING, ignore_errors=True)
+    if not overwrite and is_complete(recipe, out):
+        _tidy_if_free(out)
         return False
-    for plan in recipe.plans():
-        (out / plan.split).mkdir(parents=True, exist_ok=True)
-    for folder in (out, *(out / name for name in SPLITS)):
-        for leftover in folder.glob(f".*{TEMPORARY_SUFFIX}"):
-            if leftover.is_file():
-                leftover.unlink()
-    plan_file = out / BUILDING / "plan.json"
-    plan_file.parent.mkdir(exist_ok=True)
-    write_json(plan_file, _description(recipe))
+    wanted = description_of_recipe(recipe)
+    refuse_living_writers(out)
+    try:
+        clearing.settle(out)
+        if overwrite and clearing.is_ours(out) and not _is_under_way(out, wanted):
+            clearing.set_aside(out)
+        elif not overwrite and is_complete(recipe, out):
+            return False
+        clearing.remove_drafts(out)
+        for split in dict.fromkeys(plan.split for plan in recipe.plans()):
+            (out / split).mkdir(parents=True, exist_ok=True)
+        (out / BUILDING).mkdir(exist_ok=True)
+        write_json(out / PLAN, wanted)
+        sync_directory(out)
+    except Exception:
+        if not is_started(out):
+            with contextlib.suppress(OSError):
+                clearing.settle(out)
+            for split in (*SPLITS, BUILDING):
+                clearing.remove_if_empty(out / split)
+        raise
     return True
 
 
-def is_started(out: Path) -> bool:
-    """Whether `out` holds a build that was started and is not complete."""
-    return (out / BUILDING / "plan.json").exists() and not (out / MANIFEST_NAME).exists()
+def _is_under_way(out: Path, wanted: dict[str, Any]) -> bool:
+    """Whether this very dataset was begun here and is not complete."""
+    return is_started(out) and bool(json.loads((out / PLAN).read_text("utf-8")) == wanted)
 
 
 def is_complete(recipe: Recipe, out: Path) -> bool:
@@ -149,15 +224,15 @@ def is_complete(recipe: Recipe, out: Path) -> bool:
     Raises ValueError if `out` holds another dataset, complete or not, and ValueError or
     FileNotFoundError for a complete one with a faulty file.
     """
-    wanted = _description(recipe)
+    wanted = description_of_recipe(recipe)
     if (out / MANIFEST_NAME).exists():
         manifest = read_manifest(out)
-        _refuse_difference(out, "complete", _description_of_manifest(manifest), wanted)
+        refuse_difference(out, "complete", description_of(manifest), wanted)
         check_files(out, manifest)
         return True
-    plan_file = out / BUILDING / "plan.json"
-    if plan_file.exists():
-        _refuse_difference(out, "unfinished", json.loads(plan_file.read_text()), wanted)
+    if is_started(out):
+        found = json.loads((out / PLAN).read_text("utf-8"))
+        refuse_difference(out, "unfinished", found, wanted)
     return False
 
 
@@ -195,6 +270,11 @@ def build_shard(recipe: Recipe, out: Path, plan: ShardPlan) -> None:
         raise
     except ValueError as error:
         raise BadInputError(f"{path}: {error}") from error
+    except MemoryError:
+        raise ValueError(
+            f"{path}: not enough memory to make this shard: say fewer num_workers, or make"
+            " shards smaller by dataset.shard_mib"
+        ) from None
     shard = ShardInfo(
         plan.file,
         plan.layout.num_frames,
@@ -247,62 +327,10 @@ def finish_build(recipe: Recipe, out: Path) -> Manifest:
             statistics,
             tuple(shards),
         )
-    manifest = Manifest(
-        schema_version=SCHEMA_VERSION,
-        name=recipe.name,
-        group=recipe.group,
-        action=recipe.action_components,
-        frames=recipe.frames,
-        label_meaning=recipe.label_meaning,
-        target_is_action_on_source=recipe.target_is_action_on_source,
-        columns=dict(recipe.columns),
-        splits=splits,
-        seed=recipe.seed,
-        generator=recipe.generator(),
-        source_checksums=recipe.source_checksums(),
-        package_version=__version__,
-    )
+    manifest = make_manifest(recipe, splits)
     write_manifest(out, manifest)
-    shutil.rmtree(out / BUILDING, ignore_errors=True)
-    forget_replaced(out)
+    clearing.tidy(out)
     return manifest
-
-
-def _build_shards(
-    recipe: Recipe,
-    out: Path,
-    plans: list[ShardPlan],
-    num_workers: int,
-    on_shard: Callable[[ShardPlan], None],
-) -> None:
-    if num_workers == 1 or len(plans) <= 1:
-        for plan in plans:
-            build_shard(recipe, out, plan)
-            on_shard(plan)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(num_workers, len(plans)), context, _end_with_parent) as pool:
-        futures = {pool.submit(build_shard, recipe, out, plan): plan for plan in plans}
-        try:
-            for future in as_completed(futures):
-                future.result()
-                on_shard(futures[future])
-        except BrokenProcessPool:
-            raise ValueError("a worker process was killed (out of memory?): run again") from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """End this worker when its parent is gone: a killed build leaves no processes behind."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _attributes(recipe: Recipe, plan: ShardPlan) -> dict[str, str | int]:
@@ -319,49 +347,6 @@ def _attributes(recipe: Recipe, plan: ShardPlan) -> dict[str, str | int]:
         "source_checksums": json.dumps(recipe.source_checksums()),
         "package_version": __version__,
     }
-
-
-def _description(recipe: Recipe) -> dict[str, Any]:
-    description = {
-        "name": recipe.name,
-        "group": recipe.group,
-        "seed": recipe.seed,
-        "action": [dataclasses.asdict(component) for component in recipe.action_components],
-        "frames": dataclasses.asdict(recipe.frames),
-        "columns": {name: dataclasses.asdict(spec) for name, spec in recipe.columns.items()},
-        "generator": recipe.generator(),
-        "source_checksums": recipe.source_checksums(),
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(description))
-    return plain
-
-
-def _description_of_manifest(manifest: Manifest) -> dict[str, Any]:
-    found = json.loads(json.dumps(dataclasses.asdict(manifest)))
-    keys = ("name", "group", "seed", "action", "frames", "columns", "generator", "source_checksums")
-    return {key: found[key] for key in keys}
-
-
-def _refuse_difference(
-    out: Path, state: str, found: dict[str, Any], wanted: dict[str, Any]
-) -> None:
-    differing = []
-    for key in wanted:
-        if isinstance(wanted[key], dict) and isinstance(found.get(key), dict):
-            keys = {*wanted[key], *found[key]}
-            differing += [
-                f"{key}.{name}"
-                for name in sorted(keys)
-                if wanted[key].get(name) != found[key].get(name)
-            ]
-        elif wanted[key] != found.get(key):
-            differing.append(key)
-    if differing:
-        raise ValueError(
-            f"{out} holds a{'n' if state[0] in 'aeiou' else ''} {state} dataset made with another"
-            f" configuration (differing: {', '.join(differing)}):"
-            " choose another directory, or say overwrite=true"
-        )
 
 
 def check_free_space(out: Path, plans: Sequence[ShardPlan]) -> None:

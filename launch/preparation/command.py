@@ -10,8 +10,10 @@ from data_prep.settings import PrepareConfig
 from data_prep.store.builder import (
     build_dataset,
     check_free_space,
+    check_name,
     is_complete,
     is_shard_finished,
+    make_folders,
     seems_finished,
     start_build,
 )
@@ -46,6 +48,7 @@ def run_preparation(words: Sequence[str]) -> int:
     request, config = read_request(words)
     recipe = make_recipe(config)
     out = Path(config.out)
+    check_name(out)
     directory = JobsDirectory(out)
     cluster = request.cluster
     if isinstance(cluster, InlineConfig):
@@ -55,6 +58,9 @@ def run_preparation(words: Sequence[str]) -> int:
         say(f"not checked: {line}")
     if request.dry_run:
         return _describe(request, config, cluster, recipe, directory)
+    if not config.overwrite and is_complete(recipe, out):
+        return _say_complete(recipe, out)
+    make_folders(out)
     with DirectoryLock(out, "preparations"):
         if _is_under_way(config, recipe, directory):
             return 0

@@ -13,12 +13,13 @@ from data_prep.store.builder import (
     finish_build,
     is_complete,
     is_shard_finished,
-    is_started,
     seems_finished,
     start_build,
 )
+from data_prep.store.clearing import is_started
 from data_prep.store.reader import check_files
 from data_prep.store.recipe import Recipe
+from data_prep.store.writers import announced
 from launch.preparation.directory import read_order
 from launch.preparation.tasks import MANIFEST_TASK
 from launch.snapshot import check_snapshot
@@ -42,10 +43,12 @@ class Preparation:
         if self._is_complete():
             # Removes what a job that was killed after its last file has left.
             start_build(self.recipe, self.out, overwrite=False)
-        elif task == MANIFEST_TASK:
-            yield write_manifest(self.recipe, self.out)
-        else:
-            yield from self._make_shards(self.order.tasks[task])
+            return
+        with announced(self.out):
+            if task == MANIFEST_TASK:
+                yield write_manifest(self.recipe, self.out)
+            else:
+                yield from self._make_shards(self.order.tasks[task])
 
     def are_shards_finished(self) -> bool:
         """Whether nothing but the manifest may be missing."""
@@ -55,7 +58,12 @@ class Preparation:
         plans = {plan.file: plan for plan in self.recipe.plans()}
         for file in files:
             if not is_shard_finished(self.out, plans[file]):
-                build_shard(self.recipe, self.out, plans[file])
+                try:
+                    build_shard(self.recipe, self.out, plans[file])
+                except FileNotFoundError:
+                    if not is_complete(self.recipe, self.out):
+                        raise
+                    return  # Others have made the rest meanwhile, and tidied up.
                 yield file
 
     def _is_complete(self) -> bool:

@@ -1,0 +1,86 @@
+"""Making shards in several processes."""
+
+import errno
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
+from typing import TypeVar
+
+Item = TypeVar("Item")
+NO_ROOM = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EROFS, errno.ENOSYS)
+
+
+def make_all(
+    make: Callable[[Item], None],
+    items: Sequence[Item],
+    num_workers: int,
+    on_made: Callable[[Item], None],
+) -> None:
+    """Call `make` for every item, in up to `num_workers` processes, and `on_made` after each.
+
+    The first exception ends it. Raises ValueError with the cause if the processes cannot be
+    started or one of them is killed.
+    """
+    if num_workers == 1 or len(items) <= 1:
+        for item in items:
+            make(item)
+            on_made(item)
+        return
+    others = multiprocessing.active_children()
+    with _start_pool(min(num_workers, len(items))) as pool:
+        futures = {pool.submit(make, item): item for item in items}
+        workers = [each for each in multiprocessing.active_children() if each not in others]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                on_made(futures[future])
+        except BrokenProcessPool:
+            raise ValueError(f"{_how_one_ended(workers)}: run again") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _start_pool(num_workers: int) -> ProcessPoolExecutor:
+    try:
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(num_workers, context, _end_with_parent)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise ValueError(
+            f"num_workers={num_workers}: worker processes need room in /dev/shm"
+            f" ({os.strerror(error.errno or 0)}): make it larger, or say num_workers=1"
+        ) from None
+
+
+def _how_one_ended(workers: Sequence[BaseProcess]) -> str:
+    """What happened to the worker that broke the pool; the others were then told to stop."""
+    for worker in workers:
+        worker.join(1.0)
+    codes = [worker.exitcode for worker in workers if worker.exitcode]
+    own = [code for code in codes if code != -signal.SIGTERM] or codes
+    if not own:
+        return "a worker process ended before its work was done"
+    if own[0] > 0:
+        return f"a worker process ended with exit code {own[0]}"
+    name = signal.Signals(-own[0]).name
+    why = " (out of memory? say fewer num_workers)" if name == "SIGKILL" else ""
+    return f"a worker process was killed by {name}{why}"
+
+
+def _end_with_parent() -> None:
+    """End this worker when its parent is gone: a killed build leaves no processes behind."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
