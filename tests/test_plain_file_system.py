@@ -1,0 +1,105 @@
+"""Everything works where there are no hard links, no fsync of directories and no times to set."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.programs import REPOSITORY
+
+SOURCE = Path(__file__).parent / "helpers" / "plain_file_system.c"
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler here: a file system cannot be imitated")
+    out = tmp_path_factory.mktemp("library") / "plain.so"
+    subprocess.run(
+        [compiler, "-w", "-shared", "-fPIC", str(SOURCE), "-o", str(out), "-ldl"], check=True
+    )
+    return out
+
+
+def run(library: Path, *words: str) -> str:
+    """Run a program, or Python's `-c`, there; what it printed. Fails the test if it fails."""
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=REPOSITORY,
+        env={**os.environ, "LD_PRELOAD": str(library), "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_the_imitation_lacks_what_it_should(library: Path, tmp_path: Path) -> None:
+    code = """
+import os, sys
+open("a", "w").close()
+for call in (lambda: os.link("a", "b"), lambda: os.utime("a"), lambda: os.fsync(os.open(".", 0))):
+    try:
+        call()
+        print("done")
+    except OSError as error:
+        print(error.errno)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "LD_PRELOAD": str(library)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["1", "38", "22"]
+
+
+def test_from_preparation_to_a_swept_and_evaluated_run(library: Path, tmp_path: Path) -> None:
+    data, sweep = tmp_path / "data", tmp_path / "sweep"
+    words = [f"out={data}", "num_samples=60", "dataset.shard_mib=0.1", "num_workers=2"]
+    run(library, "data_prep/prepare.py", "dataset=rotated_digits", *words)
+    words = [f"data={data}", "epochs=1", "global_batch=8", "task.model.width=4", "compile=false"]
+    run(
+        library,
+        "launch/sweep.py",
+        "experiment=rotated_digits",
+        *words,
+        "collapse.action=warn",
+        "sweep=single",
+        "cluster=inline",
+        f"sweep_dir={sweep}",
+    )
+    (result,) = sweep.glob("runs/*/result.json")
+    out = run(library, "launch/evaluate.py", f"runs={sweep}/runs/*", "cluster=inline")
+    assert "1 evaluated, 0 failed" in out
+    assert list(result.parent.glob("evaluations/*.json"))
+    assert list(tmp_path.rglob("*.tmp*")) == []
+
+
+def test_one_writer_per_directory_there_too(library: Path, tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from pipeline.files.lock import DirectoryLock
+from launch.jobs.local_worker import claim
+folder = Path({str(tmp_path)!r})
+with DirectoryLock(folder, "trainers") as lock:
+    lock._touch()
+    lock.check_owned()
+    try:
+        DirectoryLock(folder, "trainers").acquire()
+        print("two")
+    except ValueError:
+        print("one")
+print([claim(folder / "claims" / "run") for _ in range(3)])
+print(sorted(path.name for path in folder.rglob("*")))
+"""
+    assert run(library, "-c", code).splitlines() == [
+        "one",
+        "[True, False, False]",
+        "['claims', 'run']",
+    ]
