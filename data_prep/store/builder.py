@@ -129,7 +129,7 @@ def _build(
 ) -> Manifest:
     if not start_build(recipe, out, overwrite):
         return read_manifest(out)
-    is_continued = any((out / BUILDING).glob("*-*.json"))
+    is_continued = has_finished_shards(out)
     try:
         _build_missing(recipe, out, num_workers, on_shard)
         lock.check_owned()
@@ -137,19 +137,22 @@ def _build(
     except LostLockError:
         raise
     except Exception as error:
-        _clean_up(out, error, is_continued, lock)
+        abandon_build(out, error, is_continued, lock)
         raise
 
 
-def _clean_up(out: Path, error: Exception, is_continued: bool, lock: DirectoryLock) -> None:
-    """After a failure: keep what another attempt can go on from, put back what was replaced."""
+def abandon_build(out: Path, error: Exception, is_continued: bool, lock: DirectoryLock) -> None:
+    """After a failure: keep what another attempt can go on from, put back what was replaced.
+
+    `is_continued` says that finished shards were there before this attempt began.
+    """
     try:
         lock.check_owned()
         if clearing.has_replaced(out):
             clearing.restore_replaced(out)
         elif is_started(out) and not is_continued:
             is_hopeless = isinstance(error, BadInputError)
-            if is_hopeless or not any((out / BUILDING).glob("*-*.json")):
+            if is_hopeless or not has_finished_shards(out):
                 clearing.clear(out)
     except (OSError, LostLockError) as fault:
         say(f"{out} is left as it is: {fault}", error=True)
@@ -234,6 +237,11 @@ def is_complete(recipe: Recipe, out: Path) -> bool:
         found = json.loads((out / PLAN).read_text("utf-8"))
         refuse_difference(out, "unfinished", found, wanted)
     return False
+
+
+def has_finished_shards(out: Path) -> bool:
+    """Whether an unfinished build has notes of shards."""
+    return any((out / BUILDING).glob("*-*.json"))
 
 
 def is_shard_finished(out: Path, plan: ShardPlan) -> bool:
@@ -350,10 +358,18 @@ def _attributes(recipe: Recipe, plan: ShardPlan) -> dict[str, str | int]:
 
 
 def check_free_space(out: Path, plans: Sequence[ShardPlan]) -> None:
-    """Raise ValueError if the disk of `out` has too little space for these shards."""
+    """Raise ValueError if the disk of `out` has too little space for these shards.
+
+    A file system that does not say how large it is may be as large as it takes.
+    """
     needed = int(sum(plan.layout.num_bytes() for plan in plans) * FREE_SPACE_MARGIN)
-    free = shutil.disk_usage(out).free
-    if free < needed:
+    try:
+        size, _, free = shutil.disk_usage(out)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOTSUP):
+            raise
+        return
+    if size and free < needed:
         raise ValueError(
             f"not enough space at {out}: {needed / 2**20:,.0f} MiB needed,"
             f" {free / 2**20:,.0f} MiB free"

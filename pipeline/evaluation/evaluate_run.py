@@ -35,7 +35,7 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
     data = Path(config.data if config.data is not None else run.read_config().data)
     store = PairStore(data)
     check_files(store.root, store.manifest)
-    reader = store.split(config.split)
+    reader = store.open_all((config.split,))[config.split]
     with join_world(config.device) as world:
         loaded = load_run(run.path, str(config.checkpoint), data, world.device)
         share = -(-config.batch // world.world_size) * world.world_size
