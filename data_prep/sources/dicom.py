@@ -58,6 +58,9 @@ class DicomSource:
     def subjects(self, part: str) -> np.ndarray | None:
         return self._subjects
 
+    def names(self, part: str) -> list[str]:
+        return [f"series {series.uid}" for series in self._series]
+
     def read(self, part: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         frames = np.empty((len(indices), *self.image_shape), np.uint8)
         for frame, index in zip(frames, indices, strict=True):

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from data_prep.reading.remarks import MAX_NAMES, listed
 from data_prep.store import clearing
 from data_prep.store.clearing import BUILDING, PLAN, is_started
 from data_prep.store.identity import (
@@ -272,8 +273,10 @@ def build_shard(recipe: Recipe, out: Path, plan: ShardPlan) -> None:
     """
     torch.set_num_threads(1)
     path = out / plan.file
+    constant: list[str] = []
     try:
-        sums = write_shard(path, plan.layout, _blocks(recipe, plan), _attributes(recipe, plan))
+        blocks = _blocks(recipe, plan, constant)
+        sums = write_shard(path, plan.layout, blocks, _attributes(recipe, plan))
     except BadInputError:
         raise
     except ValueError as error:
@@ -295,14 +298,21 @@ def build_shard(recipe: Recipe, out: Path, plan: ShardPlan) -> None:
         "total": sums.total.tolist(),
         "total_squared": sums.total_squared.tolist(),
         "num_values": sums.num_values,
+        "constant": constant[:MAX_NAMES],
+        "num_constant": len(constant),
     }
     write_json(_note_path(out, plan), note)
 
 
-def _blocks(recipe: Recipe, plan: ShardPlan) -> Iterator[Block]:
-    """The recipe's blocks; what it says of its input is told apart from faults of the writing."""
+def _blocks(recipe: Recipe, plan: ShardPlan, constant: list[str]) -> Iterator[Block]:
+    """The recipe's blocks; what it says of its input is told apart from faults of the writing.
+
+    Names of images that have one value all over are added to `constant`.
+    """
     try:
-        yield from recipe.blocks(plan)
+        for block in recipe.blocks(plan):
+            constant += block.constant
+            yield block
     except (ValueError, FileNotFoundError) as error:
         raise BadInputError(str(error)) from error
 
@@ -311,6 +321,8 @@ def finish_build(recipe: Recipe, out: Path) -> Manifest:
     """Write the manifest from the notes of all shards; ValueError if one is missing, and
     BadInputError for statistics that are not finite."""
     splits: dict[str, Any] = {}
+    constant: list[str] = []
+    num_constant = 0
     for split in SPLITS:
         plans = [plan for plan in recipe.plans() if plan.split == split]
         if not plans:
@@ -324,6 +336,8 @@ def finish_build(recipe: Recipe, out: Path) -> Manifest:
             sums.total += np.array(note["total"])
             sums.total_squared += np.array(note["total_squared"])
             sums.num_values += note["num_values"]
+            constant += note.get("constant", [])
+            num_constant += note.get("num_constant", 0)
         try:
             statistics = sums.statistics(recipe.frames)
         except ValueError as error:
@@ -335,6 +349,9 @@ def finish_build(recipe: Recipe, out: Path) -> Manifest:
             statistics,
             tuple(shards),
         )
+    if num_constant:
+        names = listed(constant, num_constant)
+        say(f"images of one value all over ({num_constant:,}): {names}", error=True)
     manifest = make_manifest(recipe, splits)
     write_manifest(out, manifest)
     clearing.tidy(out)
