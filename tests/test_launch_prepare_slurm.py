@@ -19,13 +19,13 @@ from data_prep.store.builder import build_dataset, build_shard, finish_build, st
 from data_prep.store.recipe import Recipe, ShardPlan
 from launch.cluster.settings import SlurmConfig
 from launch.jobs import prepare_job
-from launch.jobs.endings import STOP_SIGNALS
 from launch.jobs.prepare_job import PrepareJob, refusal
 from launch.preparation import work
 from launch.preparation.directory import JobsDirectory, PrepareOrder, read_order
 from launch.preparation.request import read_request
 from launch.preparation.submission import make_order
 from launch.snapshot import Snapshot
+from pipeline.signals import STOP_SIGNALS
 
 PROGRAM = "launch/prepare.py"
 
