@@ -21,10 +21,12 @@ from pipeline.progress import Progress
 from pipeline.runs import Run, latent_action_model, load_run
 from pipeline.training.checkpoint import MODEL_FILE
 from pipeline.training.distributed import choose_device
+from pipeline.training.float32 import exact_float32
 
 RECORD = "applied.json"
 
 
+@exact_float32()
 def apply_run(config: ApplyConfig) -> dict[str, Any]:
     """Write g x for every file and element below `config.out_dir`, and `applied.json` last.
 

@@ -22,10 +22,12 @@ from pipeline.exporting.signature import make_signature
 from pipeline.files.atomic import sync_directory, sync_file, write_json
 from pipeline.progress import Progress
 from pipeline.runs import load_run
+from pipeline.training.float32 import exact_float32
 
 WEIGHTS, SIGNATURE = "model.safetensors", "signature.json"
 
 
+@exact_float32()
 def export_run(config: ExportConfig) -> dict[str, Any]:
     """Make the folder `config.out_dir`, whole or not at all; returns the signature.
 

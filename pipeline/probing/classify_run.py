@@ -22,9 +22,11 @@ from pipeline.runs import load_run
 from pipeline.tasks.latent_action.settings import LatentActionConfig
 from pipeline.training.checkpoint import MODEL_FILE
 from pipeline.training.distributed import choose_device
+from pipeline.training.float32 import exact_float32
 from pipeline.training.run_directory import RunDirectory
 
 
+@exact_float32()
 def classify_run(config: ClassifyConfig) -> tuple[dict[str, Any], Path]:
     """Write `classification/step_XXXXXXXX.json`, or read it if it holds these settings.
 
