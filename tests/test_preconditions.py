@@ -73,3 +73,12 @@ def test_tf32_is_refused_where_it_has_no_effect(monkeypatch: pytest.MonkeyPatch)
                 check_precision("tf32", gpu)
         else:
             assert check_precision("tf32", gpu) is None
+
+
+@pytest.mark.parametrize("num_threads", [1025, 100_000])
+def test_a_number_of_threads_that_would_end_the_process_is_refused(
+    num_threads: int, digits_dir: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=f"num_threads={num_threads} .*allowed: 1 to 1024"):
+        train(make_config(digits_dir, tmp_path / "run", f"num_threads={num_threads}"), never_stop())
+    assert not (tmp_path / "run").exists()

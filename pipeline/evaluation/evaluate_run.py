@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from data_prep.store.manifest import Manifest
 from data_prep.store.reader import PairStore, SplitReader, check_files
@@ -18,6 +17,7 @@ from pipeline.evaluation.table import FINAL
 from pipeline.evaluation.tensorboard import write_events
 from pipeline.progress import Progress
 from pipeline.runs import load_run
+from pipeline.threads import use_threads
 from pipeline.training.checkpoint import MODEL_FILE
 from pipeline.training.distributed import join_world
 from pipeline.training.evaluation import evaluate
@@ -35,7 +35,7 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
     cannot be read, and for metrics that are not finite. Ranks other than the first return
     what all of them measured, without the analyses.
     """
-    torch.set_num_threads(config.num_threads)
+    use_threads(config.num_threads)
     run = RunDirectory(Path(config.run_dir))
     data = Path(config.data if config.data is not None else run.read_config().data)
     store = PairStore(data)

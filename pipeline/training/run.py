@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from data_prep.store.manifest import Manifest
 from data_prep.store.reader import PairStore, SplitReader, check_files
@@ -23,6 +22,7 @@ from pipeline.files.waiting import StoppedWaiting
 from pipeline.printing import say
 from pipeline.progress import Progress
 from pipeline.tasks.table import make_task
+from pipeline.threads import use_threads
 from pipeline.training.debugging import FirstBatches, profiled, shortened
 from pipeline.training.distributed import World, join_world
 from pipeline.training.float32 import deterministic_algorithms, exact_float32
@@ -51,7 +51,7 @@ def train(
     """
     request = request or StopRequest()
     request.install()
-    torch.set_num_threads(config.num_threads)
+    use_threads(config.num_threads)
     try:
         with exact_float32(), deterministic_algorithms(config.deterministic):
             return _train(config, request, data_copy)
