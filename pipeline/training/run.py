@@ -79,8 +79,10 @@ def _train(config: TrainConfig, request: StopRequest, data_copy: Path | None) ->
         if world.is_first and warning:
             say(f"warning: {warning}")
         batches, validation = _make_batches(config, readers, order, world)
-        check_shared_memory(config.loader, [batches, validation])
-        check_compiler(config, world.device)
+        if run.read_json("result.json") is None:
+            # A finished run only tells its result, on any machine.
+            check_shared_memory(config.loader, [batches, validation])
+            check_compiler(config, world.device)
         lock = DirectoryLock(run.path, "trainers", should_stop=request.is_made)
 
         def take_directory() -> None:
