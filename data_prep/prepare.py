@@ -6,7 +6,8 @@ Examples:
 
 Keys: out (where to write), seed, num_samples, num_workers, overwrite, dataset.*, source.*; of
 worlds num_episodes and episode_length, both of the training split.
-A killed preparation continues when run again; a complete one is left alone.
+A killed preparation continues when run again; a complete one is left alone. With overwrite=true
+the dataset that is there is kept until the new one is complete, and comes back if that fails.
 """
 
 import time

@@ -6,10 +6,12 @@ Examples:
 
 Keys: out (default DIR/contact_sheet.png; the animation, DIR/episodes.gif, takes its name with
 the ending gif), split (default train; of episodes test, where their transforms are), json.
+Where DIR cannot be written and no out is given, there are no pictures.
 """
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 from pipeline.config.program import run_program, take_directory, take_switch, take_value
@@ -27,13 +29,16 @@ def main(words: list[str]) -> None:
     from data_prep.store.reader import PairStore
 
     store = PairStore(root)
-    pictures = write_pictures(store, Path(out) if out else None, split)
+    can_write = bool(out) or os.access(root, os.W_OK)
+    pictures = write_pictures(store, Path(out) if out else None, split) if can_write else {}
     if as_json:
         say(json.dumps(dataclasses.asdict(store.manifest), indent=2))
     else:
         say(describe(store.manifest))
         for what, path in pictures.items():
             say(f"{what}: {path}")
+    if not can_write:
+        say(f"no pictures: {root} cannot be written; say out=sheet.png", error=True)
 
 
 if __name__ == "__main__":

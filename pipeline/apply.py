@@ -29,8 +29,10 @@ def main(words: list[str]) -> None:
     config = build(ApplyConfig, compose("apply", take_run_directory(words), PATH_KEYS))
 
     from pipeline.application.apply_run import apply_run
+    from pipeline.training.faults import cluster_faults_end_the_program
 
-    record = apply_run(config)
+    with cluster_faults_end_the_program():
+        record = apply_run(config)
     num_files = sum(len(files) for files in record["files"].values())
     say(record["preparation"])
     sheet = ", sheet.png" if config.sheet else ""

@@ -28,8 +28,10 @@ def main(words: list[str]) -> None:
 
     from pipeline.probing.classify_run import classify_run
     from pipeline.probing.table import classification_table
+    from pipeline.training.faults import cluster_faults_end_the_program
 
-    result, file = classify_run(config)
+    with cluster_faults_end_the_program():
+        result, file = classify_run(config)
     if config.json:
         say(json.dumps(result, indent=2))
         return

@@ -24,8 +24,10 @@ def main(words: list[str]) -> None:
 
     from pipeline.description.facts import describe_run
     from pipeline.description.words import in_words
+    from pipeline.training.faults import cluster_faults_end_the_program
 
-    facts = describe_run(Path(run_dir), checkpoint, Path(data) if data else None)
+    with cluster_faults_end_the_program():
+        facts = describe_run(Path(run_dir), checkpoint, Path(data) if data else None)
     say(json.dumps(facts, indent=2) if as_json else in_words(facts))
 
 

@@ -10,10 +10,9 @@ of worlds: episodes).
 """
 
 import json
-import os
 
 from pipeline.config.program import run_program
-from pipeline.printing import say
+from pipeline.printing import rank_of_environment, say
 
 PATH_KEYS = frozenset({"run_dir", "data"})
 
@@ -27,9 +26,11 @@ def main(words: list[str]) -> None:
 
     from pipeline.evaluation.evaluate_run import evaluate_run
     from pipeline.report import metrics_table
+    from pipeline.training.faults import cluster_faults_end_the_program
 
-    result = evaluate_run(config)
-    if os.environ.get("RANK", "0") != "0":
+    with cluster_faults_end_the_program():
+        result = evaluate_run(config)
+    if rank_of_environment() != 0:
         return
     if config.json:
         say(json.dumps(result, indent=2))

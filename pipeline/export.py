@@ -28,8 +28,10 @@ def main(words: list[str]) -> None:
     config = build(ExportConfig, compose("export", take_run_directory(words), PATH_KEYS))
 
     from pipeline.exporting.export_run import export_run
+    from pipeline.training.faults import cluster_faults_end_the_program
 
-    signature = export_run(config)
+    with cluster_faults_end_the_program():
+        signature = export_run(config)
     for program in signature["programs"].values():
         names = [", ".join(t["name"] for t in program[end]) for end in ("inputs", "outputs")]
         off = program["greatest_difference_to_model"]

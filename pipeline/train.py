@@ -6,8 +6,9 @@ Examples:
       experiment=rotated_mnist data=DIR run_dir=DIR
   python pipeline/train.py debug=fast experiment=rotated_mnist data=DIR run_dir=DIR
 
-Keys: data, run_dir, seed, epochs, global_batch, pairs, precision, compile, checkpoint_every,
-resume, num_threads, init_from, ... and optimizer.*, schedule.*, task.*, collapse.*, loader.*.
+Keys: data, run_dir, seed, epochs, global_batch, pairs, precision, compile, deterministic,
+checkpoint_every, resume, num_threads, init_from, ... and optimizer.*, schedule.*, task.*,
+collapse.*, loader.*.
 config=FILE takes all keys from a run's config.yaml in place of an experiment; keys beside it win.
 debug=overfit learns one batch by heart, debug=fast goes through everything in two steps,
 debug=profile writes a trace of ten steps to RUN_DIR/profile.

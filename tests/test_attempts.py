@@ -23,12 +23,12 @@ from launch.jobs.deciding import (
     Decision,
     after_fault,
 )
-from launch.jobs.endings import STOP_SIGNALS
 from launch.jobs.places import local_places
 from launch.jobs.pruning import mark_pruned
 from launch.jobs.rank_process import NUM_KEPT_LINES, RankProcess, StopNote
 from launch.reports.run_state import read_run_state
 from pipeline.files.atomic import write_json
+from pipeline.signals import STOP_SIGNALS
 
 # Processes
 

@@ -286,6 +286,14 @@ def test_a_thousand_tasks_are_few_calls(
         assert directives(text)["array"] == f"0-{last}%{len(record.tasks)}"
 
 
+def test_where_arrays_are_switched_off_every_task_is_a_job(cluster: Slurm, tmp_path: Path) -> None:
+    """A limit of 0, as SLURM says it, is no size to cut tasks by."""
+    cluster.say("max_array_size", "0")
+    records = submit(tmp_path / "base", SlurmConfig("slurm"), names(3))
+    assert [record.tasks for record in records] == [(name,) for name in names(3)]
+    assert all("array" not in directives(text) for text in cluster.scripts())
+
+
 def test_arrays_wait_for_each_other_where_fewer_runs_may_go(cluster: Slurm, tmp_path: Path) -> None:
     config = SlurmConfig("slurm", array_limit=2, max_running=2)
     submit(tmp_path / "base", config, names(7))

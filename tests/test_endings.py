@@ -25,19 +25,21 @@ from launch.jobs.deciding import (
     after_stop,
     vanished_too_often,
 )
-from launch.jobs.endings import SEVERITY, STOP_SIGNALS, Ending, classify, decisive, reason_of_stop
+from launch.jobs.endings import SEVERITY, Ending, classify, decisive, reason_of_stop
 from launch.jobs.history import Attempt, refusal
+from pipeline.signals import STOP_SIGNALS
 
 # How a process ended
 
 EXPECTED = {0: "finished", 75: "stopped", 76: "non_finite", 77: "collapsed", 78: "cluster_fault"}
+BY_SIGNAL = {128 + number for number in STOP_SIGNALS}
 SIGNALS = sorted({*map(int, signal.Signals), *range(32, 66)})
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 
 
 @pytest.mark.parametrize("told", [False, True])
 def test_every_exit_code_has_a_kind(told: bool) -> None:
-    for code in range(256):
+    for code in set(range(256)) - BY_SIGNAL:
         kind, message = classify(code, ["some\n", "train.py: the cause\n", "\n"], told)
         assert kind == EXPECTED.get(code, "mistake")
         assert message == ("" if code == 0 else "the cause")
@@ -45,6 +47,25 @@ def test_every_exit_code_has_a_kind(told: bool) -> None:
         assert kind == EXPECTED.get(code, "mistake")
         if kind == "mistake":
             assert message == f"exit code {code}"
+
+
+@pytest.mark.parametrize("code", sorted(BY_SIGNAL))
+def test_a_stop_that_came_too_early_to_be_noted_is_no_mistake(code: int) -> None:
+    """A program that is still importing ends as a shell says it: 128 and the signal's number."""
+    for told, expected in ((True, "stopped"), (False, "cluster_fault")):
+        assert classify(code, ["train.py: interrupted\n"], told)[0] == expected
+
+
+def test_a_message_leaves_out_what_an_ending_says_by_itself() -> None:
+    lines = ["train.py: rank 3: no dataset at x\n"]
+    assert classify(1, lines, False) == ("mistake", "no dataset at x")
+
+
+def test_ranks_that_end_with_the_first_do_not_hide_its_fault_of_the_cluster() -> None:
+    cause = Ending("cluster_fault", "fault of the cluster: stale file handle", 0, "a", 78)
+    line = "train.py: rank 1: ended because rank 0 did: stale file handle\n"
+    kind, message = classify(78, [line], False)
+    assert decisive([Ending(kind, message, 1, "b", 78), cause]) == cause
 
 
 @pytest.mark.parametrize("number", SIGNALS)

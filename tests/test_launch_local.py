@@ -29,12 +29,12 @@ from launch.jobs.records import JobRecord, read_records, write_record
 from pipeline.evaluation.settings import EvaluateConfig, evaluation_file
 from pipeline.files.atomic import write_json
 from pipeline.files.processes import describe_process
+from pipeline.signals import STOP_SIGNALS
 from pipeline.training.run import train
 
 TINY = ("task.model.width=4", "compile=false", "epochs=1", "global_batch=32", "log_every=5")
 CHECKPOINTS = ("checkpoint_every=6", "retention.keep_last=5")
 STEPS = (6, 12, 17)
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 DEAD = {**describe_process(os.getpid()), "process_start": "1"}
 
 

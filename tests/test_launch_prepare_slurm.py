@@ -19,13 +19,13 @@ from data_prep.store.builder import build_dataset, build_shard, finish_build, st
 from data_prep.store.recipe import Recipe, ShardPlan
 from launch.cluster.settings import SlurmConfig
 from launch.jobs import prepare_job
-from launch.jobs.endings import STOP_SIGNALS
 from launch.jobs.prepare_job import PrepareJob, refusal
 from launch.preparation import work
 from launch.preparation.directory import JobsDirectory, PrepareOrder, read_order
 from launch.preparation.request import read_request
 from launch.preparation.submission import make_order
 from launch.snapshot import Snapshot
+from pipeline.signals import STOP_SIGNALS
 
 PROGRAM = "launch/prepare.py"
 
@@ -306,3 +306,51 @@ def test_a_task_starts_again_as_long_as_that_helps(tmp_path: Path) -> None:
     assert refusal("timeout", 1, 5, order) is None
     assert "cluster.time" in (refusal("timeout", 0, 5, order) or "")
     assert "after 1000 restarts" in (refusal("preempted", 3, 1000, order) or "")
+
+
+def test_overwriting_that_cannot_be_submitted_brings_the_old_dataset_back(
+    slurm: StandInSlurm, out: Path, plain_dir: Path, monkeypatch
+) -> None:
+    shutil.copytree(plain_dir, out)
+    usage = shutil.disk_usage(out)._replace(free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    assert "not enough space" in prepare(out, "overwrite=true", "seed=1").error_line
+    assert contents(out) == contents(plain_dir)
+    assert slurm.take_scripts() == []
+
+
+def test_a_plain_preparation_keeps_away_from_a_job_at_work(
+    slurm: StandInSlurm, out: Path, plain_dir: Path, monkeypatch
+) -> None:
+    """Its half-written shard is not taken for one of the dead."""
+    prepare(out)
+    refused = []
+
+    def at_work(recipe: Recipe, out: Path, plan: ShardPlan) -> None:
+        with pytest.raises(ValueError, match="it is a job of launch/prepare") as error:
+            build_dataset(recipe_for(out), out)
+        refused.append(str(error.value))
+        build_shard(recipe, out, plan)
+
+    monkeypatch.setattr(work, "build_shard", at_work)
+    run_jobs(newest_order(out))
+    assert len(refused) == len(SHARDS)
+    assert contents(out) == contents(plain_dir)
+
+
+def test_a_job_whose_work_others_finish_meanwhile_succeeds(
+    slurm: StandInSlurm, out: Path, plain_dir: Path, monkeypatch
+) -> None:
+    prepare(out)
+
+    def finished_by_others(recipe: Recipe, out: Path, plan: ShardPlan) -> None:
+        for each in recipe.plans():
+            build_shard(recipe, out, each)
+        finish_build(recipe, out)
+        raise FileNotFoundError("the note's folder is gone")
+
+    monkeypatch.setattr(work, "build_shard", finished_by_others)
+    task = next(iter(read_order(newest_order(out)).tasks))
+    assert PrepareJob(str(newest_order(out)), task)() == 0
+    assert contents(out) == contents(plain_dir)
+    assert not list((newest_order(out)).glob("failed/*"))

@@ -196,3 +196,17 @@ def test_an_owner_that_lost_the_directory_stops(tmp_path: Path) -> None:
         build_dataset(VolumeRecipe(), out, on_shard=taken_over)
     assert not (out / "manifest.json").exists()
     assert len(list(out.rglob("*.h5"))) == len(VolumeRecipe().plans())
+
+
+@pytest.mark.parametrize("answer", ["nothing", "not supported"])
+def test_a_disk_that_does_not_tell_its_size_is_no_full_disk(
+    answer: str, tmp_path: Path, monkeypatch
+) -> None:
+    def usage(path: Path) -> Any:
+        if answer == "nothing":
+            return type(plain)(0, 0, 0)
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    plain = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    assert build_dataset(VolumeRecipe(), tmp_path / "out").splits

@@ -39,6 +39,7 @@ def pair_views(group: Group, views: Views, g: torch.Tensor) -> Block:
         group.encode(flat).numpy(),
         np.repeat(views.label, num_per_image),
         columns,
+        views.constant,
     )
 
 
@@ -71,4 +72,5 @@ def with_all_sources(group: Group, block: Block, kept: torch.Tensor) -> Block:
         group.encode(elements[every]).repeat(len(members), 1).numpy(),
         np.repeat(block.label, num_kept),
         columns,
+        block.constant,
     )

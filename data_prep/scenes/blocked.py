@@ -46,9 +46,11 @@ class BlockedScene:
         return self._plain.subjects(part)
 
     def views(self, part: str, indices: np.ndarray, g: torch.Tensor) -> Views:
-        frames, labels, _, _ = self._plain.views(part, indices, g)
+        plain = self._plain.views(part, indices, g)
         places = self._places(part)[indices]
-        return Views(paint_blocks(frames, places, self._side), labels, {"block": places}, {})
+        return plain._replace(
+            frames=paint_blocks(plain.frames, places, self._side), image_columns={"block": places}
+        )
 
     def checksums(self) -> dict[str, str]:
         return self._plain.checksums()

@@ -13,13 +13,15 @@ class Views(NamedTuple):
     """Frames of n images: `frames` (n, 1 + k, C, ...), first as they are, then moved by k elements.
 
     `image_columns` hold one value an image (n, ...), `view_columns` one a frame
-    (n, 1 + k, ...).
+    (n, 1 + k, ...). `constant` names the images of the user's files that have one value all
+    over.
     """
 
     frames: np.ndarray
     label: np.ndarray
     image_columns: dict[str, np.ndarray]
     view_columns: dict[str, np.ndarray]
+    constant: tuple[str, ...] = ()
 
 
 class Scene(Protocol):

@@ -7,7 +7,7 @@ import torch
 
 from data_prep.scenes.acting import moved_images
 from data_prep.scenes.interface import Views
-from data_prep.sources.interface import ImageSource
+from data_prep.sources.interface import ImageSource, NamedImages
 from data_prep.store.manifest import ColumnSpec, FrameSpec
 from pipeline.groups import make_group
 
@@ -39,16 +39,28 @@ class PlainScene:
     def views(self, part: str, indices: np.ndarray, g: torch.Tensor) -> Views:
         group = make_group(self._group)
         images, labels = self._source.read(part, indices)
+        constant = _constant(self._source, part, indices, images)
         if not group.is_exact:
             images = images * inscribed(images.shape[2:], group.margin)
         moved = moved_images(group, images, g)
         if self.frames.values == "binary" and not group.is_exact:
             moved = np.where(moved >= HALF, moved.dtype.type(WHITE), moved.dtype.type(0))
         frames = np.concatenate([images[:, None], moved], axis=1)
-        return Views(frames, labels, {}, {})
+        return Views(frames, labels, {}, {}, constant)
 
     def checksums(self) -> dict[str, str]:
         return self._source.checksums()
+
+
+def _constant(
+    source: ImageSource, part: str, indices: np.ndarray, images: np.ndarray
+) -> tuple[str, ...]:
+    """The names of those images of files that have one value all over."""
+    if not isinstance(source, NamedImages):
+        return ()
+    values = images.reshape(len(images), -1)
+    names = source.names(part)
+    return tuple(names[index] for index in indices[values.min(1) == values.max(1)])
 
 
 def frame_spec(source: ImageSource) -> FrameSpec:

@@ -74,6 +74,33 @@ class NiftiSourceConfig:
 
 
 @dataclass(frozen=True)
+class DicomSourceConfig:
+    """Heads or other volumes: the DICOM series below `root`, brought to RAS and to `side` voxels.
+
+    Files belong together by their SeriesInstanceUID, whatever they and their folders are
+    called. Series of one PatientID do not come into two splits. `extent_mm` is the side of
+    the cube that is cut out about the centre, or padded to; null takes the largest extent of
+    all series. `percentiles` of all voxels but those that files call padding become black
+    and white. `table` is a CSV with columns file (a series' UID), label and, if wanted,
+    subject.
+    """
+
+    name: Literal["dicom"]
+    root: str | None = None
+    side: int = 64
+    extent_mm: float | None = None
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    table: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_size("side", self.side)
+        _check_percentiles(self.percentiles)
+        _check_finite(extent_mm=self.extent_mm)
+        if self.extent_mm is not None and self.extent_mm <= 0:
+            raise ValueError(f"extent_mm={self.extent_mm} must be positive")
+
+
+@dataclass(frozen=True)
 class PhantomSourceConfig:
     """Generated brains: nested deformed ellipsoids, ventricles whose volume is the class.
 
@@ -241,6 +268,7 @@ SourceConfig = (
     DigitsSourceConfig
     | MnistSourceConfig
     | NiftiSourceConfig
+    | DicomSourceConfig
     | PhantomSourceConfig
     | MedmnistSourceConfig
     | MeshesSourceConfig

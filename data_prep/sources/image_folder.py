@@ -44,6 +44,9 @@ class ImageFolderSource:
     def subjects(self, part: str) -> np.ndarray | None:
         return None
 
+    def names(self, part: str) -> list[str]:
+        return [path.relative_to(self._root).as_posix() for path in self._files]
+
     def read(self, part: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         images = np.empty((len(indices), *self.image_shape), np.uint8)
         for row, index in enumerate(indices):

@@ -1,7 +1,7 @@
 """The faces of sources: labelled images, and objects that are put before backgrounds."""
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -47,6 +47,14 @@ class ImageSource(Protocol):
 
     def checksums(self) -> dict[str, str]:
         """sha256 of every file read, by name without its directory."""
+
+
+@runtime_checkable
+class NamedImages(Protocol):
+    """What sources of a user's files offer beside the methods of `ImageSource`."""
+
+    def names(self, part: str) -> Sequence[str]:
+        """What each image of a part is called in messages: its path below the root, say."""
 
 
 class ObjectSource(Protocol):

@@ -5,6 +5,7 @@ from pathlib import Path
 from data_prep.settings import PrepareConfig, SourceConfig
 from data_prep.settings.sources import (
     CutOutsSourceConfig,
+    DicomSourceConfig,
     DigitsSourceConfig,
     GeneratedPlanesSourceConfig,
     ImageFolderSourceConfig,
@@ -51,6 +52,10 @@ def open_source(config: PrepareConfig) -> ImageSource:
             from data_prep.sources.nifti import NiftiSource
 
             return NiftiSource(source)
+        case DicomSourceConfig():
+            from data_prep.sources.dicom import DicomSource
+
+            return DicomSource(source)
         case MedmnistSourceConfig():
             from data_prep.sources.adrenal import AdrenalSource
 

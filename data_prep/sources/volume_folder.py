@@ -61,6 +61,9 @@ class VolumeFolderSource:
     def subjects(self, part: str) -> np.ndarray | None:
         return None
 
+    def names(self, part: str) -> list[str]:
+        return [path.relative_to(self._root).as_posix() for path in self._files]
+
     def read(self, part: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         frames = np.empty((len(indices), *self.image_shape), np.uint8)
         for frame, index in zip(frames, indices, strict=True):

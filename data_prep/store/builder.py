@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from data_prep.reading.remarks import MAX_NAMES, listed
 from data_prep.store import clearing
 from data_prep.store.clearing import BUILDING, PLAN, is_started
 from data_prep.store.identity import (
@@ -129,7 +130,7 @@ def _build(
 ) -> Manifest:
     if not start_build(recipe, out, overwrite):
         return read_manifest(out)
-    is_continued = any((out / BUILDING).glob("*-*.json"))
+    is_continued = has_finished_shards(out)
     try:
         _build_missing(recipe, out, num_workers, on_shard)
         lock.check_owned()
@@ -137,19 +138,22 @@ def _build(
     except LostLockError:
         raise
     except Exception as error:
-        _clean_up(out, error, is_continued, lock)
+        abandon_build(out, error, is_continued, lock)
         raise
 
 
-def _clean_up(out: Path, error: Exception, is_continued: bool, lock: DirectoryLock) -> None:
-    """After a failure: keep what another attempt can go on from, put back what was replaced."""
+def abandon_build(out: Path, error: Exception, is_continued: bool, lock: DirectoryLock) -> None:
+    """After a failure: keep what another attempt can go on from, put back what was replaced.
+
+    `is_continued` says that finished shards were there before this attempt began.
+    """
     try:
         lock.check_owned()
         if clearing.has_replaced(out):
             clearing.restore_replaced(out)
         elif is_started(out) and not is_continued:
             is_hopeless = isinstance(error, BadInputError)
-            if is_hopeless or not any((out / BUILDING).glob("*-*.json")):
+            if is_hopeless or not has_finished_shards(out):
                 clearing.clear(out)
     except (OSError, LostLockError) as fault:
         say(f"{out} is left as it is: {fault}", error=True)
@@ -236,6 +240,11 @@ def is_complete(recipe: Recipe, out: Path) -> bool:
     return False
 
 
+def has_finished_shards(out: Path) -> bool:
+    """Whether an unfinished build has notes of shards."""
+    return any((out / BUILDING).glob("*-*.json"))
+
+
 def is_shard_finished(out: Path, plan: ShardPlan) -> bool:
     """Whether a shard of an unfinished build is there and matches its checksum."""
     if not seems_finished(out, plan):
@@ -264,8 +273,10 @@ def build_shard(recipe: Recipe, out: Path, plan: ShardPlan) -> None:
     """
     torch.set_num_threads(1)
     path = out / plan.file
+    constant: list[str] = []
     try:
-        sums = write_shard(path, plan.layout, _blocks(recipe, plan), _attributes(recipe, plan))
+        blocks = _blocks(recipe, plan, constant)
+        sums = write_shard(path, plan.layout, blocks, _attributes(recipe, plan))
     except BadInputError:
         raise
     except ValueError as error:
@@ -287,14 +298,21 @@ def build_shard(recipe: Recipe, out: Path, plan: ShardPlan) -> None:
         "total": sums.total.tolist(),
         "total_squared": sums.total_squared.tolist(),
         "num_values": sums.num_values,
+        "constant": constant[:MAX_NAMES],
+        "num_constant": len(constant),
     }
     write_json(_note_path(out, plan), note)
 
 
-def _blocks(recipe: Recipe, plan: ShardPlan) -> Iterator[Block]:
-    """The recipe's blocks; what it says of its input is told apart from faults of the writing."""
+def _blocks(recipe: Recipe, plan: ShardPlan, constant: list[str]) -> Iterator[Block]:
+    """The recipe's blocks; what it says of its input is told apart from faults of the writing.
+
+    Names of images that have one value all over are added to `constant`.
+    """
     try:
-        yield from recipe.blocks(plan)
+        for block in recipe.blocks(plan):
+            constant += block.constant
+            yield block
     except (ValueError, FileNotFoundError) as error:
         raise BadInputError(str(error)) from error
 
@@ -303,6 +321,8 @@ def finish_build(recipe: Recipe, out: Path) -> Manifest:
     """Write the manifest from the notes of all shards; ValueError if one is missing, and
     BadInputError for statistics that are not finite."""
     splits: dict[str, Any] = {}
+    constant: list[str] = []
+    num_constant = 0
     for split in SPLITS:
         plans = [plan for plan in recipe.plans() if plan.split == split]
         if not plans:
@@ -316,6 +336,8 @@ def finish_build(recipe: Recipe, out: Path) -> Manifest:
             sums.total += np.array(note["total"])
             sums.total_squared += np.array(note["total_squared"])
             sums.num_values += note["num_values"]
+            constant += note.get("constant", [])
+            num_constant += note.get("num_constant", 0)
         try:
             statistics = sums.statistics(recipe.frames)
         except ValueError as error:
@@ -327,6 +349,9 @@ def finish_build(recipe: Recipe, out: Path) -> Manifest:
             statistics,
             tuple(shards),
         )
+    if num_constant:
+        names = listed(constant, num_constant)
+        say(f"images of one value all over ({num_constant:,}): {names}", error=True)
     manifest = make_manifest(recipe, splits)
     write_manifest(out, manifest)
     clearing.tidy(out)
@@ -350,10 +375,18 @@ def _attributes(recipe: Recipe, plan: ShardPlan) -> dict[str, str | int]:
 
 
 def check_free_space(out: Path, plans: Sequence[ShardPlan]) -> None:
-    """Raise ValueError if the disk of `out` has too little space for these shards."""
+    """Raise ValueError if the disk of `out` has too little space for these shards.
+
+    A file system that does not say how large it is may be as large as it takes.
+    """
     needed = int(sum(plan.layout.num_bytes() for plan in plans) * FREE_SPACE_MARGIN)
-    free = shutil.disk_usage(out).free
-    if free < needed:
+    try:
+        size, _, free = shutil.disk_usage(out)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOTSUP):
+            raise
+        return
+    if size and free < needed:
         raise ValueError(
             f"not enough space at {out}: {needed / 2**20:,.0f} MiB needed,"
             f" {free / 2**20:,.0f} MiB free"

@@ -68,7 +68,8 @@ class ShardLayout:
 class Block:
     """Consecutive frames and records of a shard.
 
-    `source` and `target` are rows counted from the first frame of the *shard*.
+    `source` and `target` are rows counted from the first frame of the *shard*. `constant`
+    names the user's images among them that have one value all over.
     """
 
     frames: np.ndarray
@@ -77,6 +78,7 @@ class Block:
     action: np.ndarray
     label: np.ndarray
     columns: Mapping[str, np.ndarray]
+    constant: tuple[str, ...] = ()
 
     def moved_by(self, num_frames: int) -> "Block":
         """The same block after `num_frames` other frames of its shard."""

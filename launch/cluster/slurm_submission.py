@@ -24,9 +24,12 @@ IGNORE_SIGNALS = """trap "" TERM USR2; exec "$0" "$@\""""
 
 
 def array_limit(config: SlurmConfig) -> int:
-    """Tasks an array may have: the configured limit or the cluster's own, if that is lower."""
+    """Tasks an array may have: the configured limit or the cluster's own, if that is lower.
+
+    Where a cluster has no arrays at all (0), every task is a job of its own.
+    """
     theirs = slurm.max_array_size()
-    return config.array_limit if theirs is None else min(config.array_limit, theirs)
+    return config.array_limit if theirs is None else max(1, min(config.array_limit, theirs))
 
 
 def submit_arrays(

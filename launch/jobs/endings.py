@@ -1,5 +1,6 @@
 """How a rank's process ended, and what that means for the run. Pure functions."""
 
+import re
 import signal
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,7 @@ from pipeline.config.program import (
     EXIT_NON_FINITE,
     EXIT_STOPPED,
 )
+from pipeline.signals import STOP_SIGNALS
 
 Kind = Literal[
     "finished", "stopped", "cluster_fault", "mistake", "non_finite", "collapsed", "crash"
@@ -27,7 +29,9 @@ SEVERITY: tuple[Kind, ...] = (
 )
 """From harmless to what explains the others: a peer's bug also looks like a lost connection."""
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+
+PREFIX = re.compile(r"^train\.py: (rank \d+: )?")
+"""What a program puts before its last line; an ending says the rank by itself."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def classify(exit_code: int, last_lines: list[str], was_told_to_stop: bool) -> t
     a lost node from an exhausted memory; retries are bounded.
     """
     said = next((line.strip() for line in reversed(last_lines) if line.strip()), "")
-    said = said.removeprefix("train.py: ")
+    said = PREFIX.sub("", said)
     if exit_code == EXIT_FINISHED:
         return "finished", ""
     if exit_code == EXIT_STOPPED:
@@ -61,6 +65,12 @@ def classify(exit_code: int, last_lines: list[str], was_told_to_stop: bool) -> t
             lost = any("connection closed" in line.lower() for line in last_lines)
             return ("cluster_fault" if lost else "crash"), f"ended by {name}: {said}"
         return "cluster_fault", f"killed by {name}"
+    if exit_code - 128 in STOP_SIGNALS:
+        # By a signal that came before the trainer knew what to do with it.
+        name = _signal_name(exit_code - 128)
+        if was_told_to_stop:
+            return "stopped", f"ended by {name} before it could save"
+        return "cluster_fault", f"ended by {name}"
     if exit_code == EXIT_CLUSTER_FAULT:
         return "cluster_fault", said
     if exit_code == EXIT_NON_FINITE:

@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from launch.jobs.endings import STOP_SIGNALS, Ending, classify
+from launch.jobs.endings import Ending, classify
 from launch.jobs.places import Place
+from pipeline.signals import heeded_stop_signals
 
 NUM_KEPT_LINES = 60
 
@@ -28,8 +29,8 @@ class StopNote:
         self.time: float | None = None if given is None else time.time()
 
     def install(self) -> None:
-        """Only note TERM, USR1, USR2 and INT from now on; CONT goes by."""
-        for number in STOP_SIGNALS:
+        """Only note stop signals from now on; CONT goes by."""
+        for number in heeded_stop_signals():
             signal.signal(number, self._remember)
         signal.signal(signal.SIGCONT, signal.SIG_DFL)
 

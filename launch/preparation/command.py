@@ -8,9 +8,11 @@ from pathlib import Path
 from data_prep.recipes import make_recipe
 from data_prep.settings import PrepareConfig
 from data_prep.store.builder import (
+    abandon_build,
     build_dataset,
     check_free_space,
     check_name,
+    has_finished_shards,
     is_complete,
     is_shard_finished,
     make_folders,
@@ -61,16 +63,21 @@ def run_preparation(words: Sequence[str]) -> int:
     if not config.overwrite and is_complete(recipe, out):
         return _say_complete(recipe, out)
     make_folders(out)
-    with DirectoryLock(out, "preparations"):
+    with DirectoryLock(out, "preparations") as lock:
         if _is_under_way(config, recipe, directory):
             return 0
         if not start_build(recipe, out, config.overwrite):
             return _say_complete(recipe, out)
-        missing = missing_shards(recipe, out)
-        check_free_space(out, missing)
-        _show_failures(directory)
-        tasks = make_tasks([plan.file for plan in missing], cluster, request.shards_per_task)
-        code = take_snapshot(REPOSITORY, directory.code, [out, directory.path])
+        is_continued = has_finished_shards(out)
+        try:
+            missing = missing_shards(recipe, out)
+            check_free_space(out, missing)
+            _show_failures(directory)
+            tasks = make_tasks([plan.file for plan in missing], cluster, request.shards_per_task)
+            code = take_snapshot(REPOSITORY, directory.code, [out, directory.path])
+        except Exception as error:
+            abandon_build(out, error, is_continued, lock)
+            raise
         say("\n".join(_counts(recipe, missing, len(tasks))))
         records = submit(make_order(config, cluster, tasks, code), cluster, directory)
     _show_records(records, directory)

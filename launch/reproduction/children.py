@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from launch.jobs.endings import STOP_SIGNALS
 from launch.reproduction.request import REPOSITORY
 from launch.reproduction.steps import Step
 from pipeline.config.program import EXIT_FINISHED, EXIT_STOPPED
 from pipeline.files.atomic import write_json
+from pipeline.signals import heeded_stop_signals
 
 POLL_S = 0.1
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -52,12 +52,12 @@ class StopNote:
 
 @contextmanager
 def noting_stop_signals() -> Iterator[StopNote]:
-    """Only note TERM, USR1, USR2 and Ctrl-C inside."""
+    """Only note stop signals inside."""
     note = StopNote()
     if threading.current_thread() is not threading.main_thread():
         yield note
         return
-    before = {number: signal.signal(number, note.remember) for number in STOP_SIGNALS}
+    before = {number: signal.signal(number, note.remember) for number in heeded_stop_signals()}
     try:
         yield note
     finally:

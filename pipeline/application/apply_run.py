@@ -19,12 +19,15 @@ from pipeline.models.latent_action import LatentActionModel, LatentParts
 from pipeline.printing import say
 from pipeline.progress import Progress
 from pipeline.runs import Run, latent_action_model, load_run
+from pipeline.threads import use_threads
 from pipeline.training.checkpoint import MODEL_FILE
 from pipeline.training.distributed import choose_device
+from pipeline.training.float32 import exact_float32
 
 RECORD = "applied.json"
 
 
+@exact_float32()
 def apply_run(config: ApplyConfig) -> dict[str, Any]:
     """Write g x for every file and element below `config.out_dir`, and `applied.json` last.
 
@@ -32,7 +35,7 @@ def apply_run(config: ApplyConfig) -> dict[str, Any]:
     anything is written, for what cannot be understood, does not suit the model by its header,
     or would be overwritten. Damage that shows only on reading ends the work there.
     """
-    torch.set_num_threads(config.num_threads)
+    use_threads(config.num_threads)
     device = choose_device(config.device, 0)
     run = load_run(config.run_dir, str(config.checkpoint), config.data, device)
     model = latent_action_model(run)

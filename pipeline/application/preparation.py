@@ -9,6 +9,8 @@ from pipeline.application.settings import ApplyConfig
 from pipeline.groups import Group
 
 PICTURE_CHANNELS = (1, 3)
+HEADS = ("nifti", "dicom")
+"""Sources that cut a cube of so many mm."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def make_preparation(config: ApplyConfig, manifest: Manifest, group: Group) -> P
     if config.percentiles is not None and (not is_volume or frames.values == "binary"):
         raise ValueError("percentiles has no effect: it is for volumes of grey values")
     source = made.get("source")
-    given = made.get("percentiles") if source in ("nifti", "volumes") else None
+    given = made.get("percentiles") if source in ("nifti", "dicom", "volumes") else None
     percentiles = config.percentiles or (tuple(given) if given is not None else None)
     # What a continuous group turns must not leave its disc: so sources were prepared.
     is_inscribed = not group.is_exact and source != "table" and "scene" not in made
@@ -94,7 +96,7 @@ def make_preparation(config: ApplyConfig, manifest: Manifest, group: Group) -> P
         None if frames.values == "binary" else percentiles,
         source in ("nifti", "phantom"),
         "background" if made.get("nan") == "background" else "refuse",
-        made.get("extent_mm") if config.resize == "as_prepared" and source == "nifti" else None,
+        made.get("extent_mm") if config.resize == "as_prepared" and source in HEADS else None,
         group.margin if is_inscribed else None,
     )
 
@@ -102,7 +104,7 @@ def make_preparation(config: ApplyConfig, manifest: Manifest, group: Group) -> P
 def _prepared_resize(made: dict[str, object]) -> Literal["none", "crop", "pad"]:
     if made.get("source") == "images" and made.get("size") is not None:
         return "crop"
-    if made.get("source") == "nifti":
+    if made.get("source") in HEADS:
         return "pad"
     if made.get("source") == "volumes" and made.get("side") is not None:
         return "pad"

@@ -10,6 +10,7 @@ from pipeline import __version__
 from pipeline.config.compose import group_options
 from pipeline.files.waiting import StoppedWaiting
 from pipeline.printing import rank_of_environment, say, steady_streams, world_size_of_environment
+from pipeline.signals import EndedBySignal, ending_cleanly
 
 EXIT_FINISHED = 0
 EXIT_USER_ERROR = 1
@@ -49,7 +50,9 @@ def run_program(
         say(f"orbit {__version__}")
         sys.exit(EXIT_FINISHED)
     try:
-        sys.exit(main(words) or EXIT_FINISHED)
+        with ending_cleanly():
+            code = main(words)
+        sys.exit(code or EXIT_FINISHED)
     except ExitWithCode as error:
         _complain(program, str(error))
         sys.exit(error.code)
@@ -64,6 +67,9 @@ def run_program(
     except KeyboardInterrupt:
         _complain(program, "interrupted")
         sys.exit(130)
+    except EndedBySignal as error:
+        _complain(program, str(error))
+        sys.exit(128 + error.number)
 
 
 def describe_error(error: BaseException) -> str:

@@ -19,11 +19,15 @@ import torch
 
 from pipeline.data.batches import Batches
 from pipeline.data.packing import Batch, BatchLayout
+from pipeline.signals import STOP_SIGNALS
 
 READ_BYTES = 2**20
 """A read takes as many whole steps as fit in this many bytes, at least one."""
 
-SIGNALS_KEPT_FROM_WORKERS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+QUEUE_BYTES = 2**16
+"""What the messages between DALI and its workers take, at most."""
+
+LOST_WORKER = "Worker data receiving interrupted"
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,15 @@ class Loader:
         """The next steps' batches, last step first."""
         on_gpu = self._device.type == "cuda"
         stream = torch.cuda.current_stream(self._device) if on_gpu else None
-        (output,) = self._pipeline.run(stream) if on_gpu else self._pipeline.run()
+        try:
+            (output,) = self._pipeline.run(stream) if on_gpu else self._pipeline.run()
+        except RuntimeError as error:
+            if LOST_WORKER not in str(error):
+                raise
+            raise RuntimeError(
+                "a worker of the loader was lost: too little memory, or /dev/shm is full;"
+                " loader.num_workers=0 does without"
+            ) from error
         buffer = torch.from_dlpack(output.as_tensor())[0]
         return self._layout.as_batch(buffer).parts(self._steps_per_read)[::-1]
 
@@ -121,6 +133,14 @@ def steps_per_read(batches: Batches, num_steps_left: int | None = None) -> int:
     num_bytes = batches_layout(batches, 1).num_bytes
     num_steps = READ_BYTES // num_bytes
     return max(1, num_steps if num_steps_left is None else min(num_steps, num_steps_left))
+
+
+def shared_bytes(batches: Batches, config: LoaderConfig) -> int:
+    """Shared memory that DALI's workers fill: a read more than go ahead, as was measured."""
+    if config.num_workers == 0:
+        return 0
+    num_bytes = batches_layout(batches, steps_per_read(batches)).num_bytes
+    return (config.prefetch + 1) * num_bytes + QUEUE_BYTES
 
 
 def batches_layout(batches: Batches, num_steps: int) -> BatchLayout:
@@ -149,7 +169,7 @@ def _build_pipeline(source: StepSource, device: torch.device, config: LoaderConf
         pipeline.set_outputs(output.gpu() if device.type == "cuda" else output)
     # Workers inherit the mask: a signal sent to the whole job step must reach only
     # the trainer, which stops at a step boundary; killed workers would crash it.
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS_KEPT_FROM_WORKERS)
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         pipeline.start_py_workers()
         pipeline.build()

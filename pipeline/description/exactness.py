@@ -47,7 +47,7 @@ def measure(run: Run, data: Path) -> tuple[dict[str, float], int]:
     assert isinstance(model, LatentActionModel)
     store = PairStore(data)
     check_files(store.root, store.manifest)
-    reader, device = store.split("test"), device_of(model)
+    reader, device = store.open_all(("test",))["test"], device_of(model)
     records = spread_records(reader, NUM_RECORDS)
     evaluation = run.task.evaluation(model)
     for _, read in batches(reader, records, BATCH):

@@ -11,11 +11,13 @@ from pipeline.description.exactness import read_or_measure
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.runs import Run, load_run
 from pipeline.tasks.latent_action.settings import LatentActionConfig
+from pipeline.training.float32 import exact_float32
 from pipeline.training.run_directory import RunDirectory
 
 MAX_NAMES = 8
 
 
+@exact_float32()
 def describe_run(
     run_dir: Path, checkpoint: str = "best", data: Path | None = None
 ) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save as save_safetensors
 
 from data_prep.store.manifest import read_manifest
@@ -22,10 +21,13 @@ from pipeline.exporting.signature import make_signature
 from pipeline.files.atomic import sync_directory, sync_file, write_json
 from pipeline.progress import Progress
 from pipeline.runs import load_run
+from pipeline.threads import use_threads
+from pipeline.training.float32 import exact_float32
 
 WEIGHTS, SIGNATURE = "model.safetensors", "signature.json"
 
 
+@exact_float32()
 def export_run(config: ExportConfig) -> dict[str, Any]:
     """Make the folder `config.out_dir`, whole or not at all; returns the signature.
 
@@ -34,7 +36,7 @@ def export_run(config: ExportConfig) -> dict[str, Any]:
     """
     out = config.out_dir
     _check_place(out, config.overwrite)
-    torch.set_num_threads(config.num_threads)
+    use_threads(config.num_threads)
     run = load_run(config.run_dir, str(config.checkpoint), config.data)
     manifest = read_manifest(Path(config.data if config.data is not None else run.config.data))
     programs = programs_of(run, manifest)

@@ -8,8 +8,6 @@ have labels, how they are moved, and the weights and batches of the `mlp`.
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from data_prep.store.reader import PairStore, check_files
 from pipeline.probing.experiment import Probe
 from pipeline.probing.features import reason_to_skip
@@ -20,11 +18,14 @@ from pipeline.probing.settings import ClassifyConfig, classification_file
 from pipeline.progress import Progress
 from pipeline.runs import load_run
 from pipeline.tasks.latent_action.settings import LatentActionConfig
+from pipeline.threads import use_threads
 from pipeline.training.checkpoint import MODEL_FILE
 from pipeline.training.distributed import choose_device
+from pipeline.training.float32 import exact_float32
 from pipeline.training.run_directory import RunDirectory
 
 
+@exact_float32()
 def classify_run(config: ClassifyConfig) -> tuple[dict[str, Any], Path]:
     """Write `classification/step_XXXXXXXX.json`, or read it if it holds these settings.
 
@@ -34,7 +35,7 @@ def classify_run(config: ClassifyConfig) -> tuple[dict[str, Any], Path]:
     """
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
 
-    torch.set_num_threads(config.num_threads)
+    use_threads(config.num_threads)
     run = RunDirectory(Path(config.run_dir))
     task = run.read_config().task
     if not isinstance(task, LatentActionConfig):

@@ -39,7 +39,7 @@ class Probe:
     ) -> None:
         self.num_dimensions: dict[str, int] = {}
         self._config, self._sets, self._networks = config, sets, networks
-        self._readers = {split: store.split(split) for split in ("train", "val", "test")}
+        self._readers = store.open_all()
         self._device, self._progress = device, progress
 
     def scores(self, features: Sequence[str]) -> list[dict[str, Any]]:

@@ -7,12 +7,14 @@ checkpoints/step_00000750/
 checkpoints/best.json, last.json     {"step": 750}
 """
 
+import contextlib
+import hashlib
 import io
 import json
 import os
 import pickle
 import re
-import shutil
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,13 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
 from pipeline.config.user_text import parse_integer
-from pipeline.files.atomic import sha256_of_file, sync_directory, write_json
+from pipeline.files.atomic import sync_directory, write_json
+from pipeline.files.directories import STILL_IN_USE, make_directory, remove_tree
 from pipeline.training.settings import RetentionConfig
 
 MODEL_FILE, STATE_FILE, META_FILE = "model.safetensors", "state.pt", "meta.json"
-STEP_PATTERN = re.compile(r"step_([0-9]{8,})$")
+STEP_PATTERN = re.compile(r"step_([0-9]{8,})")
+DOOMED_SUFFIX = ".deleted"
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,15 @@ class Checkpoint:
     meta: dict[str, Any]
 
 
+class DamagedCheckpointError(ValueError):
+    """A checkpoint is not what was written: a file is missing, cut off or altered."""
+
+
 class CheckpointStore:
-    """The `checkpoints` folder of a run directory."""
+    """The `checkpoints` folder of a run directory.
+
+    An error of the operating system is never taken for damage: it is raised as it is.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -52,9 +63,11 @@ class CheckpointStore:
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint directory, ascending; contents unchecked."""
-        if not self.folder.is_dir():
+        try:
+            names = os.listdir(self.folder)
+        except FileNotFoundError:
             return []
-        matches = (STEP_PATTERN.fullmatch(path.name) for path in self.folder.iterdir())
+        matches = (STEP_PATTERN.fullmatch(name) for name in names)
         return sorted(int(match.group(1)) for match in matches if match)
 
     def save(
@@ -64,30 +77,36 @@ class CheckpointStore:
         state: dict[str, Any],
         meta: dict[str, Any],
     ) -> None:
-        """Write a checkpoint under a temporary name, flush it, rename it into place."""
+        """Write a checkpoint under a temporary name, flush it, rename it into place.
+
+        An error leaves nothing of it behind; earlier checkpoints stay as they are.
+        """
+        make_directory(self.folder)
         final = self.path(step)
-        draft = self.folder / f".{final.name}.tmp"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
+        draft = self.folder / f".{final.name}.{uuid.uuid4().hex[:8]}.tmp"
+        draft.mkdir()
         try:
             buffer = io.BytesIO()
             torch.save(state, buffer)
             contiguous = {name: tensor.contiguous().cpu() for name, tensor in weights.items()}
-            _write_bytes(draft / MODEL_FILE, save_safetensors(contiguous))
-            _write_bytes(draft / STATE_FILE, buffer.getvalue())
+            contents = {MODEL_FILE: save_safetensors(contiguous), STATE_FILE: buffer.getvalue()}
+            for name, content in contents.items():
+                _write_bytes(draft / name, content)
             files = {
-                name: {
-                    "size": (draft / name).stat().st_size,
-                    "sha256": sha256_of_file(draft / name),
-                }
-                for name in (MODEL_FILE, STATE_FILE)
+                name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+                for name, content in contents.items()
             }
+            # Flushes the draft's entries too: all three files are on disk before the rename.
             write_json(draft / META_FILE, {"step": step, **meta, "files": files})
             if final.exists():
-                shutil.rmtree(final)
+                self._discard(step)
             os.rename(draft, final)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                remove_tree(draft)
+            if isinstance(error, OSError) and error.errno:
+                reason = f"{error.strerror}; it was not saved, those before it are as they were"
+                raise OSError(error.errno, reason, str(final)) from error
             raise
         sync_directory(self.folder)
         self.point("last", step)
@@ -95,44 +114,50 @@ class CheckpointStore:
     def load(self, step: int) -> Checkpoint:
         """Read and check a checkpoint.
 
-        Raises FileNotFoundError if it does not exist, ValueError if it is damaged.
+        Raises FileNotFoundError if it does not exist, DamagedCheckpointError if it is not
+        what was written, ValueError if it is and cannot be used all the same.
         """
         path = self.path(step)
-        if not path.is_dir():
+        try:
+            meta, contents = _read_files(path)
+        except FileNotFoundError as error:
+            if path.is_dir():
+                missing = Path(error.filename).name
+                raise DamagedCheckpointError(
+                    f"checkpoint {path} is damaged: no {missing}"
+                ) from None
             known = ", ".join(map(str, self.steps())) or "none"
             raise FileNotFoundError(
                 f"no checkpoint of step {step} in {self.folder}; there: {known}"
-            )
+            ) from None
         try:
-            meta = json.loads((path / META_FILE).read_text())
-            contents = {}
-            for name, recorded in meta["files"].items():
-                if sha256_of_file(path / name) != recorded["sha256"]:
-                    raise ValueError(f"{name} does not match its checksum")
-                contents[name] = (path / name).read_bytes()
             weights = load_safetensors(contents[MODEL_FILE])
             state = torch.load(
                 io.BytesIO(contents[STATE_FILE]), map_location="cpu", weights_only=True
             )
         except pickle.UnpicklingError:
             raise ValueError(f"checkpoint {path} is damaged or holds more than tensors") from None
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise ValueError(f"checkpoint {path} is damaged: {error}") from None
+        except (ValueError, KeyError, TypeError, EOFError, RuntimeError, SafetensorError) as error:
+            raise ValueError(
+                f"checkpoint {path} cannot be read, although its checksums are right: {error}"
+            ) from None
         return Checkpoint(step, weights, state, meta)
 
     def newest_valid(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest checkpoint that can be read, and a line for each newer one that cannot.
+        """The newest checkpoint that can be read, and a line for each newer one that is damaged.
 
-        Damaged checkpoints are set aside under a name of their own.
+        Damaged checkpoints are set aside under a name of their own. Raises what `load`
+        raises for anything else, and touches nothing then.
         """
         complaints: list[str] = []
         for step in reversed(self.steps()):
             try:
                 return self.load(step), complaints
-            except ValueError as error:
+            except DamagedCheckpointError as error:
                 complaints.append(str(error))
                 aside = self.path(step).with_name(f"{self.path(step).name}.damaged")
-                shutil.rmtree(aside, ignore_errors=True)
+                if not remove_tree(aside):
+                    aside = aside.with_name(f"{aside.name}.{uuid.uuid4().hex[:8]}")
                 os.rename(self.path(step), aside)
         return None, complaints
 
@@ -140,45 +165,117 @@ class CheckpointStore:
         """Make `best.json` or `last.json` name a step."""
         write_json(self.folder / f"{name}.json", {"step": step})
 
+    def restore_pointers(self, checkpoint: Checkpoint) -> None:
+        """Make both pointers say what they said when `checkpoint`, the newest, was complete.
+
+        A run that is killed between a checkpoint and its pointers leaves older ones, or none.
+        """
+        wanted = {"last": checkpoint.step, "best": checkpoint.state.get("best_step")}
+        for name, step in wanted.items():
+            try:
+                found = self._pointed(name)
+            except ValueError:
+                found = -1
+            if step is None:
+                (self.folder / f"{name}.json").unlink(missing_ok=True)
+            elif found != step:
+                self.point(name, step)
+
     def resolve(self, name: str) -> int:
         """The step that `best`, `last` or a number means.
 
-        Raises FileNotFoundError if the run has no such checkpoint yet.
+        Raises FileNotFoundError if the run has no such checkpoint yet, or no longer.
         """
         step = parse_integer(name)
         if step is not None and step >= 0:
             return step
         if name not in ("best", "last"):
             raise ValueError(f"checkpoint={name} is not allowed; allowed: best, last, a step")
-        pointer = self.folder / f"{name}.json"
-        if not pointer.is_file():
+        steps = self.steps()
+        step = self._pointed(name)
+        if name == "last" and steps and step not in steps:
+            return steps[-1]
+        if step is None:
             raise FileNotFoundError(f"no {name} checkpoint in {self.folder} yet")
-        return int(json.loads(pointer.read_text())["step"])
+        if step not in steps:
+            known = ", ".join(map(str, steps)) or "none"
+            raise FileNotFoundError(
+                f"{self.folder / f'{name}.json'} names step {step}, which has no checkpoint;"
+                f" there: {known}"
+            )
+        return step
 
     def prune(self, retention: RetentionConfig, best_step: int | None) -> None:
-        """Delete checkpoints that nothing asks to keep; never the newest."""
+        """Delete checkpoints that nothing asks to keep; never the newest.
+
+        One that somebody reads just now disappears from view and is deleted by a later call.
+        """
         steps = self.steps()
         kept = set(steps[-retention.keep_last :])
         if best_step is not None:
             kept.add(best_step)
         if retention.keep_every is not None:
             kept.update(step for step in steps if step % retention.keep_every == 0)
+        for path in self.folder.glob(f".step_*{DOOMED_SUFFIX}"):
+            remove_tree(path)
         for step in steps:
             if step not in kept:
-                # Renamed first, so that a crash leaves no half-deleted checkpoint in view.
-                doomed = self.folder / f".{self.path(step).name}.deleted"
-                os.rename(self.path(step), doomed)
-                shutil.rmtree(doomed)
+                try:
+                    self._discard(step)
+                except OSError as error:
+                    if error.errno not in STILL_IN_USE:
+                        raise
 
     def clear(self) -> None:
         """Delete everything, for a new start."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for name in ("best", "last"):
+            (self.folder / f"{name}.json").unlink(missing_ok=True)
+        for step in self.steps():
+            self._discard(step)
+        remove_tree(self.folder)
 
     def clear_leftovers(self) -> None:
         """Delete what a crash left half-written or half-deleted."""
         for pattern in (".step_*", ".*.tmp"):
             for path in self.folder.glob(pattern):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                remove_tree(path)
+
+    def _pointed(self, name: str) -> int | None:
+        """The step that a pointer names, None without a pointer; ValueError if it names none."""
+        pointer = self.folder / f"{name}.json"
+        try:
+            return int(json.loads(pointer.read_text(encoding="utf-8"))["step"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{pointer} cannot be read: it should name a step") from None
+
+    def _discard(self, step: int) -> None:
+        # Renamed first, so that a crash leaves no half-deleted checkpoint in view.
+        name = f".{self.path(step).name}.{uuid.uuid4().hex[:8]}{DOOMED_SUFFIX}"
+        doomed = self.folder / name
+        os.rename(self.path(step), doomed)
+        remove_tree(doomed)
+
+
+def _read_files(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Metadata and contents of a checkpoint's files, by name; their checksums are right."""
+    meta_text = (path / META_FILE).read_bytes()
+    try:
+        meta = json.loads(meta_text)
+        recorded = {name: meta["files"][name]["sha256"] for name in (MODEL_FILE, STATE_FILE)}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedCheckpointError(
+            f"checkpoint {path} is damaged: {META_FILE} cannot be read ({error})"
+        ) from None
+    contents = {}
+    for name, digest in recorded.items():
+        contents[name] = (path / name).read_bytes()
+        if hashlib.sha256(contents[name]).hexdigest() != digest:
+            raise DamagedCheckpointError(
+                f"checkpoint {path} is damaged: {name} does not match its checksum"
+            )
+    return meta, contents
 
 
 def _write_bytes(path: Path, content: bytes) -> None:

@@ -5,19 +5,28 @@ or alone. Control messages travel over a gloo group on the CPU, so that agreeing
 something never waits for the GPU.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
-from pipeline.config.program import EXIT_USER_ERROR, ExitWithCode
+from pipeline.config.program import ExitWithCode
+from pipeline.config.user_text import parse_integer
+from pipeline.printing import rank_of_environment, world_size_of_environment
+from pipeline.training.faults import exit_code_of
 from pipeline.training.rendezvous import join_process_group
 
 T = TypeVar("T")
+
+CONTROL_TIMEOUT = timedelta(hours=1)
+"""How long the other ranks wait while the first one writes or decides. A rank that is gone is
+noticed at once, by its connection."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +46,24 @@ class World:
     def first_decides(self, decide: Callable[[], T]) -> T:
         """Run `decide` on the first rank and hand its result to all.
 
-        If it raises there, the first rank's error stands and the others exit quietly.
+        If it raises there, the first rank's error stands, and the others end as it does: with
+        its exit code, and a line that says so.
         """
         if self.world_size == 1:
             return decide()
         message: list[Any] = [None, None]
-        error: BaseException | None = None
         if self.is_first:
             try:
                 message[1] = decide()
-            except BaseException as raised:
-                error, message[0] = raised, "failed"
+            except BaseException as error:
+                message[0] = exit_code_of(error)
+                # Whatever becomes of the others, this is why.
+                with contextlib.suppress(RuntimeError):
+                    dist.broadcast_object_list(message, src=0, group=self.control)
+                raise
         dist.broadcast_object_list(message, src=0, group=self.control)
-        if error is not None:
-            raise error
         if message[0] is not None:
-            raise ExitWithCode("", EXIT_USER_ERROR)
+            raise ExitWithCode("ended because rank 0 did, which says why", message[0])
         result: T = message[1]
         return result
 
@@ -75,25 +86,37 @@ class World:
 
 
 @contextmanager
-def join_world(device: str) -> Iterator[World]:
+def join_world(device: str, should_stop: Callable[[], bool] = lambda: False) -> Iterator[World]:
     """Join the process group that the environment describes, and leave it at the end.
 
     Raises ValueError if a GPU is asked for and there is none, ClusterFaultError if
-    not all ranks came.
+    not all ranks came, StoppedWaiting if `should_stop` turns true before they have.
     """
-    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    chosen = choose_device(device, int(os.environ.get("LOCAL_RANK", 0)))
+    rank, world_size = rank_of_environment(), world_size_of_environment()
+    chosen = choose_device(device, _local_rank(world_size))
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if world_size == 1:
         yield World(0, 1, chosen)
         return
     backend = "nccl" if chosen.type == "cuda" else "gloo"
-    join_process_group(backend, rank, world_size)
+    join_process_group(backend, rank, world_size, should_stop)
     try:
-        yield World(rank, world_size, chosen, dist.new_group(backend="gloo"))
+        control = dist.new_group(backend="gloo", timeout=CONTROL_TIMEOUT)
+        yield World(rank, world_size, chosen, control)
     finally:
         dist.destroy_process_group()
+
+
+def _local_rank(world_size: int) -> int:
+    """This rank's number on its node; ValueError if the environment gives none that is one."""
+    if world_size == 1:
+        return 0
+    text = os.environ.get("LOCAL_RANK", "0")
+    number = parse_integer(text)
+    if number is None or number < 0:
+        raise ValueError(f"LOCAL_RANK={text} in the environment is no rank of a node")
+    return number
 
 
 def choose_device(name: str, local_rank: int) -> torch.device:

@@ -7,13 +7,15 @@ import torch
 from pipeline.data.packing import Batch
 from pipeline.tasks.interface import Evaluation
 from pipeline.training.distributed import World
+from pipeline.training.float32 import exact_float32
 
 
+@exact_float32()
 @torch.no_grad()
 def evaluate(evaluation: Evaluation, batches: Iterable[Batch], world: World) -> dict[str, float]:
     """Metrics of a whole split; every rank brings its share of the batches and gets all metrics.
 
-    Runs in float32 whatever the training precision.
+    Runs in float32, without TF32, whatever the training precision.
     """
     for batch in batches:
         evaluation.update(batch)

@@ -7,8 +7,15 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 
-from pipeline.config.program import EXIT_CLUSTER_FAULT, ExitWithCode
+from pipeline.config.program import (
+    EXIT_CLUSTER_FAULT,
+    EXIT_STOPPED,
+    EXIT_USER_ERROR,
+    ExitWithCode,
+)
+from pipeline.files.waiting import StoppedWaiting
 
+EXIT_INTERRUPTED = 130
 FILE_SYSTEM_HICCUPS = frozenset(
     {
         errno.EIO,
@@ -33,6 +40,7 @@ LOST_CONNECTION = (
     "socket timeout",
     "nccl error",
     "uncorrectable ecc",
+    "worker of the loader was lost",
 )
 
 
@@ -50,6 +58,17 @@ def cluster_faults_end_the_program() -> Iterator[None]:
             raise
         line = " ".join(str(error).split())[:300]
         raise ExitWithCode(f"fault of the cluster: {line}", EXIT_CLUSTER_FAULT) from error
+
+
+def exit_code_of(error: BaseException) -> int:
+    """The code with which a program ends that ends by this error."""
+    if isinstance(error, ExitWithCode):
+        return error.code
+    if isinstance(error, StoppedWaiting):
+        return EXIT_STOPPED
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    return EXIT_CLUSTER_FAULT if is_cluster_fault(error) else EXIT_USER_ERROR
 
 
 def is_cluster_fault(error: BaseException) -> bool:

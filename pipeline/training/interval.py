@@ -10,7 +10,7 @@ NEVER = 2**62
 
 
 class NonFiniteLossError(Exception):
-    """A term was NaN or infinite in a step; the message says which and when."""
+    """A loss, a validation or a weight was NaN or infinite; the message says which and when."""
 
 
 class IntervalMeans:

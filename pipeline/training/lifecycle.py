@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_prep.store.manifest import Manifest
-from pipeline.config.program import EXIT_COLLAPSED, ExitWithCode
+from pipeline.config.program import EXIT_COLLAPSED, EXIT_NON_FINITE, ExitWithCode
 from pipeline.printing import say
 from pipeline.training.distributed import World
 from pipeline.training.environment import describe_environment, differences_that_matter
@@ -34,27 +34,32 @@ def prepare_start(
     Raises ValueError if the directory holds a run that this one may not continue.
     """
     environment = describe_environment(world.device, world.world_size, config.num_threads)
-    is_new = run.read_json("environment.json") is None and not run.checkpoints.steps()
+    before = run.read_json("environment.json")
+    is_new = before is None and not run.checkpoints.steps()
     if config.resume == "never" and not is_new:
         raise ValueError(f"{run.path} already holds a run and resume=never: choose another run_dir")
-    has_config = (run.path / "config.yaml").exists()
-    differing = differing_keys(run.read_config(), config) if has_config else []
+    differing = _differing_keys(run, config)
     if differing and not config.allow_changes:
         raise ValueError(
             f"{run.path} holds a run with another configuration ({'; '.join(differing)}):"
             " choose another run_dir, or say allow_changes=true"
         )
     if is_new:
-        run.path.mkdir(parents=True, exist_ok=True)
         run.write_environment(environment)
         run.write_config(config)
         return Start(None, 0)
     attempt = len(run.read_json(RESTARTS) or [])
-    run.checkpoints.clear_leftovers()
+    run.clear_leftovers()
     checkpoint, complaints = run.checkpoints.newest_valid()
     for complaint in complaints:
         say(f"warning: {complaint}; going on from the one before")
-    if checkpoint is not None and checkpoint.meta["attempt"] != attempt:
+    if checkpoint is not None and checkpoint.meta["attempt"] > attempt:
+        raise ValueError(
+            f"{run.path / RESTARTS} tells of {attempt} restarts, but the checkpoint of step"
+            f" {checkpoint.step} was made after {checkpoint.meta['attempt']}: put the file back,"
+            " or choose another run_dir"
+        )
+    if checkpoint is not None and checkpoint.meta["attempt"] < attempt:
         # Killed between noting a restart and deleting what came before it.
         run.checkpoints.clear()
         checkpoint = None
@@ -66,11 +71,12 @@ def prepare_start(
                 f" data={config.data} has {manifest.fingerprint[:12]}):"
                 " choose another run_dir, or say allow_changes=true"
             )
+        run.checkpoints.restore_pointers(checkpoint)
     result = run.read_json("result.json")
     if result is not None and not differing:
         return Start(None, attempt, result)
     (run.path / "result.json").unlink(missing_ok=True)
-    for line in differences_that_matter(run.read_json("environment.json") or {}, environment):
+    for line in differences_that_matter(before or {}, environment):
         say(f"warning: continuing is not bit-exact, for this changed: {line}")
     run.write_environment(environment)
     run.write_config(config)
@@ -78,9 +84,17 @@ def prepare_start(
 
 
 def write_result(run: RunDirectory, plan: Plan, best: Best) -> dict[str, Any]:
-    """Write result.json, which marks the run as finished, and return its content."""
-    lines = [line for line in read_metrics(run.path / "metrics.jsonl") if line["split"] == "val"]
-    best_line = next(line for line in lines if line["step"] == best.step)
+    """Write result.json, which marks the run as finished, and return its content.
+
+    Raises ExitWithCode if no validation was finite, ValueError if metrics.jsonl lacks the best.
+    """
+    if best.step is None:
+        raise ExitWithCode("no validation of this run gave a finite number", EXIT_NON_FINITE)
+    file = run.path / "metrics.jsonl"
+    lines = [line for line in read_metrics(file) if line["split"] == "val"]
+    best_line = next((line for line in lines if line["step"] == best.step), None)
+    if best_line is None:
+        raise ValueError(f"{file} lacks the validation of step {best.step}: was it altered?")
     result = {
         "state": "finished",
         "step": plan.num_steps,
@@ -106,6 +120,13 @@ def note_collapse(run: RunDirectory, config: TrainConfig, message: str) -> None:
     say(f"{message}; restarting with another initialisation")
     run.write_json(RESTARTS, [*restarts, message])
     run.checkpoints.clear()
+
+
+def _differing_keys(run: RunDirectory, config: TrainConfig) -> list[str]:
+    try:
+        return differing_keys(run.read_config(), config)
+    except FileNotFoundError:
+        return []
 
 
 def _metrics_of(line: dict[str, Any]) -> dict[str, Any]:

@@ -5,11 +5,15 @@ lines of later steps are cut off, so nothing is logged twice. Keys under `speed/
 `memory/` and `time/` depend on the clock; all others are reproducible.
 """
 
+import contextlib
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from pipeline.files.atomic import write_text
 
 WALL_CLOCK_PREFIXES = ("speed/", "memory/", "time/")
 
@@ -35,14 +39,9 @@ class MetricsLog:
     """Appends lines after those up to `first_step`; a context manager."""
 
     def __init__(self, run_dir: Path, first_step: int) -> None:
-        path = run_dir / "metrics.jsonl"
+        path = self._path = run_dir / "metrics.jsonl"
         kept = [line for line in read_metrics(path) if line["step"] <= first_step]
-        draft = path.with_name(".metrics.jsonl.tmp")
-        with open(draft, "w", encoding="utf-8") as file:
-            file.writelines(_as_line(line) for line in kept)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
+        write_text(path, "".join(_as_line(line) for line in kept))
         self.latest: dict[str, float] = {}
         """Values of the newest training line of this process."""
         self._file = open(path, "a", encoding="utf-8")
@@ -54,23 +53,39 @@ class MetricsLog:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
-        self._events.close()  # type: ignore[no-untyped-call]
+        # What counts was put on disk by `sync`; why the run ends must not be hidden.
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._events.close()  # type: ignore[no-untyped-call]
 
     def write(self, step: int, epoch: int, split: str, values: dict[str, float]) -> None:
         """Append a line; `epoch` counts finished epochs. NaN and infinity become text."""
-        self._file.write(_as_line({"step": step, "epoch": epoch, "split": split, **values}))
-        self._file.flush()
+        with _naming(self._path):
+            self._file.write(_as_line({"step": step, "epoch": epoch, "split": split, **values}))
+            self._file.flush()
         if split == "train":
             self.latest = values
-        for name, value in values.items():
-            self._events.add_scalar(f"{split}/{name}", value, step)  # type: ignore[no-untyped-call]
+        with _naming(self._path.with_name("events.out.tfevents")):
+            for name, value in values.items():
+                self._events.add_scalar(f"{split}/{name}", value, step)  # type: ignore[no-untyped-call]
 
     def sync(self) -> None:
         """Put everything written so far on disk; called before each checkpoint."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._events.flush()  # type: ignore[no-untyped-call]
+        with _naming(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        with _naming(self._path.with_name("events.out.tfevents")):
+            self._events.flush()  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say which file could not be written: what is opened already names itself no more."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def _as_line(line: dict[str, Any]) -> str:

@@ -26,13 +26,6 @@ def learning_rate(
     )
 
 
-def set_float32_precision(precision: str) -> None:
-    """Let float32 matrix products and convolutions use TF32 on a GPU only when asked to."""
-    allow = precision == "tf32"
-    torch.backends.cuda.matmul.allow_tf32 = allow
-    torch.backends.cudnn.allow_tf32 = allow
-
-
 class Optimisation:
     """One optimiser step at a time, in the configured precision.
 

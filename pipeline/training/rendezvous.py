@@ -9,20 +9,27 @@ jobs and no two starts of one job can meet.
 import json
 import os
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 
 from pipeline.config.user_text import parse_number
 from pipeline.files.atomic import write_json
+from pipeline.files.waiting import wait_until
 from pipeline.training.faults import ClusterFaultError
 
 RENDEZVOUS_FILE = "ORBIT_RENDEZVOUS"
 JOIN_TIMEOUT_S = "ORBIT_JOIN_TIMEOUT_S"
 DEFAULT_JOIN_TIMEOUT_S = 600.0
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
-POLL_S = 0.2
+CONNECT_S = 5.0
+HAS_AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
+"""Set by torchrun, which is the meeting point itself: a rank need not wait for the first one."""
+
+T = TypeVar("T")
 
 
 def join_timeout_s() -> float:
@@ -39,70 +46,128 @@ def join_timeout_s() -> float:
     return timeout_s
 
 
-def join_process_group(backend: str, rank: int, world_size: int) -> None:
-    """Join the process group; ClusterFaultError if not all ranks came in time."""
-    timeout_s = join_timeout_s()
+def join_process_group(
+    backend: str, rank: int, world_size: int, should_stop: Callable[[], bool]
+) -> None:
+    """Join the process group.
+
+    Raises ClusterFaultError if not all ranks came in time, StoppedWaiting if `should_stop`
+    turned true meanwhile.
+    """
+    wait = _Wait(rank, world_size, join_timeout_s(), should_stop)
     file = os.environ.get(RENDEZVOUS_FILE)
     if file is None:
         try:
-            dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+            if os.environ.get(HAS_AGENT_STORE) != "True":
+                # Nobody but torch knows how to wait here, and it does so without listening.
+                timeout = timedelta(seconds=wait.timeout_s)
+                dist.init_process_group(backend, timeout=timeout)
+                return
+            timeout = timedelta(seconds=wait.left_s())
+            store, _, _ = next(dist.rendezvous("env://", rank, world_size, timeout=timeout))
         except (dist.DistStoreError, dist.DistNetworkError) as error:
             raise ClusterFaultError(
                 f"rank {rank} of {world_size} could not join the others at"
                 f" {os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-                f" within {timeout_s:.0f} s ({_first_line(error)})"
+                f" within {wait.timeout_s:.0f} s ({_first_line(error)})"
             ) from None
-        return
-    deadline = time.monotonic() + timeout_s
-    store = _open_store(Path(file), rank, world_size, deadline)
-    _wait_for_all(store, rank, world_size, deadline, timeout_s)
+    else:
+        store = _open_store(Path(file), wait)
+    _wait_for_all(dist.PrefixStore("orbit", store), wait)
     dist.init_process_group(
         backend, store=store, rank=rank, world_size=world_size, timeout=COLLECTIVE_TIMEOUT
     )
 
 
-def _open_store(file: Path, rank: int, world_size: int, deadline: float) -> dist.TCPStore:
+class _Wait:
+    """One rank's patience until all are there."""
+
+    def __init__(
+        self, rank: int, world_size: int, timeout_s: float, should_stop: Callable[[], bool]
+    ) -> None:
+        self.rank, self.world_size, self.timeout_s = rank, world_size, timeout_s
+        self._should_stop = should_stop
+        self._deadline = time.monotonic() + timeout_s
+
+    def left_s(self) -> float:
+        """Seconds that are left, at least one."""
+        return max(1.0, self._deadline - time.monotonic())
+
+    def until(self, check: Callable[[], T], what: str) -> T:
+        """What `check` returned last: something true, or its answer when time was up."""
+        return wait_until(
+            check,
+            f"{what} (rank {self.rank} of {self.world_size})",
+            timeout_s=self.left_s(),
+            should_stop=self._should_stop,
+        )
+
+
+def _open_store(file: Path, wait: _Wait) -> dist.TCPStore:
     host = os.environ.get("MASTER_ADDR", "localhost")
-    if rank == 0:
-        store = dist.TCPStore(host, 0, world_size, is_master=True, wait_for_workers=False)
+    if wait.rank == 0:
+        store = dist.TCPStore(host, 0, wait.world_size, is_master=True, wait_for_workers=False)
         write_json(file, {"host": host, "port": store.port})
         return store
-    while not file.exists():
-        if time.monotonic() > deadline:
-            raise ClusterFaultError(
-                f"rank {rank} of {world_size}: the first rank did not open a rendezvous on {host}"
-            )
-        time.sleep(POLL_S)
-    address = json.loads(file.read_text())
-    left = timedelta(seconds=max(1.0, deadline - time.monotonic()))
-    try:
-        return dist.TCPStore(
-            address["host"], address["port"], world_size, wait_for_workers=False, timeout=left
-        )
-    except (dist.DistStoreError, dist.DistNetworkError) as error:
+    address = wait.until(lambda: _read_address(file), f"the first rank's rendezvous on {host}")
+    if address is None:
         raise ClusterFaultError(
-            f"rank {rank} of {world_size} cannot reach the first rank at"
-            f" {address['host']}:{address['port']} ({_first_line(error)})"
-        ) from None
+            f"rank {wait.rank} of {wait.world_size}: the first rank did not open a rendezvous"
+            f" on {host}"
+        )
+    causes: list[str] = []
 
-
-def _wait_for_all(
-    store: dist.TCPStore, rank: int, world_size: int, deadline: float, timeout_s: float
-) -> None:
-    num_joined = store.add("joined", 1)
-    while num_joined < world_size:
-        if time.monotonic() > deadline:
-            raise ClusterFaultError(
-                f"only {num_joined} of {world_size} ranks joined within {timeout_s:.0f} s"
-                f" (seen by rank {rank})"
-            )
-        time.sleep(POLL_S)
+    def connect() -> dist.TCPStore | None:
+        # In short tries, for nothing is heard meanwhile.
         try:
-            num_joined = store.add("joined", 0)
+            return dist.TCPStore(
+                address["host"],
+                address["port"],
+                wait.world_size,
+                wait_for_workers=False,
+                timeout=timedelta(seconds=min(CONNECT_S, wait.left_s())),
+            )
+        except (dist.DistStoreError, dist.DistNetworkError) as error:
+            causes[:] = [_first_line(error)]
+            return None
+
+    where = f"{address['host']}:{address['port']}"
+    reached = wait.until(connect, f"the first rank at {where}")
+    if reached is None:
+        raise ClusterFaultError(
+            f"rank {wait.rank} of {wait.world_size} cannot reach the first rank at {where}"
+            f" ({causes[0]})"
+        )
+    reached.set_timeout(timedelta(seconds=wait.left_s()))
+    return reached
+
+
+def _read_address(file: Path) -> dict[str, Any] | None:
+    try:
+        address: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return address
+
+
+def _wait_for_all(store: dist.Store, wait: _Wait) -> None:
+    num_joined = 0
+
+    def all_are_there() -> bool:
+        nonlocal num_joined
+        try:
+            num_joined = store.add("joined", 0 if num_joined else 1)
         except (dist.DistStoreError, dist.DistNetworkError) as error:
             raise ClusterFaultError(
-                f"rank {rank} lost the first rank while joining ({_first_line(error)})"
+                f"rank {wait.rank} lost the first rank while joining ({_first_line(error)})"
             ) from None
+        return num_joined >= wait.world_size
+
+    if not wait.until(all_are_there, "the other ranks"):
+        raise ClusterFaultError(
+            f"only {num_joined} of {wait.world_size} ranks joined within {wait.timeout_s:.0f} s"
+            f" (seen by rank {wait.rank})"
+        )
 
 
 def _first_line(error: BaseException) -> str:

@@ -2,31 +2,35 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from data_prep.store.reader import PairStore, check_files
+from data_prep.store.manifest import Manifest
+from data_prep.store.reader import PairStore, SplitReader, check_files
 from pipeline.config.program import EXIT_NON_FINITE, EXIT_STOPPED, ExitWithCode
-from pipeline.data.batches import EvaluationBatches, TrainBatches, make_train_order
+from pipeline.data.batches import Batches, EvaluationBatches, TrainBatches, make_train_order
 from pipeline.data.loader import Loader
 from pipeline.data.order import SampleOrder, rank_slice
 from pipeline.data.packing import Batch
+from pipeline.files.directories import make_directory
 from pipeline.files.lock import DirectoryLock
+from pipeline.files.waiting import StoppedWaiting
 from pipeline.printing import say
 from pipeline.progress import Progress
 from pipeline.tasks.table import make_task
-from pipeline.training.debugging import profiled, shortened
+from pipeline.threads import use_threads
+from pipeline.training.debugging import FirstBatches, profiled, shortened
 from pipeline.training.distributed import World, join_world
-from pipeline.training.half_precision import complaint
+from pipeline.training.float32 import deterministic_algorithms, exact_float32
 from pipeline.training.heartbeat import Heartbeat
 from pipeline.training.interval import NonFiniteLossError
 from pipeline.training.lifecycle import Start, note_collapse, prepare_start, write_result
 from pipeline.training.metrics_log import MetricsLog
-from pipeline.training.optimisation import set_float32_precision
+from pipeline.training.preconditions import check_compiler, check_precision, check_shared_memory
 from pipeline.training.run_directory import RunDirectory
 from pipeline.training.settings import TrainConfig
 from pipeline.training.stopping import StopRequest
@@ -47,13 +51,21 @@ def train(
     """
     request = request or StopRequest()
     request.install()
-    torch.set_num_threads(config.num_threads)
-    set_float32_precision(config.precision)
+    use_threads(config.num_threads)
+    try:
+        with exact_float32(), deterministic_algorithms(config.deterministic):
+            return _train(config, request, data_copy)
+    except StoppedWaiting as error:
+        raise ExitWithCode(f"{error}; the same command continues", EXIT_STOPPED) from None
+
+
+def _train(config: TrainConfig, request: StopRequest, data_copy: Path | None) -> dict[str, Any]:
     store = PairStore(data_copy or Path(config.data))
     check_files(store.root, store.manifest)
-    reader = store.split("train")
+    # All that will be read, now: a dataset that is replaced meanwhile stays as it was.
+    readers = store.open_all(("train", "val"))
     order = make_train_order(
-        reader,
+        readers["train"],
         config.pairs,
         config.seed,
         config.global_batch,
@@ -61,16 +73,26 @@ def train(
         config.num_train_items,
     )
     run = RunDirectory(Path(config.run_dir))
-    with join_world(config.device) as world:
-        rank_slice(config.global_batch // config.accumulation, world.rank, world.world_size)
-        if world.device.type == "cpu" and config.precision == "tf32":
-            raise ValueError("precision=tf32 has no effect on a CPU; allowed: fp32, bf16, fp16")
-        if world.is_first and (warning := complaint(config.precision, world.device.type)):
+    with join_world(config.device, request.is_made) as world:
+        world.first_decides(lambda: _check_share(config, world))
+        warning = check_precision(config.precision, world.device)
+        if world.is_first and warning:
             say(f"warning: {warning}")
-        lock = DirectoryLock(run.path, "trainers")
-        world.first_decides(lock.acquire)
+        batches, validation = _make_batches(config, readers, order, world)
+        if run.read_json("result.json") is None:
+            # A finished run only tells its result, on any machine.
+            check_shared_memory(config.loader, [batches, validation])
+            check_compiler(config, world.device)
+        lock = DirectoryLock(run.path, "trainers", should_stop=request.is_made)
+
+        def take_directory() -> None:
+            make_directory(run.path)
+            lock.acquire()
+
+        world.first_decides(take_directory)
         try:
-            return _train_until_done(config, run, store, order, world, request)
+            parts = _Parts(run, store.manifest, order, batches, validation, lock, world, request)
+            return _train_until_done(config, parts)
         finally:
             if world.is_first:
                 lock.release()
@@ -88,58 +110,81 @@ def make_plan(config: TrainConfig, order: SampleOrder) -> Plan:
     )
 
 
-def _train_until_done(
-    config: TrainConfig,
-    run: RunDirectory,
-    store: PairStore,
-    order: SampleOrder,
-    world: World,
-    request: StopRequest,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Parts:
+    """What one attempt after another works with."""
+
+    run: RunDirectory
+    manifest: Manifest
+    order: SampleOrder
+    batches: Batches
+    validation: EvaluationBatches | FirstBatches
+    lock: DirectoryLock
+    world: World
+    request: StopRequest
+
+
+def _check_share(config: TrainConfig, world: World) -> None:
+    rank_slice(config.global_batch // config.accumulation, world.rank, world.world_size)
+
+
+def _make_batches(
+    config: TrainConfig, readers: dict[str, SplitReader], order: SampleOrder, world: World
+) -> tuple[Batches, EvaluationBatches | FirstBatches]:
+    share = -(-config.validation_batch // world.world_size) * world.world_size
+    return shortened(
+        config.debug,
+        TrainBatches(readers["train"], order, config.pairs, world.rank, world.world_size),
+        EvaluationBatches(readers["val"], share, world.rank, world.world_size),
+    )
+
+
+def _train_until_done(config: TrainConfig, parts: _Parts) -> dict[str, Any]:
     """One attempt after another until one does not collapse."""
+    run, world = parts.run, parts.world
     while True:
-        start = world.first_decides(lambda: prepare_start(run, config, store.manifest, world))
+        start = world.first_decides(lambda: prepare_start(run, config, parts.manifest, world))
         if start.result is not None:
             return start.result
         try:
-            return _run_attempt(config, run, store, order, world, start, request)
+            return _run_attempt(config, parts, start)
         except CollapseError as error:
             message = str(error)
-        world.first_decides(lambda text=message: note_collapse(run, config, text))  # type: ignore[misc]
+
+        def note(text: str = message) -> None:
+            parts.lock.check_owned()
+            note_collapse(run, config, text)
+
+        world.first_decides(note)
 
 
-def _run_attempt(
-    config: TrainConfig,
-    run: RunDirectory,
-    store: PairStore,
-    order: SampleOrder,
-    world: World,
-    start: Start,
-    request: StopRequest,
-) -> dict[str, Any]:
+def _run_attempt(config: TrainConfig, parts: _Parts, start: Start) -> dict[str, Any]:
+    run, manifest, world, request = parts.run, parts.manifest, parts.world, parts.request
+    batches, validation = parts.batches, parts.validation
     seed = np.random.SeedSequence([config.seed, INITIALISATION_STREAM, start.attempt])
-    manifest = store.manifest
     task = make_task(config.task, manifest, int(seed.generate_state(1)[0]), world.device)
-    plan = make_plan(config, order)
+    plan = make_plan(config, parts.order)
     meta = {
         "dataset": manifest.fingerprint,
         "attempt": start.attempt,
         "world_size": world.world_size,
         "num_threads": config.num_threads,
     }
-
-    share = -(-config.validation_batch // world.world_size) * world.world_size
-    batches, validation = shortened(
-        config.debug,
-        TrainBatches(store.split("train"), order, config.pairs, world.rank, world.world_size),
-        EvaluationBatches(store.split("val"), share, world.rank, world.world_size),
-    )
     validation_loader = Loader(validation, 0, None, world.device, config.loader)
 
     def validation_batches() -> Iterator[Batch]:
         return islice(validation_loader, validation.num_steps)
 
-    trainer = Trainer(task, config, plan, world, run.checkpoints, meta, validation_batches)
+    trainer = Trainer(
+        task,
+        config,
+        plan,
+        world,
+        run.checkpoints,
+        meta,
+        validation_batches,
+        parts.lock.check_owned,
+    )
     if start.step is not None:
         trainer.restore(run.checkpoints.load(start.step))
         if world.is_first:
@@ -181,6 +226,9 @@ def _run_attempt(
             " the same command continues",
             EXIT_STOPPED,
         )
-    result = world.first_decides(lambda: write_result(run, plan, trainer.best))
-    world.barrier()
-    return result
+
+    def finish() -> dict[str, Any]:
+        parts.lock.check_owned()
+        return write_result(run, plan, trainer.best)
+
+    return world.first_decides(finish)

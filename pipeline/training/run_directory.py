@@ -20,9 +20,19 @@ from typing import Any
 import yaml
 
 from pipeline.config.schema import build
-from pipeline.files.atomic import write_json, write_text
+from pipeline.files.atomic import TEMPORARY_SUFFIX, write_json, write_text
 from pipeline.training.checkpoint import CheckpointStore
 from pipeline.training.settings import KEYS_FREE_TO_CHANGE, TrainConfig
+
+WRITTEN = (
+    "config.yaml",
+    "environment.json",
+    "metrics.jsonl",
+    "heartbeat.json",
+    "restarts.json",
+    "result.json",
+)
+"""Files of the trainer: what replaces them is written beside them first."""
 
 _Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # the C one is ten times as fast
 
@@ -41,10 +51,14 @@ class RunDirectory:
         file cannot be read.
         """
         file = self.path / "config.yaml"
-        if not file.is_file():
-            raise FileNotFoundError(f"no run at {self.path}: config.yaml is missing")
         try:
-            return build(TrainConfig, yaml.safe_load(file.read_text(encoding="utf-8")))
+            text = file.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            raise FileNotFoundError(f"no run at {self.path}: config.yaml is missing") from None
+        except ValueError as error:
+            raise ValueError(f"{file} cannot be read: {error}") from None
+        try:
+            return build(TrainConfig, yaml.safe_load(text))
         except (ValueError, yaml.YAMLError) as error:
             raise ValueError(f"{file} cannot be read: {error}") from None
 
@@ -54,14 +68,32 @@ class RunDirectory:
         write_text(self.path / "config.yaml", text)
 
     def read_json(self, name: str) -> Any:
-        """A JSON file of the run, None if there is none or it cannot be read."""
+        """A JSON file of the run, None if there is none.
+
+        Raises ValueError for one that is no JSON, and whatever the operating system says:
+        a file that cannot be read just now is not one that was never written.
+        """
+        file = self.path / name
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
             return None
+        except ValueError as error:
+            raise ValueError(f"{file} cannot be read: {error}") from None
 
     def write_json(self, name: str, value: Any) -> None:
-        write_json(self.path / name, value)
+        """Write a JSON file of the run; ValueError naming it for numbers that are not finite."""
+        try:
+            write_json(self.path / name, value)
+        except ValueError as error:
+            raise ValueError(f"{self.path / name} cannot be written: {error}") from None
+
+    def clear_leftovers(self) -> None:
+        """Delete what a crash left half-written: drafts of the files above."""
+        for name in WRITTEN:
+            for draft in self.path.glob(f".{name}.*{TEMPORARY_SUFFIX}"):
+                draft.unlink(missing_ok=True)
+        self.checkpoints.clear_leftovers()
 
     def write_environment(self, environment: dict[str, Any]) -> None:
         write_json(self.path / "environment.json", environment)

@@ -91,6 +91,7 @@ class TrainConfig:
     `tail` says whether an epoch's last incomplete batch is dropped or carried into
     the next epoch. `compile=auto` compiles on a GPU and not on a CPU. `num_train_items`
     trains on the first so many records (source frames, on-line) instead of all.
+    `deterministic` makes a GPU give the same bits each time, for some speed; a CPU always does.
     """
 
     data: str
@@ -106,6 +107,7 @@ class TrainConfig:
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     compile: Literal["auto"] | bool = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    deterministic: bool = False
     num_threads: int = 1
     resume: Literal["auto", "never"] = "auto"
     allow_changes: bool = False

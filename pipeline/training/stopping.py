@@ -13,13 +13,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from pipeline.signals import heeded_stop_signals
 from pipeline.training.distributed import World
-
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
 
 
 class StopRequest:
-    """Remembers the first of TERM, USR1, USR2 and Ctrl-C; later ones change nothing."""
+    """Remembers the first stop signal (`pipeline/signals.py`); later ones change nothing."""
 
     def __init__(self) -> None:
         self.signal_name: str | None = None
@@ -27,8 +26,12 @@ class StopRequest:
     def install(self) -> None:
         """Handle the stop signals from now on, in place of earlier handlers."""
         if threading.current_thread() is threading.main_thread():
-            for number in STOP_SIGNALS:
+            for number in heeded_stop_signals():
                 signal.signal(number, self._remember)
+
+    def is_made(self) -> bool:
+        """Whether to stop: what every wait asks."""
+        return self.signal_name is not None
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self.signal_name is None:

@@ -6,6 +6,7 @@ checkpoint. So a checkpoint of step s comes after every line of step s.
 """
 
 import contextlib
+import math
 import resource
 import time
 import warnings
@@ -23,11 +24,13 @@ from pipeline.tasks.interface import Task
 from pipeline.training.checkpoint import Checkpoint, CheckpointStore
 from pipeline.training.distributed import World
 from pipeline.training.evaluation import evaluate
-from pipeline.training.interval import IntervalMeans
+from pipeline.training.float32 import float32_arithmetic
+from pipeline.training.interval import IntervalMeans, NonFiniteLossError
 from pipeline.training.metrics_log import MetricsLog
 from pipeline.training.optimisation import Optimisation, make_average
 from pipeline.training.settings import TrainConfig
 from pipeline.training.stopping import StopAgreement, StopRequest
+from pipeline.training.weights import non_finite_names
 
 
 class CollapseError(Exception):
@@ -80,7 +83,9 @@ class Trainer:
 
     Everything it works with comes in from outside. `run` returns whether the
     plan's end was reached; False means that a stop was asked for and the state saved.
-    Raises ValueError for gradient accumulation where the task does not allow it.
+    `check_owned` raises where the run directory is no longer this trainer's own; it is asked
+    before anything is saved. Raises ValueError for gradient accumulation where the task does
+    not allow it.
     """
 
     def __init__(
@@ -92,6 +97,7 @@ class Trainer:
         store: CheckpointStore,
         meta: dict[str, Any],
         validation_batches: Callable[[], Iterable[Batch]],
+        check_owned: Callable[[], None] = lambda: None,
     ) -> None:
         if task.mixes_batch and config.accumulation > 1:
             raise ValueError(
@@ -101,6 +107,7 @@ class Trainer:
             )
         self.task, self.config, self.plan, self.world = task, config, plan, world
         self.store, self.meta, self._validation_batches = store, meta, validation_batches
+        self._check_owned = check_owned
         self.step = 0
         self.best = Best()
         self.optimisation = Optimisation(config, task.model, world.device, plan.num_steps)
@@ -150,7 +157,9 @@ class Trainer:
         agreement = StopAgreement(request, self.world)
         clock = _Clock(batches, self.config.global_batch)
         while self.step < self.plan.num_steps:
-            self._train_step(next(batches))
+            batch = next(batches)
+            with float32_arithmetic(self.config.precision):
+                self._train_step(batch)
             self.step += 1
             progress.advance()
             must_stop = agreement.poll()
@@ -222,6 +231,10 @@ class Trainer:
         if log is not None:
             log.write(self.step, self.plan.epochs_done(self.step), "val", metrics)
         value = metrics[self.task.selection_metric]
+        if not math.isfinite(value):
+            raise NonFiniteLossError(
+                f"{self.task.selection_metric} of the validation is not finite in step {self.step}"
+            )
         if value < self.best.value:
             self.best = Best(self.step, value)
         shown = f"{self.task.selection_metric} {value:.4g}"
@@ -234,26 +247,41 @@ class Trainer:
         if self._saved_step == self.step:
             return
         self.interval.check_finite()
+        self._check_weights()
         interval = self.interval.state()
-        if self.world.is_first:
-            state = {
-                "optimisation": self.optimisation.state_dict(),
-                "task": self.task.state_dict(),
-                "interval": interval,
-                "best_step": self.best.step,
-                "best_value": self.best.value,
-            }
-            if self.average is not None:
-                state["raw_weights"] = self.task.model.state_dict()
-                state["num_averaged"] = self.average.n_averaged
-            if log is not None:
-                log.sync()
-            self.store.save(self.step, self.evaluated_model.state_dict(), state, self.meta)
-            if self.best.step is not None:
-                self.store.point("best", self.best.step)
-            self.store.prune(self.config.retention, self.best.step)
+        self.world.first_decides(lambda: self._write(log, interval))
         self._saved_step = self.step
-        self.world.barrier()
+
+    def _write(self, log: MetricsLog | None, interval: dict[str, torch.Tensor]) -> None:
+        """Save on the first rank. Lines of the log are on disk before the checkpoint that
+        follows them, and the checkpoint before what points at it."""
+        self._check_owned()
+        state = {
+            "optimisation": self.optimisation.state_dict(),
+            "task": self.task.state_dict(),
+            "interval": interval,
+            "best_step": self.best.step,
+            "best_value": self.best.value,
+        }
+        if self.average is not None:
+            state["raw_weights"] = self.task.model.state_dict()
+            state["num_averaged"] = self.average.n_averaged
+        if log is not None:
+            log.sync()
+        self.store.save(self.step, self.evaluated_model.state_dict(), state, self.meta)
+        if self.best.step is not None:
+            self.store.point("best", self.best.step)
+        self.store.prune(self.config.retention, self.best.step)
+
+    def _check_weights(self) -> None:
+        """Raise NonFiniteLossError, on all ranks alike, for weights that are not worth keeping."""
+        guilty = non_finite_names(self.task.model)
+        if self.average is not None:
+            guilty = guilty or non_finite_names(self.average.module)
+        num_guilty = self.world.all_gather(torch.tensor([len(guilty)]))
+        if int(num_guilty.sum()):
+            named = f" ({guilty[0]})" if guilty else ""
+            raise NonFiniteLossError(f"weights are not finite{named} after step {self.step}")
 
 
 def should_compile(config: TrainConfig, device: torch.device) -> bool:

@@ -1,0 +1,75 @@
+"""Which signals ask a program to stop. All of them end a process that does not handle them."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+STOP_SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGXCPU,
+)
+"""A scheduler's, Ctrl-C, a terminal that was closed, a limit of processor time that is reached.
+
+QUIT is not among them: it is how one ends a program that no longer listens."""
+
+
+def heeded_stop_signals() -> tuple[signal.Signals, ...]:
+    """Those to install a handler for: not HUP where `nohup` or a launcher has it ignored."""
+    is_hang_up_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return tuple(
+        number for number in STOP_SIGNALS if number != signal.SIGHUP or not is_hang_up_ignored
+    )
+
+
+class EndedBySignal(BaseException):
+    """A stop signal came to a program that has no state to save; raised wherever it stands."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"ended by {signal.Signals(number).name}")
+        self.number = number
+
+
+@contextmanager
+def ending_cleanly() -> Iterator[None]:
+    """Turn the first stop signal into EndedBySignal inside, so that locks and drafts are cleared.
+
+    A second one ends the process at once. Ctrl-C stays Python's own KeyboardInterrupt, and
+    handlers that others install meanwhile stay theirs.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    owner = os.getpid()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        put_back()
+        if os.getpid() != owner:
+            # A worker that was forked off: it ends as it would have without us.
+            os.kill(os.getpid(), number)
+            return
+        raise EndedBySignal(number)
+
+    ours = [
+        number
+        for number in heeded_stop_signals()
+        if number != signal.SIGINT and signal.getsignal(number) is signal.SIG_DFL
+    ]
+
+    def put_back() -> None:
+        for number in ours:
+            if signal.getsignal(number) is end:
+                signal.signal(number, signal.SIG_DFL)
+
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        put_back()
