@@ -38,9 +38,7 @@ def main(words: list[str]) -> None:
     except OSError as error:
         if out or error.errno not in NOT_TO_BE_WRITTEN:
             raise
-        raise ValueError(
-            f"{error.filename} cannot be written ({error.strerror}): out=FILE.png says where"
-        ) from None
+        can_write, pictures = False, {}
     if as_json:
         say(json.dumps(dataclasses.asdict(store.manifest), indent=2))
     else:
