@@ -10,12 +10,15 @@ Where DIR cannot be written and no out is given, there are no pictures.
 """
 
 import dataclasses
+import errno
 import json
 import os
 from pathlib import Path
 
 from pipeline.config.program import run_program, take_directory, take_switch, take_value
 from pipeline.printing import say
+
+NOT_TO_BE_WRITTEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(words: list[str]) -> None:
@@ -30,7 +33,12 @@ def main(words: list[str]) -> None:
 
     store = PairStore(root)
     can_write = bool(out) or os.access(root, os.W_OK)
-    pictures = write_pictures(store, Path(out) if out else None, split) if can_write else {}
+    try:
+        pictures = write_pictures(store, Path(out) if out else None, split) if can_write else {}
+    except OSError as error:
+        if out or error.errno not in NOT_TO_BE_WRITTEN:
+            raise
+        can_write, pictures = False, {}
     if as_json:
         say(json.dumps(dataclasses.asdict(store.manifest), indent=2))
     else:

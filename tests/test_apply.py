@@ -4,8 +4,10 @@ in files of the right kind, or one line that says why not."""
 import json
 import os
 import shutil
+import warnings
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nibabel
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import torch
 from helpers.preparing import prepare
 from helpers.programs import Outcome, call
 from helpers.training import make_config, never_stop
+from matplotlib.figure import Figure
 from PIL import Image
 
 from data_prep.reading.nifti_file import read_volume
@@ -204,8 +207,8 @@ def test_unsuitable_files_are_one_line_and_nothing_is_written(
     write_png(tmp_path / "large/a.png", good)
     write_png(tmp_path / "large/b.png", np.zeros((20, 18), np.uint8))
     write_png(tmp_path / "colour/a.png", np.zeros((16, 16, 3), np.uint8))
-    write_png(tmp_path / "mixed/a.png", good)
-    (tmp_path / "mixed/notes.txt").write_text("hello")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/notes.txt").write_text("hello")
     write_png(tmp_path / "twice/a.png", good)
     Image.fromarray(good).save(tmp_path / "twice/a.jpg")
     (tmp_path / "broken").mkdir()
@@ -223,7 +226,8 @@ def test_unsuitable_files_are_one_line_and_nothing_is_written(
         "empty": "holds no file of .png",
         "large": "b.png measures 18 x 20 and this model takes 16 x 16: resize=crop",
         "colour": "to_grey=true makes it grey",
-        "mixed": "notes.txt: this model takes pictures",
+        "other": "other holds no file of .png",
+        "other/notes.txt": "notes.txt: this model takes pictures",
         "twice": "would both be written as a",
         "broken": "a.png",
         "volume.npy": "this model takes pictures",
@@ -274,3 +278,75 @@ def test_names_of_elements_become_parts_of_file_names(tmp_path: Path) -> None:
     (tmp_path / "scan.nii.gz").write_text("")
     (only,) = find_inputs(tmp_path / "scan.nii.gz", (".nii.gz",), "volumes")
     assert only.stem == Path("scan")
+
+
+def test_any_name_may_be_applied(digits_run: Path, tmp_path: Path) -> None:
+    """Dollars, letters of no font, the longest names: results, their record and the sheet."""
+    run = tmp_path / "run$\\frac{"
+    shutil.copytree(digits_run, run)
+    pixels = np.random.default_rng(0).integers(0, 255, (16, 16), np.uint8)
+    names = [
+        "a$b$.png",
+        "$\\frac{.png",
+        "\u540d" * 80 + ".png",
+        "n" * 251 + ".png",
+        "n" * 250 + "m.png",
+    ]
+    for name in names:
+        write_png(tmp_path / "in" / name, pixels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        outcome = call(PROGRAM, str(run), f"images={tmp_path}/in", "element=[90,180]")
+    assert outcome.code == 0, outcome.err
+    record = json.loads((run / "applied/applied.json").read_text())
+    made = [name for files in record["files"].values() for name in files]
+    assert sorted(record["files"]) == sorted(f"{tmp_path}/in/{name}" for name in names)
+    assert len(set(made)) == 2 * len(names)
+    assert all(len(os.fsencode(name)) <= 255 for name in made)
+    assert all((run / "applied" / name).is_file() for name in made)
+    assert "a$b$__90.png" in made
+    assert (run / "applied/sheet.png").is_file()
+
+
+def test_the_record_is_there_before_the_sheet(
+    digits_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails in drawing leaves results that are accounted for."""
+    write_png(tmp_path / "in/a.png", np.zeros((16, 16), np.uint8))
+
+    def fail(figure: Figure, _: Path) -> None:
+        plt.close(figure)
+        raise OSError(28, "No space left on device", "sheet.png")
+
+    monkeypatch.setattr("pipeline.application.sheet.save_figure", fail)
+    words = [f"images={tmp_path}/in", "element=90", f"out={tmp_path}/out"]
+    assert call(PROGRAM, str(digits_run), *words).code != 0
+    assert json.loads((tmp_path / "out/applied.json").read_text())["files"]
+
+
+def test_a_large_picture_is_applied_where_the_user_allows_it(
+    digits_run: Path, tmp_path: Path
+) -> None:
+    Image.new("L", (1001, 1001)).save(tmp_path / "a.png")
+    words = [f"images={tmp_path}/a.png", "element=90", "resize=crop", f"out={tmp_path}/out"]
+    line = call(PROGRAM, str(digits_run), *words, "max_megapixels=1").error_line
+    assert "a.png has 1001x1001 pixels" in line
+    assert line.endswith("say max_megapixels=2")
+    assert call(PROGRAM, str(digits_run), *words, "max_megapixels=2").code == 0
+
+
+@pytest.mark.parametrize("inside", [1, 7, 255])
+@pytest.mark.parametrize("resize", ["none", "crop", "pad"])
+def test_a_mask_of_any_value_is_a_shape(tmp_path: Path, inside: int, resize: str) -> None:
+    side = 16 if resize == "none" else 32
+    mask = np.zeros((side, side), np.uint8)
+    mask[side // 4 : side // 2] = inside
+    write_png(tmp_path / "a.png", mask)
+    frames = FrameSpec((1, 16, 16), "uint8", (0.0, 255.0), (-1.0, 1.0), "binary")
+    found = read_frame(tmp_path / "a.png", preparation(frames=frames, resize=resize)).values[0]
+    assert (found[4:8] == 255).all()
+    assert found.sum() == 4 * 16 * 255
+    mask[0, 0] = inside - 1 or 3
+    write_png(tmp_path / "a.png", mask)
+    with pytest.raises(ValueError, match=r"a\.png is no mask: beside 0 it holds values from"):
+        read_frame(tmp_path / "a.png", preparation(frames=frames, resize=resize))

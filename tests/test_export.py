@@ -1,6 +1,7 @@
 """Protects exported models: without this package they compute what evaluation computes."""
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -134,6 +135,43 @@ def test_every_action_and_network_is_written_for_any_batch(case: str, tmp_path: 
     transform = latent_action_programs(model)[0]
     write_program(transform, tmp_path / transform.file)
     assert greatest_difference(transform, tmp_path / transform.file) < 1e-5
+
+
+@pytest.mark.parametrize("case", ["volume", "so3", "motions"])
+def test_a_program_refuses_what_is_no_action(case: str, tmp_path: Path) -> None:
+    """Numbers out of range, between elements, or none; and a batch of nothing."""
+    spec, shape, network, action = CASES[case]
+    group = make_group(spec)
+    frames = FrameSpec(shape, "uint8", (0.0, 255.0), (-1.0, 1.0))
+    model = LatentActionModel(network, 0.5, frames, group, action).eval()
+    transform, encode, decode = latent_action_programs(model)
+    for program, place in ((transform, 1), (decode, 2)):
+        write_program(program, tmp_path / program.file)
+        written = torch.export.load(tmp_path / program.file).module()
+        good = program.example(2)
+        written(*good)
+        for wrong in (4.0, -1.0, 0.3, math.nan):
+            given = list(good)
+            given[place] = good[place].clone()
+            given[place][1] = wrong
+            with pytest.raises(RuntimeError, match="action: a"):
+                written(*given)
+        with pytest.raises(RuntimeError, match="at least one record"):
+            written(*(values[:0] for values in good))
+    write_program(encode, tmp_path / encode.file)
+    written = torch.export.load(tmp_path / encode.file).module()
+    with pytest.raises(RuntimeError, match="at least one record"):
+        written(encode.example(1)[0][:0])
+
+
+@pytest.mark.parametrize("wrong", [4.0, -1.0, 0.5, math.nan])
+def test_quarter_turns_are_whole_and_at_most_three(
+    exported: Path, digits_dir: Path, wrong: float
+) -> None:
+    transform = torch.export.load(exported / "transform.pt2").module()
+    frames = torch.from_numpy(PairStore(digits_dir).split("test").read(np.arange(2)).source)
+    with pytest.raises(RuntimeError, match="action: a"):
+        transform(frames, torch.tensor([[1.0], [wrong]]))
 
 
 def test_frames_of_other_ranges_are_normalised_too(tmp_path: Path) -> None:

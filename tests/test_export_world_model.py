@@ -1,6 +1,7 @@
 """Protects exported world models: programs predict what the models predict."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,26 @@ def test_every_model_is_written_for_any_batch(case: str, tmp_path: Path) -> None
     for program in world_model_programs(model, components):
         write_program(program, tmp_path / program.file)
         assert greatest_difference(program, tmp_path / program.file) < 1e-5, program.name
+
+
+@pytest.mark.parametrize(
+    ("case", "wrong"), [("grid", 0.5), ("grid", 4.0), ("reacher", 1.5), ("reacher", math.nan)]
+)
+def test_predict_refuses_what_is_no_action(case: str, wrong: float, tmp_path: Path) -> None:
+    """A direction between two, one too many, a torque beyond the fullest, none; an empty batch."""
+    words, components = CASES[case]
+    experiment, *tiny = TINY[case]
+    model = experiment_model(experiment.removeprefix("experiment="), *tiny, *words).eval()
+    predict = world_model_programs(model, components)[1]
+    write_program(predict, tmp_path / predict.file)
+    written = torch.export.load(tmp_path / predict.file).module()
+    latent, action = predict.example(3)
+    written(latent, action)
+    action[1, -1] = wrong
+    with pytest.raises(RuntimeError, match="action: "):
+        written(latent, action)
+    with pytest.raises(RuntimeError, match="at least one record"):
+        written(latent[:0], action[:0])
 
 
 def test_a_trained_run_is_exported_and_rolls_out_as_the_model_does(tmp_path: Path) -> None:

@@ -193,17 +193,53 @@ def larger(root: Path) -> str:
 
 def no_picture(root: Path) -> str:
     (root / "b.png").write_text("not a picture")
-    return "b.png is not a PNG, JPEG or TIFF picture"
+    return "b.png is no picture of PNG, JPEG, TIFF, WebP, BMP or GIF"
 
 
 def empty(root: Path) -> str:
     (root / "b.jpg").write_bytes(b"")
-    return "b.jpg is not a PNG, JPEG or TIFF picture"
+    return "b.jpg is empty (0 bytes)"
 
 
-def other_format(root: Path) -> str:
-    Image.fromarray(GREY).save(root / "b.png", format="BMP")
-    return "b.png is not a PNG, JPEG or TIFF picture"
+def git_lfs(root: Path) -> str:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n"
+    (root / "b.png").write_text(pointer)
+    return "b.png is a Git LFS pointer, not the file itself"
+
+
+def git_annex(root: Path) -> str:
+    (root / "b.png").write_text("/annex/objects/SHA256E-s12--ab.png\n")
+    return "b.png is a git-annex pointer, not the file itself"
+
+
+def web_page(root: Path) -> str:
+    (root / "b.jpg").write_text("\n<!DOCTYPE html>\n<html><title>Not found</title>")
+    return "b.jpg is an HTML page"
+
+
+def zeros(root: Path) -> str:
+    (root / "b.png").write_bytes(bytes(4000))
+    return "b.png holds nothing but zero bytes"
+
+
+def array(root: Path) -> str:
+    np.save(root / "b.npy", GREY)
+    (root / "b.npy").rename(root / "b.png")
+    return "b.png is an NPY array; read are PNG"
+
+
+def damaged_header(root: Path) -> str:
+    (root / "b.jpg").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
+    return "b.jpg is a PNG picture whose header is damaged"
+
+
+def animation(name: str) -> Callable[[Path], str]:
+    def spoil(root: Path) -> str:
+        frames = [Image.fromarray(pixels) for pixels in (GREY, GREY[::-1].copy(), 255 - GREY)]
+        frames[0].save(root / name, save_all=True, append_images=frames[1:])
+        return f"{name} holds 3 frames, not one picture"
+
+    return spoil
 
 
 def header_only(root: Path) -> str:
@@ -242,7 +278,7 @@ def bit_rot(root: Path) -> str:
 
 def floating(root: Path) -> str:
     save(root / "b.tif", GREY.astype(np.float32))
-    return "b.tif has pixels of mode F"
+    return "b.tif holds floating-point numbers of 32 bits"
 
 
 def pages(root: Path) -> str:
@@ -261,8 +297,9 @@ def folders_of_splits(root: Path) -> str:
     )
 
 
-FAULTS = [oblong, larger, no_picture, empty, other_format, header_only, torn_png, torn_jpeg]
-FAULTS += [torn_tiff, bit_rot, floating, pages, folders_of_splits]
+FAULTS = [oblong, larger, no_picture, empty, git_lfs, git_annex, web_page, zeros, array]
+FAULTS += [damaged_header, header_only, torn_png, torn_jpeg, torn_tiff, bit_rot, floating, pages]
+FAULTS += [*map(animation, ("b.png", "b.gif", "b.webp")), folders_of_splits]
 
 
 @pytest.mark.parametrize("spoil", FAULTS)
@@ -276,14 +313,75 @@ def test_faults_are_one_line_with_the_file(tmp_path: Path, spoil: Callable[[Path
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("limit", [50, 20])
-def test_decompression_bombs_are_faults(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+def test_a_format_is_told_by_content(tmp_path: Path) -> None:
+    """As often: a WebP that somebody called .jpg."""
+    Image.fromarray(GREY).save(tmp_path / "a.webp", lossless=True)
+    (tmp_path / "a.webp").rename(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(only(tmp_path, "grey"), GREY[None])
+
+
+@pytest.mark.parametrize("suffix", ["webp", "bmp", "gif"])
+@pytest.mark.parametrize("is_grey", [True, False])
+def test_further_formats_keep_every_value(tmp_path: Path, suffix: str, is_grey: bool) -> None:
+    pixels = GREY if is_grey else np.stack([GREY, 255 - GREY, GREY // 2], 2)
+    save(tmp_path / f"a.{suffix}", pixels, **({"lossless": True} if suffix == "webp" else {}))
+    found = only(tmp_path, "grey" if is_grey else "rgb")
+    np.testing.assert_array_equal(found, pixels[None] if is_grey else pixels.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("suffix", ["webp", "gif"])
+def test_transparent_places_of_further_formats_are_black(tmp_path: Path, suffix: str) -> None:
+    pixels = np.full((8, 8, 4), 200, np.uint8)
+    pixels[..., 3] = 255 * (np.arange(8) >= 4)
+    save(tmp_path / f"a.{suffix}", pixels, **({"lossless": True} if suffix == "webp" else {}))
+    assert read_header(tmp_path / f"a.{suffix}").has_alpha
+    shown = only(tmp_path, "rgb")
+    assert (shown[:, :, :4] == 0).all()
+    assert np.abs(shown[:, :, 4:].astype(int) - 200).max() <= 1
+
+
+def test_a_photograph_with_a_gain_map_is_its_main_picture(tmp_path: Path) -> None:
+    """JPEG files of telephones hold further pictures, of which only some are for the eye."""
+    first, second = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+    first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second])
+    assert only(tmp_path)[:, 4, 4].argmax() == 0
+
+
+def test_the_limit_on_pixels_is_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever Pillow's own limit is, whose excess it either warns of or refuses."""
+    Image.new("L", (1001, 1001), 7).save(tmp_path / "a.png")
+    for allowed in (700_000, 100, None):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", allowed)
+        config = ImageFolderSourceConfig("images", str(tmp_path), 8, max_megapixels=1)
+        with pytest.raises(ValueError, match=r"a\.png has 1001x1001 .*source\.max_megapixels=2"):
+            ImageFolderSource(config)
+        config = ImageFolderSourceConfig("images", str(tmp_path), 8, max_megapixels=2)
+        images, _ = ImageFolderSource(config).read("all", np.array([0]))
+        assert (images == 7).all()
+        assert allowed == Image.MAX_IMAGE_PIXELS
+    with pytest.raises(ValueError, match=r"max_megapixels=0 must be at least 1"):
+        ImageFolderSourceConfig("images", str(tmp_path), max_megapixels=0)
+
+
+def test_what_is_no_picture_is_passed_over_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Above Pillow's limit it would warn, above twice that refuse."""
-    save(tmp_path / "a.png", GREY)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(ValueError, match=r"a\.png has more pixels than are safe to decode"):
+    save(tmp_path / "cat/a.png", GREY)
+    save(tmp_path / "__MACOSX/cat/a.png", GREY)
+    for name in ("README.md", "cat/Thumbs.db", "cat/desktop.ini", "cat/labels.csv"):
+        (tmp_path / name).write_text("no picture")
+    source = folder(tmp_path)
+    assert source.label_meaning == "folder: 0 cat"
+    assert source.num_images == {"all": 1}
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"passed over 5 entries below {tmp_path}: ")
+    assert "1 Thumbs.db" in line
+
+
+def test_a_folder_of_which_nothing_is_left_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.heic").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(ValueError, match=r"holds no file of \.png.*passed over 2 entries.*heic"):
         folder(tmp_path)
 
 

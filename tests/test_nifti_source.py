@@ -250,7 +250,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut": (cut, "cannot be read to its end"),
     "cut and packed": (cut_packed, "cannot be read to its end"),
     "packed rubbish": (packed_rubbish, "not a NIfTI file"),
-    "broken link": (lambda path: path.symlink_to("nowhere"), "is missing"),
+    "broken link": (lambda path: path.symlink_to("nowhere"), "a link to a file that is not there"),
     "flipped bit in packed": (flipped_in_packed, "cannot be read to its end: CRC check failed"),
     "wrong checksum": (wrong_checksum, "cannot be read to its end: CRC check failed"),
     "no checksum": (without_checksum, "cannot be read to its end"),

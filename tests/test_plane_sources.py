@@ -234,7 +234,7 @@ def torn(root: Path) -> str:
 
 def no_picture(root: Path) -> str:
     (root / "backgrounds" / "sky0.jpg").write_text("sky")
-    return "sky0.jpg is not a PNG, JPEG or TIFF picture"
+    return "sky0.jpg is no picture of PNG"
 
 
 def no_backgrounds(root: Path) -> str:

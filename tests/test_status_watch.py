@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 
 from launch.reports.loss_follower import MAX_VALUES, LossFollower
 from launch.reports.run_state import RunState
-from launch.reports.sparkline import BARS, GAP, sparkline
+from launch.reports.sparkline import ASCII_BARS, BARS, GAP, bars_of, sparkline
 from launch.reports.status_table import Status
 from launch.reports.watching import caption, longest_left, make_table
 from pipeline.files.atomic import write_json
@@ -50,6 +50,8 @@ def test_bars_are_as_many_as_fit_and_in_order(values: list[float], width: int) -
 
 def test_bars_of_what_is_flat_falling_or_not_finite() -> None:
     assert sparkline([], 5) == ""
+    assert (bars_of("utf-8"), bars_of("ascii"), bars_of("latin-1")) == (BARS, *[ASCII_BARS] * 2)
+    assert sparkline([0.0, float("nan"), 1.0], 3, ASCII_BARS) == "_ #"
     assert sparkline([2.0, 2.0], 5) == BARS[0] * 2
     assert sparkline([float("nan")] * 3, 5) == GAP * 3
     assert sparkline([1.0, float("inf"), 0.0], 5) == f"{BARS[-1]}{GAP}{BARS[0]}"

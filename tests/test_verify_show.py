@@ -4,17 +4,22 @@ Each fault is planted in a copy of a dataset that verifies; some with a manifest
 checksums were made to fit, so that only the content can give them away.
 """
 
+import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from helpers.programs import call, run
+from helpers.preparing import prepare
+from helpers.programs import REPOSITORY, call, run
 from helpers.spoiling import edit, refit_manifest
+from PIL import Image
 
 from data_prep.store.manifest import read_manifest
 from data_prep.store.shard import map_shard
@@ -215,3 +220,39 @@ def test_show_as_json_into_another_file(volume_dir: Path, tmp_path: Path) -> Non
     assert "is the name of the contact sheet, a png" in line
     line = call("data_prep/show.py", str(volume_dir), f"out={tmp_path}/no/sheet.png").error_line
     assert "no/" in line
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+def test_show_describes_what_cannot_be_written_to_and_names_the_key(
+    volume_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Of a dataset that only others may write to, and not a temporary file's name."""
+
+    def refuse(_: object, file: Path, **__: object) -> None:
+        raise OSError(code, os.strerror(code), str(file))
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", refuse)
+    outcome = call("data_prep/show.py", str(volume_dir))
+    assert (outcome.code, "train" in outcome.out) == (0, True)
+    assert outcome.err == f"no pictures: {volume_dir} cannot be written; say out=sheet.png\n"
+    line = call("data_prep/show.py", str(volume_dir), f"out={tmp_path}/a.png").error_line
+    assert line == f"show.py: {tmp_path}/a.png: {os.strerror(code)}"
+
+
+def test_show_tells_its_story_to_an_ascii_terminal(tmp_path: Path) -> None:
+    for name, value in (("ch\u00e2t", 60), ("\u72ac", 200)):
+        for number in range(8):
+            path = tmp_path / "pictures" / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), value + number).save(path)
+    words = ["dataset=image_folder", f"source.root={tmp_path}/pictures"]
+    root = prepare(tmp_path / "data", *words).root
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, str(REPOSITORY / "data_prep/show.py"), str(root)],
+        env=environment,
+        capture_output=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"0 ch\\xe2t, 1 \\u72ac" in done.stdout

@@ -174,7 +174,11 @@ FAULTS = {
     "cut": (cut, {}, "not a readable NPY file"),
     "objects": (objects, {}, "not a readable NPY file"),
     "archive": (archive, {}, "archive"),
-    "broken link": (lambda root: (root / "bad.npy").symlink_to("nowhere"), {}, "is missing"),
+    "broken link": (
+        lambda root: (root / "bad.npy").symlink_to("nowhere"),
+        {},
+        "a link to a file that is not there",
+    ),
     "two axes": (fault_of(CUBE[0]), {}, "(12, 12)"),
     "two channels": (fault_of(np.stack([CUBE, CUBE])), {}, "(2, 12, 12, 12)"),
     "complex": (fault_of(CUBE.astype(complex)), {}, "complex128"),
@@ -200,7 +204,6 @@ FAULTS = {
         "is no mask: beside 0 it holds values from 1 to 255",
     ),
     "bad NIfTI": (lambda root: (root / "bad.nii").write_text("x" * 400), {}, "NIfTI"),
-    "foreign file": (lambda root: (root / "bad.txt").touch(), {}, "no file of"),
     "files beside folders": (
         lambda root: write_npy(root / "folder" / "bad.npy", CUBE),
         {},

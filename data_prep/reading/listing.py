@@ -1,52 +1,63 @@
 """Files below a folder and the classes that its subfolders stand for."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.files.listing import find_files
+from pipeline.printing import say
+
 NAMES_OF_SPLITS = ("train", "val", "valid", "validation", "test")
 
 
+def find_all(root: Path, suffixes: Sequence[str], key: str) -> list[Path]:
+    """All files with these suffixes below `root`; what is passed over is said in a line.
+
+    `key` is how the user named `root`. Raises as `find_files` does, and ValueError if
+    there is no such file.
+    """
+    found = find_files(root, suffixes, key)
+    remark = found.remark()
+    if not found.files:
+        raise ValueError(
+            f"{key}={root} holds no file of {', '.join(suffixes)}" + (remark and f"; {remark}")
+        )
+    if remark:
+        say(remark)
+    return found.files
+
+
 def list_files(
-    root: Path, suffixes: tuple[str, ...], are_classes: bool = True
+    root: Path, suffixes: Sequence[str], are_classes: bool = True
 ) -> tuple[list[Path], np.ndarray, list[str]]:
     """Files with these suffixes in `root`, or in its immediate subfolders, which are the classes.
 
     Returns the files in the order of their class and then their name, the labels
     (n,) int64, and the class names in the order of their labels: sorted names of
     subfolders, or none where the files lie in `root` itself (all labels are then 0).
-    Suffixes are compared in lower case; hidden files and folders are passed over.
+    Where folders are no classes, files of all depths are taken and every label is 0.
 
-    Raises FileNotFoundError if `root` is missing, ValueError if it holds no file, files
-    both beside and inside subfolders, a file of another suffix, or a deeper folder. So it
-    does if all subfolders are named like splits, unless they are said to be no classes.
+    Raises as `find_all` does, and ValueError for files both beside and inside subfolders,
+    for a deeper folder that holds some, and if all subfolders are named like splits.
     """
-    if not root.is_dir():
-        raise FileNotFoundError(f"source.root={root}: there is no such directory")
-    beside = _files_in(root, suffixes)
-    folders = [path for path in _visible(root) if path.is_dir()]
-    if are_classes and not beside:
-        _check_no_splits(root, [folder.name for folder in folders])
-    by_class: dict[str, list[Path]] = {}
-    for folder in folders:
-        for path in _visible(folder):
-            if path.is_dir():
-                raise ValueError(f"{path}: folders of classes may not hold folders")
-        if inside := _files_in(folder, suffixes):
-            by_class[folder.name] = inside
-    if beside and by_class:
-        inside = next(iter(by_class.values()))
+    files = find_all(root, suffixes, "source.root")
+    places = [path.relative_to(root).parts[:-1] for path in files]
+    labels = np.zeros(len(files), np.int64)
+    if not are_classes or not any(places):
+        return files, labels, []
+    names = sorted({place[0] for place in places if place})
+    _check_no_splits(root, names if all(places) else [])
+    for path, place in zip(files, places, strict=True):
+        if len(place) > 1:
+            raise ValueError(f"{path.parent}: folders of classes may not hold folders with files")
+    if not all(places):
+        beside, inside = files[places.index(())], files[list(map(bool, places)).index(True)]
         raise ValueError(
-            f"source.root={root} holds files both beside its folders ({beside[0].name}) and in"
-            f" them ({inside[0].relative_to(root)}): folders are classes, so move all into them"
+            f"source.root={root} holds files both beside its folders ({beside.name}) and in"
+            f" them ({inside.relative_to(root)}): folders are classes, so move all into them"
         )
-    if by_class:
-        counts = [len(files) for files in by_class.values()]
-        files = [path for files in by_class.values() for path in files]
-        return files, np.repeat(np.arange(len(counts), dtype=np.int64), counts), list(by_class)
-    if not beside:
-        raise ValueError(f"source.root={root} holds no file of {', '.join(suffixes)}")
-    return beside, np.zeros(len(beside), dtype=np.int64), []
+    return files, np.array([names.index(place[0]) for place in places], np.int64), names
 
 
 def _check_no_splits(root: Path, names: list[str]) -> None:
@@ -55,15 +66,3 @@ def _check_no_splits(root: Path, names: list[str]) -> None:
             f"source.root={root} holds folders named like splits ({', '.join(names)});"
             " put classes below one of them, or point source.root at one"
         )
-
-
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-
-
-def _files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    files = [path for path in _visible(folder) if not path.is_dir()]
-    for path in files:
-        if not path.name.lower().endswith(suffixes):
-            raise ValueError(f"{path} is no file of {', '.join(suffixes)}")
-    return files

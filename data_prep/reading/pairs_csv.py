@@ -15,7 +15,7 @@ from data_prep.reading.pairs import (
     checked_splits,
     frame_shape,
 )
-from data_prep.reading.pictures import SUFFIXES, read_header, read_picture
+from data_prep.reading.pictures import SUFFIXES, Limit, read_header, read_picture
 from pipeline.config.user_text import parse_number
 from pipeline.files.atomic import sha256_of_file
 from pipeline.groups import make_group
@@ -25,18 +25,25 @@ class FileFrames:
     """Files named by a table, relative to its folder; uint8 arrays, pictures as grey or RGB."""
 
     def __init__(
-        self, table: Path, names: tuple[str, ...], shape: tuple[int, ...], is_grey: bool
+        self,
+        table: Path,
+        names: tuple[str, ...],
+        shape: tuple[int, ...],
+        is_grey: bool,
+        limit: Limit,
     ) -> None:
         self._table, self._names, self._is_grey, self.shape = table, names, is_grey, shape
+        self._limit = limit
         self._checksums: dict[str, str] | None = None
 
     def read(self, numbers: np.ndarray) -> np.ndarray:
         frames = np.empty((len(numbers), *self.shape), np.uint8)
         for row, number in enumerate(numbers):
             path = self._table.parent / self._names[number]
-            frame = (
-                _open_array(path) if _is_array(path) else read_picture(path, self._is_grey, None)
-            )
+            if _is_array(path):
+                frame = _open_array(path)
+            else:
+                frame = read_picture(path, self._is_grey, None, limit=self._limit)
             frame = frame.reshape(frame_shape(frame.shape))
             if frame.shape != self.shape:
                 raise ValueError(f"{path} is not of the size that its header states")
@@ -51,7 +58,7 @@ class FileFrames:
         return dict(self._checksums)
 
 
-def read_csv_pairs(path: Path, group: str) -> Pairs:
+def read_csv_pairs(path: Path, group: str, limit: Limit = Limit()) -> Pairs:  # noqa: B008
     """The pairs of a CSV with columns source, target, those of the action, [label], [split].
 
     Raises ValueError or FileNotFoundError in one line naming the table and row.
@@ -73,11 +80,13 @@ def read_csv_pairs(path: Path, group: str) -> Pairs:
     number_of = {name: number for number, name in enumerate(names)}
     numbers = np.array([number_of[name] for name in given], np.int64).reshape(2, -1)
     first_rows = {name: row % num_rows for row, name in reversed(list(enumerate(given)))}
-    shape, is_grey = _check_files(path.parent, {name: places[first_rows[name]] for name in names})
+    shape, is_grey = _check_files(
+        path.parent, {name: places[first_rows[name]] for name in names}, limit
+    )
     label, meaning = checked_labels(columns.get("label"), places)
     split = columns.get("split")
     return Pairs(
-        FileFrames(path, names, shape, is_grey),
+        FileFrames(path, names, shape, is_grey, limit),
         numbers[0],
         numbers[1],
         checked_actions(group, action, places),
@@ -95,7 +104,9 @@ def _number(name: str, text: str, place: str) -> float:
     return number
 
 
-def _check_files(folder: Path, places: dict[str, str]) -> tuple[tuple[int, ...], bool]:
+def _check_files(
+    folder: Path, places: dict[str, str], limit: Limit
+) -> tuple[tuple[int, ...], bool]:
     """Shape that all frames have and whether pictures are grey, from the files' headers."""
     spatial: dict[str, tuple[int, ...]] = {}
     are_grey = []
@@ -106,7 +117,7 @@ def _check_files(folder: Path, places: dict[str, str]) -> tuple[tuple[int, ...],
             if _is_array(file):
                 spatial[name] = frame_shape(_open_array(file).shape)
             elif name.lower().endswith(SUFFIXES):
-                header = read_header(file)
+                header = read_header(file, limit)
                 spatial[name] = (header.height, header.width)
                 are_grey.append(header.is_grey)
             else:

@@ -1,26 +1,33 @@
-"""PNG, JPEG and TIFF files of a user: checked by their headers, decoded to 8 bits."""
+"""Pictures of a user: checked by their headers, decoded to 8 bits, cut or padded to a square."""
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-FORMATS = ("PNG", "JPEG", "TIFF")
-GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
-COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
+from data_prep.reading.picture_file import GREY_MODES, SUFFIXES, Limit, Refused, open_picture
+from data_prep.reading.shown_values import Meaning, as_shown, has_alpha, read_meaning
+
+__all__ = [
+    "SUFFIXES",
+    "Header",
+    "Limit",
+    "fit_square",
+    "read_cut_out",
+    "read_header",
+    "read_picture",
+]
+
 EXIF_ORIENTATION, QUARTER_TURNED = 0x0112, (5, 6, 7, 8)
 TIFF_WIDTH, TIFF_HEIGHT = 0x0100, 0x0101
+DEFAULT_LIMIT = Limit()
 
 
 class Header(NamedTuple):
     """Width and height in pixels as shown, and whether there is colour or transparency.
 
-    A palette counts as colour.
+    A palette counts as colour, and so does every WebP.
     """
 
     width: int
@@ -29,96 +36,66 @@ class Header(NamedTuple):
     has_alpha: bool
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, limit: Limit = DEFAULT_LIMIT) -> Header:
     """What a file says about itself, without decoding it.
 
-    Raises ValueError naming a file that is no PNG, JPEG or TIFF picture, has pixels that are
-    not 8- or 16-bit, several pages, or more pixels than Pillow deems safe.
+    Raises ValueError naming a file that is no picture of the known formats, has values that
+    are not 8 to 16 unsigned bits, several frames or pages, more pixels than the limit, or
+    metadata that are not obeyed.
     """
-    with _open(path) as image:
+    with open_picture(path, limit) as image:
+        _meaning(image, path)
         width, height = image.size
         exif = image.getexif()
         if image.format == "TIFF":  # some versions of Pillow give the size as shown, others not
             width, height = exif[TIFF_WIDTH], exif[TIFF_HEIGHT]
         if exif.get(EXIF_ORIENTATION) in QUARTER_TURNED:
             width, height = height, width
-        return Header(width, height, image.mode in GREY_MODES, _has_alpha(image))
+        return Header(width, height, image.mode in GREY_MODES, has_alpha(image))
 
 
 def read_picture(
-    path: Path, is_grey: bool, size: int | None, is_padded: bool = False
+    path: Path,
+    is_grey: bool,
+    size: int | None,
+    is_padded: bool = False,
+    limit: Limit = DEFAULT_LIMIT,
 ) -> np.ndarray:
-    """A picture (1 or 3, H, W) uint8, as its EXIF data say it is held.
+    """A picture (1 or 3, H, W) uint8, as its metadata say it is shown.
 
     With `size` the largest square about its centre, resized with antialiasing;
-    `is_padded` keeps all of it, with black above and below or at the sides. 16-bit
+    `is_padded` keeps all of it, with black above and below or at the sides. Deep grey
     values are scaled by their full range; transparent places are black. Raises
     ValueError as `read_header` does, and for a file that is cut off or corrupt.
     """
-    with _open(path) as image:
-        picture = _flatten(_upright(image), "L" if is_grey else "RGB")
+    with open_picture(path, limit) as image:
+        picture = _flatten(as_shown(image, _meaning(image, path)), "L" if is_grey else "RGB")
         if size is not None:
-            fit = _padded_square if is_padded else _centre_square
-            picture = fit(picture, size)
+            picture = fit_square(picture, size, is_padded)
         pixels = np.array(picture)
     return pixels[None] if is_grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def read_cut_out(path: Path) -> Image.Image:
+def read_cut_out(path: Path, limit: Limit = DEFAULT_LIMIT) -> Image.Image:
     """A picture in mode RGBA, at its own size; ValueError as `read_picture`."""
-    with _open(path) as image:
-        return _upright(image).convert("RGBA")
+    with open_picture(path, limit) as image:
+        return as_shown(image, _meaning(image, path)).convert("RGBA")
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[Image.Image]:
+def fit_square(image: Image.Image, size: int, is_padded: bool) -> Image.Image:
+    """The largest square about the centre, or all of a picture padded with black, resized."""
+    return (_padded_square if is_padded else _centre_square)(image, size)
+
+
+def _meaning(image: Image.Image, path: Path) -> Meaning:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
-            # Given a name, Pillow may map the file, which scrambles TIFF files to be turned.
-            with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
-                if image.mode not in GREY_MODES + COLOUR_MODES:
-                    raise ValueError(
-                        f"{path} has pixels of mode {image.mode}: save it with 8 or 16 bits"
-                    )
-                num_pages = getattr(image, "n_frames", 1)
-                if image.format == "TIFF" and num_pages > 1:
-                    raise ValueError(f"{path} holds {num_pages} pages, not one picture")
-                yield image
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise ValueError(f"{path} has more pixels than are safe to decode") from None
-    except UnidentifiedImageError:
-        raise ValueError(f"{path} is not a PNG, JPEG or TIFF picture") from None
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is missing") from None
+        return read_meaning(image, path)
     except ValueError as error:
-        if str(path) in str(error):
-            raise
-        raise ValueError(f"{path} cannot be decoded: {_line(error)}") from None
-    except (OSError, SyntaxError, EOFError, IndexError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} cannot be decoded: {_line(error)}") from None
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _has_alpha(image: Image.Image) -> bool:
-    return "A" in image.mode.removesuffix("B") or "transparency" in image.info
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    image.load()
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I;16"):
-        values = np.array(upright).astype(np.uint32)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    return upright
+        raise Refused(str(error)) from None
 
 
 def _flatten(image: Image.Image, mode: str) -> Image.Image:
-    if not _has_alpha(image):
+    if not has_alpha(image):
         return image.convert(mode)
     black = Image.new("RGBA", image.size, (0, 0, 0, 255))
     return Image.alpha_composite(black, image.convert("RGBA")).convert(mode)

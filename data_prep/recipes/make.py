@@ -14,8 +14,8 @@ from data_prep.settings import (
 from data_prep.settings.sources import LATER_FIELDS, PATH_FIELDS, NoSourceConfig, TableSourceConfig
 from data_prep.store.recipe import Recipe
 
-PLACES = ("name", "download", *PATH_FIELDS)
-"""Settings of a source that say where it lies, not what it holds."""
+PLACES = ("name", "download", "max_megapixels", *PATH_FIELDS)
+"""Settings of a source that say where it lies and what may be read, not what it holds."""
 
 
 def make_recipe(config: PrepareConfig) -> Recipe:

@@ -144,8 +144,9 @@ def _open_pairs(source: TableSourceConfig, group: str) -> Pairs:
     match path.suffix.lower():
         case ".csv":
             from data_prep.reading.pairs_csv import read_csv_pairs
+            from data_prep.reading.pictures import Limit
 
-            return read_csv_pairs(path, group)
+            return read_csv_pairs(path, group, Limit(source.max_megapixels))
         case ".npz":
             from data_prep.reading.pairs_npz import read_npz_pairs
 

@@ -18,6 +18,11 @@ def _check_size(name: str, size: int | None) -> None:
         raise ValueError(f"{name}={size} must lie between 6 and 512")
 
 
+def _check_megapixels(max_megapixels: int) -> None:
+    if max_megapixels < 1:
+        raise ValueError(f"max_megapixels={max_megapixels} must be at least 1")
+
+
 def _check_finite(**values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not math.isfinite(value):
@@ -161,15 +166,18 @@ class MeshesSourceConfig:
 class CutOutsSourceConfig:
     """Cut-outs with transparency in `root`/objects in front of pictures in `root`/backgrounds.
 
-    There must be at least 3 cut-outs: none comes into two splits.
+    There must be at least 3 cut-outs: none comes into two splits. Larger pictures than
+    `max_megapixels`, in millions of pixels, are refused: decoding takes memory.
     """
 
     name: Literal["folders"]
     root: str | None = None
     size: int = 64
+    max_megapixels: int = 90
 
     def __post_init__(self) -> None:
         _check_size("size", self.size)
+        _check_megapixels(self.max_megapixels)
 
 
 @dataclass(frozen=True)
@@ -197,19 +205,22 @@ class GeneratedPlanesSourceConfig:
 
 @dataclass(frozen=True)
 class ImageFolderSourceConfig:
-    """PNG, JPEG and TIFF files below `root`; its folders, if any, are the classes.
+    """PNG, JPEG, TIFF, WebP, BMP and GIF files below `root`; its folders, if any, are the classes.
 
     With `size` images are cut to a square about their centre and resized; without, all
-    must have one size already. `colour=auto` is grey if all images are.
+    must have one size already. `colour=auto` is grey if all images are. Larger pictures than
+    `max_megapixels`, in millions of pixels, are refused: decoding takes memory.
     """
 
     name: Literal["images"]
     root: str | None = None
     size: int | None = None
     colour: Literal["auto", "grey", "rgb"] = "auto"
+    max_megapixels: int = 90
 
     def __post_init__(self) -> None:
         _check_size("size", self.size)
+        _check_megapixels(self.max_megapixels)
 
 
 @dataclass(frozen=True)
@@ -241,12 +252,17 @@ class VolumeFolderSourceConfig:
 class TableSourceConfig:
     """A CSV of source, target, the action's components, label and split, or an npz of arrays.
 
-    `binary` says that frames show shapes, 0 outside and 255 inside.
+    `binary` says that frames show shapes, 0 outside and 255 inside. Larger pictures than
+    `max_megapixels`, in millions of pixels, are refused: decoding takes memory.
     """
 
     name: Literal["table"]
     root: str | None = None
     binary: bool = False
+    max_megapixels: int = 90
+
+    def __post_init__(self) -> None:
+        _check_megapixels(self.max_megapixels)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,13 @@ from PIL import Image
 
 from data_prep.drawing.sprites import Sprites, check_moves_pictures, move_sprites
 from data_prep.reading.listing import list_files
-from data_prep.reading.pictures import read_cut_out, read_header, read_picture
+from data_prep.reading.pictures import (
+    SUFFIXES,
+    Limit,
+    read_cut_out,
+    read_header,
+    read_picture,
+)
 from data_prep.settings.sources import CutOutsSourceConfig
 from pipeline.files.atomic import sha256_of_file
 
@@ -25,10 +31,10 @@ MARGIN = 1.0
 class CutOutsSource:
     """Objects in turn, each before a background drawn for the composition; part `all`.
 
-    `config.root`/objects holds PNG files with transparency, its folders are classes;
-    `config.root`/backgrounds holds PNG and JPEG files, whose folders mean nothing. Objects
-    are cut to what is visible and fitted into the inscribed disc; backgrounds are cut
-    to a square and resized. Makes `num_samples` compositions, or 2000 if
+    `config.root`/objects holds pictures with transparency, its folders are classes;
+    `config.root`/backgrounds holds pictures, whose folders mean nothing. Objects are cut to
+    what is visible and fitted into the inscribed disc; backgrounds are cut to a square and
+    resized. Makes `num_samples` compositions, or 2000 if
     that is None. Raises FileNotFoundError if a folder is missing, ValueError naming a
     file that cannot be used, for fewer than 3 objects, of which no split shares any, and
     for a group that does not act on square pictures.
@@ -42,20 +48,21 @@ class CutOutsSource:
         self._root = Path(config.root)
         self._size, self._seed, self._group = config.size, seed, group
         self.check_group(group)
-        self._objects, self._labels, names = list_files(self._root / "objects", (".png",))
+        self._objects, self._labels, names = list_files(self._root / "objects", SUFFIXES)
         if len(self._objects) < MIN_OBJECTS:
             raise ValueError(
                 f"{self._root / 'objects'} holds {len(self._objects)} of the at least"
                 f" {MIN_OBJECTS} cut-outs that are needed: splits share no object"
             )
         self._backgrounds, _, _ = list_files(
-            self._root / "backgrounds", (".png", ".jpg", ".jpeg"), are_classes=False
+            self._root / "backgrounds", SUFFIXES, are_classes=False
         )
+        self._limit = Limit(config.max_megapixels)
         for file in self._objects:
-            if not read_header(file).has_alpha:
+            if not read_header(file, self._limit).has_alpha:
                 raise ValueError(f"{file} has no transparency: an object must be cut out")
         for file in self._backgrounds:
-            read_header(file)
+            read_header(file, self._limit)
         self.image_shape = (3, config.size, config.size)
         self.num_images = {"all": NUM_IMAGES if num_samples is None else num_samples}
         listed = ", ".join(f"{label} {name}" for label, name in enumerate(names))
@@ -78,14 +85,14 @@ class CutOutsSource:
         for row, index in enumerate(indices):
             rng = np.random.default_rng([self._seed, BACKGROUND_STREAM, int(index)])
             file = self._backgrounds[rng.integers(len(self._backgrounds))]
-            pictures[row] = _read_background(file, self._size)
+            pictures[row] = _read_background(file, self._size, self._limit)
         return pictures
 
     def objects(self, part: str, indices: np.ndarray, g: torch.Tensor) -> Sprites:
         files = [self._objects[index % len(self._objects)] for index in indices]
         sprites = np.empty((len(files), 4, self._size, self._size), np.uint8)
         for row, file in enumerate(files):
-            sprites[row] = read_sprite(file, self._size)
+            sprites[row] = read_sprite(file, self._size, self._limit)
         return move_sprites(sprites, self._group, g)
 
     def checksums(self) -> dict[str, str]:
@@ -99,17 +106,18 @@ class CutOutsSource:
 
 
 @lru_cache(maxsize=NUM_CACHED)
-def read_sprite(path: Path, size: int) -> np.ndarray:
+def read_sprite(path: Path, size: int, limit: Limit = Limit()) -> np.ndarray:  # noqa: B008
     """A cut-out (4, S, S) uint8: what is visible, centred, fills the inscribed disc.
 
     Where alpha is 0 so is the colour. Raises ValueError naming a file that cannot be
     decoded or shows nothing.
     """
-    image = read_cut_out(path)
+    image = read_cut_out(path, limit)
     box = image.getchannel("A").getbbox()
     if box is None:
         raise ValueError(f"{path} is transparent all over")
-    seen = image.crop(box)
+    left, top, right, bottom = box
+    seen = Image.fromarray(np.asarray(image)[top:bottom, left:right])
     down, across = np.nonzero(np.array(seen.getchannel("A")))
     width, height = seen.size
     corner = np.hypot(np.abs(across + 0.5 - width / 2) + 0.5, np.abs(down + 0.5 - height / 2) + 0.5)
@@ -128,5 +136,5 @@ def read_sprite(path: Path, size: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=NUM_CACHED)
-def _read_background(path: Path, size: int) -> np.ndarray:
-    return read_picture(path, False, size)
+def _read_background(path: Path, size: int, limit: Limit) -> np.ndarray:
+    return read_picture(path, False, size, limit=limit)

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.reading.listing import list_files
-from data_prep.reading.pictures import SUFFIXES, Header, read_header, read_picture
+from data_prep.reading.pictures import SUFFIXES, Header, Limit, read_header, read_picture
 from data_prep.settings.sources import ImageFolderSourceConfig
 from pipeline.files.atomic import sha256_of_file
 
 
 class ImageFolderSource:
-    """PNG, JPEG and TIFF files below `config.root`, part `all`; folders are classes.
+    """Picture files below `config.root`, part `all`; folders are classes.
 
     Without folders every label is 0. Images are square: as they are, or cut and resized
     to `config.size`. Decoding is that of `data_prep.reading.pictures`.
@@ -24,10 +24,11 @@ class ImageFolderSource:
 
     def __init__(self, config: ImageFolderSourceConfig) -> None:
         if config.root is None:
-            raise ValueError("give source.root=DIR, the folder of PNG, JPEG or TIFF files")
+            raise ValueError("give source.root=DIR, the folder of pictures")
         self._root = Path(config.root)
         self._files, self._labels, names = list_files(self._root, SUFFIXES)
-        headers = [read_header(file) for file in self._files]
+        self._limit = Limit(config.max_megapixels)
+        headers = [read_header(file, self._limit) for file in self._files]
         if config.size is None:
             _check_sizes(self._files, headers)
         self._size = config.size
@@ -51,7 +52,7 @@ class ImageFolderSource:
         images = np.empty((len(indices), *self.image_shape), np.uint8)
         for row, index in enumerate(indices):
             path = self._files[index]
-            image = read_picture(path, self._is_grey, self._size)
+            image = read_picture(path, self._is_grey, self._size, limit=self._limit)
             if image.shape != self.image_shape:
                 raise ValueError(f"{path} is not of the size that its header states")
             images[row] = image

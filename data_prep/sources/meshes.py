@@ -7,6 +7,7 @@ import numpy as np
 
 from data_prep.drawing.deformation import draw_turn, draw_waves
 from data_prep.drawing.voxelise import fill
+from data_prep.reading.listing import find_all
 from data_prep.reading.mesh_file import Surface, read_closed_mesh
 from data_prep.settings.sources import MeshesSourceConfig
 from pipeline.files.atomic import sha256_of_file
@@ -41,7 +42,7 @@ class MeshesSource:
         if unknown := [name for name in names if name not in by_class]:
             raise ValueError(
                 f"source.classes names {unknown[0]}; source.root={config.root} holds"
-                f" {', '.join(sorted(by_class)) or 'no OBJ file'}"
+                f" {', '.join(sorted(by_class))}"
             )
         if len(set(names)) < max(2, len(names)):
             raise ValueError(
@@ -107,10 +108,8 @@ def _to_lattice(vertices: np.ndarray, side: int) -> np.ndarray:
 
 
 def _find_files(root: Path) -> dict[str, Path]:
-    if not root.is_dir():
-        raise FileNotFoundError(f"source.root={root}: there is no such directory")
     found: dict[str, Path] = {}
-    for path in sorted(root.rglob("[!.]*.obj")):
+    for path in find_all(root, (".obj",), "source.root"):
         if other := found.get(path.stem):
             raise ValueError(f"{path} and {other} would be one class: names must differ")
         found[path.stem] = path

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.reading.listing import find_all
 from data_prep.reading.nifti_file import SUFFIXES, read_header, read_volume, remarks_on
 from data_prep.reading.remarks import gathered
 from data_prep.reading.volume_table import read_table
@@ -32,7 +33,10 @@ class NiftiSource:
         if config.root is None:
             raise ValueError("give source.root=DIR, a folder of skull-stripped NIfTI files")
         self._root = root = Path(config.root)
-        self._files = _find_files(root)
+        self._files = sorted(
+            find_all(root, SUFFIXES, "source.root"),
+            key=lambda path: path.relative_to(root).as_posix(),
+        )
         self._table = None if config.table is None else Path(config.table)
         self._side, self._percentiles, self._nan = config.side, config.percentiles, config.nan
         self.image_shape = (1, config.side, config.side, config.side)
@@ -74,21 +78,6 @@ class NiftiSource:
             return to_uint8(resample(scaled, header.voxel_mm, self._extent_mm, self._side))
         except ValueError as error:
             raise ValueError(f"{path} {error}") from None
-
-
-def _find_files(root: Path) -> list[Path]:
-    if not root.is_dir():
-        raise FileNotFoundError(f"source.root={root}: there is no such directory")
-    files = [
-        path
-        for path in root.rglob("*")
-        if path.name.endswith(SUFFIXES)
-        and not path.is_dir()
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    ]
-    if not files:
-        raise ValueError(f"source.root={root} holds no file of {', '.join(SUFFIXES)}")
-    return sorted(files, key=lambda path: path.relative_to(root).as_posix())
 
 
 @lru_cache(maxsize=2)

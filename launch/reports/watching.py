@@ -10,7 +10,7 @@ from typing import Any
 
 from launch.reports.loss_follower import LossFollower
 from launch.reports.run_state import RunState
-from launch.reports.sparkline import sparkline
+from launch.reports.sparkline import bars_of, sparkline
 from launch.reports.status_table import (
     ORDER,
     Status,
@@ -108,6 +108,7 @@ def make_table(status: Status, losses: Mapping[str, list[float]], max_rows: int)
     from rich.table import Table
     from rich.text import Text
 
+    letters = bars_of(getattr(sys.stdout, "encoding", None) or "ascii")
     ranked = sorted(status.states.items(), key=lambda item: ORDER.index(item[1].state))
     shown = ranked[: max(1, max_rows)]
     table = Table(
@@ -123,7 +124,7 @@ def make_table(status: Status, losses: Mapping[str, list[float]], max_rows: int)
     for name, state in shown:
         label, kind, restarts, step, speed, loss, left, detail = run_cells(name, state)
         values = losses.get(name, [])
-        bars = sparkline(values, SPARK_WIDTH) if values else ""
+        bars = sparkline(values, SPARK_WIDTH, letters) if values else ""
         style = STYLES.get(kind, "")
         parts = (label, Text(kind, style=style), restarts, step, speed, loss, bars, left, detail)
         table.add_row(*(Text(part) if isinstance(part, str) else part for part in parts))

@@ -1,5 +1,6 @@
 """Encode a user's files, act on their latents, decode, and write what comes out."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,12 @@ from pipeline.training.checkpoint import MODEL_FILE
 from pipeline.training.distributed import choose_device
 from pipeline.training.float32 import exact_float32
 
-RECORD = "applied.json"
+RECORD, SHEET = "applied.json", "sheet.png"
 
 
 @exact_float32()
 def apply_run(config: ApplyConfig) -> dict[str, Any]:
-    """Write g x for every file and element below `config.out_dir`, and `applied.json` last.
+    """Write g x for every file and element below `config.out_dir`, `applied.json`, the sheet.
 
     Returns the content of applied.json. Raises FileNotFoundError or ValueError, before
     anything is written, for what cannot be understood, does not suit the model by its header,
@@ -48,13 +49,14 @@ def apply_run(config: ApplyConfig) -> dict[str, Any]:
     out = config.out_dir
     if Path(config.images).is_dir() and out.resolve().is_relative_to(Path(config.images).resolve()):
         raise ValueError(f"out={out} must not lie in images={config.images}")
-    targets = {source: [out / _result_name(source, label) for label in labels] for source in inputs}
+    targets = {source: [out / source.result(label) for label in labels] for source in inputs}
     for source in inputs:
         check_file(source.path, preparation)
     for line in remarks([source.path for source in inputs], preparation):
         say(line, error=True)
     if not config.overwrite:
-        _check_free([out / RECORD, *(path for paths in targets.values() for path in paths)])
+        whole = [RECORD, SHEET] if config.sheet else [RECORD]
+        _check_free([*(out / name for name in whole), *itertools.chain(*targets.values())])
     sheet = Sheet(names)
     elements = elements.to(device)
     with Progress(len(inputs), "files", "applying") as progress:
@@ -68,9 +70,9 @@ def apply_run(config: ApplyConfig) -> dict[str, Any]:
                 sheet.add(source.stem.name, frame.values, moved[:, index])
                 progress.advance()
     record = _record(run, manifest, preparation, names, elements, targets, out)
-    if config.sheet:
-        sheet.write(out / "sheet.png", f"{run.group.name}, {run.config.run_dir}, step {run.step}")
     write_json(out / RECORD, record)
+    if config.sheet:
+        sheet.write(out / SHEET, f"{run.group.name}, {run.config.run_dir}, step {run.step}")
     return record
 
 
@@ -89,12 +91,6 @@ def transform(
         output = model.to_unit_range(model.decode(LatentParts(moved, parts.invariant)))
         results.append(to_file_values(output.float().cpu().numpy(), preparation.is_binary))
     return np.stack(results)
-
-
-def _result_name(source: Input, label: str) -> Path:
-    name = source.path.name.lower()
-    ending = "npy" if name.endswith(".npy") else "nii.gz" if ".nii" in name[-7:] else "png"
-    return source.stem.with_name(f"{source.stem.name}__{label}.{ending}")
 
 
 def _check_free(paths: list[Path]) -> None:

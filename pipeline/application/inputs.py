@@ -1,11 +1,18 @@
 """Which files a user means, and what their results are called."""
 
+import hashlib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_prep.reading.listing import find_all
+from pipeline.files.atomic import MAX_NAME_BYTES
+from pipeline.files.listing import has_suffix
+
 ENDINGS = re.compile(r"\.(nii\.gz|[^.]+)$", re.IGNORECASE)
+DIGEST_LETTERS = 8
 
 
 @dataclass(frozen=True)
@@ -15,23 +22,38 @@ class Input:
     path: Path
     stem: Path
 
+    def result(self, label: str) -> Path:
+        """Path below `out` of the result of an element; its name is never too long.
+
+        Of a long name the beginning is kept, and a digest in place of the rest.
+        """
+        name = self.path.name.lower()
+        ending = "npy" if name.endswith(".npy") else "nii.gz" if ".nii" in name[-7:] else "png"
+        tail = f"__{label}.{ending}"
+        whole = f"{self.stem.name}{tail}"
+        if len(os.fsencode(whole)) > MAX_NAME_BYTES:
+            digest = hashlib.sha256(os.fsencode(self.stem.name)).hexdigest()[:DIGEST_LETTERS]
+            tail = f"~{digest}{tail}"
+            room = MAX_NAME_BYTES - len(os.fsencode(tail))
+            whole = os.fsencode(self.stem.name)[:room].decode("utf-8", "ignore") + tail
+        return self.stem.with_name(whole)
+
 
 def find_inputs(images: Path, suffixes: tuple[str, ...], kind: str) -> list[Input]:
-    """The file, or all files of a folder and its subfolders, hidden ones left out.
+    """The file, or all files of a folder and its subfolders that end in a suffix.
 
-    `kind` says in words what the model takes. Raises FileNotFoundError if there is nothing
-    there, ValueError for a file of another suffix, or two whose results would have one name.
+    `kind` says in words what the model takes. What is passed over is said. Raises
+    FileNotFoundError if there is nothing there, ValueError for a file of another suffix, a
+    folder that holds none of these, or two files whose results would have one name.
     """
     if not images.exists():
         raise FileNotFoundError(f"images={images}: there is no such file or folder")
     is_folder = images.is_dir()
     root = images if is_folder else images.parent
-    files = _visible_files(images) if is_folder else [images]
-    if not files:
-        raise ValueError(f"images={images} holds no file of {', '.join(suffixes)}")
+    files = find_all(images, suffixes, "images") if is_folder else [images]
     stems: dict[Path, Path] = {}
     for path in files:
-        if not path.name.lower().endswith(suffixes):
+        if not has_suffix(path.name, suffixes):
             raise ValueError(f"{path}: this model takes {kind}, files of {', '.join(suffixes)}")
         stem = path.relative_to(root).with_name(ENDINGS.sub("", path.name))
         if stem in stems:
@@ -47,12 +69,3 @@ def file_labels(names: Sequence[str]) -> list[str]:
         if labels.count(label) > 1:
             raise ValueError(f"element: two of them would be written as {label}")
     return labels
-
-
-def _visible_files(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*") if not path.is_dir())
-    return sorted(
-        path
-        for path in found
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )

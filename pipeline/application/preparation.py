@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from data_prep.reading.pictures import Limit
 from data_prep.reading.volumes import NanPolicy
 from data_prep.store.manifest import FrameSpec, Manifest
 from pipeline.application.settings import ApplyConfig
@@ -21,7 +22,7 @@ class Preparation:
     not count among them, nor does NaN where `nan` takes it for background. `extent_mm` is
     the side of the cube cut out of a volume, None for the volume's own. `to_grey` allows
     coloured pictures. With `margin` everything becomes black that lies further out than the
-    inscribed disc or ball less so many pixels.
+    inscribed disc or ball less so many pixels. Pictures beyond `limit` are not decoded.
     """
 
     frames: FrameSpec
@@ -32,6 +33,7 @@ class Preparation:
     nan: NanPolicy
     extent_mm: float | None
     margin: float | None
+    limit: Limit = Limit()
 
     @property
     def side(self) -> int:
@@ -98,6 +100,7 @@ def make_preparation(config: ApplyConfig, manifest: Manifest, group: Group) -> P
         "background" if made.get("nan") == "background" else "refuse",
         made.get("extent_mm") if config.resize == "as_prepared" and source in HEADS else None,
         group.margin if is_inscribed else None,
+        limit=Limit(config.max_megapixels, "max_megapixels"),
     )
 
 

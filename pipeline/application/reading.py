@@ -8,7 +8,7 @@ import numpy as np
 from data_prep.reading import nifti_file
 from data_prep.reading.npy_file import open_npy
 from data_prep.reading.pictures import SUFFIXES as PICTURE_SUFFIXES
-from data_prep.reading.pictures import read_header, read_picture
+from data_prep.reading.pictures import fit_square, read_header, read_picture
 from data_prep.reading.remarks import gathered
 from data_prep.reading.volumes import (
     as_binary,
@@ -46,7 +46,7 @@ def check_file(path: Path, preparation: Preparation) -> None:
         )
         _check_size(path, shape, preparation)
         return
-    header = read_header(path)
+    header = read_header(path, preparation.limit)
     is_grey = preparation.frames.shape[0] == 1
     if is_grey and not header.is_grey and not preparation.to_grey:
         raise ValueError(f"{path} has colours and this model is grey: to_grey=true makes it grey")
@@ -82,12 +82,30 @@ def read_frame(path: Path, preparation: Preparation) -> Frame:
 def _read_picture(path: Path, preparation: Preparation) -> Frame:
     is_grey = preparation.frames.shape[0] == 1
     size = None if preparation.resize == "none" else preparation.side
-    if preparation.is_binary and not np.isin(read_picture(path, is_grey, None), (0, WHITE)).all():
-        raise ValueError(f"{path} has grey values; this model knows shapes of 0 and 255")
-    values = read_picture(path, is_grey, size, preparation.resize == "pad")
+    is_padded = preparation.resize == "pad"
+    if preparation.is_binary:
+        values = _shape_of(path, read_picture(path, is_grey, None, limit=preparation.limit))
+        values = values if size is None else _fit(values, size, is_padded)
+    else:
+        values = read_picture(path, is_grey, size, is_padded, preparation.limit)
     if values.shape != preparation.frames.shape:
         raise ValueError(f"{path} is not of the size that its header states")
     return Frame(values)
+
+
+def _shape_of(path: Path, pixels: np.ndarray) -> np.ndarray:
+    """A mask's pixels as 0 and 255."""
+    try:
+        return as_binary(pixels) * np.uint8(WHITE)
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from None
+
+
+def _fit(pixels: np.ndarray, size: int, is_padded: bool) -> np.ndarray:
+    from PIL import Image
+
+    bands = [fit_square(Image.fromarray(band), size, is_padded) for band in pixels]
+    return np.stack([np.asarray(band) for band in bands])
 
 
 def _read_volume(path: Path, preparation: Preparation) -> Frame:

@@ -23,7 +23,8 @@ class ApplyConfig:
     `percentiles` (of grey values of volumes, which become black and white) where null.
     `to_grey` lets coloured pictures become grey for a grey model.
 
-    `batch` images go through the model at a time, on `device` and `num_threads` threads.
+    Pictures larger than `max_megapixels`, in millions of pixels, are refused: decoding takes
+    memory. `batch` images go through the model at a time, on `device` and `num_threads` threads.
     """
 
     run_dir: str
@@ -35,6 +36,7 @@ class ApplyConfig:
     resize: Resize = "as_prepared"
     to_grey: bool = False
     percentiles: tuple[float, float] | None = None
+    max_megapixels: int = 90
     sheet: bool = True
     overwrite: bool = False
     batch: int = 64
@@ -47,7 +49,7 @@ class ApplyConfig:
         return Path(self.run_dir) / "applied" if self.out is None else Path(self.out)
 
     def __post_init__(self) -> None:
-        for name in ("batch", "num_threads"):
+        for name in ("batch", "num_threads", "max_megapixels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if (

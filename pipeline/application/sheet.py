@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.evaluation.pictures.grid import Row, picture_grid
+from pipeline.files.figure_texts import drawable
 from pipeline.files.figures import save_figure
 
 MAX_FILES, MAX_ELEMENTS = 8, 8
@@ -22,7 +23,8 @@ class Sheet:
     def add(self, name: str, frame: np.ndarray, moved: np.ndarray) -> None:
         """A file's frame (C, ...) and its transforms (num_elements, C, ...), all uint8."""
         if len(self._columns) < MAX_FILES:
-            self._names.append(name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…")
+            shown = drawable(name)
+            self._names.append(shown if len(shown) <= MAX_NAME else f"{shown[: MAX_NAME - 1]}…")
             self._columns.append(np.stack([frame, *moved[:MAX_ELEMENTS]]))
 
     def write(self, path: Path, title: str) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from pipeline.exporting.examples import SEED, example_frames, uniform
+from pipeline.exporting.guards import check_batch, check_element
 from pipeline.exporting.program import Program, TensorSpec
 from pipeline.models.latent_action import LatentActionModel, LatentParts
 
@@ -19,6 +20,8 @@ class Transform(nn.Module):
         self.model = model
 
     def forward(self, frames: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor]:
+        check_batch(frames)
+        check_element(self.model.group, action)
         g = self.model.group.decode(action)
         moved = self.model.transform(self.model.normalise(frames), g)
         return (self.model.to_unit_range(moved),)
@@ -32,6 +35,7 @@ class Encode(nn.Module):
         self.model = model
 
     def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        check_batch(frames)
         parts = self.model.encode(self.model.normalise(frames))
         return parts.variant, parts.invariant
 
@@ -46,6 +50,8 @@ class Decode(nn.Module):
     def forward(
         self, variant: torch.Tensor, invariant: torch.Tensor, action: torch.Tensor
     ) -> tuple[torch.Tensor]:
+        check_batch(variant)
+        check_element(self.model.group, action)
         moved = self.model.act(variant, self.model.group.decode(action))
         images = self.model.decode(LatentParts(moved, invariant))
         return (self.model.to_unit_range(images),)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from pipeline.exporting.examples import example_actions, example_frames, uniform
+from pipeline.exporting.guards import check_batch, check_range
 from pipeline.exporting.program import Program, TensorSpec
 from pipeline.groups.interface import ActionComponent
 from pipeline.world_models.world_model import WorldModel
@@ -19,17 +20,20 @@ class Encode(nn.Module):
         self.model = model
 
     def forward(self, frames: torch.Tensor) -> tuple[torch.Tensor]:
+        check_batch(frames)
         return (self.model.latent(frames),)
 
 
 class Predict(nn.Module):
     """Latents and action vectors to the next latents, T(z, a)."""
 
-    def __init__(self, transition: nn.Module) -> None:
+    def __init__(self, transition: nn.Module, components: Sequence[ActionComponent]) -> None:
         super().__init__()
-        self.transition = transition
+        self.transition, self.components = transition, tuple(components)
 
     def forward(self, latent: torch.Tensor, action: torch.Tensor) -> tuple[torch.Tensor]:
+        check_batch(latent)
+        check_range(self.components, action)
         return (self.transition(latent, action),)
 
 
@@ -63,7 +67,7 @@ def world_model_programs(model: WorldModel, components: Sequence[ActionComponent
         Program(
             "predict",
             "the latent after an action; again and again for several",
-            Predict(model.transition),
+            Predict(model.transition, components),
             (latent, action),
             (following,),
             lambda num: (uniform((num, *shape), 2), example_actions(components, num)),

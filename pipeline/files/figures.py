@@ -1,12 +1,12 @@
 """Figures as files."""
 
-import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from pipeline.files.atomic import replacing
 
 SEPARATOR = 0.5
 """Grey between the slices of a volume, on [0, 1]."""
@@ -41,17 +41,20 @@ def _side_by_side(slices: list[np.ndarray]) -> np.ndarray:
 def save_figure(figure: Any, path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write a matplotlib figure atomically, with texts of its own in the file, and close it.
 
-    Raises FileNotFoundError naming the folder if there is none to write it into.
+    Texts are drawn as they stand, whatever names they hold. Raises FileNotFoundError naming
+    the folder if there is none to write it into, OSError naming the file if it cannot be
+    written.
     """
     import matplotlib.pyplot as plt
+
+    from pipeline.files.figure_texts import make_plain
 
     if not path.parent.is_dir():
         plt.close(figure)
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
-    draft = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.tmp.png")
     try:
-        figure.savefig(draft, dpi=110, metadata=dict(metadata or {}))
-        os.replace(draft, path)
+        make_plain(figure)
+        with replacing(path) as draft:
+            figure.savefig(draft, format="png", dpi=110, metadata=dict(metadata or {}))
     finally:
-        draft.unlink(missing_ok=True)
         plt.close(figure)

@@ -1,5 +1,6 @@
 """Figures of labelled rows of frames."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from pipeline.files.figures import as_picture
 
+TITLE_LETTER_INCHES, TITLE_LINE_INCHES = 0.085, 0.18
 Row = tuple[str, np.ndarray, list[str]]
 """A label, frames (N, C, ...) with values in [0, 1], and a caption for each or none."""
 
@@ -16,6 +18,7 @@ def new_figure(
 ) -> Any:
     """A matplotlib figure of that size in inches, and its axes (num_rows, num_columns).
 
+    A title that is wider takes several lines, for which the figure grows.
     `how` goes to `matplotlib.pyplot.subplots`.
     """
     import matplotlib
@@ -23,10 +26,16 @@ def new_figure(
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    lines = [
+        part
+        for line in title.splitlines()
+        for part in textwrap.wrap(line, max(1, int(size[0] / TITLE_LETTER_INCHES)))
+    ]
+    inches = (size[0], size[1] + max(0, len(lines) - 1) * TITLE_LINE_INCHES)
     figure, axes = plt.subplots(
-        num_rows, num_columns, figsize=size, squeeze=False, layout="constrained", **how
+        num_rows, num_columns, figsize=inches, squeeze=False, layout="constrained", **how
     )
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle("\n".join(lines), fontsize=11)
     return figure, axes
 
 

@@ -1,0 +1,126 @@
+"""Opening a user's picture: of a known format, one picture, not too large, or the real cause."""
+
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image, UnidentifiedImageError
+
+from data_prep.reading.content import describe_content
+from data_prep.reading.tiff_tags import check_tags, why_undecoded
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif")
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")
+KNOWN = "PNG, JPEG, TIFF, WebP, BMP or GIF"
+TIFF = "is a TIFF picture"
+DECODED = tuple(f"is a {name} picture" for name in ("PNG", "JPEG", "TIFF", "WebP", "GIF"))
+"""What `describe_content` says of pictures that are read."""
+GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
+COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
+KINDS_OF_MODES = {"F": "floating-point numbers", "I": "integers of 32 bits"}
+DAMAGES = (
+    ValueError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+"""What decoders stumble with over damaged files."""
+
+
+class Limit(NamedTuple):
+    """The largest picture that is decoded, and the key that moves this limit."""
+
+    max_megapixels: int = 90
+    key: str = "source.max_megapixels"
+
+
+@contextmanager
+def open_picture(path: Path, limit: Limit) -> Iterator[Image.Image]:
+    """A picture, its header read, its pixels not yet.
+
+    Whatever fails inside the block, at decoding for example, is told as the file's fault.
+    Raises ValueError naming the file and the cause, FileNotFoundError if there is none,
+    OSError naming the file if it cannot be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+            # Given a name, Pillow may map the file, which scrambles TIFF files to be turned.
+            with open(path, "rb") as file, _identify(file) as image:
+                _check(image, limit)
+                yield image
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing") from None
+    except OSError as error:
+        if error.errno:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise ValueError(f"{path} {_cause(path, error)}") from None
+    except Refused as error:
+        raise ValueError(f"{path} {error}") from None
+    except DAMAGES as error:
+        raise ValueError(f"{path} {_cause(path, error)}") from None
+
+
+class Refused(Exception):
+    """A clause that says what of a picture is not accepted."""
+
+
+def _identify(file: Any) -> Image.Image:
+    allowed = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None  # the limit is the user's
+    try:
+        return Image.open(file, formats=FORMATS)
+    finally:
+        Image.MAX_IMAGE_PIXELS = allowed
+
+
+def _check(image: Image.Image, limit: Limit) -> None:
+    width, height = image.size
+    if width * height > limit.max_megapixels * 1_000_000:
+        raise Refused(
+            f"has {width}x{height} pixels, more than {limit.key}={limit.max_megapixels} million"
+            f" allows: say {limit.key}={-(-width * height // 1_000_000)}"
+        )
+    if image.format == "TIFF":
+        try:
+            check_tags(image.tag_v2)  # type: ignore[attr-defined]
+        except ValueError as error:
+            raise Refused(str(error)) from None
+    if image.mode not in GREY_MODES + COLOUR_MODES:
+        kind = KINDS_OF_MODES.get(image.mode, f"pixels of mode {image.mode}")
+        raise Refused(f"holds {kind}: save it with 8 or 16 bits")
+    num_frames = getattr(image, "n_frames", 1)
+    # The further pictures of a photograph in MPO are previews, depths or gains.
+    if num_frames > 1 and image.format != "MPO":
+        what = "pages" if image.format == "TIFF" else "frames"
+        raise Refused(f"holds {num_frames} {what}, not one picture")
+    if image.mode == "CMYK" and image.format in ("JPEG", "MPO") and "adobe" not in image.info:
+        raise Refused("holds inks without saying whether they are inverted: save it as RGB")
+
+
+def _cause(path: Path, error: BaseException) -> str:
+    """A clause on what is wrong with a file that no decoder took."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    is_unidentified = isinstance(error, UnidentifiedImageError)
+    content = describe_content(path)
+    if content == TIFF and isinstance(error, (UnidentifiedImageError, KeyError)):
+        return why_undecoded(path) or f"{content} whose header is damaged"
+    if not is_unidentified:
+        return f"cannot be decoded: {line}"
+    if content is None:
+        return f"is no picture of {KNOWN}"
+    if content in DECODED:
+        return f"{content} whose header is damaged"
+    is_told = any(mark in content for mark in ",:(")
+    return content if is_told else f"{content}; read are {KNOWN}"
