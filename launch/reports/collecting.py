@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from pipeline.config.yaml_files import read_yaml
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 EVALUATION_FILE = re.compile(r"step_\d{8,}-\w+?(-[0-9a-f]{8})?\.json")
 NEVER_INFLUENCE = ("data", "run_dir", "resume", "allow_changes", "checkpoint_every")
 NEVER_INFLUENCE_BELOW = ("loader.", "retention.")
@@ -79,9 +78,8 @@ def read_runs(root: Path) -> tuple[list[Run], list[str]]:
 def read_run(path: Path, complaints: list[str]) -> Run | None:
     """One run directory, None without a readable config.yaml; adds a line for what is not."""
     try:
-        values = yaml.load((path / "config.yaml").read_text(encoding="utf-8"), Loader=LOADER)
-        config = flatten(values)
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        config = flatten(read_yaml((path / "config.yaml").read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError) as error:
         complaints.append(f"{path / 'config.yaml'} {_reason(error)}; run left out")
         return None
     evaluations = []

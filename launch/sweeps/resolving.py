@@ -9,10 +9,10 @@ from typing import Any
 
 from launch.sweeps.naming import content_hash, readable_name, short_keys
 from pipeline.config.compose import compose, group_options, set_dotted, split_word
+from pipeline.config.places import PATH_KEYS, with_absolute_paths
 from pipeline.config.schema import build
 from pipeline.training.settings import TrainConfig
 
-PATH_KEYS = frozenset({"data", "run_dir", "init_from", "task.run"})
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,7 @@ class Resolver:
             for key, value in point.items():
                 if key not in groups:
                     set_dotted(values, key, _plain(value))
-            for holder, key in (
-                (values, "data"),
-                (values, "init_from"),
-                (values.get("task", {}), "run"),
-            ):
-                if holder.get(key) is not None:
-                    holder[key] = str(Path(holder[key]).absolute())
-            config = build(TrainConfig, values)
+            config = build(TrainConfig, with_absolute_paths(values))
         except ValueError as error:
             raise ValueError(f"point {dict(point)}: {error}") from None
         fingerprint = self._fingerprint(config.data)
