@@ -14,7 +14,6 @@ from pipeline.config.schema import build
 from pipeline.training.settings import TrainConfig
 
 
-
 @dataclass(frozen=True)
 class PlannedRun:
     """A run of a sweep: its name below `runs/`, the varied values, the configuration."""

@@ -51,7 +51,9 @@ def with_found_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _changed(
-    values: Mapping[str, Any], keys: "frozenset[str] | tuple[str, ...]", change: Callable[[str], str]
+    values: Mapping[str, Any],
+    keys: "frozenset[str] | tuple[str, ...]",
+    change: Callable[[str], str],
 ) -> dict[str, Any]:
     """A copy in which the texts at dotted keys are changed, where there are any."""
     found = copy.deepcopy(dict(values))

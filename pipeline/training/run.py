@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from data_prep.store.manifest import MANIFEST_NAME, read_manifest
 from data_prep.store.reader import PairStore, check_files
 from pipeline.config.program import EXIT_NON_FINITE, EXIT_STOPPED, ExitWithCode
 from pipeline.data.batches import EvaluationBatches, TrainBatches, make_train_order
@@ -41,7 +42,8 @@ def train(
 ) -> dict[str, Any]:
     """Train, or continue training, in `config.run_dir`; returns the content of result.json.
 
-    `data_copy` is where the dataset is read, if not from `config.data` itself.
+    `data_copy` is where the dataset is read, if not from `config.data` itself; the two must
+    have one fingerprint, as far as `config.data` is there to be compared.
     Raises ValueError or FileNotFoundError for what the user can mend, ExitWithCode
     when the run stopped before its end (asked to, collapsed, non-finite loss).
     """
@@ -49,8 +51,7 @@ def train(
     request.install()
     torch.set_num_threads(config.num_threads)
     set_float32_precision(config.precision)
-    store = PairStore(data_copy or Path(config.data))
-    check_files(store.root, store.manifest)
+    store = open_dataset(Path(config.data), data_copy)
     reader = store.split("train")
     order = make_train_order(
         reader,
@@ -74,6 +75,20 @@ def train(
         finally:
             if world.is_first:
                 lock.release()
+
+
+def open_dataset(data: Path, copy: Path | None) -> PairStore:
+    """The dataset at `data`, or its `copy` elsewhere; ValueError if that is of another dataset."""
+    store = PairStore(copy or data)
+    if copy is not None and (data / MANIFEST_NAME).exists():
+        expected, found = read_manifest(data).fingerprint, store.manifest.fingerprint
+        if found != expected:
+            raise ValueError(
+                f"data_copy={copy} is of another dataset (fingerprint {found[:12]}) than"
+                f" data={data} ({expected[:12]})"
+            )
+    check_files(store.root, store.manifest)
+    return store
 
 
 def make_plan(config: TrainConfig, order: SampleOrder) -> Plan:
