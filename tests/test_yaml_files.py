@@ -1,4 +1,4 @@
-"""Protects that a file of YAML means what the same words mean on the command line, or is refused."""
+"""Protects that YAML means what the same words mean on the command line, or is refused."""
 
 from pathlib import Path
 from typing import Any

@@ -82,7 +82,9 @@ def decide_for_the_ranks(run_dir: Path, place: Place, exit_code: str) -> str | N
         (folder / "decided").unlink(missing_ok=True)
         after_fault(run_dir, order, folder, settle_s=0)
         earlier = [attempt.reason for attempt in earlier_attempts(run_dir, order, folder)]
-        time.sleep(wait_before_restart_s(earlier))
+        seconds = wait_before_restart_s(earlier)
+        say(f"waiting {seconds:.0f} s so that SLURM can notice a node that was lost")
+        time.sleep(seconds)
     return history.reason_of(folder)
 
 

@@ -15,8 +15,13 @@ from pipeline.config.schema import suggestion
 CONFIG_ROOT = Path(__file__).resolve().parents[2] / "configs"
 
 
+SWEEP_HINT = "to train with each of several values: launch/sweep.py sweep.search.grid.{key}=[A,B]"
+
+
 def split_word(word: str) -> tuple[str, str]:
     """'key=value' at its first '='; ValueError for anything else."""
+    if word in ("-m", "--multirun"):
+        raise ValueError(f"cannot read {word!r}: {SWEEP_HINT.format(key='KEY')}")
     key, separator, value = word.partition("=")
     if not separator or not key:
         raise ValueError(f"cannot read {word!r}: arguments have the form key=value (see --help)")
@@ -126,7 +131,10 @@ def parse_value(key: str, text: str) -> Any:
     except HydraException:
         raise ValueError(f"cannot read the value of {key}={text}; {hint}") from None
     if override.is_sweep_override():
-        raise ValueError(f"{key}={text} lists several values; a list is written [1,2]")
+        raise ValueError(
+            f"{key}={text} lists several values; a list is written [1,2];"
+            f" {SWEEP_HINT.format(key=key)}"
+        )
     value = override.value()
     return str(value) if type(value).__name__ == "QuotedString" else value
 
@@ -150,6 +158,8 @@ def _is_group(key: str) -> bool:
 
 def _check_choice(group: str, choice: str, options: list[str]) -> None:
     if choice not in options:
+        if "," in choice and all(part in options for part in choice.split(",")):
+            raise ValueError(f"{group}={choice} names several; {SWEEP_HINT.format(key=group)}")
         hint = suggestion(choice, options).split(";")[1] if options else ""
         raise ValueError(
             f"unknown {group}={choice}; known: {', '.join(options)}"

@@ -1,5 +1,6 @@
 """Evaluate one checkpoint of a run on one split, on any number of ranks."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from pipeline.training.distributed import join_world
 from pipeline.training.evaluation import evaluate
 from pipeline.training.run_directory import RunDirectory
 
+PATIENCE = timedelta(days=1)
+"""How long other ranks wait while the first analyses and draws."""
+
 
 def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict[str, Any]:
     """Write `evaluations/step_XXXXXXXX-<split>.json`, curves beside it, and pictures.
@@ -36,7 +40,7 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
     store = PairStore(data)
     check_files(store.root, store.manifest)
     reader = store.split(config.split)
-    with join_world(config.device) as world:
+    with join_world(config.device, PATIENCE) as world:
         loaded = load_run(run.path, str(config.checkpoint), data, world.device)
         share = -(-config.batch // world.world_size) * world.world_size
         chosen = untransformed_records(store.manifest, reader)
@@ -54,6 +58,7 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
             "split": config.split,
             "dataset": fingerprint,
             "weights": loaded.checkpoint.meta["files"][MODEL_FILE]["sha256"],
+            "attempt": loaded.checkpoint.meta.get("attempt", 0),
             **({} if num_batches is None else {"num_batches": num_batches}),
             "metrics": metrics,
         }

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -75,8 +76,10 @@ class World:
 
 
 @contextmanager
-def join_world(device: str) -> Iterator[World]:
+def join_world(device: str, patience: timedelta | None = None) -> Iterator[World]:
     """Join the process group that the environment describes, and leave it at the end.
+
+    `patience` is how long ranks wait for one that is at work alone, if longer than usual.
 
     Raises ValueError if a GPU is asked for and there is none, ClusterFaultError if
     not all ranks came.
@@ -91,7 +94,7 @@ def join_world(device: str) -> Iterator[World]:
     backend = "nccl" if chosen.type == "cuda" else "gloo"
     join_process_group(backend, rank, world_size)
     try:
-        yield World(rank, world_size, chosen, dist.new_group(backend="gloo"))
+        yield World(rank, world_size, chosen, dist.new_group(timeout=patience, backend="gloo"))
     finally:
         dist.destroy_process_group()
 

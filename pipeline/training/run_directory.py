@@ -35,8 +35,9 @@ class RunDirectory:
     def read_config(self) -> TrainConfig:
         """The configuration the run was started with.
 
-        Where the directory was moved together with what it was made from, that is found. Raises FileNotFoundError if this is not a run directory, ValueError if the
-        file cannot be read.
+        Where the directory was moved together with what it was made from, that is found.
+        Raises FileNotFoundError if this is not a run directory, ValueError if the file cannot
+        be read.
         """
         file = self.path / "config.yaml"
         if not file.is_file():
