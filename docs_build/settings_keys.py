@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import yaml
 
+from pipeline.config.yaml_files import read_yaml
+
 MEANINGS = Path(__file__).parent / "meanings.yaml"
 COMMON = "common"
 DISCRIMINATORS = ("kind", "name")
@@ -124,7 +126,7 @@ def first_paragraph(schema: Any) -> str:
 
 @cache
 def _written() -> dict[str, dict[str, str]]:
-    meanings = yaml.safe_load(MEANINGS.read_text(encoding="utf-8"))
+    meanings = read_yaml(MEANINGS.read_text(encoding="utf-8"))
     assert isinstance(meanings, dict)
     return meanings
 

@@ -6,9 +6,9 @@ Examples:
   python launch/status.py DIR watch=true          # until nothing runs or waits, or Ctrl-C
 
 States: finished, pruned (given up by a search), running, waiting, failed (and why), stopped,
-cancelled, lost (its job is gone without a word), missing. Keys: json, watch, every (seconds
-between two looks while watching, default 5). Exit code 0 if every run is finished,
-pruned, running or waiting, 3 otherwise.
+cancelled, lost (its job is gone without a word), missing, unknown (SLURM does not say).
+Keys: json, watch, every (seconds between two looks while watching, default 5). Exit code 0 if
+every run is finished, pruned, running or waiting, 3 otherwise.
 """
 
 import json

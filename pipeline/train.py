@@ -21,11 +21,10 @@ from pathlib import Path
 
 from pipeline.config.program import run_program, take_value
 
-PATH_KEYS = frozenset({"data", "run_dir", "init_from", "task.run"})
-
 
 def main(words: list[str]) -> None:
     from pipeline.config.compose import compose, read_composed
+    from pipeline.config.places import PATH_KEYS
     from pipeline.config.schema import build
     from pipeline.training.settings import TrainConfig
 

@@ -568,3 +568,37 @@ def test_settings_of_a_run_are_those_of_the_cluster() -> None:
     config = SlurmConfig("slurm", nodes=3, tasks_per_node=4, gpus_per_node=4)
     assert config.num_ranks == 12
     assert replace(config, gpus_per_node=0, tasks_per_node=1).num_ranks == 3
+
+
+@pytest.mark.parametrize("name", ["%j", "run%A", "100%a", "50%4t", "a:b", "x%%y"])
+@pytest.mark.parametrize("kind", ["sweep", "local", "evaluate", "prepare", "search"])
+def test_a_folder_whose_name_would_be_filled_in_is_refused(
+    name: str, kind: str, cluster: Slurm, digits_dir: Path, tmp_path: Path
+) -> None:
+    """Jobs would look for their orders, and put their logs, elsewhere: the run would be lost."""
+    folder = tmp_path / name
+    if kind == "prepare":
+        words = ("dataset=rotated_digits", f"out={folder}", "cluster=slurm")
+        done = call("launch/prepare.py", *words, "cluster.gpus_per_node=0")
+    elif kind == "evaluate":
+        run = tmp_path / "run0"
+        run.mkdir()
+        (run / "config.yaml").touch()
+        words = (f"runs={run}", f"jobs_dir={folder}", "cluster=local")
+        done = call("launch/evaluate.py", *words)
+    else:
+        more = {"sweep": (), "local": ("cluster=local",), "search": ("sweep=optuna_search",)}[kind]
+        if kind == "local":
+            done = call("launch/sweep.py", f"data={digits_dir}", f"sweep_dir={folder}", *more)
+        else:
+            done = sweep(digits_dir, folder, *more)
+    assert "choose another name" in done.error_line
+    assert str(folder) in done.error_line
+    assert not folder.exists()
+    assert cluster.calls("sbatch") == []
+
+
+def test_a_percent_sign_that_means_nothing_is_no_trouble(
+    cluster: Slurm, digits_dir: Path, tmp_path: Path
+) -> None:
+    assert sweep(digits_dir, tmp_path / "50%_of it {0} $HOME", "dry_run=true").code == 0

@@ -322,3 +322,31 @@ def test_mistakes_are_one_line(words: tuple[str, ...], line: str, sweep: Path) -
 def test_places_without_runs_are_one_line(tmp_path: Path) -> None:
     assert "there is no such directory" in call(PROGRAM, str(tmp_path / "none")).error_line
     assert "no run below" in call(PROGRAM, str(tmp_path)).error_line
+
+
+def recorded(file: Path, **more: object) -> None:
+    """Add to what an evaluation says of itself."""
+    file.write_text(json.dumps({**json.loads(file.read_text()), **more}))
+
+
+def test_what_was_measured_before_a_run_started_over_is_left_out(tmp_path: Path) -> None:
+    """Its weights are gone; the same step of the new attempt is another model."""
+    run = write_run(tmp_path, "a")
+    recorded(write_evaluation(run, 17, "test", 0.5), attempt=0)
+    recorded(write_evaluation(run, 34, "test", 0.4), attempt=1)
+    (run / "restarts.json").write_text(json.dumps(["collapsed at step 20"]))
+    ((found,), complaints) = read_runs(tmp_path)
+    assert ([each.step for each in found.evaluations], complaints) == ([34], [])
+
+
+def test_older_evaluations_are_told_by_the_weights_they_name(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "a")
+    for step, weights in ((17, "old"), (34, "new")):
+        recorded(write_evaluation(run, step, "test", 0.5), weights=weights)
+        folder = run / "checkpoints" / f"step_{step:08d}"
+        folder.mkdir(parents=True)
+        meta = {"files": {"model.safetensors": {"sha256": "new"}}}
+        (folder / "meta.json").write_text(json.dumps(meta))
+    assert len(read_runs(tmp_path)[0][0].evaluations) == 2
+    (run / "restarts.json").write_text(json.dumps(["collapsed at step 20"]))
+    assert [each.step for each in read_runs(tmp_path)[0][0].evaluations] == [34]

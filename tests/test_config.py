@@ -465,7 +465,7 @@ def test_the_programs_understand_the_words_of_every_reproduction(
     [
         ("time: 4:00:00  # hours\n", 'write "4:00:00" with its quotes'),
         ("a: {time: 30:00}\n", 'write "30:00" with its quotes'),
-        ("time: [\n", "is not YAML"),
+        ("time: [\n", "not YAML"),
         ('time: "4:00:00"  # not 4:00:00\n', None),
     ],
 )
@@ -492,3 +492,21 @@ def test_command_line_beats_the_experiment() -> None:
     words = ["epochs=3", "data=x", "experiment=rotated_mnist", "run_dir=y", "pairs=stored"]
     config = build(TrainConfig, compose("train", words, paths))
     assert (config.epochs, config.pairs) == (3, "stored")
+
+
+@pytest.mark.parametrize("word", ["-m", "--multirun", "optimizer.learning_rate=1e-3,1e-4"])
+@pytest.mark.parametrize("program", ["launch/sweep.py", "pipeline/train.py"])
+def test_hydras_ways_to_write_a_sweep_are_answered_with_ours(
+    word: str, program: str, tmp_path: Path
+) -> None:
+    words = ["experiment=rotated_digits", "data=x"]
+    words += [f"sweep_dir={tmp_path}/s"] if "sweep" in program else [f"run_dir={tmp_path}/r"]
+    line = call(program, *words, word).error_line
+    assert "launch/sweep.py sweep.search.grid." in line
+    assert "optimizer.learning_rate=[A,B]" in line or word.startswith("-")
+
+
+def test_several_choices_of_a_group_are_answered_too(tmp_path: Path) -> None:
+    words = ["experiment=rotated_digits,rotated_mnist", "data=x", f"sweep_dir={tmp_path}/s"]
+    line = call("launch/sweep.py", *words).error_line
+    assert "sweep.search.grid.experiment=[A,B]" in line

@@ -1,6 +1,7 @@
 """Protects the launch programs on one machine, without SLURM: a sweep from its first call to the
 evaluation of its checkpoints, in this process and by workers in the background."""
 
+import errno
 import json
 import os
 import shutil
@@ -8,8 +9,9 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,15 @@ from helpers.programs import Outcome, call, start_python
 from helpers.training import final_weights, make_config, never_stop
 from helpers.waiting import PATIENCE_S, wait_until
 
+from launch.evaluation.command import _live_evaluations
 from launch.evaluation.evaluator import Evaluator
 from launch.evaluation.pending import Target, find_runs, find_targets
 from launch.evaluation.request import Work
+from launch.jobs.deciding import _claim
+from launch.jobs.evaluate_job import write_task
 from launch.jobs.history import newest_step
-from launch.jobs.liveness import find_live
-from launch.jobs.local_worker import claimed, claims_folder
+from launch.jobs.liveness import LiveJob, Liveness, find_live
+from launch.jobs.local_worker import claim, claimed, claims_folder
 from launch.jobs.records import JobRecord, read_records, write_record
 from pipeline.evaluation.settings import EvaluateConfig, evaluation_file
 from pipeline.files.atomic import write_json
@@ -33,6 +38,7 @@ from pipeline.signals import STOP_SIGNALS
 from pipeline.training.run import train
 
 TINY = ("task.model.width=4", "compile=false", "epochs=1", "global_batch=32", "log_every=5")
+OTHER = ("num_samples=60", "seed=1", "dataset.shard_mib=0.1")
 CHECKPOINTS = ("checkpoint_every=6", "retention.keep_last=5")
 STEPS = (6, 12, 17)
 DEAD = {**describe_process(os.getpid()), "process_start": "1"}
@@ -272,6 +278,29 @@ def test_what_a_dead_worker_had_taken_is_not_alive(tmp_path: Path) -> None:
         assert {name: job.state for name, job in live.items()} == expected
 
 
+@pytest.mark.parametrize("take", [claim, _claim])
+def test_claims_work_where_there_are_no_hard_links(
+    take: Callable[[Path], bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On exFAT, SMB and buckets that are mounted as folders."""
+
+    def link(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    path = tmp_path / "claims" / "run0"
+    path.parent.mkdir()
+    assert [take(path), take(path)] == [True, False]
+    assert [file.name for file in path.parent.iterdir()] == ["run0"]
+
+
+def test_a_claim_that_is_just_being_written_is_nobodys(tmp_path: Path) -> None:
+    record = tmp_path / "jobs" / "orbit-a.json"
+    claims_folder(record).mkdir(parents=True)
+    (claims_folder(record) / "run0").touch()
+    assert claimed(record) == {"run0": {}}
+
+
 # Evaluation
 
 
@@ -329,6 +358,38 @@ def test_a_claim_counts_as_long_as_its_process_lives(sweep_dir: Path) -> None:
     assert evaluate(sweep_dir, *words).out.splitlines()[-1] == "1 evaluated, 0 failed"
     assert len(results(sweep_dir)) == 6
     assert not claim_file.exists()
+
+
+@pytest.mark.parametrize("words", [("split=val",), ("data=OTHER",)])
+def test_an_evaluation_on_other_data_is_another(
+    words: tuple[str, ...], sweep_dir: Path, digits_dir: Path, tmp_path: Path
+) -> None:
+    """An evaluator at work on the run's own test data is no reason to leave this one out."""
+    other = tmp_path / "other"
+    prepared = call("data_prep/prepare.py", "dataset=rotated_digits", f"out={other}", *OTHER)
+    assert prepared.code == 0
+    run, _ = run_dirs(sweep_dir)
+    (run / "evaluations").mkdir()
+    for step in STEPS:
+        claim = run / "evaluations" / f".claim-{step:08d}-test"
+        write_json(claim, describe_process(os.getpid()))
+    given = [word.replace("OTHER", str(other)) for word in words]
+    done = evaluate(sweep_dir, "checkpoints=all", *given)
+    assert done.out.splitlines()[-1] == "6 evaluated, 0 failed"
+
+
+@pytest.mark.parametrize(("key", "value"), [("split", "val"), ("data", "/other"), (None, None)])
+def test_jobs_that_evaluate_something_else_are_not_under_way(
+    key: str | None, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = Work(f"{tmp_path}/runs/*", str(tmp_path))
+    theirs = work if key is None else replace(work, **{key: value})
+    target = Target("run", 3, "weights")
+    write_task(tmp_path / "task.json", theirs, [target])
+    job = LiveJob("running", "", "7", "record")
+    live = Liveness({str(tmp_path / "task.json"): job})
+    monkeypatch.setattr("launch.evaluation.command.find_live", lambda *_: live)
+    assert _live_evaluations(tmp_path, work) == ([[target]] if key is None else [])
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from launch.jobs.order import write_order
 from launch.jobs.places import Place, slurm_job, slurm_place
 from launch.jobs.records import JobRecord, write_record
 from launch.reports.run_state import CANCELLED_FILE
+from pipeline.config.program import EXIT_STOPPED
 
 
 def test_a_restart_is_asked_for_once(scontrol: Path, sleeps: list[float]) -> None:
@@ -41,8 +42,50 @@ def test_a_request_that_slurm_turns_down_is_repeated(scontrol: Path, sleeps: lis
     (scontrol / "refusals").write_text("1000")
     with pytest.raises(SystemExit) as ended:
         restarting.request_restart("7", "preempted")
+    assert ended.value.code == EXIT_STOPPED
+    assert len(requeues(scontrol)) == 3 + 1 + len(slurm.PAUSES_S)
+
+
+def test_a_job_that_slurm_says_nothing_of_is_asked_for_again(
+    scontrol: Path, sleeps: list[float]
+) -> None:
+    """Silence is no answer: a run that was only asked for once would be dropped."""
+    (scontrol / "silence").write_text("4")
+    with pytest.raises(SystemExit) as ended:
+        restarting.request_restart("7", "timeout")
     assert ended.value.code == 1
-    assert len(requeues(scontrol)) == 3 + 5
+    assert requeues(scontrol) == ["7"]
+    assert sleeps == [*slurm.PAUSES_S[:4], restarting.WAIT_FOR_END_S]
+
+
+def test_slurm_that_stays_silent_leaves_it_to_the_batch_script(
+    scontrol: Path, sleeps: list[float]
+) -> None:
+    """Ending with 0 would tell SLURM, and the batch script, that all is done."""
+    (scontrol / "silence").write_text("1000")
+    with pytest.raises(SystemExit) as ended:
+        restarting.request_restart("7", "preempted")
+    assert ended.value.code == EXIT_STOPPED
+    assert sum(slurm.PAUSES_S) > 5 * 60
+
+
+def test_a_requeue_whose_answer_was_lost_is_not_asked_for_twice(
+    scontrol: Path, sleeps: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def requeue(job: str) -> None:
+        (scontrol / "state").write_text("COMPLETING")
+        raise slurm.SlurmError("scontrol did not answer within 60 s")
+
+    monkeypatch.setattr(slurm, "requeue", requeue)
+    with pytest.raises(SystemExit) as ended:
+        restarting.request_restart("7", "preempted")
+    assert ended.value.code == 1
+    assert sleeps == [slurm.PAUSES_S[0], restarting.WAIT_FOR_END_S]
+
+
+def test_the_first_node_is_asked_for_again(scontrol: Path, sleeps: list[float]) -> None:
+    (scontrol / "silence").write_text("2")
+    assert slurm.first_host("node[3-5]") == "node3"
 
 
 @pytest.mark.parametrize("state", ["COMPLETING", "CANCELLED", "PENDING", "FAILED", "TIMEOUT", None])
@@ -56,7 +99,7 @@ def test_only_a_running_job_is_requeued(
         (scontrol / "state").write_text(state)
     restarting.request_restart("7", "preempted")
     assert requeues(scontrol) == []
-    assert f"the job is {state or 'unknown'}" in capfd.readouterr().out
+    assert f"the job is {state or 'unknown to SLURM'}" in capfd.readouterr().out
 
 
 def test_a_run_that_was_cancelled_is_not_requeued(scontrol: Path, tmp_path: Path) -> None:
@@ -159,6 +202,16 @@ def test_a_decision_that_was_made_stays(
     assert requeues(scontrol) == (["7_1"] if goes_on else [])
 
 
+def test_the_batch_script_does_not_drop_a_run_of_which_slurm_says_nothing(
+    batch: Batch, scontrol: Path
+) -> None:
+    batch.begin()
+    (scontrol / "silence").write_text("3")
+    batch.after(exit_code="75")
+    assert content(batch.folder() / "end.json")["reason"] == "cluster_fault"
+    assert requeues(scontrol) == ["7_1"]
+
+
 @pytest.mark.parametrize("state", ["CANCELLED", "COMPLETING", "PENDING"])
 def test_what_slurm_ends_is_left_alone(state: str, batch: Batch, scontrol: Path) -> None:
     (scontrol / "state").write_text(state)
@@ -203,7 +256,7 @@ def test_the_batch_script_gives_up_in_the_end(batch: Batch, scontrol: Path) -> N
 
 @pytest.mark.parametrize(
     ("exit_code", "restart", "is_requeued"),
-    [("137", 0, True), ("137", 4, True), ("137", 5, False), ("1", 0, False)],
+    [("137", 0, True), ("137", 4, True), ("137", 5, False), ("1", 0, False), ("75", 9, True)],
 )
 def test_other_jobs_start_again_after_a_kill_for_a_while(
     exit_code: str, restart: int, is_requeued: bool, batch: Batch, scontrol: Path

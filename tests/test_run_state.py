@@ -7,8 +7,13 @@ from typing import Any
 import pytest
 from helpers.attempts import FAILURE, begin
 
+from launch.cluster import slurm
 from launch.jobs.liveness import LiveJob
+from launch.jobs.records import JobRecord, write_record
 from launch.reports.run_state import CANCELLED_FILE, FRESH_S, read_run_state
+from launch.reports.status_table import read_status
+from launch.reports.watching import is_over
+from launch.sweeps.directory import SweepDirectory
 from pipeline.files.atomic import write_json
 from pipeline.files.processes import describe_process
 
@@ -113,3 +118,29 @@ def test_the_numbers_of_a_state_are_those_of_its_heartbeat(tmp_path: Path) -> No
     assert read_run_state(tmp_path, WAITING, True, NOW).remaining_s is None
     (tmp_path / "heartbeat.json").write_text('{"step"')
     assert read_run_state(tmp_path, RUNNING, True, NOW).step is None
+
+
+@pytest.mark.parametrize(
+    ("files", "otherwise"),
+    [(ended("cluster_fault"), "lost"), (ended("preempted"), "stopped"), ({}, "lost")],
+)
+def test_what_slurm_says_nothing_of_is_not_called_lost(
+    files: Files, otherwise: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may wait in the queue, and whoever watches the runs goes on watching."""
+    run_dir = tmp_path / "runs" / "run0"
+    for name, value in {**files, "config.yaml": {}}.items():
+        (run_dir / name).parent.mkdir(parents=True, exist_ok=True)
+        write_json(run_dir / name, value)
+    SweepDirectory(tmp_path).write_plan({"run0": {}})
+    write_record(tmp_path, JobRecord("orbit-x-1", "train", "slurm", ("run0",), 1.0, "7"))
+
+    def silence(*words: str) -> str:
+        raise slurm.SlurmError("squeue did not answer within 60 s")
+
+    monkeypatch.setattr(slurm, "ask", silence)
+    found = read_status(tmp_path)
+    assert found.states["run0"].state == "unknown"
+    assert not is_over(found)
+    monkeypatch.setattr(slurm, "ask", lambda *words: "")
+    assert read_status(tmp_path).states["run0"].state == otherwise

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,12 +80,18 @@ STAND_INS = {
         until [[ -e srun.code ]]; do sleep 0.05; done
         exit "$(cat srun.code)" """,
     "scontrol": """
+        if [[ -e silence ]] && (( $(cat silence) > 0 )); then
+            echo $(( $(cat silence) - 1 )) >silence
+            echo 'Unable to contact slurm controller (connect failure)' >&2
+            exit 1
+        fi
         case $* in
             'show hostnames'*) echo node7 ;;
             *'show job'*) echo "JobId=5 JobState=$(cat job.state) PreemptTime=$(cat job.preempt)" ;;
             *) echo "$*" >>scontrol.calls ;;
         esac""",
     "scancel": 'echo "$*" >>scancel.calls; echo 1 >srun.code',
+    "sleep": 'echo "$*" >>sleep.calls; exec /bin/sleep 0.05',
 }
 
 
@@ -143,7 +150,7 @@ def test_training_starts_one_torchrun_a_node_and_keeps_the_arguments(tmp_path: P
     srun_words = job.srun_words()
     assert job.end(0) == 0
     assert srun_words[-5:] == ["pipeline/train.py", *words]
-    torchrun = srun_words.index("torchrun")
+    torchrun = srun_words.index("slurm/torchrun.py")
     assert "--cpus-per-task=3" in srun_words[:torchrun]
     assert {"--nnodes=2", "--nproc-per-node=4", "--rdzv-id=5.2"} <= set(srun_words[torchrun:])
     assert f"--rdzv-endpoint=node7:{20000 + 5 * 7 + 2}" in srun_words
@@ -193,6 +200,94 @@ def test_a_job_that_slurm_ends_is_left_alone(tmp_path: Path) -> None:
     job.end(1)
     assert job.calls("scancel") == []
     assert job.calls("scontrol") == []
+
+
+@pytest.mark.parametrize("num_unanswered", [1, 5])
+def test_a_run_is_not_dropped_because_slurm_was_silent(tmp_path: Path, num_unanswered: int) -> None:
+    job = SubmittedJob(tmp_path)
+    job.srun_words()
+    job.process.send_signal(signal.SIGUSR2)
+    wait_until(lambda: job.calls("scancel"))
+    (tmp_path / "silence").write_text(str(num_unanswered))
+    job.end(1)
+    assert job.calls("scontrol") == ["requeue 5"]
+
+
+def test_a_stop_reaches_the_steps_though_slurm_is_silent(tmp_path: Path) -> None:
+    """There is no time to ask twice, and the ranks can be told in any case."""
+    job = SubmittedJob(tmp_path)
+    job.srun_words()
+    (tmp_path / "silence").write_text("1")
+    job.process.send_signal(signal.SIGUSR2)
+    job.end()
+    assert job.calls("scancel") == ["--signal=TERM 5"]
+    assert job.calls("scontrol") == ["requeue 5"]
+
+
+def test_a_preemption_that_slurm_tells_late_is_not_taken_for_a_failure(tmp_path: Path) -> None:
+    job = SubmittedJob(tmp_path)
+    job.srun_words()
+    job.state("RUNNING", "2026-01-01T00:00:00")
+    (tmp_path / "silence").write_text("3")
+    job.end(1)
+    assert job.calls("scontrol") == ["requeue 5"]
+
+
+def test_ranks_have_the_time_between_the_signal_and_the_limit(tmp_path: Path) -> None:
+    """torchrun kills them 30 s after the signal unless it is told otherwise."""
+    lead = int(directives("train.sbatch")["signal"].partition("@")[2])
+    for number, (given, environment) in enumerate([(None, {}), ("280", {"GRACE_S": "280"})]):
+        job = SubmittedJob(tmp_path / str(number), **environment)
+        words = job.srun_words()
+        seconds = int(words[words.index("slurm/torchrun.py") + 1])
+        assert seconds == int(given or seconds)
+        assert given or 30 < seconds < lead
+        job.end(0)
+
+
+SLOW_RANK = """
+import signal, sys, time
+from pathlib import Path
+folder = Path(sys.argv[1])
+def save(*_):
+    time.sleep(3)
+    (folder / "saved").touch()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, save)
+(folder / "ready").touch()
+while True:
+    time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize(("seconds", "is_saved"), [("60", True), ("1", False)])
+@pytest.mark.parametrize("is_old_torch", [False, True])
+def test_torchrun_waits_for_a_rank_that_saves(
+    seconds: str, is_saved: bool, is_old_torch: bool, tmp_path: Path
+) -> None:
+    """Also where torch has no setting for it: there the time that ranks are given is fixed."""
+    (tmp_path / "rank.py").write_text(SLOW_RANK)
+    old = f"""
+import runpy, sys
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.multiprocessing.api import PContext
+if {is_old_torch}:
+    def shut_down(self, death_sig=15, timeout=0):
+        if self._pcontext:
+            self._pcontext.close(death_sig, 1)
+    LocalElasticAgent._shutdown = shut_down
+runpy.run_path(sys.argv.pop(1), run_name="__main__")
+"""
+    words = ["--nnodes=1", "--nproc-per-node=1", "--standalone", str(tmp_path / "rank.py")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", old, str(FOLDER / "torchrun.py"), seconds, *words, str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until((tmp_path / "ready").exists)
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=PATIENCE_S)
+    assert (tmp_path / "saved").exists() == is_saved
 
 
 def test_an_array_task_calls_itself_by_its_index(tmp_path: Path) -> None:

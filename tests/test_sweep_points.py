@@ -14,9 +14,23 @@ from helpers.training import PATH_KEYS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.sweeps.expansion import draw, expand, flatten_grid, flatten_point, value_at, with_seeds
+from launch.sweeps.expansion import (
+    check_space,
+    draw,
+    expand,
+    flatten_grid,
+    flatten_point,
+    value_at,
+    with_seeds,
+)
 from launch.sweeps.naming import MAX_LABEL, content_hash, off_default, readable_name, short_keys
-from launch.sweeps.settings import Dimension, GridSearch, PointsSearch, RandomSearch
+from launch.sweeps.settings import (
+    Dimension,
+    GridSearch,
+    OptunaSearch,
+    PointsSearch,
+    RandomSearch,
+)
 from pipeline.config.compose import compose, set_dotted
 from pipeline.config.schema import build, dotted_keys
 from pipeline.tasks.latent_action.settings import LatentActionConfig
@@ -83,6 +97,33 @@ def test_seed_and_run_dir_cannot_be_varied(key: str, words: str) -> None:
     for search in searches:
         with pytest.raises(ValueError, match=f"cannot vary {key}: {words}"):
             expand(search)
+
+
+@pytest.mark.parametrize("key", ["num_threads", "device", "loader.num_workers", "loader.prefetch"])
+def test_a_key_that_no_run_is_told_apart_by_cannot_be_varied(key: str) -> None:
+    """Points that differ in nothing else would silently become one run."""
+    head, _, leaf = key.rpartition(".")
+    nested = {head: {leaf: [1, 2]}} if head else {leaf: [1, 2]}
+    searches = (
+        GridSearch("grid", nested),
+        PointsSearch("points", ({}, {key: 1})),
+        RandomSearch("random", {key: Dimension(0, 1)}, 2),
+    )
+    for search in searches:
+        with pytest.raises(ValueError, match=f"cannot vary {key}, which no run"):
+            expand(search)
+    with pytest.raises(ValueError, match=f"cannot vary {key}, which no run"):
+        check_space(OptunaSearch("optuna", {key: Dimension(0, 1)}, 2))
+
+
+def test_datasets_may_be_varied() -> None:
+    """Their runs are told apart by the fingerprint."""
+    assert len(expand(GridSearch("grid", {"data": ["a", "b"]}))) == 2
+
+
+def test_values_that_python_calls_equal_are_different_points() -> None:
+    points = expand(GridSearch("grid", {"compile": [1, True, "1", 1]}))
+    assert [type(point["compile"]) for point in points] == [int, bool, str]
 
 
 # Random draws

@@ -4,15 +4,39 @@ Each check raises ValueError or FileNotFoundError with one line; `check_cluster`
 returns what could not be checked, because the cluster does not say.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from launch.cluster import slurm
-from launch.cluster.settings import ClusterConfig, SlurmConfig
+from launch.cluster.settings import ClusterConfig, InlineConfig, SlurmConfig
+
+TEMPLATE = re.compile(r"%\d*[AaBJjNnstuxb%]")
+"""What sbatch and submitit replace in paths: numbers of jobs and tasks, names of nodes."""
 
 
-def check_cluster(config: ClusterConfig) -> list[str]:
-    """Partition, account, node count, GPUs and time limit against what SLURM says."""
+def check_folder(folder: Path, config: ClusterConfig) -> None:
+    """ValueError for a folder whose name means something else to those who submit from it."""
+    if isinstance(config, InlineConfig):
+        return
+    found = TEMPLATE.search(str(folder))
+    if found is not None:
+        raise ValueError(
+            f"{folder}: SLURM and submitit put the number of a job, or the like, in the place of"
+            f" {found[0]!r}, so jobs would not find this folder: choose another name"
+        )
+    for letter, who in ((":", "PYTHONPATH"), ("\n", "a batch script"), ("\\", "sbatch")):
+        if letter in str(folder):
+            raise ValueError(
+                f"{folder}: {letter!r} in a path ends it for {who}, so jobs would not find this"
+                " folder: choose another name"
+            )
+
+
+def check_cluster(config: ClusterConfig, folder: Path) -> list[str]:
+    """What is written from `folder`, then partition, account, node count, GPUs and time limit
+    against what SLURM says."""
+    check_folder(folder.absolute(), config)
     if not isinstance(config, SlurmConfig):
         return []
     partitions = slurm.partitions()

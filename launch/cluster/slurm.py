@@ -1,14 +1,16 @@
 """What SLURM says and is told, through its own commands.
 
 There may be no accounting database, so only squeue, scontrol and sinfo are relied
-on; what they cannot answer is None, never a guess.
+on; what they cannot answer is None, never a guess. A question that SLURM leaves without
+an answer raises SlurmError: silence says nothing about a job.
 """
 
 import getpass
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 ANSWER_TIMEOUT_S = 60
@@ -17,6 +19,9 @@ INHERITED = re.compile(
     r"|(MASTER_ADDR|MASTER_PORT|RANK|WORLD_SIZE|LOCAL_RANK|LOCAL_WORLD_SIZE|GROUP_RANK"
     r"|ORBIT_RENDEZVOUS|CUDA_VISIBLE_DEVICES)$"
 )
+PAUSES_S = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 60.0, 60.0, 60.0, 60.0, 60.0, 60.0, 60.0)
+"""Between questions that must be answered: nine minutes, a restart of the controller."""
+NO_SUCH_JOB = re.compile(r"invalid job id", re.I)
 KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")
 
 
@@ -161,12 +166,29 @@ def accounts() -> set[str] | None:
     return set(output.split()) or None
 
 
-def job_fields(job_id: str) -> dict[str, str]:
-    """What `scontrol show job` says of one job; empty if it knows none or does not answer."""
+def job_state(job_id: str) -> str | None:
+    """A job's state, None if SLURM says that it knows no such job; SlurmError if it says nothing.
+
+    What cannot be understood is no answer either.
+    """
     try:
-        return _fields(ask("scontrol", "--oneliner", "show", "job", job_id).splitlines()[0])
-    except (SlurmError, IndexError):
-        return {}
+        answer = ask("scontrol", "--oneliner", "show", "job", job_id)
+    except SlurmError as error:
+        if NO_SUCH_JOB.search(str(error)):
+            return None
+        raise
+    state = _fields(answer).get("JobState")
+    if state is None:
+        raise SlurmError(f"scontrol did not say what state job {job_id} is in")
+    return state
+
+
+def pauses() -> Iterator[None]:
+    """For loops that ask until they are answered: ends after the last of the `PAUSES_S`."""
+    yield
+    for seconds in PAUSES_S:
+        time.sleep(seconds)
+        yield
 
 
 def requeue(job_id: str) -> None:
@@ -182,8 +204,16 @@ def cancel(job_ids: Iterable[str]) -> None:
 
 
 def first_host(node_list: str) -> str:
-    """The first node of SLURM's compressed list, `node[1-3,5]`."""
-    return ask("scontrol", "show", "hostnames", node_list).split()[0]
+    """The first node of SLURM's compressed list, `node[1-3,5]`; asks until it is answered."""
+    complaint = SlurmError("scontrol named no node")
+    for _ in pauses():
+        try:
+            return ask("scontrol", "show", "hostnames", node_list).split()[0]
+        except SlurmError as error:
+            complaint = error
+        except IndexError:
+            continue
+    raise complaint
 
 
 def _fields(line: str) -> dict[str, str]:

@@ -42,7 +42,7 @@ def run_evaluation(words: Sequence[str]) -> int:
             evaluator.evaluate(evaluator.pending())
         say(f"{evaluator.num_evaluated} evaluated, {evaluator.num_failed} failed")
         return 1 if evaluator.num_failed else 0
-    for line in check_cluster(request.cluster):
+    for line in check_cluster(request.cluster, base):
         say(f"not checked: {line}")
     tasks = make_tasks(request, work, base)
     num_tasks = len(tasks)
@@ -63,7 +63,7 @@ def run_evaluation(words: Sequence[str]) -> int:
 
 def make_tasks(request: EvaluateRequest, work: Work, base: Path) -> list[list[Target] | None]:
     """Lists of checkpoints, one a job; with watch=true, as many times `whatever appears`."""
-    live = _live_evaluations(base)
+    live = _live_evaluations(base, work)
     if request.watch:
         num_watching = sum(targets is None for targets in live)
         num_wanted = request.num_evaluators or 1
@@ -106,12 +106,20 @@ def jobs_directory(request: EvaluateRequest, runs: Sequence[Path]) -> Path:
     return parent / "evaluation_jobs"
 
 
-def _live_evaluations(base: Path) -> list[list[Target] | None]:
-    """The tasks of waiting and running evaluation jobs."""
+def _live_evaluations(base: Path, work: Work) -> list[list[Target] | None]:
+    """The tasks of waiting and running jobs that make what this work asks for."""
     liveness = find_live(base, read_records(base, ("evaluate",)))
     if liveness.unchecked is not None:
         raise ValueError(f"cannot tell which evaluations are under way: {liveness.unchecked}")
-    return [read_task(Path(task))[1] for task in liveness.jobs]
+    tasks = [read_task(Path(task)) for task in liveness.jobs]
+    return [targets for their, targets in tasks if _is_same(their, work, targets is None)]
+
+
+def _is_same(theirs: Work, ours: Work, is_watching: bool) -> bool:
+    """Whether two pieces of work make the same results of a checkpoint, and of which."""
+    keys = ["split", "data", "analyses"]
+    keys += ["runs", "checkpoints"] if is_watching else []
+    return all(getattr(theirs, key) == getattr(ours, key) for key in keys)
 
 
 def _hand_over(cluster: ClusterConfig, base: Path, code: Path, files: list[str]) -> list[JobRecord]:

@@ -1,17 +1,22 @@
 """Evaluating checkpoints one by one, each by one evaluator only."""
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from launch.evaluation.pending import Target, find_runs, find_targets, is_evaluated
+from launch.evaluation.pending import (
+    Target,
+    claim_file,
+    find_runs,
+    find_targets,
+    is_evaluated,
+)
 from launch.evaluation.request import Work
 from launch.jobs.liveness import find_live
 from launch.jobs.records import read_records
 from launch.reports.run_state import read_json, read_run_state
 from pipeline.files.lock import DirectoryLock
-from pipeline.files.waiting import StoppedWaiting
+from pipeline.files.waiting import StoppedWaiting, pause
 
 Say = Callable[[str], None]
 StopAsked = Callable[[], bool]
@@ -55,7 +60,7 @@ class Evaluator:
             claim = DirectoryLock(
                 folder,
                 "evaluators",
-                file=f".claim-{target.step:08d}-{self._work.split}",
+                file=claim_file(target, self._work.split, self._other_dataset),
                 should_stop=self._stop_asked,
             )
             try:
@@ -78,9 +83,10 @@ class Evaluator:
             self.evaluate(targets)
             if not targets and is_over:
                 return
-            deadline = time.monotonic() + self._work.poll_s
-            while time.monotonic() < deadline and not self._stop_asked():
-                time.sleep(0.2)
+            try:
+                pause(self._work.poll_s, "new checkpoints", self._stop_asked)
+            except StoppedWaiting:
+                return
 
     def all_ended(self) -> bool:
         """Whether no run waits or trains any more."""

@@ -4,7 +4,6 @@ Only directories that were renamed into place count, and a result counts only if
 is of the weights that lie there now.
 """
 
-import glob
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from launch.evaluation.request import Checkpoints
 from launch.reports.run_state import read_json
 from pipeline.evaluation.settings import evaluation_file
+from pipeline.files.listing import matching_paths
 
 STEP = re.compile(r"step_([0-9]{8,})$")
 
@@ -27,11 +27,9 @@ class Target:
 
 
 def find_runs(pattern: str) -> list[Path]:
-    """Run directories that a glob (or a plain path) names, sorted."""
+    """Run directories that a plain path or a pattern names, sorted."""
     return sorted(
-        Path(path).absolute()
-        for path in glob.glob(pattern)
-        if (Path(path) / "config.yaml").exists()
+        path.absolute() for path in matching_paths(pattern) if (path / "config.yaml").exists()
     )
 
 
@@ -60,8 +58,15 @@ def is_evaluated(target: Target, split: str, other_dataset: str | None) -> bool:
     return (
         result is not None
         and result.get("weights") == target.weights
+        and other_dataset in (None, result.get("dataset"))
         and isinstance(result.get("metrics"), dict)
     )
+
+
+def claim_file(target: Target, split: str, other_dataset: str | None) -> str:
+    """Name of the lock of whoever makes a result: each has its own."""
+    name = evaluation_file(target.step, split, other_dataset)
+    return f".claim-{name.removeprefix('step_').removesuffix('.json')}"
 
 
 def _steps(folder: Path, checkpoints: Checkpoints) -> list[int]:

@@ -19,6 +19,8 @@ from launch.jobs.places import Place, slurm_job
 from launch.jobs.records import read_record
 from launch.jobs.restarting import request_restart
 from launch.reports.run_state import CANCELLED_FILE
+from pipeline.config.program import EXIT_STOPPED
+from pipeline.printing import say
 
 MAX_RESTARTS_OF_OTHERS = 5
 """For jobs that keep no count of their own (evaluations, preparations, searches)."""
@@ -30,10 +32,12 @@ def main(record_path: str, exit_code: str) -> None:
     record = read_record(path)
     job = slurm_job(os.environ)
     restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-    if slurm.job_fields(job).get("JobState") != "RUNNING":
+    if not may_be_running(job):
         return
     if record.kind != "train":
-        if int(exit_code) > 128 and restart < MAX_RESTARTS_OF_OTHERS:
+        # 75: the job wanted another start, and SLURM did not answer.
+        wants_more = int(exit_code) == EXIT_STOPPED
+        if wants_more or (int(exit_code) > 128 and restart < MAX_RESTARTS_OF_OTHERS):
             request_restart(job, f"the job step ended with {exit_code}")
         return
     task = record.tasks[int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))]
@@ -42,6 +46,15 @@ def main(record_path: str, exit_code: str) -> None:
     reason = decide_for_the_ranks(run_dir, place, exit_code)
     if reason in GOES_ON:
         request_restart(job, reason, run_dir / CANCELLED_FILE)
+
+
+def may_be_running(job: str) -> bool:
+    """False only if SLURM says that the job is not running: its silence is no answer."""
+    try:
+        return slurm.job_state(job) == "RUNNING"
+    except slurm.SlurmError as error:
+        say(f"job {job}: {error}", error=True)
+        return True
 
 
 def batch_place(environment: Mapping[str, str], job: str, restart: int) -> Place:
@@ -69,7 +82,9 @@ def decide_for_the_ranks(run_dir: Path, place: Place, exit_code: str) -> str | N
         (folder / "decided").unlink(missing_ok=True)
         after_fault(run_dir, order, folder, settle_s=0)
         earlier = [attempt.reason for attempt in earlier_attempts(run_dir, order, folder)]
-        time.sleep(wait_before_restart_s(earlier))
+        seconds = wait_before_restart_s(earlier)
+        say(f"waiting {seconds:.0f} s so that SLURM can notice a node that was lost")
+        time.sleep(seconds)
     return history.reason_of(folder)
 
 

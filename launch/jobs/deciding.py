@@ -1,6 +1,5 @@
 """Whether a run goes on after an attempt. Decided once, by whoever claims the decision."""
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from launch.jobs import history
 from launch.jobs.endings import Ending, decisive
 from launch.jobs.order import Order
-from pipeline.files.atomic import write_json
+from pipeline.files.atomic import create_exclusively, write_json
 
 SETTLE_S = 4.0
 """After a fault, how long to wait for the other ranks' accounts of what happened."""
@@ -96,8 +95,4 @@ def _refusal(run_dir: Path, order: Order, folder: Path, reason: str) -> str | No
 
 def _claim(path: Path) -> bool:
     """Create a file as the only one to do so."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-    except FileExistsError:
-        return False
-    return True
+    return create_exclusively(path, "")

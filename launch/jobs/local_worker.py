@@ -9,6 +9,7 @@ from launch.jobs.order import read_order
 from launch.jobs.places import local_places
 from launch.jobs.rank_process import StopNote
 from launch.jobs.records import read_record
+from pipeline.files.atomic import create_exclusively
 from pipeline.files.processes import describe_process
 from pipeline.printing import say
 
@@ -55,15 +56,7 @@ def claims_folder(record: Path) -> Path:
 def claim(path: Path) -> bool:
     """Take a run, as the only worker to do so."""
     path.parent.mkdir(exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_text(json.dumps(describe_process(os.getpid())))
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        return False
-    finally:
-        draft.unlink()
-    return True
+    return create_exclusively(path, json.dumps(describe_process(os.getpid())))
 
 
 def claimed(record: Path) -> dict[str, dict[str, object]]:
@@ -71,8 +64,14 @@ def claimed(record: Path) -> dict[str, dict[str, object]]:
     folder = claims_folder(record)
     if not folder.is_dir():
         return {}
-    return {
-        path.name: json.loads(path.read_text())
-        for path in folder.iterdir()
-        if not path.name.startswith(".")
-    }
+    names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    return {name: _owner(folder / name) for name in names}
+
+
+def _owner(claim: Path) -> dict[str, object]:
+    """Who holds a claim; nobody for one that is just being written, where links are missing."""
+    try:
+        owner = json.loads(claim.read_text())
+    except (OSError, ValueError):
+        return {}
+    return owner if isinstance(owner, dict) else {}

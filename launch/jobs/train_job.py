@@ -12,6 +12,7 @@ from launch.jobs.places import Place, slurm_place
 from launch.jobs.rank_process import StopNote
 from launch.jobs.restarting import WAIT_FOR_END_S, request_restart
 from launch.reports.run_state import CANCELLED_FILE
+from pipeline.files.waiting import wait_until
 from pipeline.printing import say
 
 
@@ -40,11 +41,11 @@ class TrainJob:
     def _leave_it_to_the_decider(self, run_dir: Path, place: Place) -> str:
         """Another rank requeues this job or fails it; leaving first could end it the wrong way."""
         folder = run_dir / history.ATTEMPTS / place.attempt
-        deadline = time.monotonic() + WAIT_FOR_END_S
-        was_well = not (folder / f"rank_{place.rank:05d}.json").exists()
-        while not was_well and time.monotonic() < deadline:
-            if (folder / "end.json").exists():
-                time.sleep(5)
-                break
-            time.sleep(0.5)
+        if (folder / f"rank_{place.rank:05d}.json").exists():
+            ended = wait_until(
+                (folder / "end.json").exists,
+                "the rank that decides what follows",
+                timeout_s=WAIT_FOR_END_S,
+            )
+            time.sleep(5 if ended else 0)
         return "another rank decides"

@@ -56,7 +56,7 @@ def run_preparation(words: Sequence[str]) -> int:
     if isinstance(cluster, InlineConfig):
         return _run_inline(config, recipe, directory, request.dry_run)
     cluster = cluster_for_shards(cluster)
-    for line in check_cluster(cluster):
+    for line in check_cluster(cluster, directory.path):
         say(f"not checked: {line}")
     if request.dry_run:
         return _describe(request, config, cluster, recipe, directory)

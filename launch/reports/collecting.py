@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from pipeline.config.yaml_files import read_yaml
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 EVALUATION_FILE = re.compile(r"step_\d{8,}-\w+?(-[0-9a-f]{8})?\.json")
 NEVER_INFLUENCE = ("data", "run_dir", "resume", "allow_changes", "checkpoint_every")
 NEVER_INFLUENCE_BELOW = ("loader.", "retention.")
@@ -79,16 +78,15 @@ def read_runs(root: Path) -> tuple[list[Run], list[str]]:
 def read_run(path: Path, complaints: list[str]) -> Run | None:
     """One run directory, None without a readable config.yaml; adds a line for what is not."""
     try:
-        values = yaml.load((path / "config.yaml").read_text(encoding="utf-8"), Loader=LOADER)
-        config = flatten(values)
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        config = flatten(read_yaml((path / "config.yaml").read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError) as error:
         complaints.append(f"{path / 'config.yaml'} {_reason(error)}; run left out")
         return None
     evaluations = []
     for file in sorted((path / "evaluations").glob("step_*.json")):
         match = EVALUATION_FILE.fullmatch(file.name)
         content = _read_json(file, complaints) if match else None
-        if match and content is not None:
+        if match and content is not None and is_of_these_weights(path, content):
             evaluations.append((file, {**content, "is_own_data": match.group(1) is None}))
     result = None
     if (path / "result.json").is_file():
@@ -117,6 +115,27 @@ def read_run(path: Path, complaints: list[str]) -> Run | None:
     )
 
 
+def is_of_these_weights(run_dir: Path, evaluation: dict[str, Any]) -> bool:
+    """False for an evaluation of weights that the run gave up when it started over.
+
+    The attempt tells, or where that is not recorded the checkpoint of that step, if it is
+    still there and has other weights.
+    """
+    restarts: list[str] = []
+    content = _read_json(run_dir / "restarts.json", restarts, list)
+    attempt = len(content) if content is not None else 0
+    if "attempt" in evaluation:
+        return bool(evaluation["attempt"] == attempt)
+    step, weights = evaluation.get("step"), evaluation.get("weights")
+    if not attempt or not isinstance(step, int) or weights is None:
+        return True
+    meta = _read_json(run_dir / f"checkpoints/step_{step:08d}/meta.json", restarts) or {}
+    try:
+        return bool(meta["files"]["model.safetensors"]["sha256"] == weights)
+    except (KeyError, TypeError):
+        return True
+
+
 def _evaluation(content: dict[str, Any]) -> Evaluation | None:
     step, split, metrics = content.get("step"), content.get("split"), content.get("metrics")
     if not (isinstance(step, int) and isinstance(split, str) and isinstance(metrics, dict)):
@@ -124,10 +143,10 @@ def _evaluation(content: dict[str, Any]) -> Evaluation | None:
     return Evaluation(step, split, content.get("dataset"), content["is_own_data"], metrics)
 
 
-def _read_json(path: Path, complaints: list[str]) -> dict[str, Any] | None:
+def _read_json(path: Path, complaints: list[str], kind: type = dict) -> Any:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict):
+        if isinstance(content, kind):
             return content
         complaints.append(f"{path} holds no keys; left out")
     except (OSError, ValueError) as error:

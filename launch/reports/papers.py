@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline.config.schema import build, suggestion
+from pipeline.config.yaml_files import read_yaml
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "papers"
 
@@ -84,6 +83,6 @@ def read_paper(name: str) -> Paper:
     if not file.is_file():
         raise FileNotFoundError(f"paper={name}: no such file; shipped: {', '.join(known)}")
     try:
-        return build(Paper, yaml.safe_load(file.read_text(encoding="utf-8")))
-    except (ValueError, yaml.YAMLError) as error:
+        return build(Paper, read_yaml(file.read_text(encoding="utf-8")))
+    except ValueError as error:
         raise ValueError(f"{file} cannot be read: {error}") from None

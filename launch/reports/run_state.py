@@ -21,6 +21,7 @@ State = Literal[
     "cancelled",
     "lost",
     "missing",
+    "unknown",
 ]
 CANCELLED_FILE = "cancelled.json"
 FRESH_S = 60.0

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launch.jobs.liveness import Liveness, find_live
@@ -16,6 +16,7 @@ ORDER = (
     "cancelled",
     "stopped",
     "missing",
+    "unknown",
     "running",
     "waiting",
     "pruned",
@@ -67,7 +68,25 @@ def read_status(path: Path) -> Status:
         name: read_run_state(root / name, liveness.jobs.get(name), name in submitted)
         for name in names
     }
+    if liveness.unchecked is not None:
+        in_slurm = {
+            task
+            for record in read_records(path, ("train",))
+            if record.cluster == "slurm"
+            for task in record.tasks
+        }
+        states |= {name: without_answer(states[name]) for name in in_slurm & set(states)}
     return Status(states, liveness.unchecked)
+
+
+def without_answer(state: RunState) -> RunState:
+    """A state that was found while SLURM did not say which jobs there are.
+
+    What seems lost or stopped may well wait in the queue.
+    """
+    if state.state not in ("lost", "stopped"):
+        return state
+    return replace(state, state="unknown", detail="SLURM does not say whether it has a job")
 
 
 def status_table(status: Status) -> str:

@@ -26,13 +26,15 @@ DEFAULT_EVERY_S = 5.0
 SPARK_WIDTH = 24
 LINES_AROUND = 6
 """Lines of the table that are no runs."""
-AT_WORK = ("running", "waiting")
+AT_WORK = ("running", "waiting", "unknown")
+"""What may change by itself."""
 STYLES = {
     "failed": "bold red",
     "lost": "bold red",
     "cancelled": "yellow",
     "stopped": "yellow",
     "missing": "yellow",
+    "unknown": "yellow",
     "running": "cyan",
     "waiting": "blue",
     "pruned": "dim",

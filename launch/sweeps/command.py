@@ -35,7 +35,10 @@ def run_sweep(words: Sequence[str]) -> int:
         check_space(search)
         return start_search(request, directory, training)
     resolver = Resolver(training, directory.runs)
-    runs = resolver.resolve(with_seeds(expand(search), request.sweep.seeds))
+    points = with_seeds(expand(search), request.sweep.seeds)
+    runs = resolver.resolve(points)
+    if len(runs) < len(points):
+        say(f"{len(points)} points are {len(runs)} runs: some have the same configuration")
     for line in check_before(request, runs, resolver.datasets()):
         say(f"not checked: {line}")
     if request.dry_run:
@@ -70,7 +73,7 @@ def check_before(
             run.name,
         )
     check_datasets(datasets, thoroughly=request.verify == "full")
-    return check_cluster(request.cluster)
+    return check_cluster(request.cluster, Path(request.sweep_dir))
 
 
 def live_runs(directory: SweepDirectory) -> Liveness:

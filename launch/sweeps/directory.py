@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from pipeline.config.yaml_files import yaml_text
 from pipeline.files.atomic import write_json, write_text
 
 PLAN_FILE = "plan.json"
@@ -43,7 +42,7 @@ class SweepDirectory:
             "cluster": dataclasses.asdict(cluster),
         }
         plain = json.loads(json.dumps(values))
-        write_text(self.path / "sweep.yaml", yaml.safe_dump(plain, sort_keys=False))
+        write_text(self.path / "sweep.yaml", yaml_text(plain))
 
     def write_plan(self, values_by_run: dict[str, dict[str, Any]]) -> None:
         """Write plan.json."""

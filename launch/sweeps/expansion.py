@@ -1,6 +1,7 @@
 """From a search to its points. Pure functions."""
 
 import itertools
+import json
 import math
 import zlib
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from launch.sweeps.settings import (
     PointsSearch,
     RandomSearch,
 )
+from pipeline.training.settings import KEYS_FREE_TO_CHANGE
 
 Point = dict[str, Any]
 """Values by dotted configuration key; a key that names a group holds a choice of it."""
@@ -22,11 +24,14 @@ Point = dict[str, Any]
 RESERVED = {"run_dir": "the sweep sets it", "seed": "sweep.seeds lists the seeds"}
 """Keys that a sweep sets by itself, and how."""
 
+WITHOUT_TRACE = frozenset(KEYS_FREE_TO_CHANGE) - {"data", *RESERVED}
+"""Keys that a run's name does not hold: points that differ in nothing else would be one run."""
+
 
 def expand(search: GridSearch | PointsSearch | RandomSearch) -> list[Point]:
     """All points in their order, without repetition.
 
-    Raises ValueError for a key that a sweep sets by itself or a grid entry without values.
+    Raises ValueError for a key that a sweep cannot vary or a grid entry without values.
     """
     if isinstance(search, GridSearch):
         points = grid_points(flatten_grid(search.grid))
@@ -34,17 +39,17 @@ def expand(search: GridSearch | PointsSearch | RandomSearch) -> list[Point]:
         points = [flatten_point(point) for point in search.points]
     else:
         points = [draw(search.space, search.seed, index) for index in range(search.num_points)]
-    unique: list[Point] = []
+    # 1, 1.0 and true are equal to Python, but not as values of a key.
+    unique: dict[str, Point] = {}
     for point in points:
-        _refuse_reserved(point)
-        if point not in unique:
-            unique.append(point)
-    return unique
+        _refuse_fixed(point)
+        unique.setdefault(json.dumps(point, sort_keys=True, default=repr), point)
+    return list(unique.values())
 
 
 def check_space(search: OptunaSearch) -> None:
-    """ValueError if the space holds a key that a sweep sets by itself."""
-    _refuse_reserved(search.space)
+    """ValueError if the space holds a key that a sweep cannot vary."""
+    _refuse_fixed(search.space)
 
 
 def grid_points(grid: Mapping[str, Sequence[Any]]) -> list[Point]:
@@ -109,7 +114,12 @@ def with_seeds(points: Sequence[Point], seeds: Sequence[int]) -> list[Point]:
     return [{**point, "seed": seed} for point in points for seed in seeds]
 
 
-def _refuse_reserved(keys: Mapping[str, Any]) -> None:
+def _refuse_fixed(keys: Mapping[str, Any]) -> None:
     for key, instead in RESERVED.items():
         if key in keys:
             raise ValueError(f"a sweep cannot vary {key}: {instead}")
+    for key in sorted(WITHOUT_TRACE & set(keys)):
+        raise ValueError(
+            f"a sweep cannot vary {key}, which no run is told apart by: give it once for all"
+            " runs, or use a sweep_dir for each value"
+        )

@@ -10,13 +10,15 @@ from typing import Any
 from pipeline.training.run_directory import flatten
 from pipeline.training.settings import KEYS_FREE_TO_CHANGE, TrainConfig
 
-HASH_LENGTH = 8
+HASH_LENGTH, LONG_HASH_LENGTH = 8, 16
 MAX_LABEL = 80
 
 
 def content_hash(config: TrainConfig, dataset: str) -> str:
     """Hash of all that decides a run's results: keys off their defaults, and the dataset.
 
+    The first `HASH_LENGTH` digits stand in a run's name, or `LONG_HASH_LENGTH` where others
+    have the same ones.
     `dataset` is the fingerprint. Keys at their default are left out, so that a key
     added later does not rename the runs there are.
     """
@@ -26,7 +28,7 @@ def content_hash(config: TrainConfig, dataset: str) -> str:
         if key not in KEYS_FREE_TO_CHANGE
     }
     text = json.dumps({"dataset": dataset, **values}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def off_default(config: Any) -> dict[str, Any]:

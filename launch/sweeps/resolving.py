@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launch.sweeps.naming import content_hash, readable_name, short_keys
+from launch.sweeps.naming import (
+    HASH_LENGTH,
+    LONG_HASH_LENGTH,
+    content_hash,
+    readable_name,
+    short_keys,
+)
 from pipeline.config.compose import compose, group_options, set_dotted, split_word
+from pipeline.config.places import PATH_KEYS, with_absolute_paths
 from pipeline.config.schema import build
+from pipeline.training.run_directory import RunDirectory
 from pipeline.training.settings import TrainConfig
-
-PATH_KEYS = frozenset({"data", "run_dir", "init_from", "task.run"})
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Resolver:
         # The hash decides: a run keeps its directory when a sweep comes to vary other keys.
         found = runs.iterdir() if runs.is_dir() else ()
         self._names = {path.name.rpartition("-")[2]: path.name for path in found}
+        self._owners: dict[str, str] = {}
 
     def resolve(self, points: Sequence[Mapping[str, Any]]) -> list[PlannedRun]:
         """The runs of all points, in order; two points with the same configuration are one run.
@@ -58,21 +65,41 @@ class Resolver:
             for key, value in point.items():
                 if key not in groups:
                     set_dotted(values, key, _plain(value))
-            for holder, key in (
-                (values, "data"),
-                (values, "init_from"),
-                (values.get("task", {}), "run"),
-            ):
-                if holder.get(key) is not None:
-                    holder[key] = str(Path(holder[key]).absolute())
-            config = build(TrainConfig, values)
+            config = build(TrainConfig, with_absolute_paths(values))
         except ValueError as error:
             raise ValueError(f"point {dict(point)}: {error}") from None
         fingerprint = self._fingerprint(config.data)
         digest = content_hash(config, fingerprint)
-        name = self._names.setdefault(digest, f"{readable_name(point, short)}-{digest}")
+        name = self._name(digest, readable_name(point, short))
         config = dataclasses.replace(config, run_dir=str(self._runs / name))
         return PlannedRun(name, dict(point), config)
+
+    def _name(self, digest: str, label: str) -> str:
+        """The name of the run with this hash; a longer one if another run has its first digits."""
+        for length in (HASH_LENGTH, LONG_HASH_LENGTH, len(digest)):
+            ending = digest[:length]
+            if ending not in self._owners:
+                name = self._names.setdefault(ending, f"{label}-{ending}")
+                # Nobody else has both the label and the hash.
+                is_ours = name == f"{label}-{ending}"
+                self._owners[ending] = digest if is_ours else self._owner(name, digest)
+            if self._owners[ending] == digest:
+                break
+        return self._names[ending]
+
+    def _owner(self, name: str, digest: str) -> str:
+        """The hash of the run in a directory if its first digits are those of `digest`.
+
+        Otherwise that itself: the directory holds what bore this name before a default changed.
+        """
+        from data_prep.store.manifest import read_manifest
+
+        try:
+            config = RunDirectory(self._runs / name).read_config()
+            theirs = content_hash(config, read_manifest(Path(config.data)).fingerprint)
+        except (OSError, ValueError):
+            return digest
+        return theirs if theirs[:HASH_LENGTH] == digest[:HASH_LENGTH] else digest
 
     def _compose(self, groups: dict[str, str]) -> dict[str, Any]:
         key = tuple(sorted(groups.items()))

@@ -17,7 +17,7 @@ from launch.sweeps.command import REPOSITORY, check_before
 from launch.sweeps.directory import SweepDirectory
 from launch.sweeps.expansion import with_seeds
 from launch.sweeps.request import SweepRequest
-from launch.sweeps.resolving import PATH_KEYS, PlannedRun, Resolver
+from launch.sweeps.resolving import PlannedRun, Resolver
 from launch.sweeps.search_loop import num_parallel, run_search
 from launch.sweeps.search_order import SearchOrder, write_search_order
 from launch.sweeps.search_space import describe_search, example_points
@@ -25,6 +25,7 @@ from launch.sweeps.search_summary import SUMMARY_FILE, show_summary, write_summa
 from launch.sweeps.settings import OptunaSearch, SweepConfig
 from launch.sweeps.study import JOURNAL, SearchStudy, mend_journal, require_optuna
 from pipeline.config.compose import split_word
+from pipeline.config.places import PATH_KEYS
 from pipeline.config.program import EXIT_STOPPED, ExitWithCode
 from pipeline.files.lock import DirectoryLock
 from pipeline.printing import say

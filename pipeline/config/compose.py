@@ -5,19 +5,23 @@ chooses a file from it; any other key sets a value in hydra's override grammar,
 except keys that hold paths: their text is taken as it stands.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.places import with_found_paths
 from pipeline.config.schema import suggestion
 
 CONFIG_ROOT = Path(__file__).resolve().parents[2] / "configs"
-CLOCK_TIME = re.compile(r"\d+(:\d+)+$")
+
+
+SWEEP_HINT = "to train with each of several values: launch/sweep.py sweep.search.grid.{key}=[A,B]"
 
 
 def split_word(word: str) -> tuple[str, str]:
     """'key=value' at its first '='; ValueError for anything else."""
+    if word in ("-m", "--multirun"):
+        raise ValueError(f"cannot read {word!r}: {SWEEP_HINT.format(key='KEY')}")
     key, separator, value = word.partition("=")
     if not separator or not key:
         raise ValueError(f"cannot read {word!r}: arguments have the form key=value (see --help)")
@@ -68,10 +72,11 @@ def compose(
             if not group_options(f"{group}/{chosen}"):
                 raise ValueError(f"{group}={choice} has no effect with {owner}={chosen}")
             _check_choice(group, choice, group_options(f"{group}/{chosen}"))
+            _check_yaml(CONFIG_ROOT / group / chosen / f"{choice}.yaml")
             group_words.append(f"{group}/{chosen}@{group}={choice}")
         else:
             _check_choice(group, choice, group_options(group))
-            _refuse_clock_times(CONFIG_ROOT / group / f"{choice}.yaml")
+            _check_yaml(CONFIG_ROOT / group / f"{choice}.yaml")
             group_words.append(f"{group}={choice}")
     try:
         with initialize_config_dir(str(CONFIG_ROOT), version_base="1.3"):
@@ -92,18 +97,22 @@ def compose(
 def read_composed(file: Path, words: Sequence[str], path_keys: frozenset[str]) -> dict[str, Any]:
     """The values of a resolved configuration file, with command-line words on top.
 
-    Raises FileNotFoundError or ValueError with one line; a choice of a group is refused.
+    Of a run directory that was moved, paths are found where they are now. Raises
+    FileNotFoundError or ValueError with one line; a choice of a group is refused.
     """
-    import yaml
+    from pipeline.config.yaml_files import read_yaml
 
     if not file.is_file():
         raise FileNotFoundError(f"config={file}: there is no such file")
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
+        values = read_yaml(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
         raise ValueError(f"config={file} is not a YAML file") from None
+    except ValueError as error:
+        raise ValueError(f"config={file}: {error}") from None
     if not isinstance(values, dict):
         raise ValueError(f"config={file} holds no keys")
+    values = with_found_paths(values, file.parent)
     for key, text in map(split_word, words):
         if _is_group(key):
             raise ValueError(f"{key}={text} chooses a group, which config=FILE has fixed")
@@ -122,7 +131,10 @@ def parse_value(key: str, text: str) -> Any:
     except HydraException:
         raise ValueError(f"cannot read the value of {key}={text}; {hint}") from None
     if override.is_sweep_override():
-        raise ValueError(f"{key}={text} lists several values; a list is written [1,2]")
+        raise ValueError(
+            f"{key}={text} lists several values; a list is written [1,2];"
+            f" {SWEEP_HINT.format(key=key)}"
+        )
     value = override.value()
     return str(value) if type(value).__name__ == "QuotedString" else value
 
@@ -146,6 +158,8 @@ def _is_group(key: str) -> bool:
 
 def _check_choice(group: str, choice: str, options: list[str]) -> None:
     if choice not in options:
+        if "," in choice and all(part in options for part in choice.split(",")):
+            raise ValueError(f"{group}={choice} names several; {SWEEP_HINT.format(key=group)}")
         hint = suggestion(choice, options).split(";")[1] if options else ""
         raise ValueError(
             f"unknown {group}={choice}; known: {', '.join(options)}"
@@ -153,19 +167,14 @@ def _check_choice(group: str, choice: str, options: list[str]) -> None:
         )
 
 
-def _refuse_clock_times(file: Path) -> None:
-    """YAML reads 4:00:00 without quotes as a number to base 60: an hour becomes 3600."""
-    import yaml
+def _check_yaml(file: Path) -> None:
+    """ValueError for words that hydra reads in another way than the command line does."""
+    from pipeline.config.yaml_files import read_yaml
 
     try:
-        events = list(yaml.parse(file.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
-    for event in events:
-        if not isinstance(event, yaml.ScalarEvent) or event.style is not None:
-            continue
-        if CLOCK_TIME.match(event.value):
-            raise ValueError(f'{file}: write "{event.value}" with its quotes')
+        read_yaml(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
 
 
 def _default_choice(config_name: str, group: str) -> str:

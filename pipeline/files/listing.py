@@ -4,6 +4,7 @@ All depths are searched and linked folders entered. Endings are compared without
 Whatever is passed over is counted, for the program to say.
 """
 
+import fnmatch
 import os
 import stat
 from collections import Counter
@@ -53,6 +54,32 @@ def find_files(root: Path, suffixes: Sequence[str], key: str) -> Found:
     _search(root, endings, found, (_identity(root),))
     found.files.sort()
     return found
+
+
+def matching_paths(pattern: str) -> list[Path]:
+    """The paths that a pattern of `*`, `?` and `[...]` means, sorted; or the path that it is.
+
+    What exists under a part's own name is taken literally, and so are the brackets of a part
+    where that leads somewhere: `sweep[1]/runs/*` finds the runs of a folder of that name.
+    Hidden files need a dot of their own.
+    """
+    found = [Path(os.path.splitdrive(pattern)[0] or ("/" if os.path.isabs(pattern) else "."))]
+    for part in Path(pattern).parts[1 if os.path.isabs(pattern) else 0 :]:
+        found = [path for folder in found for path in _matching(folder, part)]
+    return sorted(found)
+
+
+def _matching(folder: Path, part: str) -> list[Path]:
+    if part == ".." or not any(letter in part for letter in "*?["):
+        return [folder / part] if os.path.lexists(folder / part) else []
+    if os.path.lexists(folder / part):
+        return [folder / part]
+    try:
+        names = [name for name in os.listdir(folder) if part[0] == "." or name[0] != "."]
+    except OSError:
+        return []
+    literal = fnmatch.filter(names, part.replace("[", "[[]"))
+    return [folder / name for name in literal or fnmatch.filter(names, part)]
 
 
 def has_suffix(name: str, suffixes: Sequence[str]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.store.manifest import Manifest
+from data_prep.store.manifest import MANIFEST_NAME, Manifest, read_manifest
 from data_prep.store.reader import PairStore, SplitReader, check_files
 from pipeline.config.program import EXIT_NON_FINITE, EXIT_STOPPED, ExitWithCode
 from pipeline.data.batches import Batches, EvaluationBatches, TrainBatches, make_train_order
@@ -45,7 +45,8 @@ def train(
 ) -> dict[str, Any]:
     """Train, or continue training, in `config.run_dir`; returns the content of result.json.
 
-    `data_copy` is where the dataset is read, if not from `config.data` itself.
+    `data_copy` is where the dataset is read, if not from `config.data` itself; the two must
+    have one fingerprint, as far as `config.data` is there to be compared.
     Raises ValueError or FileNotFoundError for what the user can mend, ExitWithCode
     when the run stopped before its end (asked to, collapsed, non-finite loss).
     """
@@ -60,8 +61,7 @@ def train(
 
 
 def _train(config: TrainConfig, request: StopRequest, data_copy: Path | None) -> dict[str, Any]:
-    store = PairStore(data_copy or Path(config.data))
-    check_files(store.root, store.manifest)
+    store = open_dataset(Path(config.data), data_copy)
     # All that will be read, now: a dataset that is replaced meanwhile stays as it was.
     readers = store.open_all(("train", "val"))
     order = make_train_order(
@@ -96,6 +96,20 @@ def _train(config: TrainConfig, request: StopRequest, data_copy: Path | None) ->
         finally:
             if world.is_first:
                 lock.release()
+
+
+def open_dataset(data: Path, copy: Path | None) -> PairStore:
+    """The dataset at `data`, or its `copy` elsewhere; ValueError if that is of another dataset."""
+    store = PairStore(copy or data)
+    if copy is not None and (data / MANIFEST_NAME).exists():
+        expected, found = read_manifest(data).fingerprint, store.manifest.fingerprint
+        if found != expected:
+            raise ValueError(
+                f"data_copy={copy} is of another dataset (fingerprint {found[:12]}) than"
+                f" data={data} ({expected[:12]})"
+            )
+    check_files(store.root, store.manifest)
+    return store
 
 
 def make_plan(config: TrainConfig, order: SampleOrder) -> Plan:

@@ -17,9 +17,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from pipeline.config.places import with_absolute_paths, with_found_paths, with_real_paths
 from pipeline.config.schema import build
+from pipeline.config.yaml_files import read_yaml, yaml_text
 from pipeline.files.atomic import TEMPORARY_SUFFIX, write_json, write_text
 from pipeline.training.checkpoint import CheckpointStore
 from pipeline.training.settings import KEYS_FREE_TO_CHANGE, TrainConfig
@@ -34,8 +34,6 @@ WRITTEN = (
 )
 """Files of the trainer: what replaces them is written beside them first."""
 
-_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # the C one is ten times as fast
-
 
 class RunDirectory:
     """Paths and small files of one run."""
@@ -47,8 +45,9 @@ class RunDirectory:
     def read_config(self) -> TrainConfig:
         """The configuration the run was started with.
 
-        Raises FileNotFoundError if this is not a run directory, ValueError if the
-        file cannot be read.
+        Where the directory was moved together with what it was made from, that is found.
+        Raises FileNotFoundError if this is not a run directory, ValueError if the file cannot
+        be read.
         """
         file = self.path / "config.yaml"
         try:
@@ -58,14 +57,17 @@ class RunDirectory:
         except ValueError as error:
             raise ValueError(f"{file} cannot be read: {error}") from None
         try:
-            return build(TrainConfig, yaml.safe_load(text))
-        except (ValueError, yaml.YAMLError) as error:
+            values = read_yaml(text)
+            if not isinstance(values, dict):
+                raise ValueError("it holds no keys")
+            return build(TrainConfig, with_found_paths(values, self.path))
+        except ValueError as error:
             raise ValueError(f"{file} cannot be read: {error}") from None
 
     def write_config(self, config: TrainConfig) -> None:
-        values = json.loads(json.dumps(dataclasses.asdict(config)))
-        text = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-        write_text(self.path / "config.yaml", text)
+        """Write config.yaml, with absolute paths."""
+        values = with_absolute_paths(json.loads(json.dumps(dataclasses.asdict(config))))
+        write_text(self.path / "config.yaml", yaml_text(values))
 
     def read_json(self, name: str) -> Any:
         """A JSON file of the run, None if there is none.
@@ -100,8 +102,8 @@ class RunDirectory:
 
 
 def differing_keys(before: TrainConfig, now: TrainConfig) -> list[str]:
-    """'key: old -> new' for keys that a continued run may not change."""
-    old, new = flatten(dataclasses.asdict(before)), flatten(dataclasses.asdict(now))
+    """'key: old -> new' for keys that a continued run may not change; paths by their place."""
+    old, new = (flatten(with_real_paths(dataclasses.asdict(each))) for each in (before, now))
     return [
         f"{key}: {old.get(key)} -> {new.get(key)}"
         for key in sorted({*old, *new})

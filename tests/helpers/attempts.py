@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from launch.cluster import slurm
 from launch.jobs import aftermath, history, restarting
 from launch.jobs.order import Order, write_order
 from launch.jobs.places import Place
@@ -49,7 +50,8 @@ def content(path: Path) -> dict[str, Any]:
 def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder whose `state` scontrol tells, and where `requeues` lists what it was asked for.
 
-    A file `refusals` there holds how many requests it turns down first.
+    A file `refusals` there holds how many requests it turns down first, and `silence` how many
+    questions stay without an answer. Without `state` it knows no such job.
     """
     folder = tmp_path / "slurm"
     (folder / "bin").mkdir(parents=True)
@@ -57,8 +59,15 @@ def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.write_text(
         f"""#!{BASH}
 cd {folder}
+if [[ -e silence ]] && (( $(cat silence) > 0 )); then
+    echo $(( $(cat silence) - 1 )) >silence
+    echo 'slurm_load_jobs error: Unable to contact slurm controller (connect failure)' >&2
+    exit 1
+fi
 case $* in
-    *'show job'*) [[ -e state ]] && echo "JobId=7 JobState=$(cat state) Reason=None" ;;
+    *'show job'*)
+        [[ -e state ]] || {{ echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1; }}
+        echo "JobId=7 JobState=$(cat state) Reason=None" ;;
     'show hostnames node[3-5]') printf 'node3\\nnode4\\nnode5\\n' ;;
     requeue*)
         echo "$2" >>requeues
@@ -82,7 +91,7 @@ def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     slept: list[float] = []
     # Not time.sleep itself, which subprocess uses while it waits.
     clock = SimpleNamespace(sleep=slept.append, time=time.time)
-    for module in (aftermath, restarting):
+    for module in (aftermath, restarting, slurm):
         monkeypatch.setattr(module, "time", clock)
     return slept
 

@@ -19,6 +19,7 @@ MARKS = {
     "stopped": "■",
     "cancelled": "■",
     "missing": "○",
+    "unknown": "○",
     "pruned": "✂",
 }
 """Shapes beside the names of states, so that colour is not all that tells them apart."""

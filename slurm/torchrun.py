@@ -1,0 +1,37 @@
+"""torchrun whose ranks have time to save: `python slurm/torchrun.py SECONDS TORCHRUN_WORDS...`.
+
+After a stop signal torchrun ends its ranks by force, after 30 s unless it is told otherwise,
+which torch can be since 2.12. This holds for older ones too.
+"""
+
+import os
+import sys
+
+SHUTDOWN_TIMEOUT = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
+
+
+def give_time(seconds: int) -> None:
+    """Let ranks live for at least `seconds` after torchrun has passed a stop signal on."""
+    from torch.distributed.elastic.multiprocessing.api import PContext
+
+    os.environ[SHUTDOWN_TIMEOUT] = str(seconds)
+    close = PContext.close
+
+    def close_with_patience(self, death_sig=None, timeout=30):  # type: ignore[no-untyped-def]
+        close(self, death_sig, max(timeout, seconds))
+
+    PContext.close = close_with_patience  # type: ignore[method-assign]
+
+
+def main(words: list[str]) -> None:
+    if len(words) < 2 or not words[0].isdecimal():
+        sys.exit("torchrun.py: give the seconds that ranks have for saving, then torchrun's words")
+    give_time(int(words[0]))
+
+    from torch.distributed.run import main as run
+
+    run(words[1:])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
