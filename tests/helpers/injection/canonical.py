@@ -1,0 +1,83 @@
+"""What a folder holds, without what depends on the clock or on where the folder lies.
+
+Written for the judge alone: it shares no code with the programs that it judges.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+CLOCK = ("speed/", "memory/", "time/")
+UNIMPORTANT = re.compile(r"(^|/)(heartbeat\.json|events\.out\.tfevents\..*)$")
+"""The heartbeat holds times alone, and event files repeat `metrics.jsonl` with times."""
+LITTER = re.compile(r"(^|/)\.[^/]*(\.tmp(\.png)?|\.deleted)(/|$)|(^|/)\.lock$")
+"""Names of what is only half there; the programs themselves pass these over."""
+
+Content = dict[str, str | bytes]
+
+
+def canonical(work: Path) -> Content:
+    """Path to content of all that matters; folders are empty texts."""
+    found: Content = {}
+    for place, folders, files in os.walk(work):
+        for name in folders:
+            found[_relative(work, place, name)] = ""
+        for name in files:
+            path = _relative(work, place, name)
+            if not UNIMPORTANT.search(path):
+                raw = (Path(place) / name).read_bytes()
+                found[path] = _content(path, raw.replace(str(work).encode(), b"WORK"))
+    return found
+
+
+def differences(wanted: Content, found: Content) -> list[str]:
+    """A line for each path that differs; litter is left to `litter`."""
+    lines = []
+    for path in sorted({*wanted, *found}):
+        if path not in found:
+            lines.append(f"{path} is missing")
+        elif path not in wanted:
+            if not LITTER.search(path):
+                lines.append(f"{path} is too much")
+        elif wanted[path] != found[path]:
+            lines.append(f"{path} differs")
+    return lines
+
+
+def litter(wanted: Content, found: Content) -> list[str]:
+    """Paths that are half there and were left behind."""
+    return sorted(path for path in found if path not in wanted and LITTER.search(path))
+
+
+def _relative(work: Path, place: str, name: str) -> str:
+    return (Path(place) / name).relative_to(work).as_posix()
+
+
+def _content(path: str, raw: bytes) -> str | bytes:
+    name = Path(path).name
+    try:
+        if name == "metrics.jsonl":
+            return "\n".join(map(_without_clock, raw.decode().splitlines()))
+        if name == "environment.json":
+            values = json.loads(raw)
+            return _text({key: values[key] for key in values if key not in ("command", "git")})
+        if name == "snapshot.json":
+            values = json.loads(raw)
+            return _text({key: values[key] for key in ("commit", "dirty", "digest")})
+    except (ValueError, KeyError):
+        pass  # Damaged: as it is.
+    return raw
+
+
+def _without_clock(line: str) -> str:
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return line
+    return _text({key: value for key, value in values.items() if not key.startswith(CLOCK)})
+
+
+def _text(values: Any) -> str:
+    return json.dumps(values, sort_keys=True)
