@@ -10,6 +10,12 @@ from pathlib import Path
 from typing import Any
 
 CLOCK = ("speed/", "memory/", "time/")
+PASSING = {
+    "environment.json": ("command", "git"),
+    "snapshot.json": ("time",),
+    "launch.json": ("submission",),
+}
+"""Entries that say when and by which call a file was made."""
 UNIMPORTANT = re.compile(r"(^|/)(heartbeat\.json|events\.out\.tfevents\..*)$")
 """The heartbeat holds times alone, and event files repeat `metrics.jsonl` with times."""
 LITTER = re.compile(r"(^|/)\.[^/]*(\.tmp(\.png)?|\.deleted)(/|$)|(^|/)\.lock$")
@@ -60,12 +66,9 @@ def _content(path: str, raw: bytes) -> str | bytes:
     try:
         if name == "metrics.jsonl":
             return "\n".join(map(_without_clock, raw.decode().splitlines()))
-        if name == "environment.json":
+        if name in PASSING:
             values = json.loads(raw)
-            return _text({key: values[key] for key in values if key not in ("command", "git")})
-        if name == "snapshot.json":
-            values = json.loads(raw)
-            return _text({key: values[key] for key in ("commit", "dirty", "digest")})
+            return _text({key: values[key] for key in values if key not in PASSING[name]})
     except (ValueError, KeyError):
         pass  # Damaged: as it is.
     return raw

@@ -18,6 +18,8 @@ from helpers.programs import REPOSITORY
 
 TIMEOUT_S = 90.0
 START_S = 300.0
+CODE = ("README.md", "pipeline/__init__.py", "configs/train.yaml")
+"""What sweeps take for the code that they copy."""
 
 
 @dataclass
@@ -38,10 +40,14 @@ class WarmProcess:
         self.library = library
         # Names of sockets are short: 108 bytes at most.
         self._place = scratch / "warm"
+        code = scratch / "code"
+        for file in CODE:
+            (code / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / file, code / file)
         paths = os.pathsep.join([str(REPOSITORY / "tests"), str(REPOSITORY)])
         one = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "helpers.injection.warm", str(self._place), str(library)],
+            [sys.executable, "-m", "helpers.injection.warm", str(self._place), str(library), str(code)],
             env={**os.environ, **one, "PYTHONPATH": paths, "LD_PRELOAD": str(library)},
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,

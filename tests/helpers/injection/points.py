@@ -15,6 +15,7 @@ from helpers.injection.subjects import Subject
 
 FAULTS_OF_SLOW = ("EIO", "ESTALE for 8 s", "ENOSPC", "short", "kill", "node lost")
 EVENTS = "events.out.tfevents"
+"""Records of the event files are many, one like the other."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def record(chosen: Subject, places: Places, line: Line) -> Recording:
     """
     ends: list[tuple[Content, Content]] = []
     calls: list[tuple[Call, int]] = []
-    said: set[str] = set()
+    usual: set[str] = set()
     for _ in range(2):
         work = places.copy(places.template(chosen, line))
         scratch = work.with_name(f"{work.name}.scratch")
@@ -71,20 +72,21 @@ def record(chosen: Subject, places: Places, line: Line) -> Recording:
         end = canonical(work)
         second = line.run(chosen.step, work, scratch)
         if any((*first.codes, *second.codes)):
-            raise RuntimeError(f"{chosen.name} fails undisturbed: {first.errors} {second.errors}")
+            said = [*first.outputs, *first.errors, *second.outputs, *second.errors]
+            raise RuntimeError(f"{chosen.name} fails undisturbed: {said}")
         ends.append((end, canonical(work)))
-        said.update("\n".join((*first.errors, *first.outputs)).splitlines())
+        usual.update("\n".join((*first.errors, *first.outputs)).splitlines())
         shutil.rmtree(work)
         shutil.rmtree(scratch)
     for one, other in zip(*ends, strict=True):
         if one != other:
             paths = [path for path in {*one, *other} if one.get(path) != other.get(path)]
             raise RuntimeError(f"{chosen.name} does not end the same twice: {sorted(paths)}")
-    return Recording(chosen, tuple(calls), Undisturbed(*ends[0], frozenset(said)))
+    return Recording(chosen, tuple(calls), Undisturbed(*ends[0], frozenset(usual)))
 
 
 def points_of(recording: Recording) -> list[Point]:
-    """All points of a subject; of the many records of event files the first and the last."""
+    """All points of a subject; of the many records of an event file the first and the last."""
     chosen = recording.subject
     latest = {(call.rank, call.op, call.path): call.occurrence for call, _ in recording.calls}
     points = []

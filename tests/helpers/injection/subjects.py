@@ -64,30 +64,31 @@ TRAINING = (
     "experiment=image_folder",
     "epochs=2",
     "global_batch=8",
-    "num_train_items=2",
+    "num_train_items=8",
+    "pairs=stored",
+    "retention.keep_last=1",
     "task.model.width=2",
     "task.model.depth=1",
     "log_every=1",
     "validation_batch=8",
     "collapse.action=warn",
 )
-ON_GRID = ("pairs=stored", "num_train_items=8", "retention.keep_last=1")
-FINISHED = (_prepare(), _train(*ON_GRID))
+FINISHED = (_prepare(), _train())
 SWEEP = (*TRAINING[:2], "epochs=1", *TRAINING[3:], "cluster=inline", "sweep=single")
 
 SUBJECTS = (
     Subject("prepare", _prepare()),
     Subject("prepare, replacing", _prepare("overwrite=true"), (_prepare("seed=1"),)),
-    Subject("train", _train(*ON_GRID), (_prepare(),)),
+    Subject("train", _train(), (_prepare(),)),
     Subject(
         "train, continuing",
-        _train(*ON_GRID),
+        _train(),
         (
             _prepare(),
-            Cut(_train(*ON_GRID), ("rename", "run/checkpoints/best.json", 1)),
+            Cut(_train(), ("rename", "run/checkpoints/best.json", 1)),
         ),
     ),
-    Subject("train, two ranks", _train(*ON_GRID, num_ranks=2), (_prepare(),), is_slow=True),
+    Subject("train, two ranks", _train(num_ranks=2), (_prepare(),), is_slow=True),
     Subject("evaluate", Step("pipeline/evaluate.py", ("run_dir=WORK/run", "pictures=false")), FINISHED),
     Subject(
         "evaluate, pictures",
@@ -106,6 +107,7 @@ SUBJECTS = (
         "sweep",
         Step("launch/sweep.py", (*SWEEP, "sweep_dir=WORK/sweep", "sweep.seeds=[0,1]")),
         (_prepare(),),
+        is_slow=True,
     ),
 )
 

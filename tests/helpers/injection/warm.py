@@ -1,6 +1,6 @@
 """A process that has imported everything and forks a child for each program it is asked to run.
 
-Started as `python -m helpers.injection.warm SOCKET LIBRARY` with the library preloaded. It stays
+Started as `python -m helpers.injection.warm SOCKET LIBRARY CODE` with the library preloaded. It stays
 single-threaded, so that a child is as a process of its own would be; children arm the library.
 Each connection gets a process of its own that does one job after another: a line of JSON in, a
 line out.
@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 from helpers.injection.library import arm
@@ -89,9 +90,16 @@ def _draw_something() -> None:
     plt.close(figure)
 
 
-def serve(place: str, library: str) -> None:
+def copy_less_code(code: str) -> None:
+    """Let sweeps copy the few files in `code`, in place of all of this repository."""
+    command = importlib.import_module("launch.sweeps.command")
+    command.REPOSITORY = Path(code)  # type: ignore[attr-defined]
+
+
+def serve(place: str, library: str, code: str) -> None:
     """Answer connections until standard input is closed."""
     import_everything()
+    copy_less_code(code)
     num_threads = len(os.listdir("/proc/self/task"))
     if num_threads != 1:
         raise RuntimeError(f"{num_threads} threads: children of this process could hang")
