@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from helpers.injection.driver import Line, WarmProcess
 from helpers.injection.judge import KINDS
@@ -14,6 +15,8 @@ from helpers.injection.library import FAULTS
 from helpers.injection.places import Places
 from helpers.injection.points import Point, Recording, Trial, in_order, points_of, record, try_point
 from helpers.injection.subjects import Subject
+
+T = TypeVar("T")
 
 
 class Campaign:
@@ -34,12 +37,23 @@ class Campaign:
 
     def record(self, subjects: Iterable[Subject]) -> None:
         """Run the subjects undisturbed, twice each: what ends differently cannot be judged."""
-        for chosen in subjects:
-            self.recordings[chosen.name] = record(chosen, self.places, self._lines[0])
+        chosen = list(subjects)
+        for each in chosen:
+            self.places.template(each, self._lines[0])
+
+        def one(each: Subject, line: Line) -> None:
+            self.recordings[each.name] = record(each, self.places, line)
+
+        self._share(chosen, one)
 
     def points(self) -> list[Point]:
         """Every point of the recorded subjects, in the order in which time is spent on them."""
         return in_order([point for each in self.recordings.values() for point in points_of(each)])
+
+    def try_one(self, point: Point, planted: str | None = None) -> Trial:
+        """Try a point of a recorded subject, with a planted bug if one is named."""
+        recording = self.recordings[point.subject]
+        return try_point(point, recording, self.places, self._lines[0], planted)
 
     def run(
         self,
@@ -49,21 +63,30 @@ class Campaign:
         is_cold: bool = False,
     ) -> list[Trial]:
         """Try points until they are done or `until`, a time of `time.monotonic`."""
-        waiting: queue.SimpleQueue[Point] = queue.SimpleQueue()
-        for point in points:
-            waiting.put(point)
         trials: list[Trial] = []
-        errors: list[BaseException] = []
         library = self.library if is_cold else None
+
+        def one(point: Point, line: Line) -> None:
+            if time.monotonic() < until:
+                recording = self.recordings[point.subject]
+                trial = try_point(point, recording, self.places, line, library=library)
+                trials.append(trial)
+                on_trial(trial)
+
+        self._share(points, one)
+        return trials
+
+    def _share(self, items: Iterable[T], do: Callable[[T, Line], None]) -> None:
+        """Do something with every item, on all lines at once."""
+        waiting: queue.SimpleQueue[T] = queue.SimpleQueue()
+        for item in items:
+            waiting.put(item)
+        errors: list[BaseException] = []
 
         def work(line: Line) -> None:
             try:
-                while time.monotonic() < until and not errors:
-                    point = waiting.get_nowait()
-                    recording = self.recordings[point.subject]
-                    trial = try_point(point, recording, self.places, line, library=library)
-                    trials.append(trial)
-                    on_trial(trial)
+                while not errors:
+                    do(waiting.get_nowait(), line)
             except queue.Empty:
                 return
             except BaseException as error:
@@ -76,7 +99,6 @@ class Campaign:
             thread.join()
         if errors:
             raise errors[0]
-        return trials
 
 
 def cold_points(points: Sequence[Point], num: int) -> list[Point]:

@@ -24,13 +24,14 @@ CODE = ("README.md", "pipeline/__init__.py", "configs/train.yaml")
 
 @dataclass
 class Outcome:
-    """What processes of a program came to: exit codes and standard error by rank, calls by log."""
+    """What processes of a program came to, by rank; `calls` are read from `logs` where needed."""
 
     codes: list[int]
     errors: list[str]
     logs: list[Path]
     seconds: float
-    outputs: list[str] = field(default_factory=list)
+    outputs: list[str]
+    calls: list[tuple[Call, int]] = field(default_factory=list)
 
 
 class WarmProcess:
@@ -47,7 +48,14 @@ class WarmProcess:
         paths = os.pathsep.join([str(REPOSITORY / "tests"), str(REPOSITORY)])
         one = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "helpers.injection.warm", str(self._place), str(library), str(code)],
+            [
+                sys.executable,
+                "-m",
+                "helpers.injection.warm",
+                str(self._place),
+                str(library),
+                str(code),
+            ],
             env={**os.environ, **one, "PYTHONPATH": paths, "LD_PRELOAD": str(library)},
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,

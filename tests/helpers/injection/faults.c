@@ -174,6 +174,23 @@ static void decide(Call *call, const char *op) {
     pthread_mutex_unlock(&mutex);
 }
 
+/* Take "//", "." and ".." out of an absolute path, by its letters alone. */
+static void straighten(char *path) {
+    char *to = path;
+    for (char *from = path; *from;) {
+        size_t length = strcspn(from + 1, "/") + 1;
+        if (length == 3 && !strncmp(from, "/..", 3)) {
+            while (to > path && *--to != '/')
+                ;
+        } else if (length > 1 && !(length == 2 && from[1] == '.')) {
+            memmove(to, from, length);
+            to += length;
+        }
+        from += length;
+    }
+    *to = 0;
+}
+
 void call_on_path(Call *call, const char *op, int folder, const char *path) {
     call->is_counted = call->error = call->is_short = call->is_fatal = 0;
     if (!state.is_armed || !path)
@@ -188,13 +205,9 @@ void call_on_path(Call *call, const char *op, int folder, const char *path) {
             length = 0;
         base[length] = '/';
         base[length + 1] = 0;
-        while (!strncmp(path, "./", 2))
-            path += 2;
     }
     snprintf(call->path, sizeof call->path, "%.*s%s", (int)strlen(base), base, path);
-    size_t length = strlen(call->path);
-    if (length > 1 && call->path[length - 1] == '/')
-        call->path[length - 1] = 0;
+    straighten(call->path);
     errno = saved;
     decide(call, op);
 }

@@ -56,9 +56,7 @@ def judge(
         faults.append("it did not end")
     elif not any(disturbed.codes):
         kind = "unharmed"
-        faults += [
-            f"exit 0, but {line}" for line in differences(undisturbed.end, after_disturbed)
-        ]
+        faults += [f"exit 0, but {line}" for line in differences(undisturbed.end, after_disturbed)]
     elif not was_killed:
         faults += _faults_of_words(disturbed, undisturbed)
     faults += [f"lost: {line}" for line in lost(before, between)]

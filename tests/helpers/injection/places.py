@@ -1,5 +1,6 @@
 """Folders to work in: made once for a subject, copied for every point."""
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -19,13 +20,12 @@ class Places:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._num = 0
+        self._numbers = itertools.count(1)
         self._made: dict[tuple[Step | Cut, ...], Path] = {}
 
     def new(self) -> Path:
         """The place of a folder that is not there yet."""
-        self._num += 1
-        return self.root / f"{self._num:06d}"
+        return self.root / f"{next(self._numbers):06d}"
 
     def template(self, subject: Subject, line: Line) -> Path:
         """The folder with what a subject is given."""

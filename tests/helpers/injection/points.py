@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.injection.canonical import Content, canonical
+from helpers.injection.canonical import canonical
 from helpers.injection.driver import Line, Outcome, run_cold
 from helpers.injection.judge import Undisturbed, Verdict, complete, judge
 from helpers.injection.library import FAULTS, Call, Fault, faults_of, read_calls
@@ -53,36 +53,40 @@ class Recording:
 
 
 def record(chosen: Subject, places: Places, line: Line) -> Recording:
-    """Run a subject twice in one folder, noting its calls the first time.
+    """Run a subject in two folders, in the first one twice; calls are those made in both.
 
-    RuntimeError if it fails, or if a second folder comes out different.
+    RuntimeError if it fails, or if the second folder comes out different.
     """
-    ends: list[tuple[Content, Content]] = []
-    calls: list[tuple[Call, int]] = []
-    usual: set[str] = set()
-    for _ in range(2):
-        work = places.copy(places.template(chosen, line))
+    template = places.template(chosen, line)
+    folders = [places.copy(template) for _ in range(2)]
+    outcomes, ends = [], []
+    for work in (*folders, folders[0]):
         scratch = work.with_name(f"{work.name}.scratch")
-        first = line.run(chosen.step, work, scratch)
-        calls = [
-            (call, result)
-            for rank, log in enumerate(first.logs)
-            for call, result, _ in read_calls(log, rank)
-        ]
-        end = canonical(work)
-        second = line.run(chosen.step, work, scratch)
-        if any((*first.codes, *second.codes)):
-            said = [*first.outputs, *first.errors, *second.outputs, *second.errors]
-            raise RuntimeError(f"{chosen.name} fails undisturbed: {said}")
-        ends.append((end, canonical(work)))
-        usual.update("\n".join((*first.errors, *first.outputs)).splitlines())
+        outcomes.append(line.run(chosen.step, work, scratch))
+        outcomes[-1].calls = _calls(outcomes[-1])
+        ends.append(canonical(work))
+    said = [text for each in outcomes for text in (*each.outputs, *each.errors)]
+    if any(code for each in outcomes for code in each.codes):
+        raise RuntimeError(f"{chosen.name} fails undisturbed: {said}")
+    for work in folders:
         shutil.rmtree(work)
-        shutil.rmtree(scratch)
-    for one, other in zip(*ends, strict=True):
-        if one != other:
-            paths = [path for path in {*one, *other} if one.get(path) != other.get(path)]
-            raise RuntimeError(f"{chosen.name} does not end the same twice: {sorted(paths)}")
-    return Recording(chosen, tuple(calls), Undisturbed(*ends[0], frozenset(usual)))
+        shutil.rmtree(work.with_name(f"{work.name}.scratch"))
+    end, other, again = ends
+    if end != other:
+        paths = [path for path in {*end, *other} if end.get(path) != other.get(path)]
+        raise RuntimeError(f"{chosen.name} does not end the same twice: {sorted(paths)}")
+    sizes = [dict(each.calls) for each in outcomes]
+    calls = tuple((call, size) for call, size in sizes[0].items() if call in sizes[1])
+    usual = frozenset(line for text in said for line in text.splitlines())
+    return Recording(chosen, calls, Undisturbed(end, again, usual))
+
+
+def _calls(outcome: Outcome) -> list[tuple[Call, int]]:
+    return [
+        (call, result)
+        for rank, log in enumerate(outcome.logs)
+        for call, result, _ in read_calls(log, rank)
+    ]
 
 
 def points_of(recording: Recording) -> list[Point]:

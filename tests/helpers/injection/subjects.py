@@ -89,7 +89,9 @@ SUBJECTS = (
         ),
     ),
     Subject("train, two ranks", _train(num_ranks=2), (_prepare(),), is_slow=True),
-    Subject("evaluate", Step("pipeline/evaluate.py", ("run_dir=WORK/run", "pictures=false")), FINISHED),
+    Subject(
+        "evaluate", Step("pipeline/evaluate.py", ("run_dir=WORK/run", "pictures=false")), FINISHED
+    ),
     Subject(
         "evaluate, pictures",
         Step("pipeline/evaluate.py", ("run_dir=WORK/run",)),

@@ -1,0 +1,1 @@
+FIXED_POINTS = ()
