@@ -13,100 +13,20 @@ Prints each trial that went wrong, what was left behind, and a table. docs/expla
 says what is made to fail and what cannot be. Exit code 1 if a trial went wrong.
 """
 
-import dataclasses
-import json
-import os
-import shutil
 import sys
-import tempfile
-import time
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(REPOSITORY / "tests"), str(REPOSITORY)]
+from pipeline.config.program import run_program
 
-from helpers.injection.campaign import Campaign, cold_points, processor, table
-from helpers.injection.driver import WarmProcess
-from helpers.injection.library import build_library, why_not
-from helpers.injection.places import Places
-from helpers.injection.points import Point, Trial
-from helpers.injection.subjects import SUBJECTS, subject
-
-from pipeline.config.program import run_program, take_value
-
-MEMORY = Path("/dev/shm")
+HELPERS = Path(__file__).resolve().parents[1]
 
 
 def main(words: list[str]) -> int:
-    minutes = float(take_value(words, "minutes", "40"))
-    num_lines = int(take_value(words, "lines", str(os.cpu_count() or 1)))
-    num_cold = int(take_value(words, "num_cold", "20"))
-    names = take_value(words, "subjects", "")
-    faults = take_value(words, "faults", "")
-    call = take_value(words, "call", "")
-    out = take_value(words, "out", "")
-    given = take_value(words, "work", "")
-    if words:
-        raise ValueError(f"cannot use {words[0]!r} (see --help)")
-    reason = why_not()
-    if reason is not None:
-        print(f"skipped: {reason}")
-        return 0
-    subjects = [subject(name) for name in split(names)] if names else list(SUBJECTS)
-    within = Path(given) if given else MEMORY if MEMORY.is_dir() else None
-    work = Path(tempfile.mkdtemp(prefix="faults-", dir=within))
-    started = time.monotonic()
-    try:
-        with (
-            WarmProcess(work, build_library(work)) as warm,
-            Campaign(warm, Places(work / "places"), num_lines) as campaign,
-        ):
-            campaign.record(subjects)
-            points = [p for p in campaign.points() if is_wanted(p, split(faults), call)]
-            print(f"{len(points)} points, {time.monotonic() - started:.0f} s to begin", flush=True)
-            started = time.monotonic()
-            trials = campaign.run(points, started + 60 * minutes, show)
-            print(f"{len(trials)} trials in {(time.monotonic() - started) / 60:.1f} minutes")
-            cold = campaign.run(cold_points(points, num_cold), on_trial=show, is_cold=True)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    if out:
-        lines = [json.dumps(dataclasses.asdict(trial)) + "\n" for trial in (*trials, *cold)]
-        Path(out).write_text("".join(lines))
-    return report(trials, cold)
+    sys.path.insert(0, str(HELPERS))
 
+    from helpers.injection.command import run_campaign
 
-def split(text: str) -> list[str]:
-    """Names between commas; a comma within a name is followed by a space."""
-    kept = text.replace(", ", "\0").split(",")
-    return [name.replace("\0", ", ") for name in kept if name]
-
-
-def is_wanted(point: Point, faults: list[str], call: str) -> bool:
-    """Whether a point has one of these faults and, if one is given, this call."""
-    of_point = f"{point.call.op} {point.call.path} {point.call.occurrence}"
-    return (not faults or point.fault in faults) and call in ("", of_point)
-
-
-def show(trial: Trial) -> None:
-    """Print a trial that went wrong."""
-    if trial.verdict.kind == "wrong":
-        print(f"WRONG {trial.point} {list(trial.codes)}", *trial.verdict.faults, sep="\n    ")
-        sys.stdout.flush()
-
-
-def report(trials: list[Trial], cold: list[Trial]) -> int:
-    """Print the table; 1 if a trial went wrong."""
-    print(f"\n{table(trials)}\n")
-    num_unmet = sum(not trial.was_met for trial in trials)
-    num_litter = sum(bool(trial.verdict.litter) for trial in trials)
-    seconds = sum(trial.seconds for trial in trials)
-    print(f"processor: {processor()}, {os.cpu_count()} cores; {seconds:.0f} s within programs")
-    print(f"half files left behind after the repetition: {num_litter}")
-    print(f"points whose call was not made again: {num_unmet}")
-    good = sum(trial.verdict.kind != "wrong" for trial in cold)
-    print(f"from a cold start: {good} of {len(cold)} well")
-    return int(any(trial.verdict.kind == "wrong" for trial in (*trials, *cold)))
+    return run_campaign(words)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,12 @@ FOLDER = Path(__file__).parent
 SOURCES = tuple(FOLDER / name for name in ("faults.c", "calls.c"))
 OUTAGE_S = 8.0
 
-CHANGING = frozenset(
-    "create write pwrite ftruncate rename link unlink rmdir mkdir copy fsync fdatasync".split()
-)
+TRANSFERS = frozenset({"read", "pread", "write", "pwrite", "copy"})
+WRITES = frozenset({"create", "write", "pwrite", "ftruncate", "copy", "fsync", "fdatasync"})
+GROWING = WRITES | {"rename", "link", "mkdir"}
+INTERRUPTIBLE = TRANSFERS | WRITES | {"open"}
+CHANGING = GROWING | {"unlink", "rmdir"}
 """Operations after which the loss of a node leaves something else than before."""
-GROWING = frozenset("create write pwrite ftruncate rename link mkdir copy fsync fdatasync".split())
-INTERRUPTIBLE = frozenset("open create read pread write pwrite ftruncate fsync fdatasync".split())
-TRANSFERS = frozenset("read pread write pwrite copy".split())
 
 
 @dataclass(frozen=True, order=True)
@@ -148,7 +147,7 @@ def environment(library: Path, plain: Mapping) -> dict[str, str]:
 
 
 def read_calls(log: Path, rank: int = 0) -> list[tuple[Call, int, str]]:
-    """The calls that a process made in their order, the bytes each moved and what was done to it."""
+    """The calls of a process in their order, the bytes each moved and what was done to it."""
     found = []
     for line in log.read_text().splitlines() if log.exists() else ():
         if not line.startswith("!"):

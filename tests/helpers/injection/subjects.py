@@ -4,8 +4,7 @@ A subject works in one folder, WORK, and on nothing else: what it is given and w
 lie there, and calls on paths below it are the ones that count.
 """
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
