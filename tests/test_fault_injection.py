@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from helpers.injection.campaign import Campaign
 from helpers.injection.driver import WarmProcess
-from helpers.injection.fixed_points import FIXED_POINTS
+from helpers.injection.fixed_points import fixed_points
 from helpers.injection.judge import lost
 from helpers.injection.library import (
     Call,
@@ -25,7 +25,7 @@ from helpers.injection.library import (
 )
 from helpers.injection.node_loss import lose_node, read_disk
 from helpers.injection.places import Places
-from helpers.injection.points import Point, fault_named
+from helpers.injection.points import Point, fault_named, points_of
 from helpers.injection.subjects import SUBJECTS, subject
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
@@ -60,8 +60,8 @@ def campaign(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def test_a_fault_leaves_the_same_bytes_or_a_line_and_a_way_on(
     name: str, campaign: Campaign
 ) -> None:
-    points = [point for point in FIXED_POINTS if point.subject == name]
     campaign.record([subject(name)])
+    points = fixed_points(points_of(campaign.recordings[name]))
     trials = campaign.run(points)
     wrong = [f"{t.point}: {t.verdict.faults}" for t in trials if t.verdict.kind == "wrong"]
     assert not wrong, "\n".join(wrong)

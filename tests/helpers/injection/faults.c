@@ -25,6 +25,7 @@
 
 #define MAX_NAMES 65536
 #define RANDOM_DIGITS 12
+#define FEW_RANDOM_DIGITS 8
 #define LOG_DESCRIPTOR 700
 
 typedef struct {
@@ -108,7 +109,7 @@ static void note(const char *format, ...) {
 }
 
 /* The path below the root: runs of 12 and more hex digits, and parts between dots that are
- * numbers, become '*'. */
+ * numbers or 8 and more hex digits, become '*'. */
 static const char *shown(const char *path) {
     static __thread char text[PATH_MAX];
     const char *from = path + strlen(state.root);
@@ -121,13 +122,12 @@ static const char *shown(const char *path) {
             end++;
         while (isdigit((unsigned char)*number))
             number++;
-        int is_part = from > path && from[-1] == '.' && (*number == '.' || !*number);
-        if (end - from >= RANDOM_DIGITS) {
+        int is_part = from > path && from[-1] == '.' && (*end == '.' || !*end);
+        is_part = is_part && end > from;
+        int is_random = end - from >= RANDOM_DIGITS;
+        if (is_random || (is_part && (number == end || end - from >= FEW_RANDOM_DIGITS))) {
             text[to++] = '*';
             from = end;
-        } else if (number > from && is_part) {
-            text[to++] = '*';
-            from = number;
         } else if (end > from) {
             while (from < end && to < sizeof text - 2)
                 text[to++] = *from++;

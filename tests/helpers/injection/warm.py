@@ -1,7 +1,7 @@
 """A process that has imported everything and forks a child for each program it is asked to run.
 
 Started as `python -m helpers.injection.warm SOCKET LIBRARY CODE` with the library preloaded. It
-stays single-threaded, so that a child is as a process of its own would be; children arm the library.
+stays single-threaded, so that a child is as a process of its own would be; they arm the library.
 Each connection gets a process of its own that does one job after another: a line of JSON in, a
 line out.
 """
