@@ -16,7 +16,7 @@ from helpers.injection.node_loss import lose_node, read_disk
 from helpers.injection.subjects import Step
 from helpers.programs import REPOSITORY
 
-TIMEOUT_S = 90.0
+TIMEOUT_S = 300.0
 START_S = 300.0
 CODE = ("README.md", "pipeline/__init__.py", "configs/train.yaml")
 """What sweeps take for the code that they copy."""

@@ -14,6 +14,10 @@ from helpers.injection.canonical import Content, canonical, differences, litter
 from helpers.injection.driver import Outcome
 from helpers.injection.warm import HANGS
 
+REPLACED = ".replaced"
+"""Where a dataset waits, shard by shard, for the one that replaces it."""
+MAX_LINES = 3
+"""The line that says what is wrong, and what is said about what it was about to tidy up."""
 STEP = re.compile(r"step_(\d{8})$")
 Complete = dict[str, str]
 
@@ -46,6 +50,7 @@ def judge(
     between: Complete,
     after_disturbed: Content,
     repeated: Outcome,
+    after: Complete,
     undisturbed: Undisturbed,
 ) -> Verdict:
     """A verdict on a disturbed program and its repetition, which ended in `work`."""
@@ -66,7 +71,7 @@ def judge(
     end = canonical(work)
     wanted = undisturbed.again if kind == "unharmed" else undisturbed.end
     faults += [f"after the repetition {line}" for line in differences(wanted, end)]
-    faults += [f"lost by the repetition: {line}" for line in lost(between, complete(work))]
+    faults += [f"lost by the repetition: {line}" for line in lost(between, after)]
     return Verdict("wrong" if faults else kind, tuple(faults), tuple(litter(wanted, end)))
 
 
@@ -77,13 +82,14 @@ def _faults_of_words(disturbed: Outcome, undisturbed: Undisturbed) -> list[str]:
         return [f"a traceback: {_last(disturbed)}"]
     if not any(said) and not set("\n".join(disturbed.outputs).splitlines()) - usual:
         return [f"exit {disturbed.codes} without a word"]
-    if max(map(len, said)) > 1:
+    if max(map(len, said)) > MAX_LINES:
         return [f"{max(map(len, said))} lines: {_last(disturbed)}"]
     return []
 
 
 def _last(outcome: Outcome) -> str:
-    return " / ".join(text.strip().splitlines()[-1] for text in outcome.errors if text.strip())
+    lines = [line for text in outcome.errors for line in text.splitlines()[-2:]]
+    return " / ".join(lines)
 
 
 def lost(before: Complete, after: Complete) -> list[str]:
@@ -97,17 +103,20 @@ def lost(before: Complete, after: Complete) -> list[str]:
     return lines
 
 
-def complete(work: Path) -> Complete:
-    """What is complete below `work`, by name, with something that changes if it is made again."""
+def complete(work: Path, is_renewed: bool = False) -> Complete:
+    """What is complete below `work`, by name, with something that changes if it is made again.
+
+    With `is_renewed` the command makes a whole dataset again, as it is told to.
+    """
     found: Complete = {}
     for manifest in (*work.rglob("manifest.json"), *work.rglob(".building")):
-        found.update(_shards(work, manifest))
+        found.update(_shards(manifest, is_renewed))
     for folder in work.rglob("checkpoints"):
         found.update(_run(work, folder.parent))
     return found
 
 
-def _shards(work: Path, place: Path) -> Complete:
+def _shards(place: Path, is_renewed: bool) -> Complete:
     """Whole datasets, and the finished shards of others: by their content."""
     root = place.parent
     try:
@@ -118,12 +127,17 @@ def _shards(work: Path, place: Path) -> Complete:
             listed = [json.loads(note.read_bytes())["shard"] for note in place.glob("*-*.json")]
     except (ValueError, KeyError, TypeError):
         return {}
-    sound = [shard for shard in listed if _sha256(root / shard["file"]) == shard["sha256"]]
-    found = {f"shard {shard['sha256'][:8]}": _identity(root / shard["file"]) for shard in sound}
+    places = [root, root / REPLACED, *([root.parent] if root.name == REPLACED else [])]
+    sound = {
+        shard["sha256"]: place / shard["file"]
+        for shard in listed
+        for place in (places if is_renewed else places[:1])
+        if _sha256(place / shard["file"]) == shard["sha256"]
+    }
+    found = {f"shard {digest[:8]}": _identity(path) for digest, path in sound.items()}
     if place.is_file() and len(sound) == len(listed):
-        found["a whole dataset"] = ""
-        if (root / ".replaced").exists() or root.name == ".replaced":
-            return {"a whole dataset": ""}  # Its shards may go as soon as its successor is whole.
+        whole = {"a whole dataset": ""}
+        return whole if is_renewed else {**found, **whole}
     return found
 
 

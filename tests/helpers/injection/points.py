@@ -139,16 +139,18 @@ def try_point(
     step = recording.subject.step
     work = places.copy(places.template(recording.subject, line))
     scratch = work.with_name(f"{work.name}.scratch")
-    before = complete(work)
+    is_renewed = "overwrite=true" in step.words
+    before = complete(work, is_renewed)
     fault = fault_named(point.fault)
     if library is None:
         first = line.run(step, work, scratch, point.call, fault, planted)
     else:
         first = run_cold(library, step, work, scratch, point.call, fault)
     was_met = _was_met(first, point.call)
-    between, content = complete(work), canonical(work)
+    between, content = complete(work, is_renewed), canonical(work)
     again = line.run(step, work, scratch, planted=planted)
-    verdict = judge(before, work, first, between, content, again, recording.undisturbed)
+    after = complete(work, is_renewed)
+    verdict = judge(before, work, first, between, content, again, after, recording.undisturbed)
     shutil.rmtree(work)
     shutil.rmtree(scratch)
     seconds = first.seconds + again.seconds
