@@ -7,6 +7,7 @@ line out.
 """
 
 import atexit
+import ctypes
 import gc
 import importlib
 import json
@@ -30,6 +31,7 @@ from helpers.programs import REPOSITORY
 POLL_S = 0.004
 PEER_PATIENCE_S = 4.0
 """How long ranks may outlive one that failed before they are told to end, and then killed."""
+SET_DEATH_SIGNAL = 1
 HANGS = -1000
 """Exit code of a program that had to be killed because it did not end in time."""
 
@@ -116,6 +118,7 @@ def serve(place: str, library: str, code: str) -> None:
             connection, _ = server.accept()
             if os.fork() == 0:
                 server.close()
+                _end_with_parent()
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 _answer(connection, library)
                 os._exit(0)
@@ -178,6 +181,7 @@ def _start(process: dict[str, Any], library: str) -> int:
         return pid
     code = 70
     try:
+        _end_with_parent()
         os.setpgid(0, 0)
         _redirect(process["out"], process["err"])
         os.environ.update(process["environment"])
@@ -187,6 +191,11 @@ def _start(process: dict[str, Any], library: str) -> int:
         code = _run_program(process["program"], process["words"])
     finally:
         os._exit(code)
+
+
+def _end_with_parent() -> None:
+    """Be killed when the process that forked this one is gone."""
+    ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def _redirect(out: str, err: str) -> None:
