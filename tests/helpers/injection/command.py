@@ -72,8 +72,16 @@ def is_wanted(point: Point, faults: list[str], call: str) -> bool:
     return (not faults or point.fault in faults) and call in ("", of_point)
 
 
+def is_taken_for_mistake(trial: Trial) -> bool:
+    """Whether training ended as after a user's mistake, where the file system was at fault."""
+    is_passing = trial.point.fault.startswith(("EIO", "ESTALE"))
+    return is_passing and trial.point.subject.startswith("train") and 1 in trial.codes
+
+
 def show(trial: Trial) -> None:
-    """Print a trial that went wrong."""
+    """Print a trial that went wrong, or that no launcher would have repeated."""
+    if is_taken_for_mistake(trial):
+        print(f"taken for a mistake: {trial.point} {list(trial.codes)}", flush=True)
     if trial.verdict.kind == "wrong":
         print(f"WRONG {trial.point} {list(trial.codes)}", *trial.verdict.faults, sep="\n    ")
         sys.stdout.flush()
@@ -88,6 +96,8 @@ def report(trials: list[Trial], cold: list[Trial]) -> int:
     print(f"processor: {processor()}, {os.cpu_count()} cores; {seconds:.0f} s within programs")
     print(f"half files left behind after the repetition: {num_litter}")
     print(f"points whose call was not made again: {num_unmet}")
+    num_mistaken = sum(map(is_taken_for_mistake, trials))
+    print(f"training that took EIO or ESTALE for a user's mistake: {num_mistaken}")
     good = sum(trial.verdict.kind != "wrong" for trial in cold)
     print(f"from a cold start: {good} of {len(cold)} well")
     return int(any(trial.verdict.kind == "wrong" for trial in (*trials, *cold)))

@@ -114,7 +114,7 @@ def serve(place: str, library: str, code: str) -> None:
         while True:
             ready, _, _ = select.select([server, sys.stdin], [], [])
             if sys.stdin in ready:
-                return
+                os._exit(0)
             connection, _ = server.accept()
             if os.fork() == 0:
                 server.close()
