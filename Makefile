@@ -1,5 +1,5 @@
 # make train   install, prepare the embedded digits, train, evaluate
-# make test    install, then lint, types and the whole test suite
+# make test    install, then lint, types and the whole test suite in JOBS=2 processes
 # make test-slurm   install, then the tests against a real SLURM on this host (root; Debian, Ubuntu)
 # make docs    install, then build the documentation site into site/
 # make clean   remove the embedded example's data and run, the site, and all caches
@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 DATA := data/rotated_digits
 RUN := runs/rotated_digits
 REPORT := reports/rotated_digits
+JOBS ?= 2
 
 .PHONY: install train test test-slurm lint docs clean
 
@@ -36,7 +37,7 @@ lint: install
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
 test-slurm: install
 	$(BIN)/python -m pytest tests/slurm
