@@ -8,7 +8,6 @@ the copy first in PYTHONPATH.
 """
 
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -20,7 +19,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.files.atomic import sha256_of_file, sync_directory, sync_file, write_json
+from pipeline.files.atomic import (
+    read_json_object,
+    sha256_of_file,
+    sync_directory,
+    sync_file,
+    write_json,
+)
 
 SNAPSHOT_NOTE = "snapshot.json"
 """File name known to `pipeline/training/environment.py` as well."""
@@ -244,11 +249,8 @@ def _write_note(root: Path, copy: Path, digest: str) -> None:
 
 def _read_note(root: Path) -> dict[str, Any] | None:
     """The note of a copy made here, None for any other folder."""
-    try:
-        note = json.loads((root / SNAPSHOT_NOTE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return note if isinstance(note, dict) and "digest" in note else None
+    note = read_json_object(root / SNAPSHOT_NOTE) or {}
+    return note if "digest" in note else None
 
 
 def _git(root: Path, *words: str) -> bytes | None:

@@ -136,7 +136,7 @@ def _is_complete(target: Path, manifest: "Manifest", manifest_text: bytes) -> bo
         if (target / MANIFEST_NAME).read_bytes() != manifest_text:
             return False
         check_files(target, manifest)
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
     return True
 

@@ -1,5 +1,6 @@
 """How a rank's end is read, and how often a run may go on after it."""
 
+import errno
 import functools
 import signal
 import subprocess
@@ -27,6 +28,8 @@ from launch.jobs.deciding import (
 )
 from launch.jobs.endings import SEVERITY, Ending, classify, decisive, reason_of_stop
 from launch.jobs.history import Attempt, refusal
+from launch.reports.run_state import read_run_state
+from pipeline.files.atomic import write_json
 from pipeline.signals import STOP_SIGNALS
 
 # How a process ended
@@ -289,3 +292,25 @@ def test_the_error_names_kind_message_rank_and_host(run_dir: Path) -> None:
         "exit_code": 76,
         "attempt": "7-0",
     }
+
+
+def test_history_that_cannot_be_read_just_now_is_not_forgotten(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A passing read error must not reset the count of faults, nor show a finished run as new."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    write_json(run_dir / "error.json", {"kind": "mistake", "message": "m"})
+    (run_dir / "attempts" / "a-0").mkdir(parents=True)
+    write_json(run_dir / "attempts" / "a-0" / "begin.json", {})
+    real = Path.read_text
+
+    def away(self: Path, *words: object, **more: object) -> str:
+        if self.name in ("begin.json", "error.json"):
+            raise OSError(errno.EIO, "Input/output error", str(self))
+        return real(self, *words, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "read_text", away)
+    with pytest.raises(OSError, match="Input/output error"):
+        history.read_attempts(run_dir)
+    with pytest.raises(OSError, match="Input/output error"):
+        read_run_state(run_dir, None)

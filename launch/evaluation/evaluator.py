@@ -14,7 +14,8 @@ from launch.evaluation.pending import (
 from launch.evaluation.request import Work
 from launch.jobs.liveness import find_live
 from launch.jobs.records import read_records
-from launch.reports.run_state import read_json, read_run_state
+from launch.reports.run_state import read_run_state
+from pipeline.files.atomic import read_json_object
 from pipeline.files.lock import DirectoryLock
 from pipeline.files.waiting import StoppedWaiting, pause
 
@@ -147,4 +148,4 @@ def other_dataset_of(work: Work) -> str | None:
 def _dataset_of(target: Target) -> str | None:
     """Fingerprint of the dataset that a checkpoint was trained on."""
     folder = Path(target.run_dir) / "checkpoints" / f"step_{target.step:08d}"
-    return (read_json(folder / "meta.json") or {}).get("dataset")
+    return (read_json_object(folder / "meta.json") or {}).get("dataset")

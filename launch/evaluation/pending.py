@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch.evaluation.request import Checkpoints
-from launch.reports.run_state import read_json
 from pipeline.evaluation.settings import evaluation_file
+from pipeline.files.atomic import read_json_object
 from pipeline.files.listing import matching_paths
 
 STEP = re.compile(r"step_([0-9]{8,})$")
@@ -39,7 +39,7 @@ def find_targets(runs: Sequence[Path], checkpoints: Checkpoints) -> tuple[list[T
     for run in runs:
         for step in _steps(run / "checkpoints", checkpoints):
             folder = run / "checkpoints" / f"step_{step:08d}"
-            meta = read_json(folder / "meta.json")
+            meta = read_json_object(folder / "meta.json")
             try:
                 assert meta is not None
                 weights = str(meta["files"]["model.safetensors"]["sha256"])
@@ -54,7 +54,7 @@ def find_targets(runs: Sequence[Path], checkpoints: Checkpoints) -> tuple[list[T
 def is_evaluated(target: Target, split: str, other_dataset: str | None) -> bool:
     """Whether there is a result of exactly these weights."""
     name = evaluation_file(target.step, split, other_dataset)
-    result = read_json(Path(target.run_dir) / "evaluations" / name)
+    result = read_json_object(Path(target.run_dir) / "evaluations" / name)
     return (
         result is not None
         and result.get("weights") == target.weights
@@ -75,5 +75,5 @@ def _steps(folder: Path, checkpoints: Checkpoints) -> list[int]:
     if checkpoints == "all":
         matches = (STEP.fullmatch(path.name) for path in folder.iterdir())
         return sorted(int(match.group(1)) for match in matches if match)
-    pointer = read_json(folder / f"{checkpoints}.json") or {}
+    pointer = read_json_object(folder / f"{checkpoints}.json") or {}
     return [int(pointer["step"])] if "step" in pointer else []

@@ -11,12 +11,11 @@ attempts/<job>-<restart>/
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from launch.cluster.settings import RetryConfig
 from launch.jobs.endings import Ending
 from launch.jobs.places import Place
-from pipeline.files.atomic import write_json
+from pipeline.files.atomic import read_json_object, write_json
 
 ATTEMPTS = "attempts"
 
@@ -81,9 +80,11 @@ def read_attempts(run_dir: Path) -> list[Attempt]:
     found = []
     folder = run_dir / ATTEMPTS
     for path in folder.iterdir() if folder.is_dir() else ():
-        begun = _read(path / "begin.json")
+        begun = read_json_object(path / "begin.json")
         if begun is not None and {"submission", "started", "first_step"} <= begun.keys():
-            ending = _read(path / "end.json") or _read(path / "signal.json") or {}
+            ending = (
+                read_json_object(path / "end.json") or read_json_object(path / "signal.json") or {}
+            )
             found.append(
                 Attempt(
                     path.name,
@@ -100,12 +101,12 @@ def read_attempts(run_dir: Path) -> list[Attempt]:
 
 def first_step_of(folder: Path) -> int:
     """The newest checkpoint when the attempt began."""
-    return int((_read(folder / "begin.json") or {}).get("first_step", 0))
+    return int((read_json_object(folder / "begin.json") or {}).get("first_step", 0))
 
 
 def reason_of(folder: Path) -> str | None:
     """The reason in end.json, None without one."""
-    return (_read(folder / "end.json") or {}).get("reason")
+    return (read_json_object(folder / "end.json") or {}).get("reason")
 
 
 def newest_step(run_dir: Path) -> int:
@@ -149,11 +150,3 @@ def refusal(
 def kind_key(kind: str) -> str:
     """The plural in the key of `RetryConfig` for a reason."""
     return {"preempted": "preemptions", "timeout": "timeouts"}[kind]
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None

@@ -9,7 +9,7 @@ from launch.jobs.order import read_order
 from launch.jobs.places import local_places
 from launch.jobs.rank_process import StopNote
 from launch.jobs.records import read_record
-from pipeline.files.atomic import create_exclusively
+from pipeline.files.atomic import create_exclusively, read_json_object
 from pipeline.files.processes import describe_process
 from pipeline.printing import say
 
@@ -70,8 +70,4 @@ def claimed(record: Path) -> dict[str, dict[str, object]]:
 
 def _owner(claim: Path) -> dict[str, object]:
     """Who holds a claim; nobody for one that is just being written, where links are missing."""
-    try:
-        owner = json.loads(claim.read_text())
-    except (OSError, ValueError):
-        return {}
-    return owner if isinstance(owner, dict) else {}
+    return read_json_object(claim) or {}

@@ -1,6 +1,5 @@
 """The state of a run, from its directory and what is known of its job."""
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Literal
 from launch.jobs.history import ATTEMPTS, read_attempts
 from launch.jobs.liveness import LiveJob
 from launch.jobs.pruning import PRUNED_FILE
+from pipeline.files.atomic import read_json_object
 from pipeline.files.processes import can_see, is_running
 
 State = Literal[
@@ -52,12 +52,12 @@ def read_run_state(
 ) -> RunState:
     """Look at a run's files; `live` is its job if that waits or runs."""
     now = time.time() if now is None else now
-    heartbeat = read_json(run_dir / "heartbeat.json") or {}
+    heartbeat = read_json_object(run_dir / "heartbeat.json") or {}
     numbers = _numbers(heartbeat, now)
     if (run_dir / "result.json").exists():
         numbers.pop("remaining_s")
         return RunState("finished", "", count_restarts(run_dir), **numbers)
-    error = read_json(run_dir / "error.json")
+    error = read_json_object(run_dir / "error.json")
     # Written at the very end: the job that is still alive ends, or is at another run by now.
     has_failed = error is not None and (live is None or live.state == "running")
     if live is not None and not has_failed:
@@ -69,7 +69,7 @@ def read_run_state(
             "waiting" if live.state == "waiting" else "running", detail, num_restarts, **numbers
         )
     remaining_s = numbers.pop("remaining_s")
-    pruned = read_json(run_dir / PRUNED_FILE)
+    pruned = read_json_object(run_dir / PRUNED_FILE)
     if pruned is not None:
         reason = str(pruned.get("reason", ""))
         return RunState("pruned", reason, count_restarts(run_dir), **numbers)
@@ -95,15 +95,6 @@ def count_restarts(run_dir: Path) -> int:
     folder = run_dir / ATTEMPTS
     num_attempts = sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
     return max(0, num_attempts - 1)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object, None if there is none."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _is_beating(heartbeat: dict[str, Any], now: float) -> bool:

@@ -42,7 +42,9 @@ def run_inline(runs: Sequence[PlannedRun]) -> int:
 
 def note_inline_failure(run_dir: Path, error: Exception) -> None:
     """Say why a run trained in this process failed, and leave it in error.json."""
-    kind = "mistake"
+    from pipeline.training.faults import is_cluster_fault
+
+    kind = "cluster_fault" if is_cluster_fault(error) else "mistake"
     if isinstance(error, ExitWithCode):
         kind = "collapsed" if error.code == EXIT_COLLAPSED else "non_finite"
     message = describe_error(error)

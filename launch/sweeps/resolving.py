@@ -97,7 +97,7 @@ class Resolver:
         try:
             config = RunDirectory(self._runs / name).read_config()
             theirs = content_hash(config, read_manifest(Path(config.data)).fingerprint)
-        except (OSError, ValueError):
+        except (FileNotFoundError, ValueError):
             return digest
         return theirs if theirs[:HASH_LENGTH] == digest[:HASH_LENGTH] else digest
 

@@ -11,7 +11,7 @@ from launch.cluster.slurm_submission import sbatch_text, submit_arrays
 from launch.jobs.liveness import find_live
 from launch.jobs.records import JobRecord, read_records
 from launch.jobs.search_job import FAILURE_FILE, SearchJob, controller_resources
-from launch.reports.run_state import CANCELLED_FILE, read_json
+from launch.reports.run_state import CANCELLED_FILE
 from launch.snapshot import take_snapshot
 from launch.sweeps.command import REPOSITORY, check_before
 from launch.sweeps.directory import SweepDirectory
@@ -27,6 +27,7 @@ from launch.sweeps.study import JOURNAL, SearchStudy, mend_journal, require_optu
 from pipeline.config.compose import split_word
 from pipeline.config.places import PATH_KEYS
 from pipeline.config.program import EXIT_STOPPED, ExitWithCode
+from pipeline.files.atomic import read_json_object
 from pipeline.files.lock import DirectoryLock
 from pipeline.printing import say
 
@@ -156,7 +157,7 @@ def _say_before(directory: SweepDirectory, study: SearchStudy) -> list[str]:
     """What an earlier call left."""
     counts = {state: number for state, number in study.counts().items() if number}
     lines = [f"trials so far: {', '.join(f'{n} {s}' for s, n in counts.items())}"] if counts else []
-    failure = read_json(directory.path / FAILURE_FILE)
+    failure = read_json_object(directory.path / FAILURE_FILE)
     if failure is not None:
         lines.append(f"the last controller ended: {failure.get('message')}")
     return lines
@@ -198,6 +199,6 @@ def _run_here(directory: SweepDirectory) -> int:
         if error.code == EXIT_STOPPED:
             raise ExitWithCode("asked to stop: the same command goes on", error.code) from None
         raise
-    summary = read_json(directory.path / SUMMARY_FILE) or {}
+    summary = read_json_object(directory.path / SUMMARY_FILE) or {}
     say("\n".join(show_summary(summary)))
     return 0 if summary.get("best") else 1

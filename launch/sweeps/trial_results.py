@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from launch.jobs.pruning import is_pruned
-from launch.reports.run_state import RunState, read_json
+from launch.reports.run_state import RunState
 from pipeline.config.schema import suggestion
+from pipeline.files.atomic import read_json_object
 
 Kind = Literal["complete", "pruned", "failed", "open"]
 
@@ -49,7 +50,7 @@ def final_value(run_dirs: Sequence[Path], metric: str) -> float:
     """
     values = []
     for run_dir in run_dirs:
-        result = read_json(run_dir / "result.json") or {}
+        result = read_json_object(run_dir / "result.json") or {}
         values.append(_take(result.get("metrics", {}), metric))
     return sum(values) / len(values)
 

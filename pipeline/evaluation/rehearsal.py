@@ -1,11 +1,10 @@
 """After a short run, what people do with a long one: evaluation and pictures, on little data."""
 
-import os
 from pathlib import Path
 
 from pipeline.evaluation.evaluate_run import evaluate_run
 from pipeline.evaluation.settings import EvaluateConfig
-from pipeline.printing import say
+from pipeline.printing import rank_of_environment, say, world_size_of_environment
 from pipeline.training.settings import TrainConfig
 
 NUM_ANALYSIS_RECORDS = 64
@@ -13,8 +12,8 @@ NUM_ANALYSIS_RECORDS = 64
 
 def rehearse_evaluation(config: TrainConfig, data_copy: Path | None) -> None:
     """Evaluate the last checkpoint of a run that asks for it (`debug.evaluate`), on one rank."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        if os.environ.get("RANK") == "0":
+    if world_size_of_environment() > 1:
+        if rank_of_environment() == 0:
             say("debug.evaluate is for one rank: not evaluated")
         return
     evaluate_run(

@@ -104,6 +104,19 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_json_object(path: Path) -> dict[str, Any] | None:
+    """A JSON object, None if there is no such file or it holds something else.
+
+    Raises what else the operating system says: a file that cannot be read just now is not
+    one that was never written.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def sync_directory(path: Path) -> None:
     """Make a rename in this directory survive a power loss, where its file system can."""
     try:

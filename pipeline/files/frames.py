@@ -95,7 +95,7 @@ def read_frame_set(folder: Path) -> FrameSet | None:
     try:
         content = json.loads((folder / FRAMES_FILE).read_text(encoding="utf-8"))
         found = build(FrameSet, content)
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return found if all((folder / file).is_file() for file in found.files) else None
 

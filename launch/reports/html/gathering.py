@@ -11,7 +11,8 @@ from launch.reports.collecting import Run, flatten, read_run, show, varied_keys
 from launch.reports.html.clock import Clock, read_clock
 from launch.reports.html.finding import Root
 from launch.reports.html.log import Log, count_lines, read_log
-from launch.reports.run_state import RunState, read_json
+from launch.reports.run_state import RunState
+from pipeline.files.atomic import read_json_object
 
 MAX_LINES = 300_000
 """So many training lines are read of all runs together; beyond, every second, third, ..."""
@@ -106,7 +107,7 @@ def gather(roots: Sequence[Root]) -> Gathered:
                 if run
                 else Run(name, item.values or {}, False, None, ()),
                 has_config=run is not None,
-                environment=read_json(item.path / "environment.json") or {},
+                environment=read_json_object(item.path / "environment.json") or {},
                 log=log,
                 clock=None if train is None else read_clock(train),
                 attempts=tuple(read_attempts(item.path)),
@@ -147,7 +148,7 @@ def _varied(plans: Sequence[dict[str, Any]], records: Sequence[RunRecord]) -> li
 
 def describe_data(path: str) -> dict[str, Any]:
     """Name, group, shape of frames and generator of a dataset; empty if there is none."""
-    manifest = read_json(Path(path) / "manifest.json") if path else None
+    manifest = read_json_object(Path(path) / "manifest.json") if path else None
     if manifest is None:
         return {}
     said: dict[str, Any] = {key: manifest[key] for key in ("name", "group") if key in manifest}
