@@ -21,8 +21,8 @@ from pipeline.world_models.teapot.building import make_teapot_model
 from pipeline.world_models.world_model import WorldModel
 
 MOVES = (
-    ActionComponent("object", "which", "1", 0.0, 4.0),
-    ActionComponent("direction", "where to", "1", 0.0, 3.0),
+    ActionComponent("object", "which", "number", 0.0, 4.0),
+    ActionComponent("direction", "where to", "number", 0.0, 3.0),
 )
 TORQUES = tuple(ActionComponent(f"torque_{joint}", "", "1", -1.0, 1.0) for joint in "01")
 
