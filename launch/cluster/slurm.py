@@ -9,9 +9,10 @@ import getpass
 import os
 import re
 import subprocess
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+
+from pipeline.files.waiting import pause
 
 ANSWER_TIMEOUT_S = 60
 INHERITED = re.compile(
@@ -187,7 +188,7 @@ def pauses() -> Iterator[None]:
     """For loops that ask until they are answered: ends after the last of the `PAUSES_S`."""
     yield
     for seconds in PAUSES_S:
-        time.sleep(seconds)
+        pause(seconds, "SLURM to answer")
         yield
 
 

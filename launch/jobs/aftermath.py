@@ -20,6 +20,7 @@ from launch.jobs.records import read_record
 from launch.jobs.restarting import request_restart
 from launch.reports.run_state import CANCELLED_FILE
 from pipeline.config.program import EXIT_STOPPED
+from pipeline.files.waiting import pause
 from pipeline.printing import say
 
 MAX_RESTARTS_OF_OTHERS = 5
@@ -83,8 +84,7 @@ def decide_for_the_ranks(run_dir: Path, place: Place, exit_code: str) -> str | N
         after_fault(run_dir, order, folder, settle_s=0)
         earlier = [attempt.reason for attempt in earlier_attempts(run_dir, order, folder)]
         seconds = wait_before_restart_s(earlier)
-        say(f"waiting {seconds:.0f} s so that SLURM can notice a node that was lost")
-        time.sleep(seconds)
+        pause(seconds, "SLURM to notice a node that was lost")
     return history.reason_of(folder)
 
 

@@ -8,6 +8,7 @@ from launch.jobs import history
 from launch.jobs.endings import Ending, decisive
 from launch.jobs.order import Order
 from pipeline.files.atomic import create_exclusively, write_json
+from pipeline.files.waiting import pause
 
 SETTLE_S = 4.0
 """After a fault, how long to wait for the other ranks' accounts of what happened."""
@@ -38,7 +39,7 @@ def after_fault(
     run_dir: Path, order: Order, folder: Path, settle_s: float = SETTLE_S
 ) -> Decision | None:
     """After anything else, on every rank that noted its ending; None if another one decides."""
-    time.sleep(settle_s)
+    pause(settle_s, "the accounts of the other ranks")
     if not _claim(folder / "decided"):
         return None
     cause = decisive(history.endings(folder))

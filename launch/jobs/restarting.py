@@ -1,11 +1,11 @@
 """Asking SLURM for another start of the job one is in."""
 
 import sys
-import time
 from pathlib import Path
 
 from launch.cluster import slurm
 from pipeline.config.program import EXIT_STOPPED
+from pipeline.files.waiting import pause
 from pipeline.printing import say
 
 WAIT_FOR_END_S = 90.0
@@ -35,7 +35,7 @@ def request_restart(job: str, why: str, cancelled: Path | None = None) -> None:
                 say(f"{why}: no requeue asked for, the job is {shown}")
                 return
             # SLURM ends this job now; ending by ourselves could look like success.
-            time.sleep(WAIT_FOR_END_S)
+            pause(WAIT_FOR_END_S, "SLURM to end this job, which it starts again")
             sys.exit(1)
         except slurm.SlurmError as error:
             say(f"{why}: {error}; asking again", error=True)

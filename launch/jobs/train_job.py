@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from pathlib import Path
 
 from launch.jobs import history
@@ -12,7 +11,7 @@ from launch.jobs.places import Place, slurm_place
 from launch.jobs.rank_process import StopNote
 from launch.jobs.restarting import WAIT_FOR_END_S, request_restart
 from launch.reports.run_state import CANCELLED_FILE
-from pipeline.files.waiting import wait_until
+from pipeline.files.waiting import pause, wait_until
 from pipeline.printing import say
 
 
@@ -47,5 +46,5 @@ class TrainJob:
                 "the rank that decides what follows",
                 timeout_s=WAIT_FOR_END_S,
             )
-            time.sleep(5 if ended else 0)
+            pause(5 if ended else 0, "the rank that decided to end this job")
         return "another rank decides"

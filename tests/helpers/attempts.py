@@ -3,9 +3,7 @@
 import json
 import os
 import shutil
-import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -89,10 +87,8 @@ esac
 def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long was slept; nobody does."""
     slept: list[float] = []
-    # Not time.sleep itself, which subprocess uses while it waits.
-    clock = SimpleNamespace(sleep=slept.append, time=time.time)
     for module in (aftermath, restarting, slurm):
-        monkeypatch.setattr(module, "time", clock)
+        monkeypatch.setattr(module, "pause", lambda seconds, what: slept.append(seconds))
     return slept
 
 
