@@ -31,6 +31,7 @@ CACHED = (
     kernel_orbits.kernel_orbits,
     steerable_basis.steerable_basis,
     steerable_basis._harmonics,
+    steerable_basis._waves,
     fourier_tables.fourier_tables,
 )
 

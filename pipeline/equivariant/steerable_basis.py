@@ -93,7 +93,7 @@ def _kernels_between(
         width = CENTRE_WIDTH if ring == 0 else width
         profile = torch.exp(-((radius - ring * dilation) ** 2) / (2 * width**2))
         for frequency in range(_max_frequency(ring * dilation, kernel_size // 2) + 1):
-            waves = _waves(x, y, frequency)
+            waves = _waves(kernel_size, frequency)
             for pair in _harmonics(group, source.name, target.name, frequency):
                 kernel = torch.einsum("woi,wq->oiq", pair, waves * profile)
                 norm = kernel.square().sum() / len(kernel)
@@ -102,17 +102,19 @@ def _kernels_between(
     return kernels
 
 
-def _waves(x: torch.Tensor, y: torch.Tensor, frequency: int) -> torch.Tensor:
-    """cos and sin of frequency times the angles of places (n,) int64, (2, n) float64.
+@cache
+def _waves(kernel_size: int, frequency: int) -> torch.Tensor:
+    """cos and sin of frequency times the angles of a kernel's cells, (2, cells) float64.
 
     By the addition theorem: products and roots are the same on every machine, and what is 0 on
     the axes and diagonals is 0. At the centre all but frequency 0 vanish.
     """
+    x, y = cell_places(kernel_size)
     length = (x.square() + y.square()).to(torch.float64).sqrt().clamp_min(1)
-    cos, sin = torch.ones_like(length), torch.zeros_like(length)
-    for _ in range(frequency):
-        cos, sin = (cos * x - sin * y) / length, (sin * x + cos * y) / length
-    return torch.stack((cos, sin))
+    if frequency == 0:
+        return torch.stack((torch.ones_like(length), torch.zeros_like(length)))
+    cos, sin = _waves(kernel_size, frequency - 1)
+    return torch.stack(((cos * x - sin * y) / length, (sin * x + cos * y) / length))
 
 
 def _max_frequency(radius: int, rim: int) -> int:
@@ -163,8 +165,9 @@ def _turned_waves(group: str, frequency: int) -> torch.Tensor:
     """
     found = []
     matrices = point_group(group).matrices
-    for matrix, way in zip(matrices, determinants(matrices), strict=True):
-        # The image of angle 0 is at the first column; a mirror image runs backwards from it.
-        cos, sin = _waves(matrix[:1, 0], matrix[1:, 0], frequency)[:, 0]
-        found.append(torch.stack((torch.stack((cos, sin)), torch.stack((-way * sin, way * cos)))))
-    return torch.stack(found)
+    for matrix, way in zip(matrices, determinants(matrices).tolist(), strict=True):
+        # The first column is the image of angle 0; a mirror image runs backwards from it.
+        start = complex(*matrix[:, 0].tolist()) ** (frequency % 4)
+        cos, sin = start.real, start.imag
+        found.append(((cos, sin), (-way * sin, way * cos)))
+    return torch.tensor(found, dtype=torch.float64)

@@ -50,12 +50,16 @@ def rank_predictions(
 
 
 def squared_distances(points: torch.Tensor, components: torch.Tensor) -> torch.Tensor:
-    """Squared distances (B, N) of points (B, D) to others given by component, (D, N)."""
+    """Squared distances (B, N) of points (B, D) to others given by component, (D, N).
+
+    Square and sum are rounded apart: in one operation some processors round once, at some
+    places only, and then equal predictions are not as near as each other.
+    """
     distance = points.new_zeros(len(points), components.shape[1])
     difference = torch.empty_like(distance)
     for index, component in enumerate(components):
         torch.sub(points[:, index, None], component, out=difference)
-        distance.addcmul_(difference, difference)
+        distance.add_(difference.square_())
     return distance
 
 
