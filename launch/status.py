@@ -35,11 +35,13 @@ def main(words: list[str]) -> int:
         return 0 if watch(path, read_period(every)).is_well else EXIT_NOT_WELL
 
     from launch.reports.status_table import read_status, status_table
+    from pipeline.files.atomic import without_non_finite
 
     status = read_status(path)
     if as_json:
         runs = {name: asdict(state) for name, state in status.states.items()}
-        say(json.dumps({"runs": runs, "not_checked": status.unchecked}, indent=2))
+        shown = without_non_finite({"runs": runs, "not_checked": status.unchecked})
+        say(json.dumps(shown, indent=2, allow_nan=False))
     else:
         say(status_table(status))
     return 0 if status.is_well else EXIT_NOT_WELL

@@ -1,6 +1,7 @@
 """Runs that go wrong stop with a named cause, a documented exit code, and nothing good lost."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,17 @@ def test_every_setting_is_recorded(digits_dir: Path, tmp_path: Path) -> None:
     assert dataclasses.asdict(recorded) == dataclasses.asdict(config)
     environment = RunDirectory(tmp_path / "run").read_json("environment.json")
     assert {"packages", "git", "processor", "num_threads", "world_size"} <= set(environment)
+
+
+def test_a_finished_run_that_cannot_be_written_tells_its_result(
+    digits_run: Path, digits_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted(path.name for path in digits_run.iterdir())
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != digits_run)
+    config = make_config(digits_dir, digits_run, "epochs=1", "collapse.action=warn")
+    result = train(config, never_stop())
+    assert result == RunDirectory(digits_run).read_json("result.json")
+    assert sorted(path.name for path in digits_run.iterdir()) == before
+    other = make_config(digits_dir, digits_run, "epochs=2", "collapse.action=warn")
+    with pytest.raises(ValueError, match="another configuration"):
+        train(other, never_stop())

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import uuid
 from collections.abc import Iterator
@@ -97,6 +98,15 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file under a temporary name, flush it to disk, rename it into place."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def without_non_finite(value: Any) -> Any:
+    """The same nested values, None in place of each NaN and infinity, which JSON lacks."""
+    if isinstance(value, dict):
+        return {key: without_non_finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_non_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_json(path: Path, value: Any) -> None:

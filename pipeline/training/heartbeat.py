@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from pipeline.files.atomic import without_non_finite
 from pipeline.files.processes import describe_process
 
 HEARTBEAT_FILE = "heartbeat.json"
@@ -55,7 +56,7 @@ class Heartbeat:
         }
         draft = self._path.with_name(f".{HEARTBEAT_FILE}.{os.getpid()}.tmp")
         try:
-            draft.write_text(json.dumps(content))
+            draft.write_text(json.dumps(without_non_finite(content)))
             os.replace(draft, self._path)
         except OSError:
             # A file system that is away for a moment must not end the training.

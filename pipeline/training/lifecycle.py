@@ -1,5 +1,6 @@
 """How a run begins, starts over and ends on disk. All of this runs on the first rank only."""
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +82,17 @@ def prepare_start(
     run.write_environment(environment)
     run.write_config(config)
     return Start(checkpoint.step if checkpoint else None, attempt)
+
+
+def result_where_nothing_can_be_written(
+    run: RunDirectory, config: TrainConfig
+) -> dict[str, Any] | None:
+    """The result of a run that is finished and lies in a read-only directory, else None."""
+    if not run.path.is_dir() or os.access(run.path, os.W_OK):
+        return None
+    result: dict[str, Any] | None = run.read_json("result.json")
+    is_same = result is not None and not differing_keys(run.read_config(), config)
+    return result if is_same else None
 
 
 def write_result(run: RunDirectory, plan: Plan, best: Best) -> dict[str, Any]:

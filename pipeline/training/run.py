@@ -28,7 +28,13 @@ from pipeline.training.distributed import World, join_world
 from pipeline.training.float32 import deterministic_algorithms, exact_float32
 from pipeline.training.heartbeat import Heartbeat
 from pipeline.training.interval import NonFiniteLossError
-from pipeline.training.lifecycle import Start, note_collapse, prepare_start, write_result
+from pipeline.training.lifecycle import (
+    Start,
+    note_collapse,
+    prepare_start,
+    result_where_nothing_can_be_written,
+    write_result,
+)
 from pipeline.training.metrics_log import MetricsLog
 from pipeline.training.preconditions import check_compiler, check_precision, check_shared_memory
 from pipeline.training.run_directory import RunDirectory
@@ -83,6 +89,9 @@ def _train(config: TrainConfig, request: StopRequest, data_copy: Path | None) ->
             # A finished run only tells its result, on any machine.
             check_shared_memory(config.loader, [batches, validation])
             check_compiler(config, world.device)
+        told = world.first_decides(lambda: result_where_nothing_can_be_written(run, config))
+        if told is not None:
+            return told
         lock = DirectoryLock(run.path, "trainers", should_stop=request.is_made)
 
         def take_directory() -> None:

@@ -1,0 +1,124 @@
+"""Files are whole or absent, whatever fails on the way; errors name the file that was meant."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.files.atomic import (
+    create_exclusively,
+    read_json_object,
+    replacing,
+    sync_directory,
+    without_non_finite,
+    write_bytes,
+    write_json,
+    write_text,
+)
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "日" * 85, "x"])
+def test_the_longest_names_can_be_written(tmp_path: Path, name: str) -> None:
+    write_text(tmp_path / name, "new")
+    write_bytes(tmp_path / name, b"newer")
+    assert create_exclusively(tmp_path / name, "") is False
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {name: b"newer"}
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_what_fails_leaves_the_old_file_and_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    path = tmp_path / "file"
+    write_text(path, "old")
+
+    def fail(*words: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", *words[:1])
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(OSError, match="No space left") as error:
+        write_text(path, "new")
+    assert error.value.filename == str(path)
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("file", "old")]
+
+
+def test_a_draft_that_cannot_be_removed_does_not_hide_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "unlink", fail)
+
+    def write() -> None:
+        with replacing(tmp_path / "file") as draft:
+            draft.touch()
+            raise ValueError("the cause")
+
+    with pytest.raises(ValueError, match="the cause"):
+        write()
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as error:
+        write_json(tmp_path / "none" / "file.json", {})
+    assert error.value.filename == str(tmp_path / "none" / "file.json")
+
+
+@pytest.mark.parametrize(("code", "is_let_pass"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_directories_are_synced_where_that_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, is_let_pass: bool
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    if is_let_pass:
+        sync_directory(tmp_path)
+        return
+    with pytest.raises(OSError, match=os.strerror(code)):
+        sync_directory(tmp_path)
+
+
+def test_a_file_is_made_once(tmp_path: Path) -> None:
+    assert create_exclusively(tmp_path / "file", "first") is True
+    assert create_exclusively(tmp_path / "file", "second") is False
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "first")]
+
+
+def test_json_that_is_not_there_is_none_and_json_out_of_reach_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.json"
+    assert read_json_object(path) is None
+    assert read_json_object(path / "below") is None
+    for text in ("", "{", "[1]", "\xff"):
+        path.write_text(text, encoding="latin-1")
+        assert read_json_object(path) is None
+    assert read_json_object(path / "below") is None
+    write_json(path, {"a": 1})
+    assert read_json_object(path) == {"a": 1}
+
+    def away(*_: object, **__: object) -> str:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Path, "read_text", away)
+    with pytest.raises(OSError, match="Stale"):
+        read_json_object(path)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(VALUES)
+def test_what_is_shown_as_json_is_json(value: object) -> None:
+    shown = without_non_finite(value)
+    assert json.loads(json.dumps(shown, allow_nan=False)) == shown
