@@ -10,7 +10,7 @@ from typing import Any
 
 from launch.reports.loss_follower import LossFollower
 from launch.reports.run_state import RunState
-from launch.reports.sparkline import bars_of, sparkline
+from launch.reports.sparkline import BARS, bars_of, sparkline
 from launch.reports.status_table import (
     ORDER,
     Status,
@@ -89,6 +89,7 @@ def _watch_live(path: Path, every_s: float) -> Status:
     folder = run_folder(path)
     followers: dict[str, LossFollower] = {}
     console = Console()
+    letters = bars_of(console.encoding)
     with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
         while True:
             status = read_status(path)
@@ -98,19 +99,23 @@ def _watch_live(path: Path, every_s: float) -> Status:
                     followers.setdefault(name, LossFollower(log)).read()
             losses = {name: follower.values for name, follower in followers.items()}
             height = shutil.get_terminal_size().lines
-            live.update(make_table(status, losses, height - LINES_AROUND), refresh=True)
+            live.update(make_table(status, losses, height - LINES_AROUND, letters), refresh=True)
             if is_over(status):
                 return status
             time.sleep(every_s)
 
 
-def make_table(status: Status, losses: Mapping[str, list[float]], max_rows: int) -> Any:
-    """A rich table of the runs that fit: what needs attention, then what runs, then the rest."""
+def make_table(
+    status: Status, losses: Mapping[str, list[float]], max_rows: int, letters: str = BARS
+) -> Any:
+    """A rich table of the runs that fit: what needs attention, then what runs, then the rest.
+
+    Losses are bars of these letters.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    letters = bars_of(getattr(sys.stdout, "encoding", None) or "ascii")
     ranked = sorted(status.states.items(), key=lambda item: ORDER.index(item[1].state))
     shown = ranked[: max(1, max_rows)]
     table = Table(
