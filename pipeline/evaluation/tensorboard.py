@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.files.events import open_events
+
 FOLDER = "evaluations"
 
 
@@ -16,18 +18,18 @@ def write_events(run_dir: Path, step: int, split: str, metrics: Mapping[str, flo
     """Put metrics and the run's pictures into `run_dir/evaluations`, replacing those of the
     same step and split."""
     from PIL import Image
-    from torch.utils.tensorboard import SummaryWriter
 
     suffix = f".step_{step:08d}-{split}"
     folder = run_dir / FOLDER
     for file in folder.glob(f"events.out.tfevents.*{suffix}"):
         file.unlink()
-    writer = SummaryWriter(str(folder), filename_suffix=suffix)  # type: ignore[no-untyped-call]
+    writer = open_events(folder, filename_suffix=suffix)
     for name, value in metrics.items():
-        writer.add_scalar(f"{split}/{name}", value, step)  # type: ignore[no-untyped-call]
+        writer.add_scalar(f"{split}/{name}", value, step)
     for file in [run_dir / "orbits.png", *sorted((run_dir / "pictures").glob("*.png"))]:
         if file.is_file():
             with Image.open(file) as picture:
                 pixels = np.asarray(picture.convert("RGB"))
-            writer.add_image(file.stem, pixels, step, dataformats="HWC")  # type: ignore[no-untyped-call]
-    writer.close()  # type: ignore[no-untyped-call]
+            writer.add_image(file.stem, pixels, step, dataformats="HWC")
+    writer.flush()  # Raises what its thread met; `close` alone would not.
+    writer.close()

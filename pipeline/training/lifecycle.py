@@ -77,6 +77,9 @@ def prepare_start(
     if result is not None and not differing:
         return Start(None, attempt, result)
     (run.path / "result.json").unlink(missing_ok=True)
+    if checkpoint is not None:
+        # Killed between saving it and deleting those that it makes needless.
+        run.checkpoints.prune(config.retention, checkpoint.state.get("best_step"))
     for line in differences_that_matter(before or {}, environment):
         say(f"warning: continuing is not bit-exact, for this changed: {line}")
     run.write_environment(environment)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files.atomic import write_text
+from pipeline.files.events import open_events
 
 WALL_CLOCK_PREFIXES = ("speed/", "memory/", "time/")
 
@@ -45,9 +46,7 @@ class MetricsLog:
         self.latest: dict[str, float] = {}
         """Values of the newest training line of this process."""
         self._file = open(path, "a", encoding="utf-8")
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._events = SummaryWriter(str(run_dir), purge_step=first_step + 1)  # type: ignore[no-untyped-call]
+        self._events = open_events(run_dir, purge_step=first_step + 1)
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -57,7 +56,7 @@ class MetricsLog:
         with contextlib.suppress(OSError):
             self._file.close()
         with contextlib.suppress(OSError):
-            self._events.close()  # type: ignore[no-untyped-call]
+            self._events.close()
 
     def write(self, step: int, epoch: int, split: str, values: dict[str, float]) -> None:
         """Append a line; `epoch` counts finished epochs. NaN and infinity become text."""
@@ -68,7 +67,7 @@ class MetricsLog:
             self.latest = values
         with _naming(self._path.with_name("events.out.tfevents")):
             for name, value in values.items():
-                self._events.add_scalar(f"{split}/{name}", value, step)  # type: ignore[no-untyped-call]
+                self._events.add_scalar(f"{split}/{name}", value, step)
 
     def sync(self) -> None:
         """Put everything written so far on disk; called before each checkpoint."""
@@ -76,7 +75,7 @@ class MetricsLog:
             self._file.flush()
             os.fsync(self._file.fileno())
         with _naming(self._path.with_name("events.out.tfevents")):
-            self._events.flush()  # type: ignore[no-untyped-call]
+            self._events.flush()
 
 
 @contextlib.contextmanager
