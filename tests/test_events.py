@@ -34,9 +34,13 @@ def test_an_error_of_the_thread_is_raised_and_not_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     writer = fill_disk(open_events(tmp_path))
-    with pytest.raises(OSError, match="No space"):
+
+    def add() -> None:
         writer.add_scalar("loss", 1.0, 1)
         writer.flush()
+
+    with pytest.raises(OSError, match="No space"):
+        add()
     assert "Traceback" not in capsys.readouterr().err
 
 
@@ -60,12 +64,8 @@ def test_bugs_in_threads_are_printed_as_before(
     def fail() -> None:
         raise OSError("of another thread")
 
-    monkey = threading.Thread(target=lambda: fail())
-    hook = threading.excepthook
-    assert hook.__module__ == "pipeline.files.events"
-    with pytest.MonkeyPatch.context() as patch:
-        # pytest has a hook of its own around tests.
-        patch.setattr(threading, "excepthook", hook)
-        monkey.start()
-        monkey.join()
+    thread = threading.Thread(target=fail)
+    assert threading.excepthook.__module__ == "pipeline.files.events"
+    thread.start()
+    thread.join()
     assert "of another thread" in capsys.readouterr().err

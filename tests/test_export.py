@@ -1,5 +1,6 @@
 """Protects exported models: without this package they compute what evaluation computes."""
 
+import errno
 import json
 import math
 import shutil
@@ -197,6 +198,23 @@ def test_mistakes_are_one_line_and_leave_nothing(
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
     assert "tolerance=2.0" in line(str(digits_run), f"out={tmp_path}/x", "tolerance=2.0")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("method", ["write_bytes", "read_bytes"])
+def test_a_disk_that_fails_is_one_line(
+    method: str, digits_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a program is written, and while it is read back to be compared."""
+    sound = getattr(Path, method)
+
+    def failing(path: Path, *content: bytes) -> Any:
+        if path.suffix == ".pt2":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return sound(path, *content)
+
+    monkeypatch.setattr(Path, method, failing)
+    assert "No space left" in call(PROGRAM, str(digits_run), f"out={tmp_path}/x").error_line
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_it_lies_in_the_run_directory_unless_told_otherwise(
