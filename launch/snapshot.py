@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -106,13 +106,25 @@ def _names(root: Path) -> list[str]:
 
 
 def _found(root: Path) -> list[str]:
-    """All files and links below `root`, relative to it, but for what running leaves behind."""
+    """All files and links below `root`, relative to it, but for what running leaves behind.
+
+    None where there is no such folder; OSError for one that cannot be listed.
+    """
     names = []
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in _walk(root) if root.is_dir() else ():
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         for name in [*files, *links]:
             names.append(os.path.relpath(os.path.join(folder, name), root))
     return [name for name in names if name != SNAPSHOT_NOTE and not _is_residue(name)]
+
+
+def _walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` without its silence: what cannot be listed would be missing from a copy."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    return os.walk(root, onerror=fail)
 
 
 def _is_residue(name: str) -> bool:
@@ -194,7 +206,7 @@ def _copy(root: Path, folder: Path, entries: dict[str, str | None]) -> str:
             target.chmod(0o555 if _is_executable(root / name) else 0o444)
         digest = _digest(temporary, _entries(temporary, _found(temporary)))
         _write_note(root, temporary, digest)
-        for inside, _, _ in os.walk(temporary):
+        for inside, _, _ in _walk(temporary):
             sync_directory(Path(inside))
         path = folder / digest[:12]
         try:

@@ -1,5 +1,6 @@
 """The code that runs is the code that was submitted: what is copied, and that it stays so."""
 
+import errno
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.programs import REPOSITORY, start_python
@@ -292,6 +294,28 @@ def test_nobody_edits_a_copy_by_accident(repository: Path, tmp_path: Path) -> No
     assert (snapshot.path / "pipeline" / "tool.py").stat().st_mode & 0o111
     assert not (snapshot.path / "README").stat().st_mode & 0o111
     shutil.rmtree(snapshot.path)
+
+
+@pytest.mark.parametrize("place", ["the origin", "the copy"])
+def test_a_folder_that_cannot_be_listed_is_no_empty_folder(
+    place: str, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a copy lacks files, or bears the name of another content."""
+    if place == "the origin":
+        shutil.rmtree(repository / ".git")
+    sound = os.scandir
+
+    def scandir(path: Any = ".") -> Any:
+        inside = Path(path).name == "pipeline"
+        if inside and (str(path).startswith(str(repository)) == (place == "the origin")):
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return sound(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(OSError, match="Input/output error"):
+        take_snapshot(repository, tmp_path / "copies")
+    monkeypatch.setattr(os, "scandir", sound)
+    assert list((tmp_path / "copies").glob("[!.]*")) == []
 
 
 def test_a_program_in_a_copy_imports_the_copy(repository: Path, tmp_path: Path) -> None:

@@ -41,7 +41,10 @@ def run_inline(runs: Sequence[PlannedRun]) -> int:
 
 
 def note_inline_failure(run_dir: Path, error: Exception) -> None:
-    """Say why a run trained in this process failed, and leave it in error.json."""
+    """Say why a run trained in this process failed, and leave it in error.json.
+
+    One that had its result before is finished: only what follows is said.
+    """
     from pipeline.training.faults import is_cluster_fault
 
     kind = "cluster_fault" if is_cluster_fault(error) else "mistake"
@@ -49,4 +52,5 @@ def note_inline_failure(run_dir: Path, error: Exception) -> None:
         kind = "collapsed" if error.code == EXIT_COLLAPSED else "non_finite"
     message = describe_error(error)
     say(f"{run_dir.name}: {message}")
-    write_json(run_dir / ERROR_FILE, {"kind": kind, "message": message, "time": time.time()})
+    if not (run_dir / "result.json").exists():
+        write_json(run_dir / ERROR_FILE, {"kind": kind, "message": message, "time": time.time()})

@@ -21,7 +21,9 @@ PASSING = {
 NUMBER_OF_AN_OBJECT = re.compile(rb"\d{10,}")
 UNIMPORTANT = re.compile(r"(^|/)(heartbeat\.json|events\.out\.tfevents\..*)$")
 """The heartbeat holds times alone, and event files repeat `metrics.jsonl` with times."""
-LITTER = re.compile(r"(^|/)\.[^/]*(\.tmp(\.png)?|\.deleted)(/|$)|(^|/)\.(lock$|(replaced|building)(/|$))")
+LITTER = re.compile(
+    r"(^|/)\.[^/]*(\.tmp(\.png)?|\.deleted)(/|$)|(^|/)\.(lock$|(replaced|building)(/|$))"
+)
 """Names of what is only half there; the programs themselves pass these over."""
 
 Content = dict[str, str | bytes]
