@@ -306,7 +306,7 @@ def test_a_folder_that_cannot_be_listed_is_no_empty_folder(
     sound = os.scandir
 
     def scandir(path: Any = ".") -> Any:
-        inside = Path(path).name == "pipeline"
+        inside = Path(str(path)).name == "pipeline"
         if inside and (str(path).startswith(str(repository)) == (place == "the origin")):
             raise OSError(errno.EIO, "Input/output error", str(path))
         return sound(path)

@@ -102,10 +102,14 @@ class Campaign:
 
 
 def cold_points(points: Sequence[Point], num: int) -> list[Point]:
-    """Points of one rank, spread over subjects; a sweep's own process would copy other code."""
+    """Points of one rank, spread over subjects.
+
+    A sweep's own process would copy other code, and what an export names has an order that
+    differs from process to process (but for the children of one).
+    """
     by_subject: dict[str, list[Point]] = {}
     for point in points:
-        if "ranks" not in point.subject and point.subject != "sweep":
+        if "ranks" not in point.subject and point.subject not in ("sweep", "export"):
             by_subject.setdefault(point.subject, []).append(point)
     turns = itertools.zip_longest(*by_subject.values())
     return [point for turn in turns for point in turn if point is not None][:num]
