@@ -16,8 +16,8 @@ from helpers.injection.node_loss import lose_node, read_disk
 from helpers.injection.subjects import Step
 from helpers.programs import REPOSITORY
 
-TIMEOUT_S = 300.0
-START_S = 300.0
+TIMEOUT_S = 600.0
+START_S = 1200.0
 CODE = ("README.md", "pipeline/__init__.py", "configs/train.yaml")
 """What sweeps take for the code that they copy."""
 
