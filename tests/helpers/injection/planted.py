@@ -50,7 +50,7 @@ def _manifest_first() -> None:
 
 def _error_taken_for_damage() -> None:
     """A checkpoint that cannot be read at the moment counts as damaged."""
-    from pipeline.training.checkpoint import CheckpointStore
+    from pipeline.training.checkpoint import CheckpointStore, DamagedCheckpointError
 
     load = CheckpointStore.load
 
@@ -58,7 +58,7 @@ def _error_taken_for_damage() -> None:
         try:
             return load(self, step)
         except OSError as error:
-            raise ValueError(f"checkpoint of step {step} is damaged: {error}") from None
+            raise DamagedCheckpointError(f"step {step} is damaged: {error}") from None
 
     CheckpointStore.load = load_or_damaged  # type: ignore[method-assign]
 
