@@ -28,20 +28,9 @@ settings.register_profile("house", derandomize=True, database=None, deadline=Non
 settings.load_profile("house")
 
 
-def group_of(file: Path) -> str:
-    """Tests of a group run in one process: those of a file, of the SLURM they start together, and
-    of the browser and the sweep that it shows."""
-    if file.parent != Path(__file__).parent:
-        return file.parent.name
-    return "reports" if file.name.startswith("test_report") else file.stem
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import torch
 
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item.path)))
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):

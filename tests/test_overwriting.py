@@ -17,6 +17,7 @@ import pytest
 from helpers.recipes import VolumeRecipe
 from test_builder import contents
 
+from data_prep.store import clearing
 from data_prep.store.builder import build_dataset, start_build
 from data_prep.store.manifest import FrameSpec
 from data_prep.store.reader import PairStore, check_files
@@ -267,3 +268,32 @@ def test_a_build_killed_at_its_start_can_be_started_again(tmp_path: Path, datase
         attempt(change, lambda out=out: build_dataset(tiny(1), out))
         build_dataset(tiny(1), out)
         assert contents(out) == datasets[1], change
+
+
+def test_a_name_is_on_disk_at_its_new_place_before_it_leaves_the_old_one(
+    fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that is lost between two folders' flushes must not lose what moved between them."""
+    log: list[tuple[str, Path, Path]] = []
+    rename, sync = os.rename, clearing.sync_directory
+
+    def moved(here: Path, there: Path) -> None:
+        log.append(("moved", Path(here).parent, Path(there).parent))
+        rename(here, there)
+
+    def synced(folder: Path) -> None:
+        log.append(("synced", folder, folder))
+        sync(folder)
+
+    monkeypatch.setattr(os, "rename", moved)
+    monkeypatch.setattr(clearing, "sync_directory", synced)
+    out = fresh()
+    clearing.set_aside(out)
+    clearing.restore_replaced(out)
+    moves = [
+        (place, here, there) for place, (what, here, there) in enumerate(log) if what == "moved"
+    ]
+    assert len({here for _, here, _ in moves}) > 4
+    for place, here, there in moves:
+        later = [folder for what, folder, _ in log[place:] if what == "synced"]
+        assert later.index(there) < later.index(here)

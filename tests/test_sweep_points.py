@@ -247,6 +247,7 @@ OTHER_VALUES: dict[str, Any] = {
     "allow_changes": True,
     "device": "cpu",
     "num_threads": 7,
+    "deterministic": True,
     "loader.num_workers": 2,
     "loader.prefetch": 5,
     "task.tau": 0.25,

@@ -347,7 +347,10 @@ def second_of_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("is_written", [False, True])
-def test_a_wait_for_the_first_rank_ends_at_a_signal(is_written: bool, second_of_two: Path) -> None:
+def test_a_wait_for_the_first_rank_ends_at_a_signal(
+    is_written: bool, second_of_two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(rendezvous.JOIN_TIMEOUT_S, "600")
     if is_written:
         second_of_two.write_text('{"host": "localhost", "port": 1}')
     with pytest.raises(StoppedWaiting, match="first rank"), join_world("cpu", lambda: True):
@@ -368,15 +371,18 @@ def test_a_wait_for_the_last_rank_ends_at_a_signal(
     second_of_two: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv(rendezvous.JOIN_TIMEOUT_S, "600")
     with pytest.raises(StoppedWaiting, match="other ranks"), join_world("cpu", lambda: True):
         pass
+    monkeypatch.setenv(rendezvous.JOIN_TIMEOUT_S, "1")
     with pytest.raises(ClusterFaultError, match="only 1 of 2 ranks joined"), join_world("cpu"):
         pass
 
 
 def test_a_stop_while_waiting_ends_with_the_code_of_a_stop(
-    digits_dir: Path, tmp_path: Path, second_of_two: Path
+    digits_dir: Path, tmp_path: Path, second_of_two: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv(rendezvous.JOIN_TIMEOUT_S, "600")
     with pytest.raises(ExitWithCode, match="asked to stop while waiting") as ended:
         train(make_config(digits_dir, tmp_path / "run"), StopAfter(1))
     assert ended.value.code == EXIT_STOPPED

@@ -114,8 +114,9 @@ def set_aside(out: Path) -> None:
         _remove_notes(out)
     clear(replaced)
     replaced.mkdir(exist_ok=True)
+    _sync(out)
     os.rename(out / mark, replaced / mark)
-    _sync(out, replaced)
+    _sync(replaced, out)
     _move_shards(out, replaced)
 
 
@@ -141,18 +142,23 @@ def _move_back(out: Path) -> None:
     for mark in (BUILDING, MANIFEST_NAME):
         if (replaced / mark).exists():
             os.rename(replaced / mark, out / mark)
+    # Where names come to be is flushed before where they were: in between, both have them.
     _sync(out, replaced)
     remove_if_empty(replaced)
 
 
 def _move_shards(here: Path, there: Path) -> None:
+    shards = {split: _shards(here / split) for split in SPLITS}
     for split in SPLITS:
-        for path in _shards(here / split):
+        if shards[split]:
             (there / split).mkdir(exist_ok=True)
+    _sync(there)
+    for split, paths in shards.items():
+        for path in paths:
             os.rename(path, there / split / path.name)
+        _sync(there / split, here / split)
         remove_if_empty(here / split)
-        _sync(here / split, there / split)
-    _sync(here, there)
+    _sync(here)
 
 
 def _is_marked(folder: Path) -> bool:

@@ -50,6 +50,7 @@ def create_exclusively(path: Path, text: str) -> bool:
     draft = temporary_beside(path)
     try:
         draft.write_text(text, encoding="utf-8")
+        sync_file(draft)
         try:
             os.link(draft, path)
         except FileExistsError:

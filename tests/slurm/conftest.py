@@ -1,5 +1,6 @@
 """One SLURM of two nodes and one tiny dataset for all tests here."""
 
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ import pytest
 from helpers.dev_cluster import DevCluster, dev_cluster_reason
 from helpers.launching import Launcher
 
-PORTS = range(28617, 28717, 10)
-"""Not the script's own: a cluster that a person started, or that killed tests left, goes on."""
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PORTS = range(28617 + 100 * WORKER, 28717 + 100 * WORKER, 10)
+"""Not the script's own: a cluster that a person started, or that killed tests left, goes on. Nor
+those of the other processes of this test run."""
 
 
 def free_port() -> int:

@@ -20,6 +20,8 @@ NUM_SPREAD = {
 CRITICAL = (
     ("prepare", "rename", "data/manifest.json", "node lost"),
     ("prepare, replacing", "rename", "data/manifest.json", "kill"),
+    ("prepare, replacing", "fsync", "data", "node lost"),
+    ("prepare, replacing", "fsync", "data/.replaced", "node lost"),
     ("train", "rename", "run/checkpoints/step_00000002", "kill"),
     ("train", "rename", "run/checkpoints/step_00000002", "node lost"),
     ("train", "fsync", "run/metrics.jsonl", "EIO for 8 s"),
