@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data_prep.reading.expansion import check_expansion
 from data_prep.reading.extras import import_extra
 from data_prep.reading.orientation import lattice_of, nearest_axes, to_frame, voxel_sizes
 
@@ -62,6 +63,8 @@ def read_volume(path: Path, source: str) -> tuple[np.ndarray, Header]:
     try:
         values = _voxels(image, path, source)
     except (OSError, EOFError, ValueError, zlib.error) as error:
+        if str(path) in str(error):
+            raise
         raise ValueError(f"{path} cannot be read to its end: {_one_line(error)}") from None
     if values.dtype != np.uint8:
         with np.errstate(over="ignore", invalid="ignore"):  # infinite ones are refused later
@@ -91,6 +94,8 @@ def _voxels(image: Any, path: Path, source: str) -> np.ndarray:
         stored: np.ndarray = np.asanyarray(image.dataobj)
         return stored
     imageglobals = import_extra("nibabel.imageglobals", source, "volumes")
+    unpacked = math.prod(image.shape) * image.get_data_dtype().itemsize
+    check_expansion(path, path.stat().st_size, unpacked, "unpack it yourself")
     with gzip.open(path) as stream, imageglobals.LoggingOutputSuppressor():
         values: np.ndarray = np.asanyarray(type(image).from_stream(stream).dataobj)
         while stream.read(CHUNK_BYTES):

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import functools
 import math
+import reprlib
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -203,8 +204,13 @@ def _type_name(annotation: Any) -> str:
 
 
 def _show(value: Any) -> str:
+    """A value in a message, cut off where it is nested: aliases in YAML may repeat it endlessly."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value)
+    return value if isinstance(value, str) else _SHORT.repr(value)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxother, _SHORT.maxlong = 2, 100, 100

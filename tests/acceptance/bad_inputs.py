@@ -1,7 +1,7 @@
 """A campaign of bad inputs: hundreds of bad files for every reader, met by the real programs.
 
   python tests/acceptance/bad_inputs.py
-  python tests/acceptance/bad_inputs.py reader=NIfTI only=gzip
+  python tests/acceptance/bad_inputs.py reader=NIfTI,NPY only=cut
   python tests/acceptance/bad_inputs.py sample=true json=FILE
 
 Every file is a good one that was changed, the same way each time. Each program runs in a
@@ -24,7 +24,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 from helpers import warm_parent  # noqa: E402
-from helpers.bad_inputs.catalogue import all_cases, sample  # noqa: E402
+from helpers.bad_inputs.catalogue import READERS, all_cases, sample  # noqa: E402
 from helpers.bad_inputs.material import MAKERS  # noqa: E402
 from helpers.bad_inputs.running import Trial, make_material, run_cases  # noqa: E402
 from helpers.bad_inputs.table import line, processor, table  # noqa: E402
@@ -35,10 +35,13 @@ def main(words: list[str]) -> int:
     cases = all_cases()
     if options.get("sample") == "true":
         cases = sample(cases)
+    readers = options["reader"].split(",") if "reader" in options else READERS
+    if unknown := [reader for reader in readers if reader not in READERS]:
+        raise SystemExit(f"no reader {unknown[0]}; there: {', '.join(READERS)}")
     cases = [
         case
         for case in cases
-        if options.get("reader", "") in case.reader and options.get("only", "") in case.name
+        if case.reader in readers and options.get("only", "") in case.name
     ]
     started = time.monotonic()
     warm_parent.import_everything()

@@ -4,6 +4,10 @@ from helpers.bad_inputs import datasets, meshes, pictures, runs, studies, tables
 from helpers.bad_inputs.case import Case
 
 MODULES = (pictures, volumes, tables, meshes, datasets, runs, studies)
+READERS = (
+    *("pictures", "TIFF", "NIfTI", "NPY", "CSV", "CSV of labels", "NPZ", "OBJ", "IDX"),
+    *("manifest.json", "shards", "config.yaml", "meta.json", "safetensors", "study journals"),
+)
 SAMPLE_PER_READER = 3
 
 
@@ -12,6 +16,7 @@ def all_cases() -> list[Case]:
     cases = [case for module in MODULES for case in module.cases()]
     titles = [case.title for case in cases]
     assert len(set(titles)) == len(titles), sorted(titles)
+    assert {case.reader for case in cases} == set(READERS)
     return cases
 
 
