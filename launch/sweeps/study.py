@@ -99,6 +99,8 @@ class SearchStudy:
             names = self._optuna.get_all_study_names(storage)
             if len(names) > 1:
                 raise ValueError(f"it holds {len(names)} studies")
+            if not names and path.exists() and path.stat().st_size > 0:
+                raise ValueError("it holds no study")
             if not names:
                 self._optuna.create_study(
                     storage=storage, study_name=folder.name, direction=self._search.direction

@@ -39,9 +39,7 @@ def main(words: list[str]) -> int:
     if unknown := [reader for reader in readers if reader not in READERS]:
         raise SystemExit(f"no reader {unknown[0]}; there: {', '.join(READERS)}")
     cases = [
-        case
-        for case in cases
-        if case.reader in readers and options.get("only", "") in case.name
+        case for case in cases if case.reader in readers and options.get("only", "") in case.name
     ]
     started = time.monotonic()
     warm_parent.import_everything()

@@ -191,12 +191,14 @@ def _member(name: str, change: Change) -> Spoil:
 
     def rewrite(content: bytes) -> bytes:
         file = io.BytesIO()
-        with zipfile.ZipFile(io.BytesIO(content)) as old:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as new:
-                for info in old.infolist():
-                    data = old.read(info)
-                    is_it = info.filename == f"{name}.npy"
-                    new.writestr(info.filename, change(data) if is_it else data)
+        with (
+            zipfile.ZipFile(io.BytesIO(content)) as old,
+            zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as new,
+        ):
+            for info in old.infolist():
+                data = old.read(info)
+                is_it = info.filename == f"{name}.npy"
+                new.writestr(info.filename, change(data) if is_it else data)
         return file.getvalue()
 
     return c.edit("in/pairs.npz", rewrite)
@@ -228,11 +230,13 @@ def _bomb(num_zeros: int) -> bytes:
     file = io.BytesIO(_packed({k: v for k, v in arrays().items() if k != "source"}))
     header = npy_bytes(np.zeros((12, 8, 8), np.uint8))[:128]
     side = round(num_zeros ** (1 / 3))
-    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        with archive.open("source.npy", "w", force_zip64=True) as stream:
-            stream.write(header_of((side, side, side))(header))
-            for _ in range(side):
-                stream.write(bytes(side * side))
+    with (
+        zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED, compresslevel=9) as archive,
+        archive.open("source.npy", "w", force_zip64=True) as stream,
+    ):
+        stream.write(header_of((side, side, side))(header))
+        for _ in range(side):
+            stream.write(bytes(side * side))
     return file.getvalue()
 
 

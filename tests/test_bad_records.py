@@ -1,0 +1,180 @@
+"""Protects readers of files that somebody altered: a rule that can tell refuses, in one line.
+
+Each file is one that would load without the rule: a manifest that speaks of other files or
+counts, JSON that is nested too deep, a journal that Optuna would replay, archives that unpack
+to far more than they are.
+"""
+
+import gzip
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.idx import idx_bytes
+from helpers.searching import LOSS, SPACE
+from helpers.volumes import write_nifti
+
+from data_prep.reading import expansion
+from data_prep.reading.nifti_file import read_volume
+from data_prep.sources.mnist import read_idx
+from data_prep.store.manifest import SplitInfo, read_manifest
+from launch.sweeps.settings import OptunaSearch
+from launch.sweeps.study import JOURNAL, SearchStudy
+from pipeline.config.schema import build
+from pipeline.files.json_text import parse_json
+
+
+def altered(root: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A dataset's manifest alone, changed."""
+    values = json.loads((root / "manifest.json").read_text())
+    change(values)
+    (tmp_path / "manifest.json").write_text(json.dumps(values))
+    return tmp_path
+
+
+def train(values: dict[str, Any]) -> dict[str, Any]:
+    return values["splits"]["train"]
+
+
+MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "a shard outside": (
+        lambda m: train(m)["shards"][0].update(file="train/../../x.h5"),
+        "is no path below the dataset",
+    ),
+    "an absolute path": (
+        lambda m: train(m)["shards"][0].update(file="/data/x.h5"),
+        "is no path below the dataset",
+    ),
+    "other records": (lambda m: train(m).update(num_records=16), "num_records 16 where the shards"),
+    "other frames": (lambda m: train(m).update(num_frames=16), "num_frames 16 where the shards"),
+    "a count below 0": (
+        lambda m: train(m)["shards"][0].update(num_frames=-1),
+        "has a number below 0",
+    ),
+    "broken orbits": (lambda m: train(m).update(records_per_source=0), "does not divide"),
+    "a mean of NaN": (lambda m: train(m)["statistics"].update(mean=[float("nan")]), "finite"),
+    "a mean too many": (
+        lambda m: train(m)["statistics"].update(mean=[0.0, 0.0]),
+        "belong to no frames",
+    ),
+    "statistics of colours": (
+        lambda m: train(m)["statistics"].update(mean=[0.0] * 3, std=[1.0] * 3),
+        "speaks of 3 channels, frames have 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", MANIFESTS)
+def test_a_manifest_agrees_with_itself(fault: str, digits_dir: Path, tmp_path: Path) -> None:
+    """The fingerprint speaks for the shards' contents alone."""
+    change, words = MANIFESTS[fault]
+    with pytest.raises(ValueError, match=r"manifest\.json cannot be read: ") as error:
+        read_manifest(altered(digits_dir, tmp_path, change))
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"[" * 100_000, "nested too deep"),
+        (b'{"a": ' * 100_000, "nested too deep"),
+        (b'{"seed": 0, "seed": 1}', "'seed' is given twice"),
+        (b'{"a": [{"b": 1, "b": 1}]}', "'b' is given twice"),
+        (b'"\xe9"', "utf-8"),
+        (b"[]", "it holds no keys"),
+    ],
+)
+def test_json_that_python_would_choke_on_or_load(text: bytes, words: str, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_bytes(text)
+    with pytest.raises(ValueError, match=words):
+        read_manifest(tmp_path)
+    assert parse_json(b'{"a": [1, {"b": null}]}') == {"a": [1, {"b": None}]}
+
+
+def test_a_message_stays_short_whatever_the_value_is() -> None:
+    """Aliases of YAML repeat a value 9 times at each level, for nothing."""
+    value: Any = "x"
+    for _ in range(12):
+        value = [value] * 9
+    for given in ({"shards": 7, "num_frames": value}, {"num_frames": 1, "statistics": value}):
+        with pytest.raises(ValueError) as error:
+            build(SplitInfo, {"num_records": 0, "records_per_source": None, **given})
+        assert len(str(error.value)) < 500
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """A search with one finished trial."""
+    study = SearchStudy(tmp_path, search())
+    trial = study.ask()
+    study.report(trial.number, {10: 0.5})
+    study.complete(trial.number, 0.5)
+    return tmp_path / JOURNAL
+
+
+def search() -> OptunaSearch:
+    return OptunaSearch("optuna", SPACE, num_trials=3, metric=LOSS, sampler="random")
+
+
+def rewrite(journal: Path, key: str, value: Any) -> None:
+    """Another value for the last record that has this key."""
+    records = [json.loads(line) for line in journal.read_text().splitlines()]
+    chosen = [record for record in records if record.get(key) is not None]
+    chosen[-1][key] = value
+    journal.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("op_code", 99),
+        ("param_value_internal", 1e9),
+        ("distribution", "{"),
+        ("values", [float("nan")]),
+        ("intermediate_value", float("inf")),
+        ("datetime_complete", "soon"),
+    ],
+)
+def test_an_altered_journal_is_named(journal: Path, key: str, value: Any) -> None:
+    rewrite(journal, key, value)
+    with pytest.raises(ValueError, match=r"optuna\.journal is damaged: ") as error:
+        SearchStudy(journal.parent, search())
+    assert "\n" not in str(error.value)
+
+
+def test_a_journal_of_something_else_is_named(journal: Path) -> None:
+    for content in (b"text\n", b"[]\n", b"7\n", b"\xff\xfe\n", journal.read_bytes() * 2):
+        journal.write_bytes(content)
+        with pytest.raises(ValueError, match=r"optuna\.journal is damaged: "):
+            SearchStudy(journal.parent, search())
+
+
+def test_gzip_that_unpacks_to_far_more_than_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what the header says: before memory is taken for it."""
+    monkeypatch.setattr(expansion, "HARMLESS_BYTES", 2**16)
+    (tmp_path / "images.gz").write_bytes(gzip.compress(idx_bytes(np.zeros((400, 28, 28)))))
+    with pytest.raises(ValueError, match=r"images\.gz unpacks to .* unpack it yourself"):
+        read_idx(tmp_path / "images.gz")
+    path = write_nifti(tmp_path / "a.nii.gz", np.zeros((60, 60, 60), np.float32))
+    with pytest.raises(ValueError, match=r"a\.nii\.gz unpacks to .* unpack it yourself"):
+        read_volume(path, "nifti")
+
+
+def test_a_packed_idx_file_has_the_length_of_its_header(tmp_path: Path) -> None:
+    content, path = idx_bytes(np.arange(24).reshape(2, 3, 4)), tmp_path / "images.gz"
+    for wrong in (content[:-1], content + b"\0", content[:6], b"", content[:4] + content[8:]):
+        path.write_bytes(gzip.compress(wrong))
+        with pytest.raises(ValueError, match=r"images\.gz"):
+            read_idx(path)
+    giant = content[:4] + struct.pack(">3I", 2**31, 2**20, 2**20)
+    path.write_bytes(gzip.compress(giant))
+    with pytest.raises(ValueError, match=r"images\.gz unpacks to"):
+        read_idx(path)
+    path.write_bytes(gzip.compress(content))
+    np.testing.assert_array_equal(read_idx(path), np.arange(24).reshape(2, 3, 4))
