@@ -8,6 +8,7 @@ to far more than they are.
 import gzip
 import json
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.idx import idx_bytes
+from helpers.programs import start_python
 from helpers.searching import LOSS, SPACE
 from helpers.volumes import write_nifti
+from PIL import Image
 
-from data_prep.reading import expansion
+from data_prep.reading import expansion, nifti_file
 from data_prep.reading.nifti_file import read_volume
+from data_prep.reading.pictures import read_picture
 from data_prep.sources.mnist import read_idx
 from data_prep.store.manifest import SplitInfo, read_manifest
 from launch.sweeps.settings import OptunaSearch
@@ -151,6 +155,95 @@ def test_a_journal_of_something_else_is_named(journal: Path) -> None:
         journal.write_bytes(content)
         with pytest.raises(ValueError, match=r"optuna\.journal is damaged: "):
             SearchStudy(journal.parent, search())
+
+
+def png(header: tuple[int, ...], data: bytes) -> bytes:
+    """A picture of this header and pixels, packed; its checksums are right."""
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", *header)),
+        (b"IDAT", zlib.compress(data)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "num_bytes"),
+    [((5, 4, 8, 0, 0, 0, 0), 24), ((5, 4, 1, 0, 0, 0, 0), 8), ((5, 4, 8, 2, 0, 0, 1), 68)],
+)
+def test_a_png_holds_the_rows_that_its_header_states(
+    header: tuple[int, ...], num_bytes: int, tmp_path: Path
+) -> None:
+    """Pillow fills what is missing with zeros."""
+    path = tmp_path / "a.png"
+    path.write_bytes(png(header, bytes(num_bytes)))
+    assert read_picture(path, True, None).shape == (1, 4, 5)
+    path.write_bytes(png(header, bytes(num_bytes - 1)))
+    with pytest.raises(ValueError, match=r"a\.png cannot be decoded: its pixels end after"):
+        read_picture(path, True, None)
+
+
+def test_libtiff_prints_nothing_of_its_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.tif"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    for compression in ("tiff_deflate", "tiff_lzw"):
+        Image.fromarray(noise).save(path, compression=compression)
+        content = path.read_bytes()
+        path.write_bytes(content[:60] + bytes(1000) + content[1060:])
+        with pytest.raises(ValueError, match=r"a\.tif cannot be decoded"):
+            read_picture(path, True, None)
+    assert capfd.readouterr() == ("", "")
+
+
+def spoilt_nifti(path: Path, place: int, value: bytes) -> Path:
+    write_nifti(path, np.zeros((8, 8, 8), np.int16))
+    content = path.read_bytes()
+    path.write_bytes(content[:place] + value + content[place + len(value) :])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (72, struct.pack("<h", 64), "64 bits a voxel for values of int16"),
+        (40, struct.pack("<4h", 3, 8, 8, 9), "is cut off: it has 1376 bytes where its header says"),
+        (40, struct.pack("<4h", 3, 32000, 32000, 32000), "is cut off"),
+        (70, struct.pack("<h", 77), "data code 77 not recognized"),
+        (108, struct.pack("<f", -16), "vox offset"),
+    ],
+)
+def test_a_nifti_header_agrees_with_its_file(
+    place: int, value: bytes, words: str, tmp_path: Path
+) -> None:
+    """Found with the headers, before any voxel is read; and nibabel prints nothing."""
+    path = spoilt_nifti(tmp_path / "a.nii", place, value)
+    code = (
+        "from pathlib import Path; from data_prep.reading.nifti_file import read_header\n"
+        f"try: read_header(Path({str(path)!r}), 'nifti')\n"
+        "except ValueError as error: print(error)"
+    )
+    done = start_python(code)
+    out, err = done.communicate()
+    assert words in out
+    assert str(path) in out
+    assert err == ""
+
+
+def test_a_packed_nifti_ends_with_its_voxels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a stream of zeros without end would be unpacked to its end."""
+    monkeypatch.setattr(nifti_file, "CHUNK_BYTES", 100)
+    path = write_nifti(tmp_path / "a.nii.gz", np.zeros((8, 8, 8), np.int16))
+    content = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(content + bytes(500)))
+    with pytest.raises(ValueError, match="it goes on after its voxels"):
+        read_volume(path, "nifti")
 
 
 def test_gzip_that_unpacks_to_far_more_than_it_is(

@@ -4,7 +4,9 @@ A proposal is a function of the seed, the trial's number and the results so far,
 trial whose parameters were cut off by a kill gets the rest when it is opened again.
 """
 
+import contextlib
 import errno
+import json
 import math
 import os
 import warnings
@@ -21,6 +23,8 @@ from launch.sweeps.settings import OptunaSearch
 
 JOURNAL = "optuna.journal"
 DESCRIPTION = "description"
+CREATE_STUDY = 0
+"""The code of this operation in a journal."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,18 @@ def mend_journal(path: Path) -> None:
             os.fsync(file.fileno())
 
 
+def _num_studies(path: Path) -> int:
+    """How often a study is made in a journal: a second time, or of another worker, Optuna
+    passes over, and adds what follows to the first."""
+    num = 0
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        for line in file:
+            with contextlib.suppress(ValueError):  # Of a line that is being written.
+                record = json.loads(line)
+                num += isinstance(record, dict) and record.get("op_code") == CREATE_STUDY
+    return num
+
+
 class SearchStudy:
     """Opens or creates the study of a sweep directory.
 
@@ -97,10 +113,9 @@ class SearchStudy:
             storage = JournalStorage(JournalFileBackend(str(path), lock))
             # A sweep directory may have been renamed since.
             names = self._optuna.get_all_study_names(storage)
-            if len(names) > 1:
-                raise ValueError(f"it holds {len(names)} studies")
-            if not names and path.exists() and path.stat().st_size > 0:
-                raise ValueError("it holds no study")
+            num_studies = _num_studies(path)
+            if num_studies != 1 and path.exists() and path.stat().st_size > 0:
+                raise ValueError(f"it holds {num_studies} studies")
             if not names:
                 self._optuna.create_study(
                     storage=storage, study_name=folder.name, direction=self._search.direction
