@@ -8,6 +8,7 @@ to far more than they are.
 import gzip
 import json
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -198,6 +199,19 @@ def test_libtiff_prints_nothing_of_its_own(
         with pytest.raises(ValueError, match=r"a\.tif cannot be decoded"):
             read_picture(path, True, None)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.97])
+def test_a_tiff_cut_off_is_told_in_one_line(share: float, tmp_path: Path) -> None:
+    """Without what Pillow warns of, which tests do not show, and without tags that it made up."""
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(path, compression="tiff_lzw")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with warnings.catch_warnings(action="error"), pytest.raises(ValueError) as error:
+        read_picture(path, True, None)
+    assert str(path) in str(error.value)
+    assert "None" not in str(error.value)
 
 
 def spoilt_nifti(path: Path, place: int, value: bytes) -> Path:
