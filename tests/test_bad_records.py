@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers.idx import idx_bytes
 from helpers.programs import start_python
 from helpers.searching import LOSS, SPACE
@@ -28,9 +29,11 @@ from data_prep.reading.pictures import read_picture
 from data_prep.sources.mnist import read_idx
 from data_prep.store.manifest import SplitInfo, read_manifest
 from launch.sweeps.settings import OptunaSearch
-from launch.sweeps.study import JOURNAL, SearchStudy
+from launch.sweeps.study import JOURNAL, SearchStudy, mend_journal
 from pipeline.config.schema import build
 from pipeline.files.json_text import parse_json
+from pipeline.training.checkpoint import Checkpoint, CheckpointStore, DamagedCheckpointError
+from pipeline.training.weights import fill
 
 
 def altered(root: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
@@ -149,6 +152,15 @@ def test_an_altered_journal_is_named(journal: Path, key: str, value: Any) -> Non
     with pytest.raises(ValueError, match=r"optuna\.journal is damaged: ") as error:
         SearchStudy(journal.parent, search())
     assert "\n" not in str(error.value)
+
+
+def test_a_file_without_records_is_not_emptied(tmp_path: Path) -> None:
+    """Only the start of a record is an unfinished line; all else is not ours to cut off."""
+    for content in (bytes(4096), b"text", b"\x80\x04cos"):
+        (tmp_path / JOURNAL).write_bytes(content)
+        with pytest.raises(ValueError, match=r"optuna\.journal is damaged: its last line"):
+            mend_journal(tmp_path / JOURNAL)
+        assert (tmp_path / JOURNAL).read_bytes() == content
 
 
 def test_a_journal_of_something_else_is_named(journal: Path) -> None:
@@ -285,3 +297,39 @@ def test_a_packed_idx_file_has_the_length_of_its_header(tmp_path: Path) -> None:
         read_idx(path)
     path.write_bytes(gzip.compress(content))
     np.testing.assert_array_equal(read_idx(path), np.arange(24).reshape(2, 3, 4))
+
+
+META: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "another step": (lambda meta: meta.update(step=2), "it speaks of step 2"),
+    "a step of text": (lambda meta: meta.update(step="1"), "'1' is no step"),
+    "another size": (lambda meta: meta["files"]["state.pt"].update(size=1), "bytes, not 1"),
+    "a list": (lambda meta: meta.update(files=[]), "meta.json cannot be read"),
+}
+
+
+@pytest.mark.parametrize("fault", META)
+def test_a_checkpoint_agrees_with_its_record(fault: str, tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    store.save(1, {"w": torch.zeros(2)}, {}, {"dataset": "x"})
+    change, words = META[fault]
+    file = store.path(1) / "meta.json"
+    meta = json.loads(file.read_text())
+    change(meta)
+    file.write_text(json.dumps(meta))
+    with pytest.raises(DamagedCheckpointError, match="is damaged") as error:
+        store.load(1)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", '{"step": "../1"}', '{"step": true}'])
+def test_a_pointer_that_names_no_step_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "best.json").write_text(text)
+    with pytest.raises(ValueError, match=r"best\.json cannot be read"):
+        CheckpointStore(tmp_path).resolve("best")
+
+
+def test_weights_of_another_type_are_not_converted(tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 2)
+    weights = {name: values.to(torch.int32) for name, values in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"do not fit this model: weight is of torch\.int32"):
+        fill(model, Checkpoint(1, weights, {}, {}), tmp_path)

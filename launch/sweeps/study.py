@@ -59,13 +59,18 @@ def require_optuna() -> Any:
 
 
 def mend_journal(path: Path) -> None:
-    """Cut off a last line that a lost node left unfinished; call where no one else writes."""
+    """Cut off a last line that a lost node left unfinished; call where no one else writes.
+
+    Raises ValueError for a last line that is no part of a record.
+    """
     if not path.exists():
         return
     with open(path, "rb+") as file:
         content = file.read()
         end = content.rfind(b"\n") + 1
         if end < len(content):
+            if content[end : end + 1] != b"{":
+                raise ValueError(f"{path} is damaged: its last line is no record")
             file.truncate(end)
             os.fsync(file.fileno())
 

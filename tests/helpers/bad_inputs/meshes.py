@@ -85,7 +85,7 @@ def _idx() -> list[Case]:
         spoil = change if is_spoil else c.edit(f"in/MNIST/raw/{file}", change)  # type: ignore[arg-type]
         found.append(
             Case(
-                "IDX", name, "idx", spoil, "data_prep/prepare.py", MNIST, (f"raw/{file}",),
+                "IDX", name, "idx", spoil, "data_prep/prepare.py", MNIST, (f"raw/{file}", "labels for 0 images"),
                 is_lenient, wanted,
             )
         )  # type: ignore[arg-type]  # fmt: skip

@@ -125,7 +125,7 @@ def _npy() -> list[Case]:
     def add(name: str, spoil: Spoil, wanted: Wanted = "refused", is_lenient: bool = False) -> None:
         found.append(
             Case(
-                "NPY", name, "npy", spoil, "data_prep/prepare.py", PREPARE, ("in/0.npy",),
+                "NPY", name, "npy", spoil, "data_prep/prepare.py", PREPARE, ("in/0.npy", "not 4 x 4 x 4"),
                 is_lenient, wanted,
             )
         )  # fmt: skip
