@@ -6,6 +6,8 @@ to far more than they are.
 """
 
 import gzip
+import hashlib
+import io
 import json
 import struct
 import warnings
@@ -15,15 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 import torch
+from helpers.dicom import write_series
 from helpers.idx import idx_bytes
 from helpers.programs import start_python
 from helpers.searching import LOSS, SPACE
 from helpers.volumes import write_nifti
 from PIL import Image
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from data_prep.reading import expansion, nifti_file
+from data_prep.reading.dicom_series import find_series
 from data_prep.reading.nifti_file import read_volume
 from data_prep.reading.pictures import read_picture
 from data_prep.sources.mnist import read_idx
@@ -299,6 +305,13 @@ def test_a_packed_idx_file_has_the_length_of_its_header(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_idx(path), np.arange(24).reshape(2, 3, 4))
 
 
+def saved(state: Any) -> bytes:
+    """What torch writes."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
 META: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "another step": (lambda meta: meta.update(step=2), "it speaks of step 2"),
     "a step of text": (lambda meta: meta.update(step="1"), "'1' is no step"),
@@ -321,6 +334,21 @@ def test_a_checkpoint_agrees_with_its_record(fault: str, tmp_path: Path) -> None
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize("content", [b"text", b"", saved(torch.zeros(2)), saved([1])])
+def test_a_state_that_is_none_is_named(content: bytes, tmp_path: Path) -> None:
+    """Its checksum is right: whoever altered it made it fit."""
+    store = CheckpointStore(tmp_path)
+    store.save(1, {"w": torch.zeros(2)}, {}, {"dataset": "x"})
+    (store.path(1) / "state.pt").write_bytes(content)
+    file = store.path(1) / "meta.json"
+    meta = json.loads(file.read_text())
+    sums = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    meta["files"]["state.pt"] = sums
+    file.write_text(json.dumps(meta))
+    with pytest.raises(ValueError, match=r"step_00000001 (cannot be read|is damaged)"):
+        store.load(1)
+
+
 @pytest.mark.parametrize("text", ["[" * 100_000, "[]", '{"step": "../1"}', '{"step": true}'])
 def test_a_pointer_that_names_no_step_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / "best.json").write_text(text)
@@ -333,3 +361,27 @@ def test_weights_of_another_type_are_not_converted(tmp_path: Path) -> None:
     weights = {name: values.to(torch.int32) for name, values in model.state_dict().items()}
     with pytest.raises(ValueError, match=r"do not fit this model: weight is of torch\.int32"):
         fill(model, Checkpoint(1, weights, {}, {}), tmp_path)
+
+
+def test_dicom_files_are_measured_before_their_pixels_are_read(tmp_path: Path) -> None:
+    """Otherwise the giant would set the extent of all series."""
+    volume = np.zeros((4, 8, 8), np.int16)
+    write_series(tmp_path / "a", volume)
+    assert len(find_series(tmp_path, "source.root")[0]) == 1
+    write_series(tmp_path / "b", volume, uid="1.9", Rows=65535)
+    with pytest.raises(ValueError, match=r"/b/file.* is cut off: it has \d+ bytes for 5"):
+        find_series(tmp_path, "source.root")
+
+
+def test_deflated_dicom_that_unpacks_to_far_more_than_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expansion, "HARMLESS_BYTES", 2**16)
+    paths = write_series(tmp_path / "a", np.zeros((4, 700, 700), np.int16))
+    assert len(find_series(tmp_path, "source.root")[0]) == 1
+    for path in paths:
+        dataset = pydicom.dcmread(path)
+        dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        dataset.save_as(path)
+    with pytest.raises(ValueError, match=r"/a/file.* unpacks to .* save it without deflating it"):
+        find_series(tmp_path, "source.root")

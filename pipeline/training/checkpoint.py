@@ -135,9 +135,14 @@ class CheckpointStore:
             state = torch.load(
                 io.BytesIO(contents[STATE_FILE]), map_location="cpu", weights_only=True
             )
+            if not isinstance(state, dict):
+                raise ValueError(f"{STATE_FILE} holds a {type(state).__name__}, no dictionary")
         except pickle.UnpicklingError:
             raise ValueError(f"checkpoint {path} is damaged or holds more than tensors") from None
-        except (ValueError, KeyError, TypeError, EOFError, RuntimeError, SafetensorError) as error:
+        except (
+            *(ValueError, LookupError, TypeError, AttributeError, EOFError, RuntimeError),
+            SafetensorError,
+        ) as error:
             raise ValueError(
                 f"checkpoint {path} cannot be read, although its checksums are right: {error}"
             ) from None

@@ -1,11 +1,11 @@
 """All cases, and the fixed sample of them that the suite runs."""
 
-from helpers.bad_inputs import datasets, meshes, pictures, runs, studies, tables, volumes
+from helpers.bad_inputs import datasets, dicom, meshes, pictures, runs, studies, tables, volumes
 from helpers.bad_inputs.case import Case
 
-MODULES = (pictures, volumes, tables, meshes, datasets, runs, studies)
+MODULES = (pictures, volumes, tables, meshes, dicom, datasets, runs, studies)
 READERS = (
-    *("pictures", "TIFF", "NIfTI", "NPY", "CSV", "CSV of labels", "NPZ", "OBJ", "IDX"),
+    *("pictures", "TIFF", "NIfTI", "NPY", "CSV", "CSV of labels", "NPZ", "OBJ", "IDX", "DICOM"),
     *("manifest.json", "shards", "config.yaml", "meta.json", "safetensors", "study journals"),
 )
 SAMPLE_PER_READER = 3

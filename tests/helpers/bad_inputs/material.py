@@ -121,6 +121,17 @@ def idx(work: Path, run: Run) -> None:
     write_mnist(work / "in")
 
 
+def dicom(work: Path, run: Run) -> None:
+    """in/0/0.dcm, ...: series of 8 slices."""
+    from helpers.dicom import write_series
+
+    for number in range(NUM_FILES):
+        folder = work / f"in/{number}"
+        volume = pixels(number, SIDE, SIDE, SIDE).astype(np.int16)
+        for index, path in enumerate(write_series(folder, volume, uid=f"1.2.{number}")):
+            path.rename(folder / f"{index}.dcm")
+
+
 def dataset(work: Path, run: Run) -> None:
     """data/, prepared of pictures."""
     pictures(work, run)
@@ -163,6 +174,7 @@ MAKERS = {
     "npz": npz,
     "meshes": meshes,
     "idx": idx,
+    "dicom": dicom,
     "dataset": dataset,
     "trained": trained,
     "study": study,

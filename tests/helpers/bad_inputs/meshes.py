@@ -80,15 +80,25 @@ def _one_place() -> str:
 def _idx() -> list[Case]:
     found = []
 
-    def add(name: str, change: Change | Spoil, is_lenient: bool = False, wanted: Wanted = "refused",
-            file: str = "train-images-idx3-ubyte", is_spoil: bool = False) -> None:  # fmt: skip
-        spoil = change if is_spoil else c.edit(f"in/MNIST/raw/{file}", change)  # type: ignore[arg-type]
-        found.append(
-            Case(
-                "IDX", name, "idx", spoil, "data_prep/prepare.py", MNIST, (f"raw/{file}", "labels for 0 images"),
-                is_lenient, wanted,
-            )
-        )  # type: ignore[arg-type]  # fmt: skip
+    def add(
+        name: str,
+        change: Change,
+        is_lenient: bool = False,
+        wanted: Wanted = "refused",
+        file: str = "train-images-idx3-ubyte",
+    ) -> None:
+        add_spoil(name, c.edit(f"in/MNIST/raw/{file}", change), is_lenient, wanted, file)
+
+    def add_spoil(
+        name: str,
+        spoil: Spoil,
+        is_lenient: bool = True,
+        wanted: Wanted = "refused",
+        file: str = "train-images-idx3-ubyte",
+    ) -> None:
+        names = (f"raw/{file}", "labels for 0 images")
+        program = "data_prep/prepare.py"
+        found.append(Case("IDX", name, "idx", spoil, program, MNIST, names, is_lenient, wanted))
 
     labels = "train-labels-idx1-ubyte"
     for name, content in c.NO_FILES.items():
@@ -123,8 +133,8 @@ def _idx() -> list[Case]:
         ("a gzip with a wrong checksum", c.put(-8, b"\1\2\3\4")),
         ("bytes after a gzip", c.longer(b"more")),
     ):
-        add(name, _gzipped(change), is_lenient=True, is_spoil=True)
-    add("a bomb of a gzip", _gzipped(lambda _: _bomb()), is_lenient=True, is_spoil=True)
+        add_spoil(name, _gzipped(change))
+    add_spoil("a bomb of a gzip", _gzipped(lambda _: _bomb()))
     return found
 
 

@@ -123,12 +123,9 @@ def _npy() -> list[Case]:
     found = []
 
     def add(name: str, spoil: Spoil, wanted: Wanted = "refused", is_lenient: bool = False) -> None:
-        found.append(
-            Case(
-                "NPY", name, "npy", spoil, "data_prep/prepare.py", PREPARE, ("in/0.npy", "not 4 x 4 x 4"),
-                is_lenient, wanted,
-            )
-        )  # fmt: skip
+        names = ("in/0.npy", "not 4 x 4 x 4")
+        program = "data_prep/prepare.py"
+        found.append(Case("NPY", name, "npy", spoil, program, PREPARE, names, is_lenient, wanted))
 
     file = "in/0.npy"
     for name, content in c.NO_FILES.items():
