@@ -44,6 +44,10 @@ def load_run(
     config = run.read_config()
     manifest: Manifest = read_manifest(Path(data if data is not None else config.data))
     loaded = run.checkpoints.load(run.checkpoints.resolve(checkpoint))
+    if not isinstance(loaded.meta.get("dataset"), str):
+        raise ValueError(
+            f"checkpoint {run.checkpoints.path(loaded.step)} does not say what it was trained on"
+        )
     task = make_task(config.task, manifest, 0, torch.device(device))
     fill(task.model, loaded, run.path)
     task.model.eval()

@@ -247,7 +247,7 @@ THIN = np.arange(8.0 * 8 * 2).reshape(8, 8, 2)
 FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "text": (text_file, "not a NIfTI file"),
     "empty": (lambda path: path.write_bytes(b""), "not a NIfTI file"),
-    "cut": (cut, "cannot be read to its end"),
+    "cut": (cut, "is cut off: it has"),
     "cut and packed": (cut_packed, "cannot be read to its end"),
     "packed rubbish": (packed_rubbish, "not a NIfTI file"),
     "broken link": (lambda path: path.symlink_to("nowhere"), "a link to a file that is not there"),

@@ -6,6 +6,7 @@ ImagePositionPatient and ImageOrientationPatient say. Axes become those of
 """
 
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data_prep.reading.expansion import check_expansion
 from data_prep.reading.extras import import_extra
 from data_prep.reading.orientation import Lattice, lattice_of, nearest_axes
 from pipeline.files.listing import find_files
@@ -24,6 +26,12 @@ MIN_SLICES = 3
 TOLERANCE = 0.02
 """By what share of their distance slices may lie beside their places."""
 PREAMBLE = 128
+META_START = PREAMBLE + 16
+"""Where the meta information begins whose length stands in the 4 bytes before."""
+MAX_META = 2**12
+DEFLATED = b"1.2.840.10008.1.2.1.99"
+"""The transfer syntax of files that are deflated behind their meta information."""
+BLOCK_BYTES = 2**20
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 NO_DICOM, NO_IMAGE = "files that are no DICOM", "DICOM files without an image"
@@ -35,6 +43,7 @@ TAGS = [
     "Rows",
     "Columns",
     "SamplesPerPixel",
+    "BitsAllocated",
     "PhotometricInterpretation",
     "NumberOfFrames",
     "ImagePositionPatient",
@@ -108,10 +117,11 @@ def one_line(error: BaseException) -> str:
 def _header(pydicom: Any, path: Path) -> Any:
     """The tags of an image; or what else a file is, as one says in a count of such files."""
     with open(path, "rb") as file:
-        start = file.read(PREAMBLE + 4)
-    has_preamble = start[PREAMBLE:] == b"DICM"
+        start = file.read(META_START + MAX_META)
+    has_preamble = start[PREAMBLE : PREAMBLE + 4] == b"DICM"
     if not has_preamble and start[:2] not in FIRST_GROUPS:
         return NO_DICOM
+    _check_deflated(path, start)
     try:
         with quiet():
             dataset = pydicom.dcmread(
@@ -125,6 +135,27 @@ def _header(pydicom: Any, path: Path) -> Any:
     if not has_preamble and "SOPClassUID" not in dataset:
         return NO_DICOM
     return NO_IMAGE if not num_rows or not uid else dataset
+
+
+def _check_deflated(path: Path, start: bytes) -> None:
+    """Refuse a file that is deflated as a whole and unpacks to far more than it is.
+
+    `start` holds the file's first bytes, with all of its meta information.
+    """
+    if start[PREAMBLE : PREAMBLE + 4] != b"DICM" or DEFLATED not in start[: META_START + MAX_META]:
+        return
+    begin = META_START + int.from_bytes(start[META_START - 4 : META_START], "little")
+    size, unpacked, packer = path.stat().st_size, 0, zlib.decompressobj(-zlib.MAX_WBITS)
+    with open(path, "rb") as file:
+        file.seek(begin)
+        rest = file.read(BLOCK_BYTES)
+        while rest:
+            try:
+                unpacked += len(packer.decompress(rest, BLOCK_BYTES))
+            except zlib.error:
+                return  # The reader says what is wrong.
+            check_expansion(path, size, unpacked, "save it without deflating it")
+            rest = packer.unconsumed_tail or file.read(BLOCK_BYTES)
 
 
 def _slice(pydicom: Any, path: Path, dataset: Any) -> Slice:
@@ -141,6 +172,8 @@ def _slice(pydicom: Any, path: Path, dataset: Any) -> Slice:
             syntax = dataset.file_meta.get("TransferSyntaxUID")
             if syntax is not None and syntax.is_compressed:
                 _check_decoder(pydicom, syntax)
+            elif syntax is None or not syntax.is_deflated:
+                _check_length(path, dataset)
             return Slice(
                 path,
                 str(dataset.SeriesInstanceUID),
@@ -157,6 +190,12 @@ def _slice(pydicom: Any, path: Path, dataset: Any) -> Slice:
             )
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path} {one_line(error)}") from None
+
+
+def _check_length(path: Path, dataset: Any) -> None:
+    size, num_pixels = path.stat().st_size, int(dataset.Rows) * int(dataset.Columns)
+    if size < num_pixels * int(dataset.get("BitsAllocated") or 8) // 8:
+        raise ValueError(f"is cut off: it has {size} bytes for {num_pixels} pixels")
 
 
 def _check_decoder(pydicom: Any, syntax: Any) -> None:

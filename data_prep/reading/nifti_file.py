@@ -5,14 +5,17 @@ its sform code or else of its qform code. What it leaves open is assumed with a 
 """
 
 import gzip
+import logging
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from data_prep.reading.expansion import check_expansion
 from data_prep.reading.extras import import_extra
 from data_prep.reading.orientation import lattice_of, nearest_axes, to_frame, voxel_sizes
 
@@ -62,6 +65,8 @@ def read_volume(path: Path, source: str) -> tuple[np.ndarray, Header]:
     try:
         values = _voxels(image, path, source)
     except (OSError, EOFError, ValueError, zlib.error) as error:
+        if str(path) in str(error):
+            raise
         raise ValueError(f"{path} cannot be read to its end: {_one_line(error)}") from None
     if values.dtype != np.uint8:
         with np.errstate(over="ignore", invalid="ignore"):  # infinite ones are refused later
@@ -91,10 +96,10 @@ def _voxels(image: Any, path: Path, source: str) -> np.ndarray:
         stored: np.ndarray = np.asanyarray(image.dataobj)
         return stored
     imageglobals = import_extra("nibabel.imageglobals", source, "volumes")
-    with gzip.open(path) as stream, imageglobals.LoggingOutputSuppressor():
+    with gzip.open(path) as stream, _without_log(imageglobals.logger):
         values: np.ndarray = np.asanyarray(type(image).from_stream(stream).dataobj)
-        while stream.read(CHUNK_BYTES):
-            pass
+        if len(stream.read(CHUNK_BYTES)) == CHUNK_BYTES and stream.read(1):
+            raise ValueError("it goes on after its voxels")
     return values
 
 
@@ -103,7 +108,7 @@ def _open(path: Path, source: str) -> Any:
     known = (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError)
     try:
         # What nibabel mends in a header, and would print, is looked at below.
-        with nibabel.imageglobals.LoggingOutputSuppressor():
+        with _without_log(nibabel.imageglobals.logger):
             image = nibabel.load(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing") from None
@@ -122,6 +127,9 @@ def _header(image: Any, path: Path, source: str) -> tuple[Header, np.ndarray]:
     if dtype.kind not in "biuf":
         raise ValueError(f"{path} holds values of type {dtype}, not grey values")
     stored = _stored_header(image, path)
+    if stored["bitpix"] != 8 * dtype.itemsize:
+        raise ValueError(f"{path} states {stored['bitpix']} bits a voxel for values of {dtype}")
+    _check_length(image, path)
     unit = int(stored["xyzt_units"]) & UNIT_BITS
     remarks = []
     if unit not in (0, *UNITS_MM):
@@ -134,6 +142,28 @@ def _header(image: Any, path: Path, source: str) -> tuple[Header, np.ndarray]:
         raise ValueError(f"{path} {_one_line(error)}") from None
     lattice = lattice_of(shape, affine, axes)
     return Header(*lattice, unit in UNITS_MM, (*remarks, *further)), axes
+
+
+def _check_length(image: Any, path: Path) -> None:
+    """Refuse a file that is too short for its voxels, and one that unpacks to far too many."""
+    size, voxels = path.stat().st_size, math.prod(image.shape) * image.get_data_dtype().itemsize
+    if path.name.lower().endswith(".gz"):
+        check_expansion(path, size, voxels, "unpack it yourself")
+    elif size < image.dataobj.offset + voxels:
+        raise ValueError(
+            f"{path} is cut off: it has {size} bytes where its header says"
+            f" {image.dataobj.offset + voxels}"
+        )
+
+
+@contextmanager
+def _without_log(logger: logging.Logger) -> Iterator[None]:
+    """Nothing is printed; a logger without any handler would print to standard error."""
+    is_disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = is_disabled
 
 
 def _stored_header(image: Any, path: Path) -> Any:

@@ -1,9 +1,15 @@
 """One NPY file as a volume, mapped into memory."""
 
+import math
 from pathlib import Path
 from tokenize import TokenError
+from typing import IO
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX, read_array_header_1_0, read_array_header_2_0
+
+UNREADABLE = (OSError, EOFError, ValueError, TypeError, SyntaxError, OverflowError, TokenError)
+"""What NumPy raises for files that are no arrays."""
 
 
 def load_npy(path: Path) -> np.ndarray:
@@ -13,20 +19,39 @@ def load_npy(path: Path) -> np.ndarray:
     goes on after its end or holds objects.
     """
     try:
+        with open(path, "rb") as file:
+            length, size = stated_length(file), path.stat().st_size
+        if length != size:
+            raise ValueError(f"it has {size} bytes where its header says {length}")
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing") from None
-    except (OSError, EOFError, ValueError, TokenError) as error:
-        # NumPy takes any content but its own for pickled.
-        cause = "it does not begin as NPY files do" if "pickle" in str(error) else error
+    except UNREADABLE as error:
+        cause = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path} is not a readable NPY file: {cause}") from None
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{path} is not an NPY file but an archive")
-    if isinstance(array, np.memmap):
-        length, size = array.offset + array.nbytes, path.stat().st_size
-        if length != size:
-            raise ValueError(f"{path} has {size} bytes where its header says {length}")
     return array
+
+
+def stated_length(stream: IO[bytes]) -> int:
+    """Bytes of the header that the stream begins with and of the array that it speaks of.
+
+    Raises one of `UNREADABLE` if that is no header of an array of plain values.
+    """
+    start = stream.read(len(MAGIC_PREFIX))
+    if start != MAGIC_PREFIX:
+        is_archive = start.startswith(b"PK")
+        what = "it is an archive" if is_archive else "it does not begin as NPY files do"
+        raise ValueError(what)
+    version = tuple(stream.read(2))
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of the format is unknown")
+    read = read_array_header_1_0 if version == (1, 0) else read_array_header_2_0
+    shape, _, dtype = read(stream)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects; arrays of numbers or text are needed")
+    if any(length < 0 for length in shape):
+        raise ValueError(f"its header states a shape of {shape}")
+    return int(stream.tell() + math.prod(shape) * dtype.itemsize)
 
 
 def open_npy(path: Path) -> np.ndarray:

@@ -1,20 +1,18 @@
 """One NPZ file as arrays: a zip archive whose headers are checked before anything is unpacked."""
 
-import math
 import zipfile
 import zlib
 from collections.abc import Collection
 from pathlib import Path
-from tokenize import TokenError
-from typing import IO
 
 import numpy as np
 
 from data_prep.reading.expansion import check_expansion
+from data_prep.reading.npy_file import UNREADABLE, stated_length
 
 DAMAGES = (
-    *(OSError, EOFError, ValueError, TypeError, AttributeError, KeyError, SyntaxError),
-    *(RuntimeError, NotImplementedError, MemoryError, TokenError),
+    *UNREADABLE,
+    *(AttributeError, KeyError, RuntimeError, NotImplementedError),
     *(zipfile.BadZipFile, zlib.error),
 )
 
@@ -68,7 +66,7 @@ def _read(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.nda
     """One array; its stream is read to the end, where its checksum is."""
     name = info.filename.removesuffix(".npy")
     with archive.open(info) as stream:
-        length = _stated_length(path, name, stream)
+        length = stated_length(stream)
         if length != info.file_size:
             raise ValueError(
                 f"{path}: {name} has {info.file_size} bytes where its header says {length}"
@@ -78,21 +76,3 @@ def _read(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.nda
         if stream.read(1):
             raise ValueError(f"{path}: {name} goes on after its end")
     return array
-
-
-def _stated_length(path: Path, name: str, stream: IO[bytes]) -> int:
-    """Bytes of the header and of the array that it speaks of."""
-    version = np.lib.format.read_magic(stream)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"{name} is of version {version} of the NPY format")
-    read_header = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else np.lib.format.read_array_header_2_0
-    )
-    shape, _, dtype = read_header(stream)
-    if dtype.hasobject:
-        raise ValueError(f"{path} holds Python objects; arrays of numbers or text are needed")
-    if any(length < 0 for length in shape):
-        raise ValueError(f"{name} has a shape of {shape}")
-    return stream.tell() + math.prod(shape) * dtype.itemsize

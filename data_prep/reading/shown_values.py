@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from data_prep.reading.colour_profiles import is_curved, is_far, to_srgb
+from data_prep.reading.decoding import decode
 from data_prep.reading.png_chunks import check_chunks, read_chunks, transparent_grey
 from data_prep.reading.tiff_tags import BITS, PHOTOMETRIC, WHITE_IS_ZERO
 
@@ -65,7 +66,7 @@ def as_shown(image: Image.Image, meaning: Meaning) -> Image.Image:
 
     May raise whatever Pillow's decoders raise.
     """
-    image.load()
+    decode(image)
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I;16"):
         return _coloured(_deep_grey(upright, meaning), meaning.profile, 1.0)

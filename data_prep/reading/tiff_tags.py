@@ -1,5 +1,6 @@
 """Tags of a TIFF that decide what its values mean: those that are not obeyed are refused."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def check_tags(tags: Mapping[int, Any]) -> None:
 def why_undecoded(path: Path) -> str | None:
     """A clause that says why a TIFF cannot be decoded; None if its tags do not tell."""
     try:
-        with open(path, "rb") as file:
+        # Pillow warns of what it cannot read, which is looked at here.
+        with warnings.catch_warnings(action="ignore"), open(path, "rb") as file:
             header = file.read(8)
             if header[2:3] == b"+" or header[3:4] == b"+":  # BigTIFF
                 header += file.read(8)
@@ -70,6 +72,8 @@ def why_undecoded(path: Path) -> str | None:
                 if tag in tags
             }
     except Exception:  # a directory that cannot be read tells nothing
+        return None
+    if PHOTOMETRIC not in found:  # Cut off: no TIFF is without.
         return None
     try:
         check_tags(found)

@@ -6,9 +6,11 @@ import struct
 import zlib
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
+from data_prep.reading.expansion import check_expansion
 from pipeline.files.atomic import sha256_of_file
 
 FILES = {
@@ -82,33 +84,42 @@ def download_mnist(root: Path) -> None:
 def read_idx(path: Path) -> np.ndarray:
     """An IDX file of unsigned bytes, mapped into memory (unpacked into it if gzipped).
 
-    Raises ValueError naming the file if its header or its length is wrong.
+    Raises ValueError naming the file if its header or its length is wrong, or if it unpacks
+    to suspiciously much.
     """
-    is_packed = path.suffix == ".gz"
+    if path.suffix != ".gz":
+        with open(path, "rb") as file:
+            shape, start = _read_shape(path, file)
+        expected, size = start + math.prod(shape), path.stat().st_size
+        if size != expected:
+            raise ValueError(f"{path} has {size} bytes where its header says {expected}")
+        return (
+            np.memmap(path, np.uint8, "r", start, shape) if size > start else np.empty(shape, "u1")
+        )
     try:
-        content = gzip.decompress(path.read_bytes()) if is_packed else b""
+        with gzip.open(path) as file:
+            shape, start = _read_shape(path, file)
+            length = math.prod(shape)
+            check_expansion(path, path.stat().st_size, length, "unpack it yourself")
+            content = file.read(length)
+            if len(content) < length or file.read(1):
+                more = "more" if len(content) == length else f"{start + len(content)} bytes"
+                raise ValueError(f"{path} holds {more} where its header says {start + length}")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be unpacked: {error}") from None
-    header = content[:16] if is_packed else _read_start(path, 16)
-    size = len(content) if is_packed else path.stat().st_size
-    if len(header) < 4 or header[:2] != b"\0\0" or header[2] != IDX_UNSIGNED_BYTE:
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _read_shape(path: Path, file: IO[bytes] | gzip.GzipFile) -> tuple[tuple[int, ...], int]:
+    """The shape that a header states, and the header's length."""
+    mark = file.read(4)
+    if len(mark) < 4 or mark[:2] != b"\0\0" or mark[2] != IDX_UNSIGNED_BYTE:
         raise ValueError(f"{path} is not an IDX file of unsigned bytes")
-    num_axes = header[3]
-    start = 4 + 4 * num_axes
-    if num_axes not in (1, 2, 3) or len(header) < start:
+    num_axes = mark[3]
+    lengths = file.read(4 * num_axes) if num_axes in (1, 2, 3) else b""
+    if not lengths or len(lengths) < 4 * num_axes:
         raise ValueError(f"{path} is not an IDX file of 1 to 3 axes")
-    shape = struct.unpack(f">{num_axes}I", header[4:start])
-    expected = start + math.prod(shape)
-    if size != expected:
-        raise ValueError(f"{path} has {size} bytes where its header says {expected}")
-    if is_packed:
-        return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
-    return np.memmap(path, np.uint8, "r", start, shape)
-
-
-def _read_start(path: Path, num_bytes: int) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(num_bytes)
+    return struct.unpack(f">{num_axes}I", lengths), 4 + len(lengths)
 
 
 def _find(folder: Path, name: str) -> Path:

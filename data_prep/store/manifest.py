@@ -8,12 +8,14 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.config.schema import build
 from pipeline.files.atomic import write_json
+from pipeline.files.json_text import parse_json
 from pipeline.groups.interface import ActionComponent
 
 SCHEMA_VERSION = 1
@@ -73,7 +75,10 @@ class ColumnSpec:
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """One shard file: path relative to the dataset, counts, size in bytes, checksum."""
+    """One shard file: path relative to the dataset, counts, size in bytes, checksum.
+
+    Raises ValueError for a path that leaves the dataset and for counts below 0.
+    """
 
     file: str
     num_frames: int
@@ -81,25 +86,52 @@ class ShardInfo:
     size: int
     sha256: str
 
+    def __post_init__(self) -> None:
+        normal = os.path.normpath(self.file)
+        if os.path.isabs(normal) or normal.split(os.sep)[0] in ("..", "."):
+            raise ValueError(f"file {self.file!r} is no path below the dataset")
+        if min(self.num_frames, self.num_records, self.size) < 0:
+            raise ValueError(f"file {self.file!r} has a number below 0")
+
 
 @dataclass(frozen=True)
 class FrameStatistics:
-    """Mean and standard deviation per channel, in loaded units, over all frames of a split."""
+    """Mean and standard deviation per channel, in loaded units, over all frames of a split.
+
+    Raises ValueError for another number of the one than of the other, and for deviations
+    below 0.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or min(self.std, default=0.0) < 0:
+            raise ValueError(f"mean {list(self.mean)} and std {list(self.std)} belong to no frames")
 
 
 @dataclass(frozen=True)
 class SplitInfo:
     """One split. `records_per_source` is set where records come in runs of that
-    length that share a source frame and hold its orbit; on-line pairing needs it."""
+    length that share a source frame and hold its orbit; on-line pairing needs it.
+
+    Raises ValueError unless its numbers are the sums of its shards' and whole runs.
+    """
 
     num_frames: int
     num_records: int
     records_per_source: int | None
     statistics: FrameStatistics
     shards: tuple[ShardInfo, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("num_frames", "num_records"):
+            stated, held = getattr(self, name), sum(getattr(each, name) for each in self.shards)
+            if stated != held:
+                raise ValueError(f"{name} {stated} where the shards hold {held}")
+        run = self.records_per_source
+        if run is not None and (run < 1 or self.num_records % run):
+            raise ValueError(f"records_per_source {run} does not divide {self.num_records} records")
 
 
 @dataclass(frozen=True)
@@ -127,6 +159,12 @@ class Manifest:
                 f"schema_version {self.schema_version} cannot be read by this package,"
                 f" which reads version {SCHEMA_VERSION}"
             )
+        for name, split in self.splits.items():
+            if len(split.statistics.mean) != self.frames.shape[0]:
+                raise ValueError(
+                    f"splits.{name}.statistics speaks of {len(split.statistics.mean)} channels,"
+                    f" frames have {self.frames.shape[0]}"
+                )
         object.__setattr__(self, "fingerprint", _fingerprint(self))
 
     def split(self, name: str) -> SplitInfo:
@@ -153,10 +191,12 @@ def read_manifest(root: Path) -> Manifest:
     if not path.is_file():
         raise FileNotFoundError(f"no complete dataset at {root}: {MANIFEST_NAME} is missing")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_bytes())
+        if not isinstance(values, dict):
+            raise ValueError("it holds no keys")
         recorded = values.get("fingerprint")
         manifest = build(Manifest, values)
-    except (ValueError, AttributeError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     if recorded != manifest.fingerprint:
         raise ValueError(f"{path} was changed after it was written: its fingerprint differs")

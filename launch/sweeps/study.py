@@ -4,6 +4,10 @@ A proposal is a function of the seed, the trial's number and the results so far,
 trial whose parameters were cut off by a kill gets the rest when it is opened again.
 """
 
+import contextlib
+import errno
+import json
+import math
 import os
 import warnings
 from collections.abc import Mapping
@@ -19,6 +23,8 @@ from launch.sweeps.settings import OptunaSearch
 
 JOURNAL = "optuna.journal"
 DESCRIPTION = "description"
+CREATE_STUDY = 0
+"""The code of this operation in a journal."""
 
 
 @dataclass(frozen=True)
@@ -53,41 +59,90 @@ def require_optuna() -> Any:
 
 
 def mend_journal(path: Path) -> None:
-    """Cut off a last line that a lost node left unfinished; call where no one else writes."""
+    """Cut off a last line that a lost node left unfinished; call where no one else writes.
+
+    Raises ValueError for a last line that is no part of a record.
+    """
     if not path.exists():
         return
     with open(path, "rb+") as file:
         content = file.read()
         end = content.rfind(b"\n") + 1
         if end < len(content):
+            if content[end : end + 1] != b"{":
+                raise ValueError(f"{path} is damaged: its last line is no record")
             file.truncate(end)
             os.fsync(file.fileno())
 
 
+def _num_studies(path: Path) -> int:
+    """How often a study is made in a journal: a second time, or of another worker, Optuna
+    passes over, and adds what follows to the first."""
+    num = 0
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        for line in file:
+            with contextlib.suppress(ValueError):  # Of a line that is being written.
+                record = json.loads(line)
+                num += isinstance(record, dict) and record.get("op_code") == CREATE_STUDY
+    return num
+
+
 class SearchStudy:
-    """Opens or creates the study of a sweep directory."""
+    """Opens or creates the study of a sweep directory.
+
+    Raises ValueError naming the journal if that was altered, and OSError if the operating
+    system has something against reading it.
+    """
 
     def __init__(self, folder: Path, search: OptunaSearch) -> None:
         self._optuna, self._search = require_optuna(), search
+        path = folder / JOURNAL
+        try:
+            self._study = self._open_study(folder, path)
+            self._check_trials()
+        except OSError:
+            raise
+        except Exception as error:  # Optuna replays the journal without looking at it.
+            cause = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(f"{path} is damaged: {cause}") from None
+
+    def _open_study(self, folder: Path, path: Path) -> Any:
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-        path = str(folder / JOURNAL)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            storage = JournalStorage(JournalFileBackend(path, JournalFileOpenLock(path)))
+            lock = JournalFileOpenLock(str(path))
+            storage = JournalStorage(JournalFileBackend(str(path), lock))
             # A sweep directory may have been renamed since.
             names = self._optuna.get_all_study_names(storage)
+            num_studies = _num_studies(path)
+            if num_studies != 1 and path.exists() and path.stat().st_size > 0:
+                raise ValueError(f"it holds {num_studies} studies")
             if not names:
                 self._optuna.create_study(
-                    storage=storage, study_name=folder.name, direction=search.direction
+                    storage=storage, study_name=folder.name, direction=self._search.direction
                 )
-            self._study = self._optuna.load_study(
+            return self._optuna.load_study(
                 storage=storage,
                 study_name=names[0] if names else folder.name,
                 sampler=self._sampler(0),
                 pruner=self._pruner(),
             )
+
+    def _check_trials(self) -> None:
+        """ValueError for a trial that Optuna could not have written."""
+        for number, trial in enumerate(self._trials()):
+            measured = [*trial.intermediate_values.values(), *(trial.values or ())]
+            if not all(isinstance(value, float) and math.isfinite(value) for value in measured):
+                raise ValueError(f"trial {number} has a value that is no finite number")
+            for key, value in trial.params.items():
+                if not trial.distributions[key]._contains(
+                    trial.distributions[key].to_internal_repr(value)
+                ):
+                    raise ValueError(f"trial {number} has {key}={value}, which is out of its range")
 
     def bind(self, description: dict[str, Any]) -> None:
         """Keep what the trials have in common; ValueError if that was something else before."""

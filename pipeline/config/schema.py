@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import functools
 import math
+import reprlib
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -85,7 +86,7 @@ def _is_union(annotation: Any) -> bool:
 def _build_dataclass(schema: Any, values: Any, path: str) -> Any:
     if not isinstance(values, Mapping):
         names = ", ".join(field.name for field in dataclasses.fields(schema))
-        raise ValueError(f"{path} takes keys ({names}), not the value {values!r}")
+        raise ValueError(f"{path} takes keys ({names}), not the value {_show(values)}")
     hints = _hints(schema)
     prefix = f"{path}." if path else ""
     for key in values:
@@ -203,8 +204,13 @@ def _type_name(annotation: Any) -> str:
 
 
 def _show(value: Any) -> str:
+    """A value in a message, cut off where it is nested: aliases in YAML may repeat it endlessly."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value)
+    return value if isinstance(value, str) else _SHORT.repr(value)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxother, _SHORT.maxlong = 2, 100, 100

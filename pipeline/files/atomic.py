@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline.files.json_text import parse_json
+
 TEMPORARY_SUFFIX = ".tmp"
 MAX_NAME_BYTES = 255
 HAVE_NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS)
@@ -122,7 +124,7 @@ def read_json_object(path: Path) -> dict[str, Any] | None:
     one that was never written.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return value if isinstance(value, dict) else None

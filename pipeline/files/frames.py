@@ -9,7 +9,6 @@ a file holds `num_slices` such pictures one below the other, along the first axi
 """
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from pipeline.config.schema import build
 from pipeline.files.atomic import replacing, write_json
 from pipeline.files.figures import SEPARATOR
+from pipeline.files.json_text import parse_json
 
 FRAMES_FILE = "frames.json"
 
@@ -93,7 +93,7 @@ def write_frames(
 def read_frame_set(folder: Path) -> FrameSet | None:
     """What a folder holds, None if it is no complete set of frames."""
     try:
-        content = json.loads((folder / FRAMES_FILE).read_text(encoding="utf-8"))
+        content = parse_json((folder / FRAMES_FILE).read_bytes())
         found = build(FrameSet, content)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None

@@ -10,7 +10,6 @@ checkpoints/best.json, last.json     {"step": 750}
 import contextlib
 import hashlib
 import io
-import json
 import os
 import pickle
 import re
@@ -27,6 +26,7 @@ from safetensors.torch import save as save_safetensors
 from pipeline.config.user_text import parse_integer
 from pipeline.files.atomic import sync_directory, write_json
 from pipeline.files.directories import STILL_IN_USE, make_directory, remove_tree
+from pipeline.files.json_text import parse_json
 from pipeline.training.settings import RetentionConfig
 
 MODEL_FILE, STATE_FILE, META_FILE = "model.safetensors", "state.pt", "meta.json"
@@ -135,9 +135,14 @@ class CheckpointStore:
             state = torch.load(
                 io.BytesIO(contents[STATE_FILE]), map_location="cpu", weights_only=True
             )
+            if not isinstance(state, dict):
+                raise ValueError(f"{STATE_FILE} holds a {type(state).__name__}, no dictionary")
         except pickle.UnpicklingError:
             raise ValueError(f"checkpoint {path} is damaged or holds more than tensors") from None
-        except (ValueError, KeyError, TypeError, EOFError, RuntimeError, SafetensorError) as error:
+        except (
+            *(ValueError, LookupError, TypeError, AttributeError, EOFError, RuntimeError),
+            SafetensorError,
+        ) as error:
             raise ValueError(
                 f"checkpoint {path} cannot be read, although its checksums are right: {error}"
             ) from None
@@ -244,7 +249,7 @@ class CheckpointStore:
         """The step that a pointer names, None without a pointer; ValueError if it names none."""
         pointer = self.folder / f"{name}.json"
         try:
-            return int(json.loads(pointer.read_text(encoding="utf-8"))["step"])
+            return _as_step(parse_json(pointer.read_bytes())["step"])
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
@@ -259,23 +264,39 @@ class CheckpointStore:
 
 
 def _read_files(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Metadata and contents of a checkpoint's files, by name; their checksums are right."""
+    """Metadata and contents of a checkpoint's files, by name; sizes and checksums are right."""
     meta_text = (path / META_FILE).read_bytes()
     try:
-        meta = json.loads(meta_text)
-        recorded = {name: meta["files"][name]["sha256"] for name in (MODEL_FILE, STATE_FILE)}
+        meta = parse_json(meta_text)
+        recorded = {
+            name: (meta["files"][name]["size"], meta["files"][name]["sha256"])
+            for name in (MODEL_FILE, STATE_FILE)
+        }
+        if path.name != f"step_{_as_step(meta['step']):08d}":
+            raise ValueError(f"it speaks of step {meta['step']}")
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedCheckpointError(
             f"checkpoint {path} is damaged: {META_FILE} cannot be read ({error})"
         ) from None
     contents = {}
-    for name, digest in recorded.items():
+    for name, (size, digest) in recorded.items():
         contents[name] = (path / name).read_bytes()
+        if len(contents[name]) != size:
+            raise DamagedCheckpointError(
+                f"checkpoint {path} is damaged: {name} has {len(contents[name])} bytes, not {size}"
+            )
         if hashlib.sha256(contents[name]).hexdigest() != digest:
             raise DamagedCheckpointError(
                 f"checkpoint {path} is damaged: {name} does not match its checksum"
             )
     return meta, contents
+
+
+def _as_step(value: Any) -> int:
+    """A step as JSON holds it; ValueError for anything else."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{value!r} is no step")
+    return value
 
 
 def _write_bytes(path: Path, content: bytes) -> None:

@@ -21,6 +21,7 @@ from pipeline.config.places import with_absolute_paths, with_found_paths, with_r
 from pipeline.config.schema import build
 from pipeline.config.yaml_files import read_yaml, yaml_text
 from pipeline.files.atomic import TEMPORARY_SUFFIX, write_json, write_text
+from pipeline.files.json_text import parse_json
 from pipeline.training.checkpoint import CheckpointStore
 from pipeline.training.settings import KEYS_FREE_TO_CHANGE, TrainConfig
 
@@ -77,7 +78,7 @@ class RunDirectory:
         """
         file = self.path / name
         try:
-            return json.loads(file.read_text(encoding="utf-8"))
+            return parse_json(file.read_bytes())
         except FileNotFoundError:
             return None
         except ValueError as error:

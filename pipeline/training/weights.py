@@ -20,7 +20,11 @@ def fill(model: nn.Module, checkpoint: Checkpoint, run_dir: Path) -> None:
 
     Raises ValueError naming the run if they do not fit the model, or are not finite.
     """
+    own = model.state_dict()
     try:
+        for name, values in checkpoint.weights.items():
+            if name in own and values.dtype != own[name].dtype:
+                raise RuntimeError(f"{name} is of {values.dtype}, not {own[name].dtype}")
         model.load_state_dict(checkpoint.weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())

@@ -6,27 +6,23 @@ Each connection gets a process of its own that does one job after another: a lin
 line out.
 """
 
-import atexit
 import ctypes
 import gc
 import importlib
 import json
 import os
 import pkgutil
-import runpy
 import select
 import signal
 import socket
 import sys
-import threading
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
 from helpers.injection.library import arm
 from helpers.injection.subjects import TRAINING
-from helpers.programs import REPOSITORY
+from helpers.warm_parent import redirect, run_program
 
 POLL_S = 0.004
 PEER_PATIENCE_S = 4.0
@@ -183,12 +179,12 @@ def _start(process: dict[str, Any], library: str) -> int:
     try:
         _end_with_parent()
         os.setpgid(0, 0)
-        _redirect(process["out"], process["err"])
+        redirect(process["out"], process["err"])
         os.environ.update(process["environment"])
         if process["planted"]:
             importlib.import_module("helpers.injection.planted").plant(process["planted"])
         arm(library, process["arming"])
-        code = _run_program(process["program"], process["words"])
+        code = run_program(process["program"], process["words"])
     finally:
         os._exit(code)
 
@@ -196,34 +192,6 @@ def _start(process: dict[str, Any], library: str) -> int:
 def _end_with_parent() -> None:
     """Be killed when the process that forked this one is gone."""
     ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
-
-
-def _redirect(out: str, err: str) -> None:
-    for descriptor, path in ((1, out), (2, err)):
-        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        os.dup2(opened, descriptor)
-        os.close(opened)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-
-
-def _run_program(program: str, words: list[str]) -> int:
-    """As the interpreter does it with a file: exit code, a traceback, what runs at the exit."""
-    sys.argv = [str(REPOSITORY / program), *words]
-    code = 0
-    try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    return code
 
 
 if __name__ == "__main__":
