@@ -37,8 +37,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevCluster]:
         pytest.skip(f"SLURM cannot be started here: {reason}")
     cluster = DevCluster(tmp_path_factory.mktemp("slurm"))
     cluster.environment["ORBIT_DEV_CLUSTER_PORT"] = str(free_port())
-    cluster.start()
     try:
+        cluster.start()
         yield cluster
     finally:
         cluster.stop()
