@@ -146,6 +146,10 @@ def rewrite(journal: Path, key: str, value: Any) -> None:
     ("key", "value"),
     [
         ("op_code", 99),
+        ("trial_id", 7),
+        ("trial_id", "0"),
+        ("study_id", 5),
+        ("worker_id", 5),
         ("param_value_internal", 1e9),
         ("distribution", "{"),
         ("values", [float("nan")]),

@@ -4,9 +4,7 @@ A proposal is a function of the seed, the trial's number and the results so far,
 trial whose parameters were cut off by a kill gets the rest when it is opened again.
 """
 
-import contextlib
 import errno
-import json
 import math
 import os
 import warnings
@@ -20,11 +18,12 @@ import numpy as np
 from launch.sweeps.expansion import Point
 from launch.sweeps.search_space import choice_labels, differing, point_of, whole_range
 from launch.sweeps.settings import OptunaSearch
+from pipeline.files.json_text import parse_json
 
 JOURNAL = "optuna.journal"
 DESCRIPTION = "description"
-CREATE_STUDY = 0
-"""The code of this operation in a journal."""
+CREATE_STUDY, CREATE_TRIAL = 0, 4
+"""Codes of operations in a journal."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +74,26 @@ def mend_journal(path: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _num_studies(path: Path) -> int:
-    """How often a study is made in a journal: a second time, or of another worker, Optuna
-    passes over, and adds what follows to the first."""
-    num = 0
-    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
-        for line in file:
-            with contextlib.suppress(ValueError):  # Of a line that is being written.
-                record = json.loads(line)
-                num += isinstance(record, dict) and record.get("op_code") == CREATE_STUDY
-    return num
+def _check_journal(path: Path) -> None:
+    """ValueError unless every record speaks of one study and of trials that it has made.
+
+    Optuna passes over records of a worker other than itself that speak of something else.
+    """
+    num_studies = num_trials = 0
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return  # It is being written.
+            record = parse_json(line)
+            if not isinstance(record, dict) or not isinstance(record.get("worker_id"), str):
+                raise ValueError(f"line {number} is no record")
+            num_studies += record.get("op_code") == CREATE_STUDY
+            study, trial = record.get("study_id", 0), record.get("trial_id", 0)
+            if num_studies != 1 or study != 0 or isinstance(study, bool):
+                raise ValueError(f"line {number} speaks of another study")
+            num_trials += record.get("op_code") == CREATE_TRIAL
+            if "trial_id" in record and not (type(trial) is int and 0 <= trial < num_trials):
+                raise ValueError(f"line {number} speaks of a trial that was not made")
 
 
 class SearchStudy:
@@ -118,9 +127,10 @@ class SearchStudy:
             storage = JournalStorage(JournalFileBackend(str(path), lock))
             # A sweep directory may have been renamed since.
             names = self._optuna.get_all_study_names(storage)
-            num_studies = _num_studies(path)
-            if num_studies != 1 and path.exists() and path.stat().st_size > 0:
-                raise ValueError(f"it holds {num_studies} studies")
+            if names:
+                _check_journal(path)
+            elif path.exists() and path.stat().st_size > 0:
+                raise ValueError("it holds no study")
             if not names:
                 self._optuna.create_study(
                     storage=storage, study_name=folder.name, direction=self._search.direction

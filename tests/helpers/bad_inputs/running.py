@@ -13,7 +13,7 @@ from typing import NamedTuple
 from helpers.bad_inputs.case import Case
 from helpers.warm_parent import redirect, run_program
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 300.0
 MAX_PEAK_BYTES = 2 * 2**30
 ADDRESS_SPACE_BYTES = 6 * 2**30
 """A child may not map more than this beyond what it starts with: a net for the machine."""
