@@ -103,10 +103,10 @@ def test_json_that_is_not_there_is_none_and_json_out_of_reach_an_error(
     write_json(path, {"a": 1})
     assert read_json_object(path) == {"a": 1}
 
-    def away(*_: object, **__: object) -> str:
+    def away(*_: object, **__: object) -> bytes:
         raise OSError(errno.ESTALE, "Stale file handle")
 
-    monkeypatch.setattr(Path, "read_text", away)
+    monkeypatch.setattr(Path, "read_bytes", away)
     with pytest.raises(OSError, match="Stale"):
         read_json_object(path)
 

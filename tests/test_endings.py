@@ -302,14 +302,14 @@ def test_history_that_cannot_be_read_just_now_is_not_forgotten(
     write_json(run_dir / "error.json", {"kind": "mistake", "message": "m"})
     (run_dir / "attempts" / "a-0").mkdir(parents=True)
     write_json(run_dir / "attempts" / "a-0" / "begin.json", {})
-    real = Path.read_text
+    real = Path.read_bytes
 
-    def away(self: Path, *words: object, **more: object) -> str:
+    def away(self: Path) -> bytes:
         if self.name in ("begin.json", "error.json"):
             raise OSError(errno.EIO, "Input/output error", str(self))
-        return real(self, *words, **more)  # type: ignore[arg-type]
+        return real(self)
 
-    monkeypatch.setattr(Path, "read_text", away)
+    monkeypatch.setattr(Path, "read_bytes", away)
     with pytest.raises(OSError, match="Input/output error"):
         history.read_attempts(run_dir)
     with pytest.raises(OSError, match="Input/output error"):
