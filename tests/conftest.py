@@ -4,6 +4,7 @@
 `digits_run` is a short run: read them, and copy one before changing it.
 """
 
+import os
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,10 @@ from pipeline.config.compose import compose
 from pipeline.config.schema import build
 
 NUM_DIGITS = 200
+
+# What a shell says of its own terminal must not decide what tests see of theirs.
+for variable in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
+    os.environ.pop(variable, None)
 
 # The same examples every time, no files left, and no failure because a machine is slow.
 settings.register_profile("house", derandomize=True, database=None, deadline=None)
