@@ -13,6 +13,7 @@ from pipeline.data.loader import LoaderConfig
 from pipeline.training import preconditions
 from pipeline.training.preconditions import check_precision, check_shared_memory
 from pipeline.training.run import train
+from pipeline.training.trainer import compile_mode, should_compile
 
 
 def test_a_machine_that_cannot_compile_says_so_first(
@@ -73,6 +74,40 @@ def test_tf32_is_refused_where_it_has_no_effect(monkeypatch: pytest.MonkeyPatch)
                 check_precision("tf32", gpu)
         else:
             assert check_precision("tf32", gpu) is None
+
+
+def test_cuda_graphs_are_refused_where_there_is_no_gpu(digits_dir: Path, tmp_path: Path) -> None:
+    """torch would compile without them, in silence: by the key, and by what `auto` found."""
+    with pytest.raises(ValueError, match="compile=cuda_graphs has no effect on a CPU; allowed"):
+        make_config(digits_dir, tmp_path / "run", "compile=cuda_graphs", "device=cpu")
+    config = make_config(digits_dir, tmp_path / "run", "compile=cuda_graphs")
+    with pytest.raises(ValueError, match="compile=cuda_graphs has no effect on a CPU; allowed"):
+        preconditions.check_compiler(config, torch.device("cpu"))
+
+
+def test_cuda_graphs_are_refused_with_accumulation(digits_dir: Path, tmp_path: Path) -> None:
+    """A part's kernels write where the gradients of the part before still lie."""
+    words = ("compile=cuda_graphs", "accumulation=2")
+    with pytest.raises(ValueError, match="accumulation=2 cannot go with compile=cuda_graphs"):
+        make_config(digits_dir, tmp_path / "run", *words)
+
+
+@pytest.mark.parametrize(
+    ("compile_", "device", "wanted"),
+    [
+        ("auto", "cpu", (False, None)),
+        ("auto", "cuda", (True, None)),
+        ("true", "cpu", (True, None)),
+        ("false", "cuda", (False, None)),
+        ("cuda_graphs", "cuda", (True, "reduce-overhead")),
+    ],
+)
+def test_whether_and_how_a_device_compiles(
+    compile_: str, device: str, wanted: tuple[bool, str | None], digits_dir: Path, tmp_path: Path
+) -> None:
+    config = make_config(digits_dir, tmp_path / "run", f"compile={compile_}")
+    chosen = should_compile(config, torch.device(device)), compile_mode(config)
+    assert chosen == wanted
 
 
 @pytest.mark.parametrize("num_threads", [1025, 100_000])

@@ -79,6 +79,18 @@ def test_extra_state_survives_a_stop(digits_dir: Path, tmp_path: Path) -> None:
     assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("compiled", ["false", "true", "cuda_graphs"])
+def test_a_stop_on_a_gpu_leaves_no_trace(compiled: str, digits_dir: Path, tmp_path: Path) -> None:
+    """Counterpart on the CPU: test_any_stops_leave_no_trace."""
+    words = ("device=cuda", "deterministic=true", "epochs=1", f"compile={compiled}")
+    whole, cut = (make_config(digits_dir, tmp_path / name, *words) for name in ("whole", "cut"))
+    train(whole, never_stop())
+    stop_at(cut, 7)
+    train(cut, never_stop())
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
 def test_views_of_the_contrast_go_on_where_they_stopped(digits_dir: Path, tmp_path: Path) -> None:
     words = ("task.contrast.name=views", "epochs=1")
     whole, cut = (make_config(digits_dir, tmp_path / name, *words) for name in ("whole", "cut"))

@@ -11,7 +11,7 @@ import torch
 from pipeline.data.batches import Batches
 from pipeline.data.loader import LoaderConfig, shared_bytes
 from pipeline.training.half_precision import complaint
-from pipeline.training.settings import TrainConfig
+from pipeline.training.settings import NEEDS_A_GPU, TrainConfig
 from pipeline.training.trainer import should_compile
 
 SHARED_MEMORY = "/dev/shm"
@@ -34,7 +34,12 @@ def check_precision(precision: str, device: torch.device) -> str | None:
 
 
 def check_compiler(config: TrainConfig, device: torch.device) -> None:
-    """Compile one line, if the model is to be compiled; ValueError if that fails."""
+    """Compile one line, if the model is to be compiled; ValueError if that fails.
+
+    Also for CUDA graphs on a CPU, where torch would compile without them and not say so.
+    """
+    if config.compile == "cuda_graphs" and device.type == "cpu":
+        raise ValueError(NEEDS_A_GPU)
     if not should_compile(config, device):
         return
     try:

@@ -7,6 +7,8 @@ from pipeline.data.loader import LoaderConfig
 from pipeline.tasks.table import TaskConfig
 from pipeline.training.debug_settings import DebugConfig
 
+NEEDS_A_GPU = "compile=cuda_graphs has no effect on a CPU; allowed: auto, true, false"
+
 
 def _require_positive(name: str, value: float | None) -> None:
     if value is not None and value <= 0:
@@ -89,8 +91,10 @@ class TrainConfig:
 
     `checkpoint_every` and `validate_every` count steps; null means once an epoch.
     `tail` says whether an epoch's last incomplete batch is dropped or carried into
-    the next epoch. `compile=auto` compiles on a GPU and not on a CPU. `num_train_items`
-    trains on the first so many records (source frames, on-line) instead of all.
+    the next epoch. `compile=auto` compiles on a GPU and not on a CPU; `cuda_graphs` also has
+    the GPU repeat its recorded kernels instead of being told each again, which pays where they
+    are short. `num_train_items` trains on the first so many records (source frames, on-line)
+    instead of all.
     `deterministic` makes a GPU give the same bits each time, for some speed; a CPU always does.
     """
 
@@ -105,7 +109,7 @@ class TrainConfig:
     tail: Literal["drop", "carry"] = "drop"
     num_train_items: int | None = None
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
-    compile: Literal["auto"] | bool = "auto"
+    compile: Literal["auto", "cuda_graphs"] | bool = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     deterministic: bool = False
     num_threads: int = 1
@@ -147,6 +151,15 @@ class TrainConfig:
             raise ValueError(f"ema_decay={self.ema_decay} must lie between 0 and 1")
         if self.device == "cpu" and self.precision == "tf32":
             raise ValueError("precision=tf32 has no effect on a CPU; allowed: fp32, bf16, fp16")
+        if self.compile == "cuda_graphs":
+            if self.device == "cpu":
+                raise ValueError(NEEDS_A_GPU)
+            if self.accumulation > 1:
+                # The gradients of a part lie in memory that the next part's kernels reuse.
+                raise ValueError(
+                    f"accumulation={self.accumulation} cannot go with compile=cuda_graphs;"
+                    " allowed: accumulation=1, or compile=true"
+                )
 
 
 KEYS_FREE_TO_CHANGE = (

@@ -116,7 +116,7 @@ class Trainer:
         self._saved_step = -1
         objective = task.objective
         if should_compile(config, world.device):
-            objective.compile()
+            objective.compile(mode=compile_mode(config))
         self._objective: nn.Module = objective
         if world.world_size > 1:
             with warnings.catch_warnings():
@@ -286,7 +286,12 @@ class Trainer:
 
 def should_compile(config: TrainConfig, device: torch.device) -> bool:
     """`auto` compiles on a GPU only: on a CPU it is a matter of model and processor."""
-    return device.type == "cuda" if config.compile == "auto" else config.compile
+    return device.type == "cuda" if config.compile == "auto" else bool(config.compile)
+
+
+def compile_mode(config: TrainConfig) -> str | None:
+    """torch's name for how to compile; None is its default."""
+    return "reduce-overhead" if config.compile == "cuda_graphs" else None
 
 
 class _Clock:
