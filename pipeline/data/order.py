@@ -10,9 +10,15 @@ from typing import Literal
 
 import numpy as np
 
+from pipeline.data.permutation import drawn, permuted, round_keys
+
 Tail = Literal["drop", "carry"]
 
 ORDER_STREAM, DRAW_STREAM = 10, 11
+NUM_STORED = 2**20
+"""Epochs of more items are not kept as arrays, which would take seconds and gigabytes to make."""
+NUM_TOGETHER = 2**13
+"""Places whose items are computed at a time: a batch's alone cost ten times as much each."""
 
 
 @lru_cache(maxsize=4)
@@ -30,6 +36,26 @@ def epoch_draws(seed: int, epoch: int, num_items: int, num_choices: int) -> np.n
     draws = rng.integers(0, num_choices, num_items)
     draws.flags.writeable = False
     return draws
+
+
+def items_at(seed: int, epoch: int, positions: np.ndarray, num_items: int) -> np.ndarray:
+    """The items (B,) int64 at these positions of an epoch's uniform permutation."""
+    if num_items <= NUM_STORED:
+        return np.asarray(epoch_permutation(seed, epoch, num_items)[positions])
+    items = np.empty(len(positions), np.int64)
+    parts = positions // NUM_TOGETHER
+    for part in np.unique(parts).tolist():
+        within = parts == part
+        computed = _computed_items(seed, epoch, num_items, part)
+        items[within] = computed[positions[within] - part * NUM_TOGETHER]
+    return items
+
+
+@lru_cache(maxsize=4)
+def _computed_items(seed: int, epoch: int, num_items: int, part: int) -> np.ndarray:
+    first = part * NUM_TOGETHER
+    places = np.arange(first, min(first + NUM_TOGETHER, num_items))
+    return permuted(places, num_items, round_keys(seed, ORDER_STREAM, epoch))
 
 
 @dataclass(frozen=True)
@@ -83,16 +109,15 @@ class SampleOrder:
             per_epoch = self.num_items // self.global_batch
             epoch, position = divmod(step, per_epoch)
             first = position * self.global_batch
-            items = epoch_permutation(self.seed, epoch, self.num_items)
-            chosen = items[first : first + self.global_batch]
+            positions = np.arange(first, first + self.global_batch)
+            chosen = items_at(self.seed, epoch, positions, self.num_items)
             return np.full(self.global_batch, epoch), chosen
         places = np.arange(step * self.global_batch, (step + 1) * self.global_batch)
         epochs, positions = np.divmod(places, self.num_items)
         chosen = np.empty(self.global_batch, np.int64)
         for epoch in np.unique(epochs):
             within = epochs == epoch
-            items = epoch_permutation(self.seed, int(epoch), self.num_items)
-            chosen[within] = items[positions[within]]
+            chosen[within] = items_at(self.seed, int(epoch), positions[within], self.num_items)
         return epochs, chosen
 
     def epochs_done(self, num_steps_done: int) -> int:
@@ -105,14 +130,20 @@ class SampleOrder:
 def draw_choices(
     seed: int, epochs: np.ndarray, items: np.ndarray, num_items: int, num_choices: int
 ) -> np.ndarray:
-    """A uniform draw for each (epoch, item), whatever else is in the batch; `epochs` ascend."""
-    if epochs[0] == epochs[-1]:
-        return np.asarray(epoch_draws(seed, int(epochs[0]), num_items, num_choices)[items])
+    """A uniform draw for each (epoch, item), whatever else is in the batch; (B,) int64."""
     draws = np.empty(len(items), np.int64)
-    for epoch in np.unique(epochs):
+    for epoch in np.unique(epochs).tolist():
         within = epochs == epoch
-        draws[within] = epoch_draws(seed, int(epoch), num_items, num_choices)[items[within]]
+        draws[within] = _draws_of(seed, epoch, items[within], num_items, num_choices)
     return draws
+
+
+def _draws_of(
+    seed: int, epoch: int, items: np.ndarray, num_items: int, num_choices: int
+) -> np.ndarray:
+    if num_items <= NUM_STORED:
+        return np.asarray(epoch_draws(seed, epoch, num_items, num_choices)[items])
+    return drawn(items, num_choices, round_keys(seed, DRAW_STREAM, epoch))
 
 
 def rank_slice(global_batch: int, rank: int, world_size: int) -> slice:
