@@ -32,9 +32,13 @@ def per_sample_rot90(x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
 
 
 def test_samples_are_uniform() -> None:
-    counts = torch.bincount(C4.sample(np.random.default_rng(1), 40_000), minlength=4)
-    assert len(counts) == 4
-    assert float(((counts - 10_000) ** 2 / 10_000).sum()) < 16.3  # chi-square, 3 degrees, p = 0.001
+    rng = np.random.default_rng(1)
+    uniforms = torch.from_numpy(rng.random((40_000, 1)))
+    for drawn in (C4.sample(rng, 40_000), C4.from_uniforms(uniforms)):
+        counts = torch.bincount(drawn, minlength=4)
+        assert len(counts) == 4
+        statistic = float(((counts - 10_000) ** 2 / 10_000).sum())
+        assert statistic < 16.3  # chi-square, 3 degrees, p = 0.001
 
 
 @settings(max_examples=25)

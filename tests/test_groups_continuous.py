@@ -4,6 +4,7 @@ Draws must follow the Haar measure; q and -q must be one rotation throughout.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,10 +14,17 @@ from pipeline.groups import Group, make_group, quaternions
 
 SPECS = ("so2", "so3", "so2+shift:20:2.5", "so3+shift:16:3")
 HALF = math.sqrt(0.5)
+Draw = Callable[[str, int, int], torch.Tensor]
 
 
 def draw(spec: str, seed: int, num: int) -> torch.Tensor:
     return make_group(spec).sample(np.random.default_rng(seed), num)
+
+
+def draw_by_uniforms(spec: str, seed: int, num: int) -> torch.Tensor:
+    group = make_group(spec)
+    uniforms = np.random.default_rng(seed).random((num, group.num_uniforms))
+    return group.from_uniforms(torch.from_numpy(uniforms))
 
 
 def shape_of(spec: str) -> tuple[int, ...]:
@@ -118,14 +126,16 @@ def test_continuous_groups_have_no_list_of_elements() -> None:
                 refused()
 
 
-def test_planar_samples_are_uniform() -> None:
+@pytest.mark.parametrize("draw", [draw, draw_by_uniforms])
+def test_planar_samples_are_uniform(draw: Draw) -> None:
     angles = draw("so2", 0, 36_000)
     counts = torch.histc(angles, 36, -math.pi, math.pi)
     assert int(counts.sum()) == 36_000
     assert float(((counts - 1000) ** 2 / 1000).sum()) < 66.6  # chi-square, 35 degrees, p = 0.001
 
 
-def test_space_samples_follow_the_haar_measure() -> None:
+@pytest.mark.parametrize("draw", [draw, draw_by_uniforms])
+def test_space_samples_follow_the_haar_measure(draw: Draw) -> None:
     q = draw("so3", 0, 40_000)
     assert torch.allclose(q.norm(dim=1), torch.ones(1))
     matrices = quaternions.to_matrix(q.double()).flatten(1)
@@ -140,8 +150,9 @@ def test_space_samples_follow_the_haar_measure() -> None:
     assert float(((counts - 1000) ** 2 / 1000).sum()) < 72.1  # chi-square, 39 degrees, p = 0.001
 
 
+@pytest.mark.parametrize("draw", [draw, draw_by_uniforms])
 @pytest.mark.parametrize("spec", SPECS[2:])
-def test_sampled_shifts_fill_their_cube(spec: str) -> None:
+def test_sampled_shifts_fill_their_cube(spec: str, draw: Draw) -> None:
     num_axes = len(shape_of(spec))
     shifts = draw(spec, 0, 20_000)[:, -num_axes:]
     greatest = float(spec.split(":")[2])
@@ -150,7 +161,14 @@ def test_sampled_shifts_fill_their_cube(spec: str) -> None:
         counts = torch.histc(column, 20, -greatest, greatest)
         assert float(((counts - 1000) ** 2 / 1000).sum()) < 43.8  # 19 degrees, p = 0.001
     rotation = draw(spec, 0, 20_000)[:, :-num_axes]
-    assert torch.equal(rotation.squeeze(1), draw(spec.split("+")[0], 0, 20_000))
+    assert len(rotation.unique(dim=0)) > 19_000
+
+
+def test_rotations_are_drawn_before_shifts() -> None:
+    for spec in SPECS[2:]:
+        num_axes = len(shape_of(spec))
+        rotation = draw(spec, 0, 50)[:, :-num_axes]
+        assert torch.equal(rotation.squeeze(1), draw(spec.split("+")[0], 0, 50))
 
 
 def test_names() -> None:

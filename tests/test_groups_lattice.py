@@ -94,11 +94,13 @@ def test_samples_are_uniform(spec: str) -> None:
     group = make_group(spec)
     num_cells = group.num_elements
     mean = 500
-    counts = torch.bincount(draw(group, 1, mean * num_cells), minlength=num_cells)
-    assert len(counts) == num_cells
-    statistic = float(((counts - mean) ** 2 / mean).sum())
-    freedom = num_cells - 1  # the statistic has this mean and twice this variance
-    assert abs(statistic - freedom) < 4 * math.sqrt(2 * freedom)
+    uniforms = torch.from_numpy(np.random.default_rng(2).random((mean * num_cells, 1)))
+    for drawn in (draw(group, 1, mean * num_cells), group.from_uniforms(uniforms)):
+        counts = torch.bincount(drawn, minlength=num_cells)
+        assert len(counts) == num_cells
+        statistic = float(((counts - mean) ** 2 / mean).sum())
+        freedom = num_cells - 1  # the statistic has this mean and twice this variance
+        assert abs(statistic - freedom) < 4 * math.sqrt(2 * freedom)
 
 
 @pytest.mark.parametrize("spec", ALL_SPECS)

@@ -5,14 +5,13 @@ frames show, in every way of pairing; nothing of a subject comes into two splits
 that cannot be used leaves nothing behind.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from helpers.idx import write_mnist
+from helpers.noise_images import NoiseSource, noise_recipe, orbit_config
 from helpers.preparing import all_records, column, prepare, recipe_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +19,6 @@ from hypothesis import strategies as st
 from data_prep.recipes.orbits import Orbits
 from data_prep.recipes.splits import assign_splits, proportions
 from data_prep.scenes.plain import PlainScene, inscribed
-from data_prep.settings import OrbitDatasetConfig
 from data_prep.store.builder import build_dataset
 from data_prep.store.reader import PairStore
 from data_prep.store.recipe import BadInputError
@@ -28,54 +26,6 @@ from data_prep.verification.datasets import verify_dataset
 from pipeline.groups import make_group
 
 SPLITS = ("train", "val", "test")
-
-
-def orbit_config(**values: Any) -> OrbitDatasetConfig:
-    given = {
-        "kind": "orbits",
-        "name": "noise",
-        "group": "c4",
-        "val_fraction": 0.2,
-        "test_fraction": 0.2,
-        "train_pairs": "orbit",
-        "val_pairs": "orbit",
-        "test_pairs": "orbit",
-        "shard_mib": 0.01,
-    }
-    return OrbitDatasetConfig(**{**given, **values})
-
-
-class NoiseSource:
-    """Images or volumes of noise, of 20 subjects; one of them may be unreadable."""
-
-    is_binary = False
-    label_meaning = "number of the image"
-
-    def __init__(self, shape: tuple[int, ...], num: int = 20, broken: int | None = None) -> None:
-        self.image_shape, self._broken = shape, broken
-        self.num_images: Mapping[str, int] = {"all": num}
-
-    def subjects(self, part: str) -> None:
-        return None
-
-    def read(self, part: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if self._broken in indices:
-            raise ValueError("number 7 cannot be read")
-        images = [
-            np.random.default_rng([5, index]).integers(0, 256, self.image_shape, np.uint8)
-            for index in indices
-        ]
-        return np.stack(images), indices.astype(np.int64)
-
-    def checksums(self) -> dict[str, str]:
-        return {}
-
-
-def noise_recipe(source: NoiseSource, **values: Any) -> Orbits:
-    config = orbit_config(**values)
-    scene = PlainScene(source, config.group)
-    splits = assign_splits(scene.num_images, scene.subjects, config, 0, None)
-    return Orbits(config, scene, splits, 0, None, "noise", {})
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 """Images and their transforms under a group, stored as pairs.
 
 Every image is the source of one record per group element (`orbit`) or of some drawn
-elements (`drawn`); with `all_pairs` so is every transform of it. The image's frame
-stands first, each transform after it; an identity record points twice at the same
-frame.
+elements (`drawn`); with `all_pairs` so is every transform of it. Of `sources` there is the
+record of the identity alone. The image's frame stands first, each transform after it; an
+identity record points twice at the same frame.
 """
 
 import itertools
@@ -18,7 +18,7 @@ import torch
 from data_prep.recipes.pairing import pair_views, with_all_sources
 from data_prep.recipes.splits import Images
 from data_prep.scenes import Scene
-from data_prep.settings import OrbitDatasetConfig, Pairing
+from data_prep.settings import OrbitDatasetConfig, TrainPairing
 from data_prep.store.manifest import SPLITS, ColumnSpec
 from data_prep.store.recipe import ShardPlan
 from data_prep.store.shard import Block, ShardLayout
@@ -125,14 +125,16 @@ class Orbits:
             yield block.moved_by(num_frames_so_far)
             num_frames_so_far += len(block.frames)
 
-    def _pairing(self, split: str) -> Pairing:
-        pairing: Pairing = getattr(self._config, f"{split}_pairs")
+    def _pairing(self, split: str) -> TrainPairing:
+        pairing: TrainPairing = getattr(self._config, f"{split}_pairs")
         return pairing
 
     def _kept(self, split: str) -> torch.Tensor:
         """Positions of the elements of an orbit that become records; of drawn ones, all."""
         if self._pairing(split) == "drawn":
             return torch.arange(self._config.num_drawn)
+        if self._pairing(split) == "sources":
+            return torch.zeros(1, dtype=torch.int64)
         elements = make_group(self.group).elements()
         return in_bins(self.group, elements, self._bins(split)).nonzero().flatten()
 
@@ -167,6 +169,8 @@ class Orbits:
             key = (self.seed, ELEMENT_STREAM, SPLITS.index(split))
             num_drawn, bins = self._config.num_drawn, self._bins(split)
             return _drawn(self.group, key, num_images, num_drawn, bins)[first:last]
+        if self._pairing(split) == "sources":
+            return make_group(self.group).identity(last - first).unsqueeze(1)
         elements = make_group(self.group).elements()
         if self._pairing(split) == "orbit":
             elements = elements[self._kept(split)]
@@ -211,13 +215,13 @@ def in_bins(group: str, g: torch.Tensor, bins: tuple[str, ...] | None) -> torch.
     return torch.isin(make_group(group).bin_index(g), wanted)
 
 
-def _check_pairing(group: str, num_elements: int | None, pairing: Pairing, split: str) -> None:
+def _check_pairing(group: str, num_elements: int | None, pairing: TrainPairing, split: str) -> None:
     if pairing == "all_pairs" and (num_elements or 0) > MAX_ALL_PAIRS:
         raise ValueError(
             f"dataset.{split}_pairs=all_pairs would make {num_elements} x {num_elements} records"
             f" of every image under {group}: say orbit or drawn"
         )
-    if num_elements is None and pairing != "drawn":
+    if num_elements is None and pairing not in ("drawn", "sources"):
         raise ValueError(
             f"dataset.{split}_pairs={pairing} needs a finite group, not {group}: say"
             " dataset.train_pairs=drawn dataset.val_pairs=drawn dataset.test_pairs=drawn"

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from pipeline.groups import Group
+from pipeline.groups.targets import make_targets
 
 
 def repeated(values: np.ndarray, num: int) -> torch.Tensor:
@@ -13,10 +14,13 @@ def repeated(values: np.ndarray, num: int) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(values)).repeat_interleave(num, dim=0)
 
 
-def moved_images(group: Group, images: np.ndarray, g: torch.Tensor) -> np.ndarray:
+def moved_images(
+    group: Group, images: np.ndarray, g: torch.Tensor, is_binary: bool = False
+) -> np.ndarray:
     """Images (n, C, ...) under elements (n, k, ...): (n, k, C, ...) of the same dtype."""
     num_images, num_elements = g.shape[:2]
-    moved = group.act_on_image(repeated(images, num_elements), g.flatten(0, 1))
+    action = group.encode(g.flatten(0, 1))
+    moved = make_targets(group, repeated(images, num_elements), action, is_binary)
     result: Any = moved.numpy()
     return np.asarray(result.reshape(num_images, num_elements, *images.shape[1:]))
 

@@ -11,9 +11,6 @@ from data_prep.sources.interface import ImageSource, NamedImages
 from data_prep.store.manifest import ColumnSpec, FrameSpec
 from pipeline.groups import make_group
 
-WHITE, HALF = 255, 128
-"""Interpolated shapes are cut at one half."""
-
 
 class PlainScene:
     """See `data_prep.scenes.interface`. Raises ValueError if the group cannot act on the images.
@@ -42,9 +39,7 @@ class PlainScene:
         constant = _constant(self._source, part, indices, images)
         if not group.is_exact:
             images = images * inscribed(images.shape[2:], group.margin)
-        moved = moved_images(group, images, g)
-        if self.frames.values == "binary" and not group.is_exact:
-            moved = np.where(moved >= HALF, moved.dtype.type(WHITE), moved.dtype.type(0))
+        moved = moved_images(group, images, g, self.frames.values == "binary")
         frames = np.concatenate([images[:, None], moved], axis=1)
         return Views(frames, labels, {}, {}, constant)
 

@@ -5,9 +5,9 @@ from data_prep.settings.datasets import (
     CompositeSceneConfig,
     DatasetConfig,
     OrbitDatasetConfig,
-    Pairing,
     PlainSceneConfig,
     TableDatasetConfig,
+    TrainPairing,
 )
 from data_prep.settings.prepare import PrepareConfig
 from data_prep.settings.sequences import SequenceDatasetConfig
@@ -20,10 +20,10 @@ __all__ = [
     "DatasetConfig",
     "EpisodeDatasetConfig",
     "OrbitDatasetConfig",
-    "Pairing",
     "PlainSceneConfig",
     "PrepareConfig",
     "SequenceDatasetConfig",
     "SourceConfig",
     "TableDatasetConfig",
+    "TrainPairing",
 ]

@@ -7,6 +7,7 @@ from data_prep.settings.sequences import SequenceDatasetConfig
 from data_prep.settings.worlds import EpisodeDatasetConfig
 
 Pairing = Literal["orbit", "drawn", "all_pairs"]
+TrainPairing = Literal["orbit", "drawn", "all_pairs", "sources"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ class OrbitDatasetConfig:
     own split, or 0.15 where it brings none. The pairs of a split are, for
     each image, `orbit`: the image as source of every element; `drawn`: of
     `num_drawn` drawn elements; `all_pairs`: every member of its orbit as source of
-    every element. A continuous group has no orbit to store: its pairs are drawn.
+    every element. A continuous group has no orbit to store: its pairs are drawn. In the
+    training split, `sources` stores the images alone: training draws the elements and makes
+    the targets itself (`pairs=fresh`).
     `train_bins` keeps only these elements, or ranges of angles, in the training split, so
     that evaluation meets elements that training did not.
     """
@@ -56,7 +59,7 @@ class OrbitDatasetConfig:
     group: str
     val_fraction: float | None
     test_fraction: float | None
-    train_pairs: Pairing
+    train_pairs: TrainPairing
     val_pairs: Pairing
     test_pairs: Pairing
     shard_mib: float
@@ -77,6 +80,22 @@ class OrbitDatasetConfig:
         if self.num_drawn > 1 and "drawn" not in pairings:
             raise ValueError(
                 f"num_drawn={self.num_drawn} has no effect: no split's pairs are drawn"
+            )
+        if self.train_pairs == "sources":
+            self._check_sources()
+
+    def _check_sources(self) -> None:
+        """ValueError where sources alone do not say what a target is, or which are allowed."""
+        if self.scene.name != "plain":
+            raise ValueError(
+                f"train_pairs=sources needs targets that are the group's action on the whole"
+                f" frame, but scene.name={self.scene.name} has parts that stay; allowed: orbit,"
+                " drawn, all_pairs"
+            )
+        if self.train_bins is not None:
+            raise ValueError(
+                f"train_bins={list(self.train_bins)} has no effect with train_pairs=sources:"
+                " training draws from the whole group"
             )
 
 

@@ -71,6 +71,8 @@ def _make_up(manifest: Manifest, split: str) -> str:
     per_source = manifest.splits[split].records_per_source
     if per_source:
         return f", {per_source} a source image"
+    if manifest.holds_sources_only(split):
+        return ", sources only (for pairs=fresh)"
     if "world" not in manifest.generator:
         return ""
     num, length, num_elements = (manifest.generator[key][split] for key in TOLD_BY_SPLIT)

@@ -173,6 +173,19 @@ class Manifest:
             raise ValueError(f"no split {name!r} in this dataset; known: {', '.join(self.splits)}")
         return self.splits[name]
 
+    def holds_sources_only(self, split: str) -> bool:
+        """Whether the split's records are images beside themselves, for `pairs=fresh`."""
+        pairs = self.generator.get("pairs")
+        return isinstance(pairs, dict) and pairs.get(split) == "sources"
+
+    def check_has_targets(self, split: str, use: str, instead: str) -> None:
+        """Raise ValueError if the split holds sources only, which do not do for `use`."""
+        if self.holds_sources_only(split):
+            raise ValueError(
+                f"{use} needs stored targets, but the {split} split of {self.name} holds sources"
+                f" only (dataset.train_pairs=sources): say {instead}"
+            )
+
 
 def write_manifest(root: Path, manifest: Manifest) -> None:
     """Write the manifest, which marks the dataset as complete."""

@@ -73,12 +73,14 @@ class SplitReader:
     def read(self, records: np.ndarray, out: Records | None = None) -> Records:
         """The records at these numbers (B,) int64, in this order, into `out` if given.
 
+        An `out` whose target has no room, (B, 0), is given none.
         Raises IndexError for a number beyond the last record.
         """
         out = self.empty(len(records)) if out is None else out
         for shard, places, rows in self._by_shard(records):
             _take(shard["frames"], shard["source"][rows], out.source, places)
-            _take(shard["frames"], shard["target"][rows], out.target, places)
+            if out.target.size:
+                _take(shard["frames"], shard["target"][rows], out.target, places)
             out.action[places] = shard["action"][rows]
             out.label[places] = shard["label"][rows]
         return out

@@ -6,14 +6,16 @@ DALI can run them in spawned processes.
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
+import torch
 
 from data_prep.store.reader import Records, SplitReader
-from pipeline.data.order import SampleOrder, draw_choices, rank_slice
+from pipeline.data.order import SampleOrder, draw_choices, draw_uniforms, rank_slice
+from pipeline.groups import make_group
 
-Pairs = Literal["stored", "online"]
+Pairs = Literal["stored", "online", "fresh"]
 
 
 class Batches(Protocol):
@@ -26,6 +28,10 @@ class Batches(Protocol):
     @property
     def batch_size(self) -> int:
         """Records that this rank reads a step."""
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether target frames are read; otherwise they are made on the device."""
 
     def read(self, step: int, out: Records, valid: np.ndarray) -> None:
         """Fill `out` with the records of as many steps, from `step` on, as it has places for.
@@ -40,7 +46,8 @@ class TrainBatches:
 
     `stored` walks the records; `online` walks the source frames and draws, for
     each (seed, epoch, source), one of the records that share it: the group
-    element is uniform over the stored orbit.
+    element is uniform over the stored orbit. `fresh` walks the source frames too, reads
+    them alone, and draws an element of the whole `group` for each (seed, epoch, source).
     """
 
     reader: SplitReader
@@ -48,26 +55,50 @@ class TrainBatches:
     pairs: Pairs
     rank: int
     world_size: int
+    group: str | None = None
+
+    def __post_init__(self) -> None:
+        assert (self.pairs == "fresh") == (self.group is not None)
 
     def records(self, step: int) -> np.ndarray:
         """Record numbers that this rank reads in a step."""
-        epochs, items = self.order.batch(step)
-        share = rank_slice(self.order.global_batch, self.rank, self.world_size)
-        epochs, items = epochs[share], items[share]
+        epochs, items = self._places(step)
         if self.pairs == "stored":
             return np.asarray(items)
         num_choices = self.reader.records_per_source
+        if self.pairs == "fresh":
+            return np.asarray(items * (num_choices or 1))
         assert num_choices is not None
         draws = draw_choices(self.order.seed, epochs, items, self.order.num_items, num_choices)
         return np.asarray(items * num_choices + draws)
+
+    def actions(self, steps: range) -> np.ndarray:
+        """Action vectors (places, A) float32 of the elements that `fresh` pairs draw."""
+        assert self.group is not None
+        group, places = make_group(self.group), [self._places(step) for step in steps]
+        epochs, items = (np.concatenate(part) for part in zip(*places, strict=True))
+        uniforms = draw_uniforms(self.order.seed, epochs, items, group.num_uniforms)
+        return np.asarray(group.encode(group.from_uniforms(torch.from_numpy(uniforms))).numpy())
+
+    def _places(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Epoch and item of each place of this rank's share."""
+        epochs, items = self.order.batch(step)
+        share = rank_slice(self.order.global_batch, self.rank, self.world_size)
+        return epochs[share], items[share]
 
     @property
     def batch_size(self) -> int:
         return self.order.global_batch // self.world_size
 
+    @property
+    def has_targets(self) -> bool:
+        return self.pairs != "fresh"
+
     def read(self, step: int, out: Records, valid: np.ndarray) -> None:
         steps = range(step, step + len(valid) // self.batch_size)
         self.reader.read(np.concatenate([self.records(step) for step in steps]), out)
+        if not self.has_targets:
+            out.action[:] = self.actions(steps)
         valid[:] = 1.0
 
 
@@ -84,6 +115,8 @@ class EvaluationBatches:
     rank: int
     world_size: int
     chosen: np.ndarray | None = None
+
+    has_targets: ClassVar[bool] = True
 
     @property
     def num_records(self) -> int:
@@ -118,17 +151,19 @@ def make_train_order(
     tail: Literal["drop", "carry"],
     num_first: int | None = None,
 ) -> SampleOrder:
-    """The order of an epoch: over records when stored, over source frames when on-line.
+    """The order of an epoch: over records when stored, over source frames otherwise.
 
     Of these only the `num_first` first ones, if given. Raises ValueError if there are not so
-    many, and for on-line pairs where records are not grouped by source.
+    many, and for on-line pairs where records are not grouped by source. Where they are not,
+    fresh pairs take each record for a source.
     """
     if pairs == "online" and reader.records_per_source is None:
         raise ValueError(
             "pairs=online needs a dataset with several elements of every source image"
             " (its orbit, or dataset.num_drawn=8 at its preparation); this one allows pairs=stored"
         )
-    num_items = reader.num_records if pairs == "stored" else reader.num_sources
+    per_source = 1 if pairs == "stored" else reader.records_per_source or 1
+    num_items = reader.num_records // per_source
     if num_first is not None and num_first > num_items:
         raise ValueError(f"num_train_items={num_first} is more than the {num_items} there are")
     return SampleOrder(seed, num_first or num_items, global_batch, tail)

@@ -146,7 +146,12 @@ def shared_bytes(batches: Batches, config: LoaderConfig) -> int:
 def batches_layout(batches: Batches, num_steps: int) -> BatchLayout:
     """The buffer that holds a rank's batches of `num_steps` steps."""
     reader = batches.reader
-    return BatchLayout(reader.frames, reader.num_action_components, num_steps * batches.batch_size)
+    return BatchLayout(
+        reader.frames,
+        reader.num_action_components,
+        num_steps * batches.batch_size,
+        batches.has_targets,
+    )
 
 
 def _build_pipeline(source: StepSource, device: torch.device, config: LoaderConfig) -> Any:

@@ -10,11 +10,11 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.data.permutation import drawn, permuted, round_keys
+from pipeline.data.permutation import drawn, permuted, round_keys, uniform
 
 Tail = Literal["drop", "carry"]
 
-ORDER_STREAM, DRAW_STREAM = 10, 11
+ORDER_STREAM, DRAW_STREAM, ELEMENT_STREAM = 10, 11, 12
 NUM_STORED = 2**20
 """Epochs of more items are not kept as arrays, which would take seconds and gigabytes to make."""
 NUM_TOGETHER = 2**13
@@ -144,6 +144,18 @@ def _draws_of(
     if num_items <= NUM_STORED:
         return np.asarray(epoch_draws(seed, epoch, num_items, num_choices)[items])
     return drawn(items, num_choices, round_keys(seed, DRAW_STREAM, epoch))
+
+
+def draw_uniforms(seed: int, epochs: np.ndarray, items: np.ndarray, num: int) -> np.ndarray:
+    """`num` uniform numbers in [0, 1) for each (epoch, item), whatever else is in the batch;
+    float64 (B, num)."""
+    numbers = np.empty((len(items), num))
+    for epoch in np.unique(epochs).tolist():
+        within = epochs == epoch
+        for column in range(num):
+            keys = round_keys(seed, ELEMENT_STREAM, epoch, column)
+            numbers[within, column] = uniform(items[within], keys)
+    return numbers
 
 
 def rank_slice(global_batch: int, rank: int, world_size: int) -> slice:

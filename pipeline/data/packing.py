@@ -22,7 +22,8 @@ class Batch(NamedTuple):
     """One rank's share of a global batch, on the device.
 
     `source`, `target` (B, C, H, W) or (B, C, D, H, W) as stored; `action` (B, A)
-    float32; `label` (B,) int64; `valid` (B,) float32, 0 for filled-up places.
+    float32; `label` (B,) int64; `valid` (B,) float32, 0 for filled-up places. Where targets
+    are made on the device, `target` is (B, 0) until then.
     """
 
     source: torch.Tensor
@@ -49,12 +50,19 @@ class Field:
 
 
 class BatchLayout:
-    """Places of a batch's arrays in one buffer of `num_bytes`."""
+    """Places of a batch's arrays in one buffer of `num_bytes`, with or without target frames."""
 
-    def __init__(self, frames: FrameSpec, num_action_components: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        frames: FrameSpec,
+        num_action_components: int,
+        batch_size: int,
+        has_targets: bool = True,
+    ) -> None:
+        target_shape = frames.shape if has_targets else (0,)
         arrays = (
             ((batch_size, *frames.shape), frames.dtype),
-            ((batch_size, *frames.shape), frames.dtype),
+            ((batch_size, *target_shape), frames.dtype),
             ((batch_size, num_action_components), "float32"),
             ((batch_size,), "int64"),
             ((batch_size,), "float32"),

@@ -41,6 +41,12 @@ def drawn(items: np.ndarray, num_choices: int, keys: tuple[int, ...]) -> np.ndar
     return _scaled(bits, num_choices).astype(np.int64)
 
 
+def uniform(items: np.ndarray, keys: tuple[int, ...]) -> np.ndarray:
+    """A uniform number in [0, 1), a multiple of 2^-53, for each of these items, (B,) float64."""
+    bits = _mixed(_mixed(items.astype(np.uint64), keys[0]), keys[1])
+    return np.asarray((bits >> np.uint64(11)) * 2.0**-53)
+
+
 def _rounds(places: np.ndarray, side: int, keys: tuple[int, ...]) -> np.ndarray:
     left, right = np.divmod(places, np.uint64(side))
     for key in keys:

@@ -40,6 +40,7 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
     data = Path(config.data if config.data is not None else run.read_config().data)
     store = PairStore(data)
     check_files(store.root, store.manifest)
+    store.manifest.check_has_targets(config.split, f"split={config.split}", "split=val or test")
     reader = store.open_all((config.split,))[config.split]
     with join_world(config.device) as world:
         loaded = load_run(run.path, str(config.checkpoint), data, world.device)

@@ -42,6 +42,7 @@ class C4:
     num_elements = 4
     is_exact = True
     margin = 0.0
+    num_uniforms = 1
     action_components = (QUARTER_TURNS,)
     bin_names = TURN_NAMES
 
@@ -74,6 +75,9 @@ class C4:
     def sample(self, rng: np.random.Generator, num: int) -> torch.Tensor:
         return torch.from_numpy(rng.integers(0, 4, size=num, dtype=np.int64))
 
+    def from_uniforms(self, uniforms: torch.Tensor) -> torch.Tensor:
+        return (uniforms[:, 0] * 4).to(torch.int64)
+
     def distance(self, g: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
         turns = (h - g) & 3
         return torch.minimum(turns, 4 - turns) * (math.pi / 2)
@@ -95,6 +99,9 @@ class C4:
 
     def act_on_image(self, image: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         return rotate_quarter_turns(image, g)
+
+    def act_by_vector(self, image: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return self.act_on_image(image, self.decode(action))
 
     def act_on_latent(self, latent: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         return rotate_quarter_turns(latent, g)

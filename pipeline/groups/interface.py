@@ -106,6 +106,16 @@ class Group(Protocol):
     def sample(self, rng: np.random.Generator, num: int) -> torch.Tensor:
         """`num` elements from the group's uniform (Haar) distribution."""
 
+    @property
+    def num_uniforms(self) -> int:
+        """How many uniform numbers `from_uniforms` makes an element of."""
+
+    def from_uniforms(self, uniforms: torch.Tensor) -> torch.Tensor:
+        """An element for each row (N, num_uniforms) of float64 numbers in [0, 1).
+
+        Where these are uniform, the elements are drawn as `sample` draws them.
+        """
+
     def distance(self, g: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
         """A left-invariant metric, (N,) float: the angle between rotations in radians."""
 
@@ -126,6 +136,12 @@ class Group(Protocol):
 
     def act_on_image(self, image: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         """Transform images (N, C, H, W) or volumes (N, C, D, H, W), one element each."""
+
+    def act_by_vector(self, image: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """`act_on_image` by the elements whose action vectors these are, to the same bits.
+
+        `decode` may round them; this does not.
+        """
 
     def act_on_latent(self, latent: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         """Transform spatial latents (N, C, h, w) or (N, C, d, h, w), one element each."""

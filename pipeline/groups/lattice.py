@@ -34,6 +34,7 @@ class LatticeGroup:
 
     is_exact = True
     margin = 0.0
+    num_uniforms = 1
 
     def __init__(
         self, name: str, point: str, period: int | None = None, step: int | None = None
@@ -122,6 +123,10 @@ class LatticeGroup:
     def sample(self, rng: np.random.Generator, num: int) -> torch.Tensor:
         return torch.from_numpy(rng.integers(0, self.num_elements, size=num, dtype=np.int64))
 
+    def from_uniforms(self, uniforms: torch.Tensor) -> torch.Tensor:
+        place: torch.Tensor = uniforms[:, 0] * self.num_elements
+        return place.to(torch.int64)
+
     def distance(self, g: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
         point, steps = self._split(self.compose(self.inverse(g), h))
         angle = self._table("angles", g)[point]
@@ -170,6 +175,9 @@ class LatticeGroup:
 
     def act_on_image(self, image: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         return self._act(image, g)
+
+    def act_by_vector(self, image: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return self._act(image, self.decode(action))
 
     def act_on_latent(self, latent: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         return self._act(latent, g)

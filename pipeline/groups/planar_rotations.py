@@ -25,6 +25,7 @@ class SO2:
     margin = 0.0
     num_axes = 2
     element_shape: tuple[int, ...] = ()
+    num_uniforms = 1
     action_components = (
         ActionComponent("cosine", "cosine of the counter-clockwise angle", "1", -1.0, 1.0),
         ActionComponent("sine", "sine of the counter-clockwise angle", "1", -1.0, 1.0),
@@ -58,6 +59,9 @@ class SO2:
     def sample(self, rng: np.random.Generator, num: int) -> torch.Tensor:
         return torch.from_numpy(rng.uniform(-math.pi, math.pi, num)).to(torch.float32)
 
+    def from_uniforms(self, uniforms: torch.Tensor) -> torch.Tensor:
+        return ((2 * uniforms[:, 0] - 1) * math.pi).to(torch.float32)
+
     def distance(self, g: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
         return _to_half_turns(h - g).abs()
 
@@ -82,8 +86,16 @@ class SO2:
         """Rotation matrices (N, 2, 2) acting on columns (x, y)."""
         return planar_matrix(1, g)
 
+    def matrix_of_vector(self, action: torch.Tensor) -> torch.Tensor:
+        """`matrix` of the elements whose action vectors (N, 2) these are, to the same bits."""
+        cosine, sine = action.unbind(1)
+        return torch.stack((cosine, -sine, sine, cosine), -1).view(-1, 2, 2)
+
     def act_on_image(self, image: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         return rotate_inscribed(image, self.matrix(g))
+
+    def act_by_vector(self, image: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return rotate_inscribed(image, self.matrix_of_vector(action))
 
     def act_on_latent(self, latent: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         return rotate_inscribed(latent, self.matrix(g))

@@ -97,6 +97,21 @@ def sample(rng: np.random.Generator, num: int) -> torch.Tensor:
     return canonical(q / q.norm(dim=-1, keepdim=True)).to(torch.float32)
 
 
+def from_uniforms(uniforms: torch.Tensor) -> torch.Tensor:
+    """Canonical quaternions (N, 4) float32 at points (N, 3) float64 of the unit cube.
+
+    Uniform over all rotations where the points are uniform (Shoemake, Graphics Gems III): two
+    circles in space of four dimensions, whose squared radii share 1 uniformly.
+    """
+    share, first, second = uniforms.unbind(1)
+    circles = [
+        radius * turn
+        for radius, angle in (((1 - share).sqrt(), first), (share.sqrt(), second))
+        for turn in ((2 * math.pi * angle).sin(), (2 * math.pi * angle).cos())
+    ]
+    return canonical(torch.stack(circles, 1)).to(torch.float32)
+
+
 def name(q: torch.Tensor) -> str:
     """One rotation (4,) in words: degrees, then an axis: "90 z", "120 [1 1 1]", "57 [0.3 0.5 0.8]".
 

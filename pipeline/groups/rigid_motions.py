@@ -93,6 +93,15 @@ class RigidMotions:
         shift = rng.uniform(-self.max_shift, self.max_shift, (num, self.num_axes))
         return self._join(rotation, torch.from_numpy(shift).to(torch.float32))
 
+    @property
+    def num_uniforms(self) -> int:
+        return self.rotations.num_uniforms + self.num_axes
+
+    def from_uniforms(self, uniforms: torch.Tensor) -> torch.Tensor:
+        rotation = self.rotations.from_uniforms(uniforms[:, : -self.num_axes])
+        shift = (2 * uniforms[:, -self.num_axes :] - 1) * self.max_shift
+        return self._join(rotation, shift.to(torch.float32))
+
     def distance(self, g: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
         (turn_g, shift_g), (turn_h, shift_h) = self._split(g), self._split(h)
         angle = self.rotations.distance(turn_g, turn_h)
@@ -124,6 +133,10 @@ class RigidMotions:
     def act_on_image(self, image: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         return self._act(image, g)
 
+    def act_by_vector(self, image: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        rotation, shift = action[:, : -self.num_axes], action[:, -self.num_axes :]
+        return self._move(image, self.rotations.matrix_of_vector(rotation), shift)
+
     def act_on_latent(self, latent: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         return self._act(latent, g)
 
@@ -132,7 +145,10 @@ class RigidMotions:
 
     def _act(self, x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         rotation, shift = self._split(g)
-        return move_frame(x, self.rotations.matrix(rotation), shift * (x.shape[-1] / self.period))
+        return self._move(x, self.rotations.matrix(rotation), shift)
+
+    def _move(self, x: torch.Tensor, matrix: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        return move_frame(x, matrix, shift * (x.shape[-1] / self.period))
 
     def _split(self, g: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         rotation, shift = g[:, : -self.num_axes], g[:, -self.num_axes :]

@@ -37,6 +37,7 @@ class SO3:
     margin = 0.0
     num_axes = 3
     element_shape = (4,)
+    num_uniforms = 3
     action_components = QUATERNION
     bin_names = ANGLE_BIN_NAMES
 
@@ -68,6 +69,9 @@ class SO3:
     def sample(self, rng: np.random.Generator, num: int) -> torch.Tensor:
         return quaternions.sample(rng, num)
 
+    def from_uniforms(self, uniforms: torch.Tensor) -> torch.Tensor:
+        return quaternions.from_uniforms(uniforms)
+
     def distance(self, g: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
         return quaternions.angle(quaternions.multiply(quaternions.conjugate(g), h))
 
@@ -93,8 +97,15 @@ class SO3:
         """Rotation matrices (N, 3, 3) acting on columns (x, y, z)."""
         return quaternions.to_matrix(g)
 
+    def matrix_of_vector(self, action: torch.Tensor) -> torch.Tensor:
+        """`matrix` of the elements whose action vectors (N, 4) these are, to the same bits."""
+        return quaternions.to_matrix(action)
+
     def act_on_image(self, image: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         return rotate_inscribed(image, self.matrix(g))
+
+    def act_by_vector(self, image: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return rotate_inscribed(image, self.matrix_of_vector(action))
 
     def act_on_latent(self, latent: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
         return rotate_inscribed(latent, self.matrix(g))

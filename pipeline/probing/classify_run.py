@@ -46,6 +46,8 @@ def classify_run(config: ClassifyConfig) -> tuple[dict[str, Any], Path]:
     data = Path(config.data if config.data is not None else run.read_config().data)
     store = PairStore(data)
     check_files(store.root, store.manifest)
+    if "rotated" in config.labels:
+        store.manifest.check_has_targets("train", "labels=[rotated]", "labels=[upright]")
     device = choose_device(config.device, 0)
     loaded = load_run(run.path, str(config.checkpoint), data, device)
     fingerprint, meta = store.manifest.fingerprint, loaded.checkpoint.meta

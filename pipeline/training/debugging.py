@@ -38,6 +38,10 @@ class FirstBatches:
     def batch_size(self) -> int:
         return self.batches.batch_size
 
+    @property
+    def has_targets(self) -> bool:
+        return self.batches.has_targets
+
     def read(self, step: int, out: Records, valid: np.ndarray) -> None:
         for first in range(0, len(valid), self.batch_size):
             places = slice(first, first + self.batch_size)

@@ -16,6 +16,7 @@ from pipeline.data.batches import Batches, EvaluationBatches, TrainBatches, make
 from pipeline.data.loader import Loader
 from pipeline.data.order import SampleOrder, rank_slice
 from pipeline.data.packing import Batch
+from pipeline.data.pairs import check_pairs
 from pipeline.files.directories import make_directory
 from pipeline.files.lock import DirectoryLock
 from pipeline.files.waiting import StoppedWaiting
@@ -26,6 +27,7 @@ from pipeline.threads import use_threads
 from pipeline.training.debugging import FirstBatches, profiled, shortened
 from pipeline.training.distributed import World, join_world
 from pipeline.training.float32 import deterministic_algorithms, exact_float32
+from pipeline.training.fresh_targets import FreshTargets
 from pipeline.training.heartbeat import Heartbeat
 from pipeline.training.interval import NonFiniteLossError
 from pipeline.training.lifecycle import (
@@ -68,6 +70,7 @@ def train(
 
 def _train(config: TrainConfig, request: StopRequest, data_copy: Path | None) -> dict[str, Any]:
     store = open_dataset(Path(config.data), data_copy)
+    check_pairs(store.manifest, config.pairs)
     # All that will be read, now: a dataset that is replaced meanwhile stays as it was.
     readers = store.open_all(("train", "val"))
     order = make_train_order(
@@ -84,7 +87,8 @@ def _train(config: TrainConfig, request: StopRequest, data_copy: Path | None) ->
         warning = check_precision(config.precision, world.device)
         if world.is_first and warning:
             say(f"warning: {warning}")
-        batches, validation = _make_batches(config, readers, order, world)
+        group = store.manifest.group if config.pairs == "fresh" else None
+        batches, validation = _make_batches(config, readers, order, world, group)
         if run.read_json("result.json") is None:
             # A finished run only tells its result, on any machine.
             check_shared_memory(config.loader, [batches, validation])
@@ -152,12 +156,16 @@ def _check_share(config: TrainConfig, world: World) -> None:
 
 
 def _make_batches(
-    config: TrainConfig, readers: dict[str, SplitReader], order: SampleOrder, world: World
+    config: TrainConfig,
+    readers: dict[str, SplitReader],
+    order: SampleOrder,
+    world: World,
+    group: str | None,
 ) -> tuple[Batches, EvaluationBatches | FirstBatches]:
     share = -(-config.validation_batch // world.world_size) * world.world_size
     return shortened(
         config.debug,
-        TrainBatches(readers["train"], order, config.pairs, world.rank, world.world_size),
+        TrainBatches(readers["train"], order, config.pairs, world.rank, world.world_size, group),
         EvaluationBatches(readers["val"], share, world.rank, world.world_size),
     )
 
@@ -193,10 +201,13 @@ def _run_attempt(config: TrainConfig, parts: _Parts, start: Start) -> dict[str, 
         "world_size": world.world_size,
         "num_threads": config.num_threads,
     }
+    fresh = FreshTargets(task.objective, manifest) if config.pairs == "fresh" else None
     validation_loader = Loader(validation, 0, None, world.device, config.loader)
 
     def validation_batches() -> Iterator[Batch]:
-        return islice(validation_loader, validation.num_steps)
+        batches = islice(validation_loader, validation.num_steps)
+        # Stored pairs, unless debugging looks at its one batch of training.
+        return batches if validation.has_targets or fresh is None else map(fresh.completed, batches)
 
     trainer = Trainer(
         task,
@@ -207,6 +218,7 @@ def _run_attempt(config: TrainConfig, parts: _Parts, start: Start) -> dict[str, 
         meta,
         validation_batches,
         parts.lock.check_owned,
+        fresh,
     )
     if start.step is not None:
         trainer.restore(run.checkpoints.load(start.step))

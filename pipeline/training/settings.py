@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.data.batches import Pairs
 from pipeline.data.loader import LoaderConfig
 from pipeline.tasks.table import TaskConfig
 from pipeline.training.debug_settings import DebugConfig
@@ -105,7 +106,7 @@ class TrainConfig:
     epochs: int = 1
     global_batch: int = 64
     accumulation: int = 1
-    pairs: Literal["stored", "online"] = "stored"
+    pairs: Pairs = "stored"
     tail: Literal["drop", "carry"] = "drop"
     num_train_items: int | None = None
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"

@@ -84,8 +84,8 @@ class Trainer:
     Everything it works with comes in from outside. `run` returns whether the
     plan's end was reached; False means that a stop was asked for and the state saved.
     `check_owned` raises where the run directory is no longer this trainer's own; it is asked
-    before anything is saved. Raises ValueError for gradient accumulation where the task does
-    not allow it.
+    before anything is saved. `objective` is called in the place of the task's own, which it
+    holds. Raises ValueError for gradient accumulation where the task does not allow it.
     """
 
     def __init__(
@@ -98,6 +98,7 @@ class Trainer:
         meta: dict[str, Any],
         validation_batches: Callable[[], Iterable[Batch]],
         check_owned: Callable[[], None] = lambda: None,
+        objective: nn.Module | None = None,
     ) -> None:
         if task.mixes_batch and config.accumulation > 1:
             raise ValueError(
@@ -114,7 +115,7 @@ class Trainer:
         self.average = make_average(task.model, config.ema_decay)
         self.interval = IntervalMeans(task.term_names, world)
         self._saved_step = -1
-        objective = task.objective
+        objective = objective or task.objective
         if should_compile(config, world.device):
             objective.compile(mode=compile_mode(config))
         self._objective: nn.Module = objective

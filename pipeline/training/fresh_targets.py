@@ -1,0 +1,47 @@
+"""Targets that a training step makes itself, of sources and drawn elements (`pairs=fresh`)."""
+
+import torch
+from torch import nn
+
+from data_prep.store.manifest import Manifest
+from pipeline.data.packing import Batch
+from pipeline.groups import make_group
+from pipeline.groups.targets import make_targets
+
+
+class FreshTargets(nn.Module):
+    """Calls an objective on batches that come without targets, which it makes on the device.
+
+    Frames come to be as they would have been stored, so that the objective sees what it would
+    have read. A part of what is compiled.
+    """
+
+    def __init__(self, objective: nn.Module, manifest: Manifest) -> None:
+        super().__init__()
+        self.objective = objective
+        self._group = make_group(manifest.group)
+        self._is_binary = manifest.frames.values == "binary"
+
+    def forward(
+        self,
+        source: torch.Tensor,
+        target: torch.Tensor,
+        action: torch.Tensor,
+        label: torch.Tensor,
+        valid: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the objective returns; see `pipeline.tasks.interface`. `target` is (B, 0)."""
+        made = self.targets(source, action)
+        outputs: tuple[torch.Tensor, torch.Tensor] = self.objective(
+            source, made, action, label, valid
+        )
+        return outputs
+
+    def targets(self, source: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """The stored frames of g x for each source x and action vector of g."""
+        with torch.no_grad(), torch.autocast(source.device.type, enabled=False):
+            return make_targets(self._group, source, action, self._is_binary)
+
+    def completed(self, batch: Batch) -> Batch:
+        """The batch with its targets."""
+        return batch._replace(target=self.targets(batch.source, batch.action))
