@@ -6,6 +6,7 @@ Datasets of which parts stay, and training splits without targets, are refused b
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,7 @@ GROUPS = {
 }
 """Groups and a shape of frames that each acts on."""
 BRIGHTEST = 255
+Make = Callable[..., torch.Tensor]
 
 
 class Shapes(NoiseSource):
@@ -143,25 +145,40 @@ def test_targets_made_from_records_are_those_that_were_stored(spec: str, tmp_pat
     assert np.array_equal(made.numpy(), records.target)
 
 
-@pytest.mark.parametrize("spec", ["octahedral", "so2", "so3"])
-def test_compiled_targets_are_those_that_were_stored(spec: str) -> None:
-    """In one graph. Bit for bit where values are moved; else within 1e-6 of the range before
-    they are rounded, and within one level after."""
+def assert_made_alike(spec: str, make: Make, device: torch.device) -> None:
+    """`make` on a device gives what preparation stores: bit for bit where values are moved;
+    else within 1e-6 of the range before they are rounded, and within one level after."""
     group, rng = make_group(spec), np.random.default_rng(1)
     levels = torch.from_numpy(rng.integers(0, 256, (6, *GROUPS[spec]), np.uint8))
     action = group.encode(group.sample(rng, 6))
-    torch.compiler.reset()
-    compiled = torch.compile(
-        make_targets, backend="aot_eager_decomp_partition", fullgraph=True, dynamic=False
-    )
     for frames in (levels,) if group.is_exact else (levels, levels.float()):
-        made, wanted = (f(group, frames, action, False) for f in (compiled, make_targets))
+        wanted = make_targets(group, frames, action, False)
+        made = make(group, frames.to(device), action.to(device), False).cpu()
         assert made.dtype == frames.dtype
         if group.is_exact:
             assert torch.equal(made, wanted)
         else:
             bound = 1 if frames is levels else 1e-6 * BRIGHTEST
             assert (made.double() - wanted.double()).abs().max() <= bound
+
+
+@pytest.mark.parametrize("spec", ["octahedral", "so2", "so3"])
+def test_a_compiled_step_makes_the_targets_that_are_stored(spec: str) -> None:
+    """In one graph, with the formulas by which the compiler replaces operations."""
+    torch.compiler.reset()
+    compiled = torch.compile(
+        make_targets, backend="aot_eager_decomp_partition", fullgraph=True, dynamic=False
+    )
+    assert_made_alike(spec, compiled, CPU)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("is_compiled", [False, True])
+@pytest.mark.parametrize("spec", GROUPS)
+def test_a_gpu_makes_the_targets_that_are_stored(spec: str, is_compiled: bool) -> None:
+    torch.compiler.reset()
+    make = torch.compile(make_targets, fullgraph=True) if is_compiled else make_targets
+    assert_made_alike(spec, make, torch.device("cuda"))
 
 
 @pytest.mark.parametrize("spec", GROUPS)
@@ -233,7 +250,13 @@ def test_a_stopped_run_ends_as_one_that_was_left_alone(tmp_path: Path) -> None:
     assert store.manifest.split("train").num_frames == 140
     assert "140 records, sources only (for pairs=fresh), 140 frames" in describe(store.manifest)
     assert len(list(verify_dataset(store.root))) == len(SPLITS)
-    words = ("pairs=fresh", "task.latent_losses=relative", "tail=carry", "epochs=5")
+    words = (
+        "pairs=fresh",
+        "task.latent_losses=relative",
+        "tail=carry",
+        "epochs=5",
+        "accumulation=2",
+    )
     whole, cut = (make_config(store.root, tmp_path / name, *words) for name in ("whole", "cut"))
     train(whole, never_stop())
     with pytest.raises(ExitWithCode):

@@ -94,8 +94,8 @@ class TrainConfig:
     `tail` says whether an epoch's last incomplete batch is dropped or carried into
     the next epoch. `compile=auto` compiles on a GPU and not on a CPU; `cuda_graphs` also has
     the GPU repeat its recorded kernels instead of being told each again, which pays where they
-    are short. `num_train_items` trains on the first so many records (source frames, on-line)
-    instead of all.
+    are short. `num_train_items` trains on the first so many records (source frames, unless
+    pairs are stored) instead of all.
     `deterministic` makes a GPU give the same bits each time, for some speed; a CPU always does.
     """
 
