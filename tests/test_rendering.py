@@ -310,3 +310,20 @@ def test_a_mesh_comes_back_from_its_text() -> None:
     for bad in (*broken, text[:-8]):
         with pytest.raises(ValueError, match="no packed mesh"):
             unpack_mesh(bad)
+
+
+@given(seeds)
+def test_a_ball_is_brightest_where_its_light_comes_from(seed: int) -> None:
+    """However it is turned, and whichever lights the other pictures have."""
+    lights = np.random.default_rng(seed).standard_normal((3, 3)).astype(np.float32)
+    lights[:, 2] = 0.3 + np.abs(lights[:, 2])
+    lights /= np.linalg.norm(lights, axis=1, keepdims=True)
+    size = 32
+    pictures = render(sphere(24, 32), turns(seed, 3), size, lights=lights).colour[:, 0]
+    for picture, light in zip(pictures, lights, strict=True):
+        weights = np.where(picture > np.quantile(picture, 0.99), 1.0, 0.0)
+        down, across = np.indices((size, size)) - (size - 1) / 2
+        place = np.array([(weights * across).sum(), -(weights * down).sum()]) / weights.sum()
+        np.testing.assert_allclose(place / (FILLING * size / 2), light[:2], atol=0.15)
+    alone = render(sphere(24, 32), turns(seed, 3)[1:2], size, lights=lights[1]).colour
+    np.testing.assert_array_equal(alone[0, 0], pictures[1])

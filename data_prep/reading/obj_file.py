@@ -20,14 +20,18 @@ MAX_COORDINATE = 1e10
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
+class NotFiniteError(ValueError):
+    """A corner that is nowhere."""
+
+
 def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (V, 3) float64 and triangles (F, 3) int64 of an OBJ file.
 
     Polygons become fans of triangles; a negative index counts back from the last vertex
     before it. A fourth number of a vertex, and colours, are ignored. Raises
     FileNotFoundError if there is no such file, ValueError naming file and line for what
-    cannot be read, for numbers that are not finite or beyond 1e10 and for vertices that
-    do not exist.
+    cannot be read, for numbers beyond 1e10 and for vertices that do not exist, and
+    NotFiniteError for numbers that are not finite.
     """
     vertices: list[tuple[float, float, float]] = []
     faces: list[tuple[int, int, int]] = []
@@ -44,7 +48,8 @@ def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
                 faces += fan
                 lines += [number] * len(fan)
         except ValueError as error:
-            raise ValueError(f"{path}, line {number}: {error}") from None
+            kind = NotFiniteError if isinstance(error, NotFiniteError) else ValueError
+            raise kind(f"{path}, line {number}: {error}") from None
     if not faces:
         raise ValueError(f"{path} is not an OBJ file with faces")
     triangles = np.array(faces, np.int64)
@@ -106,7 +111,7 @@ def _number(word: str) -> float:
     if "_" in word:
         raise ValueError(f"{word!r} is not a number")
     if not math.isfinite(value):
-        raise ValueError(f"{word!r} is not finite")
+        raise NotFiniteError(f"{word!r} is not finite")
     if abs(value) > MAX_COORDINATE:
         raise ValueError(f"{word!r} is beyond {MAX_COORDINATE:g}")
     return value

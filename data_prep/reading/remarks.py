@@ -13,9 +13,9 @@ def gathered(remarks: Iterable[tuple[str, str]]) -> list[str]:
     return [f"{listed(names)}: {remark}" for remark, names in by_remark.items()]
 
 
-def listed(names: list[str], num: int | None = None) -> str:
-    """The first of `num` names, and how many more there are; `num` is theirs if None."""
+def listed(names: list[str], num: int | None = None, most: int = MAX_NAMES) -> str:
+    """Up to `most` of `num` names, and how many more there are; `num` is theirs if None."""
     total = len(names) if num is None else num
-    shown = names[:MAX_NAMES]
+    shown = names[:most]
     more = total - len(shown)
     return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")

@@ -46,7 +46,8 @@ def _orbits(config: PrepareConfig, dataset: OrbitDatasetConfig) -> Recipe:
         for key, value in dataclasses.asdict(source).items()
         if key not in PLACES and not (key in LATER_FIELDS and value == LATER_FIELDS[key])
     }
-    return Orbits(dataset, scene, splits, config.seed, config.num_samples, source.name, settings)
+    made = {**settings, **scene.counts()}
+    return Orbits(dataset, scene, splits, config.seed, config.num_samples, source.name, made)
 
 
 def _table(config: PrepareConfig, dataset: TableDatasetConfig) -> Recipe:

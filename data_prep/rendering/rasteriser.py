@@ -37,22 +37,30 @@ class Pictures(NamedTuple):
 
 
 def render(
-    mesh: Mesh, rotations: np.ndarray, size: int, supersampling: int = 2, is_smooth: bool = True
+    mesh: Mesh,
+    rotations: np.ndarray,
+    size: int,
+    supersampling: int = 2,
+    is_smooth: bool = True,
+    lights: np.ndarray = LIGHT,
 ) -> Pictures:
     """Pictures of `size` pixels a side under rotation matrices (N, 3, 3).
 
     Every pixel is the mean of `supersampling` squared samples, which is its coverage
-    where an outline passes. Faces are lit from both sides.
+    where an outline passes. Faces are lit from both sides. `lights` are unit vectors to the
+    light as seen, (N, 3) float32, or one for all pictures, (3,).
     """
     fine = size * supersampling
     num = len(rotations)
+    lights = np.broadcast_to(lights, (num, 3))
     colour = np.empty((num, 3, size, size), np.float32)
     alpha = np.empty((num, 1, size, size), np.float32)
     depth = np.empty((num, size, size), np.float32)
     step = views_at_once(mesh, fine)
     for first in range(0, num, step):
         turns = rotations[first : first + step].astype(np.float32)
-        seen = find_samples(mesh, turns, fine, is_smooth)
+        part = lights[first : first + step]
+        seen = find_samples(mesh, turns, fine, is_smooth, lights=part)
         layers = np.zeros((5, len(turns) * fine * fine), np.float32)
         layers[4] = -np.inf
         for channel in range(3):
@@ -91,11 +99,16 @@ class Samples(NamedTuple):
 
 
 def find_samples(
-    mesh: Mesh, rotations: np.ndarray, size: int, is_smooth: bool, is_one_sided: bool = False
+    mesh: Mesh,
+    rotations: np.ndarray,
+    size: int,
+    is_smooth: bool,
+    is_one_sided: bool = False,
+    lights: np.ndarray = LIGHT,
 ) -> Samples:
     """The samples of `size` a side that show the mesh under rotations (N, 3, 3) float32.
 
-    Of closed surfaces one side is enough: insides are never seen.
+    Of closed surfaces one side is enough: insides are never seen. `lights` as in `render`.
     """
     num_faces = len(mesh.faces)
     scale = np.float32(FILLING * size / 2)
@@ -123,7 +136,9 @@ def find_samples(
     weights = None
     if is_smooth:
         weights = _barycentric(x, y, triangle, *np.divmod(place, np.int32(size)))
-    shade = _shade(mesh, rotations, face, view, weights)
+    shade = _shade(
+        mesh, rotations, np.broadcast_to(lights, (len(rotations), 3)), face, view, weights
+    )
     depth = (2 - (key >> FACE_BITS) / DEPTH_STEPS).astype(np.float32)
     return Samples(seen, face, shade, depth)
 
@@ -131,13 +146,14 @@ def find_samples(
 def _shade(
     mesh: Mesh,
     rotations: np.ndarray,
+    lights: np.ndarray,
     face: np.ndarray,
     view: np.ndarray,
     weights: list[np.ndarray] | None,
 ) -> np.ndarray:
     """Lambert's law and ambient light, 0..1, for these faces; flat without weights of corners."""
     # The light and the viewer, turned back into the mesh's own frame.
-    lights = _sum([rotations[:, k] * LIGHT[k] for k in range(3)])
+    lights = _sum([rotations[:, k] * lights[:, k, None] for k in range(3)])
     lit, facing, square = (np.zeros(len(face), np.float32) for _ in range(3))
     for axis in range(3):
         flat = np.take(mesh.face_normals[:, axis], face)

@@ -52,6 +52,9 @@ class BlockedScene:
             frames=paint_blocks(plain.frames, places, self._side), image_columns={"block": places}
         )
 
+    def counts(self) -> dict[str, int]:
+        return self._plain.counts()
+
     def checksums(self) -> dict[str, str]:
         return self._plain.checksums()
 

@@ -11,7 +11,7 @@ import torch
 
 from data_prep.scenes.acting import with_identity
 from data_prep.scenes.interface import Views
-from data_prep.sources.interface import ObjectSource
+from data_prep.sources.interface import ObjectSource, counts_of
 from data_prep.store.manifest import ColumnSpec, FrameSpec
 from pipeline.groups import make_group
 
@@ -51,6 +51,9 @@ class CompositeScene:
             {"background": backgrounds},
             {"mask": sprites.alpha.reshape(*shape, *sprites.alpha.shape[1:])},
         )
+
+    def counts(self) -> dict[str, int]:
+        return counts_of(self._source)
 
     def checksums(self) -> dict[str, str]:
         return self._source.checksums()

@@ -61,5 +61,8 @@ class Scene(Protocol):
     def views(self, part: str, indices: np.ndarray, g: torch.Tensor) -> Views:
         """The frames of these images under their own k elements each, `g` of shape (n, k, ...)."""
 
+    def counts(self) -> dict[str, int]:
+        """What the source counted among the user's files, if anything."""
+
     def checksums(self) -> dict[str, str]:
         """sha256 of every file read."""

@@ -7,7 +7,7 @@ import torch
 
 from data_prep.scenes.acting import moved_images
 from data_prep.scenes.interface import Views
-from data_prep.sources.interface import ImageSource, NamedImages
+from data_prep.sources.interface import ImageSource, NamedImages, counts_of
 from data_prep.store.manifest import ColumnSpec, FrameSpec
 from pipeline.groups import make_group
 
@@ -42,6 +42,9 @@ class PlainScene:
         moved = moved_images(group, images, g, self.frames.values == "binary")
         frames = np.concatenate([images[:, None], moved], axis=1)
         return Views(frames, labels, {}, {}, constant)
+
+    def counts(self) -> dict[str, int]:
+        return counts_of(self._source)
 
     def checksums(self) -> dict[str, str]:
         return self._source.checksums()

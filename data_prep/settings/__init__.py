@@ -8,6 +8,7 @@ from data_prep.settings.datasets import (
     PlainSceneConfig,
     TableDatasetConfig,
     TrainPairing,
+    ViewsSceneConfig,
 )
 from data_prep.settings.prepare import PrepareConfig
 from data_prep.settings.sequences import SequenceDatasetConfig
@@ -26,4 +27,5 @@ __all__ = [
     "SourceConfig",
     "TableDatasetConfig",
     "TrainPairing",
+    "ViewsSceneConfig",
 ]

@@ -36,7 +36,14 @@ class CompositeSceneConfig:
     name: Literal["composite"]
 
 
-SceneConfig = PlainSceneConfig | BlockedSceneConfig | CompositeSceneConfig
+@dataclass(frozen=True)
+class ViewsSceneConfig:
+    """The group turns an object in space; its light, its hue and a plain backdrop stay."""
+
+    name: Literal["views"]
+
+
+SceneConfig = PlainSceneConfig | BlockedSceneConfig | CompositeSceneConfig | ViewsSceneConfig
 
 
 @dataclass(frozen=True)

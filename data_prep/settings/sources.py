@@ -6,7 +6,7 @@ from typing import Literal
 
 PATH_FIELDS = ("root", "table")
 """Fields that say where files lie."""
-LATER_FIELDS = {"nan": "refuse"}
+LATER_FIELDS = {"nan": "refuse", "skip_open": False, "by_object": False}
 """Fields that manifests hold only if they differ from this: older datasets stay the same."""
 
 Nan = Literal["refuse", "background"]
@@ -146,7 +146,11 @@ class MeshesSourceConfig:
     """Voxelised closed meshes, randomly deformed: each OBJ file below `root` is a class.
 
     `classes` names the files to take (without .obj), null takes all. `deformation` is
-    the largest displacement along an axis relative to the mesh's radius.
+    the largest displacement along an axis relative to the mesh's radius. `skip_open` leaves out
+    meshes that are not closed, and says and records how many; otherwise one is refused.
+    `by_object` keeps all volumes of one mesh in one split, so that test objects are new: files
+    are named by their paths below `root`, meshes of the same shape count once, and without
+    `num_samples` there is one volume of each.
     """
 
     name: Literal["meshes"]
@@ -154,6 +158,8 @@ class MeshesSourceConfig:
     classes: tuple[str, ...] | None = None
     side: int = 28
     deformation: float = 0.1
+    skip_open: bool = False
+    by_object: bool = False
 
     def __post_init__(self) -> None:
         _check_size("side", self.side)
@@ -187,6 +193,24 @@ class RenderSourceConfig:
     name: Literal["render"]
     root: str | None = None
     size: int = 64
+
+    def __post_init__(self) -> None:
+        _check_size("size", self.size)
+
+
+@dataclass(frozen=True)
+class ObjectViewsSourceConfig:
+    """Views of many meshes under rotations of space, each in a light and a hue of its own.
+
+    Every OBJ file below `root` is an object, of which no view comes into two splits; meshes of
+    the same shape count once. `skip_open` leaves out those that are not closed, and says and
+    records how many; otherwise they are drawn as they are.
+    """
+
+    name: Literal["views"]
+    root: str | None = None
+    size: int = 64
+    skip_open: bool = False
 
     def __post_init__(self) -> None:
         _check_size("size", self.size)
@@ -290,6 +314,7 @@ SourceConfig = (
     | MeshesSourceConfig
     | CutOutsSourceConfig
     | RenderSourceConfig
+    | ObjectViewsSourceConfig
     | GeneratedPlanesSourceConfig
     | ImageFolderSourceConfig
     | VolumeFolderSourceConfig

@@ -1,12 +1,19 @@
 """Where images come from before they are paired."""
 
-from data_prep.sources.interface import ImageSource, ObjectSource
-from data_prep.sources.opening import is_object_source, open_object_source, open_source
+from data_prep.sources.interface import ImageSource, ObjectSource, ViewSource
+from data_prep.sources.opening import (
+    open_object_source,
+    open_source,
+    open_view_source,
+    what_is_brought,
+)
 
 __all__ = [
     "ImageSource",
     "ObjectSource",
-    "is_object_source",
+    "ViewSource",
     "open_object_source",
     "open_source",
+    "open_view_source",
+    "what_is_brought",
 ]

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from data_prep.drawing.sprites import Sprites
+from data_prep.store.manifest import ColumnSpec
 
 
 class ImageSource(Protocol):
@@ -57,6 +58,19 @@ class NamedImages(Protocol):
         """What each image of a part is called in messages: its path below the root, say."""
 
 
+@runtime_checkable
+class CountedFiles(Protocol):
+    """What sources offer that leave out some of the user's files, or count them."""
+
+    def counts(self) -> dict[str, int]:
+        """What was counted, by the name that the manifest gives it."""
+
+
+def counts_of(source: object) -> dict[str, int]:
+    """The counts of a source that has any."""
+    return source.counts() if isinstance(source, CountedFiles) else {}
+
+
 class ObjectSource(Protocol):
     """Objects on which a group acts, each with the background it stands before.
 
@@ -89,6 +103,47 @@ class ObjectSource(Protocol):
 
     def objects(self, part: str, indices: np.ndarray, g: torch.Tensor) -> Sprites:
         """The objects at these positions, each moved by its own group element."""
+
+    def checksums(self) -> dict[str, str]:
+        """sha256 of every file read, by name without its directory."""
+
+
+class ViewSource(Protocol):
+    """Pictures of objects in space that a group turns, while all other factors stay.
+
+    Parts, labels, subjects, groups and checksums as in `ObjectSource`.
+    """
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(3, H, W)"""
+
+    @property
+    def num_images(self) -> Mapping[str, int]:
+        """Views in each part, by part name."""
+
+    @property
+    def label_meaning(self) -> str:
+        """What a label is, in words."""
+
+    @property
+    def factors(self) -> Mapping[str, ColumnSpec]:
+        """What else is drawn for a view, by the name of its column."""
+
+    def subjects(self, part: str) -> np.ndarray | None:
+        """See `ImageSource`."""
+
+    def check_group(self, group: str) -> None:
+        """See `ObjectSource`."""
+
+    def labels(self, part: str, indices: np.ndarray) -> np.ndarray:
+        """(n,) int64"""
+
+    def read_factors(self, part: str, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """The factors of these views, (n, ...) each."""
+
+    def pictures(self, part: str, indices: np.ndarray, g: torch.Tensor) -> np.ndarray:
+        """These views (n, 3, H, W) uint8, the object of each turned by its own element."""
 
     def checksums(self) -> dict[str, str]:
         """sha256 of every file read, by name without its directory."""

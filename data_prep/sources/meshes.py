@@ -1,5 +1,6 @@
 """Solids to turn around: closed meshes, each a class, randomly deformed and voxelised."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from data_prep.drawing.deformation import draw_turn, draw_waves
 from data_prep.drawing.voxelise import fill
 from data_prep.reading.listing import find_all
 from data_prep.reading.mesh_file import Surface, read_closed_mesh
+from data_prep.reading.remarks import listed
 from data_prep.settings.sources import MeshesSourceConfig
+from data_prep.sources.object_files import choose, find_objects, meaning_of_objects
 from pipeline.files.atomic import sha256_of_file
 
 MESH_STREAM = 51
@@ -18,6 +21,8 @@ NUM_WAVES = 6
 WAVE_FREQUENCIES = (1.0, 4.0)
 TURN_STD = np.radians(4)
 SMALLEST_SIZE = 0.88
+MAX_NAMED = 30
+"""Files that are named where one was asked for that is not there."""
 
 
 class MeshesSource:
@@ -26,10 +31,12 @@ class MeshesSource:
     Frames are (1, D, H, W), 0 outside and 255 inside, with the mesh's x along W to the
     right, y along H upwards and z along D. Every solid lies in the ball that ends a voxel
     inside the one inscribed in the lattice. All draws of a volume are keyed by (seed,
-    stream, position).
+    stream, position). By object, every mesh is a subject and there is one solid of each if
+    not told otherwise.
 
     Raises FileNotFoundError if the folder is missing, ValueError for unknown or fewer than
-    two classes, and naming the file for a mesh that cannot be read or is not closed.
+    two classes (three objects), and naming the file for a mesh that cannot be read or, unless
+    those are to be skipped, is not closed.
     """
 
     is_binary = True
@@ -37,43 +44,45 @@ class MeshesSource:
     def __init__(self, config: MeshesSourceConfig, seed: int, num_samples: int | None) -> None:
         if config.root is None:
             raise ValueError("give source.root=DIR, a folder of closed meshes in OBJ files")
-        by_class = _find_files(Path(config.root))
-        names = sorted(by_class) if config.classes is None else list(config.classes)
-        if unknown := [name for name in names if name not in by_class]:
-            raise ValueError(
-                f"source.classes names {unknown[0]}; source.root={config.root} holds"
-                f" {', '.join(sorted(by_class))}"
-            )
-        if len(set(names)) < max(2, len(names)):
-            raise ValueError(
-                f"source.root={config.root}: at least two classes are needed, each once,"
-                f" not {', '.join(names) or 'none'}"
-            )
-        self._paths = [by_class[name] for name in names]
+        root = Path(config.root)
+        files = find_objects(root) if config.by_object else _find_files(root)
+        if config.classes is not None:
+            files = _named(files, config.classes, root)
+        self._chosen = choose(files, _surface, config.skip_open, config.by_object)
+        names = list(self._chosen.files)
+        if config.by_object:
+            self.label_meaning = meaning_of_objects(names)
+        else:
+            self.label_meaning = f"mesh: {_numbered(names, root)}"
+        self._paths = list(self._chosen.files.values())
         self._config, self._seed = config, seed
-        for path in self._paths:
-            _surface(path)
         self.image_shape = (1, config.side, config.side, config.side)
-        num = NUM_VOLUMES if num_samples is None else num_samples
-        self.num_images = {"all": num}
-        listed = ", ".join(f"{number} {name}" for number, name in enumerate(names))
-        self.label_meaning = f"mesh: {listed}"
+        default = len(names) if config.by_object else NUM_VOLUMES
+        self.num_images = {"all": default if num_samples is None else num_samples}
 
     def subjects(self, part: str) -> np.ndarray | None:
-        return None
+        """The mesh of each volume by object; None where every split has all classes."""
+        if not self._config.by_object:
+            return None
+        return np.arange(self.num_images[part]) % len(self._paths)
+
+    def counts(self) -> dict[str, int]:
+        return self._chosen.counts()
 
     def read(self, part: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         labels = indices.astype(np.int64) % len(self._paths)
         frames = np.empty((len(indices), *self.image_shape), np.uint8)
-        for frame, index, label in zip(frames, indices, labels, strict=True):
-            rng = np.random.default_rng([self._seed, MESH_STREAM, int(index)])
-            surface = _surface(self._paths[label])
+        for row in np.argsort(labels, kind="stable"):  # A mesh is read once.
+            rng = np.random.default_rng([self._seed, MESH_STREAM, int(indices[row])])
+            surface = _surface(self._paths[labels[row]])
             vertices = draw_deformed(rng, surface.vertices, self._config.deformation)
             lattice = _to_lattice(vertices, self._config.side)
-            frame[0] = fill(lattice, surface.faces, self._config.side) * np.uint8(255)
+            frames[row, 0] = fill(lattice, surface.faces, self._config.side) * np.uint8(255)
         return frames, labels
 
     def checksums(self) -> dict[str, str]:
+        if self._config.by_object:
+            return {f"{name}.obj": _checksum(path) for name, path in self._chosen.files.items()}
         return {path.name: _checksum(path) for path in self._paths}
 
 
@@ -107,13 +116,38 @@ def _to_lattice(vertices: np.ndarray, side: int) -> np.ndarray:
     return (side - 1) / 2 + (side - 3) / 2 * vertices[:, ::-1] * (1, -1, 1)
 
 
+def _named(files: dict[str, Path], names: tuple[str, ...], root: Path) -> dict[str, Path]:
+    if unknown := [name for name in names if name not in files]:
+        raise ValueError(
+            f"source.classes names {unknown[0]}; source.root={root} holds"
+            f" {listed(sorted(files), most=MAX_NAMED)}"
+        )
+    if len(set(names)) < len(names):
+        raise _too_few(names, root)
+    return {name: files[name] for name in names}
+
+
+def _numbered(names: Sequence[str], root: Path) -> str:
+    """Classes with their labels; ValueError for fewer than two."""
+    if len(names) < 2:
+        raise _too_few(names, root)
+    return ", ".join(f"{number} {name}" for number, name in enumerate(names))
+
+
+def _too_few(names: Sequence[str], root: Path) -> ValueError:
+    return ValueError(
+        f"source.root={root}: at least two classes are needed, each once,"
+        f" not {', '.join(names) or 'none'}"
+    )
+
+
 def _find_files(root: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in find_all(root, (".obj",), "source.root"):
         if other := found.get(path.stem):
             raise ValueError(f"{path} and {other} would be one class: names must differ")
         found[path.stem] = path
-    return found
+    return dict(sorted(found.items()))
 
 
 @lru_cache(maxsize=64)

@@ -13,18 +13,22 @@ from data_prep.settings.sources import (
     MeshesSourceConfig,
     MnistSourceConfig,
     NiftiSourceConfig,
+    ObjectViewsSourceConfig,
     PhantomSourceConfig,
     RenderSourceConfig,
     VolumeFolderSourceConfig,
 )
-from data_prep.sources.interface import ImageSource, ObjectSource
+from data_prep.sources.interface import ImageSource, ObjectSource, ViewSource
 
+IMAGES, OBJECTS, VIEWS = "whole images", "objects before backgrounds", "views of objects in space"
 OBJECT_SOURCES = (CutOutsSourceConfig, RenderSourceConfig, GeneratedPlanesSourceConfig)
 
 
-def is_object_source(config: SourceConfig) -> bool:
-    """Whether a source brings objects before backgrounds rather than whole images."""
-    return isinstance(config, OBJECT_SOURCES)
+def what_is_brought(config: SourceConfig) -> str:
+    """Of what kind the things are that a source brings, in words."""
+    if isinstance(config, OBJECT_SOURCES):
+        return OBJECTS
+    return VIEWS if isinstance(config, ObjectViewsSourceConfig) else IMAGES
 
 
 def open_source(config: PrepareConfig) -> ImageSource:
@@ -88,6 +92,16 @@ def open_object_source(config: PrepareConfig, group: str) -> ObjectSource:
 
             return GeneratedPlanesSource(source, config.seed, config.num_samples, group)
     raise ValueError(f"source={source.name} does not bring objects before backgrounds")
+
+
+def open_view_source(config: PrepareConfig, group: str) -> ViewSource:
+    """The source of views of objects in space that a preparation names."""
+    source = config.source
+    if isinstance(source, ObjectViewsSourceConfig):
+        from data_prep.sources.object_views import ObjectViewsSource
+
+        return ObjectViewsSource(source, config.seed, config.num_samples, group)
+    raise ValueError(f"source={source.name} does not bring views of objects in space")
 
 
 def _open_mnist(source: MnistSourceConfig) -> ImageSource:

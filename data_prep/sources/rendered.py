@@ -41,7 +41,7 @@ class RenderedSource:
         self.check_group(group)
         self._files = [] if config.root is None else _find_meshes(Path(config.root))
         for file in self._files:
-            _read_mesh(file)
+            read_mesh(file)
         self._num_meshes = max(1, len(self._files))
         names = [file.stem for file in self._files] or ["generated plane"]
         self.label_meaning = ", ".join(f"{label} {name}" for label, name in enumerate(names))
@@ -65,19 +65,14 @@ class RenderedSource:
 
     def objects(self, part: str, indices: np.ndarray, g: torch.Tensor) -> Sprites:
         each, place = np.unique(indices, return_inverse=True)
-        keys = [[self._seed, BASE_STREAM, int(index)] for index in each]
-        drawn = [np.random.default_rng(key).standard_normal(4) for key in keys]
-        base = rotation_matrices(np.array(drawn).reshape(-1, 4))[place]
-        turned = rotation_matrices(make_group(self._group).encode(g).numpy())
-        # Sums written out: a matrix product may round differently in another batch.
-        rotations = (turned[:, :, :, None] * base[:, None]).sum(2)
+        rotations = turned_poses(self._group, self._seed, BASE_STREAM, indices, g)
         tints = _tints(uniform_draws(self._seed, TINT_STREAM, each, 2))[place]
         colour = np.empty((len(place), *self.image_shape), np.uint8)
         alpha = np.empty((len(place), 1, *self.image_shape[1:]), np.uint8)
         labels = self.labels(part, np.asarray(indices))
         for label in np.unique(labels):
             rows = np.flatnonzero(labels == label)
-            mesh = _read_mesh(self._files[label]) if self._files else asymmetric_plane()
+            mesh = read_mesh(self._files[label]) if self._files else asymmetric_plane()
             pictures = render(mesh, rotations[rows], self._size)
             steps = np.round(pictures.alpha * 255)
             visible = pictures.colour / np.maximum(pictures.alpha, np.float32(1e-3))
@@ -89,6 +84,20 @@ class RenderedSource:
         if self._checksums is None:
             self._checksums = {file.name: sha256_of_file(file) for file in self._files}
         return dict(self._checksums)
+
+
+def turned_poses(
+    group: str, seed: int, stream: int, indices: np.ndarray, g: torch.Tensor
+) -> np.ndarray:
+    """Rotations (n, 3, 3) float64: a uniform pose keyed by (seed, stream, index), turned by `g`."""
+    each, place = np.unique(indices, return_inverse=True)
+    keys = [[seed, stream, int(index)] for index in each]
+    drawn = [np.random.default_rng(key).standard_normal(4) for key in keys]
+    base = rotation_matrices(np.array(drawn).reshape(-1, 4))[place]
+    turned = rotation_matrices(make_group(group).encode(g).numpy())
+    # Sums written out: a matrix product may round differently in another batch.
+    rotations: np.ndarray = (turned[:, :, :, None] * base[:, None]).sum(2)
+    return rotations
 
 
 def rotation_matrices(quaternions: np.ndarray) -> np.ndarray:
@@ -120,7 +129,8 @@ def _find_meshes(root: Path) -> list[Path]:
 
 
 @lru_cache(maxsize=256)
-def _read_mesh(path: Path) -> Mesh:
+def read_mesh(path: Path) -> Mesh:
+    """The mesh of an OBJ file; ValueError naming it if it cannot be read."""
     try:
         return make_mesh(*read_obj(path))
     except ValueError as error:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from data_prep.drawing.backdrop import plain_backdrop
+from data_prep.rendering.rasteriser import FILLING
 from data_prep.scenes.acting import differs_from_action
 from data_prep.scenes.blocked import paint_blocks
 from data_prep.store.manifest import Manifest
@@ -17,12 +19,16 @@ from pipeline.groups import Group, make_group
 CUT = 127.5
 ROUNDING_TOLERANCE = 1.0
 """Largest difference in stored units where this program interpolated and rounded."""
+OUTLINE = 1.0
+"""Pixels from the middle of one that an outline passes to the outline, at most."""
 
 
 def what_is_checked(manifest: Manifest) -> str | None:
     """What of a record's frames can be checked, in words; None if nothing can."""
     if manifest.target_is_action_on_source or _scene(manifest) == "blocked":
         return "pairs recomputed"
+    if _scene(manifest) == "views":
+        return "backdrops compared"
     if _scene(manifest) != "composite":
         return None
     return "objects recomputed" if _acts_on_pixels(manifest) else "backgrounds compared"
@@ -51,6 +57,8 @@ def faults(
         turned = group.act_on_image(torch.from_numpy(block), g).numpy()
         return _differs(group, source, target, action, (block == 0) & (turned == 0))
     ends = (("source", source), ("target", target))
+    if _scene(manifest) == "views":
+        return np.asarray(_covers_backdrop(source) | _covers_backdrop(target))
     wrong = [_shows_no_background(frames, columns, end) for end, frames in ends]
     if _acts_on_pixels(manifest):
         wrong.append(_shows_another_object(group, source, target, action, columns))
@@ -84,6 +92,15 @@ def _shows_another_object(
             group, source, target, action, np.broadcast_to(moved == 255, target.shape)
         )
     return np.asarray(wrong)
+
+
+def _covers_backdrop(frames: np.ndarray) -> np.ndarray:
+    """Views with anything but the backdrop beyond the ball that objects lie in."""
+    size = frames.shape[-1]
+    squares = (np.arange(size) - (size - 1) / 2) ** 2
+    is_beyond = squares + squares[:, None] > (FILLING * size / 2 + OUTLINE) ** 2
+    differs = (frames != plain_backdrop(size)) & is_beyond
+    return np.asarray(differs.reshape(len(frames), -1).any(1))
 
 
 def _scene(manifest: Manifest) -> str:

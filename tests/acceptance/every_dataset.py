@@ -58,6 +58,8 @@ def cases(
         if classes:
             words.append(f"source.classes=[{classes}]")
         yield "adrenal", "adrenal", words
+        for dataset in ("objects_3d", "objects_views"):
+            yield dataset, dataset, [f"dataset={dataset}", f"source.root={meshes}", limit]
     cube = "dataset.group=octahedral"
     shapes = [f"dataset.{split}_pairs=orbit" for split in ("train", "val", "test")]
     yield "cube_rotations", "brain_mri", ["dataset=brain_mri", cube, *shapes, "num_samples=90"]
