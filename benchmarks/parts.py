@@ -68,6 +68,12 @@ def _world_models(datasets: Datasets) -> PartReport:
     return measure_world_models(multiprocessing.cpu_count())
 
 
+def _validation(datasets: Datasets) -> PartReport:
+    from validation_speed import measure_validation
+
+    return measure_validation(datasets.small, datasets.large, multiprocessing.cpu_count())
+
+
 PARTS: dict[str, Callable[[Datasets], PartReport]] = {
     "loader": _loader,
     "training": _training,
@@ -76,6 +82,7 @@ PARTS: dict[str, Callable[[Datasets], PartReport]] = {
     "preparation": _preparation,
     "worlds": _worlds,
     "world_models": _world_models,
+    "validation": _validation,
 }
 
 

@@ -1,13 +1,13 @@
-"""Measure loader, training, ranks, start-up, preparation and worlds on this machine; print tables.
+"""Measure loader, training, validation, ranks, start-up, preparation and worlds; print tables.
 
 Examples:
   python benchmarks/run.py
   python benchmarks/run.py parts=loader,training mnist=DIR out=FILE.json
 
-Keys: parts (of loader, training, ranks, startup, preparation, worlds, world_models; all by
-default), mnist (a prepared rotated_mnist; synthetic images of its shape otherwise), mnist_root (a
-folder that holds MNIST/raw, to prepare from; noise otherwise), mesh (an OBJ file to turn as a
-teapot, beside the generated one), out (write the results as JSON).
+Keys: parts (of loader, training, ranks, startup, preparation, worlds, world_models, validation;
+all by default), mnist (a prepared rotated_mnist; synthetic images of its shape otherwise),
+mnist_root (a folder that holds MNIST/raw, to prepare from; noise otherwise), mesh (an OBJ file to
+turn as a teapot, beside the generated one), out (write the results as JSON).
 Takes about twenty minutes on two cores. Leave the machine alone meanwhile.
 """
 
@@ -42,7 +42,7 @@ def main(words: list[str]) -> int:
         small, large = Path(mnist or f"{folder}/small"), Path(folder) / "large"
         if not mnist:
             make_dataset(small, (1, 28, 28), 48_000, 12_000)
-        if "loader" in chosen:
+        if {"loader", "validation"} & set(chosen):
             make_dataset(large, (3, 64, 64), 4_096, 256)
         root, solid = (Path(given).absolute() if given else None for given in (mnist_root, mesh))
         datasets = Datasets(small, large, root, solid)

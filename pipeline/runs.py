@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from data_prep.store.manifest import Manifest, read_manifest
+from data_prep.store.manifest import FrameSpec, Manifest, read_manifest
+from pipeline.data.places import local_batch_of, places_at_once
 from pipeline.groups import Group, make_group
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.tasks.interface import Task
@@ -27,6 +28,15 @@ class Run:
     task: Task
     step: int
     checkpoint: Checkpoint
+    frames: FrameSpec
+
+    def places(self, world_size: int = 1) -> int:
+        """How many records each of so many ranks takes through the model at a time, where it does
+        not learn: what fits because a step of training did."""
+        num_ranks = self.checkpoint.meta.get("world_size", 1)
+        config = self.config
+        local_batch = local_batch_of(config.global_batch, config.accumulation, num_ranks)
+        return places_at_once(self.frames.shape, local_batch, world_size)
 
 
 def load_run(
@@ -51,7 +61,8 @@ def load_run(
     task = make_task(config.task, manifest, 0, torch.device(device))
     fill(task.model, loaded, run.path)
     task.model.eval()
-    return Run(task.model, make_group(manifest.group), config, task, loaded.step, loaded)
+    group = make_group(manifest.group)
+    return Run(task.model, group, config, task, loaded.step, loaded, manifest.frames)
 
 
 def latent_action_model(run: Run) -> LatentActionModel:

@@ -202,3 +202,13 @@ def test_world_models_part(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_sensible(report)
     assert [row.unit for row in report.rows] == ["ms", "ms"]
     assert report.checks[0].is_upper_limit
+
+
+def test_validation_part(noise_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import validation_speed
+
+    monkeypatch.setattr(validation_speed, "LARGE", (3, 16, 16))
+    report = validation_speed.measure_validation(noise_dir, noise_dir, 1, 1, 4)
+    assert_sensible(report)
+    assert [check.required for check in report.checks] == [1.3] * 3
+    assert all(check.is_upper_limit for check in report.checks)

@@ -135,7 +135,9 @@ def test_frames_show_every_element(
 ) -> None:
     store, run_dir = runs[case]
     run, reader = load_run(run_dir), store.split("test")
-    frames, labels, rows = element_frames(run, store.manifest, reader)
+    shown = element_frames(run, store.manifest, reader)
+    frames, labels, rows = np.stack(list(shown.frames)), shown.labels, shown.rows
+    assert shown.num_sources == frames.shape[2]
     wanted_rows, num_columns, num_elements, num_slices = FRAMES[case]
     assert (rows, len(labels)) == (wanted_rows, num_elements)
     assert frames.shape[1:3] == (len(rows), num_columns)

@@ -20,14 +20,14 @@ class Work:
     checkpoints: Checkpoints = "best"
     split: Literal["train", "val", "test"] = "test"
     data: str | None = None
-    batch: int = 256
+    batch: int | None = None
     num_threads: int = 1
     poll_s: float = 10.0
     analyses: bool = True
 
     def __post_init__(self) -> None:
         for name in ("batch", "num_threads", "poll_s"):
-            if getattr(self, name) <= 0:
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive")
 
 
@@ -46,7 +46,7 @@ class EvaluateRequest:
     checkpoints: Checkpoints = "best"
     split: Literal["train", "val", "test"] = "test"
     data: str | None = None
-    batch: int = 256
+    batch: int | None = None
     num_threads: int = 1
     analyses: bool = True
     watch: bool = False

@@ -58,10 +58,10 @@ def apply_run(config: ApplyConfig) -> dict[str, Any]:
         whole = [RECORD, SHEET] if config.sheet else [RECORD]
         _check_free([*(out / name for name in whole), *itertools.chain(*targets.values())])
     sheet = Sheet(names)
-    elements = elements.to(device)
+    elements, places = elements.to(device), config.batch or run.places()
     with Progress(len(inputs), "files", "applying") as progress:
-        for first in range(0, len(inputs), config.batch):
-            part = inputs[first : first + config.batch]
+        for first in range(0, len(inputs), places):
+            part = inputs[first : first + places]
             frames = [read_frame(each.path, preparation) for each in part]
             moved = transform(model, preparation, frames, elements)
             for index, (source, frame) in enumerate(zip(part, frames, strict=True)):

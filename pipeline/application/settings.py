@@ -24,7 +24,8 @@ class ApplyConfig:
     `to_grey` lets coloured pictures become grey for a grey model.
 
     Pictures larger than `max_megapixels`, in millions of pixels, are refused: decoding takes
-    memory. `batch` images go through the model at a time, on `device` and `num_threads` threads.
+    memory. `batch` images go through the model at a time (null goes by their size and the batch
+    of training), on `device` and `num_threads` threads.
     """
 
     run_dir: str
@@ -39,7 +40,7 @@ class ApplyConfig:
     max_megapixels: int = 90
     sheet: bool = True
     overwrite: bool = False
-    batch: int = 64
+    batch: int | None = None
     num_threads: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -50,8 +51,9 @@ class ApplyConfig:
 
     def __post_init__(self) -> None:
         for name in ("batch", "num_threads", "max_megapixels"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
         if (
             self.percentiles is not None
             and not 0 <= self.percentiles[0] < self.percentiles[1] <= 100

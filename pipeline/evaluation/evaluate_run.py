@@ -11,6 +11,7 @@ from data_prep.store.manifest import Manifest
 from data_prep.store.reader import PairStore, SplitReader, check_files
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
+from pipeline.data.places import global_places
 from pipeline.evaluation.final import Subject
 from pipeline.evaluation.settings import EvaluateConfig, curves_file, evaluation_file
 from pipeline.evaluation.table import FINAL
@@ -44,9 +45,12 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
     reader = store.open_all((config.split,))[config.split]
     with join_world(config.device) as world:
         loaded = load_run(run.path, str(config.checkpoint), data, world.device)
-        share = -(-config.batch // world.world_size) * world.world_size
         chosen = untransformed_records(store.manifest, reader)
-        batches = EvaluationBatches(reader, share, world.rank, world.world_size, chosen)
+        num_records = reader.num_records if chosen is None else len(chosen)
+        size = world.world_size
+        places = loaded.places(size) if config.batch is None else -(-config.batch // size)
+        share = global_places(num_records, places, size)
+        batches = EvaluationBatches(reader, share, world.rank, size, chosen)
         num_steps = min(batches.num_steps, num_batches or batches.num_steps)
         loader = Loader(batches, 0, num_steps, world.device, LoaderConfig())
         shown = {"enabled": world.is_first, "lines": not config.json}
@@ -75,7 +79,7 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
         store.manifest,
         reader,
         config.split,
-        config.batch,
+        config.batch or loaded.places(),
         config.analysis_records,
     )
     curves: dict[str, Any] = {}

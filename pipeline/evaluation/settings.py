@@ -17,7 +17,7 @@ class EvaluateConfig:
     checkpoint: str | int = "best"
     data: str | None = None
     split: Literal["train", "val", "test"] = "test"
-    batch: int = 256
+    batch: int | None = None
     num_threads: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     json: bool = False

@@ -9,7 +9,7 @@ a file holds `num_slices` such pictures one below the other, along the first axi
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class FrameSet:
 
 def write_frames(
     folder: Path,
-    frames: np.ndarray,
+    frames: Iterable[np.ndarray],
     labels: Sequence[str],
     rows: Sequence[str],
     title: str,
@@ -58,17 +58,20 @@ def write_frames(
     slider: str = "group element",
     step: int | None = None,
 ) -> FrameSet:
-    """Write frames (K, R, N, C, H, W) or (K, R, N, C, D, H, W) on [0, 1] and what they are.
+    """Write frames (R, N, C, H, W) or (R, N, C, D, H, W) on [0, 1] and what they are.
 
-    K values of the slider, R rows, N columns; of two channels the first is shown, of more
-    than three the first three. A set that was there before is replaced.
+    One for each value of the slider, taken when it is written; R rows, N columns. Of two
+    channels the first is shown, of more than three the first three. A set that was there before
+    is replaced.
     """
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FRAMES_FILE).unlink(missing_ok=True)
-    files = [f"{number:03d}.png" for number in range(len(frames))]
+    files = [f"{number:03d}.png" for number in range(len(labels))]
+    shape: tuple[int, ...] = ()
     for file, each in zip(files, frames, strict=True):
+        shape = each.shape
         picture = Image.fromarray(mosaic(each))
         with replacing(folder / file) as draft:
             picture.save(draft, format="PNG", optimize=True)
@@ -79,9 +82,9 @@ def write_frames(
         labels=tuple(labels),
         files=tuple(files),
         rows=tuple(rows),
-        num_columns=frames.shape[2],
-        num_slices=frames.shape[4] if frames.ndim == 7 else 1,
-        cell=(frames.shape[-2], frames.shape[-1]),
+        num_columns=shape[1],
+        num_slices=shape[3] if len(shape) == 6 else 1,
+        cell=(shape[-2], shape[-1]),
         step=step,
     )
     for stale in set(folder.glob("[0-9]*.png")) - {folder / file for file in files}:

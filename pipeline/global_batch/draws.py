@@ -18,6 +18,14 @@ def normal_rows(
     return _own_rows(drawn, num_rows, device)
 
 
+def normal_numbers(
+    seed: int, step: int, num_rows: int, num_columns: int, device: torch.device
+) -> torch.Tensor:
+    """Standard normal numbers (num_rows, num_columns), the same on every rank."""
+    drawn = torch.randn(num_rows, num_columns, generator=_generator(seed, step))
+    return drawn.to(device, non_blocking=True)
+
+
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def uniform_rows(
     seed: int, step: int, num_rows: int, num_columns: int, device: torch.device

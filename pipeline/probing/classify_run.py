@@ -80,7 +80,8 @@ def classify_run(config: ClassifyConfig) -> tuple[dict[str, Any], Path]:
         threadpool_limits(config.num_threads),
         Progress(num_fits, "fits", "classifying", enabled=not config.json) as progress,
     ):
-        probe = Probe(config, store, sets, networks, device, progress)
+        places = config.batch or loaded.places()
+        probe = Probe(config, store, sets, networks, places, device, progress)
         scores = probe.scores(features)
     result = {
         **identity,

@@ -34,11 +34,13 @@ class Probe:
         store: PairStore,
         sets: ProbeSets,
         networks: Networks,
+        places: int,
         device: torch.device,
         progress: Progress,
     ) -> None:
         self.num_dimensions: dict[str, int] = {}
         self._config, self._sets, self._networks = config, sets, networks
+        self._places = places
         self._readers = store.open_all()
         self._device, self._progress = device, progress
 
@@ -98,8 +100,8 @@ class Probe:
         return fit_mlp(train, val, len(self._sets.labels), seed, self._device)
 
     def _encode(self, encoder: Encoder, split: str, view: View) -> Values:
-        reader, batch = self._readers[split], self._config.batch
-        values = encode(encoder, reader, view.records, view.end, batch, self._device)
+        reader = self._readers[split]
+        values = encode(encoder, reader, view.records, view.end, self._places, self._device)
         return values, torch.from_numpy(view.classes)
 
 

@@ -38,7 +38,7 @@ class ClassifyConfig:
     checkpoint: str | int = "best"
     data: str | None = None
     max_train: int = 10_000
-    batch: int = 256
+    batch: int | None = None
     num_threads: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     json: bool = False
@@ -53,8 +53,9 @@ class ClassifyConfig:
         if min(self.seeds) < 0:
             raise ValueError(f"seeds: {min(self.seeds)} must not be negative")
         for name, least in (("max_train", 2), ("batch", 1), ("num_threads", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name}={value} must be at least {least}")
 
     def what_is_measured(self) -> dict[str, Any]:
         """The settings on which scores depend, as JSON holds them."""

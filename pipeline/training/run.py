@@ -17,6 +17,7 @@ from pipeline.data.loader import Loader
 from pipeline.data.order import SampleOrder, rank_slice
 from pipeline.data.packing import Batch
 from pipeline.data.pairs import check_pairs
+from pipeline.data.places import global_places, local_batch_of, places_at_once
 from pipeline.files.directories import make_directory
 from pipeline.files.lock import DirectoryLock
 from pipeline.files.waiting import StoppedWaiting
@@ -162,12 +163,25 @@ def _make_batches(
     world: World,
     group: str | None,
 ) -> tuple[Batches, EvaluationBatches | FirstBatches]:
-    share = -(-config.validation_batch // world.world_size) * world.world_size
+    val, size = readers["val"], world.world_size
     return shortened(
         config.debug,
         TrainBatches(readers["train"], order, config.pairs, world.rank, world.world_size, group),
-        EvaluationBatches(readers["val"], share, world.rank, world.world_size),
+        EvaluationBatches(
+            val,
+            global_places(val.num_records, _validation_places(config, val, size), size),
+            world.rank,
+            size,
+        ),
     )
+
+
+def _validation_places(config: TrainConfig, reader: SplitReader, world_size: int) -> int:
+    """Records that each rank validates at a time, at most."""
+    if config.validation_batch is not None:
+        return -(-config.validation_batch // world_size)
+    local_batch = local_batch_of(config.global_batch, config.accumulation, world_size)
+    return places_at_once(reader.frames.shape, local_batch, world_size)
 
 
 def _train_until_done(config: TrainConfig, parts: _Parts) -> dict[str, Any]:

@@ -119,7 +119,7 @@ class TrainConfig:
     init_from: str | None = None
     log_every: int = 50
     validate_every: int | None = None
-    validation_batch: int = 256
+    validation_batch: int | None = None
     checkpoint_every: int | None = None
     ema_decay: float | None = None
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -170,6 +170,7 @@ KEYS_FREE_TO_CHANGE = (
     "allow_changes",
     "device",
     "num_threads",
+    "validation_batch",
     "loader.num_workers",
     "loader.prefetch",
 )

@@ -1,6 +1,8 @@
 """The same sources under one group element after another: the frames of pictures/elements/."""
 
 import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -44,63 +46,82 @@ def slider_elements(group: Group, num_turns: int = NUM_TURNS) -> torch.Tensor:
     return group.decode(torch.stack(columns, 1).float())
 
 
-def element_frames(
-    run: Run, manifest: Manifest, reader: SplitReader
-) -> tuple[np.ndarray, list[str], list[str]]:
-    """Frames (K, R, N, C, ...) on [0, 1], a name for each of K elements and each of R rows.
+@dataclass(frozen=True)
+class ElementFrames:
+    """`num_sources` sources all over a split under K elements, whose names are `labels`.
 
-    Rows are source, output and, where it is known, truth: where the group acts on whole
-    frames, or the split holds the orbits of a finite group. N sources all over the split.
+    `frames` makes (R, N, C, ...) on [0, 1] of N sources, for one element after the other. Rows
+    are source, output and, where it is known, truth: where the group acts on whole frames, or
+    the split holds the orbits of a finite group.
     """
+
+    labels: list[str]
+    rows: list[str]
+    num_sources: int
+    frames: Iterator[np.ndarray]
+
+
+def element_frames(run: Run, manifest: Manifest, reader: SplitReader) -> ElementFrames:
+    """What the model makes of the same sources under one element after the other."""
     is_volume = len(reader.frames.shape) == 4
     elements = slider_elements(run.group, NUM_TURNS // 2 if is_volume else NUM_TURNS)
     numbers = spread_sources(reader, NUM_VOLUMES if is_volume else NUM_IMAGES)
     source = reader.read(numbers).source
-    truth = _true_frames(run.group, manifest, reader, elements, numbers, source)
+    truth = _truth(run.group, manifest, reader, elements, numbers, source)
+
+    def frames() -> Iterator[np.ndarray]:
+        for index, g in enumerate(elements):
+            action = run.group.encode(torch.stack([g] * len(source))).numpy()
+            shown = [unit_range(source, reader.frames), predict(run, source, action)]
+            yield np.array(shown if truth is None else [*shown, truth(index)], np.float32)
+
     rows = ["source", "output"] + ([] if truth is None else ["truth"])
-    frames = []
-    for index, g in enumerate(elements):
-        action = run.group.encode(torch.stack([g] * len(source))).numpy()
-        shown = [unit_range(source, reader.frames), predict(run, source, action)]
-        frames.append(shown if truth is None else [*shown, truth[index]])
-    return np.array(frames, np.float32), run.group.names(elements), rows
+    return ElementFrames(run.group.names(elements), rows, len(source), frames())
 
 
 def write_elements(folder: Path, run: Run, manifest: Manifest, reader: SplitReader) -> FrameSet:
     """The frames of `element_frames` as files."""
-    frames, labels, rows = element_frames(run, manifest, reader)
+    shown = element_frames(run, manifest, reader)
     return write_frames(
         folder,
-        frames,
-        labels,
-        rows,
+        shown.frames,
+        shown.labels,
+        shown.rows,
         title=f"Sources under the elements of {run.group.name}",
-        description=f"{frames.shape[2]} sources, what the model makes of them"
-        " under a group element" + (", and the truth." if "truth" in rows else "."),
+        description=f"{shown.num_sources} sources, what the model makes of them"
+        " under a group element" + (", and the truth." if "truth" in shown.rows else "."),
         step=run.step,
     )
 
 
-def _true_frames(
+def _truth(
     group: Group,
     manifest: Manifest,
     reader: SplitReader,
     elements: torch.Tensor,
     numbers: np.ndarray,
     source: np.ndarray,
-) -> np.ndarray | None:
-    """Truths (K, N, C, ...) on [0, 1]; None where they are not known."""
+) -> Callable[[int], np.ndarray] | None:
+    """From an element's place to truths (N, C, ...) on [0, 1]; None where they are not known."""
     if manifest.target_is_action_on_source:
         frames = torch.from_numpy(source)
         frames = frames if group.is_exact else frames.float()
-        moved = [group.act_on_image(frames, torch.stack([g] * len(frames))) for g in elements]
-        return np.array([unit_range(one.numpy(), reader.frames) for one in moved])
+
+        def act(index: int) -> np.ndarray:
+            g = torch.stack([elements[index]] * len(frames))
+            return unit_range(group.act_on_image(frames, g).numpy(), reader.frames)
+
+        return act
     if group.num_elements is None or reader.records_per_source != len(elements):
         return None
     orbits = numbers[:, None] + np.arange(len(elements))
-    records = reader.read(orbits.ravel())
-    stored = group.element_index(group.decode(torch.from_numpy(records.action)))
+    actions = torch.from_numpy(reader.read_column("action", orbits.ravel()))
+    stored = group.element_index(group.decode(actions))
     # The orbit's order need not be that of the elements.
     places = stored.numpy().reshape(orbits.shape).argsort(1)
-    target = unit_range(records.target, reader.frames).reshape(*orbits.shape, *source.shape[1:])
-    return np.array([target[np.arange(len(numbers)), places[:, k]] for k in range(len(elements))])
+
+    def read(index: int) -> np.ndarray:
+        records = orbits[np.arange(len(numbers)), places[:, index]]
+        return unit_range(reader.read_frames("target", records), reader.frames)
+
+    return read

@@ -13,7 +13,6 @@ from pipeline.files.figures import save_figure
 from pipeline.runs import Run
 
 MAX_RECORDS = 512
-BATCH = 64
 
 
 def error_maps(run: Run, reader: SplitReader) -> dict[str, tuple[int, np.ndarray]]:
@@ -24,7 +23,7 @@ def error_maps(run: Run, reader: SplitReader) -> dict[str, tuple[int, np.ndarray
     names = run.group.bin_names
     sums = np.zeros((len(names), *reader.frames.shape[-2:]))
     counts = np.zeros(len(names), np.int64)
-    for _, read in batches(reader, spread_records(reader, MAX_RECORDS), BATCH):
+    for _, read in batches(reader, spread_records(reader, MAX_RECORDS), run.places()):
         output = predict(run, read.source, read.action)
         error = np.abs(output - unit_range(read.target, reader.frames))
         maps = error.mean(tuple(range(1, error.ndim - 2)), dtype=np.float64)

@@ -6,6 +6,7 @@ import torch
 from data_prep.store.manifest import FrameSpec
 from data_prep.store.reader import SplitReader
 from pipeline.analysis.records import device_of, spread_records
+from pipeline.data.places import slices
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.runs import Run
 
@@ -17,11 +18,12 @@ def predict(run: Run, source: np.ndarray, action: np.ndarray) -> np.ndarray:
     """Model outputs in [0, 1] for stored frames (N, C, ...) and action vectors (N, A)."""
     model = run.model
     assert isinstance(model, LatentActionModel)
-    device = device_of(model)
-    images = model.normalise(torch.from_numpy(source).to(device))
-    g = run.group.decode(torch.from_numpy(action).to(device))
-    outputs = model.to_unit_range(model.transform(images, g)).clamp(0, 1)
-    return np.asarray(outputs.cpu().numpy())
+    device, outputs = device_of(model), []
+    for part in slices(len(source), run.places()):
+        images = model.normalise(torch.from_numpy(source[part]).to(device))
+        g = run.group.decode(torch.from_numpy(action[part]).to(device))
+        outputs.append(model.to_unit_range(model.transform(images, g)).clamp(0, 1).cpu().numpy())
+    return np.concatenate(outputs)
 
 
 def element_names(run: Run, action: np.ndarray) -> list[str]:

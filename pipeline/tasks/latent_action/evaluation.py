@@ -20,15 +20,16 @@ import torch
 
 from pipeline.data.packing import Batch
 from pipeline.metrics.psnr import psnr
+from pipeline.metrics.slices import slices_in_cache
 from pipeline.models.latent_action import LatentActionModel
-from pipeline.models.output import as_images, reconstruction_losses
-from pipeline.tasks.latent_action.objective import latent_losses, run_pairs
+from pipeline.models.output import OutputKind, as_images, reconstruction_losses
+from pipeline.tasks.latent_action.objective import PairOutputs, latent_losses, run_pairs
 from pipeline.tasks.latent_action.settings import (
     LatentLosses,
     LossWeights,
     Reconstruct,
 )
-from pipeline.tasks.similarity import structural_similarity
+from pipeline.tasks.similarity import compare
 
 LIVE_STD = 1e-3
 ROUNDING = 1e-9
@@ -61,56 +62,83 @@ class LatentActionEvaluation:
 
     @torch.no_grad()
     def update(self, batch: Batch) -> None:
-        model = self.model
+        model, valid = self.model, batch.valid.double()
         pairs = run_pairs(model, batch.source, batch.target, batch.action)
-        valid = batch.valid.double()
         element_bin = model.group.bin_index(model.group.decode(batch.action))
-        raw = pairs.raw.float()
-        images = as_images(raw, model.output_kind)
-        output, wanted = model.to_unit_range(images), model.to_unit_range(pairs.target)
-        squared_error = _square_sum(output - wanted) / output[0].numel()
-        similarity = structural_similarity(output, wanted).double()
-        columns = torch.stack([valid, squared_error * valid, similarity * valid])
-        self._by_bin.index_add_(1, element_bin, columns)
-        shape, wanted_shape = (images > 0).flatten(1), (pairs.target > 0).flatten(1)
-        both, either = (shape & wanted_shape).sum(1), shape.sum(1) + wanted_shape.sum(1)
-        self._overlap += (torch.stack([2 * both, either]) * valid).sum(1)
-
-        consistency = _square_sum(pairs.moved_variant - pairs.target_parts.variant)
-        invariance = _square_sum(pairs.source_invariant - pairs.target_parts.invariant)
-        recon = self._reconstruction_loss(batch, raw, images, pairs.target)
-        means = torch.stack([recon, *latent_losses(pairs, self.latent_losses)])
-        self._losses += (means * valid).sum(1)
-
-        is_moved = valid * (element_bin != 0)
-        squares = [
-            consistency,
-            # Of float64 values: its mean's square is taken off it.
-            _square_sum(pairs.target_parts.variant.double()),
-            invariance,
-            _square_sum(pairs.target_parts.invariant),
+        frames = [
+            self._of_frames(pairs.raw[part], pairs.target[part])
+            for part in slices_in_cache(pairs.raw)
         ]
+        squared_error, similarity, recon, both, either = torch.cat(frames, 1) * valid
+        self._by_bin.index_add_(1, element_bin, torch.stack([valid, squared_error, similarity]))
+        self._overlap += torch.stack([2 * both, either]).sum(1)
+        is_moved = valid * (element_bin != 0)
+        latents = [
+            self._of_latents(pairs.part(part), valid[part], is_moved[part])
+            for part in slices_in_cache(pairs.moved_variant)
+        ]
+        invariance, consistency, *squares = torch.cat(latents, 1)
+        if self.reconstruct != "action":
+            recon = self._control_loss(getattr(batch, self.reconstruct)) * valid
+        self._losses[0] += recon.sum()
+        self._losses[1:] += (torch.stack([invariance, consistency]) * valid).sum(1)
         self._latent[:4] += (torch.stack(squares) * is_moved).sum(1)
         self._latent[4] += is_moved.sum()
-        weights = is_moved.view(-1, *(1,) * len(model.latent_shape))
-        self._variant_sum += (pairs.target_parts.variant * weights).sum(0)
 
-        latent = (pairs.target_parts.variant + pairs.target_parts.invariant).flatten(2)
-        moments = torch.stack([latent.sum(2), latent.square().sum(2)]).double()
-        self._channels += (moments * valid.view(1, -1, 1)).sum(1)
+    def _of_frames(self, raw: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        """Squared error and similarity on [0, 1], what training minimises, and of shapes the
+        values in both and those in either, counted twice in both: (5, N)."""
+        model, kind = self.model, self.model.output_kind
+        raw = raw.float()
+        images = as_images(raw, kind)
+        low, high = model.frames.loaded_range
+        error, similarity = compare(images, wanted, (low, high))
+        # The loss of outputs by a Tanh is their squared error.
+        loss = error * (high - low) ** 2
+        both = either = torch.zeros_like(error)
+        if kind == "logits":
+            loss = _loss_of_records(raw, images, wanted, kind)
+            shape, wanted_shape = (images > 0).flatten(1), (wanted > 0).flatten(1)
+            both = (shape & wanted_shape).sum(1).double()
+            either = (shape.sum(1) + wanted_shape.sum(1)).double()
+        return torch.stack([error, similarity, loss, both, either])
 
-    def _reconstruction_loss(
-        self, batch: Batch, raw: torch.Tensor, images: torch.Tensor, wanted: torch.Tensor
+    def _of_latents(
+        self, pairs: PairOutputs, valid: torch.Tensor, is_moved: torch.Tensor
     ) -> torch.Tensor:
-        """What training minimises, of each sample, (N,): that of these outputs through the
-        action, or of a control without one."""
+        """The two losses, and the squares of difference and norm of both parts, (6, N)."""
+        variant, invariant = pairs.target_parts
+        latent = (variant + invariant).flatten(1).double()
+        shape = self._variant_sum.shape
+        is_variant = self.model.mask.is_variant().view(-1, *(1,) * (len(shape) - 1))
+        self._variant_sum += (is_moved @ latent).view(shape) * is_variant
+        self._channels[0] += (valid @ latent).view(shape).flatten(1).sum(1)
+        num, num_channels = len(latent), shape[0]
+        by_channel = _row_sums(latent.square_().view(num * num_channels, -1))
+        by_channel = by_channel.view(num, num_channels)
+        self._channels[1] += valid @ by_channel
+        invariance = _square_sum(pairs.source_invariant - invariant)
+        consistency = _square_sum(pairs.moved_variant - variant)
+        if self.latent_losses == "relative":
+            losses = [loss.double() for loss in latent_losses(pairs, self.latent_losses)]
+        else:
+            losses = [invariance / latent.shape[1], consistency / latent.shape[1]]
+        chosen = is_variant.flatten().double()
+        return torch.stack(
+            [*losses, consistency, by_channel @ chosen, invariance, by_channel @ (1 - chosen)]
+        )
+
+    def _control_loss(self, frames: torch.Tensor) -> torch.Tensor:
+        """What a control without an action minimises, of each stored frame, (N,)."""
         model = self.model
-        if self.reconstruct != "action":
-            wanted = model.normalise(getattr(batch, self.reconstruct))
-            raw = model.decode_raw(model.encode(wanted)).float()
-            images = as_images(raw, model.output_kind)
-        by_value = reconstruction_losses(raw, images, wanted, model.output_kind)
-        return by_value.flatten(1).sum(1).double() / wanted[0].numel()
+        wanted = model.normalise(frames)
+        raw = model.decode_raw(model.encode(wanted)).float()
+        kind = model.output_kind
+        losses = [
+            _loss_of_records(raw[part], as_images(raw[part], kind), wanted[part], kind)
+            for part in slices_in_cache(raw)
+        ]
+        return torch.cat(losses)
 
     def _parts(self) -> tuple[torch.Tensor, ...]:
         return (
@@ -179,6 +207,19 @@ class LatentActionEvaluation:
         return metrics
 
 
+def _loss_of_records(
+    raw: torch.Tensor, images: torch.Tensor, wanted: torch.Tensor, kind: OutputKind
+) -> torch.Tensor:
+    """The mean reconstruction loss of each record, (N,) float64."""
+    by_value = reconstruction_losses(raw, images, wanted, kind)
+    return by_value.flatten(1).sum(1).double() / wanted[0].numel()
+
+
 def _square_sum(x: torch.Tensor) -> torch.Tensor:
     """Sum of squares of each sample, (N,): float32 within a sample, float64 from there on."""
-    return x.flatten(1).square().sum(1).double()
+    return _row_sums(x.flatten(1).square()).double()
+
+
+def _row_sums(x: torch.Tensor) -> torch.Tensor:
+    """Sums (N,) of (N, D), by a product: to sum short rows is slow."""
+    return x @ x.new_ones(x.shape[1])

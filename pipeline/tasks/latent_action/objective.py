@@ -47,6 +47,18 @@ class PairOutputs(NamedTuple):
     source_invariant: torch.Tensor
     target_parts: LatentParts
 
+    def part(self, records: slice) -> "PairOutputs":
+        """The same of some of the records."""
+        variant, invariant = self.target_parts
+        return PairOutputs(
+            self.raw[records],
+            self.target[records],
+            self.source_variant[records],
+            self.moved_variant[records],
+            self.source_invariant[records],
+            LatentParts(variant[records], invariant[records]),
+        )
+
 
 def run_pairs(
     model: LatentActionModel,

@@ -1,9 +1,10 @@
-"""Metrics of a world model over a split, the same for any rank count.
+"""Metrics of a world model over a split, the same for any batch size and rank count.
 
-Within each batch of `validation_batch` records (the last may be smaller):
+Records are compared with others within groups of 256 (the last may be smaller), however many go
+through the model at a time:
 
     loss/...        the training loss but for a mask's term, negatives spread evenly over
-                    the batch
+                    the group
     hits_at_1       share of true next latents z'_i to which no prediction is nearer than
                     T(z_i, a_i): ties count as hits, so read it beside `latent_spread`
     latent_spread   mean energy between negatives, without the hinge: 0 if all latents agree
@@ -17,9 +18,8 @@ state of the same episode, so negatives here are n / (K + 1) places apart, of n 
 import torch
 
 from pipeline.data.packing import Batch
-from pipeline.global_batch import gather_rows
-from pipeline.global_batch.ranks import rank_number
 from pipeline.tasks.world_model.energy import energy
+from pipeline.tasks.world_model.groups import Groups, own_places
 from pipeline.tasks.world_model.settings import ContrastiveConfig
 from pipeline.world_models.world_model import WorldModel
 
@@ -27,7 +27,7 @@ from pipeline.world_models.world_model import WorldModel
 class ContrastiveEvaluation:
     """Float64 sums of one split; see `pipeline.tasks.interface.Evaluation`.
 
-    All ranks update together: a batch's candidates are those of the global batch.
+    All ranks update together, and each compares its share of the latents of all.
     """
 
     def __init__(self, model: WorldModel, config: ContrastiveConfig) -> None:
@@ -35,18 +35,31 @@ class ContrastiveEvaluation:
         device = next(model.parameters()).device
         # Records, positive, hits, records with a negative, negative, spread, change, moved.
         self._sums = torch.zeros(8, dtype=torch.float64, device=device)
+        self._groups = Groups()
 
     @torch.no_grad()
     def update(self, batch: Batch) -> None:
-        model, config = self.model, self.config
+        model = self.model
         latent, following = model.latent(batch.source), model.latent(batch.target)
         predicted = model.predict(latent, batch.action)
-        valid = batch.valid.double()
+        for group in self._groups.add(latent, following, predicted, batch.valid):
+            self._compare(*group)
+
+    def _compare(
+        self,
+        latents: torch.Tensor,
+        following: torch.Tensor,
+        predictions: torch.Tensor,
+        is_valid: torch.Tensor,
+    ) -> None:
+        """Add the sums of this rank's share of a group."""
+        model, config = self.model, self.config
+        own = own_places(len(latents), latents.device)
+        latent, following, predicted = latents[own], following[own], predictions[own]
+        valid = is_valid[own].double()
         positive = energy(predicted, following, model.num_objects, config.sigma)
-        latents, is_valid = gather_rows(latent), gather_rows(batch.valid)
-        # Valid places come first in the global batch.
-        count = is_valid.sum().long()
-        own = rank_number() * len(latent) + torch.arange(len(latent), device=latent.device)
+        # Valid places come first.
+        count = is_valid.sum().long().clamp_min(1)
         distance = (count // (config.num_negatives + 1)).clamp_min(1)
         apart = torch.stack(
             [
@@ -61,7 +74,7 @@ class ContrastiveEvaluation:
         parts = [
             valid,
             positive * valid,
-            hits(predicted, following, is_valid, own) * valid,
+            hits(predictions, following, is_valid, own) * valid,
             has_negative,
             (config.hinge - apart).clamp_min(0).mean(0) * has_negative,
             apart.mean(0) * has_negative,
@@ -70,7 +83,10 @@ class ContrastiveEvaluation:
         ]
         self._sums += torch.stack(parts).sum(1)
 
+    @torch.no_grad()
     def sums(self) -> torch.Tensor:
+        for group in self._groups.rest():
+            self._compare(*group)
         return self._sums
 
     def metrics(self, sums: torch.Tensor) -> dict[str, float]:
@@ -89,13 +105,14 @@ class ContrastiveEvaluation:
 def hits(
     predicted: torch.Tensor, following: torch.Tensor, is_valid: torch.Tensor, own: torch.Tensor
 ) -> torch.Tensor:
-    """Whether no other valid prediction of the global batch is nearer to a true latent, (B,).
+    """Whether no other valid prediction of a group is nearer to a true latent, (B,).
 
-    `predicted` and `following` are this rank's rows, at the places `own` of the batch.
+    `predicted` are all of the group, `following` the true latents at its places `own`.
     """
-    candidates = gather_rows(predicted.float()).flatten(1)
     distances = torch.cdist(
-        following.float().flatten(1), candidates, compute_mode="donot_use_mm_for_euclid_dist"
+        following.float().flatten(1),
+        predicted.float().flatten(1),
+        compute_mode="donot_use_mm_for_euclid_dist",
     )
     mine = distances.gather(1, own[:, None])
     nearer = (distances < mine) & (is_valid > 0)

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from pipeline.data.packing import Batch
-from pipeline.global_batch import gather_rows
-from pipeline.global_batch.draws import normal_rows
-from pipeline.global_batch.ranks import rank_number
+from pipeline.global_batch.draws import normal_numbers, normal_rows
+from pipeline.global_batch.ranks import num_ranks, rank_number
 from pipeline.tasks.world_model.evaluation import hits
+from pipeline.tasks.world_model.groups import GROUP_SIZE, Groups, own_places
 from pipeline.world_models.homeomorphic_vae.model import HomeomorphicVAE
 
 TERM_NAMES = ("loss/total", "loss/reconstruction", "loss/divergence")
@@ -64,26 +64,49 @@ class VariationalEvaluation:
     """
 
     def __init__(self, model: HomeomorphicVAE, beta: float) -> None:
-        self.model, self.beta, self._num_batches = model, beta, 0
+        self.model, self.beta, self._num_seen = model, beta, 0
+        self._groups = Groups()
         device = next(model.parameters()).device
         self._sums = torch.zeros(4, dtype=torch.float64, device=device)
 
     @torch.no_grad()
     def update(self, batch: Batch) -> None:
         model, source = self.model, batch.source
-        noise = normal_rows(
-            EVALUATION_SEED, self._num_batches, len(source), NOISE_SIZE, source.device
-        )
-        self._num_batches += 1
-        reconstruction, divergence = sample_losses(model, source, noise)
-        predicted = model.predict(model.latent(source), batch.action)
-        own = rank_number() * len(source) + torch.arange(len(source), device=source.device)
-        found = hits(predicted, model.latent(batch.target), gather_rows(batch.valid), own)
+        reconstruction, divergence = sample_losses(model, source, self._noise(source))
+        self._num_seen += num_ranks() * len(source)
         valid = batch.valid.double()
-        parts = [valid, reconstruction * valid, divergence * valid, found * valid]
-        self._sums += torch.stack(parts).sum(1)
+        parts = [valid, reconstruction * valid, divergence * valid]
+        self._sums[:3] += torch.stack(parts).sum(1)
+        predicted = model.predict(model.latent(source), batch.action)
+        for group in self._groups.add(predicted, model.latent(batch.target), batch.valid):
+            self._compare(*group)
 
+    def _noise(self, source: torch.Tensor) -> torch.Tensor:
+        """Of each record's own place in the split, whatever it is in a batch with."""
+        first = self._num_seen + rank_number() * len(source)
+        last = first + len(source)
+        groups = range(first // GROUP_SIZE, (last - 1) // GROUP_SIZE + 1)
+        rows = torch.cat(
+            [
+                normal_numbers(EVALUATION_SEED, group, GROUP_SIZE, NOISE_SIZE, source.device)
+                for group in groups
+            ]
+        )
+        begin = first - groups.start * GROUP_SIZE
+        return rows[begin : begin + len(source)]
+
+    def _compare(
+        self, predictions: torch.Tensor, following: torch.Tensor, is_valid: torch.Tensor
+    ) -> None:
+        """Add the hits of this rank's share of a group."""
+        own = own_places(len(predictions), predictions.device)
+        found = hits(predictions, following[own], is_valid, own)
+        self._sums[3] += (found * is_valid[own].double()).sum()
+
+    @torch.no_grad()
     def sums(self) -> torch.Tensor:
+        for group in self._groups.rest():
+            self._compare(*group)
         return self._sums
 
     def metrics(self, sums: torch.Tensor) -> dict[str, float]:
