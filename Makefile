@@ -37,7 +37,7 @@ lint: install
 	$(BIN)/mypy
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --ignore tests/slurm
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --ignore tests/slurm
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm
 
 test-slurm: install

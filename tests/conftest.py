@@ -24,6 +24,19 @@ from pipeline.config.schema import build
 
 NUM_DIGITS = 200
 
+SLOW_FILES = (
+    "test_world_model_training",
+    "test_ranks",
+    "test_export",
+    "test_bad_inputs",
+    "test_benchmarks",
+    "test_documents",
+    "test_reproduction",
+    "test_resume",
+    "test_fault_injection",
+)
+"""Begun first, so that no process of the suite waits for another at the end."""
+
 # What a shell says of its own terminal must not decide what tests see of theirs.
 for variable in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
     os.environ.pop(variable, None)
@@ -36,6 +49,7 @@ settings.load_profile("house")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     import torch
 
+    items.sort(key=lambda item: item.path.stem not in SLOW_FILES)
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):

@@ -7,26 +7,30 @@ from pathlib import Path
 
 import pytest
 from helpers.programs import REPOSITORY
-from helpers.training import reproducible_lines
+from helpers.training import make_config, never_stop, reproducible_lines
 from helpers.waiting import PATIENCE_S
+
+from pipeline.evaluation.evaluate_run import evaluate_run
+from pipeline.evaluation.settings import EvaluateConfig
+from pipeline.training.run import train
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 
 
-def launch(num_ranks: int, program: str, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [*TORCHRUN, f"--nproc-per-node={num_ranks}", str(REPOSITORY / program), *words]
+def launch_two_ranks(program: str, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [*TORCHRUN, "--nproc-per-node=2", str(REPOSITORY / program), *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
 def runs(digits_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     folder = tmp_path_factory.mktemp("ranks")
-    words = [f"data={digits_dir}", "log_every=1", "epochs=3", "global_batch=32"]
-    found = {}
-    for num_ranks in (1, 2):
-        found[num_ranks] = folder / f"ranks_{num_ranks}"
-        done = launch(num_ranks, "pipeline/train.py", *words, f"run_dir={found[num_ranks]}")
-        assert done.returncode == 0, done.stderr
+    found = {number: folder / f"ranks_{number}" for number in (1, 2)}
+    words = ("log_every=1", "epochs=3", "global_batch=32")
+    train(make_config(digits_dir, found[1], *words), never_stop())
+    words = (f"config={found[1] / 'config.yaml'}", f"run_dir={found[2]}")
+    done = launch_two_ranks("pipeline/train.py", *words)
+    assert done.returncode == 0, done.stderr
     return found
 
 
@@ -49,17 +53,24 @@ def test_only_the_first_rank_writes(runs: dict[int, Path]) -> None:
 
 
 def test_evaluation_agrees(runs: dict[int, Path]) -> None:
-    metrics = {}
+    """With the analyses; the pictures are drawn by one rank alone."""
+    words = {"batch": 50, "analysis_records": 40, "pictures": False}
+    metrics = []
     for num_ranks in (1, 2):
-        done = launch(num_ranks, "pipeline/evaluate.py", f"run_dir={runs[1]}", "batch=50")
-        assert done.returncode == 0, done.stderr
-        file = next((runs[1] / "evaluations").glob("*-test.json"))
-        metrics[num_ranks] = json.loads(file.read_text())["metrics"]
-    assert metrics[2] == pytest.approx(metrics[1], rel=1e-6)
+        if num_ranks == 1:
+            evaluate_run(EvaluateConfig(run_dir=str(runs[1]), device="cpu", **words))
+        else:
+            given = [f"{key}={str(value).lower()}" for key, value in words.items()]
+            done = launch_two_ranks("pipeline/evaluate.py", f"run_dir={runs[1]}", *given)
+            assert done.returncode == 0, done.stderr
+        (file,) = (runs[1] / "evaluations").glob("*-test.json")
+        metrics.append(json.loads(file.read_text())["metrics"])
+        file.unlink()
+    assert metrics[1] == pytest.approx(metrics[0], rel=1e-6)
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused_once(digits_dir: Path, tmp_path: Path) -> None:
     words = (f"data={digits_dir}", f"run_dir={tmp_path / 'run'}", "global_batch=33")
-    done = launch(2, "pipeline/train.py", *words)
+    done = launch_two_ranks("pipeline/train.py", *words)
     assert done.returncode != 0
     assert done.stderr.count("global_batch=33 cannot be divided among 2 ranks") == 1

@@ -192,6 +192,6 @@ def test_kill_minus_nine_at_random_moments(digits_dir: Path, tmp_path: Path) -> 
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    words = ["epochs=12", "global_batch=32", "task.model.width=8", "log_every=5"]
+    words = ["epochs=6", "global_batch=32", "task.model.width=8", "log_every=5"]
     words += [f"data={digits_dir}", f"work={tmp_path / 'work'}", "checkpoint_every=7"]
     script.main([*words, "num_kills=2"])

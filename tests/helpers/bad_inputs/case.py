@@ -197,9 +197,9 @@ def flip(seed: int, first: int = 0, last: int | None = None) -> Change:
     return change
 
 
-def instead(new: bytes) -> Change:
-    """Other bytes altogether."""
-    return lambda content: new
+def instead(new: bytes | Callable[[], bytes]) -> Change:
+    """Other bytes altogether; what takes long to make is made when the file is spoiled."""
+    return lambda content: new() if callable(new) else new
 
 
 NO_FILES: dict[str, bytes] = {

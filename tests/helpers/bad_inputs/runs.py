@@ -170,7 +170,7 @@ def _weights() -> list[Case]:
     add("a pickle for its state", _refitted(STATE, c.instead(_pickle())), is_lenient=True)
     add("a state cut off", _refitted(STATE, c.cut(0.8)), is_lenient=False)
     add("a state of text", _refitted(STATE, c.instead(b"text")), is_lenient=False)
-    add("a bomb for its state", _refitted(STATE, c.instead(_state_bomb())), is_lenient=False)
+    add("a bomb for its state", _refitted(STATE, c.instead(_state_bomb)), is_lenient=False)
     return add.found
 
 

@@ -45,8 +45,8 @@ def _nifti() -> list[Case]:
         is_lenient=True)  # fmt: skip
     add("a bit of a gzip", c.edit(packed, c.flip(0, 30)), is_lenient=True, file="5.nii.gz")
     add("bytes after a gzip", c.edit(packed, c.longer(b"more")), is_lenient=True, file="5.nii.gz")
-    add("a bomb of a gzip", c.edit(packed, c.instead(_bomb())), is_lenient=True, file="5.nii.gz")
-    add("a gzip that goes on for GiB", c.edit(packed, c.instead(_endless())), is_lenient=True,
+    add("a bomb of a gzip", c.edit(packed, c.instead(_bomb)), is_lenient=True, file="5.nii.gz")
+    add("a gzip that goes on for GiB", c.edit(packed, c.instead(_endless)), is_lenient=True,
         file="5.nii.gz")  # fmt: skip
     giant = struct.pack("<8h", 3, GIANT, GIANT, GIANT, 1, 1, 1, 1)
     add("giant axes", c.edit(file, c.put(DIM, giant)), is_lenient=True)
