@@ -9,23 +9,24 @@ def check_pairs(manifest: Manifest, pairs: Pairs) -> None:
     if pairs != "fresh":
         manifest.check_has_targets("train", f"pairs={pairs}", "pairs=fresh")
         return
+    has_orbits = manifest.split("train").records_per_source is not None
+    allowed = "stored, online" if has_orbits else "stored"
     stays = what_stays(manifest)
     if stays is not None:
         raise ValueError(
-            f"pairs=fresh moves whole frames, but {stays} of {manifest.name}:"
-            " allowed: stored, online"
+            f"pairs=fresh moves whole frames, but in {manifest.name} {stays}; allowed: {allowed}"
         )
     held_out = manifest.generator.get("train_bins")
     if held_out is not None:
         raise ValueError(
             f"pairs=fresh draws from all of {manifest.group}, but training on {manifest.name} keeps"
-            f" to dataset.train_bins={list(held_out)}: allowed: stored, online"
+            f" to dataset.train_bins={list(held_out)}; allowed: {allowed}"
         )
 
 
 def what_stays(manifest: Manifest) -> str | None:
-    """Why a target of this dataset is not the group's action on its whole source, as the
-    subject and verb of a sentence; None if it is."""
+    """Why a target of this dataset is not the group's action on its whole source, as a
+    sentence; None if it is."""
     generator = manifest.generator
     if "world" in generator:
         return f"the actions are those of the world {generator['world']}"
@@ -39,5 +40,6 @@ def what_stays(manifest: Manifest) -> str | None:
     parts = {
         "blocked": "a block stays in its place",
         "composite": "the background stays in its place",
+        "views": "the object is turned before it is drawn",
     }.get(str(scene), "parts of the frame stay")
     return f"{parts} (dataset.scene.name={scene})"
