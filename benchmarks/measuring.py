@@ -39,12 +39,19 @@ class Check:
 
 @dataclass
 class PartReport:
-    """What one part measured; `notes` are sentences below its table."""
+    """What one part measured; `notes` are sentences below its table.
+
+    `table` is markdown of the part's own in place of its rows, `details` are plain values for
+    programs, `is_broken` says that what was found must be mended.
+    """
 
     title: str
     rows: list[Row] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    table: str = ""
+    details: list[dict[str, Any]] = field(default_factory=list)
+    is_broken: bool = False
 
 
 def take_turns(laps: dict[str, Lap], num_rounds: int) -> dict[str, list[float]]:

@@ -17,13 +17,16 @@ class Datasets:
     """`small` holds 28x28 images, `large` 3x64x64; both with their orbits.
 
     `mnist_root` holds MNIST's own files, null for noise; `mesh` is an OBJ file to turn, null for
-    none.
+    none. `device` is where the part `gpu` runs: `auto`, `cuda`, or `cpu` for a dry run;
+    `minutes` are what it may take.
     """
 
     small: Path
     large: Path
     mnist_root: Path | None = None
     mesh: Path | None = None
+    device: str = "auto"
+    minutes: float = 8.0
 
 
 def _loader(datasets: Datasets) -> PartReport:
@@ -74,6 +77,12 @@ def _validation(datasets: Datasets) -> PartReport:
     return measure_validation(datasets.small, datasets.large, multiprocessing.cpu_count())
 
 
+def _gpu(datasets: Datasets) -> PartReport:
+    from gpu.part import measure_gpu
+
+    return measure_gpu(datasets.device, datasets.minutes)
+
+
 PARTS: dict[str, Callable[[Datasets], PartReport]] = {
     "loader": _loader,
     "training": _training,
@@ -83,7 +92,10 @@ PARTS: dict[str, Callable[[Datasets], PartReport]] = {
     "worlds": _worlds,
     "world_models": _world_models,
     "validation": _validation,
+    "gpu": _gpu,
 }
+NEED_SMALL = frozenset({"loader", "training", "ranks", "startup", "validation"})
+NEED_LARGE = frozenset({"loader", "validation"})
 
 
 def measure_apart(part: str, datasets: Datasets) -> PartReport:
@@ -93,9 +105,10 @@ def measure_apart(part: str, datasets: Datasets) -> PartReport:
     process = context.Process(target=_measure_into, args=(sender, part, datasets))
     process.start()
     sender.close()
-    problem = f"not done after {PART_TIMEOUT_S} s"
+    timeout_s = max(PART_TIMEOUT_S, 60 * datasets.minutes + EXIT_S)
+    problem = f"not done after {timeout_s:.0f} s"
     try:
-        if receiver.poll(PART_TIMEOUT_S):
+        if receiver.poll(timeout_s):
             answer = receiver.recv()
             if isinstance(answer, PartReport):
                 return answer
@@ -106,7 +119,7 @@ def measure_apart(part: str, datasets: Datasets) -> PartReport:
         process.join(EXIT_S)
         process.kill()
         process.join()
-    return PartReport(f"{part}: not measured", notes=[problem])
+    return PartReport(f"{part}: not measured", notes=[problem], is_broken=True)
 
 
 def _measure_into(sender: Connection, part: str, datasets: Datasets) -> None:

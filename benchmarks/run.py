@@ -3,12 +3,17 @@
 Examples:
   python benchmarks/run.py
   python benchmarks/run.py parts=loader,training mnist=DIR out=FILE.json
+  python benchmarks/run.py parts=gpu out=FILE.json
 
-Keys: parts (of loader, training, ranks, startup, preparation, worlds, world_models, validation;
-all by default), mnist (a prepared rotated_mnist; synthetic images of its shape otherwise),
+Keys: parts (of loader, training, ranks, startup, preparation, worlds, world_models, validation,
+gpu; all by default), mnist (a prepared rotated_mnist; synthetic images of its shape otherwise),
 mnist_root (a folder that holds MNIST/raw, to prepare from; noise otherwise), mesh (an OBJ file to
-turn as a teapot, beside the generated one), out (write the results as JSON).
-Takes about twenty minutes on two cores. Leave the machine alone meanwhile.
+turn as a teapot, beside the generated one), device (of the part gpu: auto, cuda, or cpu for a dry
+run at tiny sizes), minutes (what that part may take, 8 by default), out (write the results as
+JSON, and the tables beside it as .md).
+Takes about twenty minutes on two cores. Leave the machine alone meanwhile. The part gpu, skipped
+without one, checks what a GPU computes before it measures how fast. The exit code is 1 where a
+part could not be measured or a check of the GPU failed.
 """
 
 import tempfile
@@ -16,36 +21,45 @@ import time
 from pathlib import Path
 
 from pipeline.config.program import run_program, take_value
+from pipeline.config.user_text import parse_number
 
 
 def main(words: list[str]) -> int:
     from measuring import say
-    from parts import PARTS, Datasets, measure_apart
+    from parts import NEED_LARGE, NEED_SMALL, PARTS, Datasets, measure_apart
     from synthetic import make_dataset
     from table import as_markdown, as_plain, describe_machine, machine_line
 
     from data_prep.store.manifest import read_manifest
-    from pipeline.files.atomic import write_json
+    from pipeline.files.atomic import write_json, write_text
 
     out, mnist = take_value(words, "out", ""), take_value(words, "mnist", "")
     mnist_root, mesh = take_value(words, "mnist_root", ""), take_value(words, "mesh", "")
+    device, minutes = take_value(words, "device", "auto"), take_value(words, "minutes", "8")
     chosen = take_value(words, "parts", ",".join(PARTS)).split(",")
     unknown = [*words, *(f"parts={part}" for part in chosen if part not in PARTS)]
     if unknown:
-        keys = f"parts={','.join(PARTS)}, mnist, mnist_root, mesh, out"
+        keys = f"parts={','.join(PARTS)}, mnist, mnist_root, mesh, device, minutes, out"
         raise ValueError(f"cannot use {unknown[0]!r}; keys: {keys}")
+    if device not in ("auto", "cuda", "cpu"):
+        raise ValueError(f"device={device} is not allowed; allowed: auto, cuda, cpu")
+    limit = parse_number(minutes)
+    if limit is None or limit <= 0:
+        raise ValueError(f"minutes={minutes} must be a positive number")
+    if out.endswith(".md"):
+        raise ValueError(f"out={out} is where the tables go: name the JSON file, FILE.json")
     if mnist and read_manifest(Path(mnist)).frames.shape != (1, 28, 28):
         raise ValueError(f"mnist={mnist} does not hold images of 28x28")
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         say("making datasets")
         small, large = Path(mnist or f"{folder}/small"), Path(folder) / "large"
-        if not mnist:
+        if not mnist and NEED_SMALL & set(chosen):
             make_dataset(small, (1, 28, 28), 48_000, 12_000)
-        if {"loader", "validation"} & set(chosen):
+        if NEED_LARGE & set(chosen):
             make_dataset(large, (3, 64, 64), 4_096, 256)
         root, solid = (Path(given).absolute() if given else None for given in (mnist_root, mesh))
-        datasets = Datasets(small, large, root, solid)
+        datasets = Datasets(small, large, root, solid, device, limit)
         machine, reports = describe_machine(), []
         print(machine_line(machine), flush=True)
         for part in chosen:
@@ -55,7 +69,9 @@ def main(words: list[str]) -> int:
     print(f"\nMeasured in {time.monotonic() - started:.0f} s.", flush=True)
     if out:
         write_json(Path(out), as_plain(machine, reports))
-    return int(any("not measured" in report.title for report in reports))
+        tables = "\n\n".join(as_markdown(report) for report in reports)
+        write_text(Path(out).with_suffix(".md"), f"{machine_line(machine)}\n\n{tables}\n")
+    return int(any(report.is_broken for report in reports))
 
 
 if __name__ == "__main__":

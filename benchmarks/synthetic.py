@@ -14,12 +14,13 @@ SHARD_MIB = 64.0
 
 
 class NoiseSource:
-    """Images (C, H, W) with random strokes of grey in the middle; see `ImageSource`."""
+    """Frames (C, H, W) or (C, D, H, W) with random strokes of grey in the middle; see
+    `ImageSource`."""
 
     label_meaning = "none"
     is_binary = False
 
-    def __init__(self, image_shape: tuple[int, int, int], num_train: int, num_test: int) -> None:
+    def __init__(self, image_shape: tuple[int, ...], num_train: int, num_test: int) -> None:
         self.image_shape: tuple[int, ...] = image_shape
         self._shape = image_shape
         self.num_images = {"train": num_train, "test": num_test}
@@ -31,22 +32,21 @@ class NoiseSource:
         return {}
 
     def read(self, part: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        channels, height, width = self._shape
-        num = len(indices)
+        num, (channels, *sides) = len(indices), self._shape
         rng = np.random.default_rng([len(part), int(indices[0]), num])
         images = np.zeros((num, *self._shape), np.uint8)
-        top, left = height // 7, width // 7
-        size = (num, channels, height - 2 * top, width - 2 * left)
-        coarse = rng.random((*size[:2], size[2] // 4 + 1, size[3] // 4 + 1), np.float32)
-        smooth = coarse.repeat(4, axis=2).repeat(4, axis=3)[:, :, : size[2], : size[3]]
-        images[:, :, top : height - top, left : width - left] = np.where(
-            smooth > 0.7, smooth * 255, 0
-        )
+        inner = [side - 2 * (side // 7) for side in sides]
+        coarse = (num, channels, *(side // 4 + 1 for side in inner))
+        smooth = rng.random(coarse, np.float32)
+        for axis, side in enumerate(inner, 2):
+            smooth = smooth.repeat(4, axis=axis).take(range(side), axis=axis)
+        places = tuple(slice(side // 7, side - side // 7) for side in sides)
+        images[(..., *places)] = np.where(smooth > 0.7, smooth * 255, 0)
         return images, np.zeros(num, np.int64)
 
 
 def make_dataset(
-    out: Path, image_shape: tuple[int, int, int], num_train: int, num_held_out: int
+    out: Path, image_shape: tuple[int, ...], num_train: int, num_held_out: int
 ) -> Path:
     """Write a dataset of `num_train` training images with all four turns of each.
 

@@ -29,12 +29,14 @@ def machine_line(machine: dict[str, Any]) -> str:
 def as_markdown(report: PartReport) -> str:
     """A part's tables and notes; `met` and `missed` mark requirements."""
     lines = [f"### {report.title}", ""]
-    if report.rows:
+    if report.table:
+        lines.append(report.table)
+    elif report.rows:
         lines += ["| measured | median | best | unit |", "|---|---:|---:|---|"]
-    lines += [
-        f"| {row.name} | {_number(row.median)} | {_number(row.best)} | {row.unit} |"
-        for row in report.rows
-    ]
+        lines += [
+            f"| {row.name} | {_number(row.median)} | {_number(row.best)} | {row.unit} |"
+            for row in report.rows
+        ]
     if report.checks:
         lines += ["", "| required | limit | measured | |", "|---|---:|---:|---|"]
     for check in report.checks:

@@ -148,7 +148,12 @@ def test_contenders_take_turns_after_a_round_of_warming_up() -> None:
 
 @pytest.mark.parametrize(
     ("words", "complaint"),
-    [(["parts=lodaer"], "parts=lodaer"), (["x=1"], "x=1"), (["mnist=/nowhere"], "/nowhere")],
+    [
+        (["parts=lodaer"], "parts=lodaer"),
+        (["x=1"], "x=1"),
+        (["mnist=/nowhere"], "/nowhere"),
+        (["parts=gpu", "minutes=soon"], "minutes=soon"),
+    ],
 )
 def test_mistakes_are_one_line(words: list[str], complaint: str) -> None:
     done = subprocess.run(

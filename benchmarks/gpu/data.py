@@ -1,0 +1,25 @@
+"""The data of a workload, made anew."""
+
+from pathlib import Path
+
+from preparing import prepare
+from synthetic import make_dataset
+
+from gpu.plan import Workload, as_folder
+
+HELD_OUT = 4
+"""Images of validation and of test: a few, nothing here reads them."""
+
+
+def data_of(workload: Workload, folder: Path) -> Path:
+    """Where the data of a workload lies."""
+    return folder / "data" / as_folder(workload.name)
+
+
+def make_data(workload: Workload, folder: Path) -> None:
+    """Noise in the shape of its frames with all quarter turns, or a world by the program."""
+    out = data_of(workload, folder)
+    if workload.frame is None:
+        prepare(out, list(workload.prepare))
+    else:
+        make_dataset(out, workload.frame, workload.num_sources, HELD_OUT)
