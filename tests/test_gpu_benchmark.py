@@ -59,6 +59,19 @@ def test_every_workload_is_measured_before_any_in_a_further_way() -> None:
     assert ways[: 2 * len(WORKLOADS)] == [("fp32", "false"), ("bf16", "true")] * len(WORKLOADS)
 
 
+def test_every_workload_can_be_configured(tmp_path: Path) -> None:
+    """Words for the program that trains; those of a GPU's own ways too, as far as they go."""
+    from gpu.plan import DRY_WORKLOADS, SIZES, WORKLOADS, speed_jobs, words_of
+    from trainer_laps import make_config
+
+    for job in speed_jobs([*WORKLOADS, *DRY_WORKLOADS]):
+        if (job.precision, job.compile) == ("tf32", "cuda_graphs"):
+            config = make_config(tmp_path, tmp_path, words_of(job, "cuda"))
+            assert (config.precision, config.compile) == ("tf32", "cuda_graphs")
+            assert config.global_batch == job.workload.batch
+    assert [SIZES.compared(workload) for workload in WORKLOADS] == [8, 8, 8, 2, 8, 8]
+
+
 def test_checks_come_with_their_data() -> None:
     from gpu.plan import WORKLOADS, check_lanes
 
@@ -261,6 +274,30 @@ def test_a_gpu_that_is_not_here_is_skipped(monkeypatch: pytest.MonkeyPatch) -> N
     assert not report.is_broken
     assert "skipped" in report.title
     assert "no CUDA device" in as_markdown(report)
+
+
+def test_without_dali_the_device_is_measured_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine may have torch and a GPU, and nothing else: what is left out is said."""
+    from gpu.perform import perform
+    from gpu.plan import DRY_WORKLOADS, Job
+    from gpu.table import gpu_table
+    from gpu.worker import _outcome_of
+
+    monkeypatch.setitem(sys.modules, "nvidia.dali", None)
+    data, resume, loading, speed = (
+        Job(kind, kind, DRY_WORKLOADS[0]) for kind in ("data", "resume", "loading", "speed")
+    )
+    assert perform(data, tmp_path, "cpu").state == "passed"
+    restarted, measured = (perform(job, tmp_path, "cpu") for job in (resume, speed))
+    assert (restarted.state, measured.state) == ("passed", "measured")
+    assert restarted.note.startswith("without the loader: ")
+    lost, is_usable = _outcome_of(loading, perform, tmp_path, "cpu")
+    assert (lost.state, is_usable) == ("not run", True)
+    text = gpu_table([restarted, lost, measured], "one GPU", is_dry=False)
+    assert re.search(r"\* Not run: loading \(.*nvidia.dali", text)
+    assert re.search(r"\* Not run: speed \(without the loader: .*nvidia.dali", text)
 
 
 def test_a_dry_run_on_the_cpu(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from trainer_laps import alone, make_config, make_trainer
 
 from gpu.data import data_of
-from gpu.plan import Job, words_of
+from gpu.plan import Job, Sizes, words_of
 from gpu.resident import read_batch
 from pipeline.data.packing import Batch
 from pipeline.training.settings import TrainConfig
@@ -31,7 +31,9 @@ def config_of(
     return make_config(data_of(job.workload, folder), run_dir, [*words_of(job, device), *words])
 
 
-def first_records(job: Job, folder: Path, num: int) -> Batch:
-    """The first records of a job's training, on the CPU."""
+def first_records(job: Job, folder: Path, sizes: Sizes) -> Batch:
+    """The first records of a job's training, on the CPU, as many as are compared."""
+    assert job.workload is not None
+    num = sizes.compared(job.workload)
     _, batches = make_trainer(config_of(job, folder, "cpu", f"global_batch={num}"), alone())
     return read_batch(batches, 0, torch.device("cpu"))

@@ -84,14 +84,15 @@ def do_all(
 
 def report_of(outcomes: Sequence[Outcome], device: str) -> PartReport:
     """The part's report: a broken one where a check failed."""
-    report = PartReport(TITLE, notes=missing_packages())
+    where = describe_device(device)
+    report = PartReport(TITLE, notes=[f"Device: {where}.", *missing_packages()])
     num_failed = sum(outcome.state == "failed" for outcome in outcomes)
     for outcome in outcomes:
         if outcome.state == "measured":
             rate = rate_of(outcome)
             report.rows.append(Row(outcome.job.name, rate, rate, "samples/s"))
     report.checks.append(Check("checks and measurements that failed", 0, num_failed, True))
-    report.table = gpu_table(outcomes, describe_device(device), device == "cpu")
+    report.table = gpu_table(outcomes, where, device == "cpu")
     report.details = as_details(outcomes)
     report.is_broken = num_failed > 0
     return report

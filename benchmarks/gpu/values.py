@@ -45,7 +45,7 @@ class Values:
 def check_values(job: Job, folder: Path, device: str, sizes: Sizes) -> Found:
     """Layers' outputs and gradients of a small batch in every precision of the device, against
     those of the CPU in float32."""
-    batch = first_records(job, folder, sizes.num_compared)
+    batch = first_records(job, folder, sizes)
     wanted = step_values(config_of(job, folder, "cpu"), batch, torch.device("cpu"))
     values: dict[str, float] = {}
     missed = []
@@ -67,7 +67,7 @@ def check_values(job: Job, folder: Path, device: str, sizes: Sizes) -> Found:
 def check_compiled(job: Job, folder: Path, device: str, sizes: Sizes) -> Found:
     """Gradients of a compiled step against those of an eager one on the same device."""
     forget_compiled()
-    batch, where = first_records(job, folder, sizes.num_compared), alone(device).device
+    batch, where = first_records(job, folder, sizes), alone(device).device
     wanted = step_values(config_of(job, folder, device, "compile=false"), batch, where)
     found = step_values(config_of(job, folder, device), batch, where, NUM_COMPILED_STEPS)
     apart = deviations(Values(wanted.loss, {}, wanted.gradients), found)
@@ -81,7 +81,7 @@ def check_compiled(job: Job, folder: Path, device: str, sizes: Sizes) -> Found:
 def check_scaling(job: Job, folder: Path, device: str, sizes: Sizes) -> Found:
     """In fp16 gradients are those of float32, and a step that overflows changes no weight but
     halves the scale, which a checkpoint keeps."""
-    batch, where = first_records(job, folder, sizes.num_compared), alone(device).device
+    batch, where = first_records(job, folder, sizes), alone(device).device
     wanted = step_values(config_of(job, folder, device), batch, where)
     config = config_of(job, folder, device, "precision=fp16")
     task = _task(config, where)
