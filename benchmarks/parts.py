@@ -77,6 +77,12 @@ def _validation(datasets: Datasets) -> PartReport:
     return measure_validation(datasets.small, datasets.large, multiprocessing.cpu_count())
 
 
+def _pairs(datasets: Datasets) -> PartReport:
+    from pairs_speed import measure_pairs
+
+    return measure_pairs()
+
+
 def _gpu(datasets: Datasets) -> PartReport:
     from gpu.part import measure_gpu
 
@@ -92,6 +98,7 @@ PARTS: dict[str, Callable[[Datasets], PartReport]] = {
     "worlds": _worlds,
     "world_models": _world_models,
     "validation": _validation,
+    "pairs": _pairs,
     "gpu": _gpu,
 }
 NEED_SMALL = frozenset({"loader", "training", "ranks", "startup", "validation"})

@@ -6,11 +6,11 @@ Examples:
   python benchmarks/run.py parts=gpu out=FILE.json
 
 Keys: parts (of loader, training, ranks, startup, preparation, worlds, world_models, validation,
-gpu; all by default), mnist (a prepared rotated_mnist; synthetic images of its shape otherwise),
-mnist_root (a folder that holds MNIST/raw, to prepare from; noise otherwise), mesh (an OBJ file to
-turn as a teapot, beside the generated one), device (of the part gpu: auto, cuda, or cpu for a dry
-run at tiny sizes), minutes (what that part may take, 8 by default), out (write the results as
-JSON, and the tables beside it as .md).
+pairs, gpu; all by default), mnist (a prepared rotated_mnist; synthetic images of its shape
+otherwise), mnist_root (a folder that holds MNIST/raw, to prepare from; noise otherwise), mesh (an
+OBJ file to turn as a teapot, beside the generated one), device (of the part gpu: auto, cuda, or
+cpu for a dry run at tiny sizes), minutes (what that part may take, 8 by default), out (write the
+results as JSON, and the tables beside it as .md).
 Takes about twenty minutes on two cores. Leave the machine alone meanwhile. The part gpu, skipped
 without one, checks what a GPU computes before it measures how fast. The exit code is 1 where a
 part could not be measured or a check of the GPU failed.

@@ -7,7 +7,7 @@ import numpy as np
 from data_prep.recipes.orbits import Orbits
 from data_prep.recipes.splits import assign_splits
 from data_prep.scenes.plain import PlainScene
-from data_prep.settings import OrbitDatasetConfig
+from data_prep.settings import OrbitDatasetConfig, TrainPairing
 from data_prep.store.builder import build_dataset
 
 SHARD_MIB = 64.0
@@ -46,23 +46,30 @@ class NoiseSource:
 
 
 def make_dataset(
-    out: Path, image_shape: tuple[int, ...], num_train: int, num_held_out: int
+    out: Path,
+    image_shape: tuple[int, ...],
+    num_train: int,
+    num_held_out: int,
+    group: str = "c4",
+    train_pairs: TrainPairing = "orbit",
+    num_drawn: int = 1,
 ) -> Path:
-    """Write a dataset of `num_train` training images with all four turns of each.
+    """Write a dataset of `num_train` training images, with all four turns of each by default.
 
-    Validation and test have about `num_held_out` images each.
+    Validation and test have about `num_held_out` images each, of drawn elements.
     """
     total = num_train + num_held_out
     config = OrbitDatasetConfig(
         kind="orbits",
         name="noise",
-        group="c4",
+        group=group,
         val_fraction=num_held_out / total,
         test_fraction=None,
-        train_pairs="orbit",
+        train_pairs=train_pairs,
         val_pairs="drawn",
         test_pairs="drawn",
         shard_mib=SHARD_MIB,
+        num_drawn=num_drawn,
     )
     scene = PlainScene(NoiseSource(image_shape, total, num_held_out), config.group)
     splits = assign_splits(scene.num_images, scene.subjects, config, 0, None)

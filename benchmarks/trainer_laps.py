@@ -19,6 +19,7 @@ from pipeline.progress import Progress
 from pipeline.tasks.table import make_task
 from pipeline.training.checkpoint import CheckpointStore
 from pipeline.training.distributed import World
+from pipeline.training.fresh_targets import FreshTargets
 from pipeline.training.metrics_log import MetricsLog
 from pipeline.training.settings import TrainConfig
 from pipeline.training.stopping import StopRequest
@@ -123,8 +124,10 @@ def make_trainer(config: TrainConfig, world: World) -> tuple[Trainer, TrainBatch
     plan = Plan(NEVER, order.is_epoch_end, order.epochs_done, NEVER, NEVER, config.log_every)
     task = make_task(config.task, store.manifest, 0, world.device)
     checkpoints = CheckpointStore(Path(config.run_dir) / "checkpoints")
-    trainer = Trainer(task, config, plan, world, checkpoints, {}, lambda: iter(()))
-    batches = TrainBatches(reader, order, config.pairs, world.rank, world.world_size)
+    fresh = FreshTargets(task.objective, store.manifest) if config.pairs == "fresh" else None
+    trainer = Trainer(task, config, plan, world, checkpoints, {}, lambda: iter(()), objective=fresh)
+    group = store.manifest.group if fresh is not None else None
+    batches = TrainBatches(reader, order, config.pairs, world.rank, world.world_size, group)
     return trainer, batches
 
 

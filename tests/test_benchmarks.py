@@ -69,6 +69,18 @@ def test_training_part(noise_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert_sensible(training_speed.measure_training(noise_dir, 1, 1, 2))
 
 
+def test_pairs_part() -> None:
+    import pairs_speed
+
+    words = ("experiment=rotated_mnist_so2", "task.model.width=2", "global_batch=8")
+    tiny = pairs_speed.Setting("so2", (1, 28, 28), 40, words)
+    report = pairs_speed.measure_pairs((tiny,), num_rounds=1, num_steps=1, seconds=0.01)
+    assert all(math.isfinite(row.median) and row.best > 0 for row in report.rows)
+    drawn, sources = (row.median for row in report.rows[:2])
+    assert 7 < drawn / sources < 10
+    assert len(report.notes) == 1
+
+
 def test_the_three_loops_compute_the_same_loss(noise_dir: Path) -> None:
     """All contenders do the same work: equal model, batch and turns give equal losses."""
     import torch
