@@ -33,15 +33,32 @@ def decode(image: Image.Image) -> None:
     """
     file: Any = getattr(image, "fp", None)
     if image.format == "PNG" and file is not None:
-        place = file.tell()
-        _check_rows(file)
-        file.seek(place)
+        _decode_png(image, file)
+        return
     tile = getattr(image, "tile", None)
     if tile and tile[0][0] == "libtiff":
         with _no_standard_error():
             image.load()
     else:
         image.load()
+
+
+def _decode_png(image: Image.Image, file: IO[bytes]) -> None:
+    """Rows that are missing leave the last one zero, so only then are they counted."""
+    is_interlaced = bool(image.info.get("interlace"))
+    try:
+        image.load()
+    except Exception:
+        _check_rows(file)
+        raise
+    if is_interlaced or not _is_row_written(image):
+        _check_rows(file)
+
+
+def _is_row_written(image: Image.Image) -> bool:
+    # Not by Image.crop, which has a limit of its own to how many pixels there may be.
+    row = image.im.crop((0, image.height - 1, image.width, image.height))
+    return row.getbbox() is not None
 
 
 def _check_rows(file: IO[bytes]) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep.reading.picture_file import GREY_MODES, SUFFIXES, Limit, Refused, open_picture
+from data_prep.reading.png_chunks import may_be_turned
 from data_prep.reading.shown_values import Meaning, as_shown, has_alpha, read_meaning
 
 __all__ = [
@@ -46,6 +47,9 @@ def read_header(path: Path, limit: Limit = DEFAULT_LIMIT) -> Header:
     with open_picture(path, limit) as image:
         _meaning(image, path)
         width, height = image.size
+        # Asked for EXIF, Pillow decodes a PNG to its end.
+        if image.format == "PNG" and not may_be_turned(path):
+            return Header(width, height, image.mode in GREY_MODES, has_alpha(image))
         exif = image.getexif()
         if image.format == "TIFF":  # some versions of Pillow give the size as shown, others not
             width, height = exif[TIFF_WIDTH], exif[TIFF_HEIGHT]
@@ -72,7 +76,7 @@ def read_picture(
         picture = _flatten(as_shown(image, _meaning(image, path)), "L" if is_grey else "RGB")
         if size is not None:
             picture = fit_square(picture, size, is_padded)
-        pixels = np.array(picture)
+        pixels = np.asarray(picture)
     return pixels[None] if is_grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
@@ -96,12 +100,14 @@ def _meaning(image: Image.Image, path: Path) -> Meaning:
 
 def _flatten(image: Image.Image, mode: str) -> Image.Image:
     if not has_alpha(image):
-        return image.convert(mode)
+        return image if image.mode == mode else image.convert(mode)
     black = Image.new("RGBA", image.size, (0, 0, 0, 255))
     return Image.alpha_composite(black, image.convert("RGBA")).convert(mode)
 
 
 def _centre_square(image: Image.Image, size: int) -> Image.Image:
+    if image.size == (size, size):
+        return image
     side = min(image.size)
     left, top = ((extent - side) / 2 for extent in image.size)
     box = (left, top, left + side, top + side)

@@ -7,6 +7,9 @@ import numpy as np
 
 KEPT = (b"IHDR", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"iCCP", b"tRNS")
 MAX_LENGTH = 1024
+TEXTS, MAX_KEYWORD = (b"tEXt", b"zTXt", b"iTXt"), 80
+KEYWORDS = (b"Raw profile type", b"XML:com.adobe.xmp")
+"""Beginnings of keywords under which programs put EXIF and XMP."""
 GREY_TYPE, RGB_TYPE, DEEP = 0, 2, 16
 SRGB_GAMMA = 1 / 2.2
 SRGB_CORNERS = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
@@ -30,6 +33,26 @@ def read_chunks(path: Path) -> dict[bytes, bytes]:
             else:
                 file.seek(length + 4, 1)
     return chunks
+
+
+def may_be_turned(path: Path) -> bool:
+    """Whether a chunk before or after the pixels could hold an orientation."""
+    with open(path, "rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, name = struct.unpack(">I4s", head)
+            if name == b"IEND":
+                return False
+            if name in TEXTS:
+                start = file.read(min(length, MAX_KEYWORD))
+                if start.startswith(KEYWORDS):
+                    return True
+                file.seek(length - len(start) + 4, 1)
+            elif name == b"eXIf":
+                return True
+            else:
+                file.seek(length + 4, 1)
+    return False
 
 
 def transparent_grey(chunks: dict[bytes, bytes]) -> int | None:

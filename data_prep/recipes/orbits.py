@@ -24,7 +24,7 @@ from data_prep.store.recipe import ShardPlan
 from data_prep.store.shard import Block, ShardLayout
 from pipeline.groups import make_group
 
-BLOCK_BYTES = 2**25
+BLOCK_BYTES = 2**22
 ELEMENT_STREAM = 1
 MAX_ALL_PAIRS = 64
 """Elements of a group up to which every member of an orbit can be a source of all of them."""

@@ -40,7 +40,15 @@ def pair_views(group: Group, views: Views, g: torch.Tensor) -> Block:
         np.repeat(views.label, num_per_image),
         columns,
         views.constant,
+        _weights(is_new) if views.is_permuted else None,
     )
+
+
+def _weights(is_new: np.ndarray) -> np.ndarray:
+    """The first frame of each image counts for all of its frames, (F,) int64."""
+    weights = np.zeros(is_new.shape, np.int64)
+    weights[:, 0] = is_new.sum(1)
+    return np.asarray(weights[is_new])
 
 
 def with_all_sources(group: Group, block: Block, kept: torch.Tensor) -> Block:
@@ -73,4 +81,5 @@ def with_all_sources(group: Group, block: Block, kept: torch.Tensor) -> Block:
         np.repeat(block.label, num_kept),
         columns,
         block.constant,
+        block.weights,
     )

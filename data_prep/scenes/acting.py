@@ -1,10 +1,9 @@
 """Acting on many images with several elements each."""
 
-from typing import Any
-
 import numpy as np
 import torch
 
+from data_prep.scenes.axis_motions import axis_motions, moved_by
 from pipeline.groups import Group
 from pipeline.groups.targets import make_targets
 
@@ -14,15 +13,25 @@ def repeated(values: np.ndarray, num: int) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(values)).repeat_interleave(num, dim=0)
 
 
-def moved_images(
-    group: Group, images: np.ndarray, g: torch.Tensor, is_binary: bool = False
-) -> np.ndarray:
-    """Images (n, C, ...) under elements (n, k, ...): (n, k, C, ...) of the same dtype."""
+def move_images(
+    group: Group, images: np.ndarray, g: torch.Tensor, out: np.ndarray, is_binary: bool = False
+) -> None:
+    """Images (n, C, ...) under elements (n, k, ...), into `out` (n, k, C, ...) of their dtype."""
     num_images, num_elements = g.shape[:2]
-    action = group.encode(g.flatten(0, 1))
-    moved = make_targets(group, repeated(images, num_elements), action, is_binary)
-    result: Any = moved.numpy()
-    return np.asarray(result.reshape(num_images, num_elements, *images.shape[1:]))
+    motions = axis_motions(group.name, images.ndim - 2)
+    if motions is None:
+        action = group.encode(g.flatten(0, 1))
+        made = make_targets(group, repeated(images, num_elements), action, is_binary)
+        out[:] = made.numpy().reshape(out.shape)
+        return
+    index = group.element_index(g.flatten(0, 1)).view(g.shape[:2]).numpy()
+    for column in range(num_elements):
+        for element in np.unique(index[:, column]).tolist():
+            rows = np.flatnonzero(index[:, column] == element)
+            if len(rows) == num_images:
+                np.copyto(out[:, column], moved_by(images, motions[element]))
+            else:
+                out[rows, column] = moved_by(images[rows], motions[element])
 
 
 INTERPOLATION_TOLERANCE = 2.0

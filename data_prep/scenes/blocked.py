@@ -49,7 +49,9 @@ class BlockedScene:
         plain = self._plain.views(part, indices, g)
         places = self._places(part)[indices]
         return plain._replace(
-            frames=paint_blocks(plain.frames, places, self._side), image_columns={"block": places}
+            frames=paint_blocks(plain.frames, places, self._side),
+            image_columns={"block": places},
+            is_permuted=False,
         )
 
     def counts(self) -> dict[str, int]:

@@ -14,7 +14,7 @@ class Views(NamedTuple):
 
     `image_columns` hold one value an image (n, ...), `view_columns` one a frame
     (n, 1 + k, ...). `constant` names the images of the user's files that have one value all
-    over.
+    over. `is_permuted` says that all frames of an image hold the same values at other places.
     """
 
     frames: np.ndarray
@@ -22,6 +22,7 @@ class Views(NamedTuple):
     image_columns: dict[str, np.ndarray]
     view_columns: dict[str, np.ndarray]
     constant: tuple[str, ...] = ()
+    is_permuted: bool = False
 
 
 class Scene(Protocol):

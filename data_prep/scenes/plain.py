@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from data_prep.scenes.acting import moved_images
+from data_prep.scenes.acting import move_images
 from data_prep.scenes.interface import Views
 from data_prep.sources.interface import ImageSource, NamedImages, counts_of
 from data_prep.store.manifest import ColumnSpec, FrameSpec
@@ -39,9 +39,10 @@ class PlainScene:
         constant = _constant(self._source, part, indices, images)
         if not group.is_exact:
             images = images * inscribed(images.shape[2:], group.margin)
-        moved = moved_images(group, images, g, self.frames.values == "binary")
-        frames = np.concatenate([images[:, None], moved], axis=1)
-        return Views(frames, labels, {}, {}, constant)
+        frames = np.empty((len(images), 1 + g.shape[1], *images.shape[1:]), images.dtype)
+        frames[:, 0] = images
+        move_images(group, images, g, frames[:, 1:], self.frames.values == "binary")
+        return Views(frames, labels, {}, {}, constant, is_permuted=group.is_exact)
 
     def counts(self) -> dict[str, int]:
         return counts_of(self._source)
@@ -57,8 +58,11 @@ def _constant(
     if not isinstance(source, NamedImages):
         return ()
     values = images.reshape(len(images), -1)
+    is_constant = (values == values[:, :1]).all(1)
+    if not is_constant.any():
+        return ()
     names = source.names(part)
-    return tuple(names[index] for index in indices[values.min(1) == values.max(1)])
+    return tuple(names[index] for index in indices[is_constant])
 
 
 def frame_spec(source: ImageSource) -> FrameSpec:

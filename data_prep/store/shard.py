@@ -69,7 +69,9 @@ class Block:
     """Consecutive frames and records of a shard.
 
     `source` and `target` are rows counted from the first frame of the *shard*. `constant`
-    names the user's images among them that have one value all over.
+    names the user's images among them that have one value all over. `weights` (F,) int64, if
+    given, says of how many frames each one stands for in sums: of frames with the same values
+    at other places one counts for all, the others 0.
     """
 
     frames: np.ndarray
@@ -79,6 +81,7 @@ class Block:
     label: np.ndarray
     columns: Mapping[str, np.ndarray]
     constant: tuple[str, ...] = ()
+    weights: np.ndarray | None = None
 
     def moved_by(self, num_frames: int) -> "Block":
         """The same block after `num_frames` other frames of its shard."""

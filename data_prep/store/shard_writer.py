@@ -7,8 +7,9 @@ their places by plain input and output.
 """
 
 import io
+import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,7 +21,8 @@ from data_prep.store.manifest import SCHEMA_VERSION, FrameSpec, FrameStatistics
 from data_prep.store.shard import Block, ShardLayout
 from pipeline.files.atomic import replacing
 
-CHUNK_VALUES = 2**17
+CHUNK_VALUES = 2**16
+"""So many squares of 8 bits sum up to less than 2**32."""
 
 
 @dataclass
@@ -35,18 +37,25 @@ class FrameSums:
     def zero(cls, num_channels: int) -> "FrameSums":
         return cls(np.zeros(num_channels), np.zeros(num_channels), 0)
 
-    def add_frames(self, frames: np.ndarray) -> None:
-        """Count frames (N, C, ...) in."""
-        # Sums of whole numbers are exact in any order, so these may be taken in parts that
-        # stay in the cache: five times faster.
-        is_whole = frames.dtype == np.uint8
-        step = max(1, CHUNK_VALUES // max(1, frames[:1].size) if is_whole else len(frames))
-        for first in range(0, len(frames), step):
-            part = frames[first : first + step]
-            values = part.swapaxes(0, 1).reshape(part.shape[1], -1).astype(np.float64)
-            self.total += values.sum(1)
-            self.total_squared += np.einsum("cn,cn->c", values, values)
-            self.num_values += values.shape[1]
+    def add_frames(self, frames: np.ndarray, weights: np.ndarray | None = None) -> None:
+        """Count frames (N, C, ...) in, each as often as its weight (N,) says."""
+        for weight in (1,) if weights is None else np.unique(weights[weights > 0]).tolist():
+            chosen = frames if weights is None else frames[weights == weight]
+            self._add(chosen.reshape(*chosen.shape[:2], math.prod(chosen.shape[2:])), weight)
+
+    def _add(self, frames: np.ndarray, weight: int) -> None:
+        """Frames (N, C, S), each `weight` times."""
+        self.num_values += weight * len(frames) * frames.shape[2]
+        if frames.dtype == np.uint8:
+            for part in _parts(frames):
+                values = part.astype(np.uint32)
+                self.total += weight * values.sum((0, 2), dtype=np.uint32).astype(np.float64)
+                squares = np.einsum("ncs,ncs->c", values, values)
+                self.total_squared += weight * squares.astype(np.float64)
+            return
+        floats = frames.swapaxes(0, 1).reshape(frames.shape[1], -1).astype(np.float64)
+        self.total += weight * floats.sum(1)
+        self.total_squared += weight * np.einsum("cn,cn->c", floats, floats)
 
     def statistics(self, frames: FrameSpec) -> FrameStatistics:
         """Mean and standard deviation in loaded units; ValueError if they are not finite."""
@@ -66,6 +75,17 @@ class FrameSums:
                 " is not a finite number"
             )
         return FrameStatistics(tuple(loaded_mean.tolist()), tuple(deviation.tolist()))
+
+
+def _parts(frames: np.ndarray) -> Iterator[np.ndarray]:
+    """Frames (N, C, S) in parts of at most CHUNK_VALUES: sums of whole numbers are exact in any
+    order, so they are taken in 32 bits while these hold them and while they stay in the cache."""
+    num_frames, num_channels, size = frames.shape
+    width = min(max(1, size), max(1, CHUNK_VALUES // num_channels))
+    step = max(1, CHUNK_VALUES // max(1, num_channels * size)) if width >= size else 1
+    for first in range(0, num_frames, step):
+        for start in range(0, size, width):
+            yield frames[first : first + step, :, start : start + width]
 
 
 class RecordedWrites(io.RawIOBase):
@@ -169,7 +189,7 @@ def _write_blocks(
                 raise ValueError(f"{name} has shape {values.shape}, not {(num, *shape)}")
             target.seek(offset + first * (values.nbytes // max(1, num)))
             target.write(values.data)
-        sums.add_frames(block.frames)
+        sums.add_frames(block.frames, block.weights)
         frame, record = frame_end, record_end
     if (frame, record) != (layout.num_frames, layout.num_records):
         raise _wrong_count(layout, frame, record)
@@ -200,6 +220,8 @@ def _check_block(block: Block, layout: ShardLayout) -> None:
         low, high = layout.frames.stored_range
         if not ((block.frames >= low) & (block.frames <= high)).all():
             raise ValueError(f"a frame holds values outside [{low}, {high}]")
+    if block.weights is not None and block.weights.sum() != len(block.frames):
+        raise ValueError(f"weights of {len(block.frames)} frames sum up to {block.weights.sum()}")
     for rows in (block.source, block.target):
         if len(rows) and not 0 <= rows.min() <= rows.max() < layout.num_frames:
             raise ValueError(f"a record points outside the shard's {layout.num_frames} frames")
