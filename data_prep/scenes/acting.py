@@ -34,6 +34,13 @@ def move_images(
                 out[rows, column] = moved_by(images[rows], motions[element])
 
 
+def moved_each(group: Group, images: np.ndarray, g: torch.Tensor) -> np.ndarray:
+    """Images (n, C, ...), each under its own element (n, ...), by a group that moves values."""
+    moved = np.empty((len(images), 1, *images.shape[1:]), images.dtype)
+    move_images(group, images, g.unsqueeze(1), moved)
+    return moved[:, 0]
+
+
 INTERPOLATION_TOLERANCE = 2.0
 """Largest difference in stored units, on average, to a target that somebody else interpolated."""
 
@@ -47,7 +54,7 @@ def differs_from_action(
     """
     g = group.decode(torch.from_numpy(action))
     if group.is_exact:
-        moved = group.act_on_image(torch.from_numpy(source), g).numpy()
+        moved = moved_each(group, source, g)
         return np.asarray((moved != target).reshape(len(source), -1).any(1))
     moved = group.act_on_image(torch.from_numpy(source.astype(np.float32)), g).numpy()
     error = np.abs(moved - target.astype(np.float32))

@@ -11,7 +11,7 @@ import torch
 
 from data_prep.drawing.backdrop import plain_backdrop
 from data_prep.rendering.rasteriser import FILLING
-from data_prep.scenes.acting import differs_from_action
+from data_prep.scenes.acting import differs_from_action, moved_each
 from data_prep.scenes.blocked import paint_blocks
 from data_prep.store.manifest import Manifest
 from pipeline.groups import Group, make_group
@@ -118,7 +118,7 @@ def _differs(
     """Records whose target is not the action on the source at the places of `where`."""
     g = group.decode(torch.from_numpy(action))
     if group.is_exact:
-        moved = group.act_on_image(torch.from_numpy(source), g).numpy()
+        moved = moved_each(group, source, g)
         return np.asarray(((moved != target) & where).reshape(len(source), -1).any(1))
     moved = group.act_on_image(torch.from_numpy(source.astype(np.float32)), g).numpy()
     if is_binary:
