@@ -7,7 +7,7 @@ processes. It holds no locks; what it reads is shared between processes by the p
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from data_prep.store.manifest import (
     SplitInfo,
     read_manifest,
 )
-from data_prep.store.shard import Stamp, open_shard, stamp_of
+from data_prep.store.shard import Place, Stamp, open_shard, stamp_of
 
 SMALL_FRAME_BYTES = 4096
 
@@ -37,6 +37,22 @@ class Records(NamedTuple):
     label: np.ndarray
 
 
+class RecordReader(Protocol):
+    """Reads the records of one split by their numbers."""
+
+    frames: FrameSpec
+    num_action_components: int
+    num_records: int
+    records_per_source: int | None
+
+    @property
+    def num_sources(self) -> int:
+        """Number of source frames, where records come in runs that share one."""
+
+    def read(self, records: np.ndarray, out: Records | None = None) -> Records:
+        """The records at these numbers (B,) int64, in this order, into `out` if given."""
+
+
 class SplitReader:
     """The records of one split, numbered through its shards in manifest order."""
 
@@ -47,10 +63,10 @@ class SplitReader:
         self.num_action_components = num_action_components
         self.num_records = split.num_records
         self.records_per_source = split.records_per_source
-        self._infos = split.shards
+        self.infos = split.shards
         self._stamps: list[Stamp] | None = None
-        self._ends = np.cumsum([shard.num_records for shard in split.shards])
-        self._starts = self._ends - [shard.num_records for shard in split.shards]
+        self.ends = np.cumsum([shard.num_records for shard in split.shards])
+        self.starts = self.ends - [shard.num_records for shard in split.shards]
         self._shards: list[dict[str, np.ndarray]] | None = None
 
     @property
@@ -116,38 +132,26 @@ class SplitReader:
 
     def check_unchanged(self) -> None:
         """Raise ValueError if other files lie where those that are mapped were."""
-        for shard, stamp in zip(self._infos, self._stamps or [], strict=False):
-            self._refuse_other(self.root / shard.file, stamp_of(self.root / shard.file), stamp)
+        for shard, stamp in zip(self.infos, self._stamps or [], strict=False):
+            refuse_other(self.root / shard.file, stamp_of(self.root / shard.file), stamp)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_shards": None}
 
     def _open(self) -> list[dict[str, np.ndarray]]:
         if self._shards is None:
-            opened = [self._open_shard(shard) for shard in self._infos]
+            opened = [self._open_shard(shard) for shard in self.infos]
             shards, stamps = [arrays for arrays, _ in opened], [stamp for _, stamp in opened]
-            for shard, found, known in zip(self._infos, stamps, self._stamps or [], strict=False):
-                self._refuse_other(self.root / shard.file, found, known)
+            for shard, found, known in zip(self.infos, stamps, self._stamps or [], strict=False):
+                refuse_other(self.root / shard.file, found, known)
             self._shards, self._stamps = shards, stamps
         return self._shards
 
     def _open_shard(self, shard: ShardInfo) -> tuple[dict[str, np.ndarray], Stamp]:
         path = self.root / shard.file
         arrays, stamp = open_shard(path)
-        _check_size(path, stamp.size, shard)
-        frames, num_records = arrays["frames"], len(arrays["label"])
-        expected = ((shard.num_frames, *self.frames.shape), np.dtype(self.frames.dtype))
-        if (frames.shape, frames.dtype) != expected or num_records != shard.num_records:
-            raise ValueError(
-                f"{path} holds {num_records} records and frames {frames.shape} {frames.dtype} where"
-                f" the manifest says {shard.num_records} and {expected[0]} {expected[1]}"
-            )
+        check_shard(path, stamp, arrays["frames"], len(arrays["label"]), shard, self.frames)
         return arrays, stamp
-
-    @staticmethod
-    def _refuse_other(path: Path, found: Stamp, known: Stamp) -> None:
-        if found != known:
-            raise ValueError(f"{path} was replaced while it was in use: start again")
 
     def _by_shard(
         self, records: np.ndarray
@@ -158,7 +162,7 @@ class SplitReader:
             # A full slice keeps the single-shard case free of a second copy.
             yield shards[0], slice(None), records
             return
-        shard_of = np.searchsorted(self._ends, records, side="right")
+        shard_of = np.searchsorted(self.ends, records, side="right")
         by_shard = np.argsort(shard_of, kind="stable")
         ends = np.searchsorted(shard_of[by_shard], np.arange(len(shards)), side="right")
         if ends[-1] < len(records):
@@ -167,7 +171,7 @@ class SplitReader:
         for index, last in enumerate(ends.tolist()):
             if last > first:
                 places = by_shard[first:last]
-                yield shards[index], places, records[places] - self._starts[index]
+                yield shards[index], places, records[places] - self.starts[index]
             first = last
 
 
@@ -193,12 +197,16 @@ class PairStore:
         readers = {name: self.split(name) for name in splits}
         for reader in readers.values():
             reader.open()
-        # The manifest goes first and comes last when a dataset is replaced.
-        if read_manifest(self.root).fingerprint != self.manifest.fingerprint:
-            raise ValueError(f"{self.root} was replaced while it was opened: start again")
+        self.check_same()
         for reader in readers.values():
             reader.check_unchanged()
         return readers
+
+    def check_same(self) -> None:
+        """Raise ValueError if another dataset lies there now."""
+        # The manifest goes first and comes last when a dataset is replaced.
+        if read_manifest(self.root).fingerprint != self.manifest.fingerprint:
+            raise ValueError(f"{self.root} was replaced while it was opened: start again")
 
 
 def check_files(root: Path, manifest: Manifest) -> None:
@@ -209,6 +217,30 @@ def check_files(root: Path, manifest: Manifest) -> None:
             if not path.is_file():
                 raise FileNotFoundError(f"{path} is missing")
             _check_size(path, path.stat().st_size, shard)
+
+
+def check_shard(
+    path: Path,
+    stamp: Stamp,
+    frames: np.ndarray | Place,
+    num_records: int,
+    shard: ShardInfo,
+    spec: FrameSpec,
+) -> None:
+    """Raise ValueError if an opened shard is not as the manifest says."""
+    _check_size(path, stamp.size, shard)
+    expected = ((shard.num_frames, *spec.shape), np.dtype(spec.dtype))
+    if (frames.shape, frames.dtype) != expected or num_records != shard.num_records:
+        raise ValueError(
+            f"{path} holds {num_records} records and frames {frames.shape} {frames.dtype} where"
+            f" the manifest says {shard.num_records} and {expected[0]} {expected[1]}"
+        )
+
+
+def refuse_other(path: Path, found: Stamp, known: Stamp) -> None:
+    """Raise ValueError if a file is not the one that is in use."""
+    if found != known:
+        raise ValueError(f"{path} was replaced while it was in use: start again")
 
 
 def _check_size(path: Path, size: int, shard: ShardInfo) -> None:

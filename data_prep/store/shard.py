@@ -19,6 +19,7 @@ import mmap
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,6 +99,19 @@ class Stamp(NamedTuple):
     mtime_ns: int
 
 
+class Place(NamedTuple):
+    """Where an array lies in its file: raw values from byte `offset` on."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    offset: int
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+
 def stamp_of(path: Path) -> Stamp:
     """The stamp of the file that is there now; FileNotFoundError if none is."""
     status = path.stat()
@@ -119,26 +133,31 @@ def open_shard(path: Path) -> tuple[dict[str, np.ndarray], Stamp]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing")
     with open(path, "rb", buffering=0) as file:
-        status = os.fstat(file.fileno())
-        try:
-            with h5py.File(file, "r") as content:
-                places = _find_arrays(content, status.st_size)
-        except (OSError, KeyError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno in PASSING_ERRORS:
-                raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
-            raise ValueError(f"{path} is not a readable shard: {error}") from None
+        places, stamp = locate_arrays(file, path)
         mapped = _map_file(file.fileno(), path)
     arrays = {
-        name: np.ndarray(shape, dtype, mapped, offset)
-        if math.prod(shape)
-        else np.empty(shape, dtype)
-        for name, (shape, dtype, offset) in places.items()
+        name: np.ndarray(place.shape, place.dtype, mapped, place.offset)
+        if math.prod(place.shape)
+        else np.empty(place.shape, place.dtype)
+        for name, place in places.items()
     }
-    return arrays, Stamp(status.st_size, status.st_mtime_ns)
+    return arrays, stamp
 
 
-def _find_arrays(file: h5py.File, size: int) -> dict[str, tuple[tuple[int, ...], np.dtype, int]]:
-    """Shape, dtype and offset in the file of each array."""
+def locate_arrays(file: FileIO, path: Path) -> tuple[dict[str, Place], Stamp]:
+    """Where each array of an opened shard lies, and the file's stamp; raises as `open_shard`."""
+    status = os.fstat(file.fileno())
+    try:
+        with h5py.File(file, "r") as content:
+            places = _find_arrays(content, status.st_size)
+    except (OSError, KeyError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in PASSING_ERRORS:
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
+        raise ValueError(f"{path} is not a readable shard: {error}") from None
+    return places, Stamp(status.st_size, status.st_mtime_ns)
+
+
+def _find_arrays(file: h5py.File, size: int) -> dict[str, Place]:
     names = ["frames", "source", "target", "action", "label"]
     names += [f"columns/{name}" for name in file.get("columns", {})]
     found = {}
@@ -147,7 +166,7 @@ def _find_arrays(file: h5py.File, size: int) -> dict[str, tuple[tuple[int, ...],
         offset = dataset.id.get_offset()
         if dataset.size and (offset is None or offset + dataset.nbytes > size):
             raise ValueError(f"dataset {name} is not stored contiguously or is cut off")
-        found[name] = (dataset.shape, dataset.dtype, offset or 0)
+        found[name] = Place(dataset.shape, dataset.dtype, offset or 0)
     return found
 
 

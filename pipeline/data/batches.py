@@ -11,7 +11,8 @@ from typing import ClassVar, Literal, Protocol
 import numpy as np
 import torch
 
-from data_prep.store.reader import Records, SplitReader
+from data_prep.store.reader import RecordReader, Records
+from pipeline.data.block_order import BlockOrder, BlockSizes
 from pipeline.data.order import SampleOrder, draw_choices, draw_uniforms, rank_slice
 from pipeline.groups import make_group
 
@@ -22,7 +23,7 @@ class Batches(Protocol):
     """Reads one rank's share of a step's global batch."""
 
     @property
-    def reader(self) -> SplitReader:
+    def reader(self) -> RecordReader:
         """Where the records come from."""
 
     @property
@@ -32,6 +33,15 @@ class Batches(Protocol):
     @property
     def has_targets(self) -> bool:
         """Whether target frames are read; otherwise they are made on the device."""
+
+    def records(self, step: int) -> np.ndarray:
+        """Record numbers (batch_size,) int64 that this rank reads in a step."""
+
+    def window(self, step: int) -> tuple[int, int] | None:
+        """First and last step (exclusive) of those that are best read together, if any are."""
+
+    def finish(self, step: int, out: Records, valid: np.ndarray) -> None:
+        """What `read` does after the records were read."""
 
     def read(self, step: int, out: Records, valid: np.ndarray) -> None:
         """Fill `out` with the records of as many steps, from `step` on, as it has places for.
@@ -50,7 +60,7 @@ class TrainBatches:
     them alone, and draws an element of the whole `group` for each (seed, epoch, source).
     """
 
-    reader: SplitReader
+    reader: RecordReader
     order: SampleOrder
     pairs: Pairs
     rank: int
@@ -94,12 +104,18 @@ class TrainBatches:
     def has_targets(self) -> bool:
         return self.pairs != "fresh"
 
+    def window(self, step: int) -> tuple[int, int] | None:
+        return self.order.window(step)
+
+    def finish(self, step: int, out: Records, valid: np.ndarray) -> None:
+        if not self.has_targets:
+            out.action[:] = self.actions(range(step, step + len(valid) // self.batch_size))
+        valid[:] = 1.0
+
     def read(self, step: int, out: Records, valid: np.ndarray) -> None:
         steps = range(step, step + len(valid) // self.batch_size)
         self.reader.read(np.concatenate([self.records(step) for step in steps]), out)
-        if not self.has_targets:
-            out.action[:] = self.actions(steps)
-        valid[:] = 1.0
+        self.finish(step, out, valid)
 
 
 @dataclass(frozen=True)
@@ -110,7 +126,7 @@ class EvaluationBatches:
     records begin again, so one loader serves many passes.
     """
 
-    reader: SplitReader
+    reader: RecordReader
     global_batch: int
     rank: int
     world_size: int
@@ -132,30 +148,46 @@ class EvaluationBatches:
     def batch_size(self) -> int:
         return self.global_batch // self.world_size
 
+    def records(self, step: int) -> np.ndarray:
+        return self._chosen(self._places(step, self.batch_size))
+
+    def window(self, step: int) -> None:
+        return None
+
+    def finish(self, step: int, out: Records, valid: np.ndarray) -> None:
+        valid[:] = self._places(step, len(valid)) < self.num_records
+
     def read(self, step: int, out: Records, valid: np.ndarray) -> None:
+        self.reader.read(self._chosen(self._places(step, len(valid))), out)
+        self.finish(step, out, valid)
+
+    def _places(self, step: int, num_places: int) -> np.ndarray:
+        """Places in the split of this rank's records of the steps from `step` on."""
         share = rank_slice(self.global_batch, self.rank, self.world_size)
-        steps = np.arange(step, step + len(valid) // self.batch_size) % self.num_steps
+        steps = np.arange(step, step + num_places // self.batch_size) % self.num_steps
         firsts = steps[:, None] * self.global_batch
-        places = (firsts + np.arange(share.start, share.stop)).reshape(-1)
-        is_valid = places < self.num_records
-        records = np.where(is_valid, places, 0)
-        self.reader.read(records if self.chosen is None else self.chosen[records], out)
-        valid[:] = is_valid
+        return np.asarray((firsts + np.arange(share.start, share.stop)).reshape(-1))
+
+    def _chosen(self, places: np.ndarray) -> np.ndarray:
+        """Their record numbers; the first one's where there is none."""
+        records = np.where(places < self.num_records, places, 0)
+        return records if self.chosen is None else self.chosen[records]
 
 
 def make_train_order(
-    reader: SplitReader,
+    reader: RecordReader,
     pairs: Pairs,
     seed: int,
     global_batch: int,
     tail: Literal["drop", "carry"],
     num_first: int | None = None,
+    blocks: BlockSizes | None = None,
 ) -> SampleOrder:
     """The order of an epoch: over records when stored, over source frames otherwise.
 
-    Of these only the `num_first` first ones, if given. Raises ValueError if there are not so
-    many, and for on-line pairs where records are not grouped by source. Where they are not,
-    fresh pairs take each record for a source.
+    Of these only the `num_first` first ones, if given; by blocks, if their sizes are. Raises
+    ValueError if there are not so many, and for on-line pairs where records are not grouped
+    by source. Where they are not, fresh pairs take each record for a source.
     """
     if pairs == "online" and reader.records_per_source is None:
         raise ValueError(
@@ -166,4 +198,7 @@ def make_train_order(
     num_items = reader.num_records // per_source
     if num_first is not None and num_first > num_items:
         raise ValueError(f"num_train_items={num_first} is more than the {num_items} there are")
-    return SampleOrder(seed, num_first or num_items, global_batch, tail)
+    num_items = num_first or num_items
+    if blocks is None:
+        return SampleOrder(seed, num_items, global_batch, tail)
+    return BlockOrder(seed, num_items, global_batch, tail, *blocks)

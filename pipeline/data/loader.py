@@ -10,6 +10,7 @@ run brings the batches of several consecutive steps where they are small.
 
 import signal
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from data_prep.store.direct_reader import DirectReader
+from pipeline.data.ahead import AheadSource
 from pipeline.data.batches import Batches
 from pipeline.data.packing import Batch, BatchLayout
 from pipeline.signals import STOP_SIGNALS
@@ -34,17 +37,21 @@ LOST_WORKER = "Worker data receiving interrupted"
 class LoaderConfig:
     """`num_workers=0` reads in process; workers are for slow storage.
 
-    `prefetch` is how many reads go ahead of the consumer, with workers or a GPU.
+    `prefetch` is how many reads go ahead of the consumer, with workers or a GPU. `num_readers`
+    threads read in process where the data does not fit into memory.
     """
 
     num_workers: int = 0
     prefetch: int = 2
+    num_readers: int = 8
 
     def __post_init__(self) -> None:
         if self.num_workers < 0:
             raise ValueError(f"num_workers={self.num_workers} must not be negative")
         if self.prefetch < 1:
             raise ValueError(f"prefetch={self.prefetch} must be at least 1")
+        if self.num_readers < 1:
+            raise ValueError(f"num_readers={self.num_readers} must be at least 1")
 
 
 class StepSource:
@@ -94,7 +101,13 @@ class Loader:
         self._layout = batches_layout(batches, num_steps)
         self._waiting: list[Batch] = []
         # In process, DALI copies what it is given before it asks for more.
-        source = StepSource(batches, self._layout, start_step, config.num_workers == 0)
+        source: StepSource | AheadSource
+        if config.num_workers == 0 and isinstance(batches.reader, DirectReader):
+            source = AheadSource(batches, self._layout, start_step, end_step, config.num_readers)
+            # DALI may hold on to its source for longer.
+            weakref.finalize(self, source.stop)
+        else:
+            source = StepSource(batches, self._layout, start_step, config.num_workers == 0)
         self._pipeline = _build_pipeline(source, device, config)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -154,7 +167,9 @@ def batches_layout(batches: Batches, num_steps: int) -> BatchLayout:
     )
 
 
-def _build_pipeline(source: StepSource, device: torch.device, config: LoaderConfig) -> Any:
+def _build_pipeline(
+    source: "StepSource | AheadSource", device: torch.device, config: LoaderConfig
+) -> Any:
     from nvidia.dali import Pipeline, fn
 
     # In process on a CPU nothing runs beside the consumer: further buffers only cost cache.

@@ -103,6 +103,10 @@ class SampleOrder:
             return False
         return self.epochs_done(num_steps_done) > self.epochs_done(num_steps_done - 1)
 
+    def window(self, step: int) -> tuple[int, int] | None:
+        """First and last step (exclusive) of those whose items are read together, if any are."""
+        return None
+
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Epoch and item number, both (global_batch,) int64, of every place of a step's batch."""
         if self.tail == "drop":

@@ -77,11 +77,14 @@ class BatchLayout:
         self.num_bytes = start
 
     def as_records(self, buffer: np.ndarray) -> tuple[Records, np.ndarray]:
-        """Views of a (num_bytes,) uint8 array: the records and their `valid` weights."""
+        """Views of a (..., num_bytes) uint8 array: the records and their `valid` weights.
+
+        Buffers of several batches give arrays with as many axes more.
+        """
         *records, valid = (
-            buffer[field.start : field.start + field.num_bytes]
+            buffer[..., field.start : field.start + field.num_bytes]
             .view(field.dtype)
-            .reshape(field.shape)
+            .reshape(*buffer.shape[:-1], *field.shape)
             for field in self.fields
         )
         return Records(*records), valid

@@ -1,7 +1,7 @@
 """What the keys of `debug` change in a run: which batches it sees, and what looks on."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
-from data_prep.store.reader import Records, SplitReader
+from data_prep.store.reader import RecordReader, Records
 from pipeline.data.batches import Batches, EvaluationBatches
 from pipeline.data.loader import Loader
 from pipeline.data.packing import Batch
@@ -31,7 +31,7 @@ class FirstBatches:
     num_steps: int
 
     @property
-    def reader(self) -> SplitReader:
+    def reader(self) -> RecordReader:
         return self.batches.reader
 
     @property
@@ -42,13 +42,30 @@ class FirstBatches:
     def has_targets(self) -> bool:
         return self.batches.has_targets
 
+    def records(self, step: int) -> np.ndarray:
+        return self.batches.records(step % self.num_steps)
+
+    def window(self, step: int) -> None:
+        return None
+
+    def finish(self, step: int, out: Records, valid: np.ndarray) -> None:
+        self._each(self.batches.finish, step, out, valid)
+
     def read(self, step: int, out: Records, valid: np.ndarray) -> None:
+        self._each(self.batches.read, step, out, valid)
+
+    def _each(
+        self,
+        act: Callable[[int, Records, np.ndarray], None],
+        step: int,
+        out: Records,
+        valid: np.ndarray,
+    ) -> None:
+        """Act on one step's places after the other's."""
         for first in range(0, len(valid), self.batch_size):
             places = slice(first, first + self.batch_size)
             part = Records(*(values[places] for values in out))
-            self.batches.read(
-                (step + first // self.batch_size) % self.num_steps, part, valid[places]
-            )
+            act((step + first // self.batch_size) % self.num_steps, part, valid[places])
 
 
 def shortened(

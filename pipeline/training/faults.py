@@ -1,6 +1,5 @@
 """Telling faults of the cluster, which a new start may cure, from mistakes and bugs."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,24 +12,10 @@ from pipeline.config.program import (
     EXIT_USER_ERROR,
     ExitWithCode,
 )
+from pipeline.files.hiccups import FILE_SYSTEM_HICCUPS
 from pipeline.files.waiting import StoppedWaiting
 
 EXIT_INTERRUPTED = 130
-FILE_SYSTEM_HICCUPS = frozenset(
-    {
-        errno.EIO,
-        errno.ESTALE,
-        errno.ENOTCONN,
-        errno.ETIMEDOUT,
-        errno.ECONNRESET,
-        errno.ECONNABORTED,
-        errno.EHOSTDOWN,
-        errno.EHOSTUNREACH,
-        errno.ENETUNREACH,
-        errno.EREMOTEIO,
-        errno.ESHUTDOWN,
-    }
-)
 LOST_CONNECTION = (
     "connection closed by peer",
     "connection reset by peer",

@@ -1,6 +1,6 @@
 """`train(config)`: one run, from a run directory in any state to its end."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.store.direct_reader import open_directly
 from data_prep.store.manifest import MANIFEST_NAME, Manifest, read_manifest
-from data_prep.store.reader import PairStore, SplitReader, check_files
+from data_prep.store.reader import PairStore, RecordReader, check_files
 from pipeline.config.program import EXIT_NON_FINITE, EXIT_STOPPED, ExitWithCode
 from pipeline.data.batches import Batches, EvaluationBatches, TrainBatches, make_train_order
 from pipeline.data.loader import Loader
@@ -25,6 +26,14 @@ from pipeline.printing import say
 from pipeline.progress import Progress
 from pipeline.tasks.table import make_task
 from pipeline.threads import use_threads
+from pipeline.training.data_order import (
+    DataOrder,
+    as_plain,
+    choose_order,
+    fits_in_memory,
+    note_order,
+    split_bytes,
+)
 from pipeline.training.debugging import FirstBatches, profiled, shortened
 from pipeline.training.distributed import World, join_world
 from pipeline.training.float32 import deterministic_algorithms, exact_float32
@@ -72,19 +81,23 @@ def train(
 def _train(config: TrainConfig, request: StopRequest, data_copy: Path | None) -> dict[str, Any]:
     store = open_dataset(Path(config.data), data_copy)
     check_pairs(store.manifest, config.pairs)
-    # All that will be read, now: a dataset that is replaced meanwhile stays as it was.
-    readers = store.open_all(("train", "val"))
-    order = make_train_order(
-        readers["train"],
-        config.pairs,
-        config.seed,
-        config.global_batch,
-        config.tail,
-        config.num_train_items,
-    )
     run = RunDirectory(Path(config.run_dir))
     with join_world(config.device, request.is_made) as world:
-        world.first_decides(lambda: _check_share(config, world))
+        data_order, is_new = world.first_decides(lambda: choose_order(run, config, store.manifest))
+        # All that will be read, now: a dataset that is replaced meanwhile stays as it was.
+        readers = open_readers(store, data_order)
+        order = make_train_order(
+            readers["train"],
+            config.pairs,
+            config.seed,
+            config.global_batch,
+            config.tail,
+            config.num_train_items,
+            data_order.block_sizes,
+        )
+        world.first_decides(lambda: _check_share(config, data_order, world))
+        if world.is_first and is_new and config.order == "auto":
+            say(data_order.in_words())
         warning = check_precision(config.precision, world.device)
         if world.is_first and warning:
             say(f"warning: {warning}")
@@ -105,7 +118,9 @@ def _train(config: TrainConfig, request: StopRequest, data_copy: Path | None) ->
 
         world.first_decides(take_directory)
         try:
-            parts = _Parts(run, store.manifest, order, batches, validation, lock, world, request)
+            parts = _Parts(
+                run, store.manifest, data_order, order, batches, validation, lock, world, request
+            )
             return _train_until_done(config, parts)
         finally:
             if world.is_first:
@@ -126,6 +141,16 @@ def open_dataset(data: Path, copy: Path | None) -> PairStore:
     return store
 
 
+def open_readers(store: PairStore, data_order: DataOrder) -> Mapping[str, RecordReader]:
+    """Readers of the training and validation records: through memory maps where the data fits
+    into memory, by position where it does not."""
+    splits = ("train", "val")
+    num_bytes = sum(split_bytes(store.manifest, split) for split in splits)
+    if data_order.order == "uniform" and fits_in_memory(num_bytes):
+        return store.open_all(splits)
+    return open_directly(store, splits)
+
+
 def make_plan(config: TrainConfig, order: SampleOrder) -> Plan:
     """The steps of a run and its boundaries; an epoch is one pass of the order."""
     return Plan(
@@ -144,6 +169,7 @@ class _Parts:
 
     run: RunDirectory
     manifest: Manifest
+    data_order: DataOrder
     order: SampleOrder
     batches: Batches
     validation: EvaluationBatches | FirstBatches
@@ -152,13 +178,27 @@ class _Parts:
     request: StopRequest
 
 
-def _check_share(config: TrainConfig, world: World) -> None:
+def _check_share(config: TrainConfig, data_order: DataOrder, world: World) -> None:
     rank_slice(config.global_batch // config.accumulation, world.rank, world.world_size)
+    if data_order.block_sizes is None:
+        return
+    lanes = data_order.block_sizes.num_lanes
+    if lanes % world.world_size:
+        allowed = [number for number in range(1, lanes + 1) if lanes % number == 0]
+        raise ValueError(
+            f"blocks.num_lanes={lanes} cannot be divided among {world.world_size} ranks;"
+            f" allowed: {', '.join(map(str, allowed))} ranks"
+        )
+    if config.loader.num_workers:
+        raise ValueError(
+            f"loader.num_workers={config.loader.num_workers} cannot go with the order by blocks"
+            " of this run, which reads by threads: say loader.num_workers=0"
+        )
 
 
 def _make_batches(
     config: TrainConfig,
-    readers: dict[str, SplitReader],
+    readers: Mapping[str, RecordReader],
     order: SampleOrder,
     world: World,
     group: str | None,
@@ -188,7 +228,7 @@ def _train_until_done(config: TrainConfig, parts: _Parts) -> dict[str, Any]:
     """One attempt after another until one does not collapse."""
     run, world = parts.run, parts.world
     while True:
-        start = world.first_decides(lambda: prepare_start(run, config, parts.manifest, world))
+        start = world.first_decides(lambda: _prepare(run, config, parts))
         if start.result is not None:
             return start.result
         try:
@@ -203,6 +243,13 @@ def _train_until_done(config: TrainConfig, parts: _Parts) -> dict[str, Any]:
         world.first_decides(note)
 
 
+def _prepare(run: RunDirectory, config: TrainConfig, parts: _Parts) -> Start:
+    start = prepare_start(run, config, parts.manifest, parts.world)
+    if start.result is None:
+        note_order(run, parts.data_order)
+    return start
+
+
 def _run_attempt(config: TrainConfig, parts: _Parts, start: Start) -> dict[str, Any]:
     run, manifest, world, request = parts.run, parts.manifest, parts.world, parts.request
     batches, validation = parts.batches, parts.validation
@@ -214,6 +261,7 @@ def _run_attempt(config: TrainConfig, parts: _Parts, start: Start) -> dict[str, 
         "attempt": start.attempt,
         "world_size": world.world_size,
         "num_threads": config.num_threads,
+        **({} if parts.data_order.sizes is None else {"order": as_plain(parts.data_order)}),
     }
     fresh = FreshTargets(task.objective, manifest) if config.pairs == "fresh" else None
     validation_loader = Loader(validation, 0, None, world.device, config.loader)

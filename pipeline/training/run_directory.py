@@ -8,6 +8,7 @@ run_dir/
   checkpoints/             see `checkpoint.py`
   evaluations/             written by `pipeline/evaluate.py`, with orbits.png beside
   heartbeat.json           where the run is, rewritten every few seconds
+  order.json               in which order the data is read, and why
   restarts.json            only after a collapse that was restarted
   result.json              written last: the run is finished
 """
@@ -30,6 +31,7 @@ WRITTEN = (
     "environment.json",
     "metrics.jsonl",
     "heartbeat.json",
+    "order.json",
     "restarts.json",
     "result.json",
 )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.data.batches import Pairs
+from pipeline.data.block_settings import BlocksConfig
 from pipeline.data.loader import LoaderConfig
 from pipeline.tasks.table import TaskConfig
 from pipeline.training.debug_settings import DebugConfig
@@ -107,6 +108,8 @@ class TrainConfig:
     global_batch: int = 64
     accumulation: int = 1
     pairs: Pairs = "stored"
+    order: Literal["auto", "uniform", "blocks"] = "auto"
+    blocks: BlocksConfig = BlocksConfig()
     tail: Literal["drop", "carry"] = "drop"
     num_train_items: int | None = None
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
@@ -148,6 +151,14 @@ class TrainConfig:
             raise ValueError(
                 f"accumulation={self.accumulation} must divide global_batch={self.global_batch}"
             )
+        if self.order == "uniform" and self.blocks != BlocksConfig():
+            key = next(name for name, value in vars(self.blocks).items() if value is not None)
+            raise ValueError(f"blocks.{key} has no effect with order=uniform")
+        if self.order == "blocks" and self.loader.num_workers:
+            raise ValueError(
+                f"loader.num_workers={self.loader.num_workers} cannot go with order=blocks, which"
+                " reads by threads: say loader.num_workers=0"
+            )
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay={self.ema_decay} must lie between 0 and 1")
         if self.device == "cpu" and self.precision == "tf32":
@@ -173,5 +184,6 @@ KEYS_FREE_TO_CHANGE = (
     "validation_batch",
     "loader.num_workers",
     "loader.prefetch",
+    "loader.num_readers",
 )
 """Keys that may differ when a run is continued; data is compared by its fingerprint."""

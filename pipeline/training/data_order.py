@@ -1,0 +1,146 @@
+"""In which order a run reads its data, decided once and noted in the run directory.
+
+order.json   what the configuration asked for, the order that was taken, its sizes and why
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from data_prep.store.manifest import Manifest
+from pipeline.config.schema import build
+from pipeline.data.block_order import BlockSizes
+from pipeline.data.block_settings import BlocksConfig, block_sizes
+from pipeline.data.packing import BatchLayout
+from pipeline.memory import available_memory
+from pipeline.training.run_directory import RunDirectory
+from pipeline.training.settings import TrainConfig
+
+ORDER_FILE = "order.json"
+USED_SHARE = 0.75
+"""Of the available memory, what a dataset may fill: the rest is the model's."""
+
+
+@dataclass(frozen=True)
+class AskedOrder:
+    """What the configuration says of the order."""
+
+    order: Literal["auto", "uniform", "blocks"]
+    blocks: BlocksConfig
+    global_batch: int
+
+
+@dataclass(frozen=True)
+class DataOrder:
+    """The order of a run; `sizes` (lanes, items of a block, of a window, unit) are those of blocks.
+
+    Raises ValueError for an order by blocks without sizes.
+    """
+
+    asked: AskedOrder
+    order: Literal["uniform", "blocks"]
+    because: str
+    sizes: tuple[int, int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.order == "blocks") != (self.sizes is not None):
+            raise ValueError(f"order {self.order} does not go with sizes {self.sizes}")
+
+    @property
+    def block_sizes(self) -> BlockSizes | None:
+        """The same, by name."""
+        return None if self.sizes is None else BlockSizes(*self.sizes)
+
+    def in_words(self) -> str:
+        """One line for the user."""
+        line = f"order: {self.order}, {self.because}"
+        if self.sizes is None:
+            return line
+        lanes, block, window, _ = self.sizes
+        return f"{line}; {lanes} lanes, blocks of {block:,} items, windows of {window:,} a lane"
+
+
+def choose_order(
+    run: RunDirectory, config: TrainConfig, manifest: Manifest
+) -> tuple[DataOrder, bool]:
+    """The order that a run was begun with, or the one for this data here, and whether it is new.
+
+    Raises ValueError for keys that do not go together.
+    """
+    asked = AskedOrder(config.order, config.blocks, config.global_batch)
+    noted = read_order(run)
+    if noted is not None and noted.asked == asked:
+        return noted, False
+    if noted is None and config.order != "blocks" and run.checkpoints.steps():
+        # Of the time before there was a choice.
+        return DataOrder(asked, "uniform", "as this run was begun"), False
+    return _decided(asked, config, manifest), True
+
+
+def read_order(run: RunDirectory) -> DataOrder | None:
+    """What a run directory notes; ValueError if it cannot be read."""
+    noted = run.read_json(ORDER_FILE)
+    steps = run.checkpoints.steps()
+    if noted is None and steps:
+        # The note went astray; the checkpoints hold it too.
+        meta = run.read_json(f"checkpoints/{run.checkpoints.path(steps[-1]).name}/meta.json")
+        noted = meta.get("order") if isinstance(meta, dict) else None
+    if noted is None:
+        return None
+    try:
+        return build(DataOrder, noted)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{run.path / ORDER_FILE} cannot be read: {error}") from None
+
+
+def note_order(run: RunDirectory, order: DataOrder) -> None:
+    """Write order.json, unless it says so already."""
+    if run.read_json(ORDER_FILE) != as_plain(order):
+        run.write_json(ORDER_FILE, as_plain(order))
+
+
+def as_plain(order: DataOrder) -> dict[str, Any]:
+    """Plain values for JSON."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(order)))
+    return plain
+
+
+def split_bytes(manifest: Manifest, split: str) -> int:
+    """Bytes of the files of a split."""
+    return sum(shard.size for shard in manifest.split(split).shards)
+
+
+def fits_in_memory(num_bytes: int) -> bool:
+    """Whether files of so many bytes can stay in memory on this machine."""
+    return num_bytes <= USED_SHARE * available_memory()
+
+
+def _decided(asked: AskedOrder, config: TrainConfig, manifest: Manifest) -> DataOrder:
+    size, free = split_bytes(manifest, "train"), available_memory()
+    fits = size <= USED_SHARE * free
+    order = asked.order if asked.order != "auto" else "uniform" if fits else "blocks"
+    because = "as asked for"
+    if asked.order == "auto":
+        does = "fit" if fits else "do not fit"
+        because = (
+            f"because {_mib(size)} MiB of training data {does} into memory ({_mib(free)} MiB free)"
+        )
+    return DataOrder(asked, order, because, _sizes(config, manifest) if order == "blocks" else None)
+
+
+def _sizes(config: TrainConfig, manifest: Manifest) -> BlockSizes:
+    split = manifest.split("train")
+    per_source = split.records_per_source or 1
+    num_items = split.num_records if config.pairs == "stored" else split.num_records // per_source
+    num_items = config.num_train_items or num_items
+    # Records of one source share frames.
+    unit = per_source if config.pairs == "stored" and num_items % per_source == 0 else 1
+    has_targets = config.pairs != "fresh"
+    layout = BatchLayout(manifest.frames, len(manifest.action), config.global_batch, has_targets)
+    item_bytes = -(-layout.num_bytes // config.global_batch)
+    return block_sizes(config.blocks, num_items, item_bytes, config.global_batch, unit)
+
+
+def _mib(num_bytes: int) -> str:
+    return f"{num_bytes / 2**20:,.0f}"

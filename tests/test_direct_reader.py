@@ -1,0 +1,227 @@
+"""Protects reading without maps: the same records, whatever the file system does in between.
+
+Short reads go on, failures that may pass are tried again and then are faults of the cluster,
+and a file that takes another's place is refused.
+"""
+
+import errno
+import os
+import pickle
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers.recipes import VolumeRecipe
+from helpers.waiting import wait_until
+
+from data_prep.store import direct_reader
+from data_prep.store.builder import build_dataset
+from data_prep.store.direct_reader import DirectReader, open_directly
+from data_prep.store.reader import PairStore, Records
+from pipeline.data.batches import Batches, EvaluationBatches, TrainBatches, make_train_order
+from pipeline.data.block_order import BlockSizes
+from pipeline.data.loader import Loader, LoaderConfig
+from pipeline.training.debugging import FirstBatches
+from pipeline.training.faults import is_cluster_fault
+
+CPU = torch.device("cpu")
+NAMES = ("source", "target", "action", "label")
+plain_preadv = os.preadv
+
+
+@pytest.fixture(params=["digits_dir", "volume_dir", "episode_dir"])
+def dataset_dir(request: pytest.FixtureRequest) -> Path:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=[0, 2**15], ids=["single", "together"])
+def gap(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are read one by one, or with what is between them; pieces are small."""
+    monkeypatch.setattr(direct_reader, "GAP_BYTES", request.param)
+    monkeypatch.setattr(direct_reader, "PIECE_BYTES", 2**12)
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct_reader, "PAUSES_S", (0.0, 0.0))
+
+
+def answering(
+    monkeypatch: pytest.MonkeyPatch, answer: Callable[[int, int, Sequence[Any], int], int]
+) -> None:
+    """Let `answer(call number, descriptor, buffers, offset)` stand in for preadv."""
+    count, lock = iter(range(10**9)), threading.Lock()
+
+    def read(descriptor: int, buffers: Sequence[Any], offset: int) -> int:
+        with lock:
+            number = next(count)
+        return answer(number, descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", read)
+
+
+def assert_same(found: Records, expected: Records) -> None:
+    for name in NAMES:
+        values, wanted = getattr(found, name), getattr(expected, name)
+        assert values.dtype == wanted.dtype
+        assert np.array_equal(values, wanted), name
+
+
+def test_records_are_those_of_the_map(dataset_dir: Path, gap: None) -> None:
+    mapped = PairStore(dataset_dir).split("train")
+    reader = open_directly(PairStore(dataset_dir), ["train"])["train"]
+    rng = np.random.default_rng(0)
+    for numbers in (
+        np.arange(reader.num_records),
+        rng.integers(0, reader.num_records, 70),
+        np.array([reader.num_records - 1, 0, 0]),
+        np.array([], np.int64),
+    ):
+        assert_same(reader.read(numbers), mapped.read(numbers))
+        assert_same(pickle.loads(pickle.dumps(reader)).read(numbers), mapped.read(numbers))
+    with pytest.raises(IndexError, match=f"split of {reader.num_records}"):
+        reader.read(np.array([reader.num_records]))
+
+
+def test_few_files_are_open_at_a_time(volume_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct_reader, "MAX_OPEN", 1)
+    reader = DirectReader(PairStore(volume_dir).split("train"))
+    mapped = PairStore(volume_dir).split("train")
+    before = len(os.listdir("/proc/self/fd"))
+    numbers = np.random.default_rng(1).integers(0, reader.num_records, 60)
+    for part in numbers.reshape(6, 10):
+        assert_same(reader.read(part), mapped.read(part))
+    mapped_files = len(PairStore(volume_dir).manifest.splits["train"].shards)
+    assert len(os.listdir("/proc/self/fd")) <= before + mapped_files + 1
+
+
+def kinds_of_batches(dataset_dir: Path) -> list[tuple[Batches, Batches]]:
+    """The same batches, by position and by map."""
+    store = PairStore(dataset_dir)
+    both = [open_directly(store, ["train"])["train"], store.split("train")]
+    sizes = BlockSizes(4, 5, 18)
+    orders = [make_train_order(both[1], "stored", 3, 12, "carry", None, s) for s in (None, sizes)]
+    kinds: list[list[Batches]] = [
+        [TrainBatches(reader, orders[0], "stored", 0, 1) for reader in both],
+        [TrainBatches(reader, orders[1], "stored", 1, 2) for reader in both],
+        [EvaluationBatches(reader, 10, 0, 1) for reader in both],
+    ]
+    kinds.append([FirstBatches(batches, 2) for batches in kinds[1]])
+    return [(first, second) for first, second in kinds]
+
+
+@pytest.mark.parametrize("start", [0, 7])
+def test_batches_read_ahead_are_those_of_the_map(dataset_dir: Path, start: int, gap: None) -> None:
+    """Windows, groups without windows, filled-up places, a start in the middle."""
+    for direct, mapped in kinds_of_batches(dataset_dir):
+        both = [Loader(each, start, 40, CPU, LoaderConfig()) for each in (direct, mapped)]
+        for found, expected in zip(*both, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_no_more_than_two_groups_are_read(
+    volume_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resume reads the window that it is in from there on, and the next."""
+    monkeypatch.setattr("pipeline.data.loader.READ_BYTES", 1)
+    store = PairStore(volume_dir)
+    reader = open_directly(store, ["train"])["train"]
+    asked: list[np.ndarray] = []
+    plain = DirectReader.pieces
+
+    def noted(self: DirectReader, records: np.ndarray) -> Any:
+        asked.append(records)
+        return plain(self, records)
+
+    monkeypatch.setattr(DirectReader, "pieces", noted)
+    order = make_train_order(reader, "stored", 3, 4, "drop", None, BlockSizes(2, 3, 8))
+    batches = TrainBatches(reader, order, "stored", 0, 1)
+    first, last = order.window(5)
+    start = first + 1
+    assert start < last
+    loader = Loader(batches, start, None, CPU, LoaderConfig())
+    next(loader)
+    expected = [range(start, last), range(*order.window(last))]
+    wait_until(lambda: len(asked) == 2, "the second group")
+    wanted = [np.concatenate([batches.records(step) for step in steps]) for steps in expected]
+    assert {tuple(records) for records in asked} == {tuple(records) for records in wanted}
+
+
+def test_short_reads_go_on(dataset_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = PairStore(dataset_dir).split("train").read(np.arange(30))
+
+    def short(number: int, descriptor: int, buffers: Sequence[Any], offset: int) -> int:
+        return plain_preadv(descriptor, [buffers[0][: 1 + number % 50]], offset)
+
+    answering(monkeypatch, short)
+    reader = DirectReader(PairStore(dataset_dir).split("train"))
+    assert_same(reader.read(np.arange(30)), expected)
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, None])
+def test_what_passes_is_tried_again(
+    error: int | None, volume_dir: Path, no_pauses: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every other call fails, or meets the end of the file too early."""
+
+    def failing(number: int, descriptor: int, buffers: Sequence[Any], offset: int) -> int:
+        if number % 2 == 0:
+            if error is None:
+                return 0
+            raise OSError(error, os.strerror(error))
+        return plain_preadv(descriptor, buffers, offset)
+
+    expected = PairStore(volume_dir).split("train").read(np.arange(9))
+    answering(monkeypatch, failing)
+    assert_same(DirectReader(PairStore(volume_dir).split("train")).read(np.arange(9)), expected)
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ESTALE, None])
+def test_what_stays_is_a_fault_of_the_cluster_that_names_the_file(
+    error: int | None, volume_dir: Path, no_pauses: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a thread met it, ahead of the step."""
+
+    def failing(number: int, descriptor: int, buffers: Sequence[Any], offset: int) -> int:
+        if error is None:
+            return 0
+        raise OSError(error, os.strerror(error))
+
+    answering(monkeypatch, failing)
+    reader = open_directly(PairStore(volume_dir), ["train"])["train"]
+    order = make_train_order(reader, "stored", 3, 4, "drop", None, BlockSizes(2, 3, 8))
+    for batches in (
+        TrainBatches(reader, order, "stored", 0, 1),
+        EvaluationBatches(reader, 4, 0, 1),
+    ):
+        with pytest.raises(OSError, match="shard_") as raised:
+            next(Loader(batches, 0, None, CPU, LoaderConfig()))
+        assert is_cluster_fault(raised.value)
+    with pytest.raises(OSError, match=r"shard_00000.h5"):
+        reader.read(np.arange(1))
+
+
+def test_a_dataset_that_is_replaced_meanwhile_is_refused(volume_dir: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(volume_dir, tmp_path / "data"))
+    store = PairStore(data)
+    reader = open_directly(store, ["train"])["train"]
+    build_dataset(VolumeRecipe(seed=5), data, overwrite=True)
+    with pytest.raises(ValueError, match=r"shard_00000.h5 was replaced while it was in use"):
+        reader.read(np.arange(1))
+    with pytest.raises(ValueError, match="was replaced while it was opened"):
+        open_directly(store, ["train"])
+
+
+def test_threads_end_with_their_loader(volume_dir: Path) -> None:
+    reader = open_directly(PairStore(volume_dir), ["train"])["train"]
+    before = threading.active_count()
+    loader = Loader(EvaluationBatches(reader, 4, 0, 1), 0, None, CPU, LoaderConfig(num_readers=3))
+    next(loader)
+    assert threading.active_count() == before + 3
+    del loader
+    wait_until(lambda: threading.active_count() == before, "the threads' end")
