@@ -40,7 +40,7 @@ def test_auto_goes_by_the_memory_once(
     train(make_config(digits_dir, whole, *WORDS, *BLOCKS), never_stop())
     assert noted(whole) == "blocks"
     said = capfd.readouterr().out
-    assert "order: blocks, because 0 MiB of training data do not fit into memory" in said
+    assert "order: blocks, because the training data does not fit into memory" in said
     assert "8 lanes, blocks of 6 items" in said
     config = make_config(digits_dir, stopped, *WORDS, *BLOCKS)
     with pytest.raises(ExitWithCode):
@@ -63,15 +63,16 @@ def test_where_data_fits_auto_is_uniform_and_reads_maps(
     store = PairStore(digits_dir)
     config = make_config(digits_dir, tmp_path / "new")
     with_memory(monkeypatch, 2**40)
-    order, is_new = choose_order(RunDirectory(tmp_path / "new"), config, store.manifest)
-    assert is_new
+    order, line = choose_order(RunDirectory(tmp_path / "new"), config, store.manifest)
+    assert line is not None
+    assert line.startswith("order: uniform, because the training data fits into memory (data ")
     assert isinstance(open_readers(store, order)["train"], SplitReader)
     with_memory(monkeypatch, 2**10)
     assert isinstance(open_readers(store, order)["val"], DirectReader)
     old = Path(shutil.copytree(digits_run, tmp_path / "old"))
     (old / "order.json").unlink()
-    order, is_new = choose_order(RunDirectory(old), config, store.manifest)
-    assert (order.order, is_new) == ("uniform", False)
+    order, line = choose_order(RunDirectory(old), config, store.manifest)
+    assert (order.order, line) == ("uniform", None)
 
 
 def test_by_position_a_uniform_run_is_the_same_run(

@@ -53,7 +53,7 @@ class DataOrder:
         return None if self.sizes is None else BlockSizes(*self.sizes)
 
     def in_words(self) -> str:
-        """One line for the user."""
+        """What it is, for the user."""
         line = f"order: {self.order}, {self.because}"
         if self.sizes is None:
             return line
@@ -63,19 +63,24 @@ class DataOrder:
 
 def choose_order(
     run: RunDirectory, config: TrainConfig, manifest: Manifest
-) -> tuple[DataOrder, bool]:
-    """The order that a run was begun with, or the one for this data here, and whether it is new.
+) -> tuple[DataOrder, str | None]:
+    """The order that a run was begun with, or the one for this data here, and a line that says
+    so where it is decided now.
 
     Raises ValueError for keys that do not go together.
     """
     asked = AskedOrder(config.order, config.blocks, config.global_batch)
     noted = read_order(run)
     if noted is not None and noted.asked == asked:
-        return noted, False
+        return noted, None
     if noted is None and config.order != "blocks" and run.checkpoints.steps():
         # Of the time before there was a choice.
-        return DataOrder(asked, "uniform", "as this run was begun"), False
-    return _decided(asked, config, manifest), True
+        return DataOrder(asked, "uniform", "as this run was begun"), None
+    size, free = split_bytes(manifest, "train"), available_memory()
+    decided = _decided(asked, config, manifest, size <= USED_SHARE * free)
+    if asked.order != "auto":
+        return decided, None
+    return decided, f"{decided.in_words()} (data {_mib(size)} MiB, memory {_mib(free)} MiB free)"
 
 
 def read_order(run: RunDirectory) -> DataOrder | None:
@@ -116,16 +121,12 @@ def fits_in_memory(num_bytes: int) -> bool:
     return num_bytes <= USED_SHARE * available_memory()
 
 
-def _decided(asked: AskedOrder, config: TrainConfig, manifest: Manifest) -> DataOrder:
-    size, free = split_bytes(manifest, "train"), available_memory()
-    fits = size <= USED_SHARE * free
-    order = asked.order if asked.order != "auto" else "uniform" if fits else "blocks"
-    because = "as asked for"
+def _decided(asked: AskedOrder, config: TrainConfig, manifest: Manifest, fits: bool) -> DataOrder:
     if asked.order == "auto":
-        does = "fit" if fits else "do not fit"
-        because = (
-            f"because {_mib(size)} MiB of training data {does} into memory ({_mib(free)} MiB free)"
-        )
+        order: Literal["uniform", "blocks"] = "uniform" if fits else "blocks"
+        because = f"because the training data {'fits' if fits else 'does not fit'} into memory"
+    else:
+        order, because = asked.order, "as asked for"
     return DataOrder(asked, order, because, _sizes(config, manifest) if order == "blocks" else None)
 
 

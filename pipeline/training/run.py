@@ -83,7 +83,7 @@ def _train(config: TrainConfig, request: StopRequest, data_copy: Path | None) ->
     check_pairs(store.manifest, config.pairs)
     run = RunDirectory(Path(config.run_dir))
     with join_world(config.device, request.is_made) as world:
-        data_order, is_new = world.first_decides(lambda: choose_order(run, config, store.manifest))
+        data_order, line = world.first_decides(lambda: choose_order(run, config, store.manifest))
         # All that will be read, now: a dataset that is replaced meanwhile stays as it was.
         readers = open_readers(store, data_order)
         order = make_train_order(
@@ -96,8 +96,8 @@ def _train(config: TrainConfig, request: StopRequest, data_copy: Path | None) ->
             data_order.block_sizes,
         )
         world.first_decides(lambda: _check_share(config, data_order, world))
-        if world.is_first and is_new and config.order == "auto":
-            say(data_order.in_words())
+        if world.is_first and line is not None:
+            say(line)
         warning = check_precision(config.precision, world.device)
         if world.is_first and warning:
             say(f"warning: {warning}")
@@ -216,7 +216,7 @@ def _make_batches(
     )
 
 
-def _validation_places(config: TrainConfig, reader: SplitReader, world_size: int) -> int:
+def _validation_places(config: TrainConfig, reader: RecordReader, world_size: int) -> int:
     """Records that each rank validates at a time, at most."""
     if config.validation_batch is not None:
         return -(-config.validation_batch // world_size)
