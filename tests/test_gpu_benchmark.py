@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,6 +176,22 @@ def test_a_report_of_tests_is_judged() -> None:
     assert "test_b::lacking" in note
     assert judge("\n".join([lines[0], lines[3], lines[5]]))[0] == "not run"
     assert judge("<testsuites/>") == ("not run", {"passed": 0, "skipped": 0, "failed": 0}, "none")
+
+
+def test_tests_that_cannot_be_read_lack_a_package_or_have_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gpu import suite
+
+    def saying(text: str) -> Any:
+        return lambda *_, **__: subprocess.CompletedProcess([], 4, "", text)
+
+    monkeypatch.setattr(suite.subprocess, "run", saying("E\nNo module named 'websocket'\n"))
+    with pytest.raises(ImportError, match="No module named 'websocket'"):
+        suite.run_gpu_tests(tmp_path, 60)
+    monkeypatch.setattr(suite.subprocess, "run", saying("first\nlast line\n"))
+    state, _, note = suite.run_gpu_tests(tmp_path, 60)
+    assert (state, note) == ("failed", "pytest wrote no report: last line")
 
 
 def test_all_files_with_gpu_tests_are_found() -> None:

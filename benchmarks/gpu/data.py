@@ -1,5 +1,6 @@
 """The data of a workload, made anew."""
 
+import importlib
 from pathlib import Path
 
 from preparing import prepare
@@ -17,9 +18,13 @@ def data_of(workload: Workload, folder: Path) -> Path:
 
 
 def make_data(workload: Workload, folder: Path) -> None:
-    """Noise in the shape of its frames with all quarter turns, or a world by the program."""
+    """Noise in the shape of its frames with all quarter turns, or a world by the program.
+
+    Raises ImportError where the program cannot be started for lack of a package.
+    """
     out = data_of(workload, folder)
     if workload.frame is None:
+        importlib.import_module("hydra")
         prepare(out, list(workload.prepare))
     else:
         make_dataset(out, workload.frame, workload.num_sources, HELD_OUT)

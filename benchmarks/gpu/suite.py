@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -16,7 +17,10 @@ END_S = 5.0
 
 
 def run_gpu_tests(folder: Path, limit_s: float) -> tuple[State, dict[str, float], str]:
-    """State, counts by what became of the tests, and the names of those that did not pass."""
+    """State, counts by what became of the tests, and the names of those that did not pass.
+
+    Raises ImportError for a package without which none of them can be run.
+    """
     if importlib.util.find_spec("pytest") is None:
         raise ImportError("No module named 'pytest'")
     report = folder / "gpu_tests.xml"
@@ -33,7 +37,11 @@ def run_gpu_tests(folder: Path, limit_s: float) -> tuple[State, dict[str, float]
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=limit_s - END_S
     )
     if not report.exists():
-        line = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        said = done.stderr or done.stdout
+        missing = re.search(r"No module named '[^']+'", said)
+        if missing:
+            raise ImportError(missing.group())
+        line = said.strip().splitlines()[-1:]
         return "failed", {}, f"pytest wrote no report: {' '.join(line)[:300]}"
     return judge(report.read_text(encoding="utf-8"))
 
