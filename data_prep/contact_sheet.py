@@ -34,8 +34,7 @@ def write_contact_sheet(path: Path, store: PairStore, split: str) -> None:
     while math.gcd(stride, reader.num_records) > 1:
         stride += 1
     numbers = np.arange(num_pairs) * stride % reader.num_records
-    records = reader.read(numbers)
-    names = action_names(manifest, records.action)
+    names = action_names(manifest, reader.read_column("action", numbers))
     low, high = manifest.frames.stored_range
     figure, axes = plt.subplots(
         2 * NUM_ROWS,
@@ -49,12 +48,13 @@ def write_contact_sheet(path: Path, store: PairStore, split: str) -> None:
         axis.set_axis_off()
     for place in range(num_pairs):
         row, column = divmod(place, num_columns)
-        for offset, frame in enumerate((records.source[place], records.target[place])):
+        pair = reader.read(numbers[place : place + 1])
+        for offset, frame in enumerate((pair.source[0], pair.target[0])):
             axis = axes[2 * row + offset][column]
             picture = as_picture((frame.astype(np.float32) - low) / (high - low))
             axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         is_long = len(names[place]) > LONG_NAME
-        title = f"g = {names[place]}{NEW_LINE if is_long else '  '}y = {records.label[place]}"
+        title = f"g = {names[place]}{NEW_LINE if is_long else '  '}y = {pair.label[0]}"
         axes[2 * row][column].set_title(title, fontsize=6 if is_long else 7, pad=2)
     save_figure(figure, path)
 

@@ -39,7 +39,7 @@ def test_every_model_is_written_for_any_batch(case: str, tmp_path: Path) -> None
     model = experiment_model(experiment.removeprefix("experiment="), *tiny, *words).eval()
     for program in world_model_programs(model, components):
         write_program(program, tmp_path / program.file)
-        assert greatest_difference(program, tmp_path / program.file) < 1e-5, program.name
+        assert greatest_difference(program, tmp_path / program.file, 5) < 1e-5, program.name
 
 
 @pytest.mark.parametrize(

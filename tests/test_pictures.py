@@ -21,7 +21,12 @@ from PIL import Image
 from data_prep.store.reader import PairStore
 from pipeline.analysis.analyse import analyse
 from pipeline.analysis.records import spread_sources
-from pipeline.evaluation.pictures.elements import element_frames, slider_elements, write_elements
+from pipeline.evaluation.pictures.elements import (
+    element_frames,
+    shrunk,
+    slider_elements,
+    write_elements,
+)
 from pipeline.evaluation.pictures.errors import error_maps
 from pipeline.evaluation.pictures.latent_maps import latent_rows
 from pipeline.evaluation.pictures.mask import write_mask
@@ -161,6 +166,16 @@ def test_frames_show_every_element(
                 output = predict(run, records.source, records.action)
                 shown = frames[element[column], 1, column]
                 np.testing.assert_allclose(shown, output[column], atol=1e-4)
+
+
+def test_frames_to_slide_through_are_shrunk_by_whole_blocks() -> None:
+    """Means over blocks, no side longer than asked for; small frames as they are."""
+    frames = np.arange(2 * 3 * 8 * 13, dtype=np.float32).reshape(2, 3, 8, 13)
+    assert shrunk(frames, 13) is frames
+    found = shrunk(frames, 5)
+    assert found.shape == (2, 3, 2, 4)
+    np.testing.assert_allclose(found[1, 2, 1, 3], frames[1, 2, 3:6, 9:12].mean())
+    assert shrunk(np.ones((1, 1, 1, 4, 9)), 3).shape == (1, 1, 1, 1, 3)
 
 
 def test_no_pictures_are_written_unasked(

@@ -69,7 +69,7 @@ def scores_of(run_dir: Path, sets: ProbeSets, *words: str) -> list[dict[str, obj
     config, run = config_of(run_dir, *words), load_run(run_dir)
     store = PairStore(Path(run.config.data))
     networks = load_networks(run, store.manifest, CPU)
-    probe = Probe(config, store, sets, networks, CPU, Progress(1, "fits", "", enabled=False))
+    probe = Probe(config, store, sets, networks, 7, CPU, Progress(1, "fits", "", enabled=False))
     return probe.scores(config.features)
 
 
@@ -84,6 +84,7 @@ def test_features_equal_their_definitions(run_dir: Path, digits_dir: Path) -> No
     records = np.array([5, 0, 77, 30, 2])
     frames = torch.from_numpy(reader.read(records).target)
     found = encode(encoder_of(model), reader, records, "target", 2, CPU)
+    pooled = encode(encoder_of(model, is_pooled=True), reader, records, "target", 2, CPU)
     with torch.no_grad():
         variant, invariant = model.encode(model.normalise(frames))
     is_variant = model.mask.is_variant()
@@ -99,6 +100,8 @@ def test_features_equal_their_definitions(run_dir: Path, digits_dir: Path) -> No
     }
     for name, values in wanted.items():
         torch.testing.assert_close(extract(name, found, is_variant), values, msg=name)
+        if "pooled" in name:
+            torch.testing.assert_close(extract(name, pooled, is_variant), values, msg=name)
     pixels = encode(model.normalise, reader, records, "source", 3, CPU)
     stored = torch.from_numpy(reader.read(records).source).float()
     torch.testing.assert_close(
@@ -127,16 +130,26 @@ def test_parts_that_do_not_exist_are_skipped() -> None:
         mask = FixedMaskConfig("fixed", fraction)
         model = LatentActionModel(AutoencoderConfig(width=4), 0.5, frames, group, mask=mask)
         for name in (missing, f"pooled_{missing}"):
-            assert "no channel is" in str(reason_to_skip(name, model)), name
+            assert "no channel is" in str(reason_to_skip(name, model, 100)), name
         for name in (there, f"pooled_{there}", "z", "pooled_z", "pixels", "untrained_z"):
-            assert reason_to_skip(name, model) is None, name
+            assert reason_to_skip(name, model, 100) is None, name
     from pipeline.models.settings import RepresentationActionConfig
 
     vector = AutoencoderConfig(width=4, vector_size=8)
     action = RepresentationActionConfig("representation")
     model = LatentActionModel(vector, 0.5, frames, group, action)
-    assert "vector" in str(reason_to_skip("pooled_z", model))
-    assert reason_to_skip("z", model) is None
+    assert "vector" in str(reason_to_skip("pooled_z", model, 100))
+    assert reason_to_skip("z", model, 100) is None
+
+
+def test_features_that_memory_does_not_hold_are_skipped_with_numbers() -> None:
+    frames, group = make_frames((1, 16, 16)), make_group("c4")
+    model = LatentActionModel(AutoencoderConfig(width=4), 0.5, frames, group)
+    num_images = 2**31 // (4 * 16 * 16)
+    assert reason_to_skip("pixels", model, num_images) is None
+    reason = str(reason_to_skip("pixels", model, 3 * num_images))
+    assert reason.startswith("of 6,291,456 images it takes 6.0 GiB, more than 2")
+    assert reason_to_skip("pooled_z", model, 3 * num_images) is None
 
 
 def make_frames(shape: tuple[int, ...]):

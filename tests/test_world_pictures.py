@@ -246,7 +246,7 @@ def test_decoded_orbits_of_an_exact_model_are_the_frames_of_the_twins(tmp_path: 
         places = (latents[:, :, 0] + SIDE // 2).round().long().numpy()
         return torch.from_numpy(render(places)).float() / 255
 
-    show = decoded_frames(decode, episodes)
+    show = decoded_frames(decode, episodes, 5)
     orbits = decoded_orbits(model, episodes, numbers, show, CPU)  # type: ignore[arg-type]
     assert orbits is not None
     assert orbits.names == [group.names(group.elements())] * 3

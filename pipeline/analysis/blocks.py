@@ -6,10 +6,13 @@ for the absolute form) the share is
 
     sum of D over the cells that the block touches / sum of D over all cells
 
-summed over all source images of the split, each once. A cell is as many pixels as the
+summed over all source images of the split, each once (of more than memory holds the maps of, as
+many all over it). A cell is as many pixels as the
 frame has for each latent cell. A part that knows only the block has share 1; one that
 does not care where the block is has `block/area_fraction` (paper, latent figure).
 """
+
+import math
 
 import numpy as np
 import torch
@@ -19,6 +22,9 @@ from data_prep.store.reader import SplitReader
 from pipeline.analysis.records import batches, device_of, spread_sources
 from pipeline.analysis.sums import ratio
 from pipeline.models.latent_action import LatentActionModel
+
+MAX_VALUES, MIN_SOURCES = 1 << 25, 4096
+"""Numbers of the maps of one part that are kept for their median, and sources at the least."""
 
 
 def shows_blocks(manifest: Manifest) -> bool:
@@ -31,7 +37,8 @@ def block_metrics(
     model: LatentActionModel, reader: SplitReader, side: int, batch: int
 ) -> dict[str, float]:
     """The shares, for blocks of `side` pixels and a latent (C, h, w)."""
-    records = spread_sources(reader)
+    num_cells = math.prod(model.latent_shape[1:])
+    records = spread_sources(reader, max(MIN_SOURCES, MAX_VALUES // num_cells))
     invariant, variant = magnitude_maps(model, reader, records, batch)
     corners = reader.read_column("block", records)
     touched = touched_cells(corners, side, reader.frames.shape[1:], model.latent_shape[1:])

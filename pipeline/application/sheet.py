@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.evaluation.pictures.grid import Row, picture_grid
 from pipeline.files.figure_texts import drawable
-from pipeline.files.figures import save_figure
+from pipeline.files.figures import flattened, save_figure
 
 MAX_FILES, MAX_ELEMENTS = 8, 8
 MAX_NAME = 14
@@ -25,7 +25,8 @@ class Sheet:
         if len(self._columns) < MAX_FILES:
             shown = drawable(name)
             self._names.append(shown if len(shown) <= MAX_NAME else f"{shown[: MAX_NAME - 1]}…")
-            self._columns.append(np.stack([frame, *moved[:MAX_ELEMENTS]]))
+            frames = [frame, *moved[:MAX_ELEMENTS]]
+            self._columns.append(np.stack([flattened(each) for each in frames]))
 
     def write(self, path: Path, title: str) -> None:
         """The sheet as a PNG."""

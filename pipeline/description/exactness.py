@@ -1,5 +1,6 @@
 """How exact a run's equivariance is: from its evaluations, or measured here and now."""
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +17,9 @@ from pipeline.models.latent_action import LatentActionModel
 from pipeline.runs import Run
 from pipeline.training.run_directory import RunDirectory
 
-NUM_RECORDS = 256
-BATCH = 64
+MAX_RECORDS, MIN_RECORDS = 256, 16
+MAX_VALUES = 1 << 23
+"""Numbers of all frames that are measured, for a program that answers at once."""
 
 
 class Exactness(NamedTuple):
@@ -30,8 +32,8 @@ class Exactness(NamedTuple):
 def read_or_measure(run_dir: Path, run: Run, data: Path) -> Exactness:
     """The test split's evaluation of this checkpoint, if there is one of these weights.
 
-    Otherwise up to 256 test records are measured. Raises FileNotFoundError or ValueError
-    if they cannot be read.
+    Otherwise up to 256 test records are measured, of large frames fewer. Raises
+    FileNotFoundError or ValueError if they cannot be read.
     """
     name = evaluation_file(run.step, "test")
     written = RunDirectory(run_dir).read_json(f"evaluations/{name}")
@@ -42,21 +44,23 @@ def read_or_measure(run_dir: Path, run: Run, data: Path) -> Exactness:
 
 
 def measure(run: Run, data: Path) -> tuple[dict[str, float], int]:
-    """Metrics of up to 256 records spread over the test split, and how many these are."""
+    """Metrics of some records spread over the test split, and how many these are."""
     model = run.model
     assert isinstance(model, LatentActionModel)
     store = PairStore(data)
     check_files(store.root, store.manifest)
     reader, device = store.open_all(("test",))["test"], device_of(model)
-    records = spread_records(reader, NUM_RECORDS)
+    num_values = math.prod(reader.frames.shape)
+    num_records = min(MAX_RECORDS, max(MIN_RECORDS, MAX_VALUES // num_values))
+    records, places = spread_records(reader, num_records), run.places()
     evaluation = run.task.evaluation(model)
-    for _, read in batches(reader, records, BATCH):
+    for _, read in batches(reader, records, places):
         arrays = (*read, np.ones(len(read.label), np.float32))
         evaluation.update(Batch(*(torch.from_numpy(values).to(device) for values in arrays)))
     metrics = evaluation.metrics(evaluation.sums().cpu())
-    metrics |= equivariance_metrics(model, reader, records, BATCH)
+    metrics |= equivariance_metrics(model, reader, records, places)
     is_action = store.manifest.target_is_action_on_source
-    metrics |= composition_metrics(model, reader, records, BATCH, is_action)
+    metrics |= composition_metrics(model, reader, records, places, is_action)
     return metrics, len(records)
 
 

@@ -35,7 +35,7 @@ def draw(subject: Subject) -> None:
     title = f"Decoded latents, {what}"
     write_decoded(folder / "decoded.png", model, source, target, action, title)
     world, episodes = model.world_model, episodes_of(subject)
-    show = decoded_frames(model.decode, episodes)
+    show = decoded_frames(model.decode, episodes, subject.batch)
     title = f"Rollouts, {what}"
     draw_rollouts(folder / "rollouts.png", world, episodes, show, device, title)
     title = f"Latents moved by {world.group.name}, {what}"

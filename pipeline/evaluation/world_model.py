@@ -34,7 +34,7 @@ def draw(subject: Subject) -> None:
     folder = subject.run_dir / "pictures"
     folder.mkdir(exist_ok=True)
     if isinstance(model, HomeomorphicVAE):
-        show = decoded_frames(model.decode, episodes)
+        show = decoded_frames(model.decode, episodes, batch)
         draw_orbits(
             folder / "decoded_orbit.png",
             model,

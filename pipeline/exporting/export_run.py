@@ -52,7 +52,7 @@ def export_run(config: ExportConfig) -> dict[str, Any]:
             for program in programs:
                 progress.note(program.name)
                 write_program(program, draft / program.file)
-                difference = greatest_difference(program, draft / program.file)
+                difference = greatest_difference(program, draft / program.file, run.places())
                 if not difference <= config.tolerance:
                     raise ValueError(
                         f"{program.file} is off the model by {difference:.3g}, more than"

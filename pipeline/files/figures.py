@@ -19,12 +19,18 @@ def as_picture(frame: np.ndarray) -> np.ndarray:
     first axis, along the second and along the third, the last two with the end of the
     first axis on top.
     """
-    if frame.ndim == 4:
-        _, depth, height, width = frame.shape
-        upright = frame[:, ::-1]
-        slices = [frame[:, depth // 2], upright[:, :, height // 2], upright[..., width // 2]]
-        frame = _side_by_side(slices)
+    frame = flattened(frame)
     return frame[0] if frame.shape[0] == 1 else np.moveaxis(frame[:3], 0, -1)
+
+
+def flattened(frame: np.ndarray) -> np.ndarray:
+    """What `as_picture` shows of a frame, (C, h, w): of a volume its slices, a picture as it is."""
+    if frame.ndim == 3:
+        return frame
+    _, depth, height, width = frame.shape
+    upright = frame[:, ::-1]
+    slices = [frame[:, depth // 2], upright[:, :, height // 2], upright[..., width // 2]]
+    return _side_by_side(slices)
 
 
 def _side_by_side(slices: list[np.ndarray]) -> np.ndarray:

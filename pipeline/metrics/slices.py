@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import torch
 
-CACHED_VALUES, GPU_VALUES = 1 << 17, 1 << 24
+CACHED_VALUES, GPU_VALUES = 1 << 17, 1 << 22
 """Numbers that stay in a processor's cache with what is made of them, and that keep a GPU busy."""
 
 

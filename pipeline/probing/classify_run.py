@@ -63,17 +63,22 @@ def classify_run(config: ClassifyConfig) -> tuple[dict[str, Any], Path]:
         if written and identity.items() <= written.items():
             _check_settings(config, written, run.path / name)
             return written, run.path / name
-    networks = load_networks(loaded, store.manifest, device)
+    networks, sets = load_networks(loaded, store.manifest, device), make_sets(store)
+    sizes = sets.sizes(config.max_train)
+    num_images = sizes["num_labelled"] + sizes["num_val"] + sizes["num_test"]
     skipped = {
         feature: reason
         for feature in config.features
-        if (reason := reason_to_skip(feature, networks[feature.startswith("untrained_")]))
+        if (
+            reason := reason_to_skip(
+                feature, networks[feature.startswith("untrained_")], num_images
+            )
+        )
     }
     features = [feature for feature in config.features if feature not in skipped]
     if not features:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
         raise ValueError(f"this run has none of the features asked for ({reasons})")
-    sets = make_sets(store)
     num_fits = len(features) * len(config.labels) * len(config.fractions)
     num_fits *= len(config.classifiers) * len(config.seeds)
     with (
@@ -86,7 +91,7 @@ def classify_run(config: ClassifyConfig) -> tuple[dict[str, Any], Path]:
     result = {
         **identity,
         "settings": config.what_is_measured(),
-        "sizes": sets.sizes(config.max_train),
+        "sizes": sizes,
         "skipped": skipped,
         "num_dimensions": probe.num_dimensions,
         "summary": summarise(scores),

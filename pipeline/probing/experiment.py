@@ -59,7 +59,9 @@ class Probe:
     def _family_scores(self, family: str, members: list[str]) -> Iterator[dict[str, Any]]:
         config, sets = self._config, self._sets
         model = self._networks[family == "untrained"]
-        encoder = model.normalise if family == "pixels" else encoder_of(model)
+        # Where only means over cells are asked for, nothing else is kept.
+        is_pooled = all(split_name(name)[1] for name in members)
+        encoder = model.normalise if family == "pixels" else encoder_of(model, is_pooled)
         is_variant = model.mask.is_variant().cpu()
         sizes = {f: sets.train_size(f, config.max_train) for f in config.fractions}
         test = self._encode(encoder, "test", sets.test_view())

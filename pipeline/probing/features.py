@@ -14,6 +14,8 @@ from pipeline.models.latent_action import LatentActionModel
 Encoder = Callable[[torch.Tensor], torch.Tensor]
 """Stored frames (N, C, ...) to values (N, C', ...), float32."""
 
+MAX_BYTES = 2 * 2**30
+"""What a feature of all images may take; a fit holds them three times."""
 SCALE_FLOOR = 0.1
 """Features that vary less than this share of the average are not blown up to unit variance."""
 
@@ -30,7 +32,7 @@ def encode(
     """Values of the encoder for the sources or targets of records, (N, C', ...) on the CPU."""
     values = torch.empty(0)
     for first in range(0, len(records), batch):
-        frames = getattr(reader.read(records[first : first + batch]), end)
+        frames = reader.read_frames(end, records[first : first + batch])
         part = encoder(torch.from_numpy(frames).to(device)).cpu()
         if not first:
             values = torch.empty(len(records), *part.shape[1:])
@@ -38,9 +40,14 @@ def encode(
     return values
 
 
-def encoder_of(model: LatentActionModel) -> Encoder:
-    """Stored frames to whole latents z."""
-    return lambda frames: model.encoder(model.normalise(frames))
+def encoder_of(model: LatentActionModel, is_pooled: bool = False) -> Encoder:
+    """Stored frames to whole latents z, or to their means over cells, (N, C, 1)."""
+
+    def encode(frames: torch.Tensor) -> torch.Tensor:
+        latent: torch.Tensor = model.encoder(model.normalise(frames))
+        return latent.flatten(2).mean(2, keepdim=True) if is_pooled else latent
+
+    return encode
 
 
 def split_name(name: str) -> tuple[bool, bool, str]:
@@ -49,10 +56,16 @@ def split_name(name: str) -> tuple[bool, bool, str]:
     return name != part, part.startswith("pooled_"), part.removeprefix("pooled_")
 
 
-def reason_to_skip(name: str, model: LatentActionModel) -> str | None:
-    """Why a model has no such feature, None if it has."""
+def reason_to_skip(name: str, model: LatentActionModel, num_images: int) -> str | None:
+    """Why a model has no such feature, or none that memory holds for so many images; else None."""
     _, is_pooled, part = split_name(name)
     is_variant = model.mask.is_variant()
+    num_bytes = num_numbers(name, model) * num_images * 4
+    if num_bytes > MAX_BYTES:
+        return (
+            f"of {num_images:,} images it takes {num_bytes / 2**30:.1f} GiB, more than"
+            f" {MAX_BYTES / 2**30:g}: pooled features are short, and max_train makes images fewer"
+        )
     if part == "z_v" and not is_variant.any():
         return "no channel is variant"
     if part == "z_i" and is_variant.all():
@@ -60,6 +73,17 @@ def reason_to_skip(name: str, model: LatentActionModel) -> str | None:
     if is_pooled and math.prod(model.latent_shape[1:]) == 1:
         return "the latent is a vector: the same without pooling"
     return None
+
+
+def num_numbers(name: str, model: LatentActionModel) -> int:
+    """How long the feature of an image is."""
+    _, is_pooled, part = split_name(name)
+    if part == "pixels":
+        return math.prod(model.frames.shape)
+    num_variant = int(model.mask.is_variant().sum())
+    num_channels = model.latent_shape[0]
+    num_channels = {"z_v": num_variant, "z_i": num_channels - num_variant}.get(part, num_channels)
+    return num_channels * (1 if is_pooled else math.prod(model.latent_shape[1:]))
 
 
 def extract(name: str, values: torch.Tensor, is_variant: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,7 @@ RADIUS = 5
 MIN_SIDE = RADIUS + 1
 """Smaller frames cannot be mirrored at their edges."""
 C1, C2 = 0.01**2, 0.03**2
-MAX_DOUBT = 2e-7
+MAX_DOUBT = 2e-6
 """Error of SSIM that rounding may make before it is computed in more digits."""
 BAND = 32
 """So many places of an axis are computed in one product."""
@@ -84,20 +84,22 @@ def _in_precision(
     values = torch.empty(4, *x.shape, dtype=dtype, device=x.device)
     torch.add(x, y, out=values[0])
     torch.sub(x, y, out=values[1])
+    error = _means(values[1].square()) / span**2
     # Variances are the same of values about their mean, and rounded less.
-    centre = _means(values[0]).to(dtype).view(-1, *(1,) * (x.ndim - 2))
-    values[0] -= centre
+    centres = torch.stack([_means(values[0]), _means(values[1])]).to(dtype)
+    centres = centres.view(2, 1, -1, *(1,) * (x.ndim - 2))
+    values[:2] -= centres
     torch.mul(values[:2], values[:2], out=values[2:])
-    error = _means(values[3]) / span**2
     blurred = _blurred(values)
-    sum_mean, difference_mean, sum_square, _ = blurred
+    sum_mean, difference_mean, sum_square, difference_square = blurred
     sum_variance, difference_variance = (blurred[2:] - blurred[:2].square()).clamp_min_(0)
-    difference_mean.square_().mul_(2)
-    below = sum_mean.add_(centre - 2 * low).square_().add_(difference_mean, alpha=0.5).add_(c1)
+    difference_mean.add_(centres[1]).square_().mul_(2)
+    below = sum_mean.add_(centres[0] - 2 * low).square_().add_(difference_mean, alpha=0.5).add_(c1)
     luminance = difference_mean.div_(below).neg_().add_(1)
     below = sum_variance.add_(difference_variance).add_(c2)
     structure = difference_variance.div_(below).mul_(2)
-    doubt = _means(sum_square.mul_(structure).div_(below)) * torch.finfo(dtype).eps
+    doubt = sum_square.mul_(structure).add_(difference_square).div_(below)
+    doubt = _means(doubt) * torch.finfo(dtype).eps
     similarity = _means(luminance.sub_(structure.mul_(luminance)))
     return torch.stack([error, similarity, doubt])
 
@@ -153,8 +155,13 @@ def _bands(
 @lru_cache(maxsize=16)
 def _window(size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Weight of place j for place i of an axis, mirrored places included, (j, i)."""
-    places = torch.arange(-RADIUS, RADIUS + 1, dtype=dtype, device=device)
+    places = torch.arange(-RADIUS, RADIUS + 1, dtype=torch.float64)
     weights = torch.exp(-((places / SIGMA) ** 2) / 2)
-    one_hot = torch.eye(size, dtype=dtype, device=device)
+    weights /= weights.sum()
+    if dtype == torch.float32:
+        # Their sum is 1 to the last digit: a variance in a flat part would be what it lacks.
+        weights = (weights * 2**24).round() / 2**24
+        weights[RADIUS] += 1 - weights.sum()
+    one_hot = torch.eye(size, dtype=torch.float64)
     mirrored = pad(one_hot[None], (RADIUS, RADIUS), mode="reflect")[0]
-    return mirrored.unfold(1, len(places), 1) @ (weights / weights.sum())
+    return (mirrored.unfold(1, len(places), 1) @ weights).to(device, dtype)

@@ -1,11 +1,12 @@
 """Frames to latents, and latents on from there by the model's own steps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 
 from pipeline.analysis.worlds.face import WorldModel
+from pipeline.data.places import slices
 
 
 @torch.no_grad()
@@ -22,6 +23,20 @@ def encode_frames(
     embeddings, latents = (torch.cat(parts) for parts in zip(*pairs, strict=True))
     shape = frames.shape[:2]
     return embeddings.unflatten(0, shape), latents.unflatten(0, shape)
+
+
+@torch.no_grad()
+def encode_latents(
+    model: WorldModel, frames: Iterable[np.ndarray], batch: int, device: torch.device
+) -> torch.Tensor:
+    """Latents (N, ...) of frames that come as arrays (M, C, ...) as stored; embeddings, which are
+    large, are not kept."""
+    latents = []
+    for stored in frames:
+        for part in slices(len(stored), batch):
+            images = torch.from_numpy(stored[part]).to(device)
+            latents.append(model.encode(model.embed(model.normalise(images)).float()).float())
+    return torch.cat(latents)
 
 
 @torch.no_grad()

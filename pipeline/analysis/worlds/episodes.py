@@ -13,6 +13,7 @@ import torch
 
 from data_prep.store.manifest import Manifest
 from data_prep.store.reader import SplitReader
+from pipeline.data.places import slices
 from pipeline.groups import Group
 
 
@@ -77,6 +78,17 @@ class Episodes:
         """Episode numbers, `num` at a time."""
         for first in range(0, self.num_episodes, num):
             yield np.arange(first, min(first + num, self.num_episodes))
+
+
+def trajectory_frames(
+    episodes: Episodes, numbers: np.ndarray, twin: int, batch: int
+) -> Iterator[np.ndarray]:
+    """All frames of whole trajectories, one trajectory after the other: arrays (M, C, ...) of up
+    to `batch` frames as stored."""
+    for number in numbers:
+        times = range(episodes.length + 1)
+        for part in slices(len(times), batch):
+            yield episodes.frames(np.array([number]), twin, times[part])[0]
 
 
 def read_episodes(

@@ -14,6 +14,7 @@ from pipeline.analysis.worlds.embedding_errors import EmbeddingErrors
 from pipeline.analysis.worlds.encoding import encode_frames, roll_out
 from pipeline.analysis.worlds.episodes import Episodes
 from pipeline.analysis.worlds.face import WorldModel
+from pipeline.data.places import slices
 from pipeline.metrics.drift import Drift
 
 
@@ -56,13 +57,12 @@ def follow(
         twins = []
         for twin in range(episodes.num_twins):
             steps = list(all_times) if twin == 0 else times
-            frames = episodes.frames(numbers, twin, steps)
-            y, z = encode_frames(model, frames, batch, device)
+            y, z = _encoded(model, episodes, numbers, twin, steps, times, batch, device)
             actions = episodes.actions(numbers, twin, max(steps))
             rolled = roll_out(model, z[:, 0], actions, steps)
             if twin == 0:
                 drift.add(z, rolled)
-                y, z, rolled = y[:, times], z[:, times], rolled[:, times]
+                z, rolled = z[:, times], rolled[:, times]
             twins.append((y, z, rolled, actions[:, : times[-1]]))
         embedding.add([y for y, *_ in twins], [g[numbers] for g in elements])
         blocks.append(tuple(torch.stack(part).cpu() for part in list(zip(*twins, strict=True))[1:]))
@@ -76,3 +76,25 @@ def follow(
         embedding=embedding,
         drift=drift,
     )
+
+
+def _encoded(
+    model: WorldModel,
+    episodes: Episodes,
+    numbers: np.ndarray,
+    twin: int,
+    steps: Sequence[int],
+    kept: Sequence[int],
+    batch: int,
+    device: torch.device,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embeddings (N, K, ...) at the times `kept`, and latents (N, T, ...) at all `steps`, which
+    are read and encoded about `batch` frames at a time."""
+    embeddings, latents = [], []
+    for part in slices(len(steps), max(1, batch // len(numbers))):
+        some = list(steps[part])
+        frames = episodes.frames(numbers, twin, some)
+        y, z = encode_frames(model, frames, batch, device)
+        embeddings.append(y[:, [place for place, step in enumerate(some) if step in kept]])
+        latents.append(z)
+    return torch.cat(embeddings, 1), torch.cat(latents, 1)

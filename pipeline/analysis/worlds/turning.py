@@ -15,7 +15,7 @@ import torch
 
 from data_prep.store.manifest import Manifest
 from data_prep.worlds.make import world_of
-from pipeline.analysis.worlds.encoding import encode_frames, roll_out
+from pipeline.analysis.worlds.encoding import encode_frames, encode_latents, roll_out
 from pipeline.analysis.worlds.episodes import Episodes
 from pipeline.analysis.worlds.face import WorldModel
 from pipeline.groups import Group, quaternions
@@ -101,7 +101,7 @@ def traverse(
     for _ in range(NUM_STEPS):
         states.append(world.step(states[-1], action))
     frames = np.stack([world.render(state) for state in states], 1)
-    _, encoded = encode_frames(model, frames, batch, device)
+    encoded = encode_latents(model, frames, batch, device).unflatten(0, frames.shape[:2])
     actions = torch.from_numpy(action)[:, None].expand(-1, NUM_STEPS, -1)
     predicted = roll_out(model, encoded[:, 0], actions, range(NUM_STEPS + 1))
     return Traversals(frames, encoded, predicted, traversal_hits(encoded[:, 1:], predicted[:, 1:]))

@@ -17,6 +17,8 @@ from pipeline.groups import Group
 from pipeline.runs import Run
 
 NUM_IMAGES, NUM_VOLUMES = 8, 3
+MAX_PIXELS, MAX_VOXELS = 160, 64
+"""A side of what is shown; larger frames are shrunk by a whole factor."""
 MAX_ELEMENTS = 48
 """All elements of a finite group of this order or less."""
 NUM_TURNS = 24
@@ -65,6 +67,7 @@ def element_frames(run: Run, manifest: Manifest, reader: SplitReader) -> Element
     """What the model makes of the same sources under one element after the other."""
     is_volume = len(reader.frames.shape) == 4
     elements = slider_elements(run.group, NUM_TURNS // 2 if is_volume else NUM_TURNS)
+    most = MAX_VOXELS if is_volume else MAX_PIXELS
     numbers = spread_sources(reader, NUM_VOLUMES if is_volume else NUM_IMAGES)
     source = reader.read(numbers).source
     truth = _truth(run.group, manifest, reader, elements, numbers, source)
@@ -73,10 +76,26 @@ def element_frames(run: Run, manifest: Manifest, reader: SplitReader) -> Element
         for index, g in enumerate(elements):
             action = run.group.encode(torch.stack([g] * len(source))).numpy()
             shown = [unit_range(source, reader.frames), predict(run, source, action)]
-            yield np.array(shown if truth is None else [*shown, truth(index)], np.float32)
+            shown = shown if truth is None else [*shown, truth(index)]
+            yield np.stack([shrunk(frames, most) for frames in shown]).astype(np.float32)
 
     rows = ["source", "output"] + ([] if truth is None else ["truth"])
     return ElementFrames(run.group.names(elements), rows, len(source), frames())
+
+
+def shrunk(frames: np.ndarray, most: int) -> np.ndarray:
+    """Frames (N, C, ...) with sides of `most` at most: means over blocks of a whole side, what
+    does not fill a block left out."""
+    factor = -(-max(frames.shape[2:]) // most)
+    if factor == 1:
+        return frames
+    for axis in range(2, frames.ndim):
+        num = max(1, frames.shape[axis] // factor)
+        size = min(factor, frames.shape[axis])
+        kept = np.take(frames, range(num * size), axis)
+        shape = (*kept.shape[:axis], num, size, *kept.shape[axis + 1 :])
+        frames = kept.reshape(shape).mean(axis + 1)
+    return frames
 
 
 def write_elements(folder: Path, run: Run, manifest: Manifest, reader: SplitReader) -> FrameSet:

@@ -7,6 +7,7 @@ import torch
 
 from data_prep.store.reader import SplitReader
 from pipeline.analysis.records import device_of
+from pipeline.data.places import slices
 from pipeline.evaluation.pictures.grid import add_scale, label_row, name_columns, new_figure, show
 from pipeline.evaluation.pictures.prediction import (
     element_names,
@@ -28,19 +29,22 @@ def latent_rows(run: Run, source: np.ndarray, action: np.ndarray) -> dict[str, l
     model = run.model
     assert isinstance(model, LatentActionModel)
     device = device_of(model)
-    variant, invariant = model.encode(model.normalise(torch.from_numpy(source).to(device)))
-    moved = model.act(variant, run.group.decode(torch.from_numpy(action).to(device)))
-    rows = {
-        "$|z|$": variant + invariant,
-        "$|z_v|$": variant,
-        "$|z_i|$": invariant,
-        r"$|g\,z_v|$": moved,
-        r"$|g\,z_v + z_i|$": moved + invariant,
-    }
-    return {
-        label: [middle_slice(x)[0] for x in latent.abs().mean(1, keepdim=True).cpu().numpy()]
-        for label, latent in rows.items()
-    }
+    rows: dict[str, list[np.ndarray]] = {}
+    for part in slices(len(source), run.places()):
+        images = model.normalise(torch.from_numpy(source[part]).to(device))
+        variant, invariant = model.encode(images)
+        moved = model.act(variant, run.group.decode(torch.from_numpy(action[part]).to(device)))
+        latents = {
+            "$|z|$": variant + invariant,
+            "$|z_v|$": variant,
+            "$|z_i|$": invariant,
+            r"$|g\,z_v|$": moved,
+            r"$|g\,z_v + z_i|$": moved + invariant,
+        }
+        for label, latent in latents.items():
+            maps = latent.abs().mean(1, keepdim=True).cpu().numpy()
+            rows.setdefault(label, []).extend(middle_slice(each)[0] for each in maps)
+    return rows
 
 
 def write_latent_maps(path: Path, run: Run, reader: SplitReader) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from data_prep.store.reader import SplitReader
 from pipeline.evaluation.pictures.grid import Row, picture_grid
 from pipeline.evaluation.pictures.prediction import element_names, predict, unit_range
-from pipeline.files.figures import save_figure
+from pipeline.files.figures import flattened, save_figure
 from pipeline.runs import Run
 
 NUM_IMAGES = 6
@@ -42,10 +42,15 @@ def write_orbits(path: Path, run: Run, reader: SplitReader) -> None:
     for records in map(reader.read, numbers):
         source, truth = (unit_range(x, reader.frames) for x in records[:2])
         if not rows:
-            rows.append(("source", source, []))
+            rows.append(("source", _shown(source), []))
         names = element_names(run, records.action)
         is_same = len(set(names)) == 1
         label, captions = (f", g = {names[0]}", []) if is_same else ("", names)
         output = predict(run, records.source, records.action)
-        rows += [(f"output{label}", output, captions), (f"truth{label}", truth, [])]
+        rows += [(f"output{label}", _shown(output), captions), (f"truth{label}", _shown(truth), [])]
     save_figure(picture_grid(rows, f"Orbits under {run.group.name}, step {run.step}"), path)
+
+
+def _shown(frames: np.ndarray) -> np.ndarray:
+    """What is shown of frames (N, C, ...): whole volumes are not kept for every row."""
+    return np.stack([flattened(frame) for frame in frames])

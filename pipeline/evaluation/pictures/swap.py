@@ -9,6 +9,7 @@ from data_prep.store.reader import SplitReader
 from pipeline.analysis.records import partners, spread_sources
 from pipeline.analysis.swap import swapped
 from pipeline.analysis.swap_truth import swap_truth
+from pipeline.data.places import slices
 from pipeline.evaluation.pictures.grid import Row, picture_grid
 from pipeline.evaluation.pictures.prediction import unit_range
 from pipeline.files.figures import save_figure
@@ -27,7 +28,12 @@ def write_swap(path: Path, run: Run, manifest: Manifest, reader: SplitReader) ->
     second = first[partners(len(first))]
     one, other = reader.read(first), reader.read(second)
     truth = swap_truth(manifest, reader, one.source, first, second)
-    output, _ = swapped(model, one.source, other.source)
+    output = np.concatenate(
+        [
+            swapped(model, one.source[part], other.source[part])[0]
+            for part in slices(len(first), run.places())
+        ]
+    )
     is_counted = truth.foreground | truth.background
     rows: list[Row] = [
         ("input i", unit_range(one.source, reader.frames), []),

@@ -28,7 +28,7 @@ def write_decoded(
     """
     world = model.world_model
     elements = world.group.examples()[:MAX_ELEMENTS]
-    latent = world.latent(source)
+    latent = torch.cat([world.latent(frame[None]) for frame in source])
     following = world.predict(latent, action)
     try:
         world.act_on_latent(latent[:1], elements[:1])

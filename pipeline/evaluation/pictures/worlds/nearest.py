@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pipeline.analysis.worlds.encoding import encode_frames
-from pipeline.analysis.worlds.episodes import Episodes
+from pipeline.analysis.worlds.encoding import encode_latents
+from pipeline.analysis.worlds.episodes import Episodes, trajectory_frames
 from pipeline.analysis.worlds.face import WorldModel
 from pipeline.evaluation.pictures.prediction import unit_range
 from pipeline.metrics.ranking import squared_distances
@@ -47,9 +47,5 @@ def make_bank(
     """Encode up to `max_frames` frames of untransformed trajectories, all times of each."""
     times = range(episodes.length + 1)
     num = max(1, min(episodes.num_episodes, max_frames // len(times)))
-    latents = []
-    for first in range(0, num, max(1, batch // len(times))):
-        numbers = np.arange(first, min(num, first + max(1, batch // len(times))))
-        frames = episodes.frames(numbers, 0, times)
-        latents.append(encode_frames(model, frames, batch, device)[1].flatten(0, 1))
-    return Bank(episodes, times, torch.cat(latents))
+    frames = trajectory_frames(episodes, np.arange(num), 0, batch)
+    return Bank(episodes, times, encode_latents(model, frames, batch, device))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from pipeline.analysis.worlds.acting import acted
-from pipeline.analysis.worlds.encoding import encode_frames
+from pipeline.analysis.worlds.encoding import encode_latents
 from pipeline.analysis.worlds.episodes import Episodes
 from pipeline.analysis.worlds.face import WorldModel
 from pipeline.evaluation.pictures.grid import Row, picture_grid
@@ -33,9 +33,9 @@ def decoded_orbits(
     """Under the elements of the twins, the identity first; None without twins, or without an
     action on latents."""
     twins = range(min(episodes.num_twins, MAX_ELEMENTS))
-    _, latents = encode_frames(model, episodes.frames(numbers, 0, [0]), len(numbers), device)
+    latents = encode_latents(model, [episodes.frames(numbers, 0, [0])[:, 0]], 1, device)
     elements = [episodes.elements(numbers, twin) for twin in twins]
-    moved = [acted(model.act_on_latent, latents[:, 0], g) for g in elements]
+    moved = [acted(model.act_on_latent, latents, g) for g in elements]
     found = [each for each in moved if each is not None]
     if len(twins) < 2 or not found:
         return None

@@ -32,15 +32,18 @@ def nearest_frames(model: WorldModel, episodes: Episodes, batch: int, device: to
     )
 
 
-def decoded_frames(decode: Decoder, episodes: Episodes) -> Show:
-    """By a decoder, which gives frames (B, C, H, W) in loaded units."""
+def decoded_frames(decode: Decoder, episodes: Episodes, batch: int) -> Show:
+    """By a decoder, which gives frames (B, C, H, W) in loaded units, of `batch` at a time."""
     low, high = episodes.reader.frames.loaded_range
 
     @torch.no_grad()
     def show(latents: torch.Tensor) -> np.ndarray:
-        frames = decode(latents.flatten(0, 1)).float().unflatten(0, latents.shape[:2])
-        scaled = ((frames - low) / (high - low)).clamp(0, 1)
-        return visible(scaled.cpu().numpy())
+        shown = []
+        for part in latents.flatten(0, 1).split(batch):
+            scaled = ((decode(part).float() - low) / (high - low)).clamp(0, 1)
+            shown.append(visible(scaled.cpu().numpy()))
+        frames = np.concatenate(shown)
+        return frames.reshape(*latents.shape[:2], *frames.shape[1:])
 
     return Show(show, "decoded", episodes.num_episodes)
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.analysis.worlds.encoding import encode_frames, roll_out
-from pipeline.analysis.worlds.episodes import Episodes
+from pipeline.analysis.worlds.encoding import encode_latents, roll_out
+from pipeline.analysis.worlds.episodes import Episodes, trajectory_frames
 from pipeline.analysis.worlds.turning import AXES, Drawing, traverse
+from pipeline.data.places import slices
 from pipeline.evaluation.pictures.prediction import unit_range
 from pipeline.evaluation.pictures.worlds.irreps import (
     FibreStates,
@@ -35,9 +36,9 @@ def draw_rollouts(
     """rollouts.png: a few episodes."""
     numbers = _spread(show.num_episodes)
     times = [step for step in SHOWN_STEPS if step <= episodes.length]
-    _, latents = encode_frames(model, episodes.frames(numbers, 0, [0]), len(numbers), device)
+    latents = encode_latents(model, [episodes.frames(numbers, 0, [0])[:, 0]], 1, device)
     actions = episodes.actions(numbers, 0, times[-1])
-    predicted = roll_out(model, latents[:, 0], actions, times)
+    predicted = roll_out(model, latents, actions, times)
     truth = true_frames(episodes, numbers, 0, times)
     write_rollouts(path, times, truth, show.latents(predicted), show.how, title)
 
@@ -69,16 +70,17 @@ def draw_latent_grid(
         return False
     num = min(episodes.num_episodes, -(-NUM_GRID_STATES // episodes.length))
     numbers, times = np.arange(num), range(episodes.length)
-    latents = []
-    for chosen in np.array_split(numbers, -(-num * episodes.length // batch)):
-        if len(chosen):
-            frames = episodes.frames(chosen, 0, times)
-            latents.append(encode_frames(model, frames, batch, device)[1].flatten(0, 1).cpu())
+    frames = (
+        episodes.frames(np.array([number]), 0, times[part])[0]
+        for number in numbers
+        for part in slices(len(times), batch)
+    )
+    latents = encode_latents(model, frames, batch, device).cpu()
     states = episodes.column("state", numbers, 0, episodes.length)
     # Row and column come first among what a state knows of an object; what else it knows is last.
     of_objects = states[..., : states.shape[-1] // model.num_objects * model.num_objects]
     cells = of_objects.reshape(num * episodes.length, model.num_objects, -1)[..., :2].astype(int)
-    write_latent_grid(path, torch.cat(latents).numpy(), cells, title)
+    write_latent_grid(path, latents.numpy(), cells, title)
     return True
 
 
@@ -137,13 +139,9 @@ def _trajectory_latents(
     device: torch.device,
 ) -> torch.Tensor:
     """Latents (N, T + 1, ...) of whole trajectories, on the host."""
-    times = range(episodes.length + 1)
-    parts = []
-    for first in range(0, len(numbers), max(1, batch // len(times))):
-        chosen = numbers[first : first + max(1, batch // len(times))]
-        frames = episodes.frames(chosen, twin, times)
-        parts.append(encode_frames(model, frames, batch, device)[1].cpu())
-    return torch.cat(parts)
+    frames = trajectory_frames(episodes, numbers, twin, batch)
+    latents = encode_latents(model, frames, batch, device).cpu()
+    return latents.view(len(numbers), episodes.length + 1, *latents.shape[1:])
 
 
 def _trajectory_states(episodes: Episodes, numbers: np.ndarray, twin: int) -> np.ndarray:
