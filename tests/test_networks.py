@@ -9,7 +9,7 @@ from torch import nn
 from data_prep.store.manifest import FrameSpec
 from pipeline.groups import make_group
 from pipeline.models.latent_action import LatentActionModel
-from pipeline.models.networks import latent_shape, make_decoder, make_encoder
+from pipeline.models.networks import latent_shape, make_decoder, make_encoder, with_depth
 from pipeline.models.output import as_images, reconstruction_losses
 from pipeline.models.settings import AutoencoderConfig, ContextConfig, NetworkConfig, ResidualConfig
 from pipeline.tasks.latent_action.settings import LatentActionConfig
@@ -190,3 +190,34 @@ def test_context_channels_see_beyond_the_cells_of_the_others() -> None:
     for channels, is_seen in ((cell[:16], False), (cell[16:], True)):
         (gradient,) = torch.autograd.grad(channels.sum(), image, retain_graph=True)
         assert bool((gradient[0, 0, 12, 13:23] != 0).any()) is is_seen
+
+
+@pytest.mark.parametrize(
+    ("group", "shape", "depth"),
+    [
+        ("c4", (3, 256, 256), 4),
+        ("c4", (3, 128, 128), 3),
+        ("octahedral", (1, 104, 104, 104), 3),
+        ("octahedral", (1, 64, 64, 64), 2),
+        ("so2", (1, 56, 56), 2),
+        ("so2", (1, 48, 48), 1),
+        ("c4", (1, 48, 48), 2),
+        ("c4", (1, 200, 200), 3),
+        ("c4", (1, 50, 50), 1),
+        ("c4", (1, 16, 16), 1),
+    ],
+)
+def test_depth_follows_the_frame(group: str, shape: tuple[int, ...], depth: int) -> None:
+    """12 cells a side are left, 14 where cells are interpolated; halvings divide the frame."""
+    frames = FrameSpec(shape, "uint8", (0.0, 255.0), (-1.0, 1.0))
+    config = ResidualConfig("residual", width=8, max_width=8, depth="auto", latent_channels=8)
+    model = LatentActionModel(config, 0.5, frames, make_group(group))
+    assert model.network.depth == depth
+    assert model.latent_shape == (8, *(side // 2**depth for side in shape[1:]))
+
+
+def test_depth_of_a_vector_is_the_frames_own() -> None:
+    config = ResidualConfig("residual", depth="auto", vector_size=8)
+    assert with_depth(config, (1, 96, 96)).depth == 3
+    assert with_depth(config, (1, 97, 96)).depth == 1
+    assert with_depth(CONV, (1, 96, 96)) == CONV

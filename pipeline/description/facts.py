@@ -38,6 +38,7 @@ def describe_run(
         "epochs": run.config.epochs,
         "state": "finished" if result is not None else "unfinished",
         "task": run.config.task.name,
+        "precision": run.config.precision,
         "dataset": _dataset(place, manifest, run),
         "group": _group(run),
         "parameters": {
@@ -83,7 +84,7 @@ def _latent_action(
     flops = flops_by_part(model)
     exactness = read_or_measure(run_dir, run, place)
     return {
-        "network": dataclasses.asdict(task.model),
+        "network": dataclasses.asdict(model.network),
         "action": dataclasses.asdict(task.action),
         "output": model.output_kind,
         "reconstruct": task.reconstruct,

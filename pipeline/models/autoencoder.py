@@ -7,7 +7,7 @@ the paper's decoder is `pipeline.models.output`'s.
 
 from torch import nn
 
-from pipeline.models.settings import AutoencoderConfig, ContextConfig
+from pipeline.models.settings import AutoencoderConfig, ContextConfig, num_halvings
 
 
 class ConvEncoder(nn.Sequential):
@@ -19,7 +19,7 @@ class ConvEncoder(nn.Sequential):
         conv = nn.Conv2d if num_spatial == 2 else nn.Conv3d
         layers: list[nn.Module] = []
         num_channels = num_input
-        for level in range(config.depth):
+        for level in range(num_halvings(config)):
             num_output = config.width * 2**level
             layers += [conv(num_channels, num_output, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
             num_channels = num_output
@@ -39,7 +39,7 @@ class ConvDecoder(nn.Sequential):
         conv = nn.ConvTranspose2d if num_spatial == 2 else nn.ConvTranspose3d
         layers: list[nn.Module] = []
         num_channels = num_latent
-        for level in range(config.depth - 2, -1, -1):
+        for level in range(num_halvings(config) - 2, -1, -1):
             num_next = config.width * 2**level
             layers += [conv(num_channels, num_next, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
             num_channels = num_next

@@ -10,7 +10,7 @@ from torch import nn
 
 from pipeline.models.autoencoder import ConvEncoder
 from pipeline.models.residual import ResidualBlock
-from pipeline.models.settings import ContextConfig
+from pipeline.models.settings import ContextConfig, num_halvings
 
 
 class ContextEncoder(nn.Module):
@@ -19,7 +19,8 @@ class ContextEncoder(nn.Module):
     def __init__(self, config: ContextConfig, num_input: int, num_spatial: int) -> None:
         super().__init__()
         conv = nn.Conv2d if num_spatial == 2 else nn.Conv3d
-        num_near, num_context = config.width * 2 ** (config.depth - 1), config.context_channels
+        num_near = config.width * 2 ** (num_halvings(config) - 1)
+        num_context = config.context_channels
         self.near = ConvEncoder(config, num_input, num_spatial)
         self.context = nn.Sequential(
             conv(num_near, num_context, 1),

@@ -15,7 +15,14 @@ from data_prep.store.manifest import FrameSpec
 from pipeline.groups import Group
 from pipeline.models.actions import make_action
 from pipeline.models.adaptive_mask import make_mask
-from pipeline.models.networks import as_channels_last, latent_shape, make_decoder, make_encoder
+from pipeline.models.checkpointing import checkpoint_activations
+from pipeline.models.networks import (
+    as_channels_last,
+    latent_shape,
+    make_decoder,
+    make_encoder,
+    with_depth,
+)
 from pipeline.models.output import OutputKind, as_images
 from pipeline.models.projector import make_projector
 from pipeline.models.settings import (
@@ -57,13 +64,17 @@ class LatentActionModel(nn.Module):
         projector_sizes: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        self.group, self.frames, self.output_kind = group, frames, output
+        moves_cells = isinstance(action, SpatialActionConfig) and config.vector_size is None
+        config = with_depth(config, frames.shape, group.check_latent_shape if moves_cells else None)
+        self.network, self.group, self.frames, self.output_kind = config, group, frames, output
         self.latent_shape = latent_shape(config, frames.shape)
         self.encoder = make_encoder(config, frames.shape)
         self.decoder = make_decoder(config, frames.shape)
         self.action = make_action(action, group, frames.shape, self.latent_shape)
         self.mask = make_mask(mask, self.action.block_sizes, tau)
         self.projector = make_projector(self.latent_shape[0], projector_sizes)
+        if config.activation_checkpointing:
+            checkpoint_activations(self)
         if config.memory_format == "channels_last":
             as_channels_last(self, len(frames.shape) - 1)
         self._scale, self._shift = frames.loading()

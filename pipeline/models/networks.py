@@ -1,6 +1,8 @@
 """From a network's configuration to encoder and decoder, with a spatial or a vector latent."""
 
+import dataclasses
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -8,7 +10,45 @@ from torch import nn
 from pipeline.models.autoencoder import ConvDecoder, ConvEncoder
 from pipeline.models.context import ContextEncoder
 from pipeline.models.residual import ResidualDecoder, ResidualEncoder
-from pipeline.models.settings import AutoencoderConfig, ContextConfig, NetworkConfig
+from pipeline.models.settings import (
+    AutoencoderConfig,
+    ContextConfig,
+    NetworkConfig,
+    num_halvings,
+)
+
+SMALLEST_LATENT = 12
+"""Cells a side that `depth=auto` leaves."""
+
+
+def with_depth(
+    config: NetworkConfig,
+    frame_shape: tuple[int, ...],
+    check_latent: Callable[[tuple[int, ...]], None] | None = None,
+) -> NetworkConfig:
+    """The configuration with a number in place of `depth=auto`.
+
+    As many halvings as divide the frame, leave 12 cells a side and a lattice of cells for which
+    `check_latent` raises no ValueError; 1 if none do.
+    """
+    if config.depth != "auto":
+        return config
+    fitting, sides = 1, frame_shape[1:]
+    for depth in range(1, min(sides).bit_length()):
+        sides = tuple(side // 2 for side in sides)
+        if min(sides) < SMALLEST_LATENT or any(side % 2**depth for side in frame_shape[1:]):
+            break
+        if check_latent is None or _is_allowed(check_latent, sides):
+            fitting = depth
+    return dataclasses.replace(config, depth=fitting)
+
+
+def _is_allowed(check_latent: Callable[[tuple[int, ...]], None], sides: tuple[int, ...]) -> bool:
+    try:
+        check_latent(sides)
+    except ValueError:
+        return False
+    return True
 
 
 def latent_shape(config: NetworkConfig, frame_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -24,17 +64,18 @@ def latent_shape(config: NetworkConfig, frame_shape: tuple[int, ...]) -> tuple[i
 
 def spatial_latent_shape(config: NetworkConfig, frame_shape: tuple[int, ...]) -> tuple[int, ...]:
     """Shape of what the convolutions make of a frame."""
-    factor = 2**config.depth
+    depth = num_halvings(config)
+    factor = 2**depth
     for size in frame_shape[1:]:
         if size % factor:
             raise ValueError(
-                f"model.depth={config.depth} needs sides divisible by {factor}, not {size};"
+                f"model.depth={depth} needs sides divisible by {factor}, not {size};"
                 f" nearest: {max(factor, size // factor * factor)}"
             )
     if isinstance(config, AutoencoderConfig):
-        num_channels = config.width * 2 ** (config.depth - 1)
+        num_channels = config.width * 2 ** (depth - 1)
     elif isinstance(config, ContextConfig):
-        num_channels = config.width * 2 ** (config.depth - 1) + config.context_channels
+        num_channels = config.width * 2 ** (depth - 1) + config.context_channels
     else:
         num_channels = config.latent_channels
     return (num_channels, *(size // factor for size in frame_shape[1:]))

@@ -7,7 +7,7 @@ on a lattice of even sides: a quarter turn of the image is one of the latent.
 import torch
 from torch import nn
 
-from pipeline.models.settings import ResidualConfig
+from pipeline.models.settings import ResidualConfig, num_halvings
 
 NORM_GROUPS = 8
 
@@ -41,7 +41,7 @@ class ResidualEncoder(nn.Sequential):
         conv = nn.Conv2d if num_spatial == 2 else nn.Conv3d
         widths = level_widths(config)
         layers: list[nn.Module] = [conv(num_input, widths[0], 3, 1, 1)]
-        for level in range(config.depth):
+        for level in range(num_halvings(config)):
             layers.append(conv(widths[level], widths[level + 1], 4, 2, 1))
             layers += _blocks(config, widths[level + 1], num_spatial)
         layers += [nn.GroupNorm(NORM_GROUPS, widths[-1]), nn.SiLU()]
@@ -56,7 +56,7 @@ class ResidualDecoder(nn.Sequential):
         up = nn.ConvTranspose2d if num_spatial == 2 else nn.ConvTranspose3d
         widths = level_widths(config)
         layers: list[nn.Module] = [conv(config.latent_channels, widths[-1], 1)]
-        for level in range(config.depth, 0, -1):
+        for level in range(num_halvings(config), 0, -1):
             layers += _blocks(config, widths[level], num_spatial)
             layers.append(up(widths[level], widths[level - 1], 4, 2, 1))
         layers += [nn.GroupNorm(NORM_GROUPS, widths[0]), nn.SiLU()]
@@ -65,8 +65,8 @@ class ResidualDecoder(nn.Sequential):
 
 def level_widths(config: ResidualConfig) -> tuple[int, ...]:
     """Channels at full size and after each of the `depth` halvings."""
-    first = config.width
-    return (first, *(min(first * 2**level, config.max_width) for level in range(config.depth)))
+    first, levels = config.width, range(num_halvings(config))
+    return (first, *(min(first * 2**level, config.max_width) for level in levels))
 
 
 def _blocks(config: ResidualConfig, num_channels: int, num_spatial: int) -> list[nn.Module]:

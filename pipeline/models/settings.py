@@ -4,21 +4,25 @@ from dataclasses import dataclass
 from typing import Literal
 
 MemoryFormat = Literal["contiguous", "channels_last"]
+Depth = Literal["auto"] | int
 
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
     """The paper's network: `width` channels after the first of `depth` layers, doubled by each.
 
+    Each layer halves the frame; `depth=auto` takes as many as leave the latent 12 cells a side,
+    or 14 where the group interpolates cells.
     `vector_size` turns the latent into a vector of that many channels, by a linear
     layer; null leaves it spatial, as in the paper.
     """
 
     name: Literal["conv"] = "conv"
     width: int = 32
-    depth: int = 2
+    depth: Depth = 2
     vector_size: int | None = None
     memory_format: MemoryFormat = "contiguous"
+    activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         _check_sizes(self)
@@ -29,17 +33,19 @@ class ResidualConfig:
     """A stronger network: `depth` levels of `num_blocks` residual blocks with group norm.
 
     The first level has `width` channels, each further one twice as many up to
-    `max_width`; the latent has `latent_channels`. `vector_size` as in `AutoencoderConfig`.
+    `max_width`; the latent has `latent_channels`. `depth=auto` and `vector_size` as in
+    `AutoencoderConfig`.
     """
 
     name: Literal["residual"]
     width: int = 32
-    depth: int = 2
+    depth: Depth = 2
     num_blocks: int = 1
     max_width: int = 256
     latent_channels: int = 64
     vector_size: int | None = None
     memory_format: MemoryFormat = "contiguous"
+    activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         _check_sizes(self)
@@ -64,11 +70,12 @@ class ContextConfig:
 
     name: Literal["context"]
     width: int = 32
-    depth: int = 2
+    depth: Depth = 2
     context_channels: int = 64
     num_blocks: int = 1
     vector_size: int | None = None
     memory_format: MemoryFormat = "contiguous"
+    activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         _check_sizes(self)
@@ -84,10 +91,17 @@ class ContextConfig:
 NetworkConfig = AutoencoderConfig | ResidualConfig | ContextConfig
 
 
+def num_halvings(config: NetworkConfig) -> int:
+    """How often a network halves its frame, after `auto` was replaced."""
+    assert config.depth != "auto", "`pipeline.models.networks.with_depth` comes first"
+    return config.depth
+
+
 def _check_sizes(config: NetworkConfig) -> None:
     for name in ("width", "depth"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name}={getattr(config, name)} must be at least 1")
+        value = getattr(config, name)
+        if value != "auto" and value < 1:
+            raise ValueError(f"{name}={value} must be at least 1")
     if config.vector_size is not None and config.vector_size < 1:
         raise ValueError(f"vector_size={config.vector_size} must be at least 1")
 

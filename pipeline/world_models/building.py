@@ -2,6 +2,7 @@
 
 from data_prep.store.manifest import Manifest
 from pipeline.groups import make_group
+from pipeline.models.checkpointing import checkpoint_activations
 from pipeline.world_models.grid.building import make_grid_model
 from pipeline.world_models.homeomorphic_vae.model import HomeomorphicVAE
 from pipeline.world_models.reacher.building import make_reacher_model
@@ -30,6 +31,13 @@ def make_world_model(config: WorldModelSettings, manifest: Manifest) -> WorldMod
         )
     if len(manifest.frames.shape) != 3:
         raise ValueError(f"world models see pictures, not frames of {manifest.frames.shape}")
+    model = _make(config, manifest)
+    if config.activation_checkpointing:
+        checkpoint_activations(model)
+    return model
+
+
+def _make(config: WorldModelSettings, manifest: Manifest) -> WorldModel:
     group, frames = make_group(manifest.group), manifest.frames
     if isinstance(config, GridModelConfig):
         _check_directions(config, manifest)

@@ -59,6 +59,7 @@ class GridModelConfig:
     cells: int = 5
     pool: int = 1
     mask: GridMaskConfig | None = None
+    activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         _check_sizes(self, "channels", "hidden", "latent_size", "cells", "pool")
@@ -86,6 +87,7 @@ class ReacherModelConfig:
     embedding_size: int = 8
     latent_size: int = 4
     dilations: tuple[int, ...] = (2, 4, 8, 16, 32)
+    activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         _check_sizes(self, "channels", "hidden", "embedding_size", "latent_size", "dilations")
@@ -104,6 +106,7 @@ class TeapotModelConfig:
     channels: tuple[int, ...] = (32, 64, 128, 256)
     hidden: int = 256
     transition_hidden: int | None = None
+    activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         _check_sizes(self, "channels", "hidden", "transition_hidden")
@@ -126,6 +129,7 @@ class HomeomorphicVAEConfig:
     decoder_channels: int = 200
     max_degree: int = 6
     num_copies: int = 10
+    activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         _check_sizes(self, "channels", "decoder_channels", "max_degree", "num_copies")
