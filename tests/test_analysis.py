@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.store.reader import PairStore
+from pipeline.analysis.baselines import baseline_metrics
 from pipeline.analysis.blocks import block_metrics, touched_cells
 from pipeline.analysis.composition import composition_metrics
 from pipeline.analysis.equivariance import equivariance_metrics
@@ -116,6 +117,23 @@ def test_equivariance_error_follows_its_definition(digits_dir: Path) -> None:
     expected = math.sqrt(difference / norm)
     assert expected > 0.01
     assert found == {"equivariance_error/latent": pytest.approx(expected, rel=1e-5)}
+
+
+def test_baselines_follow_their_definition(digits_dir: Path) -> None:
+    """Also that no constant image is better than the mean."""
+    store = PairStore(digits_dir)
+    model, records = make_model(store), all_records(store, "test")
+    source, target = (x.astype(np.float64) / 255 for x in (records.source, records.target))
+    expected = {
+        "baseline/psnr_copy": ((target - source) ** 2).mean(),
+        "baseline/psnr_mean": ((target - target.mean(0)) ** 2).mean(),
+    }
+    found = baseline_metrics(model, store.split("test"), all_numbers(store), 7)
+    assert found == pytest.approx(
+        {name: -10 * math.log10(error) for name, error in expected.items()}, rel=1e-5
+    )
+    black = -10 * math.log10((target**2).mean())
+    assert found["baseline/psnr_mean"] > max(black, 0)
 
 
 def test_composition_follows_its_definition(digits_dir: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from data_prep.store.manifest import Manifest
 from data_prep.store.reader import SplitReader
+from pipeline.analysis.baselines import baseline_metrics
 from pipeline.analysis.blocks import block_metrics, shows_blocks
 from pipeline.analysis.composition import composition_metrics
 from pipeline.analysis.equivariance import equivariance_metrics
@@ -30,6 +31,7 @@ def analyse(
     parts: dict[str, Callable[[], dict[str, float]]] = {
         "equivariance": lambda: equivariance_metrics(model, reader, records, batch),
         "composition": lambda: composition_metrics(model, reader, records, batch, acts),
+        "baselines": lambda: baseline_metrics(model, reader, records, batch),
     }
     if shows_blocks(manifest) and is_spatial(model):
         side = manifest.generator["side"]
