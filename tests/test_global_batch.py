@@ -7,6 +7,7 @@ import torch
 from helpers.ranks import run_on_ranks
 from torch import nn
 
+from pipeline.compiling import prepare_compiler
 from pipeline.global_batch import GlobalBatchNorm, gather_rows
 
 SHAPES = ((12, 5), (12, 5, 7), (12, 5, 4, 3), (12, 5, 3, 2, 2))
@@ -54,6 +55,7 @@ def work(rank: int, size: int) -> dict[str, Any]:
     # Another loss on each rank: the gradient of rows is that of the sum of all losses.
     ((rank + 1) * scale * gathered).sum().backward()
     found["gathered"], found["gradient"] = gathered.detach(), rows.grad
+    prepare_compiler()
     compiled = torch.compile(GlobalBatchNorm(5), backend="eager")
     found["compiled"] = norm_of_rank(rank, size, SHAPES[2], compiled)
     low = slice_of_rank(batch(SHAPES[2])[0], rank, size).bfloat16()

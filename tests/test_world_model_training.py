@@ -16,6 +16,7 @@ from helpers.world_training import make_config
 
 from data_prep.store.builder import build_dataset
 from data_prep.store.reader import PairStore
+from pipeline.compiling import prepare_compiler
 from pipeline.config.program import EXIT_STOPPED, ExitWithCode
 from pipeline.data.packing import Batch
 from pipeline.runs import load_run
@@ -138,6 +139,7 @@ def test_one_graph_holds_the_whole_step(datasets: dict[str, Path], name: str) ->
     batch = Batch(*map(torch.from_numpy, records), torch.ones(8))
     plain, terms = task.objective(*batch)
     torch.compiler.reset()
+    prepare_compiler()
     compiled = torch.compile(task.objective, backend="aot_eager", fullgraph=model != "vae")
     loss, compiled_terms = compiled(*batch)
     loss.backward()

@@ -7,13 +7,32 @@ of weight and bias are those of a rank's own rows, which data parallelism then a
 like all others.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from pipeline.compiling import not_compiled
 from pipeline.global_batch.ranks import num_ranks, stack_of_ranks, sum_over_ranks
+
+_is_left_alone = False
+
+
+@contextmanager
+def statistics_left_alone() -> Iterator[None]:
+    """Context in which batch norms compute as they do in training, and count nothing.
+
+    For what is computed a second time: the backward pass of checkpointed activations.
+    """
+    global _is_left_alone
+    before, _is_left_alone = _is_left_alone, True
+    try:
+        yield
+    finally:
+        _is_left_alone = before
 
 
 class GlobalBatchNorm(nn.Module):
@@ -40,13 +59,16 @@ class GlobalBatchNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x with zero mean and unit variance in each channel, scaled and shifted."""
-        if self.training:
+        running = (self.running_mean, self.running_var)
+        if self.training and _is_left_alone:
+            # torch writes into what it is given.
+            running = (self.running_mean.clone(), self.running_var.clone())
+        elif self.training:
             self.num_batches_tracked.add_(1)
         if not self.training or num_ranks() == 1:
             return functional.batch_norm(
                 x,
-                self.running_mean,
-                self.running_var,
+                *running,
                 self.weight,
                 self.bias,
                 self.training,
@@ -56,9 +78,11 @@ class GlobalBatchNorm(nn.Module):
         output: torch.Tensor = self._forward_on_ranks(x)
         return output
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @not_compiled
     def _forward_on_ranks(self, x: torch.Tensor) -> Any:
         output, mean, variance = _GlobalBatchNorm.apply(x, self.weight, self.bias, self.eps)
+        if _is_left_alone:
+            return output
         num_values = num_ranks() * x.numel() // x.shape[1]
         with torch.no_grad():
             unbiased = variance * (num_values / (num_values - 1))

@@ -6,10 +6,11 @@ not depend on the rank count or the device.
 
 import torch
 
+from pipeline.compiling import not_compiled
 from pipeline.global_batch.ranks import num_ranks, rank_number
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@not_compiled
 def normal_rows(
     seed: int, step: int, num_rows: int, num_columns: int, device: torch.device
 ) -> torch.Tensor:
@@ -26,7 +27,7 @@ def normal_numbers(
     return drawn.to(device, non_blocking=True)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@not_compiled
 def uniform_rows(
     seed: int, step: int, num_rows: int, num_columns: int, device: torch.device
 ) -> torch.Tensor:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from pipeline.compiling import not_compiled
 from pipeline.global_batch.ranks import num_ranks, stack_of_ranks
 
 
@@ -21,7 +22,7 @@ def gather_rows(rows: torch.Tensor) -> torch.Tensor:
     return gathered
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@not_compiled
 def _gather(rows: torch.Tensor) -> Any:
     return _GatherRows.apply(rows)
 

@@ -46,7 +46,8 @@ class MetricsLog:
         self.latest: dict[str, float] = {}
         """Values of the newest training line of this process."""
         self._file = open(path, "a", encoding="utf-8")
-        self._events = open_events(run_dir, purge_step=first_step + 1)
+        self._first_step = first_step
+        self._writer: Any = None
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -55,8 +56,9 @@ class MetricsLog:
         # What counts was put on disk by `sync`; why the run ends must not be hidden.
         with contextlib.suppress(OSError):
             self._file.close()
-        with contextlib.suppress(OSError):
-            self._events.close()
+        if self._writer is not None:
+            with contextlib.suppress(OSError):
+                self._writer.close()
 
     def write(self, step: int, epoch: int, split: str, values: dict[str, float]) -> None:
         """Append a line; `epoch` counts finished epochs. NaN and infinity become text."""
@@ -69,13 +71,21 @@ class MetricsLog:
             for name, value in values.items():
                 self._events.add_scalar(f"{split}/{name}", value, step)
 
+    @property
+    def _events(self) -> Any:
+        """TensorBoard's writer, whose library is slow to import: with the first line."""
+        if self._writer is None:
+            self._writer = open_events(self._path.parent, purge_step=self._first_step + 1)
+        return self._writer
+
     def sync(self) -> None:
         """Put everything written so far on disk; called before each checkpoint."""
         with _naming(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
-        with _naming(self._path.with_name("events.out.tfevents")):
-            self._events.flush()
+        if self._writer is not None:
+            with _naming(self._path.with_name("events.out.tfevents")):
+                self._writer.flush()
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
+from pipeline.compiling import not_compiled
 from pipeline.global_batch import gather_rows
 from pipeline.global_batch.draws import uniform_rows
 from pipeline.global_batch.ranks import rank_number
@@ -40,7 +41,7 @@ class ViewsContrast(nn.Module):
         projected = self.model.projector(variant.flatten(2).mean(2))
         return normalize(projected.float(), dim=1)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @not_compiled
     def _draws(self, target: torch.Tensor) -> torch.Tensor:
         drawn: torch.Tensor = uniform_rows(
             self._seed, self.step, len(target), NUM_DRAWS, target.device

@@ -6,6 +6,7 @@
 import torch
 from torch import nn
 
+from pipeline.compiling import not_compiled
 from pipeline.data.packing import Batch
 from pipeline.global_batch.draws import normal_numbers, normal_rows
 from pipeline.global_batch.ranks import num_ranks, rank_number
@@ -40,7 +41,7 @@ class VariationalObjective(nn.Module):
         total = reconstruction + self.beta * divergence
         return total, torch.stack([total, reconstruction, divergence]).detach()
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @not_compiled
     def _noise(self, source: torch.Tensor) -> torch.Tensor:
         drawn: torch.Tensor = normal_rows(
             self._seed, self.step, len(source), NOISE_SIZE, source.device

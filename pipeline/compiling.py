@@ -1,0 +1,42 @@
+"""What torch's compiler shall leave alone, said without importing it.
+
+`torch.compiler.disable` imports the compiler, which takes seconds; a program that compiles
+nothing does without.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import nn
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_marked: list[list[Callable[..., Any]]] = []
+
+
+def not_compiled(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorate what no graph can hold: it draws by a seed, or speaks with other ranks."""
+    called: list[Callable[P, T]] = [function]
+    _marked.append(called)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return called[0](*args, **kwargs)
+
+    return call
+
+
+def prepare_compiler() -> None:
+    """Tell the compiler what to leave alone; before anything is compiled."""
+    while _marked:
+        called = _marked.pop()
+        called[0] = torch.compiler.disable(called[0])
+
+
+def compile_in_place(module: nn.Module, mode: str | None = None) -> None:
+    """`module.compile(mode=mode)`, with what is marked left alone."""
+    prepare_compiler()
+    module.compile(mode=mode)
