@@ -35,7 +35,8 @@ def main(words: list[str]) -> None:
     if config.json:
         say(json.dumps(result, indent=2))
         return
-    say(f"{config.split} split, checkpoint of step {result['step']}:")
+    trained = f"step {result['step']}, trained in {result['trained_in']}"
+    say(f"{config.split} split, checkpoint of {trained}:")
     say(metrics_table(result["metrics"]))
     pictures = " and pictures" if config.pictures else ""
     say(f"written to {config.run_dir}: evaluations/{pictures}")

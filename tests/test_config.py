@@ -4,6 +4,7 @@ Also the rules for the files behind it: every configuration composes into its da
 entry programs are short and shadow no module.
 """
 
+import functools
 import importlib.metadata
 import subprocess
 import sys
@@ -38,6 +39,13 @@ PREPARE = "data_prep/prepare.py"
 def prepare_config(*words: str) -> PrepareConfig:
     path_keys = frozenset({"out", "source.root"})
     return build(PrepareConfig, compose("prepare", words, path_keys, {"source": "dataset"}))
+
+
+@functools.cache
+def experiment_config(experiment: str) -> TrainConfig:
+    words = [f"experiment={experiment}", "data=x", "run_dir=y"]
+    words += ["task.run=z"] if experiment.startswith("decoder/") else []
+    return build(TrainConfig, compose("train", words, frozenset({"data", "run_dir", "init_from"})))
 
 
 # Strict construction
@@ -404,9 +412,7 @@ def test_every_config_file_composes_into_its_dataclass() -> None:
         build(TrainConfig, compose("train", words, paths))
     for experiment in group_options("experiment"):
         used.add(CONFIG_ROOT / f"experiment/{experiment}.yaml")
-        words = [f"experiment={experiment}", "data=x", "run_dir=y"]
-        words += ["task.run=z"] if experiment.startswith("decoder/") else []
-        build(TrainConfig, compose("train", words, paths))
+        experiment_config(experiment)
     for group in ("control", "debug"):
         for name in group_options(group):
             used.add(CONFIG_ROOT / f"{group}/{name}.yaml")
@@ -432,6 +438,22 @@ def test_every_config_file_composes_into_its_dataclass() -> None:
         used.add(CONFIG_ROOT / f"reproduction/{reproduction}.yaml")
         assert read_reproduction([reproduction, "work=x"]).reproduction.name == reproduction
     assert used == set(CONFIG_ROOT.rglob("*.yaml"))
+
+
+def test_reproductions_follow_no_machine_in_their_arithmetic() -> None:
+    """What a paper is reproduced with is said by its words or its experiment, never by `auto`."""
+    presets: tuple[Literal["small"], Literal["full"]] = ("small", "full")
+    for reproduction in group_options("reproduction"):
+        settings = read_reproduction([reproduction, "work=x"]).reproduction
+        for preset in presets:
+            for planned in make_plan(settings, preset):
+                said = dict(word.split("=", 1) for word in planned.train)
+                precision = said.get("precision", experiment_config(said["experiment"]).precision)
+                assert precision != "auto", planned.name
+    assert experiment_config("image_folder").precision == "auto"
+    assert not any(
+        experiment_config(experiment).compile is True for experiment in group_options("experiment")
+    ), "on a CPU it is a matter of the model and the processor whether that pays"
 
 
 @pytest.mark.parametrize("preset", ["small", "full"])

@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from launch.reproduction.children import noting_stop_signals
 from launch.reproduction.documents import rewrite_document
 from launch.reproduction.estimate import duration, seconds_left
@@ -20,7 +18,8 @@ from pipeline.config.program import EXIT_FINISHED, EXIT_STOPPED, EXIT_USER_ERROR
 from pipeline.files.lock import DirectoryLock
 from pipeline.printing import say
 from pipeline.progress import Progress
-from pipeline.training.half_precision import has_bf16
+from pipeline.training.distributed import choose_device
+from pipeline.training.half_precision import native_formats
 
 
 def reproduce(words: Sequence[str]) -> int:
@@ -69,7 +68,7 @@ def run_missing(
         is_prepared = (places.data(run.prepare) / "manifest.json").exists()
         if run.files is not None and run.files not in roots and not is_prepared:
             raise ValueError(f"{run.dataset} needs {run.files}=DIR; or choose others with only=")
-    bf16 = torch.cuda.is_available() or has_bf16("cpu")
+    bf16 = "bf16" in native_formats(choose_device("auto", 0))
     runs = [dataclasses.replace(run, has_bf16=bf16) for run in missing]
     # What is said of each run counts them, so that a log needs no more than that.
     progress = Progress(len(missing), "runs", "reproducing", lines=False)

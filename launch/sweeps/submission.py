@@ -23,6 +23,7 @@ from launch.reports.run_state import CANCELLED_FILE
 from launch.snapshot import Snapshot
 from launch.sweeps.directory import SweepDirectory
 from launch.sweeps.resolving import PlannedRun
+from pipeline.training.choices import as_decided
 from pipeline.training.run_directory import RunDirectory, differing_keys
 
 NUM_WRITERS = 8
@@ -44,14 +45,16 @@ def prepare_runs(
     def prepare(run: PlannedRun) -> None:
         path = directory.runs / run.name
         run_directory = RunDirectory(path)
-        if (path / "config.yaml").exists():
-            differing = differing_keys(run_directory.read_config(), run.config)
+        recorded = run_directory.recorded_config()
+        config = as_decided(run.config, recorded)
+        if recorded is not None:
+            differing = differing_keys(recorded, config)
             if differing:
                 raise ValueError(f"{path} holds another configuration: {'; '.join(differing)}")
         path.mkdir(parents=True, exist_ok=True)
         for name in (ERROR_FILE, CANCELLED_FILE):
             (path / name).unlink(missing_ok=True)
-        run_directory.write_config(run.config)
+        run_directory.write_config(config)
         write_order(path, make_order(submission, run, cluster, code, stage))
 
     # Most of it is waiting for the disk, or for a file server.

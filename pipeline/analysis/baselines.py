@@ -1,7 +1,7 @@
 """What predictions without a model are worth: what a trained one has to beat.
 
-    baseline/psnr_copy    PSNR of the source as it is, as if no element moved anything
-    baseline/psnr_mean    PSNR of the mean target of these records, the best constant image
+baseline/psnr_copy    PSNR of the source as it is, as if no element moved anything
+baseline/psnr_mean    PSNR of the mean target of these records, the best constant image
 """
 
 import math

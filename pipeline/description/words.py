@@ -81,7 +81,8 @@ def _model(facts: Mapping[str, Any]) -> str:
     name = f"{network['name']} network, " if network else ""
     width = f"width {network['width']}, depth {network['depth']}, " if network else ""
     total = facts["parameters"]["total"]
-    return f"task {facts['task']}: {name}{width}{total:,} parameters ({listed})"
+    trained = f"trained in {facts['precision']}"
+    return f"task {facts['task']}: {name}{width}{total:,} parameters ({listed}), {trained}"
 
 
 def _latent(facts: Mapping[str, Any]) -> str:

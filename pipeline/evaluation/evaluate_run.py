@@ -64,6 +64,7 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
         "dataset": fingerprint,
         "weights": loaded.checkpoint.meta["files"][MODEL_FILE]["sha256"],
         "attempt": loaded.checkpoint.meta.get("attempt", 0),
+        "trained_in": loaded.config.precision,
         **({} if num_batches is None else {"num_batches": num_batches}),
         "metrics": metrics,
     }

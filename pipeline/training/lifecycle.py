@@ -138,10 +138,8 @@ def note_collapse(run: RunDirectory, config: TrainConfig, message: str) -> None:
 
 
 def _differing_keys(run: RunDirectory, config: TrainConfig) -> list[str]:
-    try:
-        return differing_keys(run.read_config(), config)
-    except FileNotFoundError:
-        return []
+    recorded = run.recorded_config()
+    return [] if recorded is None else differing_keys(recorded, config)
 
 
 def _metrics_of(line: dict[str, Any]) -> dict[str, Any]:

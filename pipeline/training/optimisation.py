@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pipeline.training.adamw import FusedAdamW
 from pipeline.training.settings import OptimizerConfig, ScheduleConfig, TrainConfig
 
 
@@ -36,18 +37,19 @@ class Optimisation:
     def __init__(
         self, config: TrainConfig, model: nn.Module, device: torch.device, num_steps: int
     ) -> None:
+        assert config.precision != "auto", "decided before anything is trained"
         self._config, self._num_steps, self._device = config, num_steps, device
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         optimizer = config.optimizer
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = FusedAdamW(
             self._parameters,
             lr=optimizer.learning_rate,
             betas=optimizer.betas,
             weight_decay=optimizer.weight_decay,
-            fused=True,
         )
         uses_scaler = config.precision == "fp16"
-        self.scaler = torch.amp.GradScaler(device.type) if uses_scaler else None
+        # Typed for torch's own optimisers, of which it uses what ours has, too.
+        self.scaler: Any = torch.amp.GradScaler(device.type) if uses_scaler else None
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Context for the forward pass."""

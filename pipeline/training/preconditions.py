@@ -30,7 +30,7 @@ def check_precision(precision: str, device: torch.device) -> str | None:
         if torch.cuda.get_device_capability(device) < FIRST_GPUS_WITH_TF32:
             name = torch.cuda.get_device_name(device)
             raise ValueError(f"precision=tf32 has no effect on {name}; allowed: fp32, fp16")
-    return complaint(precision, device.type)
+    return complaint(precision, device)
 
 
 def check_compiler(config: TrainConfig, device: torch.device) -> None:

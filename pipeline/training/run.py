@@ -1,5 +1,6 @@
 """`train(config)`: one run, from a run directory in any state to its end."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from data_prep.store.direct_reader import open_directly
 from data_prep.store.manifest import MANIFEST_NAME, Manifest, read_manifest
@@ -26,6 +28,7 @@ from pipeline.printing import say
 from pipeline.progress import Progress
 from pipeline.tasks.table import make_task
 from pipeline.threads import use_threads
+from pipeline.training.choices import as_decided, decide_precision
 from pipeline.training.data_order import (
     DataOrder,
     as_plain,
@@ -38,6 +41,7 @@ from pipeline.training.debugging import FirstBatches, profiled, shortened
 from pipeline.training.distributed import World, join_world
 from pipeline.training.float32 import deterministic_algorithms, exact_float32
 from pipeline.training.fresh_targets import FreshTargets
+from pipeline.training.half_precision import native_formats
 from pipeline.training.heartbeat import Heartbeat
 from pipeline.training.interval import NonFiniteLossError
 from pipeline.training.lifecycle import (
@@ -50,7 +54,7 @@ from pipeline.training.lifecycle import (
 from pipeline.training.metrics_log import MetricsLog
 from pipeline.training.preconditions import check_compiler, check_precision, check_shared_memory
 from pipeline.training.run_directory import RunDirectory
-from pipeline.training.settings import TrainConfig
+from pipeline.training.settings import Precision, TrainConfig
 from pipeline.training.stopping import StopRequest
 from pipeline.training.trainer import CollapseError, Plan, Trainer
 from pipeline.training.weights import start_from_run
@@ -98,6 +102,7 @@ def _train(config: TrainConfig, request: StopRequest, data_copy: Path | None) ->
         world.first_decides(lambda: _check_share(config, data_order, world))
         if world.is_first and line is not None:
             say(line)
+        config = _decided(config, run, world)
         warning = check_precision(config.precision, world.device)
         if world.is_first and warning:
             say(f"warning: {warning}")
@@ -176,6 +181,23 @@ class _Parts:
     lock: DirectoryLock
     world: World
     request: StopRequest
+
+
+def _decided(config: TrainConfig, run: RunDirectory, world: World) -> TrainConfig:
+    """The configuration without `auto` in what is decided once: as it was, or by this machine."""
+    if config.precision != "auto":
+        return config
+    has_bf16 = torch.tensor(["bf16" in native_formats(world.device)])
+    everywhere = bool(world.all_gather(has_bf16).all())
+
+    def decide() -> Precision:
+        known = as_decided(config, run.recorded_config())
+        decided = decide_precision(known, everywhere)
+        if known.precision == "auto":
+            say(f"precision=auto: {decided.precision}, kept when the run is continued")
+        return decided.precision
+
+    return dataclasses.replace(config, precision=world.first_decides(decide))
 
 
 def _check_share(config: TrainConfig, data_order: DataOrder, world: World) -> None:

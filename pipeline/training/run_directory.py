@@ -67,6 +67,13 @@ class RunDirectory:
         except ValueError as error:
             raise ValueError(f"{file} cannot be read: {error}") from None
 
+    def recorded_config(self) -> TrainConfig | None:
+        """The configuration the run was started with, None where there is no run yet."""
+        try:
+            return self.read_config()
+        except FileNotFoundError:
+            return None
+
     def write_config(self, config: TrainConfig) -> None:
         """Write config.yaml, with absolute paths."""
         values = with_absolute_paths(json.loads(json.dumps(dataclasses.asdict(config))))

@@ -9,6 +9,7 @@ from pipeline.data.loader import LoaderConfig
 from pipeline.tasks.table import TaskConfig
 from pipeline.training.debug_settings import DebugConfig
 
+Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 NEEDS_A_GPU = "compile=cuda_graphs has no effect on a CPU; allowed: auto, true, false"
 
 
@@ -93,9 +94,12 @@ class TrainConfig:
 
     `checkpoint_every` and `validate_every` count steps; null means once an epoch.
     `tail` says whether an epoch's last incomplete batch is dropped or carried into
-    the next epoch. `compile=auto` compiles on a GPU and not on a CPU; `cuda_graphs` also has
-    the GPU repeat its recorded kernels instead of being told each again, which pays where they
-    are short. `num_train_items` trains on the first so many records (source frames, unless
+    the next epoch. `precision` is the number format of the forward and backward pass:
+    `fp16` scales gradients, `tf32` is for GPUs, and `auto` takes bf16 where every rank's
+    processor or GPU computes in it by itself and fp32 elsewhere, decided when the run begins
+    and kept from then on. `compile=auto` compiles on a GPU and not on a CPU; `cuda_graphs` also
+    has the GPU repeat its recorded kernels instead of being told each again, which pays where
+    they are short. `num_train_items` trains on the first so many records (source frames, unless
     pairs are stored) instead of all.
     `deterministic` makes a GPU give the same bits each time, for some speed; a CPU always does.
     """
@@ -112,7 +116,7 @@ class TrainConfig:
     blocks: BlocksConfig = BlocksConfig()
     tail: Literal["drop", "carry"] = "drop"
     num_train_items: int | None = None
-    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     compile: Literal["auto", "cuda_graphs"] | bool = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     deterministic: bool = False

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pipeline.compiling import compile_in_place
 from pipeline.data.packing import Batch
 from pipeline.progress import Progress
 from pipeline.tasks.interface import Task
@@ -117,7 +118,7 @@ class Trainer:
         self._saved_step = -1
         objective = objective or task.objective
         if should_compile(config, world.device):
-            objective.compile(mode=compile_mode(config))
+            compile_in_place(objective, compile_mode(config))
         self._objective: nn.Module = objective
         if world.world_size > 1:
             with warnings.catch_warnings():

@@ -13,8 +13,14 @@ PATH_KEYS = frozenset({"data", "run_dir", "init_from"})
 
 
 def make_config(data: Path, run_dir: Path, *words: str) -> TrainConfig:
-    """A run of 3 epochs of 17 steps on a narrow model, with `key=value` words on top."""
-    defaults = ("epochs=3", "global_batch=32", "task.model.width=8", "log_every=5")
+    """A run of 3 epochs of 17 steps on a narrow model, in the float32 that every machine has.
+
+    `words` are further `key=value` words, which win.
+    """
+    defaults = (
+        *("epochs=3", "global_batch=32", "task.model.width=8", "log_every=5"),
+        "precision=fp32",
+    )
     given = [f"data={data}", f"run_dir={run_dir}", *defaults, *words]
     return build(TrainConfig, compose("train", given, PATH_KEYS))
 

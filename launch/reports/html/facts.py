@@ -20,6 +20,7 @@ def make_facts(gathered: Gathered) -> list[Fact]:
         ("Task", listing(str(record.run.config.get("task.name", "")) for record in known)),
         ("Dataset", listing(_datasets(gathered))),
         ("Length", listing(_length(record) for record in known)),
+        ("Precision", listing(str(record.run.config.get("precision", "")) for record in known)),
         ("Seeds", listing(sorted({record.seed for record in records}, key=_natural), 8)),
         ("Varied", ", ".join(gathered.keys)),
         ("Started", _when(record.clock.first_time for record in records if record.clock)),
