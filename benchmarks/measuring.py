@@ -54,10 +54,12 @@ class PartReport:
     is_broken: bool = False
 
 
-def take_turns(laps: dict[str, Lap], num_rounds: int) -> dict[str, list[float]]:
+def take_turns(
+    laps: dict[str, Lap], num_rounds: int, warm_up: bool = True
+) -> dict[str, list[float]]:
     """Rates of each contender, one a round; a first round warms up and is not counted."""
     rates: dict[str, list[float]] = {name: [] for name in laps}
-    for index in range(num_rounds + 1):
+    for index in range(0 if warm_up else 1, num_rounds + 1):
         for name, lap in laps.items():
             say(f"round {index} of {num_rounds}: {name}")
             rate = lap()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from measuring import Check, PartReport, Row, time_row
+from picture_speed import measure_pictures
 from preparing import prepare
 
 from data_prep.sources.mnist import FILES
@@ -45,6 +46,9 @@ def measure_preparation(mnist_root: Path | None, num_times: int = 3) -> PartRepo
             report.rows.append(Row(title, median, max(rates), "frames/s"))
             if "1x32x32x32 under SO(3)" in title:
                 report.checks.append(Check("volumes under SO(3), frames/s", VOLUMES_LIMIT, median))
+        rows, check = measure_pictures(folder, num_times)
+        report.rows += rows
+        report.checks.append(check)
     if mnist_root is None:
         report.notes.append("MNIST's files were noise of the real sizes.")
     return report

@@ -177,11 +177,14 @@ def test_mistakes_are_one_line(words: list[str], complaint: str) -> None:
 
 
 def test_preparation_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    import picture_speed
     import preparation_speed
 
     few = {"volumes 1x32x32x32 under SO(3)": ["dataset=brain_mri_so3", "num_samples=3"]}
     monkeypatch.setattr(preparation_speed, "GENERATED", few)
     monkeypatch.setattr(preparation_speed, "MNIST_SIZES", {"train": 50, "test": 20})
+    monkeypatch.setattr(picture_speed, "NUM_DIFFERENT", 4)
+    monkeypatch.setattr(picture_speed, "NUM_COPIES", 2)
     report = preparation_speed.measure_preparation(None, num_times=1)
     assert_sensible(report)
     assert {row.unit for row in report.rows} == {"s", "frames/s"}
