@@ -187,7 +187,7 @@ def test_preparation_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture_speed, "NUM_COPIES", 2)
     report = preparation_speed.measure_preparation(None, num_times=1)
     assert_sensible(report)
-    assert {row.unit for row in report.rows} == {"s", "frames/s"}
+    assert {row.unit for row in report.rows} == {"s", "frames/s", "pictures/s"}
 
 
 def test_worlds_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,10 @@
 whatever the blocks, and sums that count moved frames without looking at them.
 """
 
+import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from PIL import Image
 from data_prep.recipes import orbits
 from data_prep.scenes.acting import move_images
 from data_prep.scenes.axis_motions import axis_motions
+from data_prep.store import builder
 from data_prep.store.manifest import SPLITS
 from data_prep.store.shard_writer import FrameSums
 from pipeline.groups import make_group
@@ -122,3 +125,15 @@ def test_statistics_are_those_of_the_frames(case: str, pictures: Path, tmp_path:
         loaded = frames.swapaxes(0, 1).reshape(3, -1) / 255 * 2 - 1
         np.testing.assert_allclose(split.statistics.mean, loaded.mean(1), atol=1e-9)
         np.testing.assert_allclose(split.statistics.std, loaded.std(1), atol=1e-9)
+
+
+def test_shards_name_few_files(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards of a folder of a million pictures are not made of their names; the manifest is."""
+    monkeypatch.setattr(builder, "MAX_CHECKSUMS", 19)
+    store = prepare(tmp_path / "out", "dataset=image_folder", f"source.root={pictures}")
+    with h5py.File(store.root / "test" / "shard_00000.h5") as shard:
+        named = json.loads(shard.attrs["source_checksums"])
+    assert named["num_files"] == len(store.manifest.source_checksums) == 20
+    assert len(named["sha256"]) == 64

@@ -8,6 +8,7 @@ A killed build continues from these.
 import contextlib
 import dataclasses
 import errno
+import hashlib
 import json
 import math
 import os
@@ -50,6 +51,8 @@ from pipeline.files.lock import DirectoryLock, LostLockError
 from pipeline.printing import say
 
 FREE_SPACE_MARGIN = 1.02
+MAX_CHECKSUMS = 4096
+"""Files of the source that each shard names; the manifest names all."""
 CANNOT_BE_MADE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
@@ -369,9 +372,17 @@ def _attributes(recipe: Recipe, plan: ShardPlan) -> dict[str, str | int]:
         "split": plan.split,
         "seed": recipe.seed,
         "generator": json.dumps(recipe.generator()),
-        "source_checksums": json.dumps(recipe.source_checksums()),
+        "source_checksums": json.dumps(_few(recipe.source_checksums())),
         "package_version": __version__,
     }
+
+
+def _few(checksums: dict[str, str]) -> dict[str, Any]:
+    """The checksums, or of very many their number and one over all, lest shards be full of them."""
+    if len(checksums) <= MAX_CHECKSUMS:
+        return checksums
+    text = json.dumps(checksums, sort_keys=True)
+    return {"num_files": len(checksums), "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def check_free_space(out: Path, plans: Sequence[ShardPlan]) -> None:

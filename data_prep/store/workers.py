@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 NO_ROOM = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.ENOENT, errno.EROFS, errno.ENOSYS)
@@ -33,8 +33,8 @@ def make_all(
             on_made(item)
         return
     others = multiprocessing.active_children()
-    with _start_pool(min(num_workers, len(items))) as pool:
-        futures = {pool.submit(make, item): item for item in items}
+    with _start_pool(min(num_workers, len(items)), make) as pool:
+        futures = {pool.submit(_make, item): item for item in items}
         workers = [each for each in multiprocessing.active_children() if each not in others]
         try:
             for future in as_completed(futures):
@@ -46,10 +46,11 @@ def make_all(
             pool.shutdown(cancel_futures=True)
 
 
-def _start_pool(num_workers: int) -> ProcessPoolExecutor:
+def _start_pool(num_workers: int, make: Callable[[Any], None]) -> ProcessPoolExecutor:
+    """Each worker gets `make` once: a recipe may hold the names of a million files."""
     try:
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(num_workers, context, _end_with_parent)
+        return ProcessPoolExecutor(num_workers, context, _begin, (make,))
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
@@ -72,6 +73,19 @@ def _how_one_ended(workers: Sequence[BaseProcess]) -> str:
     name = signal.Signals(-own[0]).name
     why = " (out of memory? say fewer num_workers)" if name == "SIGKILL" else ""
     return f"a worker process was killed by {name}{why}"
+
+
+_WORK: list[Callable[[Any], None]] = []
+"""What this process, a worker, was started for."""
+
+
+def _begin(make: Callable[[Any], None]) -> None:
+    _end_with_parent()
+    _WORK.append(make)
+
+
+def _make(item: Any) -> None:
+    _WORK[0](item)
 
 
 def _end_with_parent() -> None:
