@@ -1,8 +1,9 @@
 """The target of a source: what preparation stores and what a training step makes itself.
 
 Both call this one function on frames as they are stored, so that a pair made on the device
-is the pair that would have been stored: to the same bits for a group that moves values, and
-for one that interpolates as far as two devices round alike.
+is the pair that would have been stored, for a group that interpolates as far as two devices
+round alike. Where a group only moves values, preparation may copy views of arrays instead:
+these are the same bits.
 """
 
 import torch
