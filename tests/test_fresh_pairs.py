@@ -5,6 +5,7 @@ for any ranks and restarts. A target made on the device is the one that preparat
 Datasets of which parts stay, and training splits without targets, are refused by name.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from data_prep.store.reader import PairStore
 from data_prep.verification.datasets import verify_dataset
 from pipeline.config.program import ExitWithCode
 from pipeline.data.batches import TrainBatches, make_train_order
+from pipeline.data.block_order import BlockOrder
 from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.data.order import draw_uniforms
 from pipeline.data.packing import Batch
@@ -219,6 +221,21 @@ def test_draws_do_not_depend_on_ranks_or_on_where_they_begin(tmp_path: Path) -> 
             assert all(map(torch.equal, joined, whole[step]))
     for begun, all_along in zip(copies(fresh_batches(store, 6), 4, 7), whole[4:], strict=True):
         assert all(map(torch.equal, begun, all_along))
+
+
+def test_draws_are_those_of_the_source_in_any_order(tmp_path: Path) -> None:
+    store = stored(tmp_path / "out", "so2", "sources")
+    uniform = fresh_batches(store, tail="drop")
+    blocks = dataclasses.replace(uniform, order=BlockOrder(7, 12, 4, "drop", 2, 3, 6))
+    orders, drawn = [], []
+    for batches in (uniform, blocks):
+        steps = range(6)
+        actions = [batches.actions(range(step, step + 1)) for step in steps]
+        order = [(step // 3, record) for step in steps for record in batches.records(step)]
+        orders.append(order)
+        drawn.append(dict(zip(order, map(tuple, np.concatenate(actions)), strict=True)))
+    assert orders[0] != orders[1]
+    assert drawn[0] == drawn[1]
 
 
 def test_an_objective_sees_what_it_would_have_read(digits_dir: Path, tmp_path: Path) -> None:
