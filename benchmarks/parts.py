@@ -14,7 +14,8 @@ EXIT_S = 20
 
 @dataclass(frozen=True)
 class Datasets:
-    """`small` holds 28x28 images, `large` 3x64x64; both with their orbits.
+    """`small` holds 28x28 images, `large` 3x64x64, `cold` as many of these as are far beyond
+    the memory of the part `cold`; all with their orbits.
 
     `mnist_root` holds MNIST's own files, null for noise; `mesh` is an OBJ file to turn, null for
     none. `device` is where the part `gpu` runs: `auto`, `cuda`, or `cpu` for a dry run;
@@ -27,6 +28,7 @@ class Datasets:
     mesh: Path | None = None
     device: str = "auto"
     minutes: float = 8.0
+    cold: Path | None = None
 
 
 def _loader(datasets: Datasets) -> PartReport:
@@ -83,6 +85,13 @@ def _pairs(datasets: Datasets) -> PartReport:
     return measure_pairs()
 
 
+def _cold(datasets: Datasets) -> PartReport:
+    from cold_speed import measure_cold
+
+    assert datasets.cold is not None
+    return measure_cold(datasets.cold)
+
+
 def _gpu(datasets: Datasets) -> PartReport:
     from gpu.part import measure_gpu
 
@@ -99,8 +108,10 @@ PARTS: dict[str, Callable[[Datasets], PartReport]] = {
     "world_models": _world_models,
     "validation": _validation,
     "pairs": _pairs,
+    "cold": _cold,
     "gpu": _gpu,
 }
+BY_DEFAULT = tuple(part for part in PARTS if part != "cold")
 NEED_SMALL = frozenset({"loader", "training", "ranks", "startup", "validation"})
 NEED_LARGE = frozenset({"loader", "validation"})
 

@@ -6,11 +6,13 @@ Examples:
   python benchmarks/run.py parts=gpu out=FILE.json
 
 Keys: parts (of loader, training, ranks, startup, preparation, worlds, world_models, validation,
-pairs, gpu; all by default), mnist (a prepared rotated_mnist; synthetic images of its shape
-otherwise), mnist_root (a folder that holds MNIST/raw, to prepare from; noise otherwise), mesh (an
-OBJ file to turn as a teapot, beside the generated one), device (of the part gpu: auto, cuda, or
-cpu for a dry run at tiny sizes), minutes (what that part may take, 8 by default), out (write the
-results as JSON, and the tables beside it as .md).
+pairs, gpu; all of these by default; and cold, which writes 4.4 GiB and limits its memory by a
+control group where it may make one), mnist (a prepared rotated_mnist; synthetic images of its
+shape otherwise), mnist_root (a folder that holds MNIST/raw, to prepare from; noise otherwise),
+mesh (an OBJ file to turn as a teapot, beside the generated one), device (of the part gpu: auto,
+cuda, or cpu for a dry run at tiny sizes), minutes (what that part may take, 8 by default), cold (a
+dataset for the part cold, to be made otherwise), out (write the results as JSON, and the tables
+beside it as .md).
 Takes about twenty minutes on two cores. Leave the machine alone meanwhile. The part gpu, skipped
 without one, checks what a GPU computes before it measures how fast. The exit code is 1 where a
 part could not be measured or a check of the GPU failed.
@@ -25,8 +27,9 @@ from pipeline.config.user_text import parse_number
 
 
 def main(words: list[str]) -> int:
+    from cold_speed import ALLOWED_MIB, SHAPE, num_images
     from measuring import say
-    from parts import NEED_LARGE, NEED_SMALL, PARTS, Datasets, measure_apart
+    from parts import BY_DEFAULT, NEED_LARGE, NEED_SMALL, PARTS, Datasets, measure_apart
     from synthetic import make_dataset
     from table import as_markdown, as_plain, describe_machine, machine_line
 
@@ -36,10 +39,11 @@ def main(words: list[str]) -> int:
     out, mnist = take_value(words, "out", ""), take_value(words, "mnist", "")
     mnist_root, mesh = take_value(words, "mnist_root", ""), take_value(words, "mesh", "")
     device, minutes = take_value(words, "device", "auto"), take_value(words, "minutes", "8")
-    chosen = take_value(words, "parts", ",".join(PARTS)).split(",")
+    cold_data = take_value(words, "cold", "")
+    chosen = take_value(words, "parts", ",".join(BY_DEFAULT)).split(",")
     unknown = [*words, *(f"parts={part}" for part in chosen if part not in PARTS)]
     if unknown:
-        keys = f"parts={','.join(PARTS)}, mnist, mnist_root, mesh, device, minutes, out"
+        keys = f"parts={','.join(PARTS)}, mnist, mnist_root, mesh, device, minutes, cold, out"
         raise ValueError(f"cannot use {unknown[0]!r}; keys: {keys}")
     if device not in ("auto", "cuda", "cpu"):
         raise ValueError(f"device={device} is not allowed; allowed: auto, cuda, cpu")
@@ -58,8 +62,11 @@ def main(words: list[str]) -> int:
             make_dataset(small, (1, 28, 28), 48_000, 12_000)
         if NEED_LARGE & set(chosen):
             make_dataset(large, (3, 64, 64), 4_096, 256)
+        cold = Path(cold_data or f"{folder}/cold")
+        if "cold" in chosen and not cold_data:
+            make_dataset(cold, SHAPE, num_images(ALLOWED_MIB), 256)
         root, solid = (Path(given).absolute() if given else None for given in (mnist_root, mesh))
-        datasets = Datasets(small, large, root, solid, device, limit)
+        datasets = Datasets(small, large, root, solid, device, limit, cold)
         machine, reports = describe_machine(), []
         print(machine_line(machine), flush=True)
         for part in chosen:

@@ -34,6 +34,8 @@ PIECE_BYTES = 2**20
 """Frames of a piece, at most."""
 GAP_BYTES = 2**15
 """Bytes between two rows up to which reading on costs less than another call."""
+KEPT_BYTES = 2**20
+"""Of an open file, arrays other than frames that are read as a whole and kept."""
 PAUSES_S = (0.1, 0.5, 2.0, 4.0)
 """Before each new try of a read that failed or met the file's end too early."""
 MAX_OPEN = 128
@@ -70,6 +72,7 @@ class ShardFile:
 
     def __init__(self, path: Path, descriptor: int, stamp: Stamp, places: dict[str, Place]) -> None:
         self.path, self.descriptor, self.stamp, self.places = path, descriptor, stamp, places
+        self.kept: dict[str, np.ndarray] = {}
 
     def open_again(self) -> None:
         """Follow a network file system that has given the file another handle."""
@@ -185,6 +188,14 @@ class DirectReader:
         They are good until the thread reads others of that name.
         """
         place = file.places[name]
+        if name != "frames" and place.row_bytes * place.shape[0] <= KEPT_BYTES:
+            # A few bytes of each record, all over the file: a wait of the disk for each, or one.
+            if name not in file.kept:
+                values = np.empty(place.shape, place.dtype)
+                if values.size:
+                    read_fully(file, place.offset, values.data.cast("B"))
+                file.kept[name] = values
+            return file.kept[name], rows
         starts, lengths, offsets = _runs(rows, place.row_bytes)
         values = self._scratch(name, place, int(lengths.sum()))
         size = place.row_bytes

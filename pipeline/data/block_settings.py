@@ -18,7 +18,7 @@ class BlocksConfig:
     The global batch takes as many items from each of `num_lanes` lanes, which the ranks share
     out: only so many ranks can train as divide them. `block_items` consecutive items are read
     together: about a MiB. `window_mib` is the memory for the windows of all lanes, the one that
-    is used and the next: 512 MiB, or eight steps' records where these are more.
+    is used and the next: 512 MiB or a quarter of the free memory, but room for four steps in each.
     """
 
     num_lanes: int | None = None
@@ -32,11 +32,16 @@ class BlocksConfig:
 
 
 def block_sizes(
-    config: BlocksConfig, num_items: int, item_bytes: int, global_batch: int, unit: int
+    config: BlocksConfig,
+    num_items: int,
+    item_bytes: int,
+    global_batch: int,
+    unit: int,
+    free_bytes: int = 4 * WINDOW_MIB * 2**20,
 ) -> BlockSizes:
     """Sizes for `num_items` items of `item_bytes` in a batch; blocks begin at multiples of `unit`.
 
-    Raises ValueError for keys that do not go together.
+    `free_bytes` is the memory there is. Raises ValueError for keys that do not go together.
     """
     lanes = config.num_lanes or max(
         number for number in range(1, MAX_LANES + 1) if global_batch % number == 0
@@ -46,7 +51,7 @@ def block_sizes(
     lane_batch = global_batch // lanes
     least = 2 * global_batch * item_bytes
     if config.window_mib is None:
-        num_bytes = max(WINDOW_MIB * 2**20, MIN_STEPS * least)
+        num_bytes = max(min(WINDOW_MIB * 2**20, free_bytes // 4), MIN_STEPS * least)
     else:
         num_bytes = config.window_mib * 2**20
     if num_bytes < least:

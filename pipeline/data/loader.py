@@ -43,7 +43,7 @@ class LoaderConfig:
 
     num_workers: int = 0
     prefetch: int = 2
-    num_readers: int = 8
+    num_readers: int = 4
 
     def __post_init__(self) -> None:
         if self.num_workers < 0:

@@ -77,7 +77,7 @@ def choose_order(
         # Of the time before there was a choice.
         return DataOrder(asked, "uniform", "as this run was begun"), None
     size, free = split_bytes(manifest, "train"), available_memory()
-    decided = _decided(asked, config, manifest, size <= USED_SHARE * free)
+    decided = _decided(asked, config, manifest, size <= USED_SHARE * free, free)
     if asked.order != "auto":
         return decided, None
     return decided, f"{decided.in_words()} (data {_mib(size)} MiB, memory {_mib(free)} MiB free)"
@@ -121,16 +121,20 @@ def fits_in_memory(num_bytes: int) -> bool:
     return num_bytes <= USED_SHARE * available_memory()
 
 
-def _decided(asked: AskedOrder, config: TrainConfig, manifest: Manifest, fits: bool) -> DataOrder:
+def _decided(
+    asked: AskedOrder, config: TrainConfig, manifest: Manifest, fits: bool, free: int
+) -> DataOrder:
     if asked.order == "auto":
         order: Literal["uniform", "blocks"] = "uniform" if fits else "blocks"
         because = f"because the training data {'fits' if fits else 'does not fit'} into memory"
     else:
         order, because = asked.order, "as asked for"
-    return DataOrder(asked, order, because, _sizes(config, manifest) if order == "blocks" else None)
+    return DataOrder(
+        asked, order, because, _sizes(config, manifest, free) if order == "blocks" else None
+    )
 
 
-def _sizes(config: TrainConfig, manifest: Manifest) -> BlockSizes:
+def _sizes(config: TrainConfig, manifest: Manifest, free: int) -> BlockSizes:
     split = manifest.split("train")
     per_source = split.records_per_source or 1
     num_items = split.num_records if config.pairs == "stored" else split.num_records // per_source
@@ -140,7 +144,7 @@ def _sizes(config: TrainConfig, manifest: Manifest) -> BlockSizes:
     has_targets = config.pairs != "fresh"
     layout = BatchLayout(manifest.frames, len(manifest.action), config.global_batch, has_targets)
     item_bytes = -(-layout.num_bytes // config.global_batch)
-    return block_sizes(config.blocks, num_items, item_bytes, config.global_batch, unit)
+    return block_sizes(config.blocks, num_items, item_bytes, config.global_batch, unit, free)
 
 
 def _mib(num_bytes: int) -> str:

@@ -1,0 +1,102 @@
+"""Part (h): a dataset three times the memory allowed, read in every way beside each other."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from measuring import Check, PartReport, Row, rate_rows, ratio, say
+from memory_limit import limited_memory
+
+ALLOWED_MIB = 1500
+TIMES_MEMORY = 3.0
+SHAPE = (3, 64, 64)
+TIMEOUT_S = 300
+ONE, TWO = "blocks", "blocks, two ranks together"
+ALONE = ("sequential", "map", "memory", "uniform", "blocks")
+TRAINING = ("training, memory", "training, blocks")
+
+
+def num_images(allowed_mib: int) -> int:
+    """Training images whose four turns take three times the memory allowed."""
+    return int(TIMES_MEMORY * allowed_mib * 2**20 / (4 * SHAPE[0] * SHAPE[1] * SHAPE[2]))
+
+
+def measure_cold(
+    data: Path, allowed_mib: int = ALLOWED_MIB, num_rounds: int = 3, seconds: float = 8.0
+) -> PartReport:
+    """`data` is a dataset of about three times `allowed_mib`."""
+    report = PartReport("(h) Beyond memory")
+    rates: dict[str, list[float]] = {name: [] for name in (*ALONE, TWO, *TRAINING)}
+    with limited_memory(allowed_mib * 2**20) as group:
+        for index in range(num_rounds):
+            for name in rates:
+                say(f"round {index + 1} of {num_rounds}: {name}")
+                drop_from_cache(data)
+                ranks = [0, 1] if name == TWO else [0]
+                way = ONE if name == TWO else name
+                rates[name].append(sum(run_workers(data, way, seconds, ranks, allowed_mib, group)))
+        is_limited = group is not None
+    report.rows += rate_rows(rates)
+    report.rows.append(Row("share of the disk that blocks use", *_shares(rates), "%"))
+    report.checks += [
+        Check("blocks / sequential read", 0.8, ratio(rates, "blocks", "sequential")),
+        Check("blocks / random map", 60.0, ratio(rates, "blocks", "map")),
+        Check("uniform / random map", 25.0, ratio(rates, "uniform", "map")),
+        Check("two ranks / one", 1.0, ratio(rates, TWO, ONE)),
+        Check("training, blocks / in memory", 0.95, ratio(rates, *reversed(TRAINING))),
+    ]
+    kept = f"{allowed_mib} MiB of memory by a control group" if is_limited else "no limit of memory"
+    report.notes.append(f"Frames {'x'.join(map(str, SHAPE))}, {kept}, cache dropped before each.")
+    return report
+
+
+def run_workers(
+    data: Path, way: str, seconds: float, ranks: Sequence[int], mib: int, group: Path | None
+) -> list[float]:
+    """Rates of ranks that read at the same time, each in a process of its own."""
+    root = Path(__file__).resolve().parents[1]
+    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    started = [
+        subprocess.Popen(
+            [
+                *(sys.executable, str(Path(__file__).with_name("cold_worker.py"))),
+                *(str(data), way, str(seconds), str(rank), str(len(ranks)), str(mib)),
+                str(group or "-"),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        )
+        for rank in ranks
+    ]
+    rates = []
+    for process in started:
+        try:
+            out, errors = process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise OSError(f"{way}: not done after {TIMEOUT_S} s") from None
+        if process.returncode:
+            last = errors.strip().splitlines()[-1:] or ["no message"]
+            raise OSError(f"{way} failed ({process.returncode}): {last[0]}")
+        rates.append(float(json.loads(out.strip().splitlines()[-1])["rate"]))
+    return rates
+
+
+def drop_from_cache(data: Path) -> None:
+    """Let the operating system forget what it has read of a dataset."""
+    for file in data.rglob("*.h5"):
+        descriptor = os.open(file, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
+
+
+def _shares(rates: dict[str, list[float]]) -> tuple[float, float]:
+    pairs = zip(rates["blocks"], rates["sequential"], strict=True)
+    shares = sorted(100 * blocks / disk for blocks, disk in pairs)
+    return shares[len(shares) // 2], shares[-1]
