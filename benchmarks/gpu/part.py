@@ -27,7 +27,7 @@ from gpu.table import as_details, gpu_table, rate_of
 from gpu.worker import Perform, Worker
 
 TITLE = "(h) A GPU: right, then fast"
-WANTED = ("nvidia.dali", "hydra", "submitit", "pytest", "triton", "hypothesis")
+WANTED = ("nvidia.dali", "hydra", "submitit", "pytest", "triton", "hypothesis", "tensorboard")
 SAME_BITS = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 """Read by cuBLAS once a process. Measurements go without."""
 
