@@ -156,7 +156,7 @@ def test_without_its_data_nothing_of_a_workload_is_run() -> None:
 
 REPORT = """<testsuites><testsuite>
 <testcase classname="tests.test_a" name="good"/>
-<testcase classname="tests.test_a" name="bad"><failure message="1 == 2">at</failure></testcase>
+<testcase classname="tests.test_a" name="bad[1]"><failure message="1 == 2">at</failure></testcase>
 <testcase classname="tests.test_b" name="none"><skipped message="needs a CUDA device"/></testcase>
 <testcase classname="tests.test_b" name="lacking"><error>ModuleNotFoundError: x</error></testcase>
 </testsuite></testsuites>"""
@@ -313,7 +313,7 @@ def test_without_dali_the_device_is_measured_all_the_same(
     lost, is_usable = _outcome_of(loading, perform, tmp_path, "cpu")
     assert (lost.state, is_usable) == ("not run", True)
     text = gpu_table([restarted, lost, measured], "one GPU", is_dry=False)
-    assert re.search(r"\* Not run: loading \(.*nvidia.dali", text)
+    assert re.search(r"\| loading \| not run \| .*nvidia.dali", text)
     assert re.search(r"\* Not run: speed \(without the loader: .*nvidia.dali", text)
 
 

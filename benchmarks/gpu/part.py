@@ -31,6 +31,8 @@ WANTED = ("nvidia.dali", "hydra", "submitit", "pytest", "triton", "hypothesis", 
 SAME_BITS = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 """Read by cuBLAS once a process. Measurements go without."""
 
+CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+
 
 def measure_gpu(device: str, minutes: float = MINUTES) -> PartReport:
     """`device` is `cuda`, `cpu` for a dry run at tiny sizes, or `auto`: a GPU or not at all.
@@ -66,8 +68,11 @@ def do_all(
 ) -> list[Outcome]:
     """Checks in lanes side by side, each in a process of its own; then, alone, what is measured."""
 
+    # Compiled code of one's own: a cache of others may be damaged, or hide what compiling takes.
+    caches = {name: str(folder / "compiled") for name in CACHES}
+
     def run_lane(jobs: Sequence[Job]) -> list[Outcome]:
-        worker = Worker(perform_, folder, device, SAME_BITS)
+        worker = Worker(perform_, folder, device, caches | SAME_BITS)
         try:
             return run_jobs(jobs, budget, worker)
         finally:
@@ -75,7 +80,7 @@ def do_all(
 
     with ThreadPoolExecutor(len(lanes)) as pool:
         checked = [outcome for lane in pool.map(run_lane, lanes) for outcome in lane]
-    worker = Worker(perform_, folder, device, {})
+    worker = Worker(perform_, folder, device, caches)
     try:
         return checked + run_jobs(speeds, budget, worker, checked)
     finally:

@@ -61,7 +61,8 @@ def judge(report: str) -> tuple[State, dict[str, float], str]:
     """
     passed, skipped, failed = 0, [], []
     for case in ElementTree.fromstring(report).iter("testcase"):
-        name = f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}"
+        test = case.get("name", "").partition("[")[0]
+        name = f"{case.get('classname', '').rpartition('.')[2]}::{test}"
         bad = [*case.iter("failure"), *case.iter("error")]
         if bad:
             words = f"{bad[0].get('message', '')} {bad[0].text or ''}"
@@ -82,7 +83,7 @@ def _why(message: str) -> str:
 
 def _named(tests: Sequence[tuple[str, str]]) -> str:
     """Tests with a reason, those of one reason together."""
-    by_reason: dict[str, list[str]] = {}
+    by_reason: dict[str, dict[str, None]] = {}
     for name, why in tests:
-        by_reason.setdefault(why, []).append(name)
+        by_reason.setdefault(why, {})[name] = None
     return "; ".join(f"{', '.join(names)}: {why}" for why, names in by_reason.items())

@@ -88,13 +88,11 @@ def graph_gains(speeds: Sequence[Outcome]) -> list[str]:
 
 
 def not_run(outcomes: Sequence[Outcome]) -> list[str]:
-    """What has no result, together where the reason is the same; failed measurements too."""
+    """Measurements without a result, or without the loader's, together where the reason is the
+    same; the data that they miss. What became of checks stands in their rows."""
     by_reason: dict[str, list[str]] = {}
     for outcome in outcomes:
-        is_speed = outcome.job.kind == "speed"
-        is_lost = outcome.state == "failed" and (is_speed or outcome.job.kind == "data")
-        is_partial = is_speed and outcome.note
-        if outcome.state == "not run" or is_lost or is_partial:
+        if outcome.job.kind in ("speed", "data") and outcome.note:
             by_reason.setdefault(outcome.note, []).append(outcome.job.name)
     return [f"{'; '.join(names)} ({why})" for why, names in by_reason.items()]
 

@@ -53,14 +53,15 @@ class Worker:
                 return outcome
         except (EOFError, OSError):
             problem = f"its process ended without a result: {self._last_line()}"
-        self.close()
+        self.close(patience_s=0)
         return Outcome(job, "failed", time.monotonic() - started, note=problem)
 
-    def close(self) -> None:
-        """End the process with all that it has started."""
+    def close(self, patience_s: float = END_S) -> None:
+        """Let the process end, and end it with all that it has started if it does not."""
         if self._connection is not None:
             self._connection.close()
         if self._process is not None:
+            self._process.join(patience_s)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.kill()
