@@ -9,7 +9,6 @@ import errno
 import math
 import os
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from data_prep.store.reader import (
 )
 from data_prep.store.shard import Place, Stamp, locate_arrays, stamp_of
 from pipeline.files.hiccups import FILE_SYSTEM_HICCUPS
+from pipeline.files.waiting import pause
 
 T = TypeVar("T")
 
@@ -303,12 +303,12 @@ def retried(action: Callable[[], T], path: Path) -> T:
         try:
             return action()
         except OSError as error:
-            pause = next(pauses, None) if error.errno in RETRIED else None
-            if pause is None:
+            pause_s = next(pauses, None) if error.errno in RETRIED else None
+            if pause_s is None:
                 if error.errno is None or error.filename is not None:
                     raise
                 raise OSError(error.errno, error.strerror, str(path)) from None
-        time.sleep(pause)
+        pause(pause_s, f"{path}, which cannot be read just now")
 
 
 def _runs(rows: np.ndarray, row_bytes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
