@@ -189,3 +189,17 @@ def test_runs_for_a_machine_differ_in_precision_and_place_alone() -> None:
     other = dataclasses.replace(asks_for_nothing, has_bf16=False)
     assert other.train_here == other.train
     assert other.work_name == asks_for_nothing.work_name
+
+
+def test_what_a_launcher_wrote_undecided_is_no_other_configuration(
+    digits_dir: Path, tmp_path: Path
+) -> None:
+    """A search writes the configuration of a trial before it trains."""
+    directory = RunDirectory(tmp_path / "run")
+    config = make_config(digits_dir, directory.path, "precision=auto", "epochs=1")
+    directory.path.mkdir()
+    directory.write_config(config)
+    run.train(config, never_stop())
+    assert directory.read_config().precision in ("fp32", "bf16")
+    with pytest.raises(ValueError, match="precision"):
+        run.train(dataclasses.replace(config, precision="fp16"), never_stop())

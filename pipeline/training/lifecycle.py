@@ -7,6 +7,7 @@ from typing import Any
 from data_prep.store.manifest import Manifest
 from pipeline.config.program import EXIT_COLLAPSED, EXIT_NON_FINITE, ExitWithCode
 from pipeline.printing import say
+from pipeline.training.choices import as_decided
 from pipeline.training.distributed import World
 from pipeline.training.environment import describe_environment, differences_that_matter
 from pipeline.training.metrics_log import read_metrics
@@ -139,7 +140,8 @@ def note_collapse(run: RunDirectory, config: TrainConfig, message: str) -> None:
 
 def _differing_keys(run: RunDirectory, config: TrainConfig) -> list[str]:
     recorded = run.recorded_config()
-    return [] if recorded is None else differing_keys(recorded, config)
+    # A launcher may have written down what nobody has decided yet.
+    return [] if recorded is None else differing_keys(as_decided(recorded, config), config)
 
 
 def _metrics_of(line: dict[str, Any]) -> dict[str, Any]:
