@@ -108,10 +108,13 @@ class TrainerLaps:
 
 
 def make_config(data: Path, run_dir: Path, words: Sequence[str]) -> TrainConfig:
-    """The configuration of a run; that of rotated MNIST where the words name no experiment."""
+    """The configuration of a run; of rotated MNIST, in float32, where the words name no other."""
     if not any(word.startswith("experiment=") for word in words):
         # The losses of the paper, which the loops beside it have too.
         words = ["experiment=rotated_mnist", "control=paper_losses", *words]
+    if not any(word.startswith("precision=") for word in words):
+        # The loops beside it compute in float32, whatever this machine could do.
+        words = [*words, "precision=fp32"]
     all_words = [*words, f"data={data}", f"run_dir={run_dir}"]
     return build(TrainConfig, compose("train", all_words, frozenset({"data", "run_dir"})))
 
