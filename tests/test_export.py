@@ -135,7 +135,7 @@ def test_every_action_and_network_is_written_for_any_batch(case: str, tmp_path: 
     model = LatentActionModel(network, 0.5, frames, group, action).eval()
     transform = latent_action_programs(model)[0]
     write_program(transform, tmp_path / transform.file)
-    assert greatest_difference(transform, tmp_path / transform.file) < 1e-5
+    assert greatest_difference(transform, tmp_path / transform.file, 5) < 1e-5
 
 
 @pytest.mark.parametrize("case", ["volume", "so3", "motions"])
@@ -181,7 +181,7 @@ def test_frames_of_other_ranges_are_normalised_too(tmp_path: Path) -> None:
     model = LatentActionModel(NETWORK, 0.5, frames, make_group("c4")).eval()
     transform = latent_action_programs(model)[0]
     write_program(transform, tmp_path / transform.file)
-    assert greatest_difference(transform, tmp_path / transform.file) < 1e-5
+    assert greatest_difference(transform, tmp_path / transform.file, 5) < 1e-5
 
 
 def test_mistakes_are_one_line_and_leave_nothing(

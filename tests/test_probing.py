@@ -395,7 +395,7 @@ def test_training_reads_the_training_split_and_tests_read_moved_test_images(
     read: list[tuple[str, str, int]] = []
 
     def spy(encoder, reader, records, end, batch, device):  # type: ignore[no-untyped-def]
-        read.append((Path(reader._infos[0].file).parts[0], end, len(records)))
+        read.append((Path(reader.infos[0].file).parts[0], end, len(records)))
         return encode(encoder, reader, records, end, batch, device)
 
     store = PairStore(Path(load_run(run_dir).config.data))

@@ -250,6 +250,11 @@ OTHER_VALUES: dict[str, Any] = {
     "deterministic": True,
     "loader.num_workers": 2,
     "loader.prefetch": 5,
+    "loader.num_readers": 3,
+    "order": "uniform",
+    "blocks.num_lanes": 8,
+    "blocks.block_items": 50,
+    "blocks.window_mib": 9,
     "task.tau": 0.25,
     "task.output": "tanh",
     "task.reconstruct": "target",
@@ -269,6 +274,7 @@ OTHER_VALUES: dict[str, Any] = {
     "task.model.width": 12,
     "task.model.depth": 3,
     "task.model.memory_format": "channels_last",
+    "task.model.activation_checkpointing": True,
     "task.weights.recon": 2.0,
     "task.weights.invariance": 0.5,
     "task.weights.consistency": 0.5,
@@ -315,6 +321,7 @@ LEARNED = {"task.action.name": "learned"}
 CONTEXT = {"task.model.name": "context"}
 VIEWS = {"task.contrast.name": "views"}
 BESIDES = {
+    "order": {},
     "task.reconstruct": {"task.weights.invariance": 0.0, "task.weights.consistency": 0.0},
     "task.mask.name": {},
     "task.mask.variant_fraction": {"task.mask.name": "fixed"},
