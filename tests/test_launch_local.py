@@ -104,7 +104,8 @@ def test_a_run_of_a_sweep_is_that_of_the_training_program(
     digits_dir: Path, trained: Path, tmp_path: Path
 ) -> None:
     """The launcher changes where and when, never what."""
-    alone = make_config(digits_dir, tmp_path / "alone", *TINY, *CHECKPOINTS, "seed=1")
+    words = (*TINY, *CHECKPOINTS, "seed=1", "precision=auto")
+    alone = make_config(digits_dir, tmp_path / "alone", *words)
     train(alone, never_stop())
     (run,) = [run for run in run_dirs(trained) if "seed1" in run.name]
     assert final_weights(run) == final_weights(tmp_path / "alone")
