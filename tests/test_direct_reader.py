@@ -11,6 +11,7 @@ import shutil
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,10 @@ from data_prep.store import direct_reader
 from data_prep.store.builder import build_dataset
 from data_prep.store.direct_reader import DirectReader, open_directly
 from data_prep.store.reader import PairStore, Records
+from pipeline.data.ahead import AheadSource
 from pipeline.data.batches import Batches, EvaluationBatches, TrainBatches, make_train_order
 from pipeline.data.block_order import BlockSizes
-from pipeline.data.loader import Loader, LoaderConfig
+from pipeline.data.loader import Loader, LoaderConfig, StepSource, batches_layout
 from pipeline.training.debugging import FirstBatches
 from pipeline.training.faults import is_cluster_fault
 
@@ -122,6 +124,21 @@ def test_batches_read_ahead_are_those_of_the_map(dataset_dir: Path, start: int, 
         both = [Loader(each, start, 40, CPU, LoaderConfig()) for each in (direct, mapped)]
         for found, expected in zip(*both, strict=True):
             assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_more_may_be_asked_for_than_there_is(volume_dir: Path) -> None:
+    """Ahead of a GPU DALI runs on beyond the last step, and fails if its source does."""
+    reader = open_directly(PairStore(volume_dir), ["train"])["train"]
+    batches = EvaluationBatches(reader, 4, 0, 1)
+    layout = batches_layout(batches, 2)
+    source = AheadSource(batches, layout, 1, 4, 2)
+    reads = [source(SimpleNamespace(iteration=number))[0].copy() for number in range(5)]
+    source.stop()
+    plain = StepSource(batches, layout, 1, keeps_buffer=False)
+    expected = plain(SimpleNamespace(iteration=0))[0]
+    labels = [layout.as_records(buffer)[0].label for buffer in (reads[0], expected)]
+    assert np.array_equal(*labels)
+    assert [len(buffer) for buffer in reads] == [layout.num_bytes] * 5
 
 
 def test_no_more_than_two_groups_are_read(

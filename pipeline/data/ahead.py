@@ -2,7 +2,7 @@
 
 Reads go in groups: the steps of a window of the order, or as many as fill some megabytes. While
 one group is used, the records of the next are read in the order in which they lie on disk, each
-straight into its place in its batch's buffer. So two groups are in memory at any time.
+put into its place in its batch's buffer. So two groups are in memory at any time.
 """
 
 import queue
@@ -23,8 +23,9 @@ GROUP_BYTES = 2**25
 class AheadSource:
     """The callable that DALI polls: the same batches as `StepSource`'s, read by threads.
 
-    A buffer may be used until the next call. Nothing is read before the first one. Its threads
-    and buffers are given up by `stop`.
+    A buffer may be used until the next call. Nothing is read before the first one. Reads after
+    `end_step`, which DALI asks for ahead of a GPU, are zeros that nobody uses. Its threads and
+    buffers are given up by `stop`.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class AheadSource:
             self._plan.reuse(self._groups.pop(0).buffers)
         while len(self._groups) < 2 and (group := self._plan.next_group()) is not None:
             self._groups.append(group)
+        if not self._groups:
+            return [self._plan.nothing()]
         group = self._groups[0]
         group.wait()
         return [group.buffers[read - group.first]]
@@ -119,6 +122,10 @@ class _Plan:
     def forget(self) -> None:
         """Give up the buffers that wait to be used again."""
         self._free.clear()
+
+    def nothing(self) -> np.ndarray:
+        """A buffer of zeros."""
+        return np.zeros(self._layout.num_bytes, np.uint8)
 
     def next_group(self) -> _Group | None:
         """Begin to fill the group that follows; None after the last step."""
