@@ -19,8 +19,8 @@ from collections.abc import Sequence
 import torch
 
 from pipeline.data.packing import Batch
+from pipeline.data.places import slices_in_cache
 from pipeline.metrics.psnr import psnr
-from pipeline.metrics.slices import slices_in_cache
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.models.output import OutputKind, as_images, reconstruction_losses
 from pipeline.tasks.latent_action.objective import PairOutputs, latent_losses, run_pairs
