@@ -85,18 +85,21 @@ def choose_order(
 
 def read_order(run: RunDirectory) -> DataOrder | None:
     """What a run directory notes; ValueError if it cannot be read."""
-    noted = run.read_json(ORDER_FILE)
     steps = run.checkpoints.steps()
-    if noted is None and steps:
-        # The note went astray; the checkpoints hold it too.
-        meta = run.read_json(f"checkpoints/{run.checkpoints.path(steps[-1]).name}/meta.json")
-        noted = meta.get("order") if isinstance(meta, dict) else None
-    if noted is None:
-        return None
     try:
-        return build(DataOrder, noted)
+        noted = run.read_json(ORDER_FILE)
+        if noted is None and steps:
+            # The note went astray; checkpoints hold an order by blocks too.
+            meta = run.read_json(f"checkpoints/{run.checkpoints.path(steps[-1]).name}/meta.json")
+            noted = meta.get("order") if isinstance(meta, dict) else None
+        return None if noted is None else build(DataOrder, noted)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{run.path / ORDER_FILE} cannot be read: {error}") from None
+        file = run.path / ORDER_FILE
+        told = str(error).removeprefix(f"{file} cannot be read: ")
+        raise ValueError(
+            f"{file} cannot be read: {told}; without that file the run goes on in the order that"
+            " its checkpoints note"
+        ) from None
 
 
 def note_order(run: RunDirectory, order: DataOrder) -> None:
