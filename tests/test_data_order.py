@@ -73,6 +73,11 @@ def test_where_data_fits_auto_is_uniform_and_reads_maps(
     (old / "order.json").unlink()
     order, line = choose_order(RunDirectory(old), config, store.manifest)
     assert (order.order, line) == ("uniform", None)
+    monkeypatch.setattr("pipeline.training.data_order.NUM_STORED", 100)
+    order, line = choose_order(RunDirectory(old), config, store.manifest)
+    assert order.order == "uniform"
+    assert line is not None
+    assert "may come twice" in line
 
 
 def test_by_position_a_uniform_run_is_the_same_run(

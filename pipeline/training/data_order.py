@@ -12,12 +12,17 @@ from data_prep.store.manifest import Manifest
 from pipeline.config.schema import build
 from pipeline.data.block_order import BlockSizes
 from pipeline.data.block_settings import BlocksConfig, block_sizes
+from pipeline.data.order import NUM_STORED
 from pipeline.data.packing import BatchLayout
 from pipeline.memory import available_memory
 from pipeline.training.run_directory import RunDirectory
 from pipeline.training.settings import TrainConfig
 
 ORDER_FILE = "order.json"
+WARNING = (
+    f"warning: this run does not note its order, and epochs of more than {NUM_STORED:,} items had"
+    " another one in earlier versions: items of the epoch under way may come twice, or not at all"
+)
 USED_SHARE = 0.75
 """Of the available memory, what a dataset may fill: the rest is the model's."""
 
@@ -75,7 +80,8 @@ def choose_order(
         return noted, None
     if noted is None and config.order != "blocks" and run.checkpoints.steps():
         # Of the time before there was a choice.
-        return DataOrder(asked, "uniform", "as this run was begun"), None
+        known = DataOrder(asked, "uniform", "as this run was begun")
+        return known, WARNING if _num_items(config, manifest) > NUM_STORED else None
     size, free = split_bytes(manifest, "train"), available_memory()
     decided = _decided(asked, config, manifest, size <= USED_SHARE * free, free)
     if asked.order != "auto":
@@ -138,16 +144,20 @@ def _decided(
 
 
 def _sizes(config: TrainConfig, manifest: Manifest, free: int) -> BlockSizes:
-    split = manifest.split("train")
-    per_source = split.records_per_source or 1
-    num_items = split.num_records if config.pairs == "stored" else split.num_records // per_source
-    num_items = config.num_train_items or num_items
+    num_items = _num_items(config, manifest)
+    per_source = manifest.split("train").records_per_source or 1
     # Records of one source share frames.
     unit = per_source if config.pairs == "stored" and num_items % per_source == 0 else 1
     has_targets = config.pairs != "fresh"
     layout = BatchLayout(manifest.frames, len(manifest.action), config.global_batch, has_targets)
     item_bytes = -(-layout.num_bytes // config.global_batch)
     return block_sizes(config.blocks, num_items, item_bytes, config.global_batch, unit, free)
+
+
+def _num_items(config: TrainConfig, manifest: Manifest) -> int:
+    split = manifest.split("train")
+    per_source = 1 if config.pairs == "stored" else split.records_per_source or 1
+    return config.num_train_items or split.num_records // per_source
 
 
 def _mib(num_bytes: int) -> str:
