@@ -97,7 +97,7 @@ def carry_out(
         ("train", ["pipeline/train.py", *train, f"data={data}", f"run_dir={run}", steps]),
         ("evaluate", ["pipeline/evaluate.py", f"run_dir={run}"]),
         ("describe", ["pipeline/describe.py", str(run)]),
-        ("apply", ["pipeline/apply.py", str(run), f"images={source}", "element=all"]),
+        ("apply", ["pipeline/apply.py", str(run), f"images={source}", "element=examples"]),
         ("report", ["launch/report.py", str(run), f"out={work / 'report'}"]),
     ):
         if name == "apply":
@@ -152,7 +152,7 @@ def make_heads(folder: Path, num_heads: int, side: int) -> None:
     import nibabel
 
     folder.mkdir(parents=True, exist_ok=True)
-    config = PhantomSourceConfig(side=side)
+    config = PhantomSourceConfig("phantom", side)
     for index in range(num_heads):
         path = folder / f"head_{index:03}.nii.gz"
         if not path.exists():
