@@ -79,6 +79,7 @@ SUBJECTS = (
     Subject("prepare", _prepare()),
     Subject("prepare, replacing", _prepare("overwrite=true"), (_prepare("seed=1"),)),
     Subject("train", _train(), (_prepare(),)),
+    Subject("train, by blocks", _train("order=blocks", "loader.num_readers=1"), (_prepare(),)),
     Subject(
         "train, continuing",
         _train(),
