@@ -5,6 +5,8 @@
 """
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from helpers.pages import browser, quiet, shown_report, shown_sweep  # noqa: F40
 from helpers.recipes import EpisodeRecipe, VolumeRecipe
 from helpers.reporting import mixed_report, mixed_sweep  # noqa: F401, likewise
 from helpers.training import make_config, never_stop
+from helpers.warm_python import WarmPython
 from hypothesis import settings
 
 from data_prep.recipes import make_recipe
@@ -54,6 +57,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The path of an interpreter that starts in no time: see `helpers.warm_python`."""
+    with WarmPython(tmp_path_factory.mktemp("warm")) as python:
+        yield str(python.executable)
+
+
+@pytest.fixture(scope="module")
+def starts_are_warm(warm_python: str) -> Iterator[None]:
+    """Whatever a file's tests start by `sys.executable` comes from the warm interpreter."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", warm_python)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from helpers.waiting import PATIENCE_S
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 

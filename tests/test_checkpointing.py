@@ -22,6 +22,8 @@ from pipeline.models.settings import AutoencoderConfig, ContextConfig, NetworkCo
 from pipeline.tasks.latent_action.objective import LatentActionObjective
 from pipeline.tasks.latent_action.settings import LossWeights
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 NETWORKS: dict[str, tuple[NetworkConfig, tuple[int, ...]]] = {
     "conv": (AutoencoderConfig(width=8), (3, 16, 16)),
     "context": (ContextConfig("context", width=8, context_channels=8), (1, 16, 16)),

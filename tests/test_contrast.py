@@ -18,6 +18,8 @@ from pipeline.tasks.latent_action.objective import LatentActionObjective
 from pipeline.tasks.latent_action.settings import LossWeights, ViewsContrastConfig
 from pipeline.tasks.latent_action.views import NUM_DRAWS, affine_maps, change_thickness, deform
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 CONFIG = ViewsContrastConfig("views", hidden=16, size=8)
 FRAMES = FrameSpec((1, 16, 16), "uint8", (0.0, 255.0), (-1.0, 1.0))
 NUM_RECORDS = 8

@@ -16,6 +16,8 @@ from pipeline.tasks.world_model.evaluation import ContrastiveEvaluation
 from pipeline.tasks.world_model.settings import ContrastiveConfig
 from pipeline.world_models.world_model import WorldModel
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 FRAMES = FrameSpec((2, 4, 4), "uint8", (0.0, 255.0), (0.0, 1.0))
 NUM_OBJECTS = 3
 NUM_RECORDS = 12

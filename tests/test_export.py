@@ -6,6 +6,8 @@ import math
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from data_prep.store.manifest import FrameSpec, read_manifest
 from data_prep.store.reader import PairStore
 from pipeline.evaluation.pictures.prediction import predict
 from pipeline.exporting.latent_action import latent_action_programs
-from pipeline.exporting.program import greatest_difference, write_program
+from pipeline.exporting.program import Program, greatest_difference, write_program
 from pipeline.exporting.programs import programs_of
 from pipeline.groups import make_group
 from pipeline.models.latent_action import LatentActionModel
@@ -126,43 +128,62 @@ CASES: dict[str, tuple[str, tuple[int, ...], Any, Any]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def programs(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str, str], tuple[Program, Path]]:
+    """A program of a case by its name, and its file, written once for all tests."""
+    folder = tmp_path_factory.mktemp("programs")
+
+    @cache
+    def programs_of_case(case: str) -> dict[str, Program]:
+        spec, shape, network, action = CASES[case]
+        frames = FrameSpec(shape, "uint8", (0.0, 255.0), (-1.0, 1.0))
+        torch.manual_seed(0)
+        model = LatentActionModel(network, 0.5, frames, make_group(spec), action).eval()
+        return {program.name: program for program in latent_action_programs(model)}
+
+    @cache
+    def write(case: str, name: str) -> tuple[Program, Path]:
+        program = programs_of_case(case)[name]
+        path = folder / f"{case}_{program.file}"
+        write_program(program, path)
+        return program, path
+
+    return write
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_every_action_and_network_is_written_for_any_batch(case: str, tmp_path: Path) -> None:
-    spec, shape, network, action = CASES[case]
-    group = make_group(spec)
-    frames = FrameSpec(shape, "uint8", (0.0, 255.0), (-1.0, 1.0))
-    torch.manual_seed(0)
-    model = LatentActionModel(network, 0.5, frames, group, action).eval()
-    transform = latent_action_programs(model)[0]
-    write_program(transform, tmp_path / transform.file)
-    assert greatest_difference(transform, tmp_path / transform.file, 5) < 1e-5
+def test_every_action_and_network_is_written_for_any_batch(case: str, programs) -> None:
+    assert greatest_difference(*programs(case, "transform"), 5) < 1e-5
 
 
-@pytest.mark.parametrize("case", ["volume", "so3", "motions"])
-def test_a_program_refuses_what_is_no_action(case: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("case", "name", "place"),
+    [
+        ("volume", "transform", 1),
+        ("volume", "decode", 2),
+        ("volume", "encode", None),
+        ("so3", "transform", 1),
+        ("motions", "transform", 1),
+    ],
+)
+def test_a_program_refuses_what_is_no_action(
+    case: str, name: str, place: int | None, programs
+) -> None:
     """Numbers out of range, between elements, or none; and a batch of nothing."""
-    spec, shape, network, action = CASES[case]
-    group = make_group(spec)
-    frames = FrameSpec(shape, "uint8", (0.0, 255.0), (-1.0, 1.0))
-    model = LatentActionModel(network, 0.5, frames, group, action).eval()
-    transform, encode, decode = latent_action_programs(model)
-    for program, place in ((transform, 1), (decode, 2)):
-        write_program(program, tmp_path / program.file)
-        written = torch.export.load(tmp_path / program.file).module()
-        good = program.example(2)
-        written(*good)
-        for wrong in (4.0, -1.0, 0.3, math.nan):
-            given = list(good)
-            given[place] = good[place].clone()
-            given[place][1] = wrong
-            with pytest.raises(RuntimeError, match="action: a"):
-                written(*given)
-        with pytest.raises(RuntimeError, match="at least one record"):
-            written(*(values[:0] for values in good))
-    write_program(encode, tmp_path / encode.file)
-    written = torch.export.load(tmp_path / encode.file).module()
+    program, path = programs(case, name)
+    written = torch.export.load(path).module()
+    good = program.example(2)
+    written(*good)
+    for wrong in (4.0, -1.0, 0.3, math.nan) if place is not None else ():
+        given = list(good)
+        given[place] = good[place].clone()
+        given[place][1] = wrong
+        with pytest.raises(RuntimeError, match="action: a"):
+            written(*given)
     with pytest.raises(RuntimeError, match="at least one record"):
-        written(encode.example(1)[0][:0])
+        written(*(values[:0] for values in good))
 
 
 @pytest.mark.parametrize("wrong", [4.0, -1.0, 0.5, math.nan])
@@ -217,20 +238,15 @@ def test_a_disk_that_fails_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_lies_in_the_run_directory_unless_told_otherwise(
-    digits_run: Path, tmp_path: Path
+def test_it_lies_in_the_run_directory_unless_told_otherwise_and_is_replaced_whole(
+    digits_run: Path, exported: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(digits_run, run)
-    assert call(PROGRAM, str(run)).code == 0
-    assert (run / "export/model.safetensors").is_file()
-
-
-def test_an_export_is_replaced_whole(digits_run: Path, exported: Path, tmp_path: Path) -> None:
-    out = tmp_path / "export"
+    out = run / "export"
     shutil.copytree(exported, out)
     (out / "old.pt2").write_text("left over")
-    outcome = call(PROGRAM, f"run_dir={digits_run}", f"out={out}", "overwrite=true")
+    outcome = call(PROGRAM, str(run), "overwrite=true")
     assert outcome.code == 0, outcome.err
     assert {path.name for path in out.iterdir()} == {path.name for path in exported.iterdir()}
 

@@ -10,6 +10,8 @@ from torch import nn
 from pipeline.compiling import prepare_compiler
 from pipeline.global_batch import GlobalBatchNorm, gather_rows
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 SHAPES = ((12, 5), (12, 5, 7), (12, 5, 4, 3), (12, 5, 3, 2, 2))
 
 

@@ -14,11 +14,12 @@ from pipeline.evaluation.evaluate_run import evaluate_run
 from pipeline.evaluation.settings import EvaluateConfig
 from pipeline.training.run import train
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
 
 
 def launch_two_ranks(program: str, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [*TORCHRUN, "--nproc-per-node=2", str(REPOSITORY / program), *words]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [*torchrun, "--nproc-per-node=2", str(REPOSITORY / program), *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
 
 

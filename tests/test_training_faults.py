@@ -55,16 +55,19 @@ def run_dir(stopped: Path, tmp_path: Path) -> Path:
 def test_checkpoints_that_a_killed_run_did_not_prune_go_at_its_next_start(
     run_dir: Path, digits_dir: Path
 ) -> None:
-    """Killed between the last checkpoint and the pruning: no step is left that would prune."""
+    """Killed between the last checkpoint and the pruning, or lost with a pruning that had not
+    reached the disk, a result that had or not: no step is left that would prune."""
     words = (*WORDS, "retention.keep_last=1")
     whole = run_dir.with_name("whole")
     train(make_config(digits_dir, whole, *words), never_stop())
     kept = sorted(path.name for path in (whole / "checkpoints").iterdir())
     newest = max((whole / "checkpoints").glob("step_????????"))
-    shutil.copytree(newest, newest.with_name("step_00000001"))
-    (whole / "result.json").unlink()
-    train(make_config(digits_dir, whole, *words), never_stop())
-    assert sorted(path.name for path in (whole / "checkpoints").iterdir()) == kept
+    for has_result in (False, True):
+        shutil.copytree(newest, newest.with_name("step_00000001"))
+        if not has_result:
+            (whole / "result.json").unlink()
+        train(make_config(digits_dir, whole, *words), never_stop())
+        assert sorted(path.name for path in (whole / "checkpoints").iterdir()) == kept
 
 
 @pytest.mark.parametrize(

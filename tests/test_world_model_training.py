@@ -23,6 +23,8 @@ from pipeline.runs import load_run
 from pipeline.tasks.table import make_task
 from pipeline.training.run import train
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 NUM_STEPS = 20
 
 

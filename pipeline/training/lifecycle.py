@@ -74,13 +74,12 @@ def prepare_start(
                 " choose another run_dir, or say allow_changes=true"
             )
         run.checkpoints.restore_pointers(checkpoint)
+        # Killed before those that it makes needless were deleted, or before that reached the disk.
+        run.checkpoints.prune(config.retention, checkpoint.state.get("best_step"))
     result = run.read_json("result.json")
     if result is not None and not differing:
         return Start(None, attempt, result)
     (run.path / "result.json").unlink(missing_ok=True)
-    if checkpoint is not None:
-        # Killed between saving it and deleting those that it makes needless.
-        run.checkpoints.prune(config.retention, checkpoint.state.get("best_step"))
     for line in differences_that_matter(before or {}, environment):
         say(f"warning: continuing is not bit-exact, for this changed: {line}")
     run.write_environment(environment)

@@ -1,0 +1,201 @@
+"""An interpreter that has imported everything already: for programs that tests start by the dozen.
+
+`WarmPython.executable` stands for `sys.executable`: called with the words of an interpreter
+(FILE, -m MODULE or -c CODE), it hands its words, folder, environment and standard files to a
+process that forks a child for them, sends the child the signals it gets, and ends as the child
+ends. Its own death kills the child. Programs that a child starts by `sys.executable` come the same
+way. Only where a test asks what a program does, never what its start costs.
+"""
+
+import array
+import atexit
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from helpers.warm_parent import freeze, import_everything
+
+PATIENCE_S = 600.0
+MOST_BYTES = 2**20
+HANDED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
+
+CLIENT = """#!{python} -IS
+import array, json, os, signal, socket, sys
+line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, {most})
+line.connect({place!r})
+job = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+files = array.array("i", [0, 1, 2])
+line.sendmsg([job], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
+pid = int(line.recv(64))
+def hand_on(number, frame):
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+for name in {handed_on!r}:
+    signal.signal(getattr(signal, name), hand_on)
+code = int(line.recv(64) or b"70")
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
+
+
+class WarmPython:
+    """Starts the process; a context manager. `executable` waits until everything is imported."""
+
+    def __init__(self, folder: Path) -> None:
+        self.executable = folder / "python"
+        self._place = folder / "socket"
+        text = CLIENT.format(
+            python=sys.executable, place=str(self._place), most=MOST_BYTES, handed_on=HANDED_ON
+        )
+        self.executable.write_text(text)
+        self.executable.chmod(0o755)
+        tests = Path(__file__).resolve().parents[1]
+        one = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "helpers.warm_python", str(self._place), str(self.executable)],
+            env={**os.environ, **one, "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent}"},
+            stdin=subprocess.PIPE,
+        )
+        deadline = time.monotonic() + PATIENCE_S
+        while not self._place.exists():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("the warm interpreter did not start")
+            time.sleep(0.05)
+
+    def __enter__(self) -> "WarmPython":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def serve(place: str, executable: str) -> None:
+    """Answer until standard input is closed: a job from each connection, its PID, its code."""
+    import_everything()
+    freeze()
+    sys.executable = executable
+    waking, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(waker)
+    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    server.bind(f"{place}.tmp")
+    server.listen(64)
+    os.rename(f"{place}.tmp", place)
+    children: dict[int, socket.socket] = {}
+    while True:
+        ready, _, _ = select.select([server, waking, sys.stdin, *children.values()], [], [])
+        if waking in ready:
+            os.read(waking, 4096)
+        _reap(children)
+        if sys.stdin in ready:
+            for pid in children:
+                _kill(pid)
+            os._exit(0)
+        for pid, line in children.items():
+            if line in ready:
+                _kill(pid)  # Whoever asked for it is gone.
+        if server in ready:
+            line, _ = server.accept()
+            words, folder, environment, files = _receive(line)
+            pid = os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for each in (server, line, *children.values()):
+                    each.close()
+                _become(words, folder, environment, files)
+            for file in files:
+                os.close(file)
+            line.send(str(pid).encode())
+            children[pid] = line
+
+
+def _receive(line: socket.socket) -> tuple[list[str], str, dict[str, str], list[int]]:
+    room = socket.CMSG_SPACE(3 * array.array("i").itemsize)
+    message, ancillary, _, _ = line.recvmsg(MOST_BYTES, room)
+    files = array.array("i")
+    files.frombytes(ancillary[0][2])
+    words, folder, environment = json.loads(message)
+    return words, folder, environment, list(files)
+
+
+def _reap(children: dict[int, socket.socket]) -> None:
+    while children:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        with children.pop(pid) as line:
+            try:
+                line.send(str(os.waitstatus_to_exitcode(status)).encode())
+            except OSError:
+                pass  # Whoever asked for it is gone.
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _become(words: list[str], folder: str, environment: dict[str, str], files: list[int]) -> Any:
+    code = 70
+    try:
+        for number, file in enumerate(files):
+            os.dup2(file, number)
+            os.close(file)
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
+        while words[0] in ("-u", "-I", "-S", "-E"):
+            words = words[1:]
+        code = _run(words)
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def _run(words: list[str]) -> int:
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    try:
+        if words[0] == "-m":
+            sys.argv, sys.path[:0] = words[1:], ["", *paths]
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        elif words[0] == "-c":
+            sys.argv, sys.path[:0] = ["-c", *words[2:]], ["", *paths]
+            exec(compile(words[1], "<string>", "exec"), {"__name__": "__main__"})
+        else:
+            sys.argv, sys.path[:0] = words, [str(Path(words[0]).resolve().parent), *paths]
+            runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            sys.stderr.write(f"{error.code}\n")
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])
