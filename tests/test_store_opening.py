@@ -8,6 +8,7 @@ import errno
 import mmap
 import os
 import pickle
+import resource
 import shutil
 from pathlib import Path
 
@@ -132,3 +133,23 @@ def test_a_read_error_is_not_taken_for_damage(copy_dir: Path, monkeypatch) -> No
     with pytest.raises(OSError, match=r"shard_00000.h5") as caught:
         PairStore(copy_dir).open_all()
     assert caught.value.errno == errno.EIO
+
+
+def test_more_shards_than_files_that_may_be_open(copy_dir: Path) -> None:
+    """Each map keeps its file open: the limit is raised as far as the system lets it be."""
+    store = PairStore(copy_dir)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = len(os.listdir("/dev/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, limits[1]))
+    try:
+        readers = store.open_all()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > few
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert all(len(reader.read(np.arange(1)).label) == 1 for reader in readers.values())
+
+
+def test_a_limit_of_open_files_that_cannot_be_raised_is_told(copy_dir: Path, monkeypatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (4, 4))
+    with pytest.raises(ValueError, match=r"1 files to hold open, and a process here may hold 4 "):
+        PairStore(copy_dir).split("val").open()

@@ -20,6 +20,7 @@ from data_prep.store.manifest import (
     read_manifest,
 )
 from data_prep.store.shard import Place, Stamp, open_shard, stamp_of
+from pipeline.files.open_files import make_room_for_files
 
 SMALL_FRAME_BYTES = 4096
 
@@ -126,7 +127,8 @@ class SplitReader:
 
         From then on this reader, also where it was sent to another process, reads these
         files and no others: what took their place since is refused. Raises FileNotFoundError
-        or ValueError naming a shard that is not as the manifest says.
+        or ValueError naming a shard that is not as the manifest says, and ValueError where
+        the system lets a process hold fewer files open than there are.
         """
         self._open()
 
@@ -140,6 +142,8 @@ class SplitReader:
 
     def _open(self) -> list[dict[str, np.ndarray]]:
         if self._shards is None:
+            # A map keeps its file open.
+            make_room_for_files(len(self.infos), self.root)
             opened = [self._open_shard(shard) for shard in self.infos]
             shards, stamps = [arrays for arrays, _ in opened], [stamp for _, stamp in opened]
             for shard, found, known in zip(self.infos, stamps, self._stamps or [], strict=False):
