@@ -41,8 +41,10 @@ def verify_dataset(
         first = 0
         for shard in split.shards:
             path = root / shard.file
+            # First, so that what follows finds in memory what was read once, and in order.
+            digest = next(digests)
             _check_arrays(path, manifest, shard.num_frames, shard.num_records)
-            if next(digests) != shard.sha256:
+            if digest != shard.sha256:
                 _check_targets(path, manifest, np.arange(shard.num_records))
                 raise ValueError(f"{path} does not match its checksum in the manifest")
             rows = sampled - first
