@@ -9,7 +9,7 @@ from test_contrastive_loss import make_batch, make_model
 from pipeline.data.packing import Batch
 from pipeline.data.places import MOST_PLACES, global_places, local_batch_of, places_at_once
 from pipeline.global_batch.draws import normal_numbers
-from pipeline.tasks.similarity import _in_precision, compare
+from pipeline.tasks.similarity import Room, _in_precision, compare
 from pipeline.tasks.world_model.evaluation import ContrastiveEvaluation
 from pipeline.tasks.world_model.groups import GROUP_SIZE, Groups
 from pipeline.tasks.world_model.settings import ContrastiveConfig
@@ -114,7 +114,8 @@ def test_float32_is_used_only_where_it_does_not_show(
     for wanted in (ordinary, flat, torch.ones_like(flat)):
         pair = [low + (high - low) * x for x in ((wanted + noise).clamp(0, 1), wanted)]
         exact = [
-            _in_precision(x, y, value_range, torch.float64)[:2] for x, y in zip(*pair, strict=True)
+            _in_precision(x, y, value_range, torch.float64, Room())[:2]
+            for x, y in zip(*pair, strict=True)
         ]
         found = torch.stack(compare(*pair, value_range))
         torch.testing.assert_close(

@@ -11,6 +11,8 @@ with means m and variances v under the window,
     2 cov_xy  = (v_s - v_d) / 2            v_x + v_y     = (v_s + v_d) / 2
 """
 
+import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -27,6 +29,23 @@ MAX_DOUBT = 2e-6
 """Error of SSIM that rounding may make before it is computed in more digits."""
 BAND = 32
 """So many places of an axis are computed in one product."""
+SPARSE = 4
+"""Every so many rows tell well enough what is near a mean, and how much rounding may do."""
+
+
+class Room:
+    """Memory that is used again: what is new to a process costs more than the sums made in it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[torch.dtype, torch.Tensor] = {}
+
+    def take(self, num: int, shape: Sequence[int], like: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """`num` tensors of `shape` with any values, of the type and device of `like`."""
+        needed = num * math.prod(shape)
+        kept = self._kept.get(like.dtype)
+        if kept is None or len(kept) < needed:
+            kept = self._kept[like.dtype] = like.new_empty(needed)
+        return kept[:needed].view(num, *shape).unbind()
 
 
 def structural_similarity(output: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -35,23 +54,28 @@ def structural_similarity(output: torch.Tensor, wanted: torch.Tensor) -> torch.T
 
 
 def compare(
-    output: torch.Tensor, wanted: torch.Tensor, value_range: tuple[float, float]
+    output: torch.Tensor,
+    wanted: torch.Tensor,
+    value_range: tuple[float, float],
+    room: Room | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean squared error and SSIM, (N,) float64 both, of each pair of frames (N, C, ...).
 
     Frames have values in `value_range`, and are compared as if that were [0, 1]. A few channels
-    at a time are worked on, whatever N is.
+    at a time are worked on, whatever N is. A `room` that is kept spares the next call its memory.
     """
     first, second = output.flatten(0, 1), wanted.flatten(0, 1)
+    room = Room() if room is None else room
     parts = [
-        _compare_channels(first[part], second[part], value_range) for part in slices_in_cache(first)
+        _compare_channels(first[part], second[part], value_range, room)
+        for part in slices_in_cache(first)
     ]
     error, similarity = torch.cat(parts, 1).view(2, *output.shape[:2]).mean(2)
     return error, similarity
 
 
 def _compare_channels(
-    output: torch.Tensor, wanted: torch.Tensor, value_range: tuple[float, float]
+    output: torch.Tensor, wanted: torch.Tensor, value_range: tuple[float, float], room: Room
 ) -> torch.Tensor:
     """Mean squared error and SSIM of channels (K, H, W) or (K, D, H, W), (2, K) float64.
 
@@ -59,12 +83,11 @@ def _compare_channels(
     channels are done again in float64 where flat parts far from the mean make that too coarse.
     """
     if output.is_cuda:
-        return _in_precision(output, wanted, value_range, torch.float64)[:2]
-    *found, doubt = _in_precision(output, wanted, value_range, torch.float32)
-    result = torch.stack(found)
-    again = doubt > MAX_DOUBT
+        return _in_precision(output, wanted, value_range, torch.float64, room)[:2]
+    found = _in_precision(output, wanted, value_range, torch.float32, room)
+    result, again = found[:2], found[2] > MAX_DOUBT
     if again.any():
-        exact = _in_precision(output[again], wanted[again], value_range, torch.float64)
+        exact = _in_precision(output[again], wanted[again], value_range, torch.float64, room)
         result[:, again] = exact[:2]
     return result
 
@@ -74,56 +97,65 @@ def _in_precision(
     wanted: torch.Tensor,
     value_range: tuple[float, float],
     dtype: torch.dtype,
+    room: Room,
 ) -> torch.Tensor:
     """Mean squared error, SSIM, and about how far rounding may take that, (3, K) float64."""
     low, high = value_range
     span = high - low
-    c1, c2 = 2 * C1 * span**2, 2 * C2 * span**2
     # The first axis of the frame comes before that of channels: one product blurs it everywhere.
-    x, y = output.transpose(0, 1), wanted.transpose(0, 1)
-    values = torch.empty(4, *x.shape, dtype=dtype, device=x.device)
-    torch.add(x, y, out=values[0])
-    torch.sub(x, y, out=values[1])
-    error = _means(values[1].square()) / span**2
-    # Variances are the same of values about their mean, and rounded less.
-    centres = torch.stack([_means(values[0]), _means(values[1])]).to(dtype)
-    centres = centres.view(2, 1, -1, *(1,) * (x.ndim - 2))
-    values[:2] -= centres
-    torch.mul(values[:2], values[:2], out=values[2:])
-    blurred = _blurred(values)
-    sum_mean, difference_mean, sum_square, difference_square = blurred
-    sum_variance, difference_variance = (blurred[2:] - blurred[:2].square()).clamp_min_(0)
-    difference_mean.add_(centres[1]).square_().mul_(2)
-    below = sum_mean.add_(centres[0] - 2 * low).square_().add_(difference_mean, alpha=0.5).add_(c1)
-    luminance = difference_mean.div_(below).neg_().add_(1)
-    below = sum_variance.add_(difference_variance).add_(c2)
-    structure = difference_variance.div_(below).mul_(2)
-    doubt = sum_square.mul_(structure).add_(difference_square).div_(below)
-    doubt = _means(doubt) * torch.finfo(dtype).eps
-    similarity = _means(luminance.sub_(structure.mul_(luminance)))
+    x, y = (frames.transpose(0, 1).to(dtype) for frames in (output, wanted))
+    shape = (len(x), 4, *x.shape[1:])
+    values, blurred = room.take(2, shape, x.new_empty(0))
+    firsts, squares = values[:, :2], values[:, 2:]
+    torch.add(x, y, out=values[:, 0])
+    torch.sub(x, y, out=values[:, 1])
+    # Variances are the same of values about another one near their mean, and rounded less.
+    centres = _means(firsts[::SPARSE]).to(dtype).view(1, 2, -1, *(1,) * (x.ndim - 2))
+    firsts -= centres
+    torch.mul(firsts, firsts, out=squares)
+    shift, centre = _means(values[:, 1:2])[0], centres.view(2, -1)[1].double()
+    error = (_means(values[:, 3:])[0] + centre * (2 * shift + centre)) / span**2
+    blurred = _blurred(values, blurred)
+    sum_mean, difference_mean, sum_variance, difference_variance = blurred.unbind(1)
+    doubt = blurred[::SPARSE, 2:].clone()
+    blurred[:, 2:].addcmul_(blurred[:, :2], blurred[:, :2], value=-1)
+    difference_variance.clamp_min_(0)
+    # With L and S as below, SSIM is (1 - 2 L) (1 - 2 S) = 1 - 2 (L + S - 2 L S).
+    sum_mean += centres[:, 0] - 2 * low
+    difference_mean += centres[:, 1]
+    difference_mean.square_()
+    below = torch.addcmul(difference_mean, sum_mean, sum_mean, out=sum_mean)
+    luminance = difference_mean.div_(below.add_(2 * C1 * span**2))
+    below = sum_variance.add_(difference_variance).add_(2 * C2 * span**2)
+    structure = difference_variance.div_(below)
+    doubt[:, 0].mul_(structure[::SPARSE]).add_(doubt[:, 1], alpha=0.5).div_(below[::SPARSE])
+    doubt = _means(doubt[:, :1])[0] * (2 * torch.finfo(dtype).eps)
+    luminance.addcmul_(luminance, structure, value=-2).add_(structure)
+    similarity = 1 - 2 * _means(blurred[:, 1:2])[0]
     return torch.stack([error, similarity, doubt])
 
 
 def _means(values: torch.Tensor) -> torch.Tensor:
-    """Means (K,) float64 of channels (H, K, W) or (D, K, H, W)."""
-    length = values[0, 0].numel()
+    """Means (B, K) float64 of channels (H, B, K, W) or (D, B, K, H, W)."""
+    length = values[0, 0, 0].numel()
     # By a product: to sum short rows is slow.
-    sums = values.view(-1, length) @ values.new_ones(length)
-    return sums.view(values.shape[:2]).double().sum(0) / (length * len(values))
+    sums = values.flatten(3) @ values.new_ones(length)
+    return sums.double().sum(0) / (length * len(values))
 
 
-def _blurred(frames: torch.Tensor) -> torch.Tensor:
-    """Frames (B, H, K, W) or (B, D, K, H, W) under the Gaussian window, mirrored at their edges."""
-    num, depth, num_channels, *middle, width = frames.shape
-    blurred = torch.empty_like(frames)
-    for map_, out in zip(frames, blurred, strict=True):
-        _down(map_.view(depth, -1), out.view(depth, -1))
+def _blurred(frames: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Frames (H, B, K, W) or (D, B, K, H, W) under the Gaussian window, mirrored at their edges.
+
+    Either in the place of `frames` or in that of `other`, of the same shape; both are used.
+    """
+    depth, _, _, *middle, width = frames.shape
+    _down(frames.view(depth, -1), other.view(depth, -1))
     if middle:
-        slices = blurred.view(num * depth * num_channels, *middle, width)
-        blurred = _window(middle[0], frames.dtype, frames.device).T @ slices
-    result = torch.empty_like(frames)
-    _along(blurred.view(-1, width), result.view(-1, width))
-    return result
+        slices, out = (x.view(-1, *middle, width) for x in (other, frames))
+        torch.matmul(_window(middle[0], out.dtype, out.device).T, slices, out=out)
+        frames, other = other, frames
+    _along(other.view(-1, width), frames.view(-1, width))
+    return frames
 
 
 def _down(values: torch.Tensor, out: torch.Tensor) -> None:

@@ -29,7 +29,7 @@ from pipeline.tasks.latent_action.settings import (
     LossWeights,
     Reconstruct,
 )
-from pipeline.tasks.similarity import compare
+from pipeline.tasks.similarity import Room, compare
 
 LIVE_STD = 1e-3
 ROUNDING = 1e-9
@@ -58,6 +58,7 @@ class LatentActionEvaluation:
         self._variant_sum = torch.zeros(model.latent_shape, dtype=torch.float64, device=device)
         self._channels = torch.zeros(2, num_channels, dtype=torch.float64, device=device)
         self._overlap = torch.zeros(2, dtype=torch.float64, device=device)
+        self._room = Room()
         self._num_cells = math.prod(model.latent_shape[1:])
 
     @torch.no_grad()
@@ -92,7 +93,7 @@ class LatentActionEvaluation:
         raw = raw.float()
         images = as_images(raw, kind)
         low, high = model.frames.loaded_range
-        error, similarity = compare(images, wanted, (low, high))
+        error, similarity = compare(images, wanted, (low, high), self._room)
         # The loss of outputs by a Tanh is their squared error.
         loss = error * (high - low) ** 2
         both = either = torch.zeros_like(error)
@@ -108,22 +109,29 @@ class LatentActionEvaluation:
     ) -> torch.Tensor:
         """The two losses, and the squares of difference and norm of both parts, (6, N)."""
         variant, invariant = pairs.target_parts
-        latent = (variant + invariant).flatten(1).double()
-        shape = self._variant_sum.shape
+        shape, num = self._variant_sum.shape, len(valid)
+        num_channels = shape[0]
+        # Variant and invariant parts have channels of their own: both are in their sum.
+        wanted, found = self._room.take(2, variant.shape, variant)
+        torch.add(variant, invariant, out=wanted)
+        torch.add(pairs.moved_variant, pairs.source_invariant, out=found)
+        errors = found.sub_(wanted).square_().view(num * num_channels, -1)
+        error_by_channel = _row_sums(errors).double().view(num, num_channels)
+        (latent,) = self._room.take(1, (num, math.prod(shape)), self._by_bin)
+        latent.copy_(wanted.flatten(1))
         is_variant = self.model.mask.is_variant().view(-1, *(1,) * (len(shape) - 1))
-        self._variant_sum += (is_moved @ latent).view(shape) * is_variant
-        self._channels[0] += (valid @ latent).view(shape).flatten(1).sum(1)
-        num, num_channels = len(latent), shape[0]
+        moved_sum, valid_sum = (torch.stack([is_moved, valid]) @ latent).view(2, *shape)
+        self._variant_sum += moved_sum * is_variant
+        self._channels[0] += valid_sum.flatten(1).sum(1)
         by_channel = _row_sums(latent.square_().view(num * num_channels, -1))
         by_channel = by_channel.view(num, num_channels)
         self._channels[1] += valid @ by_channel
-        invariance = _square_sum(pairs.source_invariant - invariant)
-        consistency = _square_sum(pairs.moved_variant - variant)
+        chosen = is_variant.flatten().double()
+        consistency, invariance = (error_by_channel @ part for part in (chosen, 1 - chosen))
         if self.latent_losses == "relative":
             losses = [loss.double() for loss in latent_losses(pairs, self.latent_losses)]
         else:
             losses = [invariance / latent.shape[1], consistency / latent.shape[1]]
-        chosen = is_variant.flatten().double()
         return torch.stack(
             [*losses, consistency, by_channel @ chosen, invariance, by_channel @ (1 - chosen)]
         )
@@ -213,11 +221,6 @@ def _loss_of_records(
     """The mean reconstruction loss of each record, (N,) float64."""
     by_value = reconstruction_losses(raw, images, wanted, kind)
     return by_value.flatten(1).sum(1).double() / wanted[0].numel()
-
-
-def _square_sum(x: torch.Tensor) -> torch.Tensor:
-    """Sum of squares of each sample, (N,): float32 within a sample, float64 from there on."""
-    return _row_sums(x.flatten(1).square()).double()
 
 
 def _row_sums(x: torch.Tensor) -> torch.Tensor:
