@@ -79,7 +79,7 @@ def make_loader(
     if order == "map":
         reader = store.open_all(["train"])["train"]
     else:
-        reader = open_directly(store, ["train"])["train"]
+        reader = open_directly(store, ["train"], ["train"] if order == "blocks" else [])["train"]
     sizes = num_first = None
     if order == "blocks":
         # What order=blocks takes by itself.

@@ -13,9 +13,19 @@ EXIT_S = 20
 
 
 @dataclass(frozen=True)
+class Cold:
+    """What the part `cold` reads, the MiB of memory that it allows itself, and for how long it
+    reads in each way and round."""
+
+    data: Path
+    allowed_mib: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Datasets:
-    """`small` holds 28x28 images, `large` 3x64x64, `cold` as many of these as are far beyond
-    the memory of the part `cold`; all with their orbits.
+    """`small` holds 28x28 images, `large` 3x64x64, both with their orbits; `cold` is
+    what the part of that name needs.
 
     `mnist_root` holds MNIST's own files, null for noise; `mesh` is an OBJ file to turn, null for
     none. `device` is where the part `gpu` runs: `auto`, `cuda`, or `cpu` for a dry run;
@@ -28,7 +38,7 @@ class Datasets:
     mesh: Path | None = None
     device: str = "auto"
     minutes: float = 8.0
-    cold: Path | None = None
+    cold: Cold | None = None
 
 
 def _loader(datasets: Datasets) -> PartReport:
@@ -88,8 +98,9 @@ def _pairs(datasets: Datasets) -> PartReport:
 def _cold(datasets: Datasets) -> PartReport:
     from cold_speed import measure_cold
 
-    assert datasets.cold is not None
-    return measure_cold(datasets.cold)
+    cold = datasets.cold
+    assert cold is not None
+    return measure_cold(cold.data, cold.allowed_mib, seconds=cold.seconds)
 
 
 def _gpu(datasets: Datasets) -> PartReport:

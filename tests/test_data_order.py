@@ -13,7 +13,7 @@ import pipeline.training.data_order as data_order
 from data_prep.store.direct_reader import DirectReader
 from data_prep.store.reader import PairStore, SplitReader
 from pipeline.config.program import ExitWithCode
-from pipeline.training.data_order import choose_order
+from pipeline.training.data_order import choose_order, training_bytes
 from pipeline.training.distributed import World
 from pipeline.training.run import _check_share, open_readers, train
 from pipeline.training.run_directory import RunDirectory
@@ -66,9 +66,9 @@ def test_where_data_fits_auto_is_uniform_and_reads_maps(
     order, line = choose_order(RunDirectory(tmp_path / "new"), config, store.manifest)
     assert line is not None
     assert line.startswith("order: uniform, because the training data fits into memory (data ")
-    assert isinstance(open_readers(store, order)["train"], SplitReader)
+    assert isinstance(open_readers(store, order, 2**20)["train"], SplitReader)
     with_memory(monkeypatch, 2**10)
-    assert isinstance(open_readers(store, order)["val"], DirectReader)
+    assert isinstance(open_readers(store, order, 2**20)["val"], DirectReader)
     old = Path(shutil.copytree(digits_run, tmp_path / "old"))
     (old / "order.json").unlink()
     order, line = choose_order(RunDirectory(old), config, store.manifest)
@@ -78,6 +78,25 @@ def test_where_data_fits_auto_is_uniform_and_reads_maps(
     assert order.order == "uniform"
     assert line is not None
     assert "may come twice" in line
+
+
+def test_what_counts_are_the_bytes_that_training_reads(
+    digits_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The items that are used, and of fresh pairs the sources with what lies on their pages."""
+    manifest = PairStore(digits_dir).manifest
+    whole = data_order.split_bytes(manifest, "train")
+
+    def counted(*words: str) -> int:
+        return training_bytes(make_config(digits_dir, tmp_path / "run", *words), manifest)
+
+    assert counted("pairs=online") == counted("pairs=stored") == whole
+    assert counted("pairs=online", "num_train_items=70") == whole // 2
+    assert counted("pairs=stored", "num_train_items=140") == whole // 4
+    monkeypatch.setattr("mmap.PAGESIZE", 16)
+    assert counted("pairs=fresh") == 140 * (28 * 28 + 16) < whole // 3
+    monkeypatch.setattr("mmap.PAGESIZE", 4096)
+    assert counted("pairs=fresh") == whole
 
 
 def test_by_position_a_uniform_run_is_the_same_run(

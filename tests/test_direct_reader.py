@@ -20,7 +20,7 @@ import torch
 from helpers.recipes import VolumeRecipe
 from helpers.waiting import wait_until
 
-from data_prep.store import direct_reader
+from data_prep.store import direct_reader, shard_file
 from data_prep.store.builder import build_dataset
 from data_prep.store.direct_reader import DirectReader, open_directly
 from data_prep.store.reader import PairStore, Records
@@ -45,12 +45,13 @@ def dataset_dir(request: pytest.FixtureRequest) -> Path:
 def gap(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are read one by one, or with what is between them; pieces are small."""
     monkeypatch.setattr(direct_reader, "GAP_BYTES", request.param)
-    monkeypatch.setattr(direct_reader, "PIECE_BYTES", 2**12)
+    monkeypatch.setattr(direct_reader, "PIECE_BYTES", 2**13)
+    monkeypatch.setattr(direct_reader, "READ_BYTES", 2**12)
 
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(direct_reader, "PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(shard_file, "PAUSES_S", (0.0, 0.0))
 
 
 def answering(
@@ -74,9 +75,19 @@ def assert_same(found: Records, expected: Records) -> None:
         assert np.array_equal(values, wanted), name
 
 
-def test_records_are_those_of_the_map(dataset_dir: Path, gap: None) -> None:
+@pytest.mark.parametrize("past_cache", [(), ("train",)], ids=["cached", "past"])
+@pytest.mark.parametrize("keeps", [0, 2**20], ids=["rows", "kept"])
+def test_records_are_those_of_the_map(
+    dataset_dir: Path,
+    past_cache: tuple[str, ...],
+    keeps: int,
+    gap: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whether frames go past the page cache, and whether what else there is can be kept."""
+    monkeypatch.setattr(direct_reader, "KEPT_BYTES", keeps)
     mapped = PairStore(dataset_dir).split("train")
-    reader = open_directly(PairStore(dataset_dir), ["train"])["train"]
+    reader = open_directly(PairStore(dataset_dir), ["train"], past_cache)["train"]
     rng = np.random.default_rng(0)
     for numbers in (
         np.arange(reader.num_records),
@@ -88,6 +99,40 @@ def test_records_are_those_of_the_map(dataset_dir: Path, gap: None) -> None:
         assert_same(pickle.loads(pickle.dumps(reader)).read(numbers), mapped.read(numbers))
     with pytest.raises(IndexError, match=f"split of {reader.num_records}"):
         reader.read(np.array([reader.num_records]))
+
+
+@pytest.mark.parametrize("answer", ["refused", "short", "failed", "none"])
+def test_what_cannot_be_read_past_the_cache_is_read_through_it(
+    answer: str, volume_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File systems that have no such reads, or end one anywhere, give the same records."""
+    past: set[int] = set()
+    plain_open = os.open
+
+    def opened(path: Any, flags: int, *more: Any, **named: Any) -> int:
+        if flags & os.O_DIRECT and answer == "refused":
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
+        descriptor = plain_open(path, flags & ~os.O_DIRECT, *more, **named)
+        past.update({descriptor} if flags & os.O_DIRECT else ())
+        return descriptor
+
+    def reading(number: int, descriptor: int, buffers: Sequence[Any], offset: int) -> int:
+        if descriptor in past:
+            assert offset % 4096 == len(buffers[0]) % 4096 == 0
+            if answer == "failed":
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            if answer == "short":
+                buffers = [buffers[0][: 1 + 97 * number]]
+            if answer == "none":
+                return 0
+        return plain_preadv(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "open", opened)
+    answering(monkeypatch, reading)
+    reader = DirectReader(PairStore(volume_dir).split("train"), past_cache=True)
+    expected = PairStore(volume_dir).split("train").read(np.arange(20))
+    assert_same(reader.read(np.arange(20)), expected)
+    assert bool(past) == (answer != "refused")
 
 
 def test_few_files_are_open_at_a_time(volume_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +150,7 @@ def test_few_files_are_open_at_a_time(volume_dir: Path, monkeypatch: pytest.Monk
 def kinds_of_batches(dataset_dir: Path) -> list[tuple[Batches, Batches]]:
     """The same batches, by position and by map."""
     store = PairStore(dataset_dir)
-    both = [open_directly(store, ["train"])["train"], store.split("train")]
+    both = [open_directly(store, ["train"], ["train"])["train"], store.split("train")]
     sizes = BlockSizes(4, 5, 18)
     orders = [make_train_order(both[1], "stored", 3, 12, "carry", None, s) for s in (None, sizes)]
     kinds: list[list[Batches]] = [

@@ -1,18 +1,16 @@
 """Records of a split read by position from its files, without memory maps.
 
-For data that does not fit into memory, where a map brings in page after page: here the rows
-of a piece of neighbouring records come by one `preadv`, each into its own place. Several
-threads may read pieces at once. What fails is tried again for some seconds.
+For data that does not fit into memory, where a map brings in page after page: here neighbouring
+frames come by one `preadv`, past the page cache where each is read once an epoch, and are copied
+from there to the places of the records that want them. Several threads may read at once.
 """
 
-import errno
 import math
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,21 +23,17 @@ from data_prep.store.reader import (
     refuse_other,
 )
 from data_prep.store.shard import Place, Stamp, locate_arrays, stamp_of
-from pipeline.files.hiccups import FILE_SYSTEM_HICCUPS
-from pipeline.files.waiting import pause
+from data_prep.store.shard_file import ALIGNMENT, ShardFile, retried, room_for
 
-T = TypeVar("T")
-
-PIECE_BYTES = 2**20
-"""Frames of a piece, at most."""
+PIECE_BYTES = 2**22
+"""Frames of a piece's records, at most."""
+READ_BYTES = 2**20
+"""Neighbouring frames that are read at once, at most."""
 GAP_BYTES = 2**15
 """Bytes between two rows up to which reading on costs less than another call."""
-KEPT_BYTES = 2**20
-"""Of an open file, arrays other than frames that are read as a whole and kept."""
-PAUSES_S = (0.1, 0.5, 2.0, 4.0)
-"""Before each new try of a read that failed or met the file's end too early."""
+KEPT_BYTES = 2**26
+"""What is read as a whole and kept of a split, for all arrays other than frames."""
 MAX_OPEN = 128
-RETRIED = FILE_SYSTEM_HICCUPS | {errno.EINTR, errno.EAGAIN, errno.ENOMEM}
 
 
 class Piece(NamedTuple):
@@ -67,40 +61,27 @@ class Destination:
         self.action, self.label = batches.action, batches.label
 
 
-class ShardFile:
-    """A shard opened for reading by position; closed when nobody refers to it any more."""
-
-    def __init__(self, path: Path, descriptor: int, stamp: Stamp, places: dict[str, Place]) -> None:
-        self.path, self.descriptor, self.stamp, self.places = path, descriptor, stamp, places
-        self.kept: dict[str, np.ndarray] = {}
-
-    def open_again(self) -> None:
-        """Follow a network file system that has given the file another handle."""
-        with open(self.path, "rb", buffering=0) as file:
-            status = os.fstat(file.fileno())
-            refuse_other(self.path, Stamp(status.st_size, status.st_mtime_ns), self.stamp)
-            os.dup2(file.fileno(), self.descriptor, inheritable=False)
-
-    def __del__(self) -> None:
-        os.close(self.descriptor)
-
-
 class DirectReader:
     """The records of a split, as `SplitReader` numbers them.
 
     Shards are opened when they are needed. From `open` on these files are read and no others.
+    With `past_cache` frames go past the page cache, on file systems that can.
     """
 
-    def __init__(self, reader: SplitReader) -> None:
+    def __init__(self, reader: SplitReader, past_cache: bool = False) -> None:
         self.root, self.frames = reader.root, reader.frames
         self.num_action_components = reader.num_action_components
         self.num_records = reader.num_records
         self.records_per_source = reader.records_per_source
+        self._past_cache = past_cache
         self._infos, self._starts, self._ends = reader.infos, reader.starts, reader.ends
         self._stamps: list[Stamp] | None = None
         self._places: dict[int, dict[str, Place]] = {}
         self._files: OrderedDict[int, ShardFile] = OrderedDict()
-        self._lock, self._kept = threading.Lock(), threading.local()
+        self._lock, self._rooms = threading.Lock(), threading.local()
+        record_bytes = 3 * np.dtype(np.int64).itemsize + 4 * self.num_action_components
+        self._keeps_columns = self.num_records * record_bytes <= KEPT_BYTES
+        self._columns: dict[tuple[int, str], np.ndarray] = {}
 
     @property
     def num_sources(self) -> int:
@@ -165,55 +146,57 @@ class DirectReader:
         file = self._file(piece.shard)
         places = np.divmod(piece.places, out.batch_size)
         for name, to in (("action", out.action), ("label", out.label)):
-            values, rows = self._read_rows(file, name, piece.rows)
-            to[places] = values[rows]
+            to[places] = self._column(file, piece, name)
         ends = ("source", "target")[: len(out.frames)]
-        wanted = np.empty((len(ends), len(piece.rows)), np.int64)
-        for end, name in enumerate(ends):
-            values, rows = self._read_rows(file, name, piece.rows)
-            wanted[end] = values[rows]
-        unique, where = np.unique(wanted, return_inverse=True)
+        wanted = [self._column(file, piece, name) for name in ends]
+        unique = np.unique(np.concatenate(wanted))
         if not 0 <= unique[0] <= unique[-1] < file.places["frames"].shape[0]:
             raise ValueError(f"{file.path} has a record that points outside its frames")
-        values, rows = self._read_rows(file, "frames", unique)
-        frames = _as_whole_rows(values, 1)
-        for to, chosen in zip(out.frames, rows[where.reshape(wanted.shape)], strict=True):
-            to[places] = frames[chosen]
+        firsts, lasts = _runs(unique, file.places["frames"].row_bytes, READ_BYTES)
+        copies = [
+            _Copies(to, places, rows, firsts, lasts)
+            for to, rows in zip(out.frames, wanted, strict=True)
+        ]
+        for run, (first, last) in enumerate(zip(firsts.tolist(), lasts.tolist(), strict=True)):
+            frames = self._read_frames(file, first, last)
+            for copy in copies:
+                copy.of_run(run, frames, self._room)
 
-    def _read_rows(
-        self, file: ShardFile, name: str, rows: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Some rows of an array, with these (ascending) among them, and where these are there.
-
-        They are good until the thread reads others of that name.
-        """
-        place = file.places[name]
-        if name != "frames" and place.row_bytes * place.shape[0] <= KEPT_BYTES:
+    def _column(self, file: ShardFile, piece: Piece, name: str) -> np.ndarray:
+        """A piece's rows of an array other than frames."""
+        place, kept = file.places[name], self._columns.get((piece.shard, name))
+        if kept is None and self._keeps_columns:
             # A few bytes of each record, all over the file: a wait of the disk for each, or one.
-            if name not in file.kept:
-                values = np.empty(place.shape, place.dtype)
-                if values.size:
-                    read_fully(file, place.offset, values.data.cast("B"))
-                file.kept[name] = values
-            return file.kept[name], rows
-        starts, lengths, offsets = _runs(rows, place.row_bytes)
-        values = self._scratch(name, place, int(lengths.sum()))
-        size = place.row_bytes
-        if size:
-            view = values.data.cast("B")
-            runs = zip(starts.tolist(), lengths.tolist(), offsets.tolist(), strict=True)
-            for start, length, offset in runs:
-                part = view[offset * size : (offset + length) * size]
-                read_fully(file, place.offset + start * size, part)
-        run = np.searchsorted(starts, rows, side="right") - 1 if len(starts) > 1 else 0
-        return values, rows - (starts - offsets)[run]
+            kept = np.empty(place.shape, place.dtype)
+            _read_rows(file, place, 0, kept)
+            self._columns[piece.shard, name] = kept
+        if kept is not None:
+            return np.asarray(kept[piece.rows])
+        firsts, lasts = _runs(piece.rows, place.row_bytes)
+        offsets = np.cumsum(lasts - firsts) - (lasts - firsts)
+        values = np.empty((int((lasts - firsts).sum()), *place.shape[1:]), place.dtype)
+        for first, last, offset in zip(
+            firsts.tolist(), lasts.tolist(), offsets.tolist(), strict=True
+        ):
+            _read_rows(file, place, first, values[offset : offset + last - first])
+        run = np.searchsorted(firsts, piece.rows, side="right") - 1
+        return np.asarray(values[piece.rows - (firsts - offsets)[run]])
 
-    def _scratch(self, name: str, place: Place, num_rows: int) -> np.ndarray:
-        """Room for so many rows, which the thread uses again and again."""
-        kept: dict[str, np.ndarray] = self._kept.__dict__
-        if name not in kept or len(kept[name]) < num_rows:
-            kept[name] = np.empty((num_rows, *place.shape[1:]), place.dtype)
-        return kept[name][:num_rows]
+    def _read_frames(self, file: ShardFile, first: int, last: int) -> np.ndarray:
+        """These rows of the frames, as whole rows, until the thread reads others."""
+        place = file.places["frames"]
+        num_bytes = (last - first) * place.row_bytes
+        room = self._room("read", room_for(num_bytes))
+        read = file.read_past_cache(place.offset + first * place.row_bytes, room, num_bytes)
+        return read.view(f"V{place.row_bytes}")
+
+    def _room(self, name: str, num_bytes: int) -> np.ndarray:
+        """Memory from a page on, which the thread uses again and again."""
+        kept: dict[str, np.ndarray] = self._rooms.__dict__
+        if name not in kept or len(kept[name]) < num_bytes:
+            memory = np.empty(num_bytes + ALIGNMENT, np.uint8)
+            kept[name] = memory[-memory.ctypes.data % ALIGNMENT :][:num_bytes]
+        return kept[name]
 
     def _file(self, index: int) -> ShardFile:
         with self._lock:
@@ -246,22 +229,65 @@ class DirectReader:
                 refuse_other(path, stamp, self._stamps[index])
             # What is read ahead of a random row is thrown away again.
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
-            return ShardFile(path, os.dup(file.fileno()), stamp, self._places[index])
+            opened = ShardFile(path, os.dup(file.fileno()), stamp, self._places[index])
+        if self._past_cache:
+            opened.go_past_cache()
+        return opened
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": OrderedDict(), "_lock": None, "_kept": None}
+        kept = {"_files": OrderedDict(), "_columns": {}, "_lock": None, "_rooms": None}
+        return {**self.__dict__, **kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._lock, self._kept = threading.Lock(), threading.local()
+        self._lock, self._rooms = threading.Lock(), threading.local()
 
 
-def open_directly(store: PairStore, splits: Sequence[str]) -> dict[str, DirectReader]:
+class _Copies:
+    """What is copied from frames that were read, run after run, to one end of a piece's records."""
+
+    def __init__(
+        self,
+        to: np.ndarray,
+        places: tuple[np.ndarray, np.ndarray],
+        rows: np.ndarray,
+        firsts: np.ndarray,
+        lasts: np.ndarray,
+    ) -> None:
+        order = np.argsort(rows, kind="stable")
+        self._to, self._rows = to, rows[order]
+        self._batches, self._places = places[0][order], places[1][order]
+        self._firsts = firsts
+        self._edges = np.searchsorted(self._rows, np.stack([firsts, lasts])).tolist()
+
+    def of_run(self, run: int, frames: np.ndarray, room: Callable[[str, int], np.ndarray]) -> None:
+        """Copy the frames of a run, which may use a room that is not the one they are in."""
+        size = frames.itemsize
+        most = max(1, READ_BYTES // size)
+        for first in range(self._edges[0][run], self._edges[1][run], most):
+            part = slice(first, min(first + most, self._edges[1][run]))
+            rows = self._rows[part] - self._firsts[run]
+            if rows[-1] - rows[0] + 1 == len(rows) and (rows[1:] != rows[:-1]).all():
+                chosen = frames[rows[0] : rows[-1] + 1]
+            else:
+                # Processors copy slowly to a place that is just behind the other in its page.
+                start = (frames.ctypes.data + ALIGNMENT // 2) % ALIGNMENT
+                free = room("chosen", ALIGNMENT + len(rows) * size)[start:]
+                chosen = free[: len(rows) * size].view(frames.dtype)
+                frames.take(rows, axis=0, out=chosen, mode="clip")
+            self._to[self._batches[part], self._places[part]] = chosen
+
+
+def open_directly(
+    store: PairStore, splits: Sequence[str], past_cache: Sequence[str] = ()
+) -> dict[str, DirectReader]:
     """Readers of these splits, whose files are those that the manifest speaks of now.
+
+    Those named in `past_cache` read frames past the page cache.
 
     Raises as `PairStore.open_all`.
     """
-    readers = {name: DirectReader(store.split(name)) for name in splits}
+    readers = {name: DirectReader(store.split(name), name in past_cache) for name in splits}
     for reader in readers.values():
         reader.open()
     store.check_same()
@@ -270,57 +296,31 @@ def open_directly(store: PairStore, splits: Sequence[str]) -> dict[str, DirectRe
     return readers
 
 
-def read_fully(file: ShardFile, offset: int, view: memoryview) -> None:
-    """Fill the view with the bytes from `offset` on.
+def _read_rows(file: ShardFile, place: Place, first: int, out: np.ndarray) -> None:
+    """Fill `out` with the rows of an array from `first` on."""
+    if out.size:
+        file.read_fully(place.offset + first * place.row_bytes, out.data.cast("B"))
 
-    A read that is short goes on where it ended. One that fails for a reason that may pass, or
-    meets the end of the file, is tried again after pauses; then OSError naming the file.
+
+def _runs(
+    rows: np.ndarray, row_bytes: int, most_bytes: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """First row and end of each run of ascending rows that is read at once.
+
+    Rows that lie close together are read with what is between them; runs of more than
+    `most_bytes` are cut.
     """
-
-    def read() -> int:
-        try:
-            num = os.preadv(file.descriptor, [view], offset)
-        except OSError as error:
-            if error.errno == errno.ESTALE:
-                file.open_again()
-            raise
-        if num == 0:
-            raise OSError(errno.EIO, "ends before what its manifest says")
-        return num
-
-    while view:
-        num = retried(read, file.path)
-        view, offset = view[num:], offset + num
-
-
-def retried(action: Callable[[], T], path: Path) -> T:
-    """What `action` returns, tried again after pauses where it fails for what may pass.
-
-    The last error names the file.
-    """
-    pauses = iter(PAUSES_S)
-    while True:
-        try:
-            return action()
-        except OSError as error:
-            pause_s = next(pauses, None) if error.errno in RETRIED else None
-            if pause_s is None:
-                if error.errno is None or error.filename is not None:
-                    raise
-                raise OSError(error.errno, error.strerror, str(path)) from None
-        pause(pause_s, f"{path}, which cannot be read just now")
-
-
-def _runs(rows: np.ndarray, row_bytes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Start, length and offset of each run of ascending rows that is read at once.
-
-    Rows that lie close together are read with what is between them.
-    """
-    cuts = rows[1:] - rows[:-1] - 1 if len(rows) > 1 else rows[:0]
+    cuts = rows[1:] - rows[:-1] - 1
     edges = np.flatnonzero(cuts * row_bytes > GAP_BYTES) + 1
-    starts = rows[np.concatenate([[0], edges])]
-    lengths = rows[np.concatenate([edges - 1, [-1]])] + 1 - starts
-    return starts, lengths, np.cumsum(lengths) - lengths
+    firsts = rows[np.concatenate([[0], edges])]
+    lasts = rows[np.concatenate([edges - 1, [-1]])] + 1
+    if most_bytes is None:
+        return firsts, lasts
+    most = max(1, most_bytes // row_bytes)
+    num_parts = -(-(lasts - firsts) // most)
+    within = np.arange(num_parts.sum()) - np.repeat(np.cumsum(num_parts) - num_parts, num_parts)
+    starts = np.repeat(firsts, num_parts) + within * most
+    return starts, np.minimum(starts + most, np.repeat(lasts, num_parts))
 
 
 def _as_whole_rows(frames: np.ndarray, num_axes: int) -> np.ndarray:

@@ -5,8 +5,12 @@ order.json   what the configuration asked for, the order that was taken, its siz
 
 import dataclasses
 import json
+import math
+import mmap
 from dataclasses import dataclass
 from typing import Any, Literal
+
+import numpy as np
 
 from data_prep.store.manifest import Manifest
 from pipeline.config.schema import build
@@ -82,7 +86,7 @@ def choose_order(
         # Of the time before there was a choice.
         known = DataOrder(asked, "uniform", "as this run was begun")
         return known, WARNING if _num_items(config, manifest) > NUM_STORED else None
-    size, free = split_bytes(manifest, "train"), available_memory()
+    size, free = training_bytes(config, manifest), available_memory()
     decided = _decided(asked, config, manifest, size <= USED_SHARE * free, free)
     if asked.order != "auto":
         return decided, None
@@ -123,6 +127,18 @@ def as_plain(order: DataOrder) -> dict[str, Any]:
 def split_bytes(manifest: Manifest, split: str) -> int:
     """Bytes of the files of a split."""
     return sum(shard.size for shard in manifest.split(split).shards)
+
+
+def training_bytes(config: TrainConfig, manifest: Manifest) -> int:
+    """Bytes of files that an epoch of training brings into memory."""
+    split, num_items = manifest.split("train"), _num_items(config, manifest)
+    whole = split_bytes(manifest, "train")
+    if config.pairs == "fresh":
+        # Source frames alone, and what else lies on their pages.
+        frame_bytes = math.prod(manifest.frames.shape) * np.dtype(manifest.frames.dtype).itemsize
+        return min(whole, num_items * (frame_bytes + mmap.PAGESIZE))
+    per_source = 1 if config.pairs == "stored" else split.records_per_source or 1
+    return whole * num_items // (split.num_records // per_source)
 
 
 def fits_in_memory(num_bytes: int) -> bool:

@@ -36,6 +36,7 @@ from pipeline.training.data_order import (
     fits_in_memory,
     note_order,
     split_bytes,
+    training_bytes,
 )
 from pipeline.training.debugging import FirstBatches, profiled, shortened
 from pipeline.training.distributed import World, join_world
@@ -89,7 +90,7 @@ def _train(config: TrainConfig, request: StopRequest, data_copy: Path | None) ->
     with join_world(config.device, request.is_made) as world:
         data_order, line = world.first_decides(lambda: choose_order(run, config, store.manifest))
         # All that will be read, now: a dataset that is replaced meanwhile stays as it was.
-        readers = open_readers(store, data_order)
+        readers = open_readers(store, data_order, training_bytes(config, store.manifest))
         order = make_train_order(
             readers["train"],
             config.pairs,
@@ -146,14 +147,17 @@ def open_dataset(data: Path, copy: Path | None) -> PairStore:
     return store
 
 
-def open_readers(store: PairStore, data_order: DataOrder) -> Mapping[str, RecordReader]:
-    """Readers of the training and validation records: through memory maps where the data fits
-    into memory, by position where it does not."""
+def open_readers(
+    store: PairStore, data_order: DataOrder, num_bytes: int
+) -> Mapping[str, RecordReader]:
+    """Readers of the training and validation records: through memory maps where both fit
+    into memory, by position where they do not. Of the former `num_bytes` are read."""
     splits = ("train", "val")
-    num_bytes = sum(split_bytes(store.manifest, split) for split in splits)
+    num_bytes += split_bytes(store.manifest, "val")
     if data_order.order == "uniform" and fits_in_memory(num_bytes):
         return store.open_all(splits)
-    return open_directly(store, splits)
+    # By blocks a frame is read once an epoch, and forgotten in memory before the next.
+    return open_directly(store, splits, ("train",) if data_order.order == "blocks" else ())
 
 
 def make_plan(config: TrainConfig, order: SampleOrder) -> Plan:
