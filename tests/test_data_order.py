@@ -91,10 +91,10 @@ def test_what_counts_are_the_bytes_that_training_reads(
         return training_bytes(make_config(digits_dir, tmp_path / "run", *words), manifest)
 
     assert counted("pairs=online") == counted("pairs=stored") == whole
-    assert counted("pairs=online", "num_train_items=70") == whole // 2
-    assert counted("pairs=stored", "num_train_items=140") == whole // 4
+    assert counted("pairs=online", "num_train_items=280") == whole // 2
+    assert counted("pairs=stored", "num_train_items=560") == whole // 4
     monkeypatch.setattr("mmap.PAGESIZE", 16)
-    assert counted("pairs=fresh") == 140 * (28 * 28 + 16) < whole // 3
+    assert counted("pairs=fresh") == 560 * (16 * 16 + 16) < whole
     monkeypatch.setattr("mmap.PAGESIZE", 4096)
     assert counted("pairs=fresh") == whole
 

@@ -235,8 +235,13 @@ class DirectReader:
         return opened
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {"_files": OrderedDict(), "_columns": {}, "_lock": None, "_rooms": None}
-        return {**self.__dict__, **kept}
+        own: dict[str, Any] = {
+            "_files": OrderedDict(),
+            "_columns": {},
+            "_lock": None,
+            "_rooms": None,
+        }
+        return {**self.__dict__, **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
