@@ -4,7 +4,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.cluster.checks import check_cluster, check_datasets, check_ranks
 from launch.cluster.settings import ClusterConfig, InlineConfig
 from launch.jobs.liveness import Liveness, find_live
 from launch.jobs.records import read_records
@@ -13,14 +12,12 @@ from launch.sweeps.directory import SweepDirectory
 from launch.sweeps.expansion import check_space, expand, with_seeds
 from launch.sweeps.inline import run_inline
 from launch.sweeps.plan import Plan, as_values, describe_plan, make_plan
-from launch.sweeps.request import SweepRequest, read_request, split_words
-from launch.sweeps.resolving import PlannedRun, Resolver
+from launch.sweeps.request import REPOSITORY, check_before, read_request, split_words
+from launch.sweeps.resolving import Resolver
 from launch.sweeps.settings import OptunaSearch
 from launch.sweeps.submission import describe_submission, prepare_runs, submit_runs
 from pipeline.files.lock import DirectoryLock
 from pipeline.printing import say
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def run_sweep(words: Sequence[str]) -> int:
@@ -59,21 +56,6 @@ def run_sweep(words: Sequence[str]) -> int:
         if not isinstance(request.cluster, InlineConfig):
             return hand_over(plan, directory, request.cluster, code, request.hold)
     return run_inline(plan.to_submit)
-
-
-def check_before(
-    request: SweepRequest, runs: Sequence[PlannedRun], datasets: Sequence[str]
-) -> list[str]:
-    """Refuse what cannot work before anything is submitted; returns what was not checked."""
-    for run in runs:
-        check_ranks(
-            run.config.global_batch,
-            run.config.accumulation,
-            request.cluster.num_ranks,
-            run.name,
-        )
-    check_datasets(datasets, thoroughly=request.verify == "full")
-    return check_cluster(request.cluster, Path(request.sweep_dir))
 
 
 def live_runs(directory: SweepDirectory) -> Liveness:

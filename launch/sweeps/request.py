@@ -1,16 +1,20 @@
-"""What `launch/sweep.py` was asked to do."""
+"""What `launch/sweep.py` was asked to do, and what is checked before it is done."""
 
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from launch.cluster.checks import check_cluster, check_datasets, check_ranks
 from launch.cluster.settings import ClusterConfig, InlineConfig, SlurmConfig
 from launch.sweeps.expansion import RESERVED
+from launch.sweeps.resolving import PlannedRun
 from launch.sweeps.settings import OptunaSearch, SweepConfig
 from pipeline.config.compose import compose, split_word
 from pipeline.config.schema import build
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 PATH_KEYS = frozenset({"sweep_dir"})
 GROUPS = ("sweep", "cluster")
 
@@ -63,3 +67,18 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def read_request(own_words: Sequence[str]) -> SweepRequest:
     """Compose the launcher's own configuration; ValueError with one line if it is refused."""
     return build(SweepRequest, compose("sweep", own_words, PATH_KEYS))
+
+
+def check_before(
+    request: SweepRequest, runs: Sequence[PlannedRun], datasets: Sequence[str]
+) -> list[str]:
+    """Refuse what cannot work before anything is submitted; returns what was not checked."""
+    for run in runs:
+        check_ranks(
+            run.config.global_batch,
+            run.config.accumulation,
+            request.cluster.num_ranks,
+            run.name,
+        )
+    check_datasets(datasets, thoroughly=request.verify == "full")
+    return check_cluster(request.cluster, Path(request.sweep_dir))

@@ -13,10 +13,9 @@ from launch.jobs.records import JobRecord, read_records
 from launch.jobs.search_job import FAILURE_FILE, SearchJob, controller_resources
 from launch.reports.run_state import CANCELLED_FILE
 from launch.snapshot import take_snapshot
-from launch.sweeps.command import REPOSITORY, check_before
 from launch.sweeps.directory import SweepDirectory
 from launch.sweeps.expansion import with_seeds
-from launch.sweeps.request import SweepRequest
+from launch.sweeps.request import REPOSITORY, SweepRequest, check_before
 from launch.sweeps.resolving import PlannedRun, Resolver
 from launch.sweeps.search_loop import num_parallel, run_search
 from launch.sweeps.search_order import SearchOrder, write_search_order
