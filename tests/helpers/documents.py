@@ -48,7 +48,7 @@ SMALL = {
         "seeds": "[0]",
     },
     "launch/sweep.py": {**SMALL_RUN, "sweep.seeds": "[0]"},
-    "launch/evaluate.py": {"analyses": "false", "pictures": "false"},
+    "launch/evaluate.py": {"analyses": "false"},
     "launch/prepare.py": {"num_samples": "12", "num_workers": "1"},
 }
 """Words that make a command small, in place of its own."""
