@@ -5,6 +5,7 @@ nothing does without.
 """
 
 import functools
+import importlib
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -30,7 +31,15 @@ def not_compiled(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def prepare_compiler() -> None:
-    """Tell the compiler what to leave alone; before anything is compiled."""
+    """Tell the compiler what to leave alone; before anything is compiled.
+
+    Where torch is told to do without vectors (ATEN_CPU_CAPABILITY=default), its compiler does so
+    too, but takes code with vectors from its cache: a setting that is part of the cache's keys
+    keeps the two apart.
+    """
+    if torch.backends.cpu.get_cpu_capability() == "DEFAULT":
+        config: Any = importlib.import_module("torch._inductor.config")
+        config.cpp.simdlen = 1
     while _marked:
         called = _marked.pop()
         called[0] = torch.compiler.disable(called[0])

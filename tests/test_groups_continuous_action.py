@@ -11,6 +11,7 @@ import torch
 from scipy.ndimage import affine_transform
 from scipy.spatial.transform import Rotation
 
+from pipeline.compiling import prepare_compiler
 from pipeline.groups import MIN_INTERPOLATED_LATENT_SIDE, make_group
 
 SPECS = ("so2", "so3", "so2+shift:20:2.5", "so3+shift:16:3")
@@ -197,5 +198,6 @@ def test_compiled_action_is_that_of_eager() -> None:
     def act(x: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         return group.act_on_latent(x, group.decode(action))
 
+    prepare_compiler()
     compiled = torch.compile(act, fullgraph=True)
     assert torch.allclose(compiled(x, group.encode(g)), act(x, group.encode(g)), atol=1e-5)

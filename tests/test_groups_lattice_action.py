@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from pipeline.compiling import prepare_compiler
 from pipeline.groups import Group, make_group
 
 POINT_SPECS = ("c4", "d4", "octahedral")
@@ -213,6 +214,7 @@ def test_compiled_groups_keep_their_own_tables() -> None:
     def act(group: Group, x: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         return group.act_on_latent(x, group.decode(action))
 
+    prepare_compiler()
     compiled = torch.compile(act, fullgraph=True)
     for spec in ("octahedral+wrap:4:2", "wrap3d:4:2"):
         group = make_group(spec)

@@ -4,6 +4,7 @@ import torch
 from torch.nn.functional import mse_loss
 
 from data_prep.store.manifest import FrameSpec
+from pipeline.compiling import prepare_compiler
 from pipeline.groups import C4
 from pipeline.models.adaptive_mask import AdaptiveMask
 from pipeline.models.latent_action import LatentActionModel, LatentParts
@@ -180,6 +181,7 @@ def test_compiled_objective_agrees_and_keeps_its_names() -> None:
     batch = (source, target, action, torch.zeros(8, dtype=torch.int64), torch.ones(8))
     objective = LatentActionObjective(model, LossWeights())
     eager, _ = objective(*batch)
+    prepare_compiler()
     objective.compile()
     compiled, _ = objective(*batch)
     torch.testing.assert_close(compiled, eager, rtol=1e-5, atol=1e-6)
