@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.files.atomic import TEMPORARY_SUFFIX, replacing
 from pipeline.files.lock import DirectoryLock
-from pipeline.files.waiting import wait_until
+from pipeline.files.waiting import StoppedWaiting, wait_until
 from pipeline.printing import say
 
 if TYPE_CHECKING:
@@ -29,13 +29,19 @@ NUM_COPIERS = 4
 CHUNK_BYTES = 8 * 2**20
 
 
-def stage_dataset(data: Path, disk: Path, say: Callable[[str], object] = say) -> Path:
+def stage_dataset(
+    data: Path,
+    disk: Path,
+    say: Callable[[str], object] = say,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Path:
     """Where on this node's `disk` a complete copy of the dataset `data` lies; makes it if need be.
 
     Processes of one node may call this at once: one copies, the others wait for it. A copy
     with missing files or files of another size is mended. Raises FileNotFoundError where
     there is no such dataset or disk, and ValueError where a shard differs from the manifest
-    or the disk has too little space.
+    or the disk has too little space. Ends by StoppedWaiting soon after `should_stop` turns
+    true; shards that are whole stay for the next start.
     """
     # Reading manifests imports torch, which those who only start jobs do without.
     from data_prep.store.manifest import MANIFEST_NAME, read_manifest
@@ -51,12 +57,13 @@ def stage_dataset(data: Path, disk: Path, say: Callable[[str], object] = say) ->
             (_is_complete(target, manifest, manifest_text) and "complete") or lock.try_acquire()
         ),
         f"the process that copies the dataset to {target}",
+        should_stop=should_stop,
     )
     if is_held is not True:
         return target
     try:
         if not _is_complete(target, manifest, manifest_text):
-            _fill(data, target, manifest, manifest_text, say)
+            _fill(data, target, manifest, manifest_text, say, should_stop)
     finally:
         lock.release()
     return target
@@ -68,6 +75,7 @@ def _fill(
     manifest: "Manifest",
     manifest_text: bytes,
     say: Callable[[str], object],
+    should_stop: Callable[[], bool],
 ) -> None:
     """Copy the shards that are missing or of another size, then the manifest."""
     from data_prep.store.manifest import MANIFEST_NAME
@@ -90,7 +98,7 @@ def _fill(
         raise ValueError(_too_little_space(target, needed))
     say(f"copying {_mib(needed)} MiB of the dataset {data} to {target}")
     try:
-        _copy_shards(data, target, shards)
+        _copy_shards(data, target, shards, should_stop)
         with replacing(target / MANIFEST_NAME) as draft:
             draft.write_bytes(manifest_text)
     except OSError as error:
@@ -100,10 +108,12 @@ def _fill(
     say(f"copied {_mib(needed)} MiB in {time.monotonic() - started:.1f} s")
 
 
-def _copy_shards(data: Path, target: Path, shards: "list[ShardInfo]") -> None:
+def _copy_shards(
+    data: Path, target: Path, shards: "list[ShardInfo]", should_stop: Callable[[], bool]
+) -> None:
     with ThreadPoolExecutor(NUM_COPIERS) as pool:
         copies = [
-            pool.submit(_copy_shard, data / shard.file, target / shard.file, shard)
+            pool.submit(_copy_shard, data / shard.file, target / shard.file, shard, should_stop)
             for shard in shards
         ]
         try:
@@ -114,11 +124,15 @@ def _copy_shards(data: Path, target: Path, shards: "list[ShardInfo]") -> None:
             raise
 
 
-def _copy_shard(source: Path, target: Path, shard: "ShardInfo") -> None:
+def _copy_shard(
+    source: Path, target: Path, shard: "ShardInfo", should_stop: Callable[[], bool]
+) -> None:
     """Copy a shard; ValueError if what was read is not what the manifest says."""
     checksum = hashlib.sha256()
     with replacing(target) as draft, open(source, "rb") as file, open(draft, "wb") as copy:
         while chunk := file.read(CHUNK_BYTES):
+            if should_stop():
+                raise StoppedWaiting(f"asked to stop while copying {source}")
             checksum.update(chunk)
             copy.write(chunk)
         if copy.tell() != shard.size or checksum.hexdigest() != shard.sha256:

@@ -1,5 +1,6 @@
 """Whole attempts at a run, with small shell programs as training processes."""
 
+import errno
 import functools
 import os
 import signal
@@ -27,7 +28,9 @@ from launch.jobs.places import local_places
 from launch.jobs.pruning import mark_pruned
 from launch.jobs.rank_process import NUM_KEPT_LINES, RankProcess, StopNote
 from launch.reports.run_state import read_run_state
+from launch.staging import stage_dataset
 from pipeline.files.atomic import write_json
+from pipeline.files.lock import DirectoryLock
 from pipeline.signals import STOP_SIGNALS
 
 # Processes
@@ -185,6 +188,52 @@ def test_an_attempt_whose_process_is_killed_goes_on(run_dir: Path, program: Prog
     assert reasons(run_dir) == ["cluster_fault"]
     (ending,) = history.endings(run_dir / "attempts/here-0")
     assert ending.message == "killed by SIGKILL"
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO])
+@pytest.mark.parametrize("step", ["stage_dataset", "check_snapshot"])
+def test_a_passing_error_before_the_start_is_no_mistake(
+    step: str, number: int, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "/data/manifest.json")
+
+    monkeypatch.setattr(attempt, "after_fault", functools.partial(after_fault, settle_s=0))
+    monkeypatch.setattr(attempt, step, fail)
+    order = replace(ORDER, stage="/disk", digest="0" if step == "check_snapshot" else None)
+    assert run_attempt(run_dir, order, local_places(1, "here", 0), StopNote()) == Decision(
+        "cluster_fault", True
+    )
+    (ending,) = history.endings(run_dir / "attempts/here-0")
+    assert ending.message == f"/data/manifest.json: {os.strerror(number)}"
+    assert not (run_dir / ERROR_FILE).exists()
+
+
+def test_a_stop_while_the_dataset_is_copied_goes_on_later(
+    run_dir: Path, digits_dir: Path, tmp_path: Path, keeps_signals: None
+) -> None:
+    """Nobody waits for another process's copy until it is killed."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    copy = stage_dataset(digits_dir, disk)
+    (copy / "manifest.json").unlink()
+    stop = StopNote()
+    stop.install()
+    order = replace(ORDER, data=str(digits_dir), stage=str(disk))
+    seen: list[Decision | None] = []
+    with DirectoryLock(copy, "copies of a dataset"):
+        os.kill(os.getpid(), signal.SIGTERM)
+        thread = threading.Thread(
+            target=lambda: seen.append(
+                run_attempt(run_dir, order, local_places(1, "here", 0), stop)
+            ),
+            daemon=True,
+        )
+        thread.start()
+        wait_until(lambda: seen or not thread.is_alive())
+    assert seen == [Decision("preempted", True)]
+    assert content(run_dir / "attempts/here-0/signal.json")["signal"] == "SIGTERM"
+    assert "asked to stop" in content(run_dir / "attempts/here-0/end.json")["message"]
 
 
 def test_an_attempt_that_fails_by_a_mistake_does_not_go_on(run_dir: Path, program: Program) -> None:

@@ -19,6 +19,7 @@ from data_prep.store.manifest import read_manifest
 from data_prep.store.reader import PairStore
 from launch import staging
 from launch.staging import stage_dataset
+from pipeline.files.waiting import StoppedWaiting
 
 FORK = multiprocessing.get_context("fork")
 
@@ -217,3 +218,20 @@ def test_unusable_places_are_one_line(
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     with pytest.raises(ValueError, match="belongs to another user"):
         stage_dataset(digits_dir, disk, silent)
+
+
+def test_a_request_to_stop_ends_the_copying(
+    digits_dir: Path, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards that are whole stay, and the next start copies the rest."""
+    num_asked = iter(range(10**9))
+    monkeypatch.setattr(staging, "NUM_COPIERS", 1)
+    with pytest.raises(StoppedWaiting, match="asked to stop while copying"):
+        stage_dataset(digits_dir, disk, silent, should_stop=lambda: next(num_asked) > 0)
+    folder = disk / f"orbit-{getpass.getuser()}" / read_manifest(digits_dir).fingerprint[:16]
+    before = inodes(folder)
+    assert len(before) == 1
+    assert not (folder / ".lock").exists()
+    copy = stage_dataset(digits_dir, disk, silent)
+    assert before.items() <= inodes(copy).items()
+    assert (copy / "manifest.json").exists()

@@ -27,6 +27,14 @@ from launch.jobs.pruning import is_pruned
 from launch.jobs.rank_process import RankProcess, StopNote
 from launch.snapshot import check_snapshot
 from launch.staging import stage_dataset
+from pipeline.config.program import (
+    EXIT_CLUSTER_FAULT,
+    EXIT_STOPPED,
+    EXIT_USER_ERROR,
+    describe_error,
+)
+from pipeline.files.hiccups import FILE_SYSTEM_HICCUPS
+from pipeline.files.waiting import StoppedWaiting
 from pipeline.printing import say
 
 POLL_S = 0.2
@@ -58,11 +66,28 @@ def run_attempt(
         f"attempt {first.attempt}: rank {first.rank} of {first.world_size} on {first.host},"
         f" code {order.code} ({(order.digest or 'unchecked')[:12]})",
     )
+
+    def told_to_stop() -> None:
+        if first.rank == 0 and stop.signal is not None:
+            reason = _reason_of_stop(order, stop, started)
+            history.note_signal(folder, reason, time.time(), stop.signal.name)
+
+    def stopped(ending: Ending) -> Decision | None:
+        if first.rank != 0:
+            return None
+        if is_pruned(run_dir):
+            history.end(folder, "pruned", time.time(), ending.message)
+            return Decision("pruned", False)
+        reason = _reason_of_stop(order, stop, started)
+        return after_stop(run_dir, order, folder, reason, ending)
+
     try:
-        command = _command(run_dir, order, first)
+        command = _command(run_dir, order, first, lambda: stop.signal is not None)
+    except StoppedWaiting as error:
+        told_to_stop()
+        return stopped(Ending("stopped", str(error), first.rank, first.host, EXIT_STOPPED))
     except (ValueError, OSError) as error:
-        ending = Ending("mistake", str(error), first.rank, first.host, 1)
-        history.note_ending(folder, ending)
+        history.note_ending(folder, _ending_before_start(error, first))
         return after_fault(run_dir, order, folder)
     ranks = [
         RankProcess(
@@ -76,11 +101,6 @@ def run_attempt(
         for place in places
     ]
 
-    def told_to_stop() -> None:
-        if first.rank == 0 and stop.signal is not None:
-            reason = _reason_of_stop(order, stop, started)
-            history.note_signal(folder, reason, time.time(), stop.signal.name)
-
     patience_s = max(10.0, 0.8 * order.signal_before_s)
     endings = _watch(ranks, stop, told_to_stop, patience_s, lambda: is_pruned(run_dir))
     worst = decisive(endings)
@@ -89,27 +109,31 @@ def run_attempt(
             history.end(folder, "finished", time.time())
         return Decision("finished", False) if first.rank == 0 else None
     if worst.kind == "stopped":
-        if first.rank != 0:
-            return None
-        if is_pruned(run_dir):
-            history.end(folder, "pruned", time.time(), worst.message)
-            return Decision("pruned", False)
-        reason = _reason_of_stop(order, stop, started)
-        return after_stop(run_dir, order, folder, reason, worst)
+        return stopped(worst)
     for ending in endings:
         if ending.kind != "finished":
             history.note_ending(folder, ending)
     return after_fault(run_dir, order, folder)
 
 
-def _command(run_dir: Path, order: Order, place: Place) -> list[str]:
+def _ending_before_start(error: ValueError | OSError, place: Place) -> Ending:
+    """How an attempt ended that could not even start its ranks."""
+    if isinstance(error, OSError) and error.errno in FILE_SYSTEM_HICCUPS:
+        message = describe_error(error)
+        return Ending("cluster_fault", message, place.rank, place.host, EXIT_CLUSTER_FAULT)
+    return Ending("mistake", str(error), place.rank, place.host, EXIT_USER_ERROR)
+
+
+def _command(
+    run_dir: Path, order: Order, place: Place, should_stop: Callable[[], bool]
+) -> list[str]:
     code = Path(order.code)
     if order.digest is not None and place.local_rank == 0:
         check_snapshot(code, order.digest)
     program = [sys.executable, str(code / "pipeline" / "train.py")]
     words = [f"config={run_dir / 'config.yaml'}", f"run_dir={run_dir}"]
     if order.stage is not None:
-        copy = stage_dataset(Path(order.data), Path(order.stage))
+        copy = stage_dataset(Path(order.data), Path(order.stage), should_stop=should_stop)
         words.append(f"data_copy={copy}")
     return [*program, *words]
 
