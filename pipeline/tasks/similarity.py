@@ -113,8 +113,9 @@ def _in_precision(
     centres = _means(firsts[::SPARSE]).to(dtype).view(1, 2, -1, *(1,) * (x.ndim - 2))
     firsts -= centres
     torch.mul(firsts, firsts, out=squares)
-    shift, centre = _means(values[:, 1:2])[0], centres.view(2, -1)[1].double()
-    error = (_means(values[:, 3:])[0] + centre * (2 * shift + centre)) / span**2
+    _, shift, _, square = _means(values)
+    centre = centres.view(2, -1)[1].double()
+    error = (square + centre * (2 * shift + centre)) / span**2
     blurred = _blurred(values, blurred)
     sum_mean, difference_mean, sum_variance, difference_variance = blurred.unbind(1)
     doubt = blurred[::SPARSE, 2:].clone()
@@ -136,11 +137,9 @@ def _in_precision(
 
 
 def _means(values: torch.Tensor) -> torch.Tensor:
-    """Means (B, K) float64 of channels (H, B, K, W) or (D, B, K, H, W)."""
-    length = values[0, 0, 0].numel()
-    # By a product: to sum short rows is slow.
-    sums = values.flatten(3) @ values.new_ones(length)
-    return sums.double().sum(0) / (length * len(values))
+    """Means (B, K) float64 of channels (H, B, K, W) or (D, B, K, H, W), of some rows or planes."""
+    # Row upon row first: to sum within short rows is slow.
+    return values.sum(0).flatten(2).double().mean(2) / len(values)
 
 
 def _blurred(frames: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
