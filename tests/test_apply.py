@@ -33,6 +33,7 @@ from pipeline.groups import make_group
 from pipeline.runs import load_run
 from pipeline.training.run import train
 
+NOT_UTF8 = os.fsdecode(b"caf\xe9")
 PROGRAM = "pipeline/apply.py"
 
 
@@ -306,6 +307,23 @@ def test_any_name_may_be_applied(digits_run: Path, tmp_path: Path) -> None:
     assert all((run / "applied" / name).is_file() for name in made)
     assert "a$b$__90.png" in made
     assert (run / "applied/sheet.png").is_file()
+
+
+def test_a_name_that_no_record_can_hold_is_refused_before_anything_is_written(
+    digits_run: Path, tmp_path: Path
+) -> None:
+    """Of one file as of a folder, and in a folder above it."""
+    pixels = np.zeros((16, 16), np.uint8)
+    for name in (NOT_UTF8 + ".png", NOT_UTF8 + "/a.png"):
+        write_png(tmp_path / "in" / name, pixels)
+        words = [f"images={tmp_path}/in/{name}", "element=90", f"out={tmp_path}/out"]
+        outcome = call(PROGRAM, str(digits_run), *words)
+        assert (outcome.code, outcome.out) == (1, "")
+        assert r"caf\xe9" in outcome.error_line
+        assert "is not UTF-8" in outcome.error_line
+        assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match=r"caf\\xe9\.png.*not UTF-8"):
+        find_inputs(tmp_path / "in" / (NOT_UTF8 + ".png"), (".png",), "pictures")
 
 
 def test_the_record_is_there_before_the_sheet(

@@ -6,6 +6,7 @@ entry programs are short and shadow no module.
 
 import functools
 import importlib.metadata
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -46,6 +47,48 @@ def experiment_config(experiment: str) -> TrainConfig:
     words = [f"experiment={experiment}", "data=x", "run_dir=y"]
     words += ["task.run=z"] if experiment.startswith("decoder/") else []
     return build(TrainConfig, compose("train", words, frozenset({"data", "run_dir", "init_from"})))
+
+
+# Paths
+
+
+@pytest.mark.parametrize(
+    ("program", "key", "words"),
+    [
+        ("pipeline/train.py", "run_dir", ["experiment=rotated_digits", "data=DATA"]),
+        ("pipeline/train.py", "data", ["experiment=rotated_digits", "run_dir=OUT"]),
+        ("pipeline/export.py", "out", ["run_dir=DATA"]),
+        ("pipeline/apply.py", "out", ["run_dir=DATA", "images=DATA", "element=90"]),
+        (PREPARE, "out", ["dataset=orbit", "source=digits"]),
+        ("launch/sweep.py", "sweep_dir", ["experiment=rotated_digits", "data=DATA"]),
+        ("launch/evaluate.py", "jobs_dir", ["runs=DATA"]),
+        ("launch/reproduce.py", "work", ["paper2"]),
+    ],
+)
+@pytest.mark.parametrize("is_below", [False, True])
+def test_a_path_that_no_record_can_hold_is_refused_by_its_key(
+    is_below: bool,
+    program: str,
+    key: str,
+    words: list[str],
+    digits_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A name that is not UTF-8, of the path itself or of the folder one is in; nothing is left."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    monkeypatch.chdir(folder if is_below else tmp_path)
+    path = "mine" if is_below else os.fsdecode(b"caf\xe9/mine")
+    given = [word.replace("DATA", str(digits_dir)).replace("OUT", "/out") for word in words]
+    named = [*given[:1], f"{key}={path}", *given[1:]]
+    outcome = call(program, *named)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert f"{key}=" in outcome.error_line
+    assert r"caf\xe9" in outcome.error_line
+    assert "is not UTF-8" in outcome.error_line
+    assert list(tmp_path.iterdir()) == [folder]
+    assert not list(folder.iterdir())
 
 
 # Strict construction

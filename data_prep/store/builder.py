@@ -46,6 +46,7 @@ from data_prep.store.shard_writer import FrameSums, write_shard
 from data_prep.store.workers import make_all
 from data_prep.store.writers import refuse_living_writers
 from pipeline import __version__
+from pipeline.config.user_text import check_utf8
 from pipeline.files.atomic import MAX_NAME_BYTES, sha256_of_file, sync_directory, write_json
 from pipeline.files.lock import DirectoryLock, LostLockError
 from pipeline.printing import say
@@ -113,13 +114,11 @@ def make_folders(out: Path) -> list[Path]:
 def check_name(out: Path) -> None:
     """Raise ValueError for a directory's name that is not UTF-8, or longer than a name may be."""
     name = os.fsencode(out.absolute())
-    shown = name.decode("utf-8", "backslashreplace")
-    if shown.encode() != name:
-        raise ValueError(f"out={shown} is not UTF-8: choose another name")
+    check_utf8("out", str(out.absolute()))
     longest = max(map(len, name.split(b"/")))
     if longest > MAX_NAME_BYTES:
         raise ValueError(
-            f"out={shown}: a name of {longest} bytes, where {MAX_NAME_BYTES} are the most"
+            f"out={out.absolute()}: a name of {longest} bytes, where {MAX_NAME_BYTES} are the most"
         )
 
 

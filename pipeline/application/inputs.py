@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data_prep.reading.listing import find_all
 from pipeline.files.atomic import MAX_NAME_BYTES
-from pipeline.files.listing import has_suffix
+from pipeline.files.listing import checked_file, has_suffix
 
 ENDINGS = re.compile(r"\.(nii\.gz|[^.]+)$", re.IGNORECASE)
 DIGEST_LETTERS = 8
@@ -43,14 +43,15 @@ def find_inputs(images: Path, suffixes: tuple[str, ...], kind: str) -> list[Inpu
     """The file, or all files of a folder and its subfolders that end in a suffix.
 
     `kind` says in words what the model takes. What is passed over is said. Raises
-    FileNotFoundError if there is nothing there, ValueError for a file of another suffix, a
-    folder that holds none of these, or two files whose results would have one name.
+    FileNotFoundError if there is nothing there, ValueError for a file of another suffix or a
+    name that is not UTF-8, a folder that holds none of these, or two files whose results
+    would have one name.
     """
     if not images.exists():
         raise FileNotFoundError(f"images={images}: there is no such file or folder")
     is_folder = images.is_dir()
     root = images if is_folder else images.parent
-    files = find_all(images, suffixes, "images") if is_folder else [images]
+    files = find_all(images, suffixes, "images") if is_folder else [checked_file(images)]
     stems: dict[Path, Path] = {}
     for path in files:
         if not has_suffix(path.name, suffixes):

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.places import with_found_paths
+from pipeline.config.places import check_path, with_found_paths
 from pipeline.config.schema import suggestion
+from pipeline.config.user_text import check_utf8
 
 CONFIG_ROOT = Path(__file__).resolve().parents[2] / "configs"
 
@@ -25,6 +26,7 @@ def split_word(word: str) -> tuple[str, str]:
     key, separator, value = word.partition("=")
     if not separator or not key:
         raise ValueError(f"cannot read {word!r}: arguments have the form key=value (see --help)")
+    check_utf8(key, value)
     if key[0] in "+~":
         raise ValueError(f"cannot read {word!r}: keys are set as key=value, without {key[0]!r}")
     return key, value
@@ -62,6 +64,7 @@ def compose(
     for key, text in paths.items():
         if not text:
             raise ValueError(f"{key}= is empty: give a path")
+        check_path(key, text)
     values = [(key, value) for key, value in pairs if key not in choices and key not in paths]
     group_words = []
     for group, choice in choices.items():
@@ -116,6 +119,8 @@ def read_composed(file: Path, words: Sequence[str], path_keys: frozenset[str]) -
     for key, text in map(split_word, words):
         if _is_group(key):
             raise ValueError(f"{key}={text} chooses a group, which config=FILE has fixed")
+        if key in path_keys:
+            check_path(key, text)
         set_dotted(values, key, text if key in path_keys else parse_value(key, text))
     return values
 

@@ -9,10 +9,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.user_text import check_utf8
+
 RUN_DIR = "run_dir"
 INPUTS = ("data", "init_from", "task.run")
 PATH_KEYS = frozenset({RUN_DIR, *INPUTS})
 """Dotted keys of a training configuration that hold paths."""
+WRITTEN_DOWN = PATH_KEYS | {"out", "images", "runs", "sweep_dir", "jobs_dir", "work"}
+"""Keys of any configuration whose absolute paths records hold."""
+
+
+def check_path(key: str, text: str) -> None:
+    """ValueError naming the key for a path that no record can hold: one that is not UTF-8."""
+    check_utf8(key, os.path.abspath(text) if key in WRITTEN_DOWN else text)
 
 
 def with_absolute_paths(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""Numbers in text that a user wrote. Strict: whatever is not plainly a number is none.
+"""Numbers and names in text that a user wrote. Strict: whatever is not plainly a number is none.
 
 Python's own `int` and `float` take underscores, spaces, digits of other scripts, leading
 zeros, `nan` and `infinity`; two texts that differ would become one number without a word.
 """
 
 import math
+import os
 import re
 
 PLAIN_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
@@ -31,3 +32,12 @@ def parse_number(text: str) -> float | None:
         return None
     number = float(text)
     return number if math.isfinite(number) else None
+
+
+def check_utf8(key: str, text: str) -> None:
+    """ValueError naming the key for a text that no record can hold: bytes that are not UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        shown = os.fsencode(text).decode("utf-8", "backslashreplace")
+        raise ValueError(f"{key}={shown} is not UTF-8: choose another name") from None

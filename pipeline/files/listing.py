@@ -82,6 +82,24 @@ def _matching(folder: Path, part: str) -> list[Path]:
     return [folder / name for name in literal or fnmatch.filter(names, part)]
 
 
+def checked_file(path: Path) -> Path:
+    """The path of a regular file; ValueError if it is none or if its name is not UTF-8.
+
+    Raises FileNotFoundError for a link to a file that is not there.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(f"{os.fsencode(path)!r}: this name is not UTF-8: rename it") from None
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is a link to a file that is not there") from None
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"{path} is no regular file")
+    return path
+
+
 def has_suffix(name: str, suffixes: Sequence[str]) -> bool:
     """Whether a file's name ends in one of these, whatever the case."""
     return name.lower().endswith(tuple(suffix.lower() for suffix in suffixes))
@@ -109,21 +127,7 @@ def _search(
         elif name in SYSTEM_FILES or not name.endswith(endings):
             found.passed_over[_kind(entry.name)] += 1
         else:
-            found.files.append(_checked(path))
-
-
-def _checked(path: Path) -> Path:
-    try:
-        str(path).encode("utf-8")
-    except UnicodeEncodeError:
-        raise ValueError(f"{os.fsencode(path)!r}: this name is not UTF-8: rename it") from None
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is a link to a file that is not there") from None
-    if not stat.S_ISREG(mode):
-        raise ValueError(f"{path} is no regular file")
-    return path
+            found.files.append(checked_file(path))
 
 
 def _kind(name: str) -> str:
