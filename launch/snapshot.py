@@ -26,6 +26,7 @@ from pipeline.files.atomic import (
     sync_file,
     write_json,
 )
+from pipeline.files.listing import list_folder
 
 SNAPSHOT_NOTE = "snapshot.json"
 """File name known to `pipeline/training/environment.py` as well."""
@@ -102,7 +103,7 @@ def _names(root: Path) -> list[str]:
         if not any(part.startswith(".") or part.endswith(".egg-info") for part in name.split("/"))
         and not name.endswith(".pyc")
     ]
-    return names + [path.name for pattern in TOP_LEVEL for path in root.glob(pattern)]
+    return names + [path.name for pattern in TOP_LEVEL for path in list_folder(root, pattern)]
 
 
 def _found(root: Path) -> list[str]:
@@ -226,7 +227,7 @@ def _is_executable(path: Path) -> bool:
 
 def _clear_leftovers(folder: Path) -> None:
     """Remove what callers that were killed long ago left unfinished."""
-    for path in folder.glob(".*.tmp"):
+    for path in list_folder(folder, ".*.tmp"):
         try:
             if time.time() - path.stat().st_mtime > LEFTOVER_AFTER_S:
                 shutil.rmtree(path, ignore_errors=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.files.atomic import TEMPORARY_SUFFIX, replacing
+from pipeline.files.listing import list_folder
 from pipeline.files.lock import DirectoryLock
 from pipeline.files.waiting import StoppedWaiting, wait_until
 from pipeline.printing import say
@@ -82,10 +83,11 @@ def _fill(
 
     started = time.monotonic()
     (target / MANIFEST_NAME).unlink(missing_ok=True)
-    for leftover in target.rglob(f".*{TEMPORARY_SUFFIX}"):
-        # Drafts of the lock belong to processes that wait.
-        if ".lock." not in leftover.name:
-            leftover.unlink(missing_ok=True)
+    for folder in (target, *(target / split for split in manifest.splits)):
+        for leftover in list_folder(folder, f".*{TEMPORARY_SUFFIX}"):
+            # Drafts of the lock belong to processes that wait.
+            if ".lock." not in leftover.name:
+                leftover.unlink(missing_ok=True)
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     shards = [shard for shard in shards if not _has_size(target / shard.file, shard.size)]
     for shard in shards:

@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import os
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from launch.jobs.deciding import (
 )
 from launch.jobs.endings import SEVERITY, Ending, classify, decisive, reason_of_stop
 from launch.jobs.history import Attempt, refusal
+from launch.jobs.records import read_records
 from launch.reports.run_state import read_run_state
 from pipeline.files.atomic import write_json
 from pipeline.signals import STOP_SIGNALS
@@ -314,3 +316,17 @@ def test_history_that_cannot_be_read_just_now_is_not_forgotten(
         history.read_attempts(run_dir)
     with pytest.raises(OSError, match="Input/output error"):
         read_run_state(run_dir, None)
+
+
+def test_a_listing_that_fails_is_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a rank's own fault would be a lost job step, and a job that runs unknown."""
+
+    def away(folder: Path) -> list[str]:
+        raise OSError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr(os, "listdir", away)
+    for look in (history.endings, history.newest_step, read_records):
+        with pytest.raises(OSError, match="Permission denied"):
+            look(tmp_path)

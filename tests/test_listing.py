@@ -1,11 +1,12 @@
 """One way to list files: none is missed by its spelling, none passed over in silence."""
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from pipeline.files.listing import find_files
+from pipeline.files.listing import find_files, list_folder
 
 
 def make(root: Path, *names: str) -> None:
@@ -88,3 +89,25 @@ def test_a_folder_that_cannot_be_listed_is_an_error(
 def test_a_missing_folder_is_named_with_its_key(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"source\.root=.*no such directory"):
         names(tmp_path / "none")
+
+
+def test_a_folder_is_listed_by_pattern(tmp_path: Path) -> None:
+    make(tmp_path, "b1.h5", "a[1].h5", ".b2.h5", "B3.h5", "c/b4.h5")
+    listed = [path.name for path in list_folder(tmp_path, "[.b]*.h5")]
+    assert listed == [".b2.h5", "b1.h5"]
+    assert list_folder(tmp_path) == sorted(tmp_path.iterdir())
+    assert list_folder(tmp_path / "nothing") == list_folder(tmp_path / "b1.h5") == []
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, "b1.h5")
+
+    def fail(folder: Path) -> list[str]:
+        raise OSError(number, os.strerror(number), str(folder))
+
+    monkeypatch.setattr(os, "listdir", fail)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        list_folder(tmp_path, "*.h5")

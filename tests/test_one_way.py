@@ -72,5 +72,17 @@ def test_a_users_folder_is_searched_in_one_place() -> None:
     assert walking == set()
 
 
+def test_a_folder_is_listed_by_pattern_in_one_place(found: dict[str, set[str]]) -> None:
+    """`Path.glob` takes a folder that cannot be listed for an empty one."""
+    globbing = {
+        name
+        for function, names in found.items()
+        for name in names
+        if function.rpartition(".")[2] in ("glob", "rglob", "iglob")
+    }
+    # The program's own configurations, and the size of pages that were just written.
+    assert globbing == {"pipeline/config/compose.py", "launch/reports/html/writing.py"}
+
+
 def test_the_look_itself_sees_calls(tmp_path: Path) -> None:
     assert list(calls(ast.parse("import os\nos.link('a', 'b')"))) == ["os.link"]

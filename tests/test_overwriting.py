@@ -5,6 +5,7 @@ disk. Whatever comes next, at no point is neither of the two datasets whole: sai
 goes on with the finished shards; if it fails, the old dataset comes back as it was.
 """
 
+import errno
 import os
 import random
 import shutil
@@ -297,3 +298,54 @@ def test_a_name_is_on_disk_at_its_new_place_before_it_leaves_the_old_one(
     for place, here, there in moves:
         later = [folder for what, folder, _ in log[place:] if what == "synced"]
         assert later.index(there) < later.index(here)
+
+
+def test_a_listing_that_fails_costs_no_dataset(
+    fresh, datasets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One listing fails, then the build does: what was to be replaced is there as it was."""
+    real = {name: getattr(os, name) for name in ("listdir", "scandir")}
+    left = 0
+
+    def listing(name: str, folder: Path) -> object:
+        nonlocal left
+        left -= 1
+        if left == -1:
+            raise OSError(errno.EACCES, "Permission denied", str(folder))
+        return real[name](folder)
+
+    for place in range(0, 60, 2):
+        out, left = fresh(), place
+        with monkeypatch.context() as patches, suppress(OSError):
+            for name in real:
+                patches.setattr(os, name, partial(listing, name))
+            build_dataset(failing(1), out, overwrite=True)
+        if left >= 0:
+            break
+        whole_one(out, datasets)
+        with pytest.raises(NoMoreImages):
+            build_dataset(failing(1), out, overwrite=True)
+        assert contents(out) == datasets[0], place
+    assert place > 20
+
+
+def test_finished_shards_stay_where_their_notes_cannot_be_listed(
+    tmp_path: Path, datasets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second member: a build that fails while nobody can say whether it has finished any."""
+    out = tmp_path / "out"
+    real = os.listdir
+
+    def listing(folder: Path = Path()) -> list[str]:
+        if Path(folder).name == ".building":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return real(folder)
+
+    with pytest.raises(NoMoreImages):
+        build_dataset(failing(1), out)
+    before = contents(out)
+    monkeypatch.setattr(os, "listdir", listing)
+    with pytest.raises(PermissionError):
+        build_dataset(failing(1), out)
+    assert contents(out) == before
+    assert len(before) > 2

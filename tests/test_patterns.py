@@ -1,6 +1,8 @@
 """Protects that a path that exists is found under its own name, whatever is in it."""
 
+import errno
 import glob
+import os
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,24 @@ def test_a_pattern_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "runs" / "x").mkdir(parents=True)
     assert matching_paths("runs/*") == [Path("runs/x")]
     assert matching_paths("nothing/*") == []
+
+
+def test_runs_of_a_folder_that_cannot_be_listed_are_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file among the folders has no runs; a folder that says nothing may have some."""
+    for sweep in ("a", "b"):
+        (tmp_path / sweep / "runs" / "x").mkdir(parents=True)
+    (tmp_path / "c").touch()
+    found = [tmp_path / sweep / "runs" / "x" for sweep in ("a", "b")]
+    assert matching_paths(f"{tmp_path}/*/runs/*") == found
+    real = os.listdir
+
+    def fail(folder: Path) -> list[str]:
+        if folder == tmp_path / "b" / "runs":
+            raise OSError(errno.EACCES, "Permission denied", str(folder))
+        return real(folder)
+
+    monkeypatch.setattr(os, "listdir", fail)
+    with pytest.raises(OSError, match=r"Permission denied.*b/runs"):
+        matching_paths(f"{tmp_path}/*/runs/*")

@@ -48,6 +48,7 @@ from data_prep.store.writers import refuse_living_writers
 from pipeline import __version__
 from pipeline.config.user_text import check_utf8
 from pipeline.files.atomic import MAX_NAME_BYTES, sha256_of_file, sync_directory, write_json
+from pipeline.files.listing import list_folder
 from pipeline.files.lock import DirectoryLock, LostLockError
 from pipeline.printing import say
 
@@ -132,8 +133,9 @@ def _build(
 ) -> Manifest:
     if not start_build(recipe, out, overwrite):
         return read_manifest(out)
-    is_continued = has_finished_shards(out)
+    is_continued = True
     try:
+        is_continued = has_finished_shards(out)
         _build_missing(recipe, out, num_workers, on_shard)
         lock.check_owned()
         return finish_build(recipe, out)
@@ -244,7 +246,7 @@ def is_complete(recipe: Recipe, out: Path) -> bool:
 
 def has_finished_shards(out: Path) -> bool:
     """Whether an unfinished build has notes of shards."""
-    return any((out / BUILDING).glob("*-*.json"))
+    return bool(list_folder(out / BUILDING, "*-*.json"))
 
 
 def is_shard_finished(out: Path, plan: ShardPlan) -> bool:

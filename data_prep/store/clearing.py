@@ -19,6 +19,7 @@ from pathlib import Path
 
 from data_prep.store.manifest import MANIFEST_NAME, SPLITS
 from pipeline.files.atomic import TEMPORARY_SUFFIX, sync_directory
+from pipeline.files.listing import list_folder
 
 BUILDING = ".building"
 PLAN = f"{BUILDING}/plan.json"
@@ -69,7 +70,7 @@ def remove_drafts(out: Path) -> None:
     }
     patterns.update({out / split: DRAFTS for split in SPLITS})
     for folder, pattern in patterns.items():
-        for draft in folder.glob(pattern):
+        for draft in list_folder(folder, pattern):
             draft.unlink(missing_ok=True)
 
 
@@ -166,7 +167,7 @@ def _is_marked(folder: Path) -> bool:
 
 
 def _shards(folder: Path) -> list[Path]:
-    return [path for pattern in SHARDS for path in sorted(folder.glob(pattern))]
+    return [path for pattern in SHARDS for path in list_folder(folder, pattern)]
 
 
 def _remove_notes(out: Path) -> None:
@@ -178,7 +179,7 @@ def _remove_notes(out: Path) -> None:
 
 
 def _notes(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.glob("*")) if path.name != Path(PLAN).name)
+    return (path for path in list_folder(folder) if path.name != Path(PLAN).name)
 
 
 def _sync(*folders: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.files.listing import list_folder
 from pipeline.files.lock import DirectoryLock
 
 NOTE = ".writer-"
@@ -27,7 +28,7 @@ def refuse_living_writers(out: Path) -> None:
     Where a note's owner cannot be seen from here this waits until it is known to live or
     to be dead, which it says.
     """
-    for note in sorted(out.glob(f"{NOTE}*")):
+    for note in list_folder(out, f"{NOTE}*"):
         try:
             with DirectoryLock(out, "preparations", file=note.name):
                 pass

@@ -16,6 +16,7 @@ from launch.cluster.settings import RetryConfig
 from launch.jobs.endings import Ending
 from launch.jobs.places import Place
 from pipeline.files.atomic import read_json_object, write_json
+from pipeline.files.listing import list_folder
 
 ATTEMPTS = "attempts"
 
@@ -72,7 +73,7 @@ def note_ending(folder: Path, ending: Ending) -> None:
 
 def endings(folder: Path) -> list[Ending]:
     """The endings noted so far."""
-    return [Ending(**json.loads(path.read_text())) for path in sorted(folder.glob("rank_*.json"))]
+    return [Ending(**json.loads(path.read_text())) for path in list_folder(folder, "rank_*.json")]
 
 
 def read_attempts(run_dir: Path) -> list[Attempt]:
@@ -111,7 +112,7 @@ def reason_of(folder: Path) -> str | None:
 
 def newest_step(run_dir: Path) -> int:
     """Step of the newest checkpoint directory, 0 if there is none."""
-    names = (path.name for path in (run_dir / "checkpoints").glob("step_*"))
+    names = (path.name for path in list_folder(run_dir / "checkpoints", "step_*"))
     return max((int(name[5:]) for name in names if name[5:].isdecimal()), default=0)
 
 

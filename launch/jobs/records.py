@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.config.schema import build
 from pipeline.files.atomic import write_json
+from pipeline.files.listing import list_folder
 from pipeline.files.processes import is_running
 
 JOBS = "jobs"
@@ -63,6 +64,6 @@ def read_record(path: Path) -> JobRecord:
 
 def read_records(base: Path, kinds: Sequence[str] = ()) -> list[JobRecord]:
     """All records below `base`, oldest first, of the given kinds (all if none is given)."""
-    records = [read_record(path) for path in (base / JOBS).glob("orbit-*.json")]
+    records = [read_record(path) for path in list_folder(base / JOBS, "orbit-*.json")]
     chosen = [record for record in records if not kinds or record.kind in kinds]
     return sorted(chosen, key=lambda record: record.submitted)

@@ -68,8 +68,9 @@ def run_preparation(words: Sequence[str]) -> int:
             return 0
         if not start_build(recipe, out, config.overwrite):
             return _say_complete(recipe, out)
-        is_continued = has_finished_shards(out)
+        is_continued = True
         try:
+            is_continued = has_finished_shards(out)
             missing = missing_shards(recipe, out)
             check_free_space(out, missing)
             _show_failures(directory)

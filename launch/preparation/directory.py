@@ -18,6 +18,7 @@ from pathlib import Path
 from data_prep.settings import PrepareConfig
 from pipeline.config.schema import build
 from pipeline.files.atomic import write_json
+from pipeline.files.listing import list_folder
 
 SUBMISSIONS = "submissions"
 ORDER_FILE = "order.json"
@@ -58,11 +59,12 @@ class JobsDirectory:
 
     def last_failures(self) -> dict[str, str]:
         """Why tasks of the latest submission failed, by their names."""
-        orders = self.submissions.glob(f"*/{ORDER_FILE}")
-        last = max(orders, key=lambda path: path.stat().st_mtime, default=None)
+        orders = (folder / ORDER_FILE for folder in list_folder(self.submissions))
+        written = filter(Path.is_file, orders)
+        last = max(written, key=lambda path: path.stat().st_mtime, default=None)
         if last is None:
             return {}
-        notes = sorted((last.parent / FAILED).glob("*.json"))
+        notes = list_folder(last.parent / FAILED, "*.json")
         return {path.stem: json.loads(path.read_text())["message"] for path in notes}
 
 

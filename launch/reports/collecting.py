@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.yaml_files import read_yaml
+from pipeline.files.listing import list_folder
 
 EVALUATION_FILE = re.compile(r"step_\d{8,}-\w+?(-[0-9a-f]{8})?\.json")
 NEVER_INFLUENCE = ("data", "run_dir", "resume", "allow_changes", "checkpoint_every")
@@ -83,7 +84,7 @@ def read_run(path: Path, complaints: list[str]) -> Run | None:
         complaints.append(f"{path / 'config.yaml'} {_reason(error)}; run left out")
         return None
     evaluations = []
-    for file in sorted((path / "evaluations").glob("step_*.json")):
+    for file in list_folder(path / "evaluations", "step_*.json"):
         match = EVALUATION_FILE.fullmatch(file.name)
         content = _read_json(file, complaints) if match else None
         if match and content is not None and is_of_these_weights(path, content):

@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.config.schema import build, suggestion
 from pipeline.config.yaml_files import read_yaml
+from pipeline.files.listing import list_folder
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "papers"
 
@@ -78,7 +79,7 @@ def read_paper(name: str) -> Paper:
 
     Raises FileNotFoundError, or ValueError with one line for a file that is not one.
     """
-    known = sorted(file.stem for file in FOLDER.glob("*.yaml"))
+    known = sorted(file.stem for file in list_folder(FOLDER, "*.yaml"))
     file = FOLDER / f"{name}.yaml" if name in known else Path(name)
     if not file.is_file():
         raise FileNotFoundError(f"paper={name}: no such file; shipped: {', '.join(known)}")

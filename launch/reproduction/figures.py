@@ -12,6 +12,7 @@ from launch.reproduction.settings import Panel, Preset, ReproductionSettings
 from launch.reproduction.tables import is_current
 from pipeline.evaluation.pictures.grid import new_figure
 from pipeline.files.figures import save_figure
+from pipeline.files.listing import list_folder
 
 Result = dict[str, Any]
 STYLE = 3
@@ -75,7 +76,7 @@ def write_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
     Ours of datasets that no longer have one are deleted.
     """
     written = []
-    for path in folder.glob("results_*.png"):
+    for path in list_folder(folder, "results_*.png"):
         if path.stem.removeprefix("results_") not in figures and digest_of(path) is not None:
             path.unlink(missing_ok=True)
     for dataset, figure in figures.items():

@@ -18,6 +18,7 @@ from launch.reproduction.steps import Places
 from pipeline.config.program import EXIT_COLLAPSED, EXIT_FINISHED, EXIT_NON_FINITE
 from pipeline.evaluation.settings import evaluation_file
 from pipeline.files.atomic import write_json
+from pipeline.files.listing import list_folder
 
 STATES = {
     EXIT_FINISHED: "finished",
@@ -129,7 +130,8 @@ def read_results(folder: Path) -> list[Result]:
     Raises ValueError naming a file that is not a result.
     """
     results = []
-    for file in sorted(folder.glob("*/*.json")):
+    found = [file for inner in list_folder(folder) for file in list_folder(inner, "*.json")]
+    for file in found:
         if FILE_NAME.fullmatch(file.name):
             result = _read(file)
             missing = [

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.files.events import open_events
+from pipeline.files.listing import list_folder
 
 FOLDER = "evaluations"
 
@@ -21,12 +22,12 @@ def write_events(run_dir: Path, step: int, split: str, metrics: Mapping[str, flo
 
     suffix = f".step_{step:08d}-{split}"
     folder = run_dir / FOLDER
-    for file in folder.glob(f"events.out.tfevents.*{suffix}"):
+    for file in list_folder(folder, f"events.out.tfevents.*{suffix}"):
         file.unlink()
     writer = open_events(folder, filename_suffix=suffix)
     for name, value in metrics.items():
         writer.add_scalar(f"{split}/{name}", value, step)
-    for file in [run_dir / "orbits.png", *sorted((run_dir / "pictures").glob("*.png"))]:
+    for file in [run_dir / "orbits.png", *list_folder(run_dir / "pictures", "*.png")]:
         if file.is_file():
             with Image.open(file) as picture:
                 pixels = np.asarray(picture.convert("RGB"))

@@ -19,6 +19,7 @@ from pipeline.config.schema import build
 from pipeline.files.atomic import replacing, write_json
 from pipeline.files.figures import SEPARATOR
 from pipeline.files.json_text import parse_json
+from pipeline.files.listing import list_folder
 
 FRAMES_FILE = "frames.json"
 
@@ -87,7 +88,7 @@ def write_frames(
         cell=(shape[-2], shape[-1]),
         step=step,
     )
-    for stale in set(folder.glob("[0-9]*.png")) - {folder / file for file in files}:
+    for stale in set(list_folder(folder, "[0-9]*.png")) - {folder / file for file in files}:
         stale.unlink()
     write_json(folder / FRAMES_FILE, dataclasses.asdict(found))
     return found

@@ -56,12 +56,25 @@ def find_files(root: Path, suffixes: Sequence[str], key: str) -> Found:
     return found
 
 
+def list_folder(folder: Path, pattern: str = "*") -> list[Path]:
+    """The entries of a folder whose names match a pattern, hidden ones too, sorted.
+
+    There are none where there is no such folder. Raises OSError for one that cannot be
+    listed: `Path.glob` takes that for an empty one.
+    """
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [folder / name for name in sorted(fnmatch.filter(names, pattern))]
+
+
 def matching_paths(pattern: str) -> list[Path]:
     """The paths that a pattern of `*`, `?` and `[...]` means, sorted; or the path that it is.
 
     What exists under a part's own name is taken literally, and so are the brackets of a part
     where that leads somewhere: `sweep[1]/runs/*` finds the runs of a folder of that name.
-    Hidden files need a dot of their own.
+    Hidden files need a dot of their own. Raises OSError for a folder that cannot be listed.
     """
     found = [Path(os.path.splitdrive(pattern)[0] or ("/" if os.path.isabs(pattern) else "."))]
     for part in Path(pattern).parts[1 if os.path.isabs(pattern) else 0 :]:
@@ -74,10 +87,8 @@ def _matching(folder: Path, part: str) -> list[Path]:
         return [folder / part] if os.path.lexists(folder / part) else []
     if os.path.lexists(folder / part):
         return [folder / part]
-    try:
-        names = [name for name in os.listdir(folder) if part[0] == "." or name[0] != "."]
-    except OSError:
-        return []
+    listed = [path.name for path in list_folder(folder)]
+    names = [name for name in listed if part[0] == "." or name[0] != "."]
     literal = fnmatch.filter(names, part.replace("[", "[[]"))
     return [folder / name for name in literal or fnmatch.filter(names, part)]
 

@@ -24,6 +24,7 @@ from pipeline.files.atomic import (
     temporary_beside,
     write_text,
 )
+from pipeline.files.listing import list_folder
 from pipeline.files.processes import can_see, describe_process, is_running
 from pipeline.files.waiting import wait_until
 
@@ -191,9 +192,11 @@ class DirectoryLock:
             write_text(self.path, self._owner)
 
     def _sweep_drafts(self) -> None:
-        """Remove what others who were killed on the way to this lock have left."""
-        for draft in self.path.parent.glob(f".{self.path.name}.*{TEMPORARY_SUFFIX}"):
-            draft.unlink(missing_ok=True)
+        """Remove what others who were killed on the way to this lock have left, if that works."""
+        pattern = f".{self.path.name}.*{TEMPORARY_SUFFIX}"
+        with contextlib.suppress(OSError):
+            for draft in list_folder(self.path.parent, pattern):
+                draft.unlink(missing_ok=True)
 
 
 def _look(path: Path) -> Sight | None:

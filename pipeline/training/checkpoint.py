@@ -27,6 +27,7 @@ from pipeline.config.user_text import parse_integer
 from pipeline.files.atomic import sync_directory, write_json
 from pipeline.files.directories import STILL_IN_USE, make_directory, remove_tree
 from pipeline.files.json_text import parse_json
+from pipeline.files.listing import list_folder
 from pipeline.training.settings import RetentionConfig
 
 MODEL_FILE, STATE_FILE, META_FILE = "model.safetensors", "state.pt", "meta.json"
@@ -221,7 +222,7 @@ class CheckpointStore:
             kept.add(best_step)
         if retention.keep_every is not None:
             kept.update(step for step in steps if step % retention.keep_every == 0)
-        for path in self.folder.glob(f".step_*{DOOMED_SUFFIX}"):
+        for path in list_folder(self.folder, f".step_*{DOOMED_SUFFIX}"):
             remove_tree(path)
         for step in steps:
             if step not in kept:
@@ -242,7 +243,7 @@ class CheckpointStore:
     def clear_leftovers(self) -> None:
         """Delete what a crash left half-written or half-deleted."""
         for pattern in (".step_*", ".*.tmp"):
-            for path in self.folder.glob(pattern):
+            for path in list_folder(self.folder, pattern):
                 remove_tree(path)
 
     def _pointed(self, name: str) -> int | None:

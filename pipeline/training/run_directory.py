@@ -23,6 +23,7 @@ from pipeline.config.schema import build
 from pipeline.config.yaml_files import read_yaml, yaml_text
 from pipeline.files.atomic import TEMPORARY_SUFFIX, write_json, write_text
 from pipeline.files.json_text import parse_json
+from pipeline.files.listing import list_folder
 from pipeline.training.checkpoint import CheckpointStore
 from pipeline.training.settings import KEYS_FREE_TO_CHANGE, TrainConfig
 
@@ -103,7 +104,7 @@ class RunDirectory:
     def clear_leftovers(self) -> None:
         """Delete what a crash left half-written: drafts of the files above."""
         for name in WRITTEN:
-            for draft in self.path.glob(f".{name}.*{TEMPORARY_SUFFIX}"):
+            for draft in list_folder(self.path, f".{name}.*{TEMPORARY_SUFFIX}"):
                 draft.unlink(missing_ok=True)
         self.checkpoints.clear_leftovers()
 

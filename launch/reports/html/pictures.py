@@ -9,6 +9,7 @@ from typing import Any
 
 from launch.reports.html.gathering import RunRecord
 from pipeline.files.frames import FRAMES_FILE, FrameSet, read_frame_set
+from pipeline.files.listing import list_folder
 
 MAX_BYTES = 10 * 2**20
 """So much is copied of all runs together, the best runs first."""
@@ -89,7 +90,7 @@ class Gallery:
 def find_gallery(record: RunRecord, with_frames: bool) -> Gallery:
     """The pictures of a run; what cannot be read is left out."""
     folder = PurePosixPath("pictures") / f"run-{record.number:04d}"
-    files = [record.path / "orbits.png", *sorted((record.path / "pictures").glob("*.png"))]
+    files = [record.path / "orbits.png", *list_folder(record.path / "pictures", "*.png")]
     pictures = [
         Picture(file.stem, *_meaning(file.stem), file, str(folder / file.name))
         for file in files
@@ -98,11 +99,11 @@ def find_gallery(record: RunRecord, with_frames: bool) -> Gallery:
     order = list(MEANINGS)
     pictures.sort(key=lambda one: order.index(one.name) if one.name in order else len(order))
     frames = []
-    for file in sorted((record.path / "pictures").glob(f"*/{FRAMES_FILE}")) if with_frames else ():
-        found = read_frame_set(file.parent)
+    for inner in list_folder(record.path / "pictures") if with_frames else ():
+        found = read_frame_set(inner) if (inner / FRAMES_FILE).is_file() else None
         if found is not None:
-            hrefs = tuple(str(folder / file.parent.name / name) for name in found.files)
-            frames.append(Frames(file.parent.name, found, file.parent, hrefs))
+            hrefs = tuple(str(folder / inner.name / name) for name in found.files)
+            frames.append(Frames(inner.name, found, inner, hrefs))
     return Gallery(record, tuple(pictures), tuple(frames))
 
 

@@ -6,6 +6,7 @@ from launch.reports.html.gathering import RunRecord
 from launch.reports.html.headline import Cell, over_runs
 from launch.reports.html.report import Report
 from pipeline.files.atomic import read_json_object
+from pipeline.files.listing import list_folder
 
 Context = dict[str, Any]
 Scores = dict[tuple[str, str, float, str], float]
@@ -53,7 +54,7 @@ def probe_tables(report: Report) -> list[Context]:
 
 def read_scores(record: RunRecord) -> Scores:
     """Mean accuracies of a run's newest classification; empty if there is none to be read."""
-    files = sorted((record.path / "classification").glob("step_*.json"))
+    files = list_folder(record.path / "classification", "step_*.json")
     content = read_json_object(files[-1]) if files else None
     scores: Scores = {}
     for row in (content or {}).get("summary") or []:
