@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.files import atomic
 from pipeline.files.atomic import (
     create_exclusively,
     read_json_object,
@@ -122,3 +123,18 @@ VALUES = st.recursive(
 def test_what_is_shown_as_json_is_json(value: object) -> None:
     shown = without_non_finite(value)
     assert json.loads(json.dumps(shown, allow_nan=False)) == shown
+
+
+def test_a_draft_that_the_winner_swept_away_has_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also before its contents were flushed."""
+    sync = atomic.sync_file
+
+    def sweep_then_sync(path: Path) -> None:
+        path.unlink()
+        sync(path)
+
+    monkeypatch.setattr(atomic, "sync_file", sweep_then_sync)
+    assert not atomic.create_exclusively(tmp_path / "claim", "mine")
+    assert not list(tmp_path.iterdir())

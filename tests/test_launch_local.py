@@ -21,6 +21,7 @@ from helpers.programs import Outcome, call, start_python
 from helpers.training import final_weights, make_config, never_stop
 from helpers.waiting import PATIENCE_S, wait_until
 
+from launch.evaluation import evaluator as evaluator_module
 from launch.evaluation.command import _live_evaluations
 from launch.evaluation.evaluator import Evaluator
 from launch.evaluation.pending import Target, find_runs, find_targets
@@ -32,6 +33,7 @@ from launch.jobs.liveness import LiveJob, Liveness, find_live
 from launch.jobs.local_worker import claim, claimed, claims_folder
 from launch.jobs.records import JobRecord, read_records, write_record
 from pipeline.evaluation.settings import EvaluateConfig, evaluation_file
+from pipeline.files import hiccups
 from pipeline.files.atomic import write_json
 from pipeline.files.processes import describe_process
 from pipeline.signals import STOP_SIGNALS
@@ -555,3 +557,46 @@ def test_a_checkpoint_deleted_by_retention_is_no_failure(
     run = str(pretended.base / "runs" / "run0")
     assert Target(run, 2, "run0-2") not in evaluator.pending()
     assert Target(run, 3, "run0-3") in evaluator.pending()
+
+
+def test_a_passing_error_gives_no_checkpoint_up(
+    pretended: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither while the checkpoints are listed nor while one of them is evaluated."""
+    said: list[str] = []
+    num_calls: Counter[str] = Counter()
+    real = evaluator_module.find_targets
+
+    def fail_at_first(name: str) -> None:
+        num_calls[name] += 1
+        if num_calls[name] == 1:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), "meta.json")
+
+    def find(*words: Any) -> Any:
+        fail_at_first("list")
+        return real(*words)
+
+    def evaluate(config: EvaluateConfig) -> dict[str, Any]:
+        fail_at_first(f"{config.run_dir} {config.checkpoint}")
+        return pretended.evaluate(config)
+
+    monkeypatch.setattr(hiccups, "PAUSES_S", (0.0,))
+    monkeypatch.setattr(evaluator_module, "find_targets", find)
+    monkeypatch.setattr("pipeline.evaluation.evaluate_run.evaluate_run", evaluate)
+    evaluator = Evaluator(pretended.work(), said.append)
+    evaluator.watch()
+    assert (evaluator.num_evaluated, evaluator.num_failed) == (12, 0)
+    assert not [line for line in said if "skipped" in line]
+
+
+def test_a_checkpoint_that_can_never_be_read_is_given_up(
+    pretended: Pretended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: EvaluateConfig) -> dict[str, Any]:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "model.safetensors")
+
+    monkeypatch.setattr(hiccups, "PAUSES_S", (0.0,))
+    monkeypatch.setattr("pipeline.evaluation.evaluate_run.evaluate_run", fail)
+    evaluator = Evaluator(pretended.work(), lambda line: None)
+    evaluator.watch()
+    assert (evaluator.num_evaluated, evaluator.num_failed) == (0, 12)

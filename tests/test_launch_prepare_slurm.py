@@ -4,6 +4,7 @@ stopped, fails, or finds something else than it was submitted for.
 Stand-ins play SLURM's commands; the jobs are run in this process.
 """
 
+import errno
 import os
 import shutil
 import signal
@@ -25,6 +26,7 @@ from launch.preparation.directory import JobsDirectory, PrepareOrder, read_order
 from launch.preparation.request import read_request
 from launch.preparation.submission import make_order
 from launch.snapshot import Snapshot
+from pipeline.files import hiccups
 from pipeline.signals import STOP_SIGNALS
 
 PROGRAM = "launch/prepare.py"
@@ -294,6 +296,26 @@ def test_a_task_told_to_stop_asks_for_another_start_and_keeps_its_shards(
     monkeypatch.setattr(work, "build_shard", build_shard)
     assert job() == 3
     run_jobs(newest_order(out))
+    assert contents(out) == contents(plain_dir)
+
+
+def test_a_passing_error_does_not_end_a_task(
+    slurm: StandInSlurm, out: Path, plain_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def build(recipe: Recipe, out: Path, plan: ShardPlan) -> None:
+        tried.append(plan.file)
+        if tried.count(plan.file) == 1 and plan.file in (SHARDS[0], SHARDS[2]):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), plan.file)
+        build_shard(recipe, out, plan)
+
+    prepare(out, "shards_per_task=5")
+    monkeypatch.setattr(hiccups, "PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(work, "build_shard", build)
+    run_jobs(newest_order(out))
+    assert [tried.count(file) for file in SHARDS] == [2, 1, 2, 1, 1]
+    assert JobsDirectory(out).last_failures() == {}
     assert contents(out) == contents(plain_dir)
 
 

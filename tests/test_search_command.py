@@ -1,5 +1,6 @@
 """The command of an Optuna search, and what its controller works with."""
 
+import errno
 import json
 import os
 import sys
@@ -31,6 +32,7 @@ from launch.jobs.rank_process import StopNote
 from launch.jobs.records import JobRecord, write_record
 from launch.jobs.search_job import SearchJob, controller_resources
 from launch.reports.run_state import read_run_state
+from launch.sweeps import search_loop
 from launch.sweeps.directory import SweepDirectory
 from launch.sweeps.resolving import Resolver
 from launch.sweeps.search_loop import num_parallel
@@ -40,6 +42,7 @@ from launch.sweeps.settings import Dimension
 from launch.sweeps.study import SearchStudy
 from launch.sweeps.trial_jobs import ClusterJobs, under_way
 from launch.sweeps.trial_results import judge
+from pipeline.files import hiccups
 from pipeline.files.processes import describe_process
 
 
@@ -296,6 +299,22 @@ def test_controller_that_fails_says_why(tmp_path: Path) -> None:
     assert (
         "search_order.json" in json.loads((tmp_path / "search_error.json").read_text())["message"]
     )
+
+
+def test_a_passing_error_does_not_end_a_controller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [OSError(errno.EIO, "Input/output error"), OSError(errno.ESTALE, "Stale")]
+
+    def search(*_: object) -> str:
+        if failures:
+            raise failures.pop()
+        return "finished"
+
+    monkeypatch.setattr(hiccups, "PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(search_loop, "run_search", search)
+    assert SearchJob(str(tmp_path))() == "finished"
+    assert not (tmp_path / "search_error.json").exists()
 
 
 def test_order_survives_the_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from launch.evaluation.pending import (
@@ -16,6 +17,7 @@ from launch.jobs.liveness import find_live
 from launch.jobs.records import read_records
 from launch.reports.run_state import read_run_state
 from pipeline.files.atomic import read_json_object
+from pipeline.files.hiccups import is_hiccup, trying_again
 from pipeline.files.lock import DirectoryLock
 from pipeline.files.waiting import StoppedWaiting, pause
 
@@ -57,34 +59,25 @@ class Evaluator:
         for target in targets:
             if self._stop_asked():
                 return
-            folder = Path(target.run_dir) / "evaluations"
-            claim = DirectoryLock(
-                folder,
-                "evaluators",
-                file=claim_file(target, self._work.split, self._other_dataset),
-                should_stop=self._stop_asked,
-            )
             try:
-                claim.acquire()
-            except ValueError:
-                continue
+                trying_again(partial(self._take, target), _name(target), self._stop_asked)
             except StoppedWaiting:
                 return
-            try:
-                if not is_evaluated(target, self._work.split, self._other_dataset):
-                    self._evaluate(target)
-            finally:
-                claim.release()
+            except OSError as error:
+                if not is_hiccup(error):
+                    raise
+                self._give_up(target, error)
 
     def watch(self) -> None:
         """Evaluate what appears until all runs have ended and nothing is left."""
         while not self._stop_asked():
-            is_over = self.all_ended()
-            targets = self.pending()
-            self.evaluate(targets)
-            if not targets and is_over:
-                return
             try:
+                is_over, targets = trying_again(
+                    lambda: (self.all_ended(), self.pending()), "the checkpoints", self._stop_asked
+                )
+                self.evaluate(targets)
+                if not targets and is_over:
+                    return
                 pause(self._work.poll_s, "new checkpoints", self._stop_asked)
             except StoppedWaiting:
                 return
@@ -101,6 +94,28 @@ class Evaluator:
             for run in runs
         )
 
+    def _take(self, target: Target) -> None:
+        """Evaluate a checkpoint unless another evaluator is at it or has done it."""
+        claim = DirectoryLock(
+            Path(target.run_dir) / "evaluations",
+            "evaluators",
+            file=claim_file(target, self._work.split, self._other_dataset),
+            should_stop=self._stop_asked,
+        )
+        try:
+            claim.acquire()
+        except ValueError:
+            return
+        try:
+            if not is_evaluated(target, self._work.split, self._other_dataset):
+                self._evaluate(target)
+        finally:
+            claim.release()
+
+    def _give_up(self, target: Target, error: ValueError | OSError) -> None:
+        self._given_up.add(target)
+        self._say(f"{_name(target)}: skipped: {' '.join(str(error).split())}")
+
     def _evaluate(self, target: Target) -> None:
         from pipeline.evaluation.evaluate_run import evaluate_run
         from pipeline.evaluation.settings import EvaluateConfig
@@ -115,7 +130,7 @@ class Evaluator:
             pictures=self._work.checkpoints != "all",
             analyses=self._work.analyses,
         )
-        name = f"{Path(target.run_dir).name} step {target.step}"
+        name = _name(target)
         try:
             result = evaluate_run(config)
         except (ValueError, OSError) as error:
@@ -123,8 +138,9 @@ class Evaluator:
             if was_pruned:
                 self._say(f"{name}: deleted meanwhile by the run's retention, skipped")
                 return
-            self._given_up.add(target)
-            self._say(f"{name}: skipped: {' '.join(str(error).split())}")
+            if is_hiccup(error):
+                raise
+            self._give_up(target, error)
             return
         self.num_evaluated += 1
         loss = result["metrics"].get("loss/total", math.nan)
@@ -143,6 +159,10 @@ def other_dataset_of(work: Work) -> str | None:
     if len(trained_on) > 1:
         raise ValueError("data=DIR needs runs of one dataset: these were trained on several")
     return None if trained_on == {fingerprint} else fingerprint
+
+
+def _name(target: Target) -> str:
+    return f"{Path(target.run_dir).name} step {target.step}"
 
 
 def _dataset_of(target: Target) -> str | None:

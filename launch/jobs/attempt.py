@@ -33,7 +33,7 @@ from pipeline.config.program import (
     EXIT_USER_ERROR,
     describe_error,
 )
-from pipeline.files.hiccups import FILE_SYSTEM_HICCUPS
+from pipeline.files.hiccups import is_hiccup
 from pipeline.files.waiting import StoppedWaiting
 from pipeline.printing import say
 
@@ -118,7 +118,7 @@ def run_attempt(
 
 def _ending_before_start(error: ValueError | OSError, place: Place) -> Ending:
     """How an attempt ended that could not even start its ranks."""
-    if isinstance(error, OSError) and error.errno in FILE_SYSTEM_HICCUPS:
+    if is_hiccup(error):
         message = describe_error(error)
         return Ending("cluster_fault", message, place.rank, place.host, EXIT_CLUSTER_FAULT)
     return Ending("mistake", str(error), place.rank, place.host, EXIT_USER_ERROR)

@@ -15,6 +15,8 @@ from launch.jobs.records import read_record
 from launch.jobs.restarting import request_restart
 from pipeline.config.schema import build
 from pipeline.files.atomic import write_json
+from pipeline.files.hiccups import trying_again
+from pipeline.files.waiting import StoppedWaiting
 from pipeline.printing import say
 
 
@@ -40,8 +42,17 @@ def read_task(path: Path) -> tuple[Work, list[Target] | None]:
 
 def run_task(path: Path, stop: StopNote) -> int:
     """Do one task; returns the number of checkpoints that could not be evaluated."""
-    work, targets = read_task(path)
-    evaluator = Evaluator(work, say, lambda: stop.signal is not None)
+
+    def should_stop() -> bool:
+        return stop.signal is not None
+
+    try:
+        work, targets = trying_again(lambda: read_task(path), "the task", should_stop)
+        evaluator = trying_again(
+            lambda: Evaluator(work, say, should_stop), "the checkpoints", should_stop
+        )
+    except StoppedWaiting:
+        return 0
     if targets is None:
         evaluator.watch()
     else:

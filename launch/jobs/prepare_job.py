@@ -16,6 +16,7 @@ from launch.jobs.restarting import request_restart
 from launch.preparation.directory import PrepareOrder, note_failure, read_order
 from launch.preparation.tasks import MANIFEST_TASK
 from pipeline.config.program import describe_error
+from pipeline.files.hiccups import trying_again
 from pipeline.printing import say
 
 if TYPE_CHECKING:
@@ -50,13 +51,18 @@ class PrepareJob:
         started = time.time()
         stop = Interruption()
         num_written = 0
-        try:
-            stop.install()
+
+        def work() -> None:
             from launch.preparation.work import Preparation
 
+            nonlocal num_written
             for file in Preparation(Path(self.folder)).do(self.task):
                 num_written += 1
                 say(file)
+
+        try:
+            stop.install()
+            trying_again(work, self.task)
             stop.is_at_work = False
         except BaseException as error:
             stop.is_at_work = False
@@ -99,8 +105,8 @@ class PrepareWorker:
             stop.install()
             from launch.preparation.work import Preparation
 
-            preparation = Preparation(Path(self.folder))
-            tasks = read_record(Path(self.record)).tasks
+            preparation = trying_again(lambda: Preparation(Path(self.folder)), "the preparation")
+            tasks = trying_again(lambda: read_record(Path(self.record)).tasks, "the tasks")
             for task in (task for task in tasks if task != MANIFEST_TASK):
                 num_taken += self._take(preparation, task, stop)
             if preparation.are_shards_finished():
@@ -119,9 +125,13 @@ class PrepareWorker:
         """Carry a task out unless another worker has; a mistake is noted and others go on."""
         if not claim(claims_folder(Path(self.record)) / task):
             return False
-        try:
+
+        def work() -> None:
             for file in preparation.do(task):
                 say(file)
+
+        try:
+            trying_again(work, task)
         except (ValueError, OSError) as error:
             if stop.signal is not None:
                 raise

@@ -13,6 +13,8 @@ from launch.jobs.restarting import request_restart
 from launch.reports.run_state import CANCELLED_FILE
 from pipeline.config.program import describe_error
 from pipeline.files.atomic import write_json
+from pipeline.files.hiccups import trying_again
+from pipeline.files.waiting import StoppedWaiting
 from pipeline.printing import say
 
 FAILURE_FILE = "search_error.json"
@@ -33,10 +35,17 @@ class SearchJob:
         stop.install()
         folder = Path(self.sweep_dir)
 
+        def should_stop() -> bool:
+            return stop.signal is not None
+
         from launch.sweeps.search_loop import run_search
 
         try:
-            outcome = run_search(folder, lambda: stop.signal is not None, say)
+            outcome = trying_again(
+                lambda: run_search(folder, should_stop, say), "the search", should_stop
+            )
+        except StoppedWaiting:
+            outcome = "stopped"
         except (ValueError, OSError, ImportError) as error:
             message = describe_error(error)
             write_json(folder / FAILURE_FILE, {"message": message, "time": time.time()})

@@ -52,7 +52,10 @@ def create_exclusively(path: Path, text: str) -> bool:
     draft = temporary_beside(path)
     try:
         draft.write_text(text, encoding="utf-8")
-        sync_file(draft)
+        try:
+            sync_file(draft)
+        except FileNotFoundError:
+            return False  # Whoever won has swept the draft away already.
         try:
             os.link(draft, path)
         except FileExistsError:
