@@ -2,7 +2,11 @@
 
 import json
 import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +17,9 @@ from helpers.training import make_config, never_stop
 from data_prep.store.reader import PairStore
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
+from pipeline.evaluation import evaluate_run
+from pipeline.evaluation.final import Subject
+from pipeline.evaluation.settings import EvaluateConfig
 from pipeline.runs import load_run
 from pipeline.tasks.latent_action.evaluation import LatentActionEvaluation
 from pipeline.tasks.latent_action.settings import LossWeights
@@ -181,3 +188,42 @@ def test_live_channels_are_counted(run_dir: Path, digits_dir: Path) -> None:
     loader = Loader(batches, 0, 1, CPU, LoaderConfig())
     metrics = evaluate(evaluation, loader, World(0, 1, CPU))
     assert metrics["mask/live_channels"] == run.model.latent_shape[0] - 1
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_metrics_that_are_not_finite_are_refused_and_not_written(
+    value: float, run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of finite weights too."""
+    shutil.rmtree(run_dir / "evaluations", ignore_errors=True)
+    monkeypatch.setattr(evaluate_run, "evaluate", lambda *_: {"loss/total": 0.5, "bad": value})
+    outcome = call("pipeline/evaluate.py", f"run_dir={run_dir}", "analyses=false")
+    assert outcome.code == 1
+    assert "bad of" in outcome.error_line
+    assert "is not finite: nothing was written" in outcome.error_line
+    assert not list(run_dir.glob("evaluations/*"))
+
+
+def test_the_group_is_left_before_one_rank_analyses(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others that waited for it would lose their patience and take the first rank with them."""
+    log: list[str] = []
+
+    @contextmanager
+    def join(*_: object) -> Iterator[World]:
+        log.append("joined")
+        yield World(0, 1, CPU)
+        log.append("left")
+
+    def measure(_: Subject) -> SimpleNamespace:
+        log.append("measured")
+        return SimpleNamespace(metrics={}, curves={})
+
+    analyses = SimpleNamespace(measure=measure, draw=lambda _: log.append("drawn"))
+    monkeypatch.setattr(evaluate_run, "join_world", join)
+    monkeypatch.setattr(evaluate_run, "write_events", lambda *_: None)
+    monkeypatch.setitem(evaluate_run.FINAL, "latent_action", analyses)
+    evaluate_run.evaluate_run(EvaluateConfig(run_dir=str(run_dir), device="cpu"))
+    assert log == ["joined", "left", "measured", "drawn"]
+    shutil.rmtree(run_dir / "evaluations")
