@@ -206,7 +206,14 @@ def test_every_file_of_a_table_is_looked_at_first(
     (tmp_path / "b").mkdir()
     np.save(tmp_path / "b" / "0.npy", np.zeros((4, 4), np.uint8))
     np.save(tmp_path / "closed.npy", np.zeros((4, 4), np.uint8))
-    monkeypatch.setattr(os, "access", lambda path, _: Path(path).name != "closed.npy")
+    real = os.open
+
+    def closed(path: Path, *arguments: int) -> int:
+        if Path(path).name == "closed.npy":
+            raise PermissionError
+        return real(path, *arguments)
+
+    monkeypatch.setattr(os, "open", closed)
     text = f"{HEADER}\n0.npy,1.npy,1\n2.npy,{name},1".replace("\\\\", "\\")
     with pytest.raises((ValueError, OSError), match=f"line 3: .*{fault}"):
         read_csv_pairs(write_pairs(tmp_path, text), "c4")

@@ -1,5 +1,6 @@
 """Decoding the pixels of an opened picture, where Pillow is lenient or libtiff talkative."""
 
+import io
 import os
 import struct
 import sys
@@ -36,7 +37,10 @@ def decode(image: Image.Image) -> None:
         _decode_png(image, file)
         return
     tile = getattr(image, "tile", None)
-    if tile and tile[0][0] == "libtiff":
+    if file is not None and tile and tile[0][0] == "libtiff":
+        # Read here: libtiff would tell an error of the file system as a fault of the file.
+        file.seek(0)
+        image.fp = io.BytesIO(file.read())  # type: ignore[attr-defined]
         with _no_standard_error():
             image.load()
     else:

@@ -19,6 +19,7 @@ import numpy as np
 from data_prep.reading.expansion import check_expansion
 from data_prep.reading.extras import import_extra
 from data_prep.reading.orientation import Lattice, lattice_of, nearest_axes
+from pipeline.files.hiccups import raise_passing
 from pipeline.files.listing import find_files
 
 SOURCE = "dicom"
@@ -129,6 +130,7 @@ def _header(pydicom: Any, path: Path) -> Any:
             )
             uid, num_rows = dataset.get("SeriesInstanceUID"), dataset.get("Rows")
     except Exception as error:  # whatever its parser stumbles over is the file's fault
+        raise_passing(error, path)
         if not has_preamble:
             return NO_DICOM
         raise ValueError(f"{path} is not readable DICOM: {one_line(error)}") from None

@@ -9,6 +9,7 @@ import numpy as np
 from data_prep.reading.dicom_series import SOURCE, Series, one_line, quiet
 from data_prep.reading.extras import import_extra
 from data_prep.reading.orientation import nearest_axes, to_frame
+from pipeline.files.hiccups import raise_passing
 
 
 def read_series(series: Series) -> np.ndarray:
@@ -48,6 +49,7 @@ def _read_slice(pydicom: Any, path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing") from None
     except Exception as error:  # whatever its parser or decoder stumbles over is the file's fault
+        raise_passing(error, path)
         raise ValueError(f"{path} cannot be read: {one_line(error)}") from None
     image: np.ndarray = np.asarray(values, np.float32)
     return image

@@ -4,6 +4,7 @@ What a header says of the meaning of values is obeyed: scale, units of length, t
 its sform code or else of its qform code. What it leaves open is assumed with a remark.
 """
 
+import contextlib
 import gzip
 import logging
 import math
@@ -18,9 +19,12 @@ import numpy as np
 from data_prep.reading.expansion import check_expansion
 from data_prep.reading.extras import import_extra
 from data_prep.reading.orientation import lattice_of, nearest_axes, to_frame, voxel_sizes
+from pipeline.files.hiccups import raise_passing
 
 SUFFIXES = (".nii", ".nii.gz")
 CHUNK_BYTES = 2**20
+START_BYTES = 1024
+"""What nibabel looks at to tell kinds of files apart."""
 UNIT_BITS = 0b111
 UNITS_MM = {1: 1000.0, 2: 1.0, 3: 0.001}
 """Codes of units of length that NIfTI has: metre, millimetre, micron."""
@@ -55,7 +59,8 @@ def read_header(path: Path, source: str) -> Header:
 
 
 def read_volume(path: Path, source: str) -> tuple[np.ndarray, Header]:
-    """The volume (D, H, W) and its header; ValueError naming the file if it is damaged.
+    """The volume (D, H, W) and its header; ValueError naming the file if it is damaged,
+    OSError if it cannot be read just now.
 
     Grey values are float32, or uint8 if stored so without a scale. Axes are swapped and
     flipped to the nearest ones of RAS.
@@ -65,6 +70,7 @@ def read_volume(path: Path, source: str) -> tuple[np.ndarray, Header]:
     try:
         values = _voxels(image, path, source)
     except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise_passing(error, path)
         if str(path) in str(error):
             raise
         raise ValueError(f"{path} cannot be read to its end: {_one_line(error)}") from None
@@ -109,14 +115,31 @@ def _open(path: Path, source: str) -> Any:
     try:
         # What nibabel mends in a header, and would print, is looked at below.
         with _without_log(nibabel.imageglobals.logger):
-            image = nibabel.load(path)
-    except FileNotFoundError:
+            image = _load(nibabel, path)
+    except FileNotFoundError as error:
+        raise_passing(error, path)
         raise FileNotFoundError(f"{path} is missing") from None
     except (*known, OSError, EOFError, ValueError, zlib.error) as error:
+        raise_passing(error, path)
         raise ValueError(f"{path} is not a NIfTI file: {_one_line(error)}") from None
     if not isinstance(image, nibabel.Nifti1Pair):
         raise ValueError(f"{path} is not a NIfTI file but {type(image).__name__}")
     return image
+
+
+def _load(nibabel: Any, path: Path) -> Any:
+    """`nibabel.load`, which would take a file that cannot be read just now for another kind."""
+    start = b""
+    with contextlib.suppress(gzip.BadGzipFile, EOFError, zlib.error), _stream(path) as stream:
+        start = stream.read(START_BYTES)
+    for kind in nibabel.imageclasses.all_image_classes:
+        if kind.path_maybe_image(str(path), (start, str(path)))[0]:
+            return kind.from_filename(path)
+    return nibabel.load(path)  # Says what it is instead.
+
+
+def _stream(path: Path) -> Any:
+    return gzip.open(path) if path.name.lower().endswith(".gz") else open(path, "rb")
 
 
 def _header(image: Any, path: Path, source: str) -> tuple[Header, np.ndarray]:
@@ -169,7 +192,7 @@ def _without_log(logger: logging.Logger) -> Iterator[None]:
 def _stored_header(image: Any, path: Path) -> Any:
     """The header as it is in the file: nibabel mends some fields of its own."""
     size = len(image.header.binaryblock)
-    with gzip.open(path) if path.name.lower().endswith(".gz") else open(path, "rb") as stream:
+    with _stream(path) as stream:
         return type(image.header)(stream.read(size), check=False)
 
 

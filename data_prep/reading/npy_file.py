@@ -8,6 +8,8 @@ from typing import IO
 import numpy as np
 from numpy.lib.format import MAGIC_PREFIX, read_array_header_1_0, read_array_header_2_0
 
+from pipeline.files.hiccups import raise_passing
+
 UNREADABLE = (OSError, EOFError, ValueError, TypeError, SyntaxError, OverflowError, TokenError)
 """What NumPy raises for files that are no arrays."""
 
@@ -16,7 +18,7 @@ def load_npy(path: Path) -> np.ndarray:
     """The array of an NPY file, whatever its shape and type, mapped into memory.
 
     Raises FileNotFoundError, or ValueError naming the file if it is not NPY, is cut off,
-    goes on after its end or holds objects.
+    goes on after its end or holds objects; OSError if it cannot be read just now.
     """
     try:
         with open(path, "rb") as file:
@@ -27,6 +29,7 @@ def load_npy(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing") from None
     except UNREADABLE as error:
+        raise_passing(error, path)
         cause = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path} is not a readable NPY file: {cause}") from None
     return array

@@ -9,6 +9,7 @@ import numpy as np
 
 from data_prep.reading.expansion import check_expansion
 from data_prep.reading.npy_file import UNREADABLE, stated_length
+from pipeline.files.hiccups import raise_passing
 
 DAMAGES = (
     *UNREADABLE,
@@ -22,25 +23,31 @@ def load_npz(path: Path, wanted: Collection[str] | None = None) -> dict[str, np.
 
     Raises FileNotFoundError, or ValueError naming the file if it is no whole archive of
     arrays, if an array's header and length differ, if it holds objects, a name twice or
-    something else than arrays, or unpacks to suspiciously much.
+    something else than arrays, or unpacks to suspiciously much; OSError if it cannot be read
+    just now.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing")
-    if not zipfile.is_zipfile(path):
-        with open(path, "rb") as file:
-            is_array = file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX
-        if is_array:
-            raise ValueError(f"{path} holds a single array, as NPY files do, and is no archive")
-        raise ValueError(f"{path} is not a readable npz file: it is no whole zip archive")
     try:
         with zipfile.ZipFile(path) as archive:
             members = _members(path, archive, wanted)
             return {name: _read(path, archive, info) for name, info in members.items()}
     except DAMAGES as error:
+        raise_passing(error, path)
+        if isinstance(error, zipfile.BadZipFile) and not zipfile.is_zipfile(path):
+            raise ValueError(_why_no_archive(path)) from None
         cause = " ".join(str(error).split()) or type(error).__name__
         if str(path) in cause:
             raise ValueError(cause) from None
         raise ValueError(f"{path} is not a readable npz file: {cause}") from None
+
+
+def _why_no_archive(path: Path) -> str:
+    with open(path, "rb") as file:
+        start = file.read(len(np.lib.format.MAGIC_PREFIX))
+    if start == np.lib.format.MAGIC_PREFIX:
+        return f"{path} holds a single array, as NPY files do, and is no archive"
+    return f"{path} is not a readable npz file: it is no whole zip archive"
 
 
 def _members(

@@ -18,6 +18,7 @@ from data_prep.reading.pairs import (
 from data_prep.reading.pictures import SUFFIXES, Limit, read_header, read_picture
 from pipeline.config.user_text import parse_number
 from pipeline.files.atomic import sha256_of_file
+from pipeline.files.hiccups import raise_passing
 from pipeline.groups import make_group
 
 
@@ -125,6 +126,7 @@ def _check_files(
         except (ValueError, FileNotFoundError) as error:
             raise type(error)(f"{place}: {error}") from None
         except OSError as error:
+            raise_passing(error, file)
             raise ValueError(f"{place}: {file}: {error.strerror}") from None
     channels = (1,) if all(are_grey) else (3,)
     shapes = {
@@ -149,8 +151,10 @@ def _check_place(folder: Path, name: str) -> None:
     if not file.is_file():
         is_windows = (folder / name.replace("\\", "/")).is_file()
         raise FileNotFoundError(f"{file} is missing{': write paths with /' if is_windows else ''}")
-    if not os.access(file, os.R_OK):
-        raise ValueError(f"{file} may not be read")
+    try:
+        os.close(os.open(file, os.O_RDONLY))
+    except PermissionError:
+        raise ValueError(f"{file} may not be read") from None
 
 
 def _is_array(path: Path) -> bool:

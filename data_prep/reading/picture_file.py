@@ -1,5 +1,7 @@
 """Opening a user's picture: of a known format, one picture, not too large, or the real cause."""
 
+import io
+import os
 import struct
 import warnings
 import zlib
@@ -22,6 +24,7 @@ DECODED = tuple(f"is a {name} picture" for name in ("PNG", "JPEG", "TIFF", "WebP
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
 COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
 KINDS_OF_MODES = {"F": "floating-point numbers", "I": "integers of 32 bits"}
+BUFFER_BYTES = 2**16
 DAMAGES = (
     ValueError,
     SyntaxError,
@@ -57,9 +60,14 @@ def open_picture(path: Path, limit: Limit) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
             # Given a name, Pillow may map the file, which scrambles TIFF files to be turned.
-            with open(path, "rb") as file, _identify(file) as image:
-                _check(image, limit)
-                yield image
+            with open(path, "rb", buffering=0) as plain, Watched(plain) as raw:
+                try:
+                    with io.BufferedReader(raw, BUFFER_BYTES) as file, _identify(file) as image:
+                        _check(image, limit)
+                        yield image
+                finally:
+                    if raw.fault is not None:
+                        raise raw.fault
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing") from None
     except OSError as error:
@@ -70,6 +78,31 @@ def open_picture(path: Path, limit: Limit) -> Iterator[Image.Image]:
         raise ValueError(f"{path} {error}") from None
     except DAMAGES as error:
         raise ValueError(f"{path} {_cause(path, error)}") from None
+
+
+class Watched(io.RawIOBase):
+    """A file that remembers its last error: Pillow does without tags that it could not read."""
+
+    fault: OSError | None = None
+
+    def __init__(self, plain: Any) -> None:
+        self._plain = plain
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return int(self._plain.seek(offset, whence))
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            return int(self._plain.readinto(buffer))
+        except OSError as error:
+            self.fault = error
+            raise
 
 
 class Refused(Exception):

@@ -27,8 +27,9 @@ import h5py
 import numpy as np
 
 from data_prep.store.manifest import ColumnSpec, FrameSpec
+from pipeline.files.hiccups import PASSING_ERRORS
 
-PASSING_ERRORS = (errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EINTR)
+SAY_NOTHING = PASSING_ERRORS | {errno.EACCES, errno.EPERM}
 """Errors of reading that say nothing about what the file holds."""
 HAVE_NO_MAPS = (errno.ENODEV, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 """What mapping a file says on file systems that have no such thing."""
@@ -151,7 +152,7 @@ def locate_arrays(file: FileIO, path: Path) -> tuple[dict[str, Place], Stamp]:
         with h5py.File(file, "r") as content:
             places = _find_arrays(content, status.st_size)
     except (OSError, KeyError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno in PASSING_ERRORS:
+        if isinstance(error, OSError) and error.errno in SAY_NOTHING:
             raise OSError(error.errno, os.strerror(error.errno), str(path)) from None
         raise ValueError(f"{path} is not a readable shard: {error}") from None
     return places, Stamp(status.st_size, status.st_mtime_ns)
