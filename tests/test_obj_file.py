@@ -92,6 +92,7 @@ def test_polygons_are_fans(tmp_path: Path) -> None:
 FAULTS = {
     "v 0 0 x": "line 1: 'x' is not a number",
     "v 0 0 1_0": "line 1: '1_0' is not a number",
+    "v 0 0 \u0663": "line 1: '\u0663' is not a number",
     "v 0 0 0\nv 1 2": "line 2: a vertex has 2 coordinates",
     "v 0 0 nan": "line 1: 'nan' is not finite",
     "v 0 0 1e400": "line 1: '1e400' is not finite",
@@ -113,7 +114,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("text", FAULTS)
 def test_faults_name_file_and_line(text: str, tmp_path: Path) -> None:
-    path = write(tmp_path, text.encode())
+    path = write(tmp_path, text.encode("utf-8" if text.isascii() else "utf-16"))
     for read in (read_obj, read_closed_mesh):
         with pytest.raises(ValueError) as error:
             read(path)

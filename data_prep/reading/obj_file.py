@@ -108,7 +108,7 @@ def _number(word: str) -> float:
         value = float(word)
     except ValueError:
         raise ValueError(f"{word!r} is not a number") from None
-    if "_" in word:
+    if "_" in word or not word.isascii():
         raise ValueError(f"{word!r} is not a number")
     if not math.isfinite(value):
         raise NotFiniteError(f"{word!r} is not finite")
