@@ -7,6 +7,7 @@ digest; neither is `__pycache__`. A process runs the copy by starting a program 
 the copy first in PYTHONPATH.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files.atomic import (
+    HAVE_NO_LINKS,
     read_json_object,
     sha256_of_file,
     sync_directory,
@@ -37,6 +39,8 @@ FOLDERS = ("configs", "data_prep", "launch", "pipeline", "slurm")
 TOP_LEVEL = ("*.toml", "README*", "LICENSE*")
 LEFTOVER_AFTER_S = 3600.0
 GIT_TIMEOUT_S = 60.0
+HAVE_NO_MODES = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+"""What chmod says on file systems that keep no modes."""
 GIT_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
 """Set inside git hooks, where they would point at another work tree."""
 
@@ -199,12 +203,13 @@ def _copy(root: Path, folder: Path, entries: dict[str, str | None]) -> str:
         for name, link in entries.items():
             target = temporary / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            if link is not None:
-                target.symlink_to(link)
-                continue
-            shutil.copyfile(root / name, target)
-            sync_file(target)
-            target.chmod(0o555 if _is_executable(root / name) else 0o444)
+            if link is None:
+                _copy_file(root / name, target)
+            elif not _link(target, link):
+                place = os.path.normpath(os.path.join(os.path.dirname(name), link))
+                for inner in entries:
+                    if inner.startswith(f"{place}/") and entries[inner] is None:
+                        _copy_file(root / inner, target / os.path.relpath(inner, place))
         digest = _digest(temporary, _entries(temporary, _found(temporary)))
         _write_note(root, temporary, digest)
         for inside, _, _ in _walk(temporary):
@@ -219,6 +224,33 @@ def _copy(root: Path, folder: Path, entries: dict[str, str | None]) -> str:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return digest
+
+
+def _copy_file(path: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, target)
+    sync_file(target)
+    _set_mode(target, 0o555 if _is_executable(path) else 0o444)
+
+
+def _link(target: Path, text: str) -> bool:
+    """Make a symbolic link; False on a file system that has none."""
+    try:
+        target.symlink_to(text)
+    except OSError as error:
+        if error.errno not in HAVE_NO_LINKS:
+            raise
+        return False
+    return True
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    """Where a file system keeps no modes, a file is what that makes of all."""
+    try:
+        path.chmod(mode)
+    except OSError as error:
+        if error.errno not in HAVE_NO_MODES:
+            raise
 
 
 def _is_executable(path: Path) -> bool:
@@ -257,7 +289,7 @@ def _write_note(root: Path, copy: Path, digest: str) -> None:
         "root": str(root),
     }
     write_json(copy / SNAPSHOT_NOTE, note)
-    (copy / SNAPSHOT_NOTE).chmod(0o444)
+    _set_mode(copy / SNAPSHOT_NOTE, 0o444)
 
 
 def _read_note(root: Path) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Everything works where there are no hard links, no fsync of directories and no times to set."""
+"""Everything works where there are no links, modes, fsync of directories and times to set."""
 
 import os
 import shutil
@@ -42,7 +42,14 @@ def test_the_imitation_lacks_what_it_should(library: Path, tmp_path: Path) -> No
     code = """
 import os, sys
 open("a", "w").close()
-for call in (lambda: os.link("a", "b"), lambda: os.utime("a"), lambda: os.fsync(os.open(".", 0))):
+calls = [
+    lambda: os.link("a", "b"),
+    lambda: os.utime("a"),
+    lambda: os.fsync(os.open(".", 0)),
+    lambda: os.symlink("a", "b"),
+    lambda: os.chmod("a", 0o444),
+]
+for call in calls:
     try:
         call()
         print("done")
@@ -56,7 +63,7 @@ for call in (lambda: os.link("a", "b"), lambda: os.utime("a"), lambda: os.fsync(
         capture_output=True,
         text=True,
     )
-    assert done.stdout.split() == ["1", "38", "22"]
+    assert done.stdout.split() == ["1", "38", "22", "1", "1"]
 
 
 def test_from_preparation_to_a_swept_and_evaluated_run(library: Path, tmp_path: Path) -> None:
@@ -103,3 +110,25 @@ print(sorted(path.name for path in folder.rglob("*")))
         "[True, False, False]",
         "['claims', 'run']",
     ]
+
+
+def test_code_is_copied_there_too(library: Path, tmp_path: Path) -> None:
+    """A linked folder becomes a copy of what it leads to, and the copy is found again."""
+    package = tmp_path / "root" / "pipeline"
+    (package / "real" / "in").mkdir(parents=True)
+    for name in ("__init__.py", "real/a.py", "real/in/b.py"):
+        (package / name).write_text(name)
+    (package / "linked").symlink_to("real")
+    code = f"""
+from pathlib import Path
+from launch.snapshot import check_snapshot, take_snapshot
+places = Path({str(tmp_path / "root")!r}), Path({str(tmp_path / "code")!r})
+first, second = (take_snapshot(*places) for _ in range(2))
+check_snapshot(second.path, first.digest)
+print(first.path)
+"""
+    copy = Path(run(library, "-c", code).strip())
+    linked = copy / "pipeline" / "linked"
+    assert (linked / "a.py").read_text() == "real/a.py"
+    assert (linked / "in" / "b.py").read_text() == "real/in/b.py"
+    assert [path.name for path in (tmp_path / "code").iterdir()] == [copy.name]
