@@ -451,6 +451,23 @@ def test_a_sweep_is_submitted_once(cluster: Slurm, digits_dir: Path, tmp_path: P
     assert "to submit: 3" in lost.out
 
 
+def test_who_lost_the_directory_submits_nothing(
+    cluster: Slurm, digits_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep_dir = tmp_path / "sweep"
+
+    def lose(root: Path, folder: Path, leave_out: object) -> Snapshot:
+        (sweep_dir / ".lock").write_text('{"pid": 77, "host": "node9"}')
+        return Snapshot(folder / "abc", "abc")
+
+    monkeypatch.setattr("launch.sweeps.command.take_snapshot", lose)
+    done = sweep(digits_dir, sweep_dir)
+    assert done.code == 1
+    assert "taken over by process 77 on node9" in done.error_line
+    assert cluster.scripts() == []
+    assert not list((sweep_dir / "runs").glob("*"))
+
+
 def test_a_submission_that_was_cut_off_is_found_by_its_name(
     cluster: Slurm, digits_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

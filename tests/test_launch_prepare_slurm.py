@@ -319,6 +319,20 @@ def test_a_passing_error_does_not_end_a_task(
     assert contents(out) == contents(plain_dir)
 
 
+def test_who_lost_the_directory_submits_nothing(
+    slurm: StandInSlurm, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose(root: Path, folder: Path, leave_out: object) -> Snapshot:
+        (out / ".lock").write_text('{"pid": 77, "host": "node9"}')
+        return Snapshot(folder / "abc", "abc")
+
+    monkeypatch.setattr("launch.preparation.command.take_snapshot", lose)
+    done = prepare(out)
+    assert done.code == 1
+    assert "taken over by process 77 on node9" in done.error_line
+    assert slurm.take_scripts() == []
+
+
 def test_a_task_starts_again_as_long_as_that_helps(tmp_path: Path) -> None:
     _, config = read_request([f"out={tmp_path}"])
     cluster = SlurmConfig("slurm")

@@ -11,12 +11,15 @@ import pytest
 from helpers.programs import call
 from helpers.reproducing import small_settings
 
+from launch.reproduction import running
+from launch.reproduction.children import Ending
 from launch.reproduction.estimate import duration, seconds_left
 from launch.reproduction.plan import PlannedRun, make_plan
 from launch.reproduction.request import read_request
 from launch.reproduction.rows import runs_cell, select
 from launch.reproduction.settings import DatasetSettings, PresetWords, VariantSettings
 from launch.reproduction.steps import Places, Programs, preparation_steps, run_steps
+from pipeline.files.lock import LostLockError
 
 SETTINGS = small_settings()
 
@@ -214,3 +217,16 @@ def test_the_estimate_follows_the_datasets_that_are_left() -> None:
     assert seconds_left(["new"], seconds, 1) == 57.5
     assert seconds_left(["a"], {}, 1) is None
     assert [duration(s) for s in (45, 700, 11100)] == ["45 s", "12 min", "3:05 h"]
+
+
+def test_a_result_is_not_written_where_another_process_took_over(tmp_path: Path) -> None:
+    def lost() -> None:
+        raise LostLockError("taken over")
+
+    results = tmp_path / "results"
+    places = Places(tmp_path / "work")
+    campaign = running.Campaign("small", places, results, {}, check_owned=lost)
+    run = make_plan(SETTINGS, "small")[0]
+    with pytest.raises(LostLockError):
+        running.land(run, campaign, Ending(run.work_name, "train", 1, "no memory", {}))
+    assert not results.exists()

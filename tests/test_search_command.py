@@ -8,6 +8,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -43,6 +44,7 @@ from launch.sweeps.study import SearchStudy
 from launch.sweeps.trial_jobs import ClusterJobs, under_way
 from launch.sweeps.trial_results import judge
 from pipeline.files import hiccups
+from pipeline.files.lock import LostLockError
 from pipeline.files.processes import describe_process
 
 
@@ -315,6 +317,31 @@ def test_a_passing_error_does_not_end_a_controller(
     monkeypatch.setattr(search_loop, "run_search", search)
     assert SearchJob(str(tmp_path))() == "finished"
     assert not (tmp_path / "search_error.json").exists()
+
+
+def test_a_controller_that_lost_its_place_takes_no_further_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a sleep of its machine, for one: two of them would ask for the same trials."""
+    steps: list[int] = []
+
+    class Controller:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def step(self) -> bool:
+            steps.append(len(steps))
+            (tmp_path / search_loop.LOCK_FILE).write_text('{"pid": 77, "host": "node9"}')
+            return len(steps) > 2
+
+    monkeypatch.setattr(search_loop, "Controller", Controller)
+    monkeypatch.setattr(search_loop, "read_search_order", lambda _: SimpleNamespace(search=None))
+    monkeypatch.setattr(search_loop, "make_jobs", lambda *_: SimpleNamespace(poll_s=0.0))
+    for name in ("mend_journal", "SearchStudy", "write_summary"):
+        monkeypatch.setattr(search_loop, name, lambda *_: None)
+    with pytest.raises(LostLockError, match="taken over by process 77 on node9"):
+        search_loop.run_search(tmp_path, lambda: False, lambda line: None)
+    assert steps == [0]
 
 
 def test_order_survives_the_file(tmp_path: Path) -> None:

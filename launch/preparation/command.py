@@ -80,6 +80,7 @@ def run_preparation(words: Sequence[str]) -> int:
             abandon_build(out, error, is_continued, lock)
             raise
         say("\n".join(_counts(recipe, missing, len(tasks))))
+        lock.check_owned()
         records = submit(make_order(config, cluster, tasks, code), cluster, directory)
     _show_records(records, directory)
     return 0

@@ -72,6 +72,7 @@ def run_missing(
     runs = [dataclasses.replace(run, has_bf16=bf16) for run in missing]
     # What is said of each run counts them, so that a log needs no more than that.
     progress = Progress(len(missing), "runs", "reproducing", lines=False)
+    lock = DirectoryLock(places.work, "reproductions")
     campaign = Campaign(
         preset=request.preset,
         places=places,
@@ -82,10 +83,11 @@ def run_missing(
         programs=programs,
         say=progress.say,
         on_run=progress.advance,
+        check_owned=lock.check_owned,
     )
-    lock = DirectoryLock(places.work, "reproductions")
     with lock, noting_stop_signals() as stop, progress:
         failed = run_plan(runs, campaign, stop, seconds)
+        lock.check_owned()
         if stop.signal is not None:
             write_tables(request)
             name = stop.signal.name

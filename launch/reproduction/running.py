@@ -29,7 +29,8 @@ HEADLINES = {
 class Campaign:
     """What all runs of a call share. `roots`: where the images of `mnist` and `meshes` lie.
 
-    `say` is told what happens, `on_run` that a run has ended, well or not.
+    `say` is told what happens, `on_run` that a run has ended, well or not. `check_owned`
+    raises ValueError if another process writes the results by now.
     """
 
     preset: str
@@ -41,6 +42,7 @@ class Campaign:
     programs: Programs = Programs()
     say: Callable[[str], None] = print
     on_run: Callable[[], None] = lambda: None
+    check_owned: Callable[[], None] = lambda: None
 
 
 def prepare_datasets(
@@ -125,6 +127,7 @@ def run_plan(
 
 def land(run: PlannedRun, campaign: Campaign, ending: Ending) -> Result:
     """Write the result of a run that ended, and return it."""
+    campaign.check_owned()
     result = make_result(run, campaign.preset, ending, campaign.places, campaign.commit)
     write_result(campaign.results, run, result)
     return result

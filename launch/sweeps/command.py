@@ -44,7 +44,7 @@ def run_sweep(words: Sequence[str]) -> int:
         lines = describe_submission(names, directory, request.cluster, directory.code / "CODE")
         say("\n".join([*describe_plan(plan), *lines]))
         return 0
-    with DirectoryLock(directory.path, "submissions"):
+    with DirectoryLock(directory.path, "submissions") as lock:
         plan = make_plan(directory, runs, live_runs(directory), request.retry_failed)
         directory.write_request(words, request.sweep, request.cluster)
         directory.write_plan(as_values(runs))
@@ -52,8 +52,10 @@ def run_sweep(words: Sequence[str]) -> int:
         if not plan.to_submit:
             return 0
         code = take_snapshot(REPOSITORY, directory.code, leave_out=(directory.path,))
+        lock.check_owned()
         prepare_runs(plan.to_submit, directory, request.cluster, code, request.stage)
         if not isinstance(request.cluster, InlineConfig):
+            lock.check_owned()
             return hand_over(plan, directory, request.cluster, code, request.hold)
     return run_inline(plan.to_submit)
 

@@ -49,7 +49,7 @@ def start_search(request: SweepRequest, directory: SweepDirectory, words: Sequen
     description = _description(request.sweep, examples[0])
     if request.dry_run:
         return _rehearse(request, directory, description)
-    with DirectoryLock(directory.path, "submissions"):
+    with DirectoryLock(directory.path, "submissions") as lock:
         at_work = live_controller(directory)
         if at_work is not None:
             say(f"a controller is at work and left alone: {at_work}")
@@ -67,6 +67,7 @@ def start_search(request: SweepRequest, directory: SweepDirectory, words: Sequen
         order = SearchOrder(
             tuple(words), request.sweep, request.cluster, request.stage, str(code.path), code.digest
         )
+        lock.check_owned()
         _write_beginning(request, directory, words, order)
         if not isinstance(request.cluster, InlineConfig):
             return _submit(request.cluster, directory, code.path)

@@ -23,15 +23,16 @@ def run_search(folder: Path, stop: Callable[[], bool], say: Callable[[str], None
     """Go on with the search of a sweep directory until it is over or `stop` says so.
 
     Jobs that were submitted go on without this process. Raises ValueError if another
-    controller is at work, or if the metric is none that validation gives.
+    controller is at work or took the search over meanwhile, or if the metric is none that
+    validation gives.
     """
     order, directory = read_search_order(folder), SweepDirectory(folder)
-    with DirectoryLock(folder, "search controllers", file=LOCK_FILE):
+    with DirectoryLock(folder, "search controllers", file=LOCK_FILE) as lock:
         mend_journal(folder / JOURNAL)
         study = SearchStudy(folder, order.search)
         jobs = make_jobs(order, directory)
         controller = Controller(order, directory, study, jobs, say)
-        while not controller.step():
+        while not _step(controller, lock):
             deadline = time.monotonic() + jobs.poll_s
             while time.monotonic() < deadline and not stop():
                 time.sleep(0.1)
@@ -39,8 +40,15 @@ def run_search(folder: Path, stop: Callable[[], bool], say: Callable[[str], None
                 return "cancelled"
             if stop():
                 return "stopped"
+        lock.check_owned()
         write_summary(folder, order.search, study)
     return "finished"
+
+
+def _step(controller: Controller, lock: DirectoryLock) -> bool:
+    """A step of the one controller; LostLockError if that is another by now."""
+    lock.check_owned()
+    return controller.step()
 
 
 def make_jobs(order: SearchOrder, directory: SweepDirectory) -> TrialJobs:
