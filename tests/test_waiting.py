@@ -1,9 +1,15 @@
 """Waiting says what it waits for and ends at a request to stop."""
 
-import pytest
+from collections.abc import Callable
+from types import SimpleNamespace
 
+import pytest
+from helpers.waiting import wait_until as wait_for
+
+from launch.cluster import slurm
 from pipeline.files import waiting
 from pipeline.files.waiting import StoppedWaiting, pause, wait_until
+from pipeline.training import rendezvous
 
 
 class Clock:
@@ -53,3 +59,37 @@ def test_a_request_to_stop_ends_it_and_says_what_it_waited_for(clock: Clock) -> 
     with pytest.raises(StoppedWaiting):
         pause(300, "the next try", should_stop=lambda: clock.now > 105)
     assert clock.now < 106
+
+
+def ask_slurm() -> None:
+    slurm.ask("squeue")
+
+
+def join_without_a_launcher() -> None:
+    rendezvous.join_process_group("gloo", 1, 2, lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("call", "what"),
+    [(ask_slurm, "squeue to answer"), (join_without_a_launcher, "the other ranks (rank 1 of 2)")],
+)
+def test_what_waits_by_itself_does_not_wait_in_silence(
+    call: Callable[[], None], what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def answer_late(*_: object, **__: object) -> SimpleNamespace:
+        wait_for(lambda: bool(said))
+        return SimpleNamespace(returncode=0, stdout="")
+
+    for name in (rendezvous.RENDEZVOUS_FILE, rendezvous.HAS_AGENT_STORE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(waiting, "SAY_AFTER_S", 0.01)
+    monkeypatch.setattr(waiting, "say", lambda line, error: said.append(line))
+    monkeypatch.setattr(
+        slurm, "subprocess", SimpleNamespace(run=answer_late, TimeoutExpired=TimeoutError)
+    )
+    monkeypatch.setattr(rendezvous.dist, "init_process_group", answer_late)
+    call()
+    assert len(said) == 1
+    assert said[0].startswith(f"waiting for {what}")

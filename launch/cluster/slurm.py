@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from pipeline.files.waiting import pause
+from pipeline.files.waiting import pause, saying
 
 ANSWER_TIMEOUT_S = 60
 INHERITED = re.compile(
@@ -66,9 +66,10 @@ def ask(*words: str) -> str:
     """The standard output of a SLURM command; SlurmError with its first complaint otherwise."""
     environment = clean_environment(os.environ)
     try:
-        done = subprocess.run(
-            words, env=environment, capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S
-        )
+        with saying(f"{words[0]} to answer (at most {ANSWER_TIMEOUT_S} s)"):
+            done = subprocess.run(
+                words, env=environment, capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S
+            )
     except FileNotFoundError:
         raise SlurmError(f"no SLURM here: the command {words[0]} is missing") from None
     except subprocess.TimeoutExpired:

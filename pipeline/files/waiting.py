@@ -1,7 +1,9 @@
 """Waiting for something outside: never in silence, never deaf to a request to stop."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from pipeline.printing import say
@@ -50,6 +52,19 @@ def wait_until(
 def pause(seconds: float, what: str, should_stop: Callable[[], bool] | None = None) -> None:
     """Let time pass for a stated reason; StoppedWaiting as `wait_until`."""
     wait_until(lambda: False, what, timeout_s=seconds, should_stop=should_stop)
+
+
+@contextmanager
+def saying(what: str) -> Iterator[None]:
+    """For a call of a library or a program that waits by itself: says so after two seconds."""
+    timer = threading.Timer(SAY_AFTER_S, say, [f"waiting for {what}"], {"error": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def _text(what: str | Callable[[], str]) -> str:

@@ -18,7 +18,7 @@ import torch.distributed as dist
 
 from pipeline.config.user_text import parse_number
 from pipeline.files.atomic import write_json
-from pipeline.files.waiting import wait_until
+from pipeline.files.waiting import saying, wait_until
 from pipeline.training.faults import ClusterFaultError
 
 RENDEZVOUS_FILE = "ORBIT_RENDEZVOUS"
@@ -61,7 +61,8 @@ def join_process_group(
             if os.environ.get(HAS_AGENT_STORE) != "True":
                 # Nobody but torch knows how to wait here, and it does so without listening.
                 timeout = timedelta(seconds=wait.timeout_s)
-                dist.init_process_group(backend, timeout=timeout)
+                with saying(f"the other ranks (rank {rank} of {world_size})"):
+                    dist.init_process_group(backend, timeout=timeout)
                 return
             timeout = timedelta(seconds=wait.left_s())
             store, _, _ = next(dist.rendezvous("env://", rank, world_size, timeout=timeout))
