@@ -46,15 +46,18 @@ DIGITS = (
 WORLD = ("global_batch=16", "precision=fp32")
 CASES = {
     "digits": Case(*DIGITS),
-    "digits, two ranks": Case(*DIGITS, 2),
-    "digits, bf16": Case(DIGITS[0], (*DIGITS[1], "precision=bf16")),
+    "digits on two ranks": Case(*DIGITS, 2),
+    "digits in bf16": Case(DIGITS[0], (*DIGITS[1], "precision=bf16")),
     "shapes": Case(
         ("dataset=shapes_2d", *EPISODES),
         ("experiment=shapes_2d/ours", "task.model.channels=4", "task.model.hidden=16", *WORLD),
     ),
     "reacher": Case(
         ("dataset=reacher_planar", *EPISODES),
-        ("experiment=reacher_planar/ours", "task.model.channels=4", "task.model.hidden=4", *WORLD),
+        (
+            *("experiment=reacher_planar/ours", "task.model.channels=4", "task.model.hidden=4"),
+            *("optimizer.learning_rate=1e-5", *WORLD),
+        ),
     ),
     "teapot": Case(
         ("dataset=teapot_small", *EPISODES),
@@ -82,7 +85,7 @@ def main(words: list[str]) -> int:
         raise ValueError("say out=FILE or against=FILE; allowed besides: work=DIR, only=NAMES")
     found = {}
     for name in only or CASES:
-        found[name] = carry_out(CASES[name], work / name.replace(", ", "_").replace(" ", "_"))
+        found[name] = carry_out(CASES[name], work / name.replace(" ", "_"))
         print(f"{name}: {', '.join(f'{key} {value[:12]}' for key, value in found[name].items())}")
     if out:
         Path(out).write_text(json.dumps(found, indent=2) + "\n")
