@@ -55,8 +55,8 @@ CASES = {
     "reacher": Case(
         ("dataset=reacher_planar", *EPISODES),
         (
-            *("experiment=reacher_planar/ours", "task.model.channels=4", "task.model.hidden=4"),
-            *("optimizer.learning_rate=1e-5", *WORLD),
+            *("experiment=reacher_planar/ours", "task.model.channels=8", "task.model.hidden=16"),
+            *WORLD,
         ),
     ),
     "teapot": Case(
