@@ -60,11 +60,11 @@ CASES = {
         ),
     ),
     "teapot": Case(
-        ("dataset=teapot_small", *EPISODES),
+        ("dataset=teapot_small", "num_episodes=40", *EPISODES[1:]),
         ("experiment=teapot/ours", "task.model.channels=[4,8]", "task.model.hidden=16", *WORLD),
     ),
     "homeomorphic VAE": Case(
-        ("dataset=teapot_small", *EPISODES),
+        ("dataset=teapot_small", "num_episodes=40", *EPISODES[1:]),
         (
             *("experiment=teapot/homeomorphic_vae", "task.model.channels=[4,8]"),
             *("task.model.decoder_channels=8", "task.model.max_degree=2", *WORLD),
