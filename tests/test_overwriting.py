@@ -314,7 +314,7 @@ def test_a_listing_that_fails_costs_no_dataset(
             raise OSError(errno.EACCES, "Permission denied", str(folder))
         return real[name](folder)
 
-    for place in range(0, 60, 2):
+    for place in range(0, 60, 3):
         out, left = fresh(), place
         with monkeypatch.context() as patches, suppress(OSError):
             for name in real:
