@@ -42,7 +42,7 @@ def main(
 
 def read_sequentially(data: Path, rank: int, num_ranks: int, mib: int) -> Iterator[float]:
     """All bytes of the training shards, one after the other, as pairs."""
-    from data_prep.store.manifest import read_manifest
+    from orbit.core.store.manifest import read_manifest
 
     split = read_manifest(data).split("train")
     pairs_a_byte = split.num_records / sum(shard.size for shard in split.shards)
@@ -65,10 +65,10 @@ def make_loader(
     """
     import torch
 
-    from data_prep.store.direct_reader import open_directly
-    from data_prep.store.reader import PairStore, RecordReader
+    from orbit.core.store.direct_reader import open_directly
+    from orbit.core.store.reader import PairStore, RecordReader
     from pipeline.data.batches import TrainBatches, make_train_order
-    from pipeline.data.block_settings import BlocksConfig, block_sizes
+    from pipeline.data.blocks import BlocksConfig, block_sizes
     from pipeline.data.loader import Loader, LoaderConfig
     from pipeline.data.packing import BatchLayout
 

@@ -5,8 +5,8 @@ import torch
 from measuring import Lap, counted
 from torch.nn.functional import mse_loss
 
-from data_prep.store.manifest import Manifest
-from pipeline.groups import make_group
+from orbit.core.groups import make_group
+from orbit.core.store.manifest import Manifest
 from pipeline.models.latent_action import LatentActionModel, LatentParts
 from pipeline.models.settings import AutoencoderConfig
 

@@ -9,8 +9,8 @@ import torch
 from measuring import Check, Lap, PartReport, endless, rate_rows, ratio, repeated, take_turns
 from per_sample import per_sample_loader
 
-from data_prep.store.reader import PairStore
-from data_prep.store.shard import map_shard
+from orbit.core.store.reader import PairStore
+from orbit.core.store.shard import map_shard
 from pipeline.data.batches import TrainBatches, make_train_order
 from pipeline.data.loader import Loader, LoaderConfig
 

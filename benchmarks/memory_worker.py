@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from data_prep.store.reader import PairStore
+from orbit.core.store.reader import PairStore
 from pipeline.data.batches import TrainBatches, make_train_order
 from pipeline.data.loader import Loader, LoaderConfig
 

@@ -10,7 +10,7 @@ from measuring import PartReport, Row, rate_rows, ratio, repeated, take_turns
 from synthetic import make_dataset
 from trainer_laps import TrainerLaps, alone
 
-from data_prep.store.manifest import read_manifest
+from orbit.core.store.manifest import read_manifest
 
 WAYS = ("stored", "online", "fresh")
 NUM_DRAWN = 8

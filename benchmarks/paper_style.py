@@ -16,7 +16,7 @@ from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision import transforms
 
-from data_prep.store.manifest import Manifest
+from orbit.core.store.manifest import Manifest
 from pipeline.models.latent_action import LatentActionModel, LatentParts
 
 

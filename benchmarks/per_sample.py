@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from data_prep.store.manifest import SplitInfo
-from data_prep.store.shard import map_shard
+from orbit.core.store.manifest import SplitInfo
+from orbit.core.store.shard import map_shard
 
 Sample = tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from measuring import say
 
-from data_prep.store.manifest import Manifest, read_manifest
+from orbit.core.store.manifest import Manifest, read_manifest
 
 PROGRAM = Path(__file__).resolve().parents[1] / "data_prep" / "prepare.py"
 NUM_WORKERS = 2

@@ -23,8 +23,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipeline.config.program import run_program, take_value
-from pipeline.config.user_text import parse_integer, parse_number
+from orbit.core.config.program import run_program, take_value
+from orbit.core.user_text import parse_integer, parse_number
 
 
 def main(words: list[str]) -> int:
@@ -34,8 +34,8 @@ def main(words: list[str]) -> int:
     from synthetic import make_dataset
     from table import as_markdown, as_plain, describe_machine, machine_line
 
-    from data_prep.store.manifest import read_manifest
-    from pipeline.files.atomic import write_json, write_text
+    from orbit.core.files.atomic import write_json, write_text
+    from orbit.core.store.manifest import read_manifest
 
     out, mnist = take_value(words, "out", ""), take_value(words, "mnist", "")
     mnist_root, mesh = take_value(words, "mnist_root", ""), take_value(words, "mesh", "")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.building.builder import build_dataset
 from data_prep.recipes.orbits import Orbits
 from data_prep.recipes.splits import assign_splits
 from data_prep.scenes.plain import PlainScene
 from data_prep.settings import OrbitDatasetConfig, TrainPairing
-from data_prep.store.builder import build_dataset
 
 SHARD_MIB = 64.0
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
-from data_prep.store.reader import PairStore
-from pipeline.config.compose import compose
-from pipeline.config.schema import build
+from orbit.core.config.compose import compose
+from orbit.core.config.schema import build
+from orbit.core.progress import Progress
+from orbit.core.store.reader import PairStore
 from pipeline.data.batches import TrainBatches, make_train_order
 from pipeline.data.loader import Loader
 from pipeline.data.packing import Batch
-from pipeline.progress import Progress
-from pipeline.tasks.table import make_task
+from pipeline.methods.table import make_task
 from pipeline.training.checkpoint import CheckpointStore
 from pipeline.training.distributed import World
 from pipeline.training.fresh_targets import FreshTargets

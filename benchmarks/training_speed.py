@@ -11,7 +11,7 @@ from measuring import Check, PartReport, fastest, rate_rows, ratio, take_turns, 
 from paper_style import paper_lap
 from trainer_laps import TrainerLaps, alone
 
-from data_prep.store.reader import PairStore
+from orbit.core.store.reader import PairStore
 
 BATCH = 64
 HAND = {False: "hand-written loop, eager", True: "hand-written loop, compiled"}

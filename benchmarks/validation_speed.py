@@ -9,16 +9,16 @@ import torch
 from measuring import Check, Lap, PartReport, counted, rate_rows, ratio, take_turns
 from synthetic import make_dataset
 
-from data_prep.store.reader import PairStore
-from pipeline.config.compose import compose
-from pipeline.config.schema import build
+from orbit.core.config.compose import compose
+from orbit.core.config.schema import build
+from orbit.core.store.reader import PairStore
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.data.packing import Batch
 from pipeline.data.places import global_places, local_batch_of, places_at_once
+from pipeline.methods.latent_action.objective import run_pairs
+from pipeline.methods.table import make_task
 from pipeline.models.latent_action import LatentActionModel
-from pipeline.tasks.latent_action.objective import run_pairs
-from pipeline.tasks.table import make_task
 from pipeline.training.distributed import World
 from pipeline.training.evaluation import evaluate
 from pipeline.training.settings import TrainConfig

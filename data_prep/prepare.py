@@ -13,23 +13,23 @@ the dataset that is there is kept until the new one is complete, and comes back 
 import time
 from pathlib import Path
 
-from pipeline.config.program import run_program
-from pipeline.printing import say
+from orbit.core.config.program import run_program
+from orbit.core.printing import say
 
 PATH_KEYS = frozenset({"out", "source.root", "source.table"})
 
 
 def main(words: list[str]) -> None:
     from data_prep.settings import PrepareConfig
-    from pipeline.config.compose import compose
-    from pipeline.config.schema import build
+    from orbit.core.config.compose import compose
+    from orbit.core.config.schema import build
 
     values = compose("prepare", words, PATH_KEYS, {"source": "dataset"})
     config = build(PrepareConfig, values)
 
+    from data_prep.building.builder import build_dataset
     from data_prep.recipes import make_recipe
-    from data_prep.store.builder import build_dataset
-    from pipeline.progress import Progress
+    from orbit.core.progress import Progress
 
     started = time.monotonic()
     recipe = make_recipe(config)

@@ -15,8 +15,8 @@ import json
 import os
 from pathlib import Path
 
-from pipeline.config.program import run_program, take_directory, take_switch, take_value
-from pipeline.printing import say
+from orbit.core.config.program import run_program, take_directory, take_switch, take_value
+from orbit.core.printing import say
 
 NOT_TO_BE_WRITTEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -27,9 +27,9 @@ def main(words: list[str]) -> None:
     out = take_value(words, "out", "")
     root = Path(take_directory(words, "dataset"))
 
-    from data_prep.pictures import write_pictures
-    from data_prep.store.description import describe
-    from data_prep.store.reader import PairStore
+    from data_prep.building.identity import describe
+    from data_prep.episode_sheets import write_pictures
+    from orbit.core.store.reader import PairStore
 
     store = PairStore(root)
     can_write = bool(out) or os.access(root, os.W_OK)

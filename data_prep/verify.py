@@ -9,15 +9,15 @@ Prints a line per split and exits 0, or one line naming file, dataset and row an
 
 from pathlib import Path
 
-from pipeline.config.program import run_program, take_directory
+from orbit.core.config.program import run_program, take_directory
 
 
 def main(words: list[str]) -> None:
     root = Path(take_directory(words, "dataset"))
 
-    from data_prep.store.manifest import read_manifest
     from data_prep.verification.datasets import verify_dataset
-    from pipeline.progress import Progress
+    from orbit.core.progress import Progress
+    from orbit.core.store.manifest import read_manifest
 
     splits = read_manifest(root).splits.values()
     num_records = sum(split.num_records for split in splits)

@@ -10,7 +10,7 @@ from pathlib import Path
 from docs_build.docstrings import as_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("pipeline", "data_prep", "launch")
+PACKAGES = ("orbit", "pipeline", "data_prep", "launch")
 FOLDER = "reference/api"
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from data_prep.settings import PrepareConfig
 from docs_build.settings_keys import Section, dataclass_options, sections
 from launch.cluster.settings import ClusterConfig
-from launch.evaluation.request import EvaluateRequest
-from launch.preparation.request import PreparationRequest
+from launch.evaluation.evaluator import EvaluateRequest
+from launch.preparation.directory import PreparationRequest
 from launch.reproduction.request import ReproductionRequest
 from launch.sweeps.request import SweepRequest
+from orbit.core.config.compose import CONFIG_ROOT
 from pipeline.application.settings import ApplyConfig
-from pipeline.config.compose import CONFIG_ROOT
 from pipeline.evaluation.settings import EvaluateConfig
 from pipeline.exporting.settings import ExportConfig
 from pipeline.probing.settings import ClassifyConfig

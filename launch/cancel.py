@@ -8,8 +8,8 @@ Runs keep what they have saved; launch/sweep.py takes them up again.
 
 from pathlib import Path
 
-from pipeline.config.program import run_program, take_directory
-from pipeline.printing import say
+from orbit.core.config.program import run_program, take_directory
+from orbit.core.printing import say
 
 
 def main(words: list[str]) -> None:

@@ -15,8 +15,8 @@ only with out=).
 import json
 from pathlib import Path
 
-from pipeline.config.program import run_program, take_directory, take_switch, take_value
-from pipeline.printing import say
+from orbit.core.config.program import run_program, take_directory, take_switch, take_value
+from orbit.core.printing import say
 
 
 def main(words: list[str]) -> None:
@@ -28,7 +28,7 @@ def main(words: list[str]) -> None:
 
     from launch.reports.collecting import as_csv, make_table, read_runs
     from launch.reports.seed_summary import as_plain, as_text, summarise
-    from pipeline.files.atomic import write_text
+    from orbit.core.files.atomic import write_text
 
     runs, complaints = read_runs(root)
     for line in complaints:

@@ -11,7 +11,7 @@ poll_s, checkpoints_per_job, jobs_dir, dry_run, cluster and cluster.*.
 Results are evaluations/step_XXXXXXXX-SPLIT.json in each run directory.
 """
 
-from pipeline.config.program import run_program
+from orbit.core.config.program import run_program
 
 
 def main(words: list[str]) -> int:

@@ -10,7 +10,7 @@ Run it again at any time: it tells how far the jobs are, or submits the shards t
 Jobs, logs and code lie in OUT.jobs; python launch/cancel.py OUT.jobs cancels what is left.
 """
 
-from pipeline.config.program import run_program
+from orbit.core.config.program import run_program
 
 
 def main(words: list[str]) -> int:

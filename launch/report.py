@@ -12,12 +12,12 @@ evaluations, else val), paper (numbers to put beside ours: a file in docs/papers
 title. Open out/index.html.
 """
 
-from pipeline.config.program import run_program
-from pipeline.printing import say
+from orbit.core.config.program import run_program
+from orbit.core.printing import say
 
 
 def main(words: list[str]) -> None:
-    from launch.reports.html.request import read_request
+    from launch.reports.html.report import read_request
     from launch.reports.html.writing import size_of, write_report
 
     request = read_request(words)

@@ -16,7 +16,7 @@ Run it again at any time: it does what is missing, or was made by other words, a
 what was stopped. Exit codes: 0 all there, 1 a mistake or a failed run, 75 stopped.
 """
 
-from pipeline.config.program import run_program
+from orbit.core.config.program import run_program
 
 
 def main(words: list[str]) -> int:

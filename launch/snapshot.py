@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.files.atomic import (
+from orbit.core.files.atomic import (
     HAVE_NO_LINKS,
     read_json_object,
     sha256_of_file,
@@ -28,14 +28,14 @@ from pipeline.files.atomic import (
     sync_file,
     write_json,
 )
-from pipeline.files.listing import list_folder
+from orbit.core.files.listing import list_folder
 
 SNAPSHOT_NOTE = "snapshot.json"
 """File name known to `pipeline/training/environment.py` as well."""
 
 MAX_BYTES = 200 * 10**6
 ESSENTIAL = "pipeline/__init__.py"
-FOLDERS = ("configs", "data_prep", "launch", "pipeline", "slurm")
+FOLDERS = ("configs", "data_prep", "launch", "orbit", "pipeline", "slurm")
 TOP_LEVEL = ("*.toml", "README*", "LICENSE*")
 LEFTOVER_AFTER_S = 3600.0
 GIT_TIMEOUT_S = 60.0

@@ -17,14 +17,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.files.atomic import TEMPORARY_SUFFIX, replacing
-from pipeline.files.listing import list_folder
-from pipeline.files.lock import DirectoryLock
-from pipeline.files.waiting import StoppedWaiting, wait_until
-from pipeline.printing import say
+from orbit.core.files.atomic import TEMPORARY_SUFFIX, replacing
+from orbit.core.files.listing import list_folder
+from orbit.core.files.lock import DirectoryLock
+from orbit.core.files.waiting import StoppedWaiting, wait_until
+from orbit.core.printing import say
 
 if TYPE_CHECKING:
-    from data_prep.store.manifest import Manifest, ShardInfo
+    from orbit.core.store.manifest import Manifest, ShardInfo
 
 NUM_COPIERS = 4
 CHUNK_BYTES = 8 * 2**20
@@ -45,7 +45,7 @@ def stage_dataset(
     true; shards that are whole stay for the next start.
     """
     # Reading manifests imports torch, which those who only start jobs do without.
-    from data_prep.store.manifest import MANIFEST_NAME, read_manifest
+    from orbit.core.store.manifest import MANIFEST_NAME, read_manifest
 
     manifest = read_manifest(data)
     manifest_text = (data / MANIFEST_NAME).read_bytes()
@@ -79,7 +79,7 @@ def _fill(
     should_stop: Callable[[], bool],
 ) -> None:
     """Copy the shards that are missing or of another size, then the manifest."""
-    from data_prep.store.manifest import MANIFEST_NAME
+    from orbit.core.store.manifest import MANIFEST_NAME
 
     started = time.monotonic()
     (target / MANIFEST_NAME).unlink(missing_ok=True)
@@ -145,8 +145,8 @@ def _copy_shard(
 
 def _is_complete(target: Path, manifest: "Manifest", manifest_text: bytes) -> bool:
     """Whether the copy has this very manifest and every shard in its size."""
-    from data_prep.store.manifest import MANIFEST_NAME
-    from data_prep.store.reader import check_files
+    from orbit.core.store.manifest import MANIFEST_NAME
+    from orbit.core.store.reader import check_files
 
     try:
         if (target / MANIFEST_NAME).read_bytes() != manifest_text:

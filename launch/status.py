@@ -15,8 +15,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline.config.program import run_program, take_directory, take_switch, take_value
-from pipeline.printing import say
+from orbit.core.config.program import run_program, take_directory, take_switch, take_value
+from orbit.core.printing import say
 
 EXIT_NOT_WELL = 3
 
@@ -35,7 +35,7 @@ def main(words: list[str]) -> int:
         return 0 if watch(path, read_period(every)).is_well else EXIT_NOT_WELL
 
     from launch.reports.status_table import read_status, status_table
-    from pipeline.files.atomic import without_non_finite
+    from orbit.core.files.atomic import without_non_finite
 
     status = read_status(path)
     if as_json:

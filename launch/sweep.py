@@ -12,7 +12,7 @@ all other keys are those of pipeline/train.py and hold for every run.
 Run it again at any time: finished, running and waiting runs are left alone.
 """
 
-from pipeline.config.program import run_program
+from orbit.core.config.program import run_program
 
 
 def main(words: list[str]) -> int:

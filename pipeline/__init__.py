@@ -1,3 +1,1 @@
-"""Orbit: learn how groups act on images from records (x, g, g x)."""
-
-__version__ = "0.1.0"
+"""The data path, the models and the training of Orbit."""

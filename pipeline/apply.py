@@ -16,21 +16,21 @@ Keys: images, element (one, a list, all, examples), out (RUN_DIR/applied unless 
 to_grey, percentiles, max_megapixels, sheet, overwrite, batch, num_threads, device.
 """
 
-from pipeline.config.program import run_program, take_run_directory
-from pipeline.printing import say
+from orbit.core.config.program import run_program, take_run_directory
+from orbit.core.printing import say
 
 PATH_KEYS = frozenset({"run_dir", "images", "element", "out", "data"})
 
 
 def main(words: list[str]) -> None:
+    from orbit.core.config.compose import compose
+    from orbit.core.config.schema import build
     from pipeline.application.settings import ApplyConfig
-    from pipeline.config.compose import compose
-    from pipeline.config.schema import build
 
     config = build(ApplyConfig, compose("apply", take_run_directory(words), PATH_KEYS))
 
     from pipeline.application.apply_run import apply_run
-    from pipeline.training.faults import cluster_faults_end_the_program
+    from pipeline.training.distributed import cluster_faults_end_the_program
 
     with cluster_faults_end_the_program():
         record = apply_run(config)

@@ -13,22 +13,22 @@ training images), max_train (how many have labels), fractions (of these), classi
 
 import json
 
-from pipeline.config.program import run_program
-from pipeline.printing import say
+from orbit.core.config.program import run_program
+from orbit.core.printing import say
 
 PATH_KEYS = frozenset({"run_dir", "data"})
 
 
 def main(words: list[str]) -> None:
-    from pipeline.config.compose import compose
-    from pipeline.config.schema import build
+    from orbit.core.config.compose import compose
+    from orbit.core.config.schema import build
     from pipeline.probing.settings import ClassifyConfig
 
     config = build(ClassifyConfig, compose("classify", words, PATH_KEYS))
 
     from pipeline.probing.classify_run import classify_run
-    from pipeline.probing.table import classification_table
-    from pipeline.training.faults import cluster_faults_end_the_program
+    from pipeline.probing.experiment import classification_table
+    from pipeline.training.distributed import cluster_faults_end_the_program
 
     with cluster_faults_end_the_program():
         result, file = classify_run(config)

@@ -12,8 +12,8 @@ Exactness is read from the run's evaluation of the test split; where there is no
 import json
 from pathlib import Path
 
-from pipeline.config.program import run_program, take_directory, take_switch, take_value
-from pipeline.printing import say
+from orbit.core.config.program import run_program, take_directory, take_switch, take_value
+from orbit.core.printing import say
 
 
 def main(words: list[str]) -> None:
@@ -24,7 +24,7 @@ def main(words: list[str]) -> None:
 
     from pipeline.description.facts import describe_run
     from pipeline.description.words import in_words
-    from pipeline.training.faults import cluster_faults_end_the_program
+    from pipeline.training.distributed import cluster_faults_end_the_program
 
     with cluster_faults_end_the_program():
         facts = describe_run(Path(run_dir), checkpoint, Path(data) if data else None)

@@ -11,22 +11,22 @@ of worlds: episodes).
 
 import json
 
-from pipeline.config.program import run_program
-from pipeline.printing import rank_of_environment, say
+from orbit.core.config.program import run_program
+from orbit.core.printing import rank_of_environment, say
 
 PATH_KEYS = frozenset({"run_dir", "data"})
 
 
 def main(words: list[str]) -> None:
-    from pipeline.config.compose import compose
-    from pipeline.config.schema import build
+    from orbit.core.config.compose import compose
+    from orbit.core.config.schema import build
     from pipeline.evaluation.settings import EvaluateConfig
 
     config = build(EvaluateConfig, compose("evaluate", words, PATH_KEYS))
 
     from pipeline.evaluation.evaluate_run import evaluate_run
     from pipeline.report import metrics_table
-    from pipeline.training.faults import cluster_faults_end_the_program
+    from pipeline.training.distributed import cluster_faults_end_the_program
 
     with cluster_faults_end_the_program():
         result = evaluate_run(config)

@@ -14,21 +14,21 @@ Keys: out, checkpoint (best, last or a step), data (if the dataset has moved), o
 tolerance (to which the written programs must agree with the model), num_threads.
 """
 
-from pipeline.config.program import run_program, take_run_directory
-from pipeline.printing import say
+from orbit.core.config.program import run_program, take_run_directory
+from orbit.core.printing import say
 
 PATH_KEYS = frozenset({"run_dir", "out", "data"})
 
 
 def main(words: list[str]) -> None:
-    from pipeline.config.compose import compose
-    from pipeline.config.schema import build
+    from orbit.core.config.compose import compose
+    from orbit.core.config.schema import build
     from pipeline.exporting.settings import ExportConfig
 
     config = build(ExportConfig, compose("export", take_run_directory(words), PATH_KEYS))
 
     from pipeline.exporting.export_run import export_run
-    from pipeline.training.faults import cluster_faults_end_the_program
+    from pipeline.training.distributed import cluster_faults_end_the_program
 
     with cluster_faults_end_the_program():
         signature = export_run(config)

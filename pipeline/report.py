@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.printing import rank_of_environment, say
+from orbit.core.printing import rank_of_environment, say
 
 
 def metrics_table(metrics: Mapping[str, float]) -> str:

@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from data_prep.store.manifest import FrameSpec, Manifest, read_manifest
+from orbit.core.groups import Group, make_group
+from orbit.core.store.manifest import FrameSpec, Manifest, read_manifest
 from pipeline.data.places import local_batch_of, places_at_once
-from pipeline.groups import Group, make_group
+from pipeline.methods.interface import Task
+from pipeline.methods.table import make_task
 from pipeline.models.latent_action import LatentActionModel
-from pipeline.tasks.interface import Task
-from pipeline.tasks.table import make_task
 from pipeline.training.checkpoint import Checkpoint
 from pipeline.training.run_directory import RunDirectory
 from pipeline.training.settings import TrainConfig

@@ -19,13 +19,12 @@ Exit codes: 0 finished, 1 mistake in the call, 75 stopped and saved (run again t
 
 from pathlib import Path
 
-from pipeline.config.program import run_program, take_value
+from orbit.core.config.program import run_program, take_value
 
 
 def main(words: list[str]) -> None:
-    from pipeline.config.compose import compose, read_composed
-    from pipeline.config.places import PATH_KEYS
-    from pipeline.config.schema import build
+    from orbit.core.config.compose import PATH_KEYS, compose, read_composed
+    from orbit.core.config.schema import build
     from pipeline.training.settings import TrainConfig
 
     data_copy = take_value(words, "data_copy", "")
@@ -36,14 +35,14 @@ def main(words: list[str]) -> None:
     config = build(TrainConfig, composed)
 
     from pipeline.report import print_result
-    from pipeline.training.faults import cluster_faults_end_the_program
+    from pipeline.training.distributed import cluster_faults_end_the_program
     from pipeline.training.run import train
 
     copy = Path(data_copy) if data_copy else None
     with cluster_faults_end_the_program():
         result = train(config, data_copy=copy)
     if config.debug.evaluate:
-        from pipeline.evaluation.rehearsal import rehearse_evaluation
+        from pipeline.evaluation.evaluate_run import rehearse_evaluation
 
         rehearse_evaluation(config, copy)
     print_result(result, config.run_dir)

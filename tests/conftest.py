@@ -19,11 +19,11 @@ from helpers.training import make_config, never_stop
 from helpers.warm_python import WarmPython
 from hypothesis import settings
 
+from data_prep.building.builder import build_dataset
 from data_prep.recipes import make_recipe
 from data_prep.settings import PrepareConfig
-from data_prep.store.builder import build_dataset
-from pipeline.config.compose import compose
-from pipeline.config.schema import build
+from orbit.core.config.compose import compose
+from orbit.core.config.schema import build
 
 NUM_DIGITS = 200
 

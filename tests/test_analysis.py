@@ -18,15 +18,21 @@ from helpers.programs import call
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.store.reader import PairStore
-from pipeline.analysis.baselines import baseline_metrics
-from pipeline.analysis.blocks import block_metrics, touched_cells
-from pipeline.analysis.composition import composition_metrics
-from pipeline.analysis.equivariance import equivariance_metrics
-from pipeline.analysis.records import partners, spread, spread_records, spread_sources
-from pipeline.analysis.swap import swap_metrics
-from pipeline.analysis.swap_truth import can_swap, swap_truth
-from pipeline.groups import make_group
+from orbit.core.groups import make_group
+from orbit.core.store.reader import PairStore
+from pipeline.measuring.records import partners, spread, spread_records, spread_sources
+from pipeline.methods.latent_action.measures import (
+    baseline_metrics,
+    composition_metrics,
+    equivariance_metrics,
+)
+from pipeline.methods.latent_action.parts import (
+    block_metrics,
+    can_swap,
+    swap_metrics,
+    swap_truth,
+    touched_cells,
+)
 from pipeline.models.latent_action import LatentActionModel, LatentParts
 from pipeline.models.settings import (
     AutoencoderConfig,

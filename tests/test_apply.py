@@ -18,18 +18,22 @@ from helpers.training import make_config, never_stop
 from matplotlib.figure import Figure
 from PIL import Image
 
-from data_prep.reading.nifti_file import read_volume
-from data_prep.reading.pictures import read_picture
-from data_prep.scenes.plain import inscribed
-from data_prep.store.manifest import FrameSpec, Manifest, read_manifest
-from data_prep.store.reader import PairStore
-from pipeline.application.inputs import file_labels, find_inputs
-from pipeline.application.preparation import Preparation, make_preparation
-from pipeline.application.reading import read_frame
+from orbit.core.groups import make_group
+from orbit.core.groups.interpolation import inscribed
+from orbit.core.reading.nifti import read_volume
+from orbit.core.reading.pictures import read_picture
+from orbit.core.store.manifest import FrameSpec, Manifest, read_manifest
+from orbit.core.store.reader import PairStore
+from pipeline.application.apply_run import to_file_values, write_nifti
+from pipeline.application.reading import (
+    Preparation,
+    file_labels,
+    find_inputs,
+    make_preparation,
+    read_frame,
+)
 from pipeline.application.settings import ApplyConfig
-from pipeline.application.writing import to_file_values, write_nifti
-from pipeline.evaluation.pictures.prediction import predict
-from pipeline.groups import make_group
+from pipeline.methods.latent_action.pictures.elements import predict
 from pipeline.runs import load_run
 from pipeline.training.run import train
 
@@ -336,7 +340,7 @@ def test_the_record_is_there_before_the_sheet(
         plt.close(figure)
         raise OSError(28, "No space left on device", "sheet.png")
 
-    monkeypatch.setattr("pipeline.application.sheet.save_figure", fail)
+    monkeypatch.setattr("pipeline.application.apply_run.save_figure", fail)
     words = [f"images={tmp_path}/in", "element=90", f"out={tmp_path}/out"]
     assert call(PROGRAM, str(digits_run), *words).code != 0
     assert json.loads((tmp_path / "out/applied.json").read_text())["files"]

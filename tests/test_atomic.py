@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.files import atomic
-from pipeline.files.atomic import (
+from orbit.core.files import atomic
+from orbit.core.files.atomic import (
     create_exclusively,
     read_json_object,
     replacing,

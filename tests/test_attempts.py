@@ -18,20 +18,19 @@ from hypothesis import strategies as st
 
 from launch.cluster.settings import RetryConfig
 from launch.jobs import attempt, history
-from launch.jobs.attempt import run_attempt
+from launch.jobs.attempt import mark_pruned, run_attempt
 from launch.jobs.deciding import (
     ERROR_FILE,
     Decision,
     after_fault,
 )
 from launch.jobs.places import local_places
-from launch.jobs.pruning import mark_pruned
 from launch.jobs.rank_process import NUM_KEPT_LINES, RankProcess, StopNote
-from launch.reports.run_state import read_run_state
+from launch.jobs.run_state import read_run_state
 from launch.staging import stage_dataset
-from pipeline.files.atomic import write_json
-from pipeline.files.lock import DirectoryLock
-from pipeline.signals import STOP_SIGNALS
+from orbit.core.files.atomic import write_json
+from orbit.core.files.lock import DirectoryLock
+from orbit.core.signals import STOP_SIGNALS
 
 # Processes
 

@@ -28,16 +28,17 @@ from helpers.volumes import write_nifti
 from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from data_prep.reading import expansion, nifti_file
-from data_prep.reading.dicom_series import find_series
-from data_prep.reading.nifti_file import read_volume
-from data_prep.reading.pictures import read_picture
 from data_prep.sources.mnist import read_idx
-from data_prep.store.manifest import SplitInfo, read_manifest
 from launch.sweeps.settings import OptunaSearch
 from launch.sweeps.study import JOURNAL, SearchStudy, mend_journal
-from pipeline.config.schema import build
-from pipeline.files.json_text import parse_json
+from orbit.core.config.schema import build
+from orbit.core.files.atomic import parse_json
+from orbit.core.reading import nifti as nifti_file
+from orbit.core.reading import numpy_files as expansion
+from orbit.core.reading.dicom import find_series
+from orbit.core.reading.nifti import read_volume
+from orbit.core.reading.pictures import read_picture
+from orbit.core.store.manifest import SplitInfo, read_manifest
 from pipeline.training.checkpoint import Checkpoint, CheckpointStore, DamagedCheckpointError
 from pipeline.training.weights import fill
 
@@ -259,7 +260,7 @@ def test_a_nifti_header_agrees_with_its_file(
     """Found with the headers, before any voxel is read; and nibabel prints nothing."""
     path = spoilt_nifti(tmp_path / "a.nii", place, value)
     code = (
-        "from pathlib import Path; from data_prep.reading.nifti_file import read_header\n"
+        "from pathlib import Path; from orbit.core.reading.nifti import read_header\n"
         f"try: read_header(Path({str(path)!r}), 'nifti')\n"
         "except ValueError as error: print(error)"
     )

@@ -46,7 +46,7 @@ def test_loader_part(noise_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_per_sample_reading_gives_the_same_records(noise_dir: Path) -> None:
     from per_sample import ShardSamples
 
-    from data_prep.store.reader import PairStore
+    from orbit.core.store.reader import PairStore
 
     store = PairStore(noise_dir)
     split = store.manifest.split("train")
@@ -89,9 +89,9 @@ def test_the_three_loops_compute_the_same_loss(noise_dir: Path) -> None:
     from hand_loop import losses_of, make_model
     from paper_style import loss_of
 
-    from data_prep.store.reader import PairStore
-    from pipeline.tasks.latent_action.objective import LatentActionObjective
-    from pipeline.tasks.latent_action.settings import LossWeights
+    from orbit.core.store.reader import PairStore
+    from pipeline.methods.latent_action.objective import LatentActionObjective
+    from pipeline.methods.latent_action.settings import LossWeights
 
     store = PairStore(noise_dir)
     reader = store.split("train")

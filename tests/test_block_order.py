@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pipeline.data.block_order as block_order
-from data_prep.store.reader import PairStore
+import pipeline.data.blocks as block_order
+from orbit.core.store.reader import PairStore
 from pipeline.data.batches import TrainBatches, make_train_order
-from pipeline.data.block_order import BlockOrder, BlockSizes
-from pipeline.data.block_settings import BlocksConfig, block_sizes
+from pipeline.data.blocks import BlockOrder, BlocksConfig, BlockSizes, block_sizes
 from pipeline.data.order import SampleOrder
 
 

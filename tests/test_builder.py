@@ -17,18 +17,18 @@ from helpers.programs import start_python
 from helpers.recipes import PausingRecipe, VolumeRecipe
 from helpers.waiting import PATIENCE_S, wait_until
 
-from data_prep.store.builder import build_dataset
-from data_prep.store.manifest import FrameSpec
-from data_prep.store.recipe import ShardPlan
-from data_prep.store.shard import Block
+from data_prep.building.builder import build_dataset
+from data_prep.building.recipe import ShardPlan
 from data_prep.verification.datasets import verify_dataset
-from pipeline.files.atomic import sha256_of_file
+from orbit.core.files.atomic import sha256_of_file
+from orbit.core.store.manifest import FrameSpec
+from orbit.core.store.shard import Block
 
 BUILD = """
 import sys
 from pathlib import Path
 from helpers.recipes import PausingRecipe
-from data_prep.store.builder import build_dataset
+from data_prep.building.builder import build_dataset
 
 if __name__ == "__main__":
     build_dataset(PausingRecipe(pause_file=sys.argv[2]), Path(sys.argv[1]), 2)
@@ -193,8 +193,8 @@ LIMITED_BUILD = """
 import resource, signal, sys
 from pathlib import Path
 from helpers.recipes import VolumeRecipe
-from data_prep.store.builder import build_dataset
-from pipeline.config.program import run_program
+from data_prep.building.builder import build_dataset
+from orbit.core.config.program import run_program
 
 
 def main(words):
@@ -376,7 +376,7 @@ def test_a_manifest_that_cannot_be_made_leaves_nothing(tmp_path: Path, monkeypat
         value = notes(text, *others, **named)
         return {**value, "total": [float("nan")]} if "total" in value else value
 
-    monkeypatch.setattr("data_prep.store.builder.json.loads", spoilt)
+    monkeypatch.setattr("data_prep.building.builder.json.loads", spoilt)
     with pytest.raises(ValueError, match=r"the train split: .* is not a finite number"):
         build_dataset(VolumeRecipe(), tmp_path / "x" / "out")
     assert not (tmp_path / "x").exists()

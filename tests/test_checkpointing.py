@@ -9,9 +9,11 @@ from helpers.ranks import run_on_ranks
 from helpers.world_models import experiment_model, seen
 from torch import nn
 
-from data_prep.store.manifest import FrameSpec
+from orbit.core.groups import make_group
+from orbit.core.store.manifest import FrameSpec
 from pipeline.global_batch import GlobalBatchNorm
-from pipeline.groups import make_group
+from pipeline.methods.latent_action.objective import LatentActionObjective
+from pipeline.methods.latent_action.settings import LossWeights
 from pipeline.models.checkpointing import (
     CheckpointedSequential,
     checkpoint_activations,
@@ -19,8 +21,6 @@ from pipeline.models.checkpointing import (
 )
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.models.settings import AutoencoderConfig, ContextConfig, NetworkConfig, ResidualConfig
-from pipeline.tasks.latent_action.objective import LatentActionObjective
-from pipeline.tasks.latent_action.settings import LossWeights
 
 pytestmark = pytest.mark.usefixtures("starts_are_warm")
 

@@ -18,14 +18,15 @@ from helpers.programs import REPOSITORY, Outcome, call
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.store.manifest import MANIFEST_NAME, read_manifest
-from launch.cluster import slurm, slurm_submission
-from launch.cluster.arrays import ArrayCut, cut_into_arrays
+from launch.cluster import slurm
+from launch.cluster import submission as slurm_submission
+from launch.cluster.records import JobRecord, read_records
 from launch.cluster.settings import SlurmConfig
-from launch.cluster.slurm_submission import sbatch_text, submit_arrays
-from launch.jobs.records import JobRecord, read_records
+from launch.cluster.slurm import ArrayCut, cut_into_arrays
+from launch.cluster.submission import sbatch_text, submit_arrays
 from launch.jobs.train_job import TrainJob
 from launch.snapshot import Snapshot
+from orbit.core.store.manifest import MANIFEST_NAME, read_manifest
 
 BASH = shutil.which("bash") or "/bin/bash"
 GOLDEN = REPOSITORY / "tests" / "golden" / "train_array.sbatch"

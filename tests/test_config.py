@@ -20,15 +20,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.settings import PrepareConfig
-from data_prep.store.reader import PairStore
-from launch.evaluation.request import EvaluateRequest
-from launch.preparation.request import PreparationRequest
+from launch.evaluation.evaluator import EvaluateRequest
+from launch.preparation.directory import PreparationRequest
 from launch.reproduction.plan import make_plan
 from launch.reproduction.request import read_request as read_reproduction
 from launch.sweeps.request import SweepRequest
+from orbit.core.config.compose import CONFIG_ROOT, compose, group_options, parse_value, split_word
+from orbit.core.config.schema import build, dotted_keys
+from orbit.core.store.reader import PairStore
 from pipeline.application.settings import ApplyConfig
-from pipeline.config.compose import CONFIG_ROOT, compose, group_options, parse_value, split_word
-from pipeline.config.schema import build, dotted_keys
 from pipeline.evaluation.settings import EvaluateConfig
 from pipeline.exporting.settings import ExportConfig
 from pipeline.probing.settings import ClassifyConfig
@@ -538,7 +538,7 @@ def test_a_time_that_yaml_would_read_as_a_number_is_refused(
     text: str, words: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To YAML 4:00:00 is 14400, which would be ten days in minutes."""
-    monkeypatch.setattr("pipeline.config.compose.CONFIG_ROOT", tmp_path)
+    monkeypatch.setattr("orbit.core.config.compose.CONFIG_ROOT", tmp_path)
     (tmp_path / "cluster").mkdir()
     (tmp_path / "cluster" / "mine.yaml").write_text(text)
     (tmp_path / "top.yaml").write_text("defaults: [{cluster: mine}]\n")

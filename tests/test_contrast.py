@@ -8,15 +8,21 @@ import pytest
 import torch
 from helpers.ranks import run_on_ranks
 
-from data_prep.store.manifest import FrameSpec
+from orbit.core.groups import make_group
+from orbit.core.store.manifest import FrameSpec
 from pipeline.data.packing import Batch
-from pipeline.groups import make_group
+from pipeline.methods.latent_action.objective import (
+    NUM_DRAWS,
+    LatentActionObjective,
+    ViewsContrast,
+    affine_maps,
+    change_thickness,
+    deform,
+    info_nce,
+)
+from pipeline.methods.latent_action.settings import LossWeights, ViewsContrastConfig
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.models.settings import ContextConfig
-from pipeline.tasks.latent_action.contrast import ViewsContrast, info_nce
-from pipeline.tasks.latent_action.objective import LatentActionObjective
-from pipeline.tasks.latent_action.settings import LossWeights, ViewsContrastConfig
-from pipeline.tasks.latent_action.views import NUM_DRAWS, affine_maps, change_thickness, deform
 
 pytestmark = pytest.mark.usefixtures("starts_are_warm")
 

@@ -7,13 +7,17 @@ import torch
 from helpers.ranks import run_on_ranks
 from torch import nn
 
-from data_prep.store.manifest import FrameSpec
+from orbit.core.groups import make_group
+from orbit.core.store.manifest import FrameSpec
 from pipeline.data.packing import Batch
-from pipeline.groups import make_group
-from pipeline.tasks.world_model.contrastive import TERM_NAMES, ContrastiveObjective
-from pipeline.tasks.world_model.energy import energy, negatives
-from pipeline.tasks.world_model.evaluation import ContrastiveEvaluation
-from pipeline.tasks.world_model.settings import ContrastiveConfig
+from pipeline.methods.world_model.contrastive import (
+    TERM_NAMES,
+    ContrastiveObjective,
+    energy,
+    negatives,
+)
+from pipeline.methods.world_model.evaluation import ContrastiveEvaluation
+from pipeline.methods.world_model.settings import ContrastiveConfig
 from pipeline.world_models.world_model import WorldModel
 
 pytestmark = pytest.mark.usefixtures("starts_are_warm")

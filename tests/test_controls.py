@@ -12,12 +12,12 @@ import torch
 from helpers.training import make_config, never_stop
 from torch.nn.functional import mse_loss
 
-from data_prep.store.manifest import Manifest
-from data_prep.store.reader import PairStore
-from pipeline.config.compose import group_options
+from orbit.core.config.compose import group_options
+from orbit.core.store.manifest import Manifest
+from orbit.core.store.reader import PairStore
+from pipeline.methods.latent_action.task import LatentActionTask
+from pipeline.methods.table import make_task
 from pipeline.models.latent_action import LatentActionModel
-from pipeline.tasks.latent_action.task import LatentActionTask
-from pipeline.tasks.table import make_task
 from pipeline.training.run import train
 from pipeline.training.run_directory import RunDirectory
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from helpers.training import StopAfter, final_weights, make_config, never_stop, reproducible_lines
 
-import pipeline.memory as memory
+import orbit.core.memory as memory
 import pipeline.training.data_order as data_order
-from data_prep.store.direct_reader import DirectReader
-from data_prep.store.reader import PairStore, SplitReader
-from pipeline.config.program import ExitWithCode
+from orbit.core.config.program import ExitWithCode
+from orbit.core.store.direct_reader import DirectReader
+from orbit.core.store.reader import PairStore, SplitReader
 from pipeline.training.data_order import choose_order, training_bytes
 from pipeline.training.distributed import World
 from pipeline.training.run import _check_share, open_readers, train

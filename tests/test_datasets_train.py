@@ -15,13 +15,13 @@ from helpers.preparing import prepare
 from helpers.programs import call
 from helpers.training import make_config, never_stop
 
-from data_prep.contact_sheet import action_names
-from data_prep.store.reader import PairStore
+from data_prep.sheets import action_names
 from data_prep.verification.datasets import verify_dataset
+from orbit.core.pictures.figures import as_picture
+from orbit.core.store.reader import PairStore
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
-from pipeline.evaluation.pictures import orbit_records
-from pipeline.files.figures import as_picture
+from pipeline.methods.latent_action.pictures import orbit_records
 from pipeline.runs import load_run
 from pipeline.training.distributed import World
 from pipeline.training.evaluation import evaluate

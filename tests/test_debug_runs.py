@@ -10,13 +10,13 @@ import torch
 from helpers.programs import call
 from helpers.training import make_config, never_stop
 
-from data_prep.store.reader import PairStore
+from orbit.core.store.reader import PairStore
 from pipeline.data.batches import EvaluationBatches, TrainBatches, make_train_order
 from pipeline.data.loader import Loader, LoaderConfig
-from pipeline.training.debug_settings import DebugConfig
 from pipeline.training.debugging import FirstBatches, shortened
 from pipeline.training.metrics_log import read_metrics
 from pipeline.training.run import train
+from pipeline.training.settings import DebugConfig
 
 PROGRAM = "pipeline/train.py"
 CPU = torch.device("cpu")

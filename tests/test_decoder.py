@@ -15,18 +15,17 @@ from helpers.training import (
 from helpers.world_models import frames
 from helpers.world_training import make_config
 
-from data_prep.store.builder import build_dataset
-from pipeline.config.compose import compose
-from pipeline.config.program import ExitWithCode
-from pipeline.config.schema import build
-from pipeline.runs import load_run
-from pipeline.tasks.decoder.frozen import FrozenModelWithDecoder
-from pipeline.tasks.decoder.networks import make_decoder
-from pipeline.tasks.decoder.settings import (
+from data_prep.building.builder import build_dataset
+from orbit.core.config.compose import compose
+from orbit.core.config.program import ExitWithCode
+from orbit.core.config.schema import build
+from pipeline.methods.decoder.networks import FrozenModelWithDecoder, make_decoder
+from pipeline.methods.decoder.settings import (
     DecoderSettings,
     MapsDecoderConfig,
     UpsamplingDecoderConfig,
 )
+from pipeline.runs import load_run
 from pipeline.training.run import train
 from pipeline.training.settings import TrainConfig
 

@@ -9,8 +9,7 @@ import torch
 from helpers.programs import call
 from helpers.training import make_config, never_stop
 
-from pipeline.description.costs import flops_by_part
-from pipeline.description.facts import describe_run
+from pipeline.description.facts import describe_run, flops_by_part
 from pipeline.description.words import VERDICTS, amount, in_words, verdict
 from pipeline.runs import load_run
 from pipeline.training.run import train

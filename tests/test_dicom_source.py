@@ -17,12 +17,11 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 
-from data_prep.reading.dicom_series import find_series
-from data_prep.reading.dicom_volume import read_series, stored_values
 from data_prep.settings.sources import DicomSourceConfig, VolumeFolderSourceConfig
 from data_prep.sources.dicom import DicomSource
 from data_prep.sources.volume_folder import VolumeFolderSource
-from data_prep.store.manifest import read_manifest
+from orbit.core.reading.dicom import find_series, read_series, stored_values
+from orbit.core.store.manifest import read_manifest
 
 SIDE = 12
 VOXEL_MM = (3.0, 2.0, 1.5)

@@ -20,16 +20,16 @@ import torch
 from helpers.recipes import VolumeRecipe
 from helpers.waiting import wait_until
 
-from data_prep.store import direct_reader, shard_file
-from data_prep.store.builder import build_dataset
-from data_prep.store.direct_reader import DirectReader, open_directly
-from data_prep.store.reader import PairStore, Records
+from data_prep.building.builder import build_dataset
+from orbit.core.store import direct_reader, shard_file
+from orbit.core.store.direct_reader import DirectReader, open_directly
+from orbit.core.store.reader import PairStore, Records
 from pipeline.data.ahead import AheadSource
 from pipeline.data.batches import Batches, EvaluationBatches, TrainBatches, make_train_order
-from pipeline.data.block_order import BlockSizes
+from pipeline.data.blocks import BlockSizes
 from pipeline.data.loader import Loader, LoaderConfig, StepSource, batches_layout
 from pipeline.training.debugging import FirstBatches
-from pipeline.training.faults import is_cluster_fault
+from pipeline.training.distributed import is_cluster_fault
 
 CPU = torch.device("cpu")
 NAMES = ("source", "target", "action", "label")

@@ -21,7 +21,7 @@ from docs_build.links import anchors_of, links_of, rewrite_links, slug
 from docs_build.pages import ELSEWHERE, made_pages
 from docs_build.settings_keys import COMMON, dataclass_options, written_meanings
 from docs_build.settings_pages import PAGES, SettingsPage, page_sections, settings_page
-from pipeline.config import program
+from orbit.core.config import program
 
 TUTORIAL = REPOSITORY / "docs/tutorial.md"
 RUN_PAGES = [page for page in pages() if any(block.is_run for block in blocks_of(page))]

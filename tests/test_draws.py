@@ -6,8 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from data_prep.worlds.draws import DrawKey, choices, integers, uniforms
-from data_prep.worlds.philox import philox
+from data_prep.worlds.draws import DrawKey, choices, integers, philox, uniforms
 
 ONES = 0xFFFFFFFF
 KNOWN_ANSWERS = [

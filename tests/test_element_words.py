@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.groups import make_group
-from pipeline.groups.element_words import read_element, read_elements, split_list
+from orbit.core.groups import make_group
+from orbit.core.groups.words import read_element, read_elements, split_list
 
 EXACT = ("c4", "d4", "octahedral", "wrap2d:8:2", "d4+wrap:8:4", "octahedral+wrap:8:2", "wrap3d:8:4")
 CONTINUOUS = ("so2", "so3", "so2+shift:28:3", "so3+shift:28:3")

@@ -18,6 +18,7 @@ from helpers.waiting import PATIENCE_S
 from hypothesis import given
 from hypothesis import strategies as st
 
+from launch.cluster.records import read_records
 from launch.cluster.settings import RetryConfig
 from launch.jobs import history
 from launch.jobs.deciding import (
@@ -27,12 +28,18 @@ from launch.jobs.deciding import (
     after_stop,
     vanished_too_often,
 )
-from launch.jobs.endings import SEVERITY, Ending, classify, decisive, reason_of_stop
-from launch.jobs.history import Attempt, refusal
-from launch.jobs.records import read_records
-from launch.reports.run_state import read_run_state
-from pipeline.files.atomic import write_json
-from pipeline.signals import STOP_SIGNALS
+from launch.jobs.history import (
+    SEVERITY,
+    Attempt,
+    Ending,
+    classify,
+    decisive,
+    reason_of_stop,
+    refusal,
+)
+from launch.jobs.run_state import read_run_state
+from orbit.core.files.atomic import write_json
+from orbit.core.signals import STOP_SIGNALS
 
 # How a process ended
 
@@ -264,7 +271,7 @@ def test_processes_that_end_together_decide_once(run_dir: Path) -> None:
     history.note_ending(folder, Ending("mistake", "no dataset", 3, "node3", 1))
     code = (
         "import sys; from pathlib import Path; from launch.jobs.deciding import after_fault;"
-        "from launch.jobs.order import read_order; run = Path(sys.argv[1]); sys.stdin.read();"
+        "from launch.jobs.deciding import read_order; run = Path(sys.argv[1]); sys.stdin.read();"
         "print(after_fault(run, read_order(run), Path(sys.argv[2]), 0))"
     )
     words = [sys.executable, "-c", code, str(run_dir), str(folder)]

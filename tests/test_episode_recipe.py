@@ -12,12 +12,12 @@ from helpers.preparing import all_records, column, prepare, prepare_config, reci
 from helpers.spinner import Spinner
 
 import data_prep.recipes.episodes as episodes_recipe
-from data_prep.store.builder import build_dataset
-from data_prep.store.manifest import SPLITS
-from data_prep.store.reader import PairStore
+from data_prep.building.builder import build_dataset
 from data_prep.worlds.interface import World
 from data_prep.worlds.make import world_of
-from pipeline.groups import make_group
+from orbit.core.groups import make_group
+from orbit.core.store.manifest import SPLITS
+from orbit.core.store.reader import PairStore
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +252,7 @@ def test_a_world_is_known_again_from_its_manifest(tmp_path: Path) -> None:
 
 
 def test_twins_under_a_continuous_group_are_drawn(tmp_path: Path) -> None:
-    from data_prep.recipes.episode_sizes import EpisodeSizes, _num_elements
+    from data_prep.recipes.episodes import EpisodeSizes, _num_elements
 
     so3 = make_group("so3")
     with pytest.raises(ValueError, match=r"give dataset\.num_twins=N"):

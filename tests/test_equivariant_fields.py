@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orbit.core.groups import make_group
 from pipeline.equivariant import (
     FibreLayerNorm,
     FieldAvgPool2d,
@@ -23,10 +24,8 @@ from pipeline.equivariant import (
     representation_matrices,
     representation_size,
 )
-from pipeline.equivariant.irreps import irreps, parts
-from pipeline.equivariant.kernel_orbits import kernel_orbits, turned_cells
-from pipeline.equivariant.representations import REPRESENTATIONS, products
-from pipeline.groups import make_group
+from pipeline.equivariant.fields import REPRESENTATIONS, products
+from pipeline.equivariant.steerable_basis import irreps, kernel_orbits, parts, turned_cells
 
 GROUPS = ("c4", "d4")
 FIELDS = [FieldType(group, name, 3) for group in GROUPS for name in REPRESENTATIONS]

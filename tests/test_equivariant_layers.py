@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from orbit.core.groups import make_group
 from pipeline.equivariant import (
     FieldBatchNorm2d,
     FieldType,
@@ -18,8 +19,7 @@ from pipeline.equivariant import (
     representation_matrices,
     representation_size,
 )
-from pipeline.equivariant.representations import REPRESENTATIONS, SIGNED, inverses, products
-from pipeline.groups import make_group
+from pipeline.equivariant.fields import REPRESENTATIONS, SIGNED, inverses, products
 
 GROUPS = ("c4", "d4")
 BETWEEN = [(g, a, b) for g in GROUPS for a in REPRESENTATIONS for b in REPRESENTATIONS]

@@ -12,7 +12,7 @@ from helpers.old_library import revive
 from torch import nn
 
 from pipeline.equivariant import FieldBatchNorm2d, FieldType, GroupConv2d
-from pipeline.equivariant.representations import inverses
+from pipeline.equivariant.fields import inverses
 
 e2cnn = pytest.importorskip("e2cnn", reason="needs the library e2cnn (extra test)")
 from e2cnn import gspaces  # noqa: E402

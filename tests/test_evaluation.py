@@ -14,16 +14,16 @@ import torch
 from helpers.programs import call
 from helpers.training import make_config, never_stop
 
-from data_prep.store.reader import PairStore
+from orbit.core.store.reader import PairStore
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.evaluation import evaluate_run
-from pipeline.evaluation.final import Subject
 from pipeline.evaluation.settings import EvaluateConfig
+from pipeline.measuring.findings import Subject
+from pipeline.methods.latent_action.evaluation import LatentActionEvaluation
+from pipeline.methods.latent_action.settings import LossWeights
+from pipeline.metrics.similarity import structural_similarity
 from pipeline.runs import load_run
-from pipeline.tasks.latent_action.evaluation import LatentActionEvaluation
-from pipeline.tasks.latent_action.settings import LossWeights
-from pipeline.tasks.similarity import structural_similarity
 from pipeline.training.distributed import World
 from pipeline.training.evaluation import evaluate
 from pipeline.training.run import train
@@ -127,7 +127,7 @@ def test_elements_that_training_did_not_know_are_told_apart(
 
 def test_a_perfect_model_has_perfect_metrics(digits_dir: Path) -> None:
     """An evaluation fed outputs equal to the truth: SSIM 1 and the PSNR cap."""
-    from pipeline.metrics.psnr import psnr
+    from pipeline.metrics.images import psnr
 
     images = torch.rand(4, 1, 16, 16)
     torch.testing.assert_close(structural_similarity(images, images), torch.ones(4).double())

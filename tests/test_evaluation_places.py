@@ -8,11 +8,11 @@ from test_contrastive_loss import make_batch, make_model
 
 from pipeline.data.packing import Batch
 from pipeline.data.places import MOST_PLACES, global_places, local_batch_of, places_at_once
-from pipeline.global_batch.draws import normal_numbers
-from pipeline.tasks.similarity import Room, _in_precision, compare
-from pipeline.tasks.world_model.evaluation import ContrastiveEvaluation
-from pipeline.tasks.world_model.groups import GROUP_SIZE, Groups
-from pipeline.tasks.world_model.settings import ContrastiveConfig
+from pipeline.global_batch.gather import normal_numbers
+from pipeline.methods.world_model.contrastive import GROUP_SIZE, Groups
+from pipeline.methods.world_model.evaluation import ContrastiveEvaluation
+from pipeline.methods.world_model.settings import ContrastiveConfig
+from pipeline.metrics.similarity import Room, _in_precision, compare
 
 SIDES = st.integers(1, 300)
 
@@ -89,7 +89,7 @@ def test_groups_hold_all_rows_in_order(sizes: list[int]) -> None:
 
 def test_noise_of_a_validation_is_that_of_a_record_s_place() -> None:
     """Drawn a group at a time, as when a batch was one."""
-    from pipeline.tasks.world_model.variational import VariationalEvaluation
+    from pipeline.methods.world_model.variational import VariationalEvaluation
 
     evaluation = VariationalEvaluation(torch.nn.Linear(1, 1), 1.0)  # type: ignore[arg-type]
     noise = []

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.evaluation import tensorboard
-from pipeline.files.events import open_events
+from orbit.core.files.events import open_events
+from pipeline.evaluation import evaluate_run as tensorboard
 
 
 class NoSpace:
@@ -65,7 +65,7 @@ def test_bugs_in_threads_are_printed_as_before(
         raise OSError("of another thread")
 
     thread = threading.Thread(target=fail)
-    assert threading.excepthook.__module__ == "pipeline.files.events"
+    assert threading.excepthook.__module__ == "orbit.core.files.events"
     thread.start()
     thread.join()
     assert "of another thread" in capsys.readouterr().err

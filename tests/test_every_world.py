@@ -17,8 +17,8 @@ from helpers.programs import call
 from helpers.training import PATH_KEYS, never_stop
 from PIL import Image
 
-from pipeline.config.compose import compose
-from pipeline.config.schema import build
+from orbit.core.config.compose import compose
+from orbit.core.config.schema import build
 from pipeline.training.run import train
 from pipeline.training.settings import TrainConfig
 

@@ -12,11 +12,14 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from pipeline.equivariant import fourier_tables, irreps, kernel_orbits, steerable_basis
-from pipeline.equivariant.representations import REPRESENTATIONS
-from pipeline.groups import point_groups
-from pipeline.groups.irreps_finite import irrep_tables
-from pipeline.groups.irreps_rotations import rotation_generators
+from orbit.core.groups import point_groups
+from orbit.core.groups.irreps_rotations import rotation_generators
+from orbit.core.groups.point_tables import irrep_tables
+from pipeline.equivariant import fourier as fourier_tables
+from pipeline.equivariant import steerable_basis
+from pipeline.equivariant import steerable_basis as irreps
+from pipeline.equivariant import steerable_basis as kernel_orbits
+from pipeline.equivariant.fields import REPRESENTATIONS
 
 ROUNDED = {
     *("matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "einsum", "tensordot", "det"),

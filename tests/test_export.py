@@ -18,13 +18,12 @@ from helpers.programs import call
 from helpers.waiting import PATIENCE_S
 from safetensors.torch import load_file
 
-from data_prep.store.manifest import FrameSpec, read_manifest
-from data_prep.store.reader import PairStore
-from pipeline.evaluation.pictures.prediction import predict
-from pipeline.exporting.latent_action import latent_action_programs
-from pipeline.exporting.program import Program, greatest_difference, write_program
-from pipeline.exporting.programs import programs_of
-from pipeline.groups import make_group
+from orbit.core.groups import make_group
+from orbit.core.store.manifest import FrameSpec, read_manifest
+from orbit.core.store.reader import PairStore
+from pipeline.exporting.export_run import programs_of
+from pipeline.methods.latent_action.pictures.elements import predict
+from pipeline.methods.latent_action.programs import latent_action_programs
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.models.settings import (
     AutoencoderConfig,
@@ -34,6 +33,7 @@ from pipeline.models.settings import (
     ResidualConfig,
     SpatialActionConfig,
 )
+from pipeline.programs import Program, greatest_difference, write_program
 from pipeline.runs import load_run
 
 PROGRAM = "pipeline/export.py"
@@ -42,7 +42,7 @@ WITHOUT_ORBIT = """
 import json, sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("pipeline", "data_prep", "launch", "configs"):
+        if name.split(".")[0] in ("orbit", "pipeline", "data_prep", "launch", "configs"):
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Absent())
 folder, work = sys.argv[1:]

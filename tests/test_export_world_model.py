@@ -13,11 +13,11 @@ from helpers.training import never_stop
 from helpers.world_models import MOVES, TORQUES, experiment_model
 from helpers.world_training import TINY, make_config
 
-from data_prep.store.builder import build_dataset
-from data_prep.store.reader import PairStore
-from pipeline.exporting.program import greatest_difference, write_program
-from pipeline.exporting.world_model import world_model_programs
-from pipeline.groups import make_group
+from data_prep.building.builder import build_dataset
+from orbit.core.groups import make_group
+from orbit.core.store.reader import PairStore
+from pipeline.methods.world_model.programs import world_model_programs
+from pipeline.programs import greatest_difference, write_program
 from pipeline.runs import load_run
 from pipeline.training.run import train
 from pipeline.world_models.world_model import WorldModel

@@ -8,9 +8,9 @@ import pytest
 import torch
 from helpers.training import make_config, never_stop, reproducible_lines
 
-from pipeline.config.program import EXIT_COLLAPSED, EXIT_NON_FINITE, ExitWithCode
-from pipeline.files.lock import DirectoryLock
-from pipeline.tasks.latent_action.objective import LatentActionObjective
+from orbit.core.config.program import EXIT_COLLAPSED, EXIT_NON_FINITE, ExitWithCode
+from orbit.core.files.lock import DirectoryLock
+from pipeline.methods.latent_action.objective import LatentActionObjective
 from pipeline.training.run import train
 from pipeline.training.run_directory import RunDirectory
 
@@ -70,7 +70,7 @@ def test_collapse_restarts_with_other_weights_and_gives_up_in_the_end(
 def test_a_restart_after_collapse_can_succeed(
     digits_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.tasks.latent_action.task import LatentActionTask
+    from pipeline.methods.latent_action.task import LatentActionTask
 
     alarms = iter(["the model has collapsed"])
     monkeypatch.setattr(LatentActionTask, "collapse_message", lambda *_: next(alarms, None))

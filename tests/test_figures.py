@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.files import figure_texts
-from pipeline.files.figure_texts import drawable
-from pipeline.files.figures import save_figure
+from orbit.core.pictures import figures as figure_texts
+from orbit.core.pictures.figures import drawable, save_figure
 
 matplotlib.use("Agg")
 

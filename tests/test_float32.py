@@ -10,19 +10,19 @@ import torch
 from helpers.training import make_config, never_stop
 
 from pipeline.application import apply_run
-from pipeline.description import facts
-from pipeline.evaluation import evaluate_run
-from pipeline.exporting import export_run
-from pipeline.probing import classify_run
-from pipeline.tasks.latent_action.objective import LatentActionObjective
-from pipeline.training.distributed import World
-from pipeline.training.evaluation import evaluate
-from pipeline.training.float32 import (
+from pipeline.arithmetic import (
     CUBLAS_WORKSPACE,
     deterministic_algorithms,
     exact_float32,
     float32_arithmetic,
 )
+from pipeline.description import facts
+from pipeline.evaluation import evaluate_run
+from pipeline.exporting import export_run
+from pipeline.methods.latent_action.objective import LatentActionObjective
+from pipeline.probing import classify_run
+from pipeline.training.distributed import World
+from pipeline.training.evaluation import evaluate
 from pipeline.training.run import train
 
 CPU = World(0, 1, torch.device("cpu"))

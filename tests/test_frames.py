@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.files.figures import SEPARATOR
-from pipeline.files.frames import FRAMES_FILE, mosaic, read_frame_set, write_frames
+from orbit.core.pictures.figures import SEPARATOR
+from orbit.core.pictures.frame_sets import FRAMES_FILE, mosaic, read_frame_set, write_frames
 
 
 def frames_of(*shape: int) -> np.ndarray:

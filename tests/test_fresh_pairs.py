@@ -20,23 +20,22 @@ from helpers.training import StopAfter, final_weights, make_config, never_stop, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.store.builder import build_dataset
-from data_prep.store.description import describe
-from data_prep.store.manifest import SPLITS
-from data_prep.store.reader import PairStore
+from data_prep.building.builder import build_dataset
+from data_prep.building.identity import describe
 from data_prep.verification.datasets import verify_dataset
-from pipeline.config.program import ExitWithCode
-from pipeline.data.batches import TrainBatches, make_train_order
-from pipeline.data.block_order import BlockOrder
+from orbit.core.config.program import ExitWithCode
+from orbit.core.groups import make_group
+from orbit.core.groups.targets import make_targets
+from orbit.core.store.manifest import SPLITS
+from orbit.core.store.reader import PairStore
+from pipeline.data.batches import TrainBatches, check_pairs, make_train_order
+from pipeline.data.blocks import BlockOrder
 from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.data.order import draw_uniforms
 from pipeline.data.packing import Batch
-from pipeline.data.pairs import check_pairs
 from pipeline.evaluation.evaluate_run import evaluate_run
 from pipeline.evaluation.settings import EvaluateConfig
-from pipeline.groups import make_group
-from pipeline.groups.targets import make_targets
-from pipeline.tasks.table import make_task
+from pipeline.methods.table import make_task
 from pipeline.training.fresh_targets import FreshTargets
 from pipeline.training.run import train
 

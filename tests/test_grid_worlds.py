@@ -21,10 +21,10 @@ from data_prep.settings.worlds import (
 )
 from data_prep.worlds.blocks_3d import _sprites, paint_blocks
 from data_prep.worlds.draws import DrawKey, integers
-from data_prep.worlds.grid import ACTION_STREAM, NUM_OBJECTS, SIDE
+from data_prep.worlds.grid_world import ACTION_STREAM, NUM_OBJECTS, SIDE
 from data_prep.worlds.interface import World
 from data_prep.worlds.make import make_world
-from pipeline.groups import make_group
+from orbit.core.groups import make_group
 
 CONFIGS = {
     "shapes_2d": Shapes2dWorldConfig("shapes_2d"),

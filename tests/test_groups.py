@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pipeline.groups import GROUP_NAMES, make_group
+from orbit.core.groups import GROUP_NAMES, make_group
 
 C4 = make_group("c4")
 PAIRS = list(itertools.product(range(4), repeat=2))

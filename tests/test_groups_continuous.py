@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.groups import Group, make_group, quaternions
+from orbit.core.groups import Group, make_group, quaternions
 
 SPECS = ("so2", "so3", "so2+shift:20:2.5", "so3+shift:16:3")
 HALF = math.sqrt(0.5)

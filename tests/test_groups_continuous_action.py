@@ -11,8 +11,8 @@ import torch
 from scipy.ndimage import affine_transform
 from scipy.spatial.transform import Rotation
 
+from orbit.core.groups import MIN_INTERPOLATED_LATENT_SIDE, make_group
 from pipeline.compiling import prepare_compiler
-from pipeline.groups import MIN_INTERPOLATED_LATENT_SIDE, make_group
 
 SPECS = ("so2", "so3", "so2+shift:20:2.5", "so3+shift:16:3")
 

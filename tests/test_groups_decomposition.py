@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pipeline.groups import make_group
-from pipeline.groups.decomposition import copies_of_irreps
+from orbit.core.groups import make_group
+from orbit.core.groups.decomposition import copies_of_irreps
 
 
 def regular(name: str) -> tuple[torch.Tensor, torch.Tensor]:

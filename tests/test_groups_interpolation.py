@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.groups import make_group, quaternions
+from orbit.core.groups import make_group, quaternions
 
 ROUNDING = 1e-11
 Field = Callable[[torch.Tensor], torch.Tensor]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.groups import Irrep, irreps_rotations, make_group, quaternions
-from pipeline.groups.irreps_rotations import rotation_generators
+from orbit.core.groups import Irrep, irreps_rotations, make_group, quaternions
+from orbit.core.groups.irreps_rotations import rotation_generators
 
 FINITE = ("c4", "d4", "octahedral")
 CONTINUOUS = ("so2", "so3")

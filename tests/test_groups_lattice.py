@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.groups import Group, make_group, point_tables
+from orbit.core.groups import Group, make_group, point_tables
 
 POINT_SPECS = ("c4", "d4", "octahedral")
 SMALL_SPECS = (*POINT_SPECS, "wrap1d:6:2", "wrap2d:6:2", "wrap3d:4:2", "c4+wrap:6:3", "d4+wrap:4:2")

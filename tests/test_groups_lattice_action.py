@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from orbit.core.groups import Group, make_group
 from pipeline.compiling import prepare_compiler
-from pipeline.groups import Group, make_group
 
 POINT_SPECS = ("c4", "d4", "octahedral")
 WRAP_SPECS = (

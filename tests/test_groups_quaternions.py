@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from pipeline.groups import quaternions
+from orbit.core.groups import quaternions
 
 
 def as_scipy(q: torch.Tensor) -> Rotation:

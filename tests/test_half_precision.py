@@ -13,20 +13,20 @@ from helpers.programs import call
 from helpers.training import StopAfter, make_config, never_stop
 
 from launch.cluster.settings import InlineConfig
-from launch.reproduction.plan import PlannedRun
-from launch.reproduction.steps import Places, Programs, run_steps
+from launch.reproduction.plan import Places, PlannedRun, Programs, run_steps
 from launch.snapshot import Snapshot
-from launch.sweeps import resolving
-from launch.sweeps.directory import SweepDirectory
+from launch.sweeps import expansion as resolving
+from launch.sweeps.plan import SweepDirectory
 from launch.sweeps.submission import prepare_runs
-from pipeline.config.program import ExitWithCode
-from pipeline.training import half_precision, run
-from pipeline.training.half_precision import (
+from orbit.core.config.program import ExitWithCode
+from pipeline import arithmetic as half_precision
+from pipeline.arithmetic import (
     complaint,
     formats_of,
     native_formats,
     read_cpu_flags,
 )
+from pipeline.training import run
 from pipeline.training.run_directory import RunDirectory
 from pipeline.training.settings import TrainConfig
 

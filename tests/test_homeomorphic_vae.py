@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from data_prep.store.manifest import FrameSpec
-from pipeline.global_batch.draws import normal_rows
-from pipeline.groups import make_group, quaternions
-from pipeline.tasks.world_model.variational import sample_losses
-from pipeline.world_models.homeomorphic_vae.lie_noise import (
+from orbit.core.groups import make_group, quaternions
+from orbit.core.store.manifest import FrameSpec
+from pipeline.global_batch.gather import normal_rows
+from pipeline.methods.world_model.variational import sample_losses
+from pipeline.world_models.homeomorphic_vae import (
     LOG_VOLUME,
     MAX_STD,
+    HarmonicDecoder,
+    HomeomorphicVAE,
     bounded,
     divergence,
     exponential,
     log_density,
 )
-from pipeline.world_models.homeomorphic_vae.model import HomeomorphicVAE
-from pipeline.world_models.homeomorphic_vae.networks import HarmonicDecoder
 from pipeline.world_models.settings import HomeomorphicVAEConfig
-from pipeline.world_models.teapot.rotations import act_by_multiplying, multiply
+from pipeline.world_models.teapot import act_by_multiplying, multiply
 
 FRAMES = FrameSpec((1, 16, 16), "uint8", (0.0, 255.0), (0.0, 1.0))
 TINY = HomeomorphicVAEConfig(

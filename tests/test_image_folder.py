@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_prep.reading.pictures import read_header, read_picture
 from data_prep.settings.sources import ImageFolderSourceConfig
 from data_prep.sources.image_folder import ImageFolderSource
+from orbit.core.reading.pictures import read_header, read_picture
 
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 

@@ -6,11 +6,10 @@ import pytest
 import torch
 from helpers.tiny_world import ExactModel, TinyWorld, make_store
 
-from pipeline.analysis.worlds.episodes import read_episodes
-from pipeline.analysis.worlds.irrep_shares import irrep_metrics
-from pipeline.analysis.worlds.measure import measure_episodes
+from orbit.core.groups import Group, make_group
 from pipeline.equivariant import act_on_fibre
-from pipeline.groups import Group, make_group
+from pipeline.methods.world_model.measures.encoding import read_episodes
+from pipeline.methods.world_model.measures.measure import irrep_metrics, measure_episodes
 
 NAMES = {"c4": ["trivial", "sign", "rotation"], "d4": ["A1", "A2", "B1", "B2", "E"]}
 

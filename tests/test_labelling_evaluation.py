@@ -6,11 +6,11 @@ import torch
 from helpers.preparing import prepare
 from sklearn.metrics import accuracy_score, f1_score
 
-from data_prep.store.reader import PairStore
-from pipeline.analysis.labelling import labelling_metrics, shifted
-from pipeline.groups import make_group
-from pipeline.tasks.sequence_labelling.network import SequenceLabeller
-from pipeline.tasks.sequence_labelling.settings import ConvolutionalConfig, FullyConnectedConfig
+from orbit.core.groups import make_group
+from orbit.core.store.reader import PairStore
+from pipeline.methods.sequence_labelling.final import labelling_metrics, shifted
+from pipeline.methods.sequence_labelling.network import SequenceLabeller
+from pipeline.methods.sequence_labelling.settings import ConvolutionalConfig, FullyConnectedConfig
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from data_prep.store.manifest import FrameSpec
-from pipeline.groups import make_group
-from pipeline.groups.matrix_exponential import antisymmetric_exponential
+from orbit.core.groups import make_group
+from orbit.core.groups.irreps_rotations import antisymmetric_exponential
+from orbit.core.store.manifest import FrameSpec
 from pipeline.models.actions import LearnedAction, RepresentationAction, make_action
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.models.settings import (

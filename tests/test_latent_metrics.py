@@ -15,14 +15,23 @@ from helpers.waiting import PATIENCE_S
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.groups import make_group, quaternions
-from pipeline.metrics.circulant import circulant_part, circulant_share
-from pipeline.metrics.differences import MeanError, distances, lengths
-from pipeline.metrics.hard_hits import hard_ranks
-from pipeline.metrics.labels import LabelCounts, count_labels
-from pipeline.metrics.ranking import hits_at, mean_reciprocal_rank, rank_predictions
-from pipeline.metrics.spread import latent_spread, share_distinct
-from pipeline.metrics.traversal import traversal_hits
+from orbit.core.groups import make_group, quaternions
+from pipeline.metrics.images import MeanError, distances, lengths
+from pipeline.metrics.latents import (
+    circulant_part,
+    circulant_share,
+    latent_spread,
+    share_distinct,
+    traversal_hits,
+)
+from pipeline.metrics.ranking import (
+    LabelCounts,
+    count_labels,
+    hard_ranks,
+    hits_at,
+    mean_reciprocal_rank,
+    rank_predictions,
+)
 
 SMALL = st.integers(1, 12)
 

@@ -21,22 +21,20 @@ from helpers.programs import Outcome, call, start_python
 from helpers.training import final_weights, make_config, never_stop
 from helpers.waiting import PATIENCE_S, wait_until
 
+from launch.cluster.records import JobRecord, read_records, write_record
 from launch.evaluation import evaluator as evaluator_module
 from launch.evaluation.command import _live_evaluations
-from launch.evaluation.evaluator import Evaluator
-from launch.evaluation.pending import Target, find_runs, find_targets
-from launch.evaluation.request import Work
+from launch.evaluation.evaluator import Evaluator, Target, Work, find_runs, find_targets
+from launch.evaluation.job import write_task
 from launch.jobs.deciding import _claim
-from launch.jobs.evaluate_job import write_task
 from launch.jobs.history import newest_step
 from launch.jobs.liveness import LiveJob, Liveness, find_live
 from launch.jobs.local_worker import claim, claimed, claims_folder
-from launch.jobs.records import JobRecord, read_records, write_record
+from orbit.core.files import waiting as hiccups
+from orbit.core.files.atomic import write_json
+from orbit.core.files.lock import describe_process
+from orbit.core.signals import STOP_SIGNALS
 from pipeline.evaluation.settings import EvaluateConfig, evaluation_file
-from pipeline.files import hiccups
-from pipeline.files.atomic import write_json
-from pipeline.files.processes import describe_process
-from pipeline.signals import STOP_SIGNALS
 from pipeline.training.run import train
 
 TINY = ("task.model.width=4", "compile=false", "epochs=1", "global_batch=32", "log_every=5")

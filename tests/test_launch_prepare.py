@@ -11,11 +11,10 @@ from helpers.programs import call
 from helpers.stand_in_slurm import SHARDS, WORDS, contents, recipe_for
 from helpers.waiting import wait_until
 
-from data_prep.store.builder import build_dataset
+from data_prep.building.builder import build_dataset
 from launch.cluster.settings import LocalConfig, SlurmConfig
-from launch.preparation.request import read_request
+from launch.preparation.directory import default_shards_per_task, group_shards, read_request
 from launch.preparation.submission import cluster_for_shards
-from launch.preparation.tasks import default_shards_per_task, group_shards
 
 PROGRAM = "launch/prepare.py"
 

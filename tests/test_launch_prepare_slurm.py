@@ -16,18 +16,17 @@ import pytest
 from helpers.programs import Outcome, call
 from helpers.stand_in_slurm import SHARDS, WORDS, StandInSlurm, contents, recipe_for
 
-from data_prep.store.builder import build_dataset, build_shard, finish_build, start_build
-from data_prep.store.recipe import Recipe, ShardPlan
+from data_prep.building.builder import build_dataset, build_shard, finish_build, start_build
+from data_prep.building.recipe import Recipe, ShardPlan
 from launch.cluster.settings import SlurmConfig
-from launch.jobs import prepare_job
-from launch.jobs.prepare_job import PrepareJob, refusal
+from launch.preparation import job as prepare_job
 from launch.preparation import work
-from launch.preparation.directory import JobsDirectory, PrepareOrder, read_order
-from launch.preparation.request import read_request
+from launch.preparation.directory import JobsDirectory, PrepareOrder, read_order, read_request
+from launch.preparation.job import PrepareJob, refusal
 from launch.preparation.submission import make_order
 from launch.snapshot import Snapshot
-from pipeline.files import hiccups
-from pipeline.signals import STOP_SIGNALS
+from orbit.core.files import waiting as hiccups
+from orbit.core.signals import STOP_SIGNALS
 
 PROGRAM = "launch/prepare.py"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.files.listing import find_files, list_folder
+from orbit.core.files.listing import find_files, list_folder
 
 
 def make(root: Path, *names: str) -> None:

@@ -25,7 +25,7 @@ from data_prep.sources.image_folder import ImageFolderSource
 from data_prep.sources.meshes import MeshesSource
 from data_prep.sources.nifti import NiftiSource
 from data_prep.sources.volume_folder import VolumeFolderSource
-from pipeline.application.inputs import find_inputs
+from pipeline.application.reading import find_inputs
 
 
 def write_picture(path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import pipeline.data.loader as loader_module
-from data_prep.store.reader import PairStore, SplitReader
+from orbit.core.store.reader import PairStore, SplitReader
 from pipeline.data.batches import Batches, EvaluationBatches, TrainBatches, make_train_order
 from pipeline.data.loader import Loader, LoaderConfig, StepSource, steps_per_read
 from pipeline.data.packing import Batch, BatchLayout

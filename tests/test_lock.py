@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from helpers.programs import start_python
 
-from pipeline.files import lock as lock_module
-from pipeline.files import processes, waiting
-from pipeline.files.lock import DirectoryLock, LostLockError
-from pipeline.files.processes import describe_process
-from pipeline.files.waiting import StoppedWaiting
+from orbit.core.files import lock as lock_module
+from orbit.core.files import lock as processes
+from orbit.core.files import waiting
+from orbit.core.files.lock import DirectoryLock, LostLockError, describe_process
+from orbit.core.files.waiting import StoppedWaiting
 
 ELSEWHERE = {"boot": "another-machine"}
 
@@ -251,7 +251,7 @@ def test_drafts_of_the_killed_are_swept(tmp_path: Path) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from pipeline.files.lock import DirectoryLock
+from orbit.core.files.lock import DirectoryLock
 with DirectoryLock(Path(sys.argv[1]), "trainers"):
     print("held", flush=True)
     time.sleep(300)
@@ -278,7 +278,7 @@ def test_a_process_of_a_container_is_not_taken_for_dead(
     if unshare is None or subprocess.run([*words, "true"], capture_output=True).returncode:
         pytest.skip("no PID namespaces can be made here")
     monkeypatch.setattr(lock_module, "TOUCH_EVERY_S", 0.5)
-    code = f"from pipeline.files import lock; lock.TOUCH_EVERY_S = 0.5\n{HOLD}"
+    code = f"from orbit.core.files import lock; lock.TOUCH_EVERY_S = 0.5\n{HOLD}"
     process = start_python(code, str(tmp_path), before=words)
     try:
         assert process.stdout is not None

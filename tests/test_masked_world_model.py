@@ -7,10 +7,10 @@ import pytest
 import torch
 from helpers.world_models import experiment_model, seen
 
-from pipeline.analysis.worlds.parts import between_share
-from pipeline.tasks.world_model.contrastive import ContrastiveObjective
-from pipeline.tasks.world_model.settings import ContrastiveConfig, WorldModelConfig
-from pipeline.world_models.grid.masked import MaskedObjectEncoder
+from pipeline.methods.world_model.contrastive import ContrastiveObjective
+from pipeline.methods.world_model.measures.measure import between_share
+from pipeline.methods.world_model.settings import ContrastiveConfig, WorldModelConfig
+from pipeline.world_models.grid.symmetric import MaskedObjectEncoder
 from pipeline.world_models.settings import GridMaskConfig, GridModelConfig
 from pipeline.world_models.world_model import WorldModel
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_prep.reading.volumes import as_binary
+from orbit.core.reading.volumes import as_binary
 
 SHAPE = np.arange(27).reshape(3, 3, 3) % 2 == 1
 

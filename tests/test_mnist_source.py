@@ -17,9 +17,9 @@ from helpers.programs import call, run
 from data_prep.recipes import make_recipe
 from data_prep.settings import PrepareConfig
 from data_prep.sources.mnist import MnistSource
-from data_prep.store.reader import PairStore
-from pipeline.config.compose import compose
-from pipeline.config.schema import build
+from orbit.core.config.compose import compose
+from orbit.core.config.schema import build
+from orbit.core.store.reader import PairStore
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 

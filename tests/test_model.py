@@ -3,20 +3,19 @@
 import torch
 from torch.nn.functional import mse_loss
 
-from data_prep.store.manifest import FrameSpec
+from orbit.core.groups import C4
+from orbit.core.store.manifest import FrameSpec
 from pipeline.compiling import prepare_compiler
-from pipeline.groups import C4
-from pipeline.models.adaptive_mask import AdaptiveMask
-from pipeline.models.latent_action import LatentActionModel, LatentParts
-from pipeline.models.networks import latent_shape
-from pipeline.models.settings import AutoencoderConfig
-from pipeline.tasks.latent_action.objective import (
+from pipeline.methods.latent_action.objective import (
     TERM_NAMES,
     LatentActionObjective,
     latent_losses,
     run_pairs,
 )
-from pipeline.tasks.latent_action.settings import LatentLosses, LossWeights
+from pipeline.methods.latent_action.settings import LatentLosses, LossWeights
+from pipeline.models.latent_action import AdaptiveMask, LatentActionModel, LatentParts
+from pipeline.models.networks import latent_shape
+from pipeline.models.settings import AutoencoderConfig
 
 MNIST = FrameSpec((1, 28, 28), "uint8", (0.0, 255.0), (-1.0, 1.0))
 VOLUME = FrameSpec((1, 8, 8, 8), "float16", (0.0, 1.0), (-1.0, 1.0))

@@ -14,13 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from data_prep.building import builder
+from data_prep.building.shard_writer import FrameSums
 from data_prep.recipes import orbits
-from data_prep.scenes.acting import move_images
-from data_prep.scenes.axis_motions import axis_motions
-from data_prep.store import builder
-from data_prep.store.manifest import SPLITS
-from data_prep.store.shard_writer import FrameSums
-from pipeline.groups import make_group
+from data_prep.scenes.acting import axis_motions, move_images
+from orbit.core.groups import make_group
+from orbit.core.store.manifest import SPLITS
 
 LATTICES = [("c4", 2), ("c4", 3), ("d4", 2), ("octahedral", 3)]
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 from helpers.preparing import recipe_of
 
-from data_prep.settings.continuous_worlds import ReacherPlanarWorldConfig, ReacherWorldConfig
 from data_prep.settings.sources import NoSourceConfig
+from data_prep.settings.worlds import ReacherPlanarWorldConfig, ReacherWorldConfig
 from data_prep.worlds import mujoco_arm
 from data_prep.worlds.interface import World
 from data_prep.worlds.make import make_world

@@ -7,13 +7,12 @@ import pytest
 from helpers.preparing import prepare
 from helpers.volumes import anatomy, write_nifti
 
-from data_prep.reading.volumes import normalise_percentiles
 from data_prep.settings.sources import NiftiSourceConfig, VolumeFolderSourceConfig
 from data_prep.sources.nifti import NiftiSource
 from data_prep.sources.volume_folder import VolumeFolderSource
-from data_prep.store.manifest import FrameSpec, read_manifest
-from pipeline.application.preparation import Preparation
-from pipeline.application.reading import read_frame
+from orbit.core.reading.volumes import normalise_percentiles
+from orbit.core.store.manifest import FrameSpec, read_manifest
+from pipeline.application.reading import Preparation, read_frame
 
 SHAPE = (16, 16, 16)
 HEAD = anatomy(SHAPE, (2, 2, 2))

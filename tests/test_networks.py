@@ -6,14 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from data_prep.store.manifest import FrameSpec
-from pipeline.groups import make_group
-from pipeline.models.latent_action import LatentActionModel
+from orbit.core.groups import make_group
+from orbit.core.store.manifest import FrameSpec
+from pipeline.methods.latent_action.settings import LatentActionConfig
+from pipeline.methods.latent_action.task import output_kind
+from pipeline.models.latent_action import LatentActionModel, as_images, reconstruction_losses
 from pipeline.models.networks import latent_shape, make_decoder, make_encoder, with_depth
-from pipeline.models.output import as_images, reconstruction_losses
 from pipeline.models.settings import AutoencoderConfig, ContextConfig, NetworkConfig, ResidualConfig
-from pipeline.tasks.latent_action.settings import LatentActionConfig
-from pipeline.tasks.latent_action.task import output_kind
 
 CONV = AutoencoderConfig(width=8)
 CONTEXT = ContextConfig("context", width=8, context_channels=16)
@@ -123,7 +122,7 @@ def test_vector_latents_reach_the_whole_image() -> None:
 
 def test_residual_blocks_begin_as_the_identity() -> None:
     """Whatever goes in, a fresh block adds the same constant to it."""
-    from pipeline.models.residual import ResidualBlock
+    from pipeline.models.networks import ResidualBlock
 
     x = torch.randn(2, 8, 5, 5)
     block = ResidualBlock(8, 2)
@@ -136,10 +135,10 @@ def test_residual_blocks_begin_as_the_identity() -> None:
 def test_evaluation_weighs_its_losses_as_training_does() -> None:
     """Selection is by a total with the task's own weights, and of shapes by cross-entropy."""
     from pipeline.data.packing import Batch
+    from pipeline.methods.latent_action.evaluation import LatentActionEvaluation
+    from pipeline.methods.latent_action.objective import LatentActionObjective
+    from pipeline.methods.latent_action.settings import LossWeights
     from pipeline.models.latent_action import LatentActionModel
-    from pipeline.tasks.latent_action.evaluation import LatentActionEvaluation
-    from pipeline.tasks.latent_action.objective import LatentActionObjective
-    from pipeline.tasks.latent_action.settings import LossWeights
 
     weights = LossWeights(recon=2.0, invariance=0.25, consistency=7.0)
     for kind, values in (("tanh", "continuous"), ("logits", "binary")):
@@ -162,9 +161,9 @@ def test_evaluation_weighs_its_losses_as_training_does() -> None:
 def test_dice_counts_what_two_shapes_share() -> None:
     """Of two boxes of 4 x 4 x 4 that overlap in half: 2 * 32 / (64 + 64); padding is left out."""
     from pipeline.data.packing import Batch
+    from pipeline.methods.latent_action.evaluation import LatentActionEvaluation
+    from pipeline.methods.latent_action.settings import LossWeights
     from pipeline.models.latent_action import LatentActionModel
-    from pipeline.tasks.latent_action.evaluation import LatentActionEvaluation
-    from pipeline.tasks.latent_action.settings import LossWeights
 
     frames = FrameSpec((1, 8, 8, 8), "uint8", (0.0, 255.0), (-1.0, 1.0), "binary")
     model = LatentActionModel(CONV, 0.5, frames, make_group("c4"), output="logits")

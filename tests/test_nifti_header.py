@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 from helpers.volumes import anatomy, write_nifti
 
-from data_prep.reading.nifti_file import read_header
 from data_prep.settings.sources import NiftiSourceConfig, VolumeFolderSourceConfig
 from data_prep.sources.nifti import NiftiSource
 from data_prep.sources.volume_folder import VolumeFolderSource
-from data_prep.store.manifest import FrameSpec
-from pipeline.application.preparation import Preparation
-from pipeline.application.reading import read_frame, remarks
+from orbit.core.reading.nifti import read_header
+from orbit.core.store.manifest import FrameSpec
+from pipeline.application.reading import Preparation, read_frame, remarks
 
 SIDE = 16
 VOLUME = anatomy((20, 24, 16), (2, 1.5, 2))

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_prep.reading.mesh_file import read_closed_mesh
-from data_prep.reading.obj_file import read_obj
 from data_prep.settings.sources import MeshSourceConfig, RenderSourceConfig
 from data_prep.sources.rendered import RenderedSource
-from data_prep.worlds.teapot_mesh import read_source
+from data_prep.worlds.teapot import read_source
+from orbit.core.reading.meshes import read_closed_mesh, read_obj
 
 CORNERS = [(0, 0, 0), (3, 0, 0), (0, 2, 0), (0, 0, 1)]
 FACES = [(1, 3, 2), (1, 2, 4), (2, 3, 4), (3, 1, 4)]

@@ -11,12 +11,12 @@ from helpers.preparing import column, prepare, recipe_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.reading.mesh_file import OpenMeshError
-from data_prep.sources.object_files import shape_digest
-from data_prep.store.manifest import SPLITS
-from data_prep.store.reader import PairStore
+from data_prep.sources.objects import shape_digest
 from data_prep.verification import claims
 from data_prep.verification.datasets import verify_dataset
+from orbit.core.reading.meshes import OpenMeshError
+from orbit.core.store.manifest import SPLITS
+from orbit.core.store.reader import PairStore
 
 NUM_OBJECTS = 7
 VIEWS = ("dataset=objects_views", "source.size=48", "num_samples=21", "dataset.num_drawn=2")

@@ -10,23 +10,23 @@ from pathlib import Path
 import pytest
 from helpers.programs import REPOSITORY
 
-PACKAGES = ("pipeline", "data_prep", "launch")
+PACKAGES = ("orbit", "pipeline", "data_prep", "launch")
 
 ONLY_IN = {
     "time.sleep": {
-        "pipeline/files/waiting.py",
+        "orbit/core/files/waiting.py",
         # Loops that watch processes or a screen and end by themselves at a signal.
         "launch/jobs/attempt.py",
-        "launch/sweeps/search_loop.py",
+        "launch/sweeps/search.py",
         "launch/reports/watching.py",
         "launch/reproduction/children.py",
     },
-    "os.link": {"pipeline/files/atomic.py"},
-    "csv.reader": {"data_prep/reading/csv_table.py"},
+    "os.link": {"orbit/core/files/atomic.py"},
+    "csv.reader": {"orbit/core/reading/pairs_csv.py"},
     "csv.DictReader": set(),
     "trimesh.load": set(),
     "yaml.safe_load": set(),
-    "yaml.load": {"pipeline/config/yaml_files.py"},
+    "yaml.load": {"orbit/core/config/compose.py"},
     "pickle.load": set(),
     "pickle.loads": set(),
 }
@@ -81,7 +81,7 @@ def test_a_folder_is_listed_by_pattern_in_one_place(found: dict[str, set[str]]) 
         if function.rpartition(".")[2] in ("glob", "rglob", "iglob")
     }
     # The program's own configurations, and the size of pages that were just written.
-    assert globbing == {"pipeline/config/compose.py", "launch/reports/html/writing.py"}
+    assert globbing == {"orbit/core/config/compose.py", "launch/reports/html/writing.py"}
 
 
 def test_the_look_itself_sees_calls(tmp_path: Path) -> None:

@@ -16,14 +16,15 @@ from helpers.preparing import all_records, column, prepare, recipe_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_prep.building.builder import build_dataset
+from data_prep.building.recipe import BadInputError
 from data_prep.recipes.orbits import Orbits
 from data_prep.recipes.splits import assign_splits, proportions
-from data_prep.scenes.plain import PlainScene, inscribed
-from data_prep.store.builder import build_dataset
-from data_prep.store.reader import PairStore
-from data_prep.store.recipe import BadInputError
+from data_prep.scenes.plain import PlainScene
 from data_prep.verification.datasets import verify_dataset
-from pipeline.groups import make_group
+from orbit.core.groups import make_group
+from orbit.core.groups.interpolation import inscribed
+from orbit.core.store.reader import PairStore
 
 SPLITS = ("train", "val", "test")
 

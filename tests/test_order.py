@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.store.reader import PairStore
+from orbit.core.store.reader import PairStore
 from pipeline.data.batches import TrainBatches, make_train_order
 from pipeline.data.order import SampleOrder, draw_choices, epoch_permutation, rank_slice
 

@@ -18,12 +18,12 @@ import pytest
 from helpers.recipes import VolumeRecipe
 from test_builder import contents
 
-from data_prep.store import clearing
-from data_prep.store.builder import build_dataset, start_build
-from data_prep.store.manifest import FrameSpec
-from data_prep.store.reader import PairStore, check_files
-from data_prep.store.recipe import ShardPlan
-from pipeline.files.atomic import sha256_of_file
+from data_prep.building import clearing
+from data_prep.building.builder import build_dataset, start_build
+from data_prep.building.recipe import ShardPlan
+from orbit.core.files.atomic import sha256_of_file
+from orbit.core.store.manifest import FrameSpec
+from orbit.core.store.reader import PairStore, check_files
 
 CHANGES = ("rename", "replace", "unlink", "rmdir", "mkdir", "link")
 TINY = {"num_train": 1, "num_held_out": 1, "items_per_shard": 1}

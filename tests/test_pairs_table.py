@@ -17,17 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_prep.reading.pairs import first_shared_frame
-from data_prep.reading.pairs_csv import read_csv_pairs
-from data_prep.reading.pairs_npz import read_npz_pairs
+from data_prep.building.builder import build_dataset
 from data_prep.recipes.table import PairsTable
 from data_prep.settings import TableDatasetConfig
 from data_prep.settings.sources import TableSourceConfig
-from data_prep.store.builder import build_dataset
-from data_prep.store.manifest import SPLITS
-from data_prep.store.reader import PairStore
 from data_prep.verification.datasets import verify_dataset
-from pipeline.groups import make_group
+from orbit.core.groups import make_group
+from orbit.core.reading.pairs import first_shared_frame, read_npz_pairs
+from orbit.core.reading.pairs_csv import read_csv_pairs
+from orbit.core.store.manifest import SPLITS
+from orbit.core.store.reader import PairStore
 
 SIDE = 6
 FIFTHS = {"val_fraction": 0.2, "test_fraction": 0.2}

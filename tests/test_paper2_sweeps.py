@@ -9,14 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 
-import data_prep.store.manifest
-from launch.sweeps.expansion import expand, with_seeds
+import orbit.core.store.manifest
+from launch.sweeps.expansion import PlannedRun, Resolver, expand, with_seeds
 from launch.sweeps.request import SweepRequest
-from launch.sweeps.resolving import PlannedRun, Resolver
 from launch.sweeps.settings import OptunaSearch
-from pipeline.config.compose import compose
-from pipeline.config.schema import build
-from pipeline.tasks.world_model.settings import WorldModelConfig
+from orbit.core.config.compose import compose
+from orbit.core.config.schema import build
+from pipeline.methods.world_model.settings import WorldModelConfig
 from pipeline.world_models.settings import GridModelConfig, ReacherModelConfig
 
 Runs = Callable[[str], list[PlannedRun]]
@@ -29,7 +28,7 @@ def runs_of(monkeypatch: pytest.MonkeyPatch) -> Runs:
     def manifest_of(path: Path) -> SimpleNamespace:
         return SimpleNamespace(fingerprint=path.name)
 
-    monkeypatch.setattr(data_prep.store.manifest, "read_manifest", manifest_of)
+    monkeypatch.setattr(orbit.core.store.manifest, "read_manifest", manifest_of)
 
     def runs(name: str) -> list[PlannedRun]:
         words = [f"sweep={name}", "sweep_dir=x"]

@@ -19,19 +19,16 @@ from helpers.recipes import VolumeRecipe
 from helpers.volumes import write_nifti
 from PIL import Image
 
-from data_prep.reading.csv_table import read_csv_table
-from data_prep.reading.dicom_series import find_series
-from data_prep.reading.dicom_volume import read_series
-from data_prep.reading.nifti_file import read_volume
-from data_prep.reading.npy_file import load_npy
-from data_prep.reading.npz_file import load_npz
-from data_prep.reading.obj_file import read_obj
-from data_prep.reading.pairs_csv import read_csv_pairs
-from data_prep.reading.pictures import read_picture
+from data_prep.building.builder import build_dataset
+from data_prep.building.recipe import ShardPlan
 from data_prep.sources.mnist import read_idx
-from data_prep.store.builder import build_dataset
-from data_prep.store.manifest import FrameSpec
-from data_prep.store.recipe import ShardPlan
+from orbit.core.reading.dicom import find_series, read_series
+from orbit.core.reading.meshes import read_obj
+from orbit.core.reading.nifti import read_volume
+from orbit.core.reading.numpy_files import load_npy, load_npz
+from orbit.core.reading.pairs_csv import read_csv_pairs, read_csv_table
+from orbit.core.reading.pictures import read_picture
+from orbit.core.store.manifest import FrameSpec
 
 VOLUME = np.random.default_rng(0).integers(0, 200, (4, 8, 8), np.uint8)
 GREY = Image.fromarray(VOLUME[0])

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.evaluation.pending import find_runs
-from pipeline.files.listing import matching_paths
+from launch.evaluation.evaluator import find_runs
+from orbit.core.files.listing import matching_paths
 
 
 @pytest.mark.parametrize("folder", ["sw[1]", "a*b", "what?", "[!x]", "sweep[0-9]"])

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pipeline.data.order as orders
-from pipeline.data.order import SampleOrder, draw_choices
-from pipeline.data.permutation import MAX_ITEMS, drawn, permuted, round_keys
+from pipeline.data.order import MAX_ITEMS, SampleOrder, draw_choices, drawn, permuted, round_keys
 
 
 def chi_square(counts: np.ndarray) -> float:

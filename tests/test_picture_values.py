@@ -11,7 +11,7 @@ import pytest
 from helpers.raw_pictures import swapped_profile, write_png, write_tiff
 from PIL import Image, ImageCms
 
-from data_prep.reading.pictures import read_cut_out, read_header, read_picture
+from orbit.core.reading.pictures import read_cut_out, read_header, read_picture
 
 GREY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 DEEP = (np.arange(64, dtype=np.uint16) * 1040).reshape(8, 8)

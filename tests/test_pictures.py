@@ -18,24 +18,26 @@ from helpers.programs import call
 from helpers.training import make_config, never_stop
 from PIL import Image
 
-from data_prep.store.reader import PairStore
-from pipeline.analysis.analyse import analyse
-from pipeline.analysis.records import spread_sources
-from pipeline.evaluation.pictures.elements import (
+from orbit.core.groups import make_group
+from orbit.core.pictures.frame_sets import read_frame_set
+from orbit.core.store.reader import PairStore
+from pipeline.evaluation.evaluate_run import write_events
+from pipeline.measuring.records import spread_sources
+from pipeline.methods.latent_action.measures import analyse
+from pipeline.methods.latent_action.pictures.elements import (
     element_frames,
+    predict,
     shrunk,
     slider_elements,
+    varied_records,
     write_elements,
 )
-from pipeline.evaluation.pictures.errors import error_maps
-from pipeline.evaluation.pictures.latent_maps import latent_rows
-from pipeline.evaluation.pictures.mask import write_mask
-from pipeline.evaluation.pictures.prediction import predict, varied_records
-from pipeline.evaluation.pictures.ray_march import content_radius, surface_picture
-from pipeline.evaluation.pictures.surface import slanted_view
-from pipeline.evaluation.tensorboard import write_events
-from pipeline.files.frames import read_frame_set
-from pipeline.groups import make_group
+from pipeline.methods.latent_action.pictures.latents import error_maps, latent_rows, write_mask
+from pipeline.methods.latent_action.pictures.volumes import (
+    content_radius,
+    slanted_view,
+    surface_picture,
+)
 from pipeline.runs import load_run
 from pipeline.training.run import train
 

@@ -7,8 +7,12 @@ import pytest
 from helpers.programs import run
 from helpers.training import make_config, never_stop
 
-from pipeline.config.compose import read_composed
-from pipeline.config.places import PATH_KEYS, with_absolute_paths, with_found_paths
+from orbit.core.config.compose import (
+    PATH_KEYS,
+    read_composed,
+    with_absolute_paths,
+    with_found_paths,
+)
 from pipeline.training.run import open_dataset, train
 from pipeline.training.run_directory import RunDirectory, differing_keys
 

@@ -91,7 +91,7 @@ def test_from_preparation_to_a_swept_and_evaluated_run(library: Path, tmp_path: 
 def test_one_writer_per_directory_there_too(library: Path, tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
-from pipeline.files.lock import DirectoryLock
+from orbit.core.files.lock import DirectoryLock
 from launch.jobs.local_worker import claim
 folder = Path({str(tmp_path)!r})
 with DirectoryLock(folder, "trainers") as lock:

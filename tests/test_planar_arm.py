@@ -6,24 +6,28 @@ import numpy as np
 import pytest
 import torch
 
-from data_prep.worlds import planar_dynamics, planar_pictures
-from data_prep.worlds.planar_arm import PlanarArm
-from data_prep.worlds.planar_dynamics import (
+from data_prep.worlds import planar_arm as planar_dynamics
+from data_prep.worlds import planar_arm as planar_pictures
+from data_prep.worlds.planar_arm import (
     ARMATURE,
     DAMPING,
     FOREARM,
     GEAR,
+    HALF_VIEW,
     LINK,
     LINK_LENGTH,
     MAX_BEND,
+    Body,
     Motion,
+    PlanarArm,
     advance,
+    arm_bodies,
+    paint,
+    paint_arm,
 )
-from data_prep.worlds.planar_pictures import HALF_VIEW, Body, arm_bodies, paint, paint_arm
-from data_prep.worlds.reacher_states import act_on_states, act_on_torques
-from data_prep.worlds.sine_cosine import MAX_ANGLE, sine_cosine
-from pipeline.groups import make_group
-from pipeline.groups.point_matrices import determinants, square_matrices
+from data_prep.worlds.reacher import MAX_ANGLE, act_on_states, act_on_torques, sine_cosine
+from orbit.core.groups import make_group
+from orbit.core.groups.point_groups import determinants, square_matrices
 
 MATRICES = square_matrices().numpy().astype(float)
 SIGNS = determinants(square_matrices()).numpy()

@@ -16,12 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_prep.drawing.sprites import hsv_to_rgb, move_sprites
+from data_prep.drawing.planes import hsv_to_rgb, move_sprites
 from data_prep.settings.sources import CutOutsSourceConfig, GeneratedPlanesSourceConfig
-from data_prep.sources.cut_outs import CutOutsSource
-from data_prep.sources.generated_planes import GeneratedPlanesSource
+from data_prep.sources.cut_outs import CutOutsSource, GeneratedPlanesSource
 from data_prep.sources.interface import ObjectSource
-from pipeline.groups import make_group
+from orbit.core.groups import make_group
 
 NUM_OBJECTS, NUM_BACKGROUNDS = 5, 3
 

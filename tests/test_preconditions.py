@@ -10,8 +10,8 @@ import torch
 from helpers.training import make_config, never_stop
 
 from pipeline.data.loader import LoaderConfig
-from pipeline.training import preconditions
-from pipeline.training.preconditions import check_precision, check_shared_memory
+from pipeline.training import lifecycle as preconditions
+from pipeline.training.lifecycle import check_precision, check_shared_memory
 from pipeline.training.run import train
 from pipeline.training.trainer import compile_mode, should_compile
 

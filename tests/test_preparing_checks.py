@@ -16,11 +16,11 @@ import pytest
 from helpers.recipes import VolumeRecipe
 from helpers.workers import end_by
 
-from data_prep.store import workers
-from data_prep.store.builder import build_dataset, start_build
-from data_prep.store.recipe import ShardPlan
-from data_prep.store.writers import announced
-from pipeline.files.lock import DirectoryLock
+from data_prep.building import workers
+from data_prep.building.builder import build_dataset, start_build
+from data_prep.building.recipe import ShardPlan
+from data_prep.building.workers import announced
+from orbit.core.files.lock import DirectoryLock
 
 NOT_UTF8 = os.fsdecode(b"caf\xe9")
 

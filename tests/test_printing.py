@@ -10,7 +10,7 @@ import pytest
 from helpers.programs import REPOSITORY
 from helpers.waiting import PATIENCE_S
 
-from pipeline.printing import SteadyStream, rank_of_environment, say
+from orbit.core.printing import SteadyStream, rank_of_environment, say
 
 
 def start(code: str, stdout: int | None = None, **environment: str) -> subprocess.Popen[bytes]:
@@ -24,8 +24,8 @@ def start(code: str, stdout: int | None = None, **environment: str) -> subproces
 
 
 RUN = """
-from pipeline.config.program import run_program
-from pipeline.printing import say
+from orbit.core.config.program import run_program
+from orbit.core.printing import say
 def main(words):
     for number in range(3000):
         {line}

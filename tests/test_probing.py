@@ -17,29 +17,28 @@ from helpers.training import make_config, never_stop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.store.reader import PairStore
-from pipeline.config.compose import compose
-from pipeline.config.schema import build
-from pipeline.groups import make_group
+from orbit.core.config.compose import compose
+from orbit.core.config.schema import build
+from orbit.core.groups import make_group
+from orbit.core.progress import Progress
+from orbit.core.store.reader import PairStore
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.models.settings import AutoencoderConfig, FixedMaskConfig
 from pipeline.probing import classify_run as program
 from pipeline.probing.classifiers import Labelled, fit_linear, fit_mlp
-from pipeline.probing.experiment import Probe
+from pipeline.probing.experiment import Probe, over_seeds, score, summarise
 from pipeline.probing.features import (
+    SplitImages,
     encode,
     encoder_of,
     extract,
+    find_images,
+    load_networks,
     reason_to_skip,
     standardiser,
 )
-from pipeline.probing.images import SplitImages, find_images
-from pipeline.probing.networks import load_networks
-from pipeline.probing.scores import over_seeds, score, summarise
-from pipeline.probing.sets import ProbeSets, class_of, make_sets
+from pipeline.probing.sets import ProbeSets, class_of, make_sets, stratified_order, subset_size
 from pipeline.probing.settings import ClassifyConfig
-from pipeline.probing.subsets import stratified_order, subset_size
-from pipeline.progress import Progress
 from pipeline.runs import load_run
 from pipeline.training.run import train
 
@@ -153,7 +152,7 @@ def test_features_that_memory_does_not_hold_are_skipped_with_numbers() -> None:
 
 
 def make_frames(shape: tuple[int, ...]):
-    from data_prep.store.manifest import FrameSpec
+    from orbit.core.store.manifest import FrameSpec
 
     return FrameSpec(shape, "uint8", (0.0, 255.0), (-1.0, 1.0))
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline import progress
-from pipeline.progress import Progress
+from orbit.core import progress
+from orbit.core.progress import Progress
 
 
 def run(total: int = 5, **settings: bool) -> None:

@@ -11,12 +11,12 @@ from helpers.episodes import in_order
 from helpers.preparing import all_records, column, prepare, prepare_config, recipe_of
 from helpers.programs import call
 
-from data_prep.settings.continuous_worlds import ReacherPlanarWorldConfig
 from data_prep.settings.sources import NoSourceConfig
-from data_prep.store.manifest import SPLITS
+from data_prep.settings.worlds import ReacherPlanarWorldConfig
 from data_prep.worlds.interface import World
 from data_prep.worlds.make import make_world, world_of
-from pipeline.groups import make_group
+from orbit.core.groups import make_group
+from orbit.core.store.manifest import SPLITS
 
 POSITIVE = ("positive_second_torque",)
 WORDS = (
@@ -161,7 +161,7 @@ def test_a_dataset_of_reachers_is_verified_shown_and_known_again(root: Path) -> 
 
 def test_twins_are_rollouts_of_their_own(root: Path) -> None:
     """Simulated from its first state under its own actions a twin goes where its record says."""
-    from data_prep.store.reader import PairStore
+    from orbit.core.store.reader import PairStore
 
     store = PairStore(root)
     world = world_of(store.manifest)

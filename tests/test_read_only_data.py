@@ -12,7 +12,7 @@ import pytest
 from helpers.programs import REPOSITORY
 from helpers.stand_in_slurm import WORDS, recipe_for
 
-from data_prep.store.builder import build_dataset
+from data_prep.building.builder import build_dataset
 
 MOUNTED = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && shift && exec "$@"'
 

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from data_prep.reading.obj_file import read_obj
 from data_prep.rendering import (
     Mesh,
     asymmetric_plane,
@@ -25,11 +24,11 @@ from data_prep.rendering import (
     render,
     render_grey,
 )
-from data_prep.rendering.packing import pack_mesh, unpack_mesh
-from data_prep.rendering.rasteriser import AMBIENT, FILLING, LIGHT
+from data_prep.rendering.rasteriser import AMBIENT, FILLING, LIGHT, pack_mesh, unpack_mesh
 from data_prep.settings.sources import RenderSourceConfig
 from data_prep.sources.rendered import RenderedSource, rotation_matrices
-from pipeline.groups import make_group
+from orbit.core.groups import make_group
+from orbit.core.reading.meshes import read_obj
 
 CUBE = """\
 v -1 -1 -1

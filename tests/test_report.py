@@ -15,11 +15,10 @@ from helpers.html import table_of, text_of, value_of_script
 from helpers.programs import call
 from helpers.reporting import finish, write_log, write_run
 
-from launch.reports.html.finding import find_runs
-from launch.reports.html.gathering import gather, unique_names
+from launch.reports.html.gathering import find_runs, gather, unique_names
 from launch.reports.html.headline import make_headline
 from launch.reports.html.pictures import choose_galleries, find_gallery
-from pipeline.files.atomic import write_json
+from orbit.core.files.atomic import write_json
 
 PROGRAM = "launch/report.py"
 ALL_VARIANT = ["task.mask.name=fixed", "task.mask.variant_fraction=1.0"]

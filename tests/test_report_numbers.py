@@ -15,16 +15,22 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from launch.jobs.history import Attempt
-from launch.reports.html.clock import Clock, read_clock, steps_per_epoch
 from launch.reports.html.curves import axes_of, make_curves, points_per_curve, rounded
-from launch.reports.html.downsampling import bucket_means, make_buckets
-from launch.reports.html.effects import explained, make_effects, spearman
-from launch.reports.html.finding import find_runs
-from launch.reports.html.gathering import RunRecord, gather
-from launch.reports.html.log import Log, SplitLog, read_log
+from launch.reports.html.gathering import RunRecord, find_runs, gather
+from launch.reports.html.headline import explained, make_effects, spearman
+from launch.reports.html.logs import (
+    Clock,
+    Log,
+    SplitLog,
+    bucket_means,
+    make_buckets,
+    read_clock,
+    read_log,
+    steps_per_epoch,
+)
 from launch.reports.html.names import duration, number, section_order, short_keys, spread
 from launch.reports.html.speed import cost_of, total
-from pipeline.files.atomic import write_json
+from orbit.core.files.atomic import write_json
 
 FINITE = st.floats(-1e9, 1e9)
 ROWS = st.integers(0, 200).flatmap(lambda num: arrays(np.float64, num, elements=FINITE))

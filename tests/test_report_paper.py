@@ -12,9 +12,8 @@ import yaml
 from helpers.html import table_of, text_of
 from helpers.programs import call
 
-from launch.reports.html.finding import find_runs
-from launch.reports.html.gathering import gather
-from launch.reports.html.paper import belongs, beside
+from launch.reports.html.gathering import find_runs, gather
+from launch.reports.html.pages_papers import belongs, beside
 from launch.reports.papers import read_paper
 
 PROGRAM = "launch/report.py"

@@ -23,7 +23,7 @@ from helpers.waiting import wait_until
 
 from launch.reproduction.command import carry_out
 from launch.reproduction.settings import DatasetSettings, PresetWords, VariantSettings
-from pipeline.config.program import EXIT_STOPPED, ExitWithCode
+from orbit.core.config.program import EXIT_STOPPED, ExitWithCode
 
 SETTINGS = small_settings()
 

@@ -13,13 +13,19 @@ from helpers.reproducing import small_settings
 
 from launch.reproduction import running
 from launch.reproduction.children import Ending
-from launch.reproduction.estimate import duration, seconds_left
-from launch.reproduction.plan import PlannedRun, make_plan
-from launch.reproduction.request import read_request
-from launch.reproduction.rows import runs_cell, select
+from launch.reproduction.plan import (
+    Places,
+    PlannedRun,
+    Programs,
+    make_plan,
+    preparation_steps,
+    run_steps,
+    runs_cell,
+    select,
+)
+from launch.reproduction.request import duration, read_request, seconds_left
 from launch.reproduction.settings import DatasetSettings, PresetWords, VariantSettings
-from launch.reproduction.steps import Places, Programs, preparation_steps, run_steps
-from pipeline.files.lock import LostLockError
+from orbit.core.files.lock import LostLockError
 
 SETTINGS = small_settings()
 

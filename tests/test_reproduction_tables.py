@@ -13,14 +13,12 @@ from helpers.reproducing import a_result, request_in, small_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.reproduction.classification import classification_rows
-from launch.reproduction.columns import cell, columns_of, worst_psnr
 from launch.reproduction.command import carry_out
-from launch.reproduction.documents import END, START, replace_blocks, rewrite_document
+from launch.reproduction.figures import END, START, replace_blocks, rewrite_document
 from launch.reproduction.plan import plan_run
 from launch.reproduction.request import read_request
-from launch.reproduction.results import read_results, write_result
-from launch.reproduction.tables import Result, make_blocks
+from launch.reproduction.results import classification_rows, read_results, write_result
+from launch.reproduction.tables import Result, cell, columns_of, make_blocks, worst_psnr
 
 SETTINGS = small_settings()
 TEXT = (

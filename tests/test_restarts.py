@@ -13,17 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.cluster import slurm
+from launch.cluster.records import JobRecord, write_record
 from launch.cluster.settings import RetryConfig
-from launch.jobs import aftermath, history, restarting
+from launch.jobs import aftermath, history
+from launch.jobs import deciding as restarting
 from launch.jobs.deciding import (
     ERROR_FILE,
+    write_order,
 )
-from launch.jobs.endings import Ending
-from launch.jobs.order import write_order
+from launch.jobs.history import Ending
 from launch.jobs.places import Place, slurm_job, slurm_place
-from launch.jobs.records import JobRecord, write_record
-from launch.reports.run_state import CANCELLED_FILE
-from pipeline.config.program import EXIT_STOPPED
+from launch.jobs.run_state import CANCELLED_FILE
+from orbit.core.config.program import EXIT_STOPPED
 
 
 def test_a_restart_is_asked_for_once(scontrol: Path, sleeps: list[float]) -> None:

@@ -17,7 +17,7 @@ from helpers.training import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.program import EXIT_STOPPED, ExitWithCode
+from orbit.core.config.program import EXIT_STOPPED, ExitWithCode
 from pipeline.training.run import train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -151,11 +151,11 @@ def test_more_epochs_are_allowed_when_said(
 
 
 def test_another_dataset_is_refused(undisturbed: Path, digits_dir: Path, tmp_path: Path) -> None:
+    from data_prep.building.builder import build_dataset
     from data_prep.recipes import make_recipe
     from data_prep.settings import PrepareConfig
-    from data_prep.store.builder import build_dataset
-    from pipeline.config.compose import compose
-    from pipeline.config.schema import build
+    from orbit.core.config.compose import compose
+    from orbit.core.config.schema import build
 
     words = [f"out={tmp_path / 'other'}", "num_samples=200", "seed=9"]
     values = compose("prepare", words, frozenset({"out"}), {"source": "dataset"})

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from launch.sweeps import naming, resolving
-from launch.sweeps.resolving import PlannedRun, Resolver
+from launch.sweeps import expansion as naming
+from launch.sweeps import expansion as resolving
+from launch.sweeps.expansion import PlannedRun, Resolver
 from pipeline.training.run_directory import RunDirectory
 
 WORDS = ("experiment=rotated_digits", "task.model.width=4")

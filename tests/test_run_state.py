@@ -8,14 +8,14 @@ import pytest
 from helpers.attempts import FAILURE, begin
 
 from launch.cluster import slurm
+from launch.cluster.records import JobRecord, write_record
 from launch.jobs.liveness import LiveJob
-from launch.jobs.records import JobRecord, write_record
-from launch.reports.run_state import CANCELLED_FILE, FRESH_S, read_run_state
+from launch.jobs.run_state import CANCELLED_FILE, FRESH_S, read_run_state
 from launch.reports.status_table import read_status
 from launch.reports.watching import is_over
-from launch.sweeps.directory import SweepDirectory
-from pipeline.files.atomic import write_json
-from pipeline.files.processes import describe_process
+from launch.sweeps.plan import SweepDirectory
+from orbit.core.files.atomic import write_json
+from orbit.core.files.lock import describe_process
 
 # The state of a run
 

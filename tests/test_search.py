@@ -25,17 +25,17 @@ from helpers.searching import (
 
 from launch.cluster.settings import LocalConfig
 from launch.cluster.slurm import SlurmError
-from launch.jobs.pruning import mark_pruned
-from launch.reports.run_state import read_run_state
+from launch.jobs.attempt import mark_pruned
+from launch.jobs.run_state import read_run_state
 from launch.reports.status_table import read_status
-from launch.sweeps import resolving
-from launch.sweeps.directory import SweepDirectory
-from launch.sweeps.search_summary import summarise
+from launch.sweeps import expansion as resolving
+from launch.sweeps.plan import SweepDirectory
+from launch.sweeps.search import summarise
 from launch.sweeps.settings import Dimension
 from launch.sweeps.study import JOURNAL, SearchStudy
-from launch.sweeps.trial_results import UnknownMetricError, validation_values
-from pipeline.config.compose import compose
-from pipeline.files.atomic import write_json
+from launch.sweeps.trials import UnknownMetricError, validation_values
+from orbit.core.config.compose import compose
+from orbit.core.files.atomic import write_json
 
 
 @pytest.fixture(autouse=True)

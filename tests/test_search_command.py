@@ -23,29 +23,25 @@ from helpers.searching import (
 )
 from helpers.waiting import wait_until
 
+from launch.cluster.records import JobRecord, write_record
 from launch.cluster.settings import InlineConfig, LocalConfig, SlurmConfig
-from launch.jobs.attempt import Decision, run_attempt
+from launch.jobs.attempt import Decision, mark_pruned, run_attempt
+from launch.jobs.deciding import Order
 from launch.jobs.history import read_attempts
-from launch.jobs.order import Order
 from launch.jobs.places import local_places
-from launch.jobs.pruning import mark_pruned
 from launch.jobs.rank_process import StopNote
-from launch.jobs.records import JobRecord, write_record
-from launch.jobs.search_job import SearchJob, controller_resources
-from launch.reports.run_state import read_run_state
-from launch.sweeps import search_loop
-from launch.sweeps.directory import SweepDirectory
-from launch.sweeps.resolving import Resolver
-from launch.sweeps.search_loop import num_parallel
-from launch.sweeps.search_order import read_search_order, write_search_order
+from launch.jobs.run_state import read_run_state
+from launch.sweeps import search as search_loop
+from launch.sweeps.expansion import Resolver
+from launch.sweeps.plan import SweepDirectory
+from launch.sweeps.search import num_parallel, read_search_order, write_search_order
+from launch.sweeps.search_job import SearchJob, controller_resources
 from launch.sweeps.search_space import example_points, point_of
 from launch.sweeps.settings import Dimension
 from launch.sweeps.study import SearchStudy
-from launch.sweeps.trial_jobs import ClusterJobs, under_way
-from launch.sweeps.trial_results import judge
-from pipeline.files import hiccups
-from pipeline.files.lock import LostLockError
-from pipeline.files.processes import describe_process
+from launch.sweeps.trials import ClusterJobs, judge, under_way
+from orbit.core.files import waiting as hiccups
+from orbit.core.files.lock import LostLockError, describe_process
 
 
 @pytest.fixture
@@ -224,7 +220,7 @@ def test_places_and_gpus_of_this_machine(
         write_record(base, record)
         return record
 
-    monkeypatch.setattr("launch.sweeps.trial_jobs.submit_workers", start)
+    monkeypatch.setattr("launch.sweeps.trials.submit_workers", start)
     points = [{"task.tau": tau} for tau in (0.3, 0.4, 0.5)]
     runs = Resolver(order.words, directory.runs).resolve(points)
     cluster = LocalConfig("local", max_running=2, gpus=(5, 3))

@@ -11,10 +11,10 @@ from helpers.preparing import all_records, column, prepare, recipe_of
 from helpers.programs import call
 from helpers.spoiling import edit, refit_manifest
 
-from data_prep.drawing.sinusoids import first_maximum, labels_of_maxima, sinusoids
-from data_prep.store.manifest import SPLITS
-from data_prep.store.reader import PairStore
-from pipeline.groups import make_group
+from data_prep.drawing.backgrounds import first_maximum, labels_of_maxima, sinusoids
+from orbit.core.groups import make_group
+from orbit.core.store.manifest import SPLITS
+from orbit.core.store.reader import PairStore
 
 DATASET = "dataset=sequence_labelling"
 WORDS = (DATASET, "num_samples=300", "dataset.num_val_samples=40", "dataset.num_test_samples=50")

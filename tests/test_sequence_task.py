@@ -14,18 +14,18 @@ from helpers.training import (
     reproducible_lines,
 )
 
-from data_prep.store.manifest import FrameSpec
-from pipeline.config.compose import compose
-from pipeline.config.program import ExitWithCode
-from pipeline.config.schema import build
+from orbit.core.config.compose import compose
+from orbit.core.config.program import ExitWithCode
+from orbit.core.config.schema import build
+from orbit.core.groups import make_group
+from orbit.core.store.manifest import FrameSpec
 from pipeline.data.packing import Batch
-from pipeline.groups import make_group
-from pipeline.tasks.sequence_labelling.network import SequenceLabeller
-from pipeline.tasks.sequence_labelling.settings import (
+from pipeline.methods.sequence_labelling.network import SequenceLabeller
+from pipeline.methods.sequence_labelling.settings import (
     ConvolutionalConfig,
     FullyConnectedConfig,
 )
-from pipeline.tasks.sequence_labelling.task import SequenceEvaluation, label_losses
+from pipeline.methods.sequence_labelling.task import SequenceEvaluation, label_losses
 from pipeline.training.run import train
 from pipeline.training.settings import TrainConfig
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.config.program import run_program
-from pipeline.signals import STOP_SIGNALS, EndedBySignal, ending_cleanly
+from orbit.core.config.program import run_program
+from orbit.core.signals import STOP_SIGNALS, EndedBySignal, ending_cleanly
 
 OTHERS = [number for number in STOP_SIGNALS if number != signal.SIGINT]
 

@@ -337,7 +337,7 @@ def test_a_program_in_a_copy_imports_the_copy(repository: Path, tmp_path: Path) 
 
 def test_this_repository_runs_from_its_copy(tmp_path: Path) -> None:
     snapshot = take_snapshot(REPOSITORY, tmp_path / "kept")
-    code = "import sys, pipeline.config.program as p, launch.snapshot as s; print(p.__file__)"
+    code = "import sys, orbit.core.config.program as p, launch.snapshot as s; print(p.__file__)"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}; print(s.__file__, 'torch' in sys.modules)"],
         env={**os.environ, "PYTHONPATH": str(snapshot.path)},
@@ -347,7 +347,7 @@ def test_this_repository_runs_from_its_copy(tmp_path: Path) -> None:
         timeout=PATIENCE_S,
     )
     assert done.stdout.split() == [
-        f"{snapshot.path}/pipeline/config/program.py",
+        f"{snapshot.path}/orbit/core/config/program.py",
         f"{snapshot.path}/launch/snapshot.py",
         "False",
     ]

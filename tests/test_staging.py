@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from helpers.waiting import PATIENCE_S, wait_until
 
-from data_prep.store.manifest import read_manifest
-from data_prep.store.reader import PairStore
 from launch import staging
 from launch.staging import stage_dataset
-from pipeline.files.waiting import StoppedWaiting
+from orbit.core.files.waiting import StoppedWaiting
+from orbit.core.store.manifest import read_manifest
+from orbit.core.store.reader import PairStore
 
 FORK = multiprocessing.get_context("fork")
 

@@ -26,12 +26,21 @@ from helpers.waiting import PATIENCE_S
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.reports.loss_follower import MAX_VALUES, LossFollower
-from launch.reports.run_state import RunState
-from launch.reports.sparkline import ASCII_BARS, BARS, GAP, bars_of, sparkline
+from launch.jobs.run_state import RunState
 from launch.reports.status_table import Status
-from launch.reports.watching import caption, longest_left, make_table
-from pipeline.files.atomic import write_json
+from launch.reports.watching import (
+    ASCII_BARS,
+    BARS,
+    GAP,
+    MAX_VALUES,
+    LossFollower,
+    bars_of,
+    caption,
+    longest_left,
+    make_table,
+    sparkline,
+)
+from orbit.core.files.atomic import write_json
 
 PROGRAM = "launch/status.py"
 

@@ -14,14 +14,14 @@ import pytest
 import torch
 from helpers.recipes import NUM_STEPS, VolumeRecipe, turned_push
 
-from data_prep.store.builder import build_dataset
-from data_prep.store.manifest import FrameSpec, read_manifest
-from data_prep.store.reader import PairStore
-from data_prep.store.shard import Block, ShardLayout, map_shard
-from data_prep.store.shard_writer import FrameSums, write_shard
+from data_prep.building.builder import build_dataset
+from data_prep.building.shard_writer import FrameSums, write_shard
 from data_prep.verification.datasets import verify_dataset
-from pipeline import __version__
-from pipeline.groups import make_group
+from orbit import __version__
+from orbit.core.groups import make_group
+from orbit.core.store.manifest import FrameSpec, read_manifest
+from orbit.core.store.reader import PairStore
+from orbit.core.store.shard import Block, ShardLayout, map_shard
 
 DATASETS = ("digits_dir", "volume_dir", "episode_dir")
 

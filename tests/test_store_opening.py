@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from helpers.recipes import VolumeRecipe
 
-from data_prep.store import shard as shards
-from data_prep.store.builder import build_dataset
-from data_prep.store.reader import PairStore
+from data_prep.building.builder import build_dataset
+from orbit.core.store import shard as shards
+from orbit.core.store.reader import PairStore
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_dataset_that_is_away_for_a_moment_is_noticed(copy_dir: Path, monkeypa
         os.rename(away, copy_dir / "val")
         return opened
 
-    monkeypatch.setattr("data_prep.store.reader.open_shard", swapped)
+    monkeypatch.setattr("orbit.core.store.reader.open_shard", swapped)
     with pytest.raises(ValueError, match=r"val/shard_00000.h5 was replaced while it was in use"):
         store.open_all(("train", "val"))
 

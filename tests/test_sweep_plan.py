@@ -14,18 +14,16 @@ from helpers.training import PATH_KEYS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.store.manifest import read_manifest, write_manifest
 from launch.cluster.settings import InlineConfig, LocalConfig, SlurmConfig, minutes_of
 from launch.jobs.liveness import LiveJob, Liveness
-from launch.sweeps.directory import SweepDirectory
-from launch.sweeps.expansion import expand
-from launch.sweeps.plan import describe_plan, make_plan
+from launch.sweeps.expansion import PlannedRun, Resolver, expand
+from launch.sweeps.plan import SweepDirectory, describe_plan, make_plan
 from launch.sweeps.request import SweepRequest, read_request, split_words
-from launch.sweeps.resolving import PlannedRun, Resolver
 from launch.sweeps.settings import Dimension, GridSearch, PointsSearch, RandomSearch, SweepConfig
-from pipeline.config.compose import compose, group_options, set_dotted
-from pipeline.config.schema import build
-from pipeline.files.atomic import write_json
+from orbit.core.config.compose import compose, group_options, set_dotted
+from orbit.core.config.schema import build
+from orbit.core.files.atomic import write_json
+from orbit.core.store.manifest import read_manifest, write_manifest
 from pipeline.training.settings import TrainConfig
 
 # From points to runs

@@ -15,15 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.sweeps.expansion import (
+    MAX_LABEL,
     check_space,
+    content_hash,
     draw,
     expand,
     flatten_grid,
     flatten_point,
+    off_default,
+    readable_name,
+    short_keys,
     value_at,
     with_seeds,
 )
-from launch.sweeps.naming import MAX_LABEL, content_hash, off_default, readable_name, short_keys
 from launch.sweeps.settings import (
     Dimension,
     GridSearch,
@@ -31,9 +35,9 @@ from launch.sweeps.settings import (
     PointsSearch,
     RandomSearch,
 )
-from pipeline.config.compose import compose, set_dotted
-from pipeline.config.schema import build, dotted_keys
-from pipeline.tasks.latent_action.settings import LatentActionConfig
+from orbit.core.config.compose import compose, set_dotted
+from orbit.core.config.schema import build, dotted_keys
+from pipeline.methods.latent_action.settings import LatentActionConfig
 from pipeline.training.settings import KEYS_FREE_TO_CHANGE, TrainConfig
 
 # Points

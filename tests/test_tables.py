@@ -17,21 +17,20 @@ from helpers.programs import REPOSITORY, call
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.reading import csv_table, expansion
-from data_prep.reading.csv_table import read_csv_table
-from data_prep.reading.labels import number_labels
-from data_prep.reading.npy_file import load_npy
-from data_prep.reading.npz_file import load_npz
-from data_prep.reading.pairs_csv import read_csv_pairs
-from data_prep.reading.pairs_npz import read_npz_pairs
-from data_prep.reading.volume_table import read_table
 from data_prep.settings.sources import MedmnistSourceConfig
 from data_prep.sources.adrenal import AdrenalSource
 from launch.cluster.settings import minutes_of
-from pipeline.groups import make_group
-from pipeline.groups.element_words import read_elements
+from orbit.core.groups import make_group
+from orbit.core.groups.words import read_elements
+from orbit.core.reading import numpy_files as expansion
+from orbit.core.reading import pairs_csv as csv_table
+from orbit.core.reading.labels import number_labels
+from orbit.core.reading.numpy_files import load_npy, load_npz
+from orbit.core.reading.pairs import read_npz_pairs
+from orbit.core.reading.pairs_csv import read_csv_pairs, read_csv_table
+from orbit.core.reading.volumes import read_table
 from pipeline.training.checkpoint import CheckpointStore
-from pipeline.training.rendezvous import JOIN_TIMEOUT_S, join_timeout_s
+from pipeline.training.distributed import JOIN_TIMEOUT_S, join_timeout_s
 
 
 def labels_of(texts: list[str]) -> tuple[list[int], list[str]]:
@@ -347,7 +346,7 @@ def documented_columns() -> dict[str, tuple[str, ...]]:
 
 
 def test_the_documentation_names_the_columns_of_every_group() -> None:
-    from pipeline.groups.parsing import PLAIN, SHIFTED, WRAPPED
+    from orbit.core.groups.words import PLAIN, SHIFTED, WRAPPED
 
     documented = documented_columns()
     assert {spec.split(":")[0] for spec in documented} == {*PLAIN, *WRAPPED, *SHIFTED}

@@ -12,16 +12,15 @@ from helpers.episodes import in_order
 from helpers.preparing import all_records, column, prepare, recipe_of
 from helpers.programs import call
 
-from data_prep.settings.continuous_worlds import HeldOutConfig, TeapotWorldConfig
 from data_prep.settings.sources import NoSourceConfig
-from data_prep.store.manifest import SPLITS
-from data_prep.store.reader import PairStore
-from data_prep.worlds import rotations
-from data_prep.worlds.draws import DrawKey
-from data_prep.worlds.held_out import is_held_out
+from data_prep.settings.worlds import HeldOutConfig, TeapotWorldConfig
+from data_prep.worlds import teapot as rotations
+from data_prep.worlds.draws import DrawKey, is_held_out
 from data_prep.worlds.make import make_world, world_of
 from data_prep.worlds.teapot import Teapot, small_turns
-from pipeline.groups import make_group, quaternions
+from orbit.core.groups import make_group, quaternions
+from orbit.core.store.manifest import SPLITS
+from orbit.core.store.reader import PairStore
 
 SO3 = make_group("so3")
 CAP = HeldOutConfig(40.0, (1.0, 2.0, 0.0), (0.0, 0.0, 3.0))

@@ -16,15 +16,19 @@ import torch.distributed as dist
 from helpers.faults import failing, tree
 from helpers.training import StopAfter, make_config, never_stop, reproducible_lines
 
-from pipeline.config.program import EXIT_CLUSTER_FAULT, EXIT_NON_FINITE, EXIT_STOPPED, ExitWithCode
-from pipeline.files.lock import LostLockError
-from pipeline.files.waiting import StoppedWaiting
+from orbit.core.config.program import (
+    EXIT_CLUSTER_FAULT,
+    EXIT_NON_FINITE,
+    EXIT_STOPPED,
+    ExitWithCode,
+)
+from orbit.core.files.lock import LostLockError
+from orbit.core.files.waiting import StoppedWaiting
+from orbit.core.signals import STOP_SIGNALS
 from pipeline.runs import load_run
-from pipeline.signals import STOP_SIGNALS
-from pipeline.training import rendezvous
+from pipeline.training import distributed as rendezvous
 from pipeline.training.checkpoint import CheckpointStore
-from pipeline.training.distributed import World, join_world
-from pipeline.training.faults import ClusterFaultError, is_cluster_fault
+from pipeline.training.distributed import ClusterFaultError, World, is_cluster_fault, join_world
 from pipeline.training.metrics_log import MetricsLog
 from pipeline.training.optimisation import Optimisation
 from pipeline.training.run import train

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.user_text import parse_integer, parse_number
+from orbit.core.user_text import parse_integer, parse_number
 
 
 @given(st.integers(-(10**30), 10**30))

@@ -21,8 +21,8 @@ from helpers.programs import REPOSITORY, call, run
 from helpers.spoiling import edit, refit_manifest
 from PIL import Image
 
-from data_prep.store.manifest import read_manifest
-from data_prep.store.shard import map_shard
+from orbit.core.store.manifest import read_manifest
+from orbit.core.store.shard import map_shard
 
 SHARD = "train/shard_00001.h5"
 

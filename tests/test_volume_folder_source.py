@@ -12,10 +12,10 @@ from helpers.volumes import anatomy, assert_reads_alike, write_nifti
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.reading.listing import list_files
-from data_prep.reading.volumes import resample
 from data_prep.settings.sources import VolumeFolderSourceConfig
 from data_prep.sources.volume_folder import VolumeFolderSource
+from orbit.core.reading.files import list_files
+from orbit.core.reading.volumes import resample
 
 RNG = np.random.default_rng(0)
 CUBE = RNG.integers(0, 256, (12, 12, 12), dtype=np.uint8)

@@ -7,9 +7,9 @@ import pytest
 from helpers.waiting import wait_until as wait_for
 
 from launch.cluster import slurm
-from pipeline.files import waiting
-from pipeline.files.waiting import StoppedWaiting, pause, wait_until
-from pipeline.training import rendezvous
+from orbit.core.files import waiting
+from orbit.core.files.waiting import StoppedWaiting, pause, wait_until
+from pipeline.training import distributed as rendezvous
 
 
 class Clock:

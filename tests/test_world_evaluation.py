@@ -16,17 +16,21 @@ from helpers.preparing import prepare
 from helpers.tiny_rotations import Drawing, ReadingModel, TinyRotations, UnrelatedModel
 from helpers.tiny_world import ExactModel, TinyWorld, make_store, turn_state
 
-from data_prep.store.reader import PairStore
-from pipeline.analysis.worlds.encoding import encode_frames, roll_out
-from pipeline.analysis.worlds.episodes import Episodes, read_episodes
-from pipeline.analysis.worlds.face import WorldModel
-from pipeline.analysis.worlds.measure import measure_episodes
-from pipeline.analysis.worlds.pairing import partners
-from pipeline.analysis.worlds.seen import divisions, seen_rollouts
-from pipeline.analysis.worlds.turning import hard_hit_metrics, traverse
+from orbit.core.groups import make_group, quaternions
+from orbit.core.store.reader import PairStore
 from pipeline.data.batches import EvaluationBatches
 from pipeline.evaluation.evaluate_run import untransformed_records
-from pipeline.groups import make_group, quaternions
+from pipeline.methods.world_model.measures.encoding import (
+    Episodes,
+    MeasuredModel,
+    encode_frames,
+    partners,
+    read_episodes,
+    roll_out,
+)
+from pipeline.methods.world_model.measures.following import divisions, seen_rollouts
+from pipeline.methods.world_model.measures.measure import measure_episodes
+from pipeline.methods.world_model.measures.turning import hard_hit_metrics, traverse
 from pipeline.world_models.building import make_world_model
 from pipeline.world_models.settings import GridModelConfig
 
@@ -81,7 +85,7 @@ def episodes_of(store: PairStore, max_episodes: int | None = None) -> Episodes:
 
 
 def measured(
-    model: WorldModel, store: PairStore, batch: int = 64
+    model: MeasuredModel, store: PairStore, batch: int = 64
 ) -> tuple[dict[str, float], dict[str, Any]]:
     return measure_episodes(model, episodes_of(store), store.manifest, batch, CPU)
 
@@ -144,7 +148,7 @@ def test_latents_that_lean_are_not_equivariant_but_keep_distances(store: PairSto
     assert metrics["hits_at_1/horizon_10"] == 1
 
 
-def encoded_norm(model: WorldModel, store: PairStore) -> float:
+def encoded_norm(model: MeasuredModel, store: PairStore) -> float:
     frames = episodes_of(store).frames(np.arange(12), 0, [0])
     _, latents = encode_frames(model, frames, 5, CPU)
     return float(latents.flatten(1).double().norm(dim=1).mean())
@@ -236,7 +240,9 @@ def test_rollouts_feed_on_themselves() -> None:
 
 @pytest.fixture(autouse=True)
 def _world_of_rotations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.analysis.worlds.turning.world_of", lambda manifest: Drawing())
+    monkeypatch.setattr(
+        "pipeline.methods.world_model.measures.turning.world_of", lambda manifest: Drawing()
+    )
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ from helpers.training import StopAfter, final_weights, never_stop, reproducible_
 from helpers.waiting import PATIENCE_S
 from helpers.world_training import make_config
 
-from data_prep.store.builder import build_dataset
-from data_prep.store.reader import PairStore
+from data_prep.building.builder import build_dataset
+from orbit.core.config.program import EXIT_STOPPED, ExitWithCode
+from orbit.core.store.reader import PairStore
 from pipeline.compiling import prepare_compiler
-from pipeline.config.program import EXIT_STOPPED, ExitWithCode
 from pipeline.data.packing import Batch
+from pipeline.methods.table import make_task
 from pipeline.runs import load_run
-from pipeline.tasks.table import make_task
 from pipeline.training.run import train
 
 pytestmark = pytest.mark.usefixtures("starts_are_warm")

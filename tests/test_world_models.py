@@ -6,20 +6,20 @@ import torch
 from helpers.world_models import MOVES, TORQUES, experiment_model, frames, seen
 from torch import nn
 
-from data_prep.settings.continuous_worlds import ReacherPlanarWorldConfig
 from data_prep.settings.sources import NoSourceConfig
-from data_prep.store.manifest import FrameSpec
+from data_prep.settings.worlds import ReacherPlanarWorldConfig
 from data_prep.worlds.blocks_3d import blocks_3d
 from data_prep.worlds.interface import World
 from data_prep.worlds.make import make_world
 from data_prep.worlds.rush_hour import RushHour
-from pipeline.groups import make_group, quaternions
+from orbit.core.groups import make_group, quaternions
+from orbit.core.store.manifest import FrameSpec
 from pipeline.world_models.grid.actions import one_hot
-from pipeline.world_models.grid.building import make_grid_model
-from pipeline.world_models.grid.graph import GraphTransition, without_self
-from pipeline.world_models.reacher.building import make_reacher_model
+from pipeline.world_models.grid.networks import GraphTransition, without_self
+from pipeline.world_models.grid.symmetric import make_grid_model
+from pipeline.world_models.reacher import make_reacher_model
 from pipeline.world_models.settings import GridModelConfig, Kind, ReacherModelConfig
-from pipeline.world_models.teapot.rotations import gram_schmidt, multiply
+from pipeline.world_models.teapot import gram_schmidt, multiply
 from pipeline.world_models.world_model import WorldModel
 
 SIZES = {

@@ -20,37 +20,39 @@ from PIL import Image
 
 from data_prep.settings.sources import NoSourceConfig
 from data_prep.settings.worlds import EpisodeDatasetConfig
-from data_prep.store.manifest import ColumnSpec
 from data_prep.worlds.make import make_world
-from pipeline.analysis.worlds.encoding import encode_frames
-from pipeline.analysis.worlds.episodes import Episodes, read_episodes
-from pipeline.evaluation.pictures.first_layer import write_first_layer
-from pipeline.evaluation.pictures.worlds.irreps import (
+from orbit.core.groups import make_group
+from orbit.core.groups.decomposition import Copy, copies_of_irreps
+from orbit.core.store.manifest import ColumnSpec
+from pipeline.methods.sequence_labelling.final import write_first_layer
+from pipeline.methods.world_model.measures.encoding import Episodes, encode_frames, read_episodes
+from pipeline.methods.world_model.pictures.latents import (
     FibreStates,
     angle_colours,
-    principal_copies,
-    write_irreps,
-)
-from pipeline.evaluation.pictures.worlds.latent_fields import fibre_copies, fibre_places
-from pipeline.evaluation.pictures.worlds.latent_grid import (
     cell_colours,
+    fibre_copies,
+    fibre_places,
     planar_points,
+    principal_copies,
+    with_signs,
+    write_irreps,
     write_latent_grid,
 )
-from pipeline.evaluation.pictures.worlds.nearest import make_bank
-from pipeline.evaluation.pictures.worlds.orbits import (
+from pipeline.methods.world_model.pictures.rollouts import (
     DecodedOrbits,
+    decoded_frames,
     decoded_orbits,
+    make_bank,
     write_decoded_orbits,
+    write_rollouts,
 )
-from pipeline.evaluation.pictures.worlds.principal_axes import with_signs
-from pipeline.evaluation.pictures.worlds.rollouts import write_rollouts
-from pipeline.evaluation.pictures.worlds.showing import decoded_frames
-from pipeline.evaluation.pictures.worlds.state_angles import state_angles
-from pipeline.evaluation.pictures.worlds.traversal import Traversal, write_traversal
-from pipeline.evaluation.pictures.worlds.write import draw_irreps, draw_traversals
-from pipeline.groups import make_group
-from pipeline.groups.decomposition import Copy, copies_of_irreps
+from pipeline.methods.world_model.pictures.write import (
+    Traversal,
+    draw_irreps,
+    draw_traversals,
+    state_angles,
+    write_traversal,
+)
 from pipeline.world_models.building import make_world_model
 from pipeline.world_models.settings import ReacherModelConfig
 from pipeline.world_models.world_model import WorldModel

@@ -57,7 +57,7 @@ def not_on(job: Job, device: str) -> str:
     if job.precision == "tf32":
         import torch
 
-        from pipeline.training.preconditions import check_precision
+        from pipeline.training.lifecycle import check_precision
 
         try:
             check_precision("tf32", torch.device(device))

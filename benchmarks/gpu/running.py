@@ -10,12 +10,12 @@ from gpu.found import Found, config_of
 from gpu.plan import Job, Sizes
 from gpu.resident import read_batch, resident
 from gpu.speed import forget_compiled
+from orbit.core.progress import Progress
+from pipeline.arithmetic import deterministic_algorithms
 from pipeline.data.batches import TrainBatches
 from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.data.packing import Batch
-from pipeline.progress import Progress
 from pipeline.training.distributed import World
-from pipeline.training.float32 import deterministic_algorithms
 from pipeline.training.settings import TrainConfig
 from pipeline.training.stopping import StopRequest
 from pipeline.training.trainer import BatchIterator, Trainer

@@ -8,14 +8,14 @@ import torch
 from torch import nn
 from trainer_laps import alone
 
-from data_prep.store.manifest import read_manifest
 from gpu.found import Found, config_of, first_records
 from gpu.plan import PRECISIONS, Job, Sizes
 from gpu.speed import forget_compiled
+from orbit.core.store.manifest import read_manifest
+from pipeline.arithmetic import float32_arithmetic
 from pipeline.data.packing import Batch
-from pipeline.tasks.interface import Task
-from pipeline.tasks.table import make_task
-from pipeline.training.float32 import float32_arithmetic
+from pipeline.methods.interface import Task
+from pipeline.methods.table import make_task
 from pipeline.training.optimisation import Optimisation
 from pipeline.training.settings import TrainConfig
 from pipeline.training.trainer import compile_mode

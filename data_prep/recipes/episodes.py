@@ -1,4 +1,4 @@
-"""Episodes of a world, stored as transitions (state, action, next state) with their pictures.
+"""Episodes of a world: how many, how long, played one after the other, with rotated copies.
 
 Records of a split come episode by episode; of an episode by group element, the untransformed
 one first; of these by time. A trajectory of T steps has T + 1 frames, each stored once.
@@ -6,24 +6,148 @@ one first; of these by time. A trajectory of T steps has T + 1 frames, each stor
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from data_prep.recipes.episode_sizes import EpisodeSizes
-from data_prep.recipes.rollouts import Rollouts, roll_out, twin_elements, with_twins
-from data_prep.store.manifest import SPLITS, ColumnSpec
-from data_prep.store.recipe import ShardPlan
-from data_prep.store.shard import Block, ShardLayout
+from data_prep.building.recipe import ShardPlan
+from data_prep.settings import EpisodeDatasetConfig, PrepareConfig
 from data_prep.worlds.interface import World
-from pipeline.groups import make_group
+from orbit.core.groups import Group, make_group
+from orbit.core.store.manifest import SPLITS, ColumnSpec
+from orbit.core.store.shard import Block, ShardLayout
+
+TRAIN_EPISODES_A_VAL_EPISODE = 20
+
+
+@dataclass(frozen=True)
+class EpisodeSizes:
+    """For each split the number of episodes, steps of an episode, and transforms of it.
+
+    `num_elements` counts the episode itself.
+    """
+
+    num_episodes: dict[str, int]
+    episode_length: dict[str, int]
+    num_elements: dict[str, int]
+
+
+def episode_sizes(
+    config: PrepareConfig, dataset: EpisodeDatasetConfig, group: Group
+) -> EpisodeSizes:
+    """The sizes that a configuration asks for.
+
+    A number of validation episodes that is null is a twentieth of those for training; one of
+    test episodes makes as many transitions as there are for training, up to `max_test_episodes`.
+    """
+    num_train = config.num_episodes or config.num_samples or dataset.num_episodes
+    length = config.episode_length or dataset.episode_length
+    test_length = dataset.test_episode_length
+    num_val = dataset.num_val_episodes or max(1, num_train // TRAIN_EPISODES_A_VAL_EPISODE)
+    num_like_train = max(1, num_train * length // test_length)
+    num_test = dataset.num_test_episodes or min(dataset.max_test_episodes, num_like_train)
+    counts = (num_train, num_val, num_test)
+    return EpisodeSizes(
+        dict(zip(SPLITS, counts, strict=True)),
+        dict(zip(SPLITS, (length, length, test_length), strict=True)),
+        dict(zip(SPLITS, (1, 1, _num_elements(dataset.num_twins, group)), strict=True)),
+    )
+
+
+def _num_elements(num_twins: int | None, group: Group) -> int:
+    """The identity and the elements that make the twins."""
+    if num_twins is None:
+        if group.num_elements is None:
+            raise ValueError(
+                f"dataset.num_twins=null takes all elements, and group {group.name} has no end of"
+                " them: give dataset.num_twins=N"
+            )
+        return group.num_elements
+    if group.num_elements is not None and num_twins >= group.num_elements:
+        raise ValueError(
+            f"dataset.num_twins={num_twins} is more than the {group.num_elements - 1} elements"
+            f" that {group.name} has beside the identity"
+        )
+    return 1 + num_twins
+
+
+ELEMENT_STREAM = 2
+EPISODES_AN_ELEMENT = 2
+"""Consecutive episodes with the same drawn elements: whether an element changes the distance of
+two states can only be told if it moved both."""
+
+
+class Rollouts(NamedTuple):
+    """`states` (E, T + 1, S) and `actions` (E, T, A), float32: E episodes of T steps."""
+
+    states: np.ndarray
+    actions: np.ndarray
+
+
+def roll_out(
+    world: World, seed: int, split_number: int, episodes: np.ndarray, length: int, limited: bool
+) -> Rollouts:
+    """Simulate the episodes of these numbers (E,) int64."""
+    first = world.reset(seed, split_number, episodes, limited)
+    states = np.empty((len(episodes), length + 1, world.state_size), np.float32)
+    actions = np.empty((len(episodes), length, len(world.action_components)), np.float32)
+    states[:, 0] = first
+    for time in range(length):
+        now = states[:, time]
+        actions[:, time] = world.draw_actions(seed, split_number, episodes, time, now, limited)
+        states[:, time + 1] = world.step(now, actions[:, time])
+    return Rollouts(states, actions)
+
+
+def twin_elements(
+    group: Group, seed: int, split_number: int, episodes: np.ndarray, num: int
+) -> torch.Tensor:
+    """The identity and `num` - 1 further elements for each episode, (E, num, ...).
+
+    The first ones of a finite group, drawn ones of a continuous group (the same for two
+    episodes, 2m and 2m + 1): what action vectors keep of them.
+    """
+    if group.num_elements is not None:
+        listed = group.elements()[:num]
+        return listed.expand(len(episodes), *listed.shape)
+    rows = []
+    for episode in episodes.tolist():
+        draw = episode // EPISODES_AN_ELEMENT
+        rng = np.random.default_rng([seed, ELEMENT_STREAM, split_number, draw])
+        drawn = group.sample(rng, num - 1)
+        rows.append(torch.cat([group.identity(1).to(drawn.dtype), drawn]))
+    g = torch.stack(rows)
+    kept = group.decode(group.encode(g.flatten(0, 1)))
+    return kept.view(len(episodes), num, *kept.shape[1:])
+
+
+def with_twins(world: World, rollouts: Rollouts, g: torch.Tensor) -> Rollouts:
+    """Each episode moved by each of its elements `g` (E, K, ...), episodes first: (E * K, ...)."""
+    num = g.shape[1]
+    if num == 1:
+        return rollouts
+    flat = g.flatten(0, 1)
+    moved = []
+    for act, rows in (
+        (world.act_on_state, rollouts.states),
+        (world.act_on_action, rollouts.actions),
+    ):
+        each = np.repeat(rows, num, axis=0)
+        length = each.shape[1]
+        acted = act(each.reshape(-1, each.shape[-1]), flat.repeat_interleave(length, dim=0))
+        moved.append(np.asarray(acted, np.float32).reshape(each.shape))
+        # The identity changes nothing, not even by rounding.
+        moved[-1][::num] = rows
+    return Rollouts(*moved)
+
 
 BLOCK_BYTES = 2**22
 
 
 class Episodes:
-    """Recipe for transitions of a world; see `data_prep.store.recipe.Recipe`.
+    """Recipe for transitions of a world; see `data_prep.building.recipe.Recipe`.
 
     An item is an episode. `actions` are those that training and validation are limited to,
     as the world was told; None are all. Draws are keyed by (seed, split, episode, time).

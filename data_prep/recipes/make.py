@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from data_prep.building.recipe import Recipe
 from data_prep.recipes.orbits import Orbits
 from data_prep.recipes.splits import assign_splits
 from data_prep.settings import (
@@ -12,7 +13,6 @@ from data_prep.settings import (
     TableDatasetConfig,
 )
 from data_prep.settings.sources import LATER_FIELDS, PATH_FIELDS, NoSourceConfig, TableSourceConfig
-from data_prep.store.recipe import Recipe
 
 PLACES = ("name", "download", "max_megapixels", *PATH_FIELDS)
 """Settings of a source that say where it lies and what may be read, not what it holds."""
@@ -60,10 +60,9 @@ def _table(config: PrepareConfig, dataset: TableDatasetConfig) -> Recipe:
 
 
 def _episodes(config: PrepareConfig, dataset: EpisodeDatasetConfig) -> Recipe:
-    from data_prep.recipes.episode_sizes import episode_sizes
-    from data_prep.recipes.episodes import Episodes
+    from data_prep.recipes.episodes import Episodes, episode_sizes
     from data_prep.worlds.make import make_world
-    from pipeline.groups import make_group
+    from orbit.core.groups import make_group
 
     actions = dataset.limited_actions
     world = make_world(dataset.world, actions, config.source, must_render=True)

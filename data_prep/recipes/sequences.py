@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.drawing.sinusoids import first_maximum, labels_of_maxima, sinusoids
-from data_prep.settings.sequences import SequenceDatasetConfig
-from data_prep.store.manifest import SPLITS, ColumnSpec, FrameSpec
-from data_prep.store.recipe import ShardPlan
-from data_prep.store.shard import Block, ShardLayout
+from data_prep.building.recipe import ShardPlan
+from data_prep.drawing.backgrounds import first_maximum, labels_of_maxima, sinusoids
+from data_prep.settings.datasets import SequenceDatasetConfig
 from data_prep.worlds.draws import DrawKey, uniforms
-from pipeline.groups import make_group
+from orbit.core.groups import make_group
+from orbit.core.store.manifest import SPLITS, ColumnSpec, FrameSpec
+from orbit.core.store.shard import Block, ShardLayout
 
 BLOCK_SAMPLES = 8192
 SEQUENCE_STREAM = 0
 
 
 class Sequences:
-    """Recipe for labelled sinusoids; see `data_prep.store.recipe.Recipe`.
+    """Recipe for labelled sinusoids; see `data_prep.building.recipe.Recipe`.
 
     An item is a sequence. Draws are keyed by (seed, split, sequence).
     """

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from data_prep.settings import OrbitDatasetConfig
-from data_prep.store.manifest import SPLITS
+from orbit.core.store.manifest import SPLITS
 
 SPLIT_STREAM = 0
 DEFAULT_FRACTION = 0.15

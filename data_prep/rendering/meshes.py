@@ -1,5 +1,10 @@
-"""Triangle meshes and what shading needs of them."""
+"""Meshes to render: triangles with normals, and a generated pot without any symmetry.
 
+The spout points to +x, the loop to -x, the lid to +y and the stick to +z. Without the stick the
+pot would be its own mirror image, and its outlines from opposite sides the same.
+"""
+
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -73,3 +78,107 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     """Vectors (..., 3) at length 1; what has no length points to the viewer."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.where(length > 0, vectors / np.where(length > 0, length, 1), (0.0, 0.0, 1.0))
+
+
+BODY = np.array(
+    [  # height, radius
+        (-0.77, 0.00),
+        (-0.76, 0.52),
+        (-0.72, 0.60),
+        (-0.54, 0.82),
+        (-0.28, 0.97),
+        (0.00, 1.00),
+        (0.24, 0.91),
+        (0.42, 0.74),
+        (0.47, 0.66),
+        (0.50, 0.72),
+        (0.56, 0.72),
+        (0.59, 0.60),
+        (0.70, 0.41),
+        (0.77, 0.22),
+        (0.80, 0.08),
+        (0.85, 0.08),
+        (0.90, 0.14),
+        (0.97, 0.14),
+        (1.03, 0.07),
+        (1.04, 0.00),
+    ]
+)
+SPOUT = np.array(
+    [  # x, height, radius
+        (0.70, -0.36, 0.00),
+        (0.72, -0.35, 0.30),
+        (1.02, -0.20, 0.25),
+        (1.22, 0.04, 0.19),
+        (1.36, 0.28, 0.15),
+        (1.54, 0.46, 0.14),
+        (1.56, 0.47, 0.00),
+    ]
+)
+LOOP_MIDDLE, LOOP_HALF_WIDTH, LOOP_HALF_HEIGHT, LOOP_RADIUS = (-0.86, 0.04), 0.62, 0.40, 0.10
+STICK = np.array(
+    [  # z, height, radius
+        (0.80, -0.06, 0.00),
+        (0.82, -0.05, 0.14),
+        (1.16, 0.10, 0.12),
+        (1.50, 0.25, 0.15),
+        (1.58, 0.29, 0.11),
+        (1.60, 0.30, 0.00),
+    ]
+)
+NUM_LOOP_RINGS = 11
+
+
+@cache
+def asymmetric_pot(num_sides: int = 24) -> Mesh:
+    """The pot as a mesh of about 1,400 grey triangles, smooth but for its rims."""
+    half = num_sides // 2
+    zero = np.zeros(len(BODY))
+    angle = np.linspace(-0.5, 0.5, NUM_LOOP_RINGS) * np.pi
+    x, y = LOOP_MIDDLE
+    loop = np.stack(
+        [x - LOOP_HALF_WIDTH * np.cos(angle), y + LOOP_HALF_HEIGHT * np.sin(angle), 0 * angle], -1
+    )
+    loop_radii = np.where(abs(angle) < np.pi / 2, LOOP_RADIUS, 0.0)
+    spout = np.stack([SPOUT[:, 0], SPOUT[:, 1], np.zeros(len(SPOUT))], -1)
+    stick = np.stack([np.zeros(len(STICK)), STICK[:, 1], STICK[:, 0]], -1)
+    parts = [
+        tube(np.stack([zero, BODY[:, 0], zero], -1), BODY[:, 1], num_sides, (0, 0, 1)),
+        tube(spout, SPOUT[:, 2], half, (0, 0, 1)),
+        tube(loop, loop_radii, half, (0, 0, 1)),
+        tube(stick, STICK[:, 2], half, (1, 0, 0)),
+    ]
+    starts = np.cumsum([0, *(len(vertices) for vertices, _ in parts)])
+    return make_mesh(
+        np.concatenate([vertices for vertices, _ in parts]),
+        np.concatenate([faces + start for (_, faces), start in zip(parts, starts, strict=False)]),
+    )
+
+
+def tube(
+    centres: np.ndarray, radii: np.ndarray, num_sides: int, normal: tuple[float, float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rings about a path in a plane, joined: vertices (V, 3) and triangles (F, 3) seen from
+    outside anticlockwise.
+
+    `centres` (K, 3) lie in a plane with this unit normal; a radius of 0 closes an end.
+    """
+    tangent = np.gradient(centres, axis=0)
+    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+    across = np.broadcast_to(np.array(normal, float), tangent.shape)
+    beside = np.cross(tangent, across)
+    angle = 2 * np.pi * np.arange(num_sides) / num_sides
+    spokes = (
+        np.cos(angle)[:, None] * across[:, None, :] + np.sin(angle)[:, None] * beside[:, None, :]
+    )
+    vertices = centres[:, None, :] + radii[:, None, None] * spokes
+    first = np.arange(num_sides)
+    second = (first + 1) % num_sides
+    faces = []
+    for ring in range(len(centres) - 1):
+        near, far = ring * num_sides, (ring + 1) * num_sides
+        if radii[ring] > 0:
+            faces.append(np.stack([near + first, near + second, far + first], 1))
+        if radii[ring + 1] > 0:
+            faces.append(np.stack([near + second, far + second, far + first], 1))
+    return vertices.reshape(-1, 3), np.concatenate(faces)

@@ -13,7 +13,7 @@ import torch
 from data_prep.scenes.interface import Views
 from data_prep.scenes.plain import PlainScene
 from data_prep.sources.interface import ImageSource
-from data_prep.store.manifest import ColumnSpec
+from orbit.core.store.manifest import ColumnSpec
 
 PLACE_STREAM = 2
 WHITE = 255

@@ -12,8 +12,8 @@ import torch
 from data_prep.scenes.acting import with_identity
 from data_prep.scenes.interface import Views
 from data_prep.sources.interface import ObjectSource, counts_of
-from data_prep.store.manifest import ColumnSpec, FrameSpec
-from pipeline.groups import make_group
+from orbit.core.groups import make_group
+from orbit.core.store.manifest import ColumnSpec, FrameSpec
 
 
 class CompositeScene:

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
-from data_prep.store.manifest import ColumnSpec, FrameSpec
+from orbit.core.store.manifest import ColumnSpec, FrameSpec
 
 
 class Views(NamedTuple):

@@ -13,7 +13,7 @@ from data_prep.settings import (
     ViewsSceneConfig,
 )
 from data_prep.sources import open_object_source, open_source, open_view_source, what_is_brought
-from data_prep.sources.opening import IMAGES, OBJECTS, VIEWS
+from data_prep.sources.interface import IMAGES, OBJECTS, VIEWS
 
 NEEDS = {"composite": OBJECTS, "views": VIEWS}
 """What scenes show that do not show whole images."""

@@ -8,8 +8,9 @@ import torch
 from data_prep.scenes.acting import move_images
 from data_prep.scenes.interface import Views
 from data_prep.sources.interface import ImageSource, NamedImages, counts_of
-from data_prep.store.manifest import ColumnSpec, FrameSpec
-from pipeline.groups import make_group
+from orbit.core.groups import make_group
+from orbit.core.groups.interpolation import inscribed
+from orbit.core.store.manifest import ColumnSpec, FrameSpec
 
 
 class PlainScene:
@@ -71,12 +72,3 @@ def frame_spec(source: ImageSource) -> FrameSpec:
     if source.is_binary:
         return FrameSpec(source.image_shape, "uint8", *ranges, values="binary")
     return FrameSpec(source.image_shape, "uint8", *ranges)
-
-
-def inscribed(shape: tuple[int, ...], margin: float = 0.0) -> np.ndarray:
-    """1 within the disc or ball inscribed in a lattice less a margin in pixels, 0 outside,
-    uint8 of `shape`."""
-    axes = [np.arange(size) - (size - 1) / 2 for size in shape]
-    squared = sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij", sparse=True))
-    inside: np.ndarray = squared <= ((min(shape) - 1) / 2 - margin) ** 2
-    return inside.astype(np.uint8)

@@ -6,12 +6,12 @@ from data_prep.settings.datasets import (
     DatasetConfig,
     OrbitDatasetConfig,
     PlainSceneConfig,
+    SequenceDatasetConfig,
     TableDatasetConfig,
     TrainPairing,
     ViewsSceneConfig,
 )
 from data_prep.settings.prepare import PrepareConfig
-from data_prep.settings.sequences import SequenceDatasetConfig
 from data_prep.settings.sources import SourceConfig
 from data_prep.settings.worlds import EpisodeDatasetConfig
 

@@ -1,7 +1,9 @@
 """Where images come from before they are paired."""
 
-from data_prep.sources.interface import ImageSource, ObjectSource, ViewSource
-from data_prep.sources.opening import (
+from data_prep.sources.interface import (
+    ImageSource,
+    ObjectSource,
+    ViewSource,
     open_object_source,
     open_source,
     open_view_source,

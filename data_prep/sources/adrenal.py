@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.reading.extras import import_extra
-from data_prep.reading.npz_file import load_npz
-from data_prep.reading.volumes import as_binary
 from data_prep.settings.sources import MedmnistSourceConfig
-from pipeline.files.atomic import sha256_of_file
+from orbit.core.files.atomic import sha256_of_file
+from orbit.core.reading.files import import_extra
+from orbit.core.reading.numpy_files import load_npz
+from orbit.core.reading.volumes import as_binary
 
 FILE_NAMES = {28: "adrenalmnist3d.npz", 64: "adrenalmnist3d_64.npz"}
 MD5 = {28: "bbd3c5a5576322bc4cdfea780653b1ce", 64: "17721accfe9fb005146a47d33bc54b2f"}

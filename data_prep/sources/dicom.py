@@ -5,20 +5,24 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.reading.dicom_series import Series, find_series
-from data_prep.reading.dicom_volume import read_series
-from data_prep.reading.volume_table import read_table
-from data_prep.reading.volumes import largest_extent, normalise_percentiles, resample, to_uint8
 from data_prep.settings.sources import DicomSourceConfig
-from pipeline.files.atomic import sha256_of_file
-from pipeline.files.listing import Found
-from pipeline.printing import say
+from orbit.core.files.atomic import sha256_of_file
+from orbit.core.files.listing import Found
+from orbit.core.printing import say
+from orbit.core.reading.dicom import Series, find_series, read_series
+from orbit.core.reading.volumes import (
+    largest_extent,
+    normalise_percentiles,
+    read_table,
+    resample,
+    to_uint8,
+)
 
 
 class DicomSource:
     """All series below a folder, in the order of their SeriesInstanceUID; part `all`.
 
-    Frames are (1, D, H, W) with the axes of `data_prep.reading.orientation`. Tags are read
+    Frames are (1, D, H, W) with the axes of `orbit.core.reading.nifti`. Tags are read
     at once, pixels when they are asked for. Without a table every label is 0; a table's
     column `file` names series by their UID. Series of one PatientID are one subject, unless
     the table says otherwise.

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.reading.listing import list_files
-from data_prep.reading.pictures import SUFFIXES, Header, Limit, read_header, read_picture
 from data_prep.settings.sources import ImageFolderSourceConfig
-from pipeline.files.atomic import sha256_of_file
+from orbit.core.files.atomic import sha256_of_file
+from orbit.core.reading.files import list_files
+from orbit.core.reading.pictures import SUFFIXES, Header, Limit, read_header, read_picture
 
 
 class ImageFolderSource:
     """Picture files below `config.root`, part `all`; folders are classes.
 
     Without folders every label is 0. Images are square: as they are, or cut and resized
-    to `config.size`. Decoding is that of `data_prep.reading.pictures`.
+    to `config.size`. Decoding is that of `orbit.core.reading.pictures`.
 
     Raises FileNotFoundError if the folder is missing, ValueError naming the first file
     that is not a picture or, without `size`, not as large as the first one and square.

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.drawing.deformation import draw_turn, draw_waves
+from data_prep.drawing.phantom_shapes import draw_turn, draw_waves
 from data_prep.drawing.voxelise import fill
-from data_prep.reading.listing import find_all
-from data_prep.reading.mesh_file import Surface, read_closed_mesh
-from data_prep.reading.remarks import listed
 from data_prep.settings.sources import MeshesSourceConfig
-from data_prep.sources.object_files import choose, find_objects, meaning_of_objects
-from pipeline.files.atomic import sha256_of_file
+from data_prep.sources.objects import choose, find_objects, meaning_of_objects
+from orbit.core.files.atomic import sha256_of_file
+from orbit.core.reading.files import find_all, listed
+from orbit.core.reading.meshes import Surface, read_closed_mesh
 
 MESH_STREAM = 51
 NUM_VOLUMES = 600

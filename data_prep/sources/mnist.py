@@ -1,6 +1,7 @@
-"""MNIST in torchvision's folder layout: ROOT/MNIST/raw/*-ubyte, packed or not."""
+"""MNIST in torchvision's folder layout: ROOT/MNIST/raw/*-ubyte, packed or not; small digits."""
 
 import gzip
+import hashlib
 import math
 import struct
 import zlib
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+import torch
+from torch.nn.functional import interpolate
 
-from data_prep.reading.expansion import check_expansion
-from pipeline.files.atomic import sha256_of_file
+from orbit.core.files.atomic import sha256_of_file
+from orbit.core.reading.numpy_files import check_expansion
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -138,3 +141,39 @@ def _open_idx(folder: Path, name: str) -> np.ndarray:
 def _checksums(folder: Path) -> dict[str, str]:
     names = [name for pair in FILES.values() for name in pair]
     return {name: sha256_of_file(_find(folder, name)) for name in names}
+
+
+NUM_IMAGES = 1797
+UPSAMPLING = 2
+MAXIMUM = 16.0
+
+
+class DigitsSource:
+    """8x8 images upsampled bilinearly to 16x16, grey values 0..16 mapped to 0..255."""
+
+    image_shape = (1, 8 * UPSAMPLING, 8 * UPSAMPLING)
+    is_binary = False
+    num_images = {"all": NUM_IMAGES}
+    label_meaning = "digit, 0 to 9"
+
+    def read(self, part: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = _load()
+        return images[indices], labels[indices]
+
+    def subjects(self, part: str) -> None:
+        return None
+
+    def checksums(self) -> dict[str, str]:
+        images, labels = _load()
+        return {"digits": hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()}
+
+
+@lru_cache(maxsize=1)
+def _load() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    small = torch.from_numpy(digits.images).to(torch.float64).unsqueeze(1)
+    large = interpolate(small, scale_factor=UPSAMPLING, mode="bilinear", align_corners=False)
+    grey = (large * (255.0 / MAXIMUM)).round().clamp(0, 255).to(torch.uint8)
+    return grey.numpy(), digits.target.astype(np.int64)

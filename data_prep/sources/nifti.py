@@ -5,20 +5,24 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.reading.listing import find_all
-from data_prep.reading.nifti_file import SUFFIXES, read_header, read_volume, remarks_on
-from data_prep.reading.remarks import gathered
-from data_prep.reading.volume_table import read_table
-from data_prep.reading.volumes import largest_extent, normalise_percentiles, resample, to_uint8
 from data_prep.settings.sources import NiftiSourceConfig
-from pipeline.files.atomic import sha256_of_file
-from pipeline.printing import say
+from orbit.core.files.atomic import sha256_of_file
+from orbit.core.printing import say
+from orbit.core.reading.files import find_all, gathered
+from orbit.core.reading.nifti import SUFFIXES, read_header, read_volume, remarks_on
+from orbit.core.reading.volumes import (
+    largest_extent,
+    normalise_percentiles,
+    read_table,
+    resample,
+    to_uint8,
+)
 
 
 class NiftiSource:
     """All NIfTI files below a folder, in the order of their relative paths; part `all`.
 
-    Frames are (1, D, H, W) with the axes of `data_prep.reading.orientation`. Headers are
+    Frames are (1, D, H, W) with the axes of `orbit.core.reading.nifti`. Headers are
     read at once, voxels when they are asked for. Without a table every label is 0 and
     every file stands for itself.
 

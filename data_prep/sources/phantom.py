@@ -4,8 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from data_prep.drawing.deformation import draw_turn, draw_waves
-from data_prep.drawing.phantom_shapes import Anatomy, brightness
+from data_prep.drawing.phantom_shapes import Anatomy, brightness, draw_turn, draw_waves
 from data_prep.settings.sources import PhantomSourceConfig
 
 PHANTOM_STREAM = 50
@@ -24,7 +23,7 @@ class PhantomSource:
     """`num_samples`, or else 600, generated brains; part `all`.
 
     Frames are (1, D, H, W) with D from inferior to superior, H from anterior to posterior
-    and W from left to right, as those of `data_prep.reading.orientation`. All of a brain lies
+    and W from left to right, as those of `orbit.core.reading.nifti`. All of a brain lies
     in the ball that ends a voxel inside the one inscribed in the lattice; around it is 0.
     The lateral ventricles of class 1 have exp(0.9) = 2.5 times the volume of class 0 in the
     mean; 4 in a hundred lie nearer to the other class. All draws of a volume are keyed by

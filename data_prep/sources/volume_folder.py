@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.reading import nifti_file
-from data_prep.reading.listing import list_files
-from data_prep.reading.nifti_file import Header, remarks_on
-from data_prep.reading.npy_file import open_npy
-from data_prep.reading.remarks import gathered
-from data_prep.reading.volumes import (
+from data_prep.settings.sources import VolumeFolderSourceConfig
+from orbit.core.files.atomic import sha256_of_file
+from orbit.core.printing import say
+from orbit.core.reading import nifti as nifti_file
+from orbit.core.reading.files import gathered, list_files
+from orbit.core.reading.nifti import Header, remarks_on
+from orbit.core.reading.numpy_files import open_npy
+from orbit.core.reading.volumes import (
     as_binary,
     largest_extent,
     normalise_percentiles,
@@ -19,9 +21,6 @@ from data_prep.reading.volumes import (
     to_uint8,
     without_nan,
 )
-from data_prep.settings.sources import VolumeFolderSourceConfig
-from pipeline.files.atomic import sha256_of_file
-from pipeline.printing import say
 
 SUFFIXES = (*nifti_file.SUFFIXES, ".npy")
 
@@ -29,7 +28,7 @@ SUFFIXES = (*nifti_file.SUFFIXES, ".npy")
 class VolumeFolderSource:
     """All volumes of a folder or of its immediate subfolders, the classes; part `all`.
 
-    Frames are (1, D, H, W): a NIfTI file's axes are those of `data_prep.reading.orientation`,
+    Frames are (1, D, H, W): a NIfTI file's axes are those of `orbit.core.reading.nifti`,
     an NPY file's its own. Shapes are looked at in the headers at once, voxels are read
     when they are asked for. With `side` each volume is padded to the cube of its longest
     side (in mm where the file tells them) and resampled. `binary` volumes take no

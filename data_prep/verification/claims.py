@@ -9,12 +9,12 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from data_prep.drawing.backdrop import plain_backdrop
+from data_prep.drawing.backgrounds import plain_backdrop
 from data_prep.rendering.rasteriser import FILLING
 from data_prep.scenes.acting import differs_from_action, moved_each
 from data_prep.scenes.blocked import paint_blocks
-from data_prep.store.manifest import Manifest
-from pipeline.groups import Group, make_group
+from orbit.core.groups import Group, make_group
+from orbit.core.store.manifest import Manifest
 
 CUT = 127.5
 ROUNDING_TOLERANCE = 1.0

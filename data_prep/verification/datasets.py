@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.store.manifest import Manifest, ShardInfo
-from data_prep.store.reader import PairStore, check_files
-from data_prep.store.shard import map_shard
 from data_prep.verification import claims, sequences, transitions
-from pipeline.files.atomic import sha256_of_file
+from orbit.core.files.atomic import sha256_of_file
+from orbit.core.store.manifest import Manifest, ShardInfo
+from orbit.core.store.reader import PairStore, check_files
+from orbit.core.store.shard import map_shard
 
 NUM_SAMPLED_RECORDS = 4096
 NUM_AHEAD = 2

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.drawing.sinusoids import first_maximum, labels_of_maxima, sinusoids
-from data_prep.store.manifest import Manifest
+from data_prep.drawing.backgrounds import first_maximum, labels_of_maxima, sinusoids
+from orbit.core.store.manifest import Manifest
 
 RELATIVE_TOLERANCE = 2.0**-10
 """Of the rounding to half precision."""

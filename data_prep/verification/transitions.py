@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_prep.store.manifest import Manifest
 from data_prep.worlds.interface import World
 from data_prep.worlds.make import is_world_known, world_of
-from pipeline.groups import make_group
+from orbit.core.groups import make_group
+from orbit.core.store.manifest import Manifest
 
 ROUNDING_TOLERANCE = 1.0
 """Largest difference of a pixel, in stored units, where a world computes with rounding."""

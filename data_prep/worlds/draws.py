@@ -1,14 +1,37 @@
-"""Random numbers keyed by (seed, split, stream, episode, time), for many episodes at once.
+"""Random draws of worlds as pure functions of a key and a counter (Philox4x32-10).
+
+Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), for any
+number of counters at once. There is no state, so that one draw does not depend on another.
 
 Each row is drawn as if it were alone: it does not depend on which other episodes are drawn
 beside it, in which order, or by which process.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.worlds.philox import philox
+from data_prep.settings.worlds import HeldOutConfig
+
+NUM_ROUNDS = 10
+MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
+INCREMENTS = (np.uint64(0x9E3779B9), np.uint64(0xBB67AE85))
+LOW = np.uint64(0xFFFFFFFF)
+HALF = np.uint64(32)
+
+
+def philox(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
+    """Four random words for each counter: both (4, N) uint64 with values below 2^32."""
+    a, b, c, d = counter
+    first, second = np.uint64(key[0]), np.uint64(key[1])
+    for _ in range(NUM_ROUNDS):
+        product, other = a * MULTIPLIERS[0], c * MULTIPLIERS[1]
+        a, c = (other >> HALF) ^ b ^ first, (product >> HALF) ^ d ^ second
+        b, d = other & LOW, product & LOW
+        first, second = (first + INCREMENTS[0]) & LOW, (second + INCREMENTS[1]) & LOW
+    return np.stack([a, b, c, d])
+
 
 NUM_SPLITS = 4
 """A power of two that holds the numbers of all splits."""
@@ -67,3 +90,14 @@ def _words(key: DrawKey, episodes: np.ndarray, num: int) -> np.ndarray:
     counter[3] = np.arange(num_calls)
     words = philox(counter, (key.seed & 0xFFFFFFFF, key.seed >> 32))
     return np.moveaxis(words, 0, -1).reshape(len(episodes), num_calls * WORDS_PER_CALL)[:, :num]
+
+
+def is_held_out(states: np.ndarray, held_out: HeldOutConfig) -> np.ndarray:
+    """Which rotation matrices (N, 9) turn the axis into the cap, (N,) bool."""
+    matrices = states.reshape(len(states), 3, 3).astype(np.float64)
+    axis, towards = (np.array(v) / math.hypot(*v) for v in (held_out.axis, held_out.towards))
+    cosine = np.zeros(len(matrices))
+    for row in range(3):
+        for column in range(3):
+            cosine += towards[row] * matrices[:, row, column] * axis[column]
+    return np.asarray(cosine >= math.cos(math.radians(held_out.degrees)))

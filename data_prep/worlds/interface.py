@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from data_prep.store.manifest import FrameSpec
-from pipeline.groups import ActionComponent
+from orbit.core.groups import ActionComponent
+from orbit.core.store.manifest import FrameSpec
 
 
 class World(Protocol):

@@ -4,21 +4,19 @@ for."""
 import typing
 from dataclasses import dataclass
 
-from data_prep.settings.continuous_worlds import (
-    ReacherPlanarWorldConfig,
-    ReacherWorldConfig,
-    TeapotWorldConfig,
-)
 from data_prep.settings.sources import NoSourceConfig, SourceConfig
 from data_prep.settings.worlds import (
     Blocks3dWorldConfig,
+    ReacherPlanarWorldConfig,
+    ReacherWorldConfig,
     RushHourWorldConfig,
     Shapes2dWorldConfig,
+    TeapotWorldConfig,
     WorldConfig,
 )
-from data_prep.store.manifest import Manifest
 from data_prep.worlds.interface import World
-from pipeline.config.schema import build
+from orbit.core.config.schema import build
+from orbit.core.store.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -39,8 +37,7 @@ def make_world(
     with `must_render` where it cannot be drawn; what opening a source raises.
     """
     if isinstance(config, TeapotWorldConfig):
-        from data_prep.worlds.teapot import Teapot
-        from data_prep.worlds.teapot_mesh import read_source
+        from data_prep.worlds.teapot import Teapot, read_source
 
         return Teapot(config, actions, read_source(source))
     if not isinstance(source, NoSourceConfig):
@@ -52,7 +49,7 @@ def make_world(
             board = shapes_2d(config, actions)
             if not config.num_backdrops:
                 return board
-            from data_prep.worlds.backdrop import BackdropWorld
+            from data_prep.worlds.shapes_2d import BackdropWorld
 
             return BackdropWorld(board, config.num_backdrops)
         case Blocks3dWorldConfig():
@@ -94,8 +91,7 @@ def world_of(manifest: Manifest) -> World:
     mesh = settings.pop("mesh", None)
     recorded = build(_Recorded, {"world": settings, "actions": generator["actions"]})
     if mesh is not None and isinstance(recorded.world, TeapotWorldConfig):
-        from data_prep.worlds.teapot import Teapot
-        from data_prep.worlds.teapot_mesh import PackedMesh
+        from data_prep.worlds.teapot import PackedMesh, Teapot
 
         return Teapot(recorded.world, recorded.actions, PackedMesh(str(mesh)))
     return make_world(recorded.world, recorded.actions, NoSourceConfig())

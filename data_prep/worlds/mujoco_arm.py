@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data_prep.reading.extras import import_extra
+from orbit.core.reading.files import import_extra
 
 RENDERED_SIDE, CROP = 500, slice(50, 450)
 """Pixels; pictures are cut out, then brought to their size by area, as in the authors' code."""

@@ -1,14 +1,115 @@
-"""An arm of two links that random torques move: the paper's Reacher, for any arm that is given."""
+"""A reacher: an arm of two links in the plane and a goal; its states, draws and symmetries.
+
+A state holds the unit vector along the first link, the angle from it to the second, the
+velocities of both joints, the goal, and the arm's pose before the last action. A vector in place
+of the first joint's angle lets quarter turns and mirrors act without rounding: they move signs
+and places of numbers.
+
+Libraries round their trigonometric functions differently. These are odd and even bit for bit.
+"""
 
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from data_prep.store.manifest import FrameSpec
-from data_prep.worlds import reacher_states as states_of
-from data_prep.worlds.draws import DrawKey
-from data_prep.worlds.sine_cosine import sine_cosine
+from data_prep.worlds.draws import DrawKey, uniforms
+from orbit.core.groups import ActionComponent
+from orbit.core.groups.point_groups import determinants, square_matrices
+from orbit.core.store.manifest import FrameSpec
+
+GROUP = "d4"
+STATE_SIZE = 10
+STATE_MEANING = (
+    "cosine and sine of the first joint's angle, the second joint's angle (radians), velocities of"
+    " both (radians/s), goal x and y (metres); cosine, sine and angle before the last action"
+)
+DIRECTION, BEND, SPEEDS, GOAL = slice(0, 2), 2, slice(3, 5), slice(5, 7)
+PREVIOUS_DIRECTION, PREVIOUS_BEND = slice(7, 9), 9
+VECTORS = (DIRECTION, GOAL, PREVIOUS_DIRECTION)
+SCALARS = (BEND, 3, 4, PREVIOUS_BEND)
+"""What turns, and what turns leave alone but mirrors reverse."""
+
+TORQUES = tuple(
+    ActionComponent(f"torque_{joint}", f"torque on the {name} joint", "full torque", -1.0, 1.0)
+    for joint, name in enumerate(("first", "second"))
+)
+POSITIVE_SECOND_TORQUE = "positive_second_torque"
+
+GOAL_PLACE = (0.2, 0.2)
+"""In metres; the arm reaches 0.22."""
+ANGLE_SPREAD, SPEED_SPREAD = 0.1, 0.005
+"""First angles and velocities are uniform within these, either way."""
+NUM_WARM_UP_STEPS = 50
+RESET_STREAM, ACTION_STREAM, WARM_UP_STREAM = 0, 1, 2
+
+
+def draw_first_motion(seed: int, split_number: int, episodes: np.ndarray) -> np.ndarray:
+    """Angles and velocities of both joints before the warm-up, (N, 4) float64."""
+    drawn = uniforms(DrawKey(seed, split_number, RESET_STREAM), episodes, 4)
+    spread = np.array([ANGLE_SPREAD, ANGLE_SPREAD, SPEED_SPREAD, SPEED_SPREAD])
+    return np.asarray(spread * (2 * drawn - 1))
+
+
+def draw_torques(key: DrawKey, episodes: np.ndarray, limited: bool) -> np.ndarray:
+    """Uniform torques (N, 2) float32; `limited` ones never turn the second joint backwards."""
+    torques = 2 * uniforms(key, episodes, len(TORQUES)) - 1
+    if limited:
+        torques[:, 1] = np.abs(torques[:, 1])
+    return torques.astype(np.float32)
+
+
+def is_allowed(torques: np.ndarray) -> np.ndarray:
+    """Which torques (N, 2) a limited policy may draw, (N,) bool."""
+    return np.asarray(torques[:, 1] >= 0)
+
+
+def act_on_states(states: np.ndarray, g: torch.Tensor) -> np.ndarray:
+    """States (N, 10) after turns and mirrors of the plane, elements of d4 (N,): the arm and its
+    goal turn together."""
+    matrices = square_matrices().numpy().astype(states.dtype)[g.numpy()]
+    moved = states * 1
+    for part in VECTORS:
+        x, y = states[:, part].T
+        moved[:, part] = matrices[:, :, 0] * x[:, None] + matrices[:, :, 1] * y[:, None]
+    for place in SCALARS:
+        moved[:, place] = states[:, place] * _signs(g)
+    return np.asarray(moved)
+
+
+def act_on_torques(torques: np.ndarray, g: torch.Tensor) -> np.ndarray:
+    """Torques (N, 2) after elements of d4 (N,): turns leave them alone, mirrors reverse them."""
+    return np.asarray(torques * _signs(g)[:, None].astype(torques.dtype))
+
+
+def _signs(g: torch.Tensor) -> np.ndarray:
+    """+1 for turns, -1 for mirrors."""
+    return np.asarray(determinants(square_matrices()).numpy()[g.numpy()])
+
+
+MAX_ANGLE = 8.0
+"""Radians; more than a whole turn either way."""
+NUM_HALVINGS = 4
+
+
+def sine_cosine(angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sines and cosines, float64, of angles within `MAX_ANGLE`; errors below 1e-14.
+
+    Taylor series at a sixteenth of the angle, then sin 2x = 2 sin x cos x and
+    1 - cos 2x = 2 sin^2 x.
+    """
+    x = np.asarray(angle, np.float64) / 2**NUM_HALVINGS
+    square = x * x
+    sine, versine = np.zeros_like(x), np.zeros_like(x)
+    for order in (15, 13, 11, 9, 7, 5, 3):
+        sine = (1 - sine) * square / (order * (order - 1))
+    sine = x * (1 - sine)
+    for order in (16, 14, 12, 10, 8, 6, 4, 2):
+        versine = (1 - versine) * square / (order * (order - 1))
+    for _ in range(NUM_HALVINGS):
+        sine, versine = 2 * sine * (1 - versine), 2 * sine * sine
+    return sine, 1 - versine
+
 
 NUM_CHANNELS = 6
 """Two pictures: before and after the last action."""
@@ -42,15 +143,15 @@ class Reacher:
     Symmetric Embeddings for Equivariant World Models", Table 1 and Section 4).
     """
 
-    group = states_of.GROUP
-    action_components = states_of.TORQUES
-    state_size, state_meaning = states_of.STATE_SIZE, states_of.STATE_MEANING
+    group = GROUP
+    action_components = TORQUES
+    state_size, state_meaning = STATE_SIZE, STATE_MEANING
 
     def __init__(self, name: str, arm: Arm, size: int, actions: tuple[str, ...] | None) -> None:
-        if actions is not None and actions != (states_of.POSITIVE_SECOND_TORQUE,):
+        if actions is not None and actions != (POSITIVE_SECOND_TORQUE,):
             raise ValueError(
                 f"dataset.actions=[{','.join(actions)}] is not allowed;"
-                f" allowed: {states_of.POSITIVE_SECOND_TORQUE}"
+                f" allowed: {POSITIVE_SECOND_TORQUE}"
             )
         self.name, self._arm, self._size, self._is_limited = name, arm, size, actions is not None
         shape = (NUM_CHANNELS, size, size)
@@ -67,15 +168,15 @@ class Reacher:
     def reset(
         self, seed: int, split_number: int, episodes: np.ndarray, limited: bool
     ) -> np.ndarray:
-        first = states_of.draw_first_motion(seed, split_number, episodes)
+        first = draw_first_motion(seed, split_number, episodes)
         states = np.empty((len(episodes), self.state_size), np.float32)
         states[:, 1], states[:, 0] = sine_cosine(first[:, 0])
         states[:, 2:5] = first[:, 1:]
-        states[:, states_of.GOAL] = states_of.GOAL_PLACE
+        states[:, GOAL] = GOAL_PLACE
         states[:, 7:] = states[:, :3]
-        for time in range(states_of.NUM_WARM_UP_STEPS):
-            key = DrawKey(seed, split_number, states_of.WARM_UP_STREAM, time)
-            states = self.step(states, states_of.draw_torques(key, episodes, limited))
+        for time in range(NUM_WARM_UP_STEPS):
+            key = DrawKey(seed, split_number, WARM_UP_STREAM, time)
+            states = self.step(states, draw_torques(key, episodes, limited))
         return states
 
     def draw_actions(
@@ -87,23 +188,23 @@ class Reacher:
         states: np.ndarray,
         limited: bool,
     ) -> np.ndarray:
-        key = DrawKey(seed, split_number, states_of.ACTION_STREAM, time)
-        return states_of.draw_torques(key, episodes, limited)
+        key = DrawKey(seed, split_number, ACTION_STREAM, time)
+        return draw_torques(key, episodes, limited)
 
     def is_allowed(self, actions: np.ndarray) -> np.ndarray:
-        return states_of.is_allowed(actions) if self._is_limited else np.ones(len(actions), bool)
+        return is_allowed(actions) if self._is_limited else np.ones(len(actions), bool)
 
     def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         after = np.empty_like(states)
         arms = states[:, :7].astype(np.float64)
         after[:, :5] = self._arm.advance(arms, actions.astype(np.float64))
-        after[:, states_of.GOAL] = states[:, states_of.GOAL]
+        after[:, GOAL] = states[:, GOAL]
         after[:, 7:] = states[:, :3]
         return after
 
     def render(self, states: np.ndarray) -> np.ndarray:
         """The pose before the last action, then the pose of now; each is painted once."""
-        goal = states[:, states_of.GOAL]
+        goal = states[:, GOAL]
         poses = np.concatenate(
             [np.concatenate([pose, goal], 1) for pose in (states[:, 7:], states[:, :3])]
         ).astype(np.float64)
@@ -113,10 +214,10 @@ class Reacher:
         return np.concatenate([pictures[pair[0]], pictures[pair[1]]], 1)
 
     def act_on_state(self, states: np.ndarray, g: torch.Tensor) -> np.ndarray:
-        return states_of.act_on_states(states, g)
+        return act_on_states(states, g)
 
     def act_on_action(self, actions: np.ndarray, g: torch.Tensor) -> np.ndarray:
-        return states_of.act_on_torques(actions, g)
+        return act_on_torques(actions, g)
 
     def action_names(self, actions: np.ndarray) -> list[str]:
         return [f"{first:+.1f} {second:+.1f}" for first, second in actions.tolist()]

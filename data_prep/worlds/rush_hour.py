@@ -7,19 +7,23 @@ import numpy as np
 import torch
 
 from data_prep.worlds.draws import DrawKey, integers
-from data_prep.worlds.grid import (
+from data_prep.worlds.grid_world import (
+    COLOURS,
+    FRAMES,
     HEADING_STREAM,
     NUM_DIRECTIONS,
     NUM_OBJECTS,
+    OBJECT_COMPONENT,
     allowed_moves,
+    coloured_tile,
     draw_moves,
     draw_places,
     moved,
+    paint_tiles,
+    sample_points,
     turned,
 )
-from data_prep.worlds.grid_world import FRAMES, OBJECT_COMPONENT
-from data_prep.worlds.tiles import COLOURS, coloured_tile, paint_tiles, sample_points
-from pipeline.groups import ActionComponent
+from orbit.core.groups import ActionComponent
 
 ACTION_NAMES = ("forward", "right", "back", "left")
 HALF_LENGTH, HALF_WIDTH = 4.75, 3.5

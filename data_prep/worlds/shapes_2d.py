@@ -1,13 +1,24 @@
-"""2D Shapes: circles, triangles and squares on black, always upright (C-SWM's grid world)."""
+"""2D Shapes: circles, triangles and squares, always upright (C-SWM's grid world); a backdrop."""
 
+from collections.abc import Mapping
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
+import torch
 
 from data_prep.settings.worlds import Shapes2dWorldConfig
-from data_prep.worlds.grid import NUM_OBJECTS
-from data_prep.worlds.grid_world import GridWorld
-from data_prep.worlds.tiles import COLOURS, coloured_tile, paint_tiles, sample_points
+from data_prep.worlds.draws import DrawKey, integers
+from data_prep.worlds.grid_world import (
+    COLOURS,
+    FRAME_SIDE,
+    NUM_OBJECTS,
+    SIDE,
+    GridWorld,
+    coloured_tile,
+    paint_tiles,
+    sample_points,
+)
 
 RADIUS = 4.5
 """Half the size of a shape, in pixels."""
@@ -44,3 +55,84 @@ def _inside(shape: str) -> np.ndarray:
         case "diamond":
             return np.asarray(abs(x) + abs(y) <= RADIUS)
     raise ValueError(f"unknown shape {shape!r}")
+
+
+KIND_STREAM, SHADE_STREAM = 7, 8
+BRIGHTEST = 120
+"""Above the largest shade of a backdrop; objects reach 255."""
+
+
+class BackdropWorld:
+    """A grid world whose state also holds which of `num_backdrops` is behind it.
+
+    See `data_prep.worlds.interface.World`. The backdrop is drawn with the first state and
+    stays; the group leaves it alone. It is what a frame shows beside the part on which the
+    group acts.
+    """
+
+    def __init__(self, board: GridWorld, num_backdrops: int) -> None:
+        self._board, self._num = board, num_backdrops
+        self.name, self.group, self.frames = board.name, board.group, board.frames
+        self.action_components = board.action_components
+        self.state_size = board.state_size + 1
+        self.state_meaning = f"{board.state_meaning}, and the number of the backdrop"
+        self.tolerance, self.can_render = board.tolerance, board.can_render
+
+    def reset(
+        self, seed: int, split_number: int, episodes: np.ndarray, limited: bool
+    ) -> np.ndarray:
+        places = self._board.reset(seed, split_number, episodes, limited)
+        kinds = integers(DrawKey(seed, split_number, KIND_STREAM), episodes, (self._num,))
+        return np.concatenate([places, kinds.astype(np.float32)], 1)
+
+    def draw_actions(
+        self,
+        seed: int,
+        split_number: int,
+        episodes: np.ndarray,
+        time: int,
+        states: np.ndarray,
+        limited: bool,
+    ) -> np.ndarray:
+        places = states[:, :-1]
+        return self._board.draw_actions(seed, split_number, episodes, time, places, limited)
+
+    def is_allowed(self, actions: np.ndarray) -> np.ndarray:
+        return self._board.is_allowed(actions)
+
+    def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        return _behind(self._board.step(states[:, :-1], actions), states)
+
+    def render(self, states: np.ndarray) -> np.ndarray:
+        boards = self._board.render(states[:, :-1])
+        is_object = boards.any(1, keepdims=True)
+        return np.where(is_object, boards, _backdrops(self._num)[states[:, -1].astype(np.int64)])
+
+    def act_on_state(self, states: np.ndarray, g: torch.Tensor) -> np.ndarray:
+        return _behind(self._board.act_on_state(states[:, :-1], g), states)
+
+    def act_on_action(self, actions: np.ndarray, g: torch.Tensor) -> np.ndarray:
+        return self._board.act_on_action(actions, g)
+
+    def action_names(self, actions: np.ndarray) -> list[str]:
+        return self._board.action_names(actions)
+
+    def checksums(self) -> Mapping[str, str]:
+        return self._board.checksums()
+
+    def settings(self) -> Mapping[str, Any]:
+        return {**self._board.settings(), "num_backdrops": self._num}
+
+
+def _behind(places: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """States with new places and the old backdrops."""
+    return np.concatenate([places, states[:, -1:]], 1)
+
+
+@cache
+def _backdrops(num: int) -> np.ndarray:
+    """(num, 3, 50, 50) uint8: each cell has a dim colour of its own, none twice alike."""
+    cells = integers(DrawKey(0, 0, SHADE_STREAM), np.arange(num), (BRIGHTEST,) * (3 * SIDE * SIDE))
+    shades = cells.astype(np.uint8).reshape(num, 3, SIDE, SIDE)
+    cell = FRAME_SIDE // SIDE
+    return shades.repeat(cell, 2).repeat(cell, 3)

@@ -1,28 +1,105 @@
-"""An object that turns in space: a teapot, or any other mesh (paper, 3D Teapot)."""
+"""An object that turns in space: its mesh, its rotations and its frames.
 
+All is sums, products and roots of single numbers, so that results are the same on every machine.
+"""
+
+import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from data_prep.rendering import Mesh, asymmetric_pot, is_closed, render_grey
-from data_prep.rendering.packing import unpack_mesh
-from data_prep.settings.continuous_worlds import TeapotWorldConfig
-from data_prep.store.manifest import SPLITS, FrameSpec
-from data_prep.worlds.draws import DrawKey, integers
-from data_prep.worlds.held_out import is_held_out
-from data_prep.worlds.rotations import (
-    conjugated,
-    draw_rotations,
-    orthogonal,
-    product,
-    to_matrices,
-)
-from data_prep.worlds.sine_cosine import sine_cosine
-from data_prep.worlds.teapot_mesh import PackedMesh
-from pipeline.groups import make_group, quaternions
+from data_prep.rendering import Mesh, asymmetric_pot, is_closed, make_mesh, render_grey
+from data_prep.rendering.rasteriser import pack_mesh, unpack_mesh
+from data_prep.settings.sources import MeshSourceConfig, NoSourceConfig, SourceConfig
+from data_prep.settings.worlds import TeapotWorldConfig
+from data_prep.worlds.draws import DrawKey, integers, is_held_out, uniforms
+from data_prep.worlds.reacher import sine_cosine
+from orbit.core.files.atomic import sha256_of_file
+from orbit.core.groups import make_group, quaternions
+from orbit.core.reading.meshes import read_obj
+from orbit.core.store.manifest import SPLITS, FrameSpec
+
+
+def to_matrices(quaternions: np.ndarray) -> np.ndarray:
+    """Rotation matrices of quaternions (N, 4), (w, x, y, z), of any length."""
+    q = np.asarray(quaternions, np.float64)
+    w, x, y, z = (q / np.sqrt((q * q).sum(-1, keepdims=True))).T
+    rows = (
+        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
+        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
+        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
+    )
+    return np.stack([np.stack(row, -1) for row in rows], -2)
+
+
+def product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Matrix products, written out: a library's may round by the size of the batch."""
+    parts = [first[..., k, None] * second[..., k, None, :] for k in range(3)]
+    return np.asarray(parts[0] + parts[1] + parts[2])
+
+
+def orthogonal(matrices: np.ndarray) -> np.ndarray:
+    """Rotations nearest to matrices that are rotations up to rounding: M (3 - M^T M) / 2."""
+    square = product(matrices.swapaxes(-1, -2), matrices)
+    return product(matrices, 1.5 * np.eye(3) - 0.5 * square)
+
+
+def conjugated(quaternions: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """Quaternions of the rotations g a g^-1, float64 (N, 4), for a (N, 4) and g (N, 4).
+
+    The angle stays, so the real part of a stays bit for bit, and with it the choice of sign;
+    g turns the axis.
+    """
+    a = np.asarray(quaternions, np.float64)
+    axis = product(to_matrices(by), a[:, 1:, None])[..., 0]
+    return np.concatenate([a[:, :1], axis], -1)
+
+
+def draw_rotations(key: DrawKey, episodes: np.ndarray) -> np.ndarray:
+    """Uniform (Haar) quaternions (N, 4) with positive real part (Shoemake, Graphics Gems III)."""
+    share, first, second = uniforms(key, episodes, 3).T
+    sine_1, cosine_1 = sine_cosine(2 * math.pi * first)
+    sine_2, cosine_2 = sine_cosine(2 * math.pi * second)
+    inner, outer = np.sqrt(1 - share), np.sqrt(share)
+    q = np.stack([outer * cosine_2, inner * sine_1, inner * cosine_1, outer * sine_2], -1)
+    return np.where(q[:, :1] < 0, -q, q)
+
+
+@dataclass(frozen=True)
+class PackedMesh:
+    """A mesh as text (see `data_prep.rendering.rasteriser`), and sha256 of its file by name."""
+
+    text: str
+    checksums: dict[str, str] = field(default_factory=dict)
+
+
+def read_source(source: SourceConfig) -> PackedMesh | None:
+    """The mesh of a source; None, for the generated pot, without one.
+
+    Raises FileNotFoundError if there is no such file, ValueError naming it if it cannot be used.
+    """
+    if isinstance(source, NoSourceConfig):
+        return None
+    if not isinstance(source, MeshSourceConfig):
+        raise ValueError(f"source={source.name} has no effect: teapot turns one mesh, source=mesh")
+    if source.root is None:
+        raise ValueError("give source.root=FILE.obj, the object to turn")
+    path = Path(source.root)
+    if not path.is_file():
+        raise FileNotFoundError(f"source.root={path}: there is no such file")
+    vertices, faces = read_obj(path)
+    try:
+        make_mesh(vertices, faces)
+        text = pack_mesh(vertices, faces)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return PackedMesh(text, {path.name: sha256_of_file(path)})
+
 
 NUM_STEPS_A_TURN = 30
 AXES = np.eye(3)

@@ -76,10 +76,10 @@ def check_cluster(config: ClusterConfig, folder: Path) -> list[str]:
 
 def check_datasets(datasets: Sequence[str], thoroughly: bool) -> None:
     """Every dataset is complete, its files have their sizes and, if asked, their checksums."""
-    from data_prep.store.manifest import read_manifest
-    from data_prep.store.reader import check_files
-    from pipeline.files.atomic import sha256_of_file
-    from pipeline.progress import Progress
+    from orbit.core.files.atomic import sha256_of_file
+    from orbit.core.progress import Progress
+    from orbit.core.store.manifest import read_manifest
+    from orbit.core.store.reader import check_files
 
     for data in datasets:
         root = Path(data)

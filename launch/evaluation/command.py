@@ -6,20 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from launch.cluster.checks import check_cluster
-from launch.cluster.local_submission import submit_workers
+from launch.cluster.records import JobRecord, read_records
 from launch.cluster.settings import ClusterConfig, InlineConfig, LocalConfig, SlurmConfig
-from launch.cluster.slurm_submission import submit_arrays
-from launch.evaluation.evaluator import Evaluator
-from launch.evaluation.pending import Target, find_runs
-from launch.evaluation.request import EvaluateRequest, Work
-from launch.jobs.evaluate_job import EvaluateJob, EvaluateWorker, read_task, write_task
+from launch.cluster.submission import submit_arrays, submit_workers
+from launch.evaluation.evaluator import EvaluateRequest, Evaluator, Target, Work, find_runs
+from launch.evaluation.job import EvaluateJob, EvaluateWorker, read_task, write_task
 from launch.jobs.liveness import find_live
-from launch.jobs.records import JobRecord, read_records
 from launch.snapshot import take_snapshot
-from launch.sweeps.directory import PLAN_FILE
-from pipeline.config.compose import compose
-from pipeline.config.schema import build
-from pipeline.printing import say
+from launch.sweeps.plan import PLAN_FILE
+from orbit.core.config.compose import compose
+from orbit.core.config.schema import build
+from orbit.core.printing import say
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATH_KEYS = frozenset({"runs", "data", "jobs_dir"})

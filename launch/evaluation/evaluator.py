@@ -1,25 +1,154 @@
-"""Evaluating checkpoints one by one, each by one evaluator only."""
+"""What `launch/evaluate.py` was asked to do, which checkpoints wait, their evaluation.
+
+Only directories that were renamed into place count, and a result counts only if it
+is of the weights that lie there now.
+"""
 
 import math
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
-from launch.evaluation.pending import (
-    Target,
-    claim_file,
-    find_runs,
-    find_targets,
-    is_evaluated,
-)
-from launch.evaluation.request import Work
+from launch.cluster.records import read_records
+from launch.cluster.settings import ClusterConfig
 from launch.jobs.liveness import find_live
-from launch.jobs.records import read_records
-from launch.reports.run_state import read_run_state
-from pipeline.files.atomic import read_json_object
-from pipeline.files.hiccups import is_hiccup, trying_again
-from pipeline.files.lock import DirectoryLock
-from pipeline.files.waiting import StoppedWaiting, pause
+from launch.jobs.run_state import read_run_state
+from orbit.core.files.atomic import read_json_object
+from orbit.core.files.listing import matching_paths
+from orbit.core.files.lock import DirectoryLock
+from orbit.core.files.waiting import StoppedWaiting, is_hiccup, pause, trying_again
+from pipeline.evaluation.settings import evaluation_file
+
+Checkpoints = Literal["best", "last", "all"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an evaluator does; jobs read it from a file.
+
+    `runs` is a glob of run directories. `base` is where jobs are recorded.
+    """
+
+    runs: str
+    base: str
+    checkpoints: Checkpoints = "best"
+    split: Literal["train", "val", "test"] = "test"
+    data: str | None = None
+    batch: int | None = None
+    num_threads: int = 1
+    poll_s: float = 10.0
+    analyses: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "num_threads", "poll_s"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be positive")
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """The keys of `launch/evaluate.py`.
+
+    `analyses=false` measures what is measured during training and no more.
+    `num_evaluators` jobs follow the runs with `watch=true`; otherwise each job takes
+    up to `checkpoints_per_job` checkpoints. `jobs_dir` is where jobs are recorded:
+    the sweep directory by default.
+    """
+
+    runs: str
+    cluster: ClusterConfig
+    checkpoints: Checkpoints = "best"
+    split: Literal["train", "val", "test"] = "test"
+    data: str | None = None
+    batch: int | None = None
+    num_threads: int = 1
+    analyses: bool = True
+    watch: bool = False
+    num_evaluators: int | None = None
+    poll_s: float | None = None
+    checkpoints_per_job: int | None = None
+    jobs_dir: str | None = None
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.watch:
+            for name in ("num_evaluators", "poll_s"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} has no effect without watch=true")
+        elif self.checkpoints_per_job is not None:
+            raise ValueError("checkpoints_per_job has no effect with watch=true")
+        for name in ("num_evaluators", "checkpoints_per_job"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+
+
+STEP = re.compile(r"step_([0-9]{8,})$")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A checkpoint to evaluate; `weights` is the sha256 that its meta.json states."""
+
+    run_dir: str
+    step: int
+    weights: str
+
+
+def find_runs(pattern: str) -> list[Path]:
+    """Run directories that a plain path or a pattern names, sorted."""
+    return sorted(
+        path.absolute() for path in matching_paths(pattern) if (path / "config.yaml").exists()
+    )
+
+
+def find_targets(runs: Sequence[Path], checkpoints: Checkpoints) -> tuple[list[Target], list[str]]:
+    """The checkpoints to look at, oldest first in each run, and a line for each unreadable one."""
+    targets, complaints = [], []
+    for run in runs:
+        for step in _steps(run / "checkpoints", checkpoints):
+            folder = run / "checkpoints" / f"step_{step:08d}"
+            meta = read_json_object(folder / "meta.json")
+            try:
+                assert meta is not None
+                weights = str(meta["files"]["model.safetensors"]["sha256"])
+            except (AssertionError, KeyError, TypeError):
+                if folder.is_dir():  # else it was pruned while we looked
+                    complaints.append(f"{folder}: meta.json cannot be read, skipped")
+                continue
+            targets.append(Target(str(run), step, weights))
+    return targets, complaints
+
+
+def is_evaluated(target: Target, split: str, other_dataset: str | None) -> bool:
+    """Whether there is a result of exactly these weights."""
+    name = evaluation_file(target.step, split, other_dataset)
+    result = read_json_object(Path(target.run_dir) / "evaluations" / name)
+    return (
+        result is not None
+        and result.get("weights") == target.weights
+        and other_dataset in (None, result.get("dataset"))
+        and isinstance(result.get("metrics"), dict)
+    )
+
+
+def claim_file(target: Target, split: str, other_dataset: str | None) -> str:
+    """Name of the lock of whoever makes a result: each has its own."""
+    name = evaluation_file(target.step, split, other_dataset)
+    return f".claim-{name.removeprefix('step_').removesuffix('.json')}"
+
+
+def _steps(folder: Path, checkpoints: Checkpoints) -> list[int]:
+    if not folder.is_dir():
+        return []
+    if checkpoints == "all":
+        matches = (STEP.fullmatch(path.name) for path in folder.iterdir())
+        return sorted(int(match.group(1)) for match in matches if match)
+    pointer = read_json_object(folder / f"{checkpoints}.json") or {}
+    return [int(pointer["step"])] if "step" in pointer else []
+
 
 Say = Callable[[str], None]
 StopAsked = Callable[[], bool]
@@ -151,7 +280,7 @@ def other_dataset_of(work: Work) -> str | None:
     """Fingerprint of `work.data` if it is not the dataset of the runs themselves."""
     if work.data is None:
         return None
-    from data_prep.store.manifest import read_manifest
+    from orbit.core.store.manifest import read_manifest
 
     fingerprint = read_manifest(Path(work.data)).fingerprint
     targets, _ = find_targets(find_runs(work.runs), "last")

@@ -11,17 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from launch.cluster import slurm
+from launch.cluster.records import read_record
 from launch.jobs import history
-from launch.jobs.deciding import GOES_ON, after_fault, earlier_attempts
-from launch.jobs.endings import Ending
-from launch.jobs.order import read_order
+from launch.jobs.deciding import GOES_ON, after_fault, earlier_attempts, read_order, request_restart
+from launch.jobs.history import Ending
 from launch.jobs.places import Place, slurm_job
-from launch.jobs.records import read_record
-from launch.jobs.restarting import request_restart
-from launch.reports.run_state import CANCELLED_FILE
-from pipeline.config.program import EXIT_STOPPED
-from pipeline.files.waiting import pause
-from pipeline.printing import say
+from launch.jobs.run_state import CANCELLED_FILE
+from orbit.core.config.program import EXIT_STOPPED
+from orbit.core.files.waiting import pause
+from orbit.core.printing import say
 
 MAX_RESTARTS_OF_OTHERS = 5
 """For jobs that keep no count of their own (evaluations, preparations, searches)."""

@@ -1,4 +1,4 @@
-"""One attempt at a run: start the ranks of this place, watch them, decide what follows.
+"""One attempt of a run in a job: ranks started, watched, stopped; single runs given up.
 
 Every rank's watcher notes how its process ended; then one of them (the first for a
 stop, the fastest survivor for a fault) decides for all whether the run goes on.
@@ -15,27 +15,40 @@ from launch.jobs import history
 from launch.jobs.deciding import (
     ERROR_FILE,
     Decision,
+    Order,
     after_fault,
     after_stop,
     conclude,
     vanished_too_often,
 )
-from launch.jobs.endings import Ending, decisive, reason_of_stop
-from launch.jobs.order import Order
+from launch.jobs.history import Ending, decisive, reason_of_stop
 from launch.jobs.places import Place
-from launch.jobs.pruning import is_pruned
 from launch.jobs.rank_process import RankProcess, StopNote
 from launch.snapshot import check_snapshot
 from launch.staging import stage_dataset
-from pipeline.config.program import (
+from orbit.core.config.program import (
     EXIT_CLUSTER_FAULT,
     EXIT_STOPPED,
     EXIT_USER_ERROR,
     describe_error,
 )
-from pipeline.files.hiccups import is_hiccup
-from pipeline.files.waiting import StoppedWaiting
-from pipeline.printing import say
+from orbit.core.files.atomic import write_json
+from orbit.core.files.waiting import StoppedWaiting, is_hiccup
+from orbit.core.printing import say
+
+PRUNED_FILE = "pruned.json"
+
+
+def is_pruned(run_dir: Path) -> bool:
+    """Whether the run was given up: it shall stop, and not start again."""
+    return (run_dir / PRUNED_FILE).exists()
+
+
+def mark_pruned(run_dir: Path, reason: str) -> None:
+    """Give a run up, for good; the first reason stays."""
+    if run_dir.is_dir() and not is_pruned(run_dir):
+        write_json(run_dir / PRUNED_FILE, {"reason": reason, "time": time.time()})
+
 
 POLL_S = 0.2
 PRUNED_POLL_S = 2.0

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 from launch.cluster import slurm
+from launch.cluster.records import JOBS, JobRecord, read_records
 from launch.jobs.liveness import find_live
-from launch.jobs.records import JOBS, JobRecord, read_records
-from launch.reports.run_state import CANCELLED_FILE
-from pipeline.files.atomic import write_json
-from pipeline.files.processes import is_running
+from launch.jobs.run_state import CANCELLED_FILE
+from orbit.core.files.atomic import write_json
+from orbit.core.files.lock import is_running
 
 
 def cancel_jobs(base: Path) -> list[str]:

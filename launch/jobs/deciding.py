@@ -1,14 +1,92 @@
-"""Whether a run goes on after an attempt. Decided once, by whoever claims the decision."""
+"""What a job does when a run's attempt ends: go on, restart, give up. Pure but for one request."""
 
+import dataclasses
+import json
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from launch.cluster import slurm
+from launch.cluster.settings import RetryConfig
 from launch.jobs import history
-from launch.jobs.endings import Ending, decisive
-from launch.jobs.order import Order
-from pipeline.files.atomic import create_exclusively, write_json
-from pipeline.files.waiting import pause
+from launch.jobs.history import Ending, decisive
+from orbit.core.config.program import EXIT_STOPPED
+from orbit.core.config.schema import build
+from orbit.core.files.atomic import create_exclusively, write_json
+from orbit.core.files.waiting import pause
+from orbit.core.printing import say
+
+WAIT_FOR_END_S = 90.0
+
+
+def request_restart(job: str, why: str, cancelled: Path | None = None) -> None:
+    """Ask for one more start of `job`, unless SLURM is about to give one or it was cancelled.
+
+    `cancelled` is a file whose presence says that the user has given the job up. Returns only
+    if SLURM says that the job is not running any more, or if it was cancelled. Where SLURM
+    does not answer, it is asked again for minutes; then the process ends with 75, so that
+    the batch script goes on asking.
+    """
+    has_asked = False
+    for _ in slurm.pauses():
+        if cancelled is not None and cancelled.exists():
+            say(f"{why}: no requeue asked for, the job was cancelled")
+            return
+        try:
+            state = slurm.job_state(job)
+            if state == "RUNNING":
+                say(f"{why}: asking for another start")
+                has_asked = True
+                slurm.requeue(job)
+            elif not has_asked:
+                shown = "unknown to SLURM" if state is None else state
+                say(f"{why}: no requeue asked for, the job is {shown}")
+                return
+            # SLURM ends this job now; ending by ourselves could look like success.
+            pause(WAIT_FOR_END_S, "SLURM to end this job, which it starts again")
+            sys.exit(1)
+        except slurm.SlurmError as error:
+            say(f"{why}: {error}; asking again", error=True)
+    sys.exit(EXIT_STOPPED)
+
+
+ORDER_FILE = "launch.json"
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a run is to be run. `time_limit_s` is None where a job has no limit.
+
+    `code` is the snapshot's path, `digest` its content; `stage` the node's disk to copy
+    the dataset to, None to read it where it lies.
+    """
+
+    submission: str
+    code: str
+    digest: str | None
+    num_ranks: int
+    time_limit_s: float | None
+    signal_before_s: float
+    join_timeout_s: float
+    stage: str | None
+    data: str
+    retry: RetryConfig = RetryConfig()
+
+
+def write_order(run_dir: Path, order: Order) -> None:
+    """Write launch.json."""
+    write_json(run_dir / ORDER_FILE, dataclasses.asdict(order))
+
+
+def read_order(run_dir: Path) -> Order:
+    """Read launch.json; FileNotFoundError or ValueError if that cannot be done."""
+    path = run_dir / ORDER_FILE
+    try:
+        return build(Order, json.loads(path.read_text()))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+
 
 SETTLE_S = 4.0
 """After a fault, how long to wait for the other ranks' accounts of what happened."""

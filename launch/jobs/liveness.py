@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch.cluster import slurm
+from launch.cluster.records import JOBS, JobRecord
 from launch.jobs.local_worker import claimed
-from launch.jobs.records import JOBS, JobRecord
-from pipeline.files.processes import is_running
+from orbit.core.files.lock import is_running
 
 SUBMISSION_GRACE_S = 30.0
 """A record without a job id this young belongs to a submission that is under way."""

@@ -4,14 +4,14 @@ import json
 import os
 from pathlib import Path
 
+from launch.cluster.records import read_record
 from launch.jobs.attempt import run_attempt
-from launch.jobs.order import read_order
+from launch.jobs.deciding import read_order
 from launch.jobs.places import local_places
 from launch.jobs.rank_process import StopNote
-from launch.jobs.records import read_record
-from pipeline.files.atomic import create_exclusively, read_json_object
-from pipeline.files.processes import describe_process
-from pipeline.printing import say
+from orbit.core.files.atomic import create_exclusively, read_json_object
+from orbit.core.files.lock import describe_process
+from orbit.core.printing import say
 
 
 class LocalWorker:

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from launch.jobs.endings import Ending, classify
+from launch.jobs.history import Ending, classify
 from launch.jobs.places import Place
-from pipeline.signals import heeded_stop_signals
+from orbit.core.signals import heeded_stop_signals
 
 NUM_KEPT_LINES = 60
 

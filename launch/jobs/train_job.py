@@ -6,13 +6,12 @@ from pathlib import Path
 
 from launch.jobs import history
 from launch.jobs.attempt import run_attempt
-from launch.jobs.order import read_order
+from launch.jobs.deciding import WAIT_FOR_END_S, read_order, request_restart
 from launch.jobs.places import Place, slurm_place
 from launch.jobs.rank_process import StopNote
-from launch.jobs.restarting import WAIT_FOR_END_S, request_restart
-from launch.reports.run_state import CANCELLED_FILE
-from pipeline.files.waiting import pause, wait_until
-from pipeline.printing import say
+from launch.jobs.run_state import CANCELLED_FILE
+from orbit.core.files.waiting import pause, wait_until
+from orbit.core.printing import say
 
 
 class TrainJob:

@@ -5,9 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.recipes import make_recipe
-from data_prep.settings import PrepareConfig
-from data_prep.store.builder import (
+from data_prep.building.builder import (
     abandon_build,
     build_dataset,
     check_free_space,
@@ -19,14 +17,15 @@ from data_prep.store.builder import (
     seems_finished,
     start_build,
 )
-from data_prep.store.recipe import Recipe, ShardPlan
+from data_prep.building.recipe import Recipe, ShardPlan
+from data_prep.recipes import make_recipe
+from data_prep.settings import PrepareConfig
 from launch.cluster import slurm
 from launch.cluster.checks import check_cluster
+from launch.cluster.records import JobRecord, read_records
 from launch.cluster.settings import InlineConfig, LocalConfig, SlurmConfig
 from launch.jobs.liveness import LiveJob, find_live
-from launch.jobs.records import JobRecord, read_records
-from launch.preparation.directory import JobsDirectory
-from launch.preparation.request import PreparationRequest, read_request
+from launch.preparation.directory import JobsDirectory, PreparationRequest, read_request
 from launch.preparation.submission import (
     KIND,
     cluster_for_shards,
@@ -36,9 +35,9 @@ from launch.preparation.submission import (
     submit,
 )
 from launch.snapshot import take_snapshot
-from pipeline.files.lock import DirectoryLock
-from pipeline.printing import say
-from pipeline.progress import Progress
+from orbit.core.files.lock import DirectoryLock
+from orbit.core.printing import say
+from orbit.core.progress import Progress
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NEVER = "DependencyNeverSatisfied"

@@ -8,14 +8,18 @@ from pathlib import Path
 
 from data_prep.settings import PrepareConfig
 from data_prep.settings.sources import MedmnistSourceConfig, MnistSourceConfig
-from launch.cluster.arrays import ArrayCut, cut_into_arrays
-from launch.cluster.local_submission import submit_workers
+from launch.cluster.records import JobRecord, new_name
 from launch.cluster.settings import LocalConfig, SlurmConfig
-from launch.cluster.slurm_submission import array_limit, sbatch_text, submit_arrays
-from launch.jobs.prepare_job import PrepareJob, PrepareWorker
-from launch.jobs.records import JobRecord, new_name
-from launch.preparation.directory import JobsDirectory, PrepareOrder
-from launch.preparation.tasks import MANIFEST_TASK, default_shards_per_task, group_shards
+from launch.cluster.slurm import ArrayCut, cut_into_arrays
+from launch.cluster.submission import array_limit, sbatch_text, submit_arrays, submit_workers
+from launch.preparation.directory import (
+    MANIFEST_TASK,
+    JobsDirectory,
+    PrepareOrder,
+    default_shards_per_task,
+    group_shards,
+)
+from launch.preparation.job import PrepareJob, PrepareWorker
 from launch.snapshot import Snapshot
 
 KIND = "prepare"

@@ -7,8 +7,7 @@ this may be interrupted anywhere and done once more.
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.recipes import make_recipe
-from data_prep.store.builder import (
+from data_prep.building.builder import (
     build_shard,
     finish_build,
     is_complete,
@@ -16,13 +15,13 @@ from data_prep.store.builder import (
     seems_finished,
     start_build,
 )
-from data_prep.store.clearing import is_started
-from data_prep.store.reader import check_files
-from data_prep.store.recipe import Recipe
-from data_prep.store.writers import announced
-from launch.preparation.directory import read_order
-from launch.preparation.tasks import MANIFEST_TASK
+from data_prep.building.clearing import is_started
+from data_prep.building.recipe import Recipe
+from data_prep.building.workers import announced
+from data_prep.recipes import make_recipe
+from launch.preparation.directory import MANIFEST_TASK, read_order
 from launch.snapshot import check_snapshot
+from orbit.core.store.reader import check_files
 
 
 class Preparation:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.yaml_files import read_yaml
-from pipeline.files.listing import list_folder
+from orbit.core.config.compose import read_yaml
+from orbit.core.files.listing import list_folder
 
 EVALUATION_FILE = re.compile(r"step_\d{8,}-\w+?(-[0-9a-f]{8})?\.json")
 NEVER_INFLUENCE = ("data", "run_dir", "resume", "allow_changes", "checkpoint_every")

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.schema import build, suggestion
-from pipeline.config.yaml_files import read_yaml
-from pipeline.files.listing import list_folder
+from orbit.core.config.compose import read_yaml
+from orbit.core.config.schema import build, suggestion
+from orbit.core.files.listing import list_folder
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "papers"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from launch.reports.collecting import Evaluation, Run, Table, show, varied_keys
-from pipeline.config.schema import suggestion
+from orbit.core.config.schema import suggestion
 
 Direction = Literal["higher", "lower"]
 DIRECTIONS: dict[str, Direction] = {

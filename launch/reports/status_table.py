@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from launch.cluster.records import JOBS, read_records
 from launch.jobs.liveness import Liveness, find_live
-from launch.jobs.records import JOBS, read_records
-from launch.reports.run_state import RunState, read_run_state
-from launch.sweeps.directory import SweepDirectory
+from launch.jobs.run_state import RunState, read_run_state
+from launch.sweeps.plan import SweepDirectory
 
 ORDER = (
     "failed",

@@ -1,16 +1,19 @@
-"""The state of many runs, again and again: a table that stays in place on a terminal."""
+"""A status that is drawn again and again, with the losses of running runs as bars."""
 
+import math
+import re
 import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from launch.reports.loss_follower import LossFollower
-from launch.reports.run_state import RunState
-from launch.reports.sparkline import BARS, bars_of, sparkline
+import numpy as np
+
+from launch.jobs.run_state import RunState
+from launch.reports.html.logs import bucket_means, make_buckets
 from launch.reports.status_table import (
     ORDER,
     Status,
@@ -20,7 +23,84 @@ from launch.reports.status_table import (
     run_folder,
     status_table,
 )
-from pipeline.printing import say
+from orbit.core.printing import say
+
+BARS = "▁▂▃▄▅▆▇█"
+ASCII_BARS = "_.-:=+*#"
+"""For terminals that know no others."""
+GAP = "·"
+"""Where no number is finite."""
+LARGE_RATIO = 10.0
+"""Positive numbers that differ by more than this are drawn by their logarithms."""
+
+
+def bars_of(encoding: str) -> str:
+    """The bars that an encoding has."""
+    try:
+        (BARS + GAP).encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return ASCII_BARS
+    return BARS
+
+
+def sparkline(values: Sequence[float], width: int, bars: str = BARS) -> str:
+    """At most `width` bars from the least to the greatest value, means of neighbours if need be."""
+    gap = GAP if bars == BARS else " "
+    array = np.asarray(values, np.float64)
+    means = bucket_means(array, make_buckets(len(array), width)).mean
+    finite = means[np.isfinite(means)]
+    if not len(finite):
+        return gap * len(means)
+    if finite.min() > 0 and finite.max() > LARGE_RATIO * finite.min():
+        means, finite = np.log(means), np.log(finite)
+    low, extent = float(finite.min()), float(finite.max() - finite.min())
+    return "".join(
+        gap if not math.isfinite(mean) else bars[_bar((mean - low) / extent if extent else 0.0)]
+        for mean in means.tolist()
+    )
+
+
+def _bar(share: float) -> int:
+    return min(len(BARS) - 1, int(share * len(BARS)))
+
+
+LOSS = re.compile(rb'"split": "train".*?"loss/total": "?(-?(?:[\d.]+(?:[eE][-+]?\d+)?|inf|nan))')
+MAX_VALUES = 512
+
+
+class LossFollower:
+    """`values` are training losses in order; when there are too many, every second is dropped."""
+
+    def __init__(self, log: Path) -> None:
+        self.values: list[float] = []
+        self._log, self._place, self._stride, self._number = log, 0, 1, 0
+
+    def read(self) -> list[float]:
+        """Take in what was logged since the last call; from the start if the log was cut."""
+        try:
+            with open(self._log, "rb") as file:
+                if file.seek(0, 2) < self._place:
+                    self.values, self._place, self._stride, self._number = [], 0, 1, 0
+                file.seek(self._place)
+                new = file.read()
+        except OSError:
+            return self.values
+        whole, separator, _ = new.rpartition(b"\n")
+        self._place += len(whole) + len(separator)
+        for line in whole.split(b"\n"):
+            found = LOSS.search(line)
+            if found is not None:
+                self._add(float(found.group(1)))
+        return self.values
+
+    def _add(self, value: float) -> None:
+        if self._number % self._stride == 0:
+            self.values.append(value)
+        self._number += 1
+        if len(self.values) > MAX_VALUES:
+            self.values = self.values[::2]
+            self._stride *= 2
+
 
 DEFAULT_EVERY_S = 5.0
 SPARK_WIDTH = 24

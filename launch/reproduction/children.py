@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from launch.reproduction.plan import Step
 from launch.reproduction.request import REPOSITORY
-from launch.reproduction.steps import Step
-from pipeline.config.program import EXIT_FINISHED, EXIT_STOPPED
-from pipeline.files.atomic import write_json
-from pipeline.signals import heeded_stop_signals
+from orbit.core.config.program import EXIT_FINISHED, EXIT_STOPPED
+from orbit.core.files.atomic import write_json
+from orbit.core.signals import heeded_stop_signals
 
 POLL_S = 0.1
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -5,21 +5,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from launch.reproduction.children import noting_stop_signals
-from launch.reproduction.documents import rewrite_document
-from launch.reproduction.estimate import duration, seconds_left
-from launch.reproduction.figures import make_figures, write_figures
-from launch.reproduction.plan import PlannedRun, make_plan
-from launch.reproduction.request import REPOSITORY, ReproductionRequest, read_request
+from launch.reproduction.figures import make_figures, rewrite_document, write_figures
+from launch.reproduction.plan import Places, PlannedRun, Programs, make_plan
+from launch.reproduction.request import (
+    REPOSITORY,
+    ReproductionRequest,
+    duration,
+    read_request,
+    seconds_left,
+)
 from launch.reproduction.results import describe_commit, is_done, read_results
 from launch.reproduction.running import Campaign, earlier_seconds, run_plan
-from launch.reproduction.steps import Places, Programs
 from launch.reproduction.tables import make_blocks
-from pipeline.config.program import EXIT_FINISHED, EXIT_STOPPED, EXIT_USER_ERROR, ExitWithCode
-from pipeline.files.lock import DirectoryLock
-from pipeline.printing import say
-from pipeline.progress import Progress
+from orbit.core.config.program import EXIT_FINISHED, EXIT_STOPPED, EXIT_USER_ERROR, ExitWithCode
+from orbit.core.files.lock import DirectoryLock
+from orbit.core.printing import say
+from orbit.core.progress import Progress
+from pipeline.arithmetic import native_formats
 from pipeline.training.distributed import choose_device
-from pipeline.training.half_precision import native_formats
 
 
 def reproduce(words: Sequence[str]) -> int:

@@ -1,10 +1,14 @@
-"""From settings to runs: names, words, digests. Pure functions."""
+"""The runs of a paper's reproduction, and the rows of its tables. Pure functions."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from launch.reproduction.request import REPOSITORY
 from launch.reproduction.settings import Preset, ReproductionSettings, check_known
 
 SHORT = 8
@@ -148,3 +152,134 @@ def _digest(value: object) -> str:
 
 def _unique(values: Iterable[int]) -> list[int]:
     return list(dict.fromkeys(values))
+
+
+Result = dict[str, Any]
+NOT_RUN = "not run"
+NOT_PLANNED = "`preset=full` only"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Results of one dataset by variant, with the seeds that are planned for each."""
+
+    results: Mapping[str, Sequence[Result]]
+    planned: Mapping[str, Sequence[int]]
+
+    def finished(self, variant: str) -> list[Result]:
+        """Results that have metrics."""
+        return [result for result in self.results[variant] if result["state"] == "finished"]
+
+    def num_planned(self, variant: str) -> int:
+        """Runs that a full row rests on."""
+        seeds = {result["seed"] for result in self.results[variant]}
+        return len(seeds | set(self.planned[variant]))
+
+    def all(self) -> list[Result]:
+        """All results of the table."""
+        return [result for results in self.results.values() for result in results]
+
+
+def select(
+    settings: ReproductionSettings,
+    preset: Preset,
+    dataset: str,
+    results: Sequence[Result],
+    variants: Sequence[str],
+) -> Rows:
+    """The rows of some variants."""
+    chosen = {name: [r for r in results if r["variant"] == name] for name in variants}
+    planned = {name: planned_seeds(settings, preset, dataset, name) for name in variants}
+    return Rows(chosen, planned)
+
+
+def runs_cell(rows: Rows, variant: str) -> str:
+    """How many runs a row rests on, and how the others ended."""
+    results = rows.results[variant]
+    if not results:
+        return NOT_RUN if rows.planned[variant] else NOT_PLANNED
+    num_finished, num = len(rows.finished(variant)), rows.num_planned(variant)
+    parts = [f"{num_finished} of {num}" if num_finished < num else str(num)]
+    for state, words in (("collapsed", "collapsed"), ("non_finite", "loss not finite")):
+        count = sum(result["state"] == state for result in results)
+        parts += [f"{count} {words}"] if count else []
+    return ", ".join(parts)
+
+
+def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table in Markdown."""
+    rule = ["---"] * len(headings)
+    return [f"| {' | '.join(cells)} |" for cells in (headings, rule, *rows)]
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The files that are run, with the interpreter that runs them."""
+
+    python: str = sys.executable
+    prepare: Path = REPOSITORY / "data_prep" / "prepare.py"
+    train: Path = REPOSITORY / "pipeline" / "train.py"
+    evaluate: Path = REPOSITORY / "pipeline" / "evaluate.py"
+    classify: Path = REPOSITORY / "pipeline" / "classify.py"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One program of a run. Where `product` is there already, the step is left out."""
+
+    name: str
+    command: tuple[str, ...]
+    product: Path | None = None
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders below the `work` of the command.
+
+    work/data/DATASET-DIGEST, work/runs/DATASET-VARIANT_seedK-DIGEST, work/logs/NAME.txt
+    """
+
+    work: Path
+
+    def data(self, prepare: tuple[str, ...]) -> Path:
+        """The dataset that is prepared by these words."""
+        return self.work / "data" / data_name(prepare)
+
+    def run_dir(self, run: PlannedRun) -> Path:
+        """The run directory."""
+        return self.work / "runs" / run.work_name
+
+    def log(self, name: str) -> Path:
+        """Output of the programs; `NAME.json` beside it holds how long they took."""
+        return self.work / "logs" / f"{name}.txt"
+
+
+def preparation_steps(
+    prepare: tuple[str, ...], places: Places, programs: Programs, root: str | None
+) -> list[Step]:
+    """Preparing a dataset of a run; `root` is where its images lie."""
+    words = [*prepare, *([] if root is None else [f"source.root={root}"])]
+    out = places.data(prepare)
+    command = (programs.python, str(programs.prepare), *words, "num_workers=1", f"out={out}")
+    return [Step("prepare", command, out / "manifest.json")]
+
+
+def run_steps(run: PlannedRun, places: Places, programs: Programs) -> list[Step]:
+    """Training, evaluation (also on further datasets) and classification of a run."""
+    run_dir = places.run_dir(run)
+    where = f"run_dir={run_dir}"
+    train = [*run.train_here, f"data={places.data(run.prepare)}", where]
+    python = programs.python
+    steps = [
+        Step("train", (python, str(programs.train), *train), run_dir / "result.json"),
+        Step("evaluate", (python, str(programs.evaluate), *run.evaluate, where)),
+    ]
+    for name, prepare in run.tests:
+        # Pictures are of the run's own dataset.
+        words = (*run.evaluate, "pictures=false", f"data={places.data(prepare)}", where)
+        steps.append(Step(f"evaluate_{name}", (python, str(programs.evaluate), *words)))
+    if run.classify:
+        # The words may be new where the run is not.
+        classify = (python, str(programs.classify), *run.classify, "overwrite=true", where)
+        steps.append(Step("classify", classify))
+    return steps

@@ -1,12 +1,12 @@
-"""What `launch/reproduce.py` was asked to do."""
+"""What `launch/reproduce.py` was asked to do, and how long that may take."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from launch.reproduction.settings import Preset, ReproductionSettings, check_seeds
-from pipeline.config.compose import compose, group_options, split_word
-from pipeline.config.schema import build, suggestion
+from orbit.core.config.compose import compose, group_options, split_word
+from orbit.core.config.schema import build, suggestion
 
 PATH_KEYS = frozenset({"work", "mnist", "meshes", "results", "document"})
 LIST_KEYS = ("only", "controls", "seeds")
@@ -86,3 +86,27 @@ def as_list_word(word: str) -> str:
     key, value = split_word(word)
     is_bare = key in LIST_KEYS and value != "null" and not value.startswith("[")
     return f"{key}=[{value}]" if is_bare else word
+
+
+def seconds_left(
+    remaining: Sequence[str], seconds: Mapping[str, Sequence[float]], num_parallel: int
+) -> float | None:
+    """Seconds for runs on the `remaining` datasets, from those of finished ones by dataset.
+
+    A dataset of which no run finished yet counts as the mean of the others; None while
+    nothing is known.
+    """
+    known = {name: sum(values) / len(values) for name, values in seconds.items() if values}
+    if not known:
+        return None
+    usual = sum(known.values()) / len(known)
+    total = sum(known.get(name, usual) for name in remaining)
+    return total / max(1, min(num_parallel, len(remaining)))
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3:05 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60}:{minutes % 60:02d} h" if minutes >= 100 else f"{minutes} min"

@@ -1,4 +1,4 @@
-"""Result files: what a run came to, in a few kB that can be kept with the text.
+"""Result files: what a run came to, in a few kB, with where its numbers come from.
 
 RESULTS/<dataset>/<variant>_seed<k>.json
 """
@@ -7,18 +7,80 @@ import json
 import math
 import re
 import subprocess
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from launch.reproduction.children import Ending
-from launch.reproduction.classification import classification_rows
-from launch.reproduction.plan import PlannedRun
-from launch.reproduction.steps import Places
-from pipeline.config.program import EXIT_COLLAPSED, EXIT_FINISHED, EXIT_NON_FINITE
+from launch.reproduction.plan import Places, PlannedRun
+from launch.reproduction.settings import Preset, ReproductionSettings
+from orbit.core.config.program import EXIT_COLLAPSED, EXIT_FINISHED, EXIT_NON_FINITE
+from orbit.core.files.atomic import write_json
+from orbit.core.files.listing import list_folder
 from pipeline.evaluation.settings import evaluation_file
-from pipeline.files.atomic import write_json
-from pipeline.files.listing import list_folder
+
+Result = dict[str, Any]
+
+
+def command(settings: ReproductionSettings, preset: Preset, dataset: str) -> str:
+    """The command that makes all results of a dataset."""
+    files = settings.datasets[dataset].files
+    paths = "work=DIR" + (f" {files}=DIR" if files else "")
+    return f"python launch/reproduce.py {settings.name} preset={preset} only={dataset} {paths}"
+
+
+def provenance_lines(
+    settings: ReproductionSettings, preset: Preset, dataset: str, results: Sequence[Result]
+) -> list[str]:
+    """A line on machines and commits, if there are results, and one with the command."""
+    made_by = f"Made by `{command(settings, preset, dataset)}`."
+    if not results:
+        return ["", made_by]
+    machines = "; ".join(_unique(describe_machine(result["machine"]) for result in results))
+    commits = ", ".join(_unique(f"`{result['commit']}`" for result in results))
+    dates = _unique(result["date"] for result in results)
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    minutes = [
+        sum(result["seconds"].values()) / 60 for result in results if result["state"] == "finished"
+    ]
+    took = f" A run took {sum(minutes) / len(minutes):.1f} minutes." if minutes else ""
+    return ["", f"{machines}; commit {commits}; {when}.{took}", made_by]
+
+
+def describe_machine(machine: dict[str, Any]) -> str:
+    """Processor or GPU, cores, threads of a run, version of torch."""
+    what = machine.get("gpu") or machine.get("processor") or "unknown processor"
+    torch = (machine.get("packages") or {}).get("torch", "unknown")
+    threads = machine.get("num_threads")
+    each = "one thread a run" if threads == 1 else f"{threads} threads a run"
+    return f"{what}, {machine.get('num_cores')} cores, {each}, torch {torch}"
+
+
+def _unique(values: Iterable[str]) -> list[str]:
+    return sorted(dict.fromkeys(values))
+
+
+SETTINGS = ("labels", "feature", "classifier", "fraction")
+"""What tells the rows of a classification's summary apart."""
+SCORES = ("accuracy", "macro_f1", "auc")
+
+
+def classification_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The settings above and each score's mean over the classifier's seeds, a row a setting.
+
+    `content` is that of a file below `classification/`; a score that it lacks is left out.
+    """
+    rows = []
+    for entry in content["summary"]:
+        row = {key: entry[key] for key in SETTINGS}
+        for name in SCORES:
+            mean = (entry.get(name) or {}).get("mean")
+            if mean is not None:
+                row[name] = round(mean, 5)
+        rows.append(row)
+    return rows
+
 
 STATES = {
     EXIT_FINISHED: "finished",
@@ -28,8 +90,6 @@ STATES = {
 """Exit codes that are results: the same words would end the same way again."""
 MACHINE = ("processor", "num_cores", "gpu", "num_threads", "python", "packages")
 FILE_NAME = re.compile(r"(?P<variant>.+)_seed(?P<seed>\d+)\.json")
-
-Result = dict[str, Any]
 
 
 def is_result(ending: Ending) -> bool:

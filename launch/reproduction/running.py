@@ -5,16 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launch.reproduction.children import Chain, Ending, StopNote, run_chains
-from launch.reproduction.estimate import duration, seconds_left
-from launch.reproduction.plan import PlannedRun, data_name
+from launch.reproduction.plan import (
+    Places,
+    PlannedRun,
+    Programs,
+    data_name,
+    preparation_steps,
+    run_steps,
+)
+from launch.reproduction.request import duration, seconds_left
 from launch.reproduction.results import (
     Result,
     is_result,
     make_result,
     write_result,
 )
-from launch.reproduction.steps import Places, Programs, preparation_steps, run_steps
-from pipeline.config.program import EXIT_FINISHED
+from orbit.core.config.program import EXIT_FINISHED
 
 HEADLINES = {
     "psnr": "{:.2f} dB",

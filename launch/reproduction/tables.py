@@ -1,16 +1,197 @@
-"""Tables of a reproduction, made from result files alone. Pure functions."""
+"""Tables of results in Markdown: columns, cells over seeds, rows."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import math
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from launch.reproduction.columns import cell, columns_of
-from launch.reproduction.paper_table import results_block
-from launch.reproduction.plan import plan_run
-from launch.reproduction.provenance import provenance_lines
-from launch.reproduction.rows import NOT_RUN, Rows, markdown, runs_cell, select
-from launch.reproduction.settings import Preset, ReproductionSettings
+from launch.reports.papers import Paper, PaperColumn, PaperRow, PaperTable, read_paper
+from launch.reproduction.plan import NOT_RUN, Rows, markdown, plan_run, runs_cell, select
+from launch.reproduction.results import provenance_lines
+from launch.reproduction.settings import PaperRows, Preset, ReproductionSettings, check_known
 
 Result = dict[str, Any]
+Statistic = Literal["mean", "median"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading, the value of one result (None: it has none), and how seeds are summed up."""
+
+    heading: str
+    value: Callable[[Result], float | None]
+    digits: int
+    statistic: Statistic = "mean"
+
+
+def metric(name: str) -> Callable[[Result], float | None]:
+    """The value of a metric, wherever in the result it lies."""
+
+    def value(result: Result) -> float | None:
+        found = {**result["metrics"], **result.get("mask", {})}.get(name)
+        return float(found) if found is not None else None
+
+    return value
+
+
+def error_of_part(name: str, empty: float) -> Callable[[Result], float | None]:
+    """The relative error of a part of the latent; none where that part has no channels.
+
+    That is where `empty` is the share of variant channels.
+    """
+
+    def value(result: Result) -> float | None:
+        fraction = metric("mask/fraction_variant")(result)
+        return None if fraction == empty else metric(name)(result)
+
+    return value
+
+
+def worst_psnr(result: Result) -> float | None:
+    """The lowest PSNR of the group's elements, None where they were not told apart."""
+    values = [
+        value
+        for name, value in result["metrics"].items()
+        if name.startswith("psnr/") and name != "psnr/composed" and value is not None
+    ]
+    return min(values, default=None)
+
+
+def columns_of(results: Sequence[Result]) -> list[Column]:
+    """The columns that at least one of the results fills."""
+    swaps = sorted({name for r in results for name in r["metrics"] if is_swap_error(name)})
+    columns = [
+        Column("PSNR", metric("psnr"), 2),
+        Column("PSNR, worst g", worst_psnr, 2),
+        Column("SSIM", metric("ssim"), 4),
+        Column("Dice", metric("dice"), 4),
+        Column(
+            "equivariance of z_v (median)",
+            error_of_part("equivariance_error/variant", empty=0.0),
+            4,
+            "median",
+        ),
+        Column(
+            "the same, centred (median)",
+            error_of_part("equivariance_error/variant_centred", empty=0.0),
+            4,
+            "median",
+        ),
+        Column(
+            "invariance of z_i (median)",
+            error_of_part("invariance_error/invariant", empty=1.0),
+            4,
+            "median",
+        ),
+        Column("equivariance of z (median)", metric("equivariance_error/latent"), 4, "median"),
+        Column("composition", metric("composition_error/image"), 4),
+        Column("block in z_i", metric("block/share_invariant"), 3),
+        Column("block in z_v", metric("block/share_variant"), 3),
+        Column("block's area", metric("block/area_fraction"), 3),
+        *(Column(swap_heading(name), metric(name), 4) for name in swaps),
+        Column("variant share", metric("mask/fraction_variant"), 3),
+    ]
+    return [each for each in columns if any(each.value(result) is not None for result in results)]
+
+
+def is_swap_error(name: str) -> bool:
+    """Whether a metric is an error of swapped parts."""
+    return name.startswith("swap/") and name.endswith("_rmse")
+
+
+def swap_heading(name: str) -> str:
+    """`swap, background` for swap/background_rmse."""
+    inner = name.removeprefix("swap/").removesuffix("_rmse").replace("_", " ")
+    return f"swap, {inner}"
+
+
+def cell(values: Sequence[float], digits: int, statistic: Statistic, num_planned: int) -> str:
+    """`27.10 ± 0.31`: mean and sample deviation, or median and range; empty without values.
+
+    The number of runs follows in brackets where it is not the planned one.
+    """
+    if not values:
+        return ""
+    if statistic == "median":
+        text = f"{statistics.median(values):.{digits}f}"
+        if len(values) > 1:
+            text += f" [{min(values):.{digits}f}, {max(values):.{digits}f}]"
+    else:
+        text = f"{math.fsum(values) / len(values):.{digits}f}"
+        if len(values) > 1:
+            text += f" ± {statistics.stdev(values):.{digits}f}"
+    return text if len(values) == num_planned else f"{text} ({len(values)})"
+
+
+def results_block(settings: ReproductionSettings, preset: Preset, dataset: str, rows: Rows) -> str:
+    """The table of a dataset with `columns` or `paper`, in Markdown.
+
+    Where the paper has a row for a variant it follows ours, with footnotes on what is wrong
+    with its numbers. Raises ValueError for a table or row that the paper does not have.
+    """
+    own = settings.datasets[dataset]
+    columns, printed, notes = dict(own.columns), dict[str, PaperRow](), list[str]()
+    paper = None if own.paper is None else read_paper(str(settings.paper))
+    if paper is not None and own.paper is not None:
+        table, printed = _find(paper, own.paper)
+        columns = {**table.columns, **columns}
+        notes = [*table.notes]
+        for variant in rows.results:
+            notes += printed[variant].notes if variant in printed else ()
+        notes = list(dict.fromkeys(notes))
+    lines = []
+    for name in rows.results:
+        cells = [_cell(rows, name, column) for column in columns.values()]
+        lines.append([f"`{name}`", *cells, runs_cell(rows, name)])
+        if name in printed:
+            row = printed[name]
+            marks = "".join(f" ({notes.index(note) + 1})" for note in row.notes)
+            numbers = [_printed(row.values.get(column)) for column in columns]
+            lines.append([f"*paper: {row.name}*{marks}", *numbers, "?"])
+    headings = ["variant", *(column.title for column in columns.values()), "runs"]
+    text = markdown(headings, lines)
+    if paper is not None and own.paper is not None:
+        marks = "".join(f" ({notes.index(note) + 1})" for note in table.notes)
+        text += ["", f"The paper's rows: {table.source}{marks}."]
+        for number, note in enumerate(notes, start=1):
+            text.append(f"({number}) {paper.notes[note].strip()}")
+    return "\n".join([*text, *provenance_lines(settings, preset, dataset, rows.all())])
+
+
+def _find(paper: Paper, wanted: PaperRows) -> tuple[PaperTable, dict[str, PaperRow]]:
+    """The table of that caption, and its rows by variant."""
+    captions = {table.caption: table for table in paper.tables}
+    check_known("paper.table", [wanted.table], captions)
+    table = captions[wanted.table]
+    by_name = {row.name: row for row in table.rows}
+    check_known("paper.rows", wanted.rows.values(), by_name)
+    return table, {variant: by_name[name] for variant, name in wanted.rows.items()}
+
+
+def _cell(rows: Rows, variant: str, column: PaperColumn) -> str:
+    """The spread of a metric, and of how many runs it is where not all of them have it."""
+    if column.metric is None:
+        return ""
+    results = rows.finished(variant)
+    found = [value for value in map(metric(column.metric), results) if value is not None]
+    text = spread([value * column.factor for value in found])
+    is_whole = len(found) in (0, len(results))
+    return text if is_whole else f"{text} ({len(found)} of {len(results)})"
+
+
+def spread(values: Sequence[float]) -> str:
+    """`97.25 ± 0.31`: mean and sample deviation of runs; empty without values."""
+    if not values:
+        return ""
+    mean = f"{math.fsum(values) / len(values):.4g}"
+    return f"{mean} ± {statistics.stdev(values):.2g}" if len(values) > 1 else mean
+
+
+def _printed(value: Sequence[float] | None) -> str:
+    return "" if value is None else " ± ".join(f"{part:g}" for part in value)
+
+
 CLASSIFICATION = "classification"
 MAIN_CLASSIFIER = "linear"
 

@@ -4,20 +4,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from launch.cluster.records import read_records
 from launch.cluster.settings import ClusterConfig, InlineConfig
 from launch.jobs.liveness import Liveness, find_live
-from launch.jobs.records import read_records
 from launch.snapshot import Snapshot, take_snapshot
-from launch.sweeps.directory import SweepDirectory
-from launch.sweeps.expansion import check_space, expand, with_seeds
-from launch.sweeps.inline import run_inline
-from launch.sweeps.plan import Plan, as_values, describe_plan, make_plan
+from launch.sweeps.expansion import Resolver, check_space, expand, with_seeds
+from launch.sweeps.inline_trials import run_inline
+from launch.sweeps.plan import Plan, SweepDirectory, as_values, describe_plan, make_plan
 from launch.sweeps.request import REPOSITORY, check_before, read_request, split_words
-from launch.sweeps.resolving import Resolver
 from launch.sweeps.settings import OptunaSearch
 from launch.sweeps.submission import describe_submission, prepare_runs, submit_runs
-from pipeline.files.lock import DirectoryLock
-from pipeline.printing import say
+from orbit.core.files.lock import DirectoryLock
+from orbit.core.printing import say
 
 
 def run_sweep(words: Sequence[str]) -> int:

@@ -1,10 +1,16 @@
-"""From a search to its points. Pure functions."""
+"""From a sweep's words to its runs: every point of its keys, composed, named by its settings."""
 
+import copy
+import dataclasses
+import hashlib
 import itertools
 import json
 import math
+import re
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +22,82 @@ from launch.sweeps.settings import (
     PointsSearch,
     RandomSearch,
 )
-from pipeline.training.settings import KEYS_FREE_TO_CHANGE
+from orbit.core.config.compose import (
+    PATH_KEYS,
+    compose,
+    group_options,
+    set_dotted,
+    split_word,
+    with_absolute_paths,
+)
+from orbit.core.config.schema import build
+from pipeline.training.run_directory import RunDirectory, flatten
+from pipeline.training.settings import KEYS_FREE_TO_CHANGE, TrainConfig
+
+HASH_LENGTH, LONG_HASH_LENGTH = 8, 16
+MAX_LABEL = 80
+
+
+def content_hash(config: TrainConfig, dataset: str) -> str:
+    """Hash of all that decides a run's results: keys off their defaults, and the dataset.
+
+    The first `HASH_LENGTH` digits stand in a run's name, or `LONG_HASH_LENGTH` where others
+    have the same ones.
+    `dataset` is the fingerprint. Keys at their default are left out, so that a key
+    added later does not rename the runs there are.
+    """
+    values = {
+        key: value
+        for key, value in flatten(off_default(config)).items()
+        if key not in KEYS_FREE_TO_CHANGE
+    }
+    text = json.dumps({"dataset": dataset, **values}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def off_default(config: Any) -> dict[str, Any]:
+    """Fields of a dataclass that differ from their default or have none, nested ones likewise."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            inner = off_default(value)
+            if inner:
+                found[field.name] = inner
+        elif field.default is dataclasses.MISSING or value != field.default:
+            found[field.name] = value
+    return found
+
+
+def short_keys(keys: Sequence[str]) -> dict[str, str]:
+    """The shortest ends of dotted keys that tell them apart."""
+    short = {}
+    for key in keys:
+        parts = key.split(".")
+        for length in range(1, len(parts) + 1):
+            end = parts[-length:]
+            if sum(other.split(".")[-length:] == end for other in keys) == 1:
+                break
+        short[key] = ".".join(end)
+    return short
+
+
+def readable_name(point: Mapping[str, Any], short: Mapping[str, str]) -> str:
+    """`control-half-mask_tau0.3_seed1` for {control: half_mask, task.tau: 0.3, seed: 1}."""
+    parts = [f"{short[key]}{_between(point[key])}{_safe(point[key])}" for key in point]
+    return "_".join(parts)[:MAX_LABEL].strip("._-") or "run"
+
+
+def _between(value: Any) -> str:
+    return "-" if isinstance(value, str) else ""
+
+
+def _safe(value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    if text.startswith(("/", "./", "../", "~")):
+        text = text.rpartition("/")[2]
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", text).strip("-")
+
 
 Point = dict[str, Any]
 """Values by dotted configuration key; a key that names a group holds a choice of it."""
@@ -123,3 +204,108 @@ def _refuse_fixed(keys: Mapping[str, Any]) -> None:
             f"a sweep cannot vary {key}, which no run is told apart by: give it once for all"
             " runs, or use a sweep_dir for each value"
         )
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run of a sweep: its name below `runs/`, the varied values, the configuration."""
+
+    name: str
+    values: dict[str, Any]
+    config: TrainConfig
+
+
+class Resolver:
+    """Composes configurations from the words that all points share and a point's own values."""
+
+    def __init__(self, words: Sequence[str], runs: Path) -> None:
+        self._words, self._runs = list(words), runs
+        self._composed: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
+        self._fingerprints: dict[str, str] = {}
+        # The hash decides: a run keeps its directory when a sweep comes to vary other keys.
+        found = runs.iterdir() if runs.is_dir() else ()
+        self._names = {path.name.rpartition("-")[2]: path.name for path in found}
+        self._owners: dict[str, str] = {}
+
+    def resolve(self, points: Sequence[Mapping[str, Any]]) -> list[PlannedRun]:
+        """The runs of all points, in order; two points with the same configuration are one run.
+
+        Raises ValueError naming the point that a key or value of is refused.
+        """
+        short = short_keys(list({key: None for point in points for key in point}))
+        runs: dict[str, PlannedRun] = {}
+        for point in points:
+            run = self._resolve_one(point, short)
+            runs.setdefault(run.name, run)
+        return list(runs.values())
+
+    def datasets(self) -> list[str]:
+        """The dataset directories that the resolved points read."""
+        return list(self._fingerprints)
+
+    def _resolve_one(self, point: Mapping[str, Any], short: Mapping[str, str]) -> PlannedRun:
+        groups = {key: str(value) for key, value in point.items() if _is_group(key)}
+        try:
+            values = copy.deepcopy(self._compose(groups))
+            for key, value in point.items():
+                if key not in groups:
+                    set_dotted(values, key, _plain(value))
+            config = build(TrainConfig, with_absolute_paths(values))
+        except ValueError as error:
+            raise ValueError(f"point {dict(point)}: {error}") from None
+        fingerprint = self._fingerprint(config.data)
+        digest = content_hash(config, fingerprint)
+        name = self._name(digest, readable_name(point, short))
+        config = dataclasses.replace(config, run_dir=str(self._runs / name))
+        return PlannedRun(name, dict(point), config)
+
+    def _name(self, digest: str, label: str) -> str:
+        """The name of the run with this hash; a longer one if another run has its first digits."""
+        for length in (HASH_LENGTH, LONG_HASH_LENGTH, len(digest)):
+            ending = digest[:length]
+            if ending not in self._owners:
+                name = self._names.setdefault(ending, f"{label}-{ending}")
+                # Nobody else has both the label and the hash.
+                is_ours = name == f"{label}-{ending}"
+                self._owners[ending] = digest if is_ours else self._owner(name, digest)
+            if self._owners[ending] == digest:
+                break
+        return self._names[ending]
+
+    def _owner(self, name: str, digest: str) -> str:
+        """The hash of the run in a directory if its first digits are those of `digest`.
+
+        Otherwise that itself: the directory holds what bore this name before a default changed.
+        """
+        from orbit.core.store.manifest import read_manifest
+
+        try:
+            config = RunDirectory(self._runs / name).read_config()
+            theirs = content_hash(config, read_manifest(Path(config.data)).fingerprint)
+        except (FileNotFoundError, ValueError):
+            return digest
+        return theirs if theirs[:HASH_LENGTH] == digest[:HASH_LENGTH] else digest
+
+    def _compose(self, groups: dict[str, str]) -> dict[str, Any]:
+        key = tuple(sorted(groups.items()))
+        if key not in self._composed:
+            others = [word for word in self._words if split_word(word)[0] not in groups]
+            words = [*(f"{group}={choice}" for group, choice in key), *others, "run_dir=-"]
+            self._composed[key] = compose("train", words, PATH_KEYS)
+        return self._composed[key]
+
+    def _fingerprint(self, data: str) -> str:
+        if data not in self._fingerprints:
+            from orbit.core.store.manifest import read_manifest
+
+            self._fingerprints[data] = read_manifest(Path(data)).fingerprint
+        return self._fingerprints[data]
+
+
+def _is_group(key: str) -> bool:
+    return "." not in key and bool(group_options(key))
+
+
+def _plain(value: Any) -> Any:
+    """YAML's lists, tuples in the dataclasses of a sweep, as lists again."""
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -8,11 +8,10 @@ from typing import Literal
 
 from launch.cluster.checks import check_cluster, check_datasets, check_ranks
 from launch.cluster.settings import ClusterConfig, InlineConfig, SlurmConfig
-from launch.sweeps.expansion import RESERVED
-from launch.sweeps.resolving import PlannedRun
+from launch.sweeps.expansion import RESERVED, PlannedRun
 from launch.sweeps.settings import OptunaSearch, SweepConfig
-from pipeline.config.compose import compose, split_word
-from pipeline.config.schema import build
+from orbit.core.config.compose import compose, split_word
+from orbit.core.config.schema import build
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATH_KEYS = frozenset({"sweep_dir"})

@@ -1,32 +1,80 @@
-"""The controller of an Optuna search: asks for trials, has them trained, tells what came out.
+"""A search by Optuna: its order, its loop over trials, its summary.
 
 All that it knows lies in the study and the run directories, so one that was killed is
 followed by another that goes on where it was.
 """
 
+import dataclasses
+import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from launch.cluster.checks import check_ranks
-from launch.cluster.settings import InlineConfig, RetryConfig
+from launch.cluster.settings import ClusterConfig, InlineConfig, LocalConfig, RetryConfig
 from launch.cluster.slurm import SlurmError
+from launch.jobs.attempt import mark_pruned
 from launch.jobs.history import newest_step
-from launch.jobs.pruning import mark_pruned
-from launch.reports.run_state import RunState
-from launch.sweeps.directory import SweepDirectory
-from launch.sweeps.expansion import Point, with_seeds
-from launch.sweeps.resolving import PlannedRun, Resolver
-from launch.sweeps.search_order import SearchOrder
-from launch.sweeps.study import OpenTrial, SearchStudy
-from launch.sweeps.trial_jobs import TrialJobs
-from launch.sweeps.trial_results import (
+from launch.jobs.run_state import CANCELLED_FILE, RunState
+from launch.snapshot import Snapshot
+from launch.sweeps.expansion import PlannedRun, Point, Resolver, with_seeds
+from launch.sweeps.plan import SweepDirectory
+from launch.sweeps.settings import OptunaSearch, SweepConfig
+from launch.sweeps.study import JOURNAL, OpenTrial, SearchStudy, mend_journal
+from launch.sweeps.trials import (
+    ClusterJobs,
+    TrialJobs,
     UnknownMetricError,
     final_value,
     is_usable,
     judge,
     validation_values,
 )
+from orbit.core.config.schema import build
+from orbit.core.files.atomic import write_json
+from orbit.core.files.lock import DirectoryLock
+
+ORDER_FILE = "search_order.json"
+
+
+@dataclass(frozen=True)
+class SearchOrder:
+    """A search with the words of the training configuration and the code that it runs."""
+
+    words: tuple[str, ...]
+    sweep: SweepConfig
+    cluster: ClusterConfig
+    stage: bool
+    code: str
+    digest: str
+
+    @property
+    def search(self) -> OptunaSearch:
+        """The search itself."""
+        assert isinstance(self.sweep.search, OptunaSearch)
+        return self.sweep.search
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The code that jobs run."""
+        return Snapshot(Path(self.code), self.digest)
+
+
+def write_search_order(folder: Path, order: SearchOrder) -> None:
+    """Write search_order.json."""
+    write_json(folder / ORDER_FILE, dataclasses.asdict(order))
+
+
+def read_search_order(folder: Path) -> SearchOrder:
+    """Read search_order.json; FileNotFoundError or ValueError if that cannot be done."""
+    path = folder / ORDER_FILE
+    try:
+        return build(SearchOrder, json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 15.0, 600.0
 """How long to leave a cluster alone that has refused a job; doubled each time."""
@@ -219,3 +267,101 @@ class Controller:
 def show_point(point: Point) -> str:
     """Values as one writes them on the command line."""
     return " ".join(f"{key}={value}" for key, value in point.items())
+
+
+SUMMARY_FILE = "search.json"
+
+
+def summarise(search: OptunaSearch, study: SearchStudy) -> dict[str, Any]:
+    """The best trial and the number of trials by state, as search.json holds them."""
+    best = study.best()
+    counts = {state: number for state, number in study.counts().items() if state != "running"}
+    return {
+        "metric": search.metric,
+        "direction": search.direction,
+        "trials": counts,
+        "best": best
+        and {
+            "trial": best.number,
+            "value": best.value,
+            "params": best.point,
+            "runs": best.notes.get("runs", []),
+        },
+    }
+
+
+def write_summary(folder: Path, search: OptunaSearch, study: SearchStudy) -> dict[str, Any]:
+    """Write search.json, which says that the search is over, and return its content."""
+    summary = summarise(search, study)
+    write_json(folder / SUMMARY_FILE, summary)
+    return summary
+
+
+def show_summary(summary: dict[str, Any]) -> list[str]:
+    """search.json in a few lines."""
+    shown = ", ".join(f"{number} {state}" for state, number in summary["trials"].items())
+    lines = [f"{sum(summary['trials'].values())} trials: {shown}"]
+    best = summary["best"]
+    if best is None:
+        return [*lines, "no trial has a value"]
+    where = ", ".join(f"runs/{name}" for name in best["runs"])
+    result = f"{summary['metric']} {best['value']:.6g} with {show_point(best['params'])}"
+    return [*lines, f"best: trial {best['trial']}, {result}", where]
+
+
+Outcome = Literal["finished", "stopped", "cancelled"]
+LOCK_FILE = ".search.lock"
+
+
+def run_search(folder: Path, stop: Callable[[], bool], say: Callable[[str], None]) -> Outcome:
+    """Go on with the search of a sweep directory until it is over or `stop` says so.
+
+    Jobs that were submitted go on without this process. Raises ValueError if another
+    controller is at work or took the search over meanwhile, or if the metric is none that
+    validation gives.
+    """
+    order, directory = read_search_order(folder), SweepDirectory(folder)
+    with DirectoryLock(folder, "search controllers", file=LOCK_FILE) as lock:
+        mend_journal(folder / JOURNAL)
+        study = SearchStudy(folder, order.search)
+        jobs = make_jobs(order, directory)
+        controller = Controller(order, directory, study, jobs, say)
+        while not _step(controller, lock):
+            deadline = time.monotonic() + jobs.poll_s
+            while time.monotonic() < deadline and not stop():
+                time.sleep(0.1)
+            if (folder / CANCELLED_FILE).exists():
+                return "cancelled"
+            if stop():
+                return "stopped"
+        lock.check_owned()
+        write_summary(folder, order.search, study)
+    return "finished"
+
+
+def _step(controller: Controller, lock: DirectoryLock) -> bool:
+    """A step of the one controller; LostLockError if that is another by now."""
+    lock.check_owned()
+    return controller.step()
+
+
+def make_jobs(order: SearchOrder, directory: SweepDirectory) -> TrialJobs:
+    """Whoever trains on the cluster of the order."""
+    cluster = order.cluster
+    if isinstance(cluster, InlineConfig):
+        from launch.sweeps.inline_trials import InlineJobs
+
+        return InlineJobs(directory, cluster, order.snapshot)
+    max_trials = num_parallel(order.search.num_parallel, len(order.sweep.seeds), cluster)
+    return ClusterJobs(
+        directory, cluster, order.snapshot, order.stage, order.search.poll_s, max_trials
+    )
+
+
+def num_parallel(wanted: int, num_seeds: int, cluster: ClusterConfig) -> int:
+    """Trials at a time: as many as wanted, but no more than keep this machine's places busy."""
+    if isinstance(cluster, InlineConfig):
+        return 1
+    if isinstance(cluster, LocalConfig):
+        return min(wanted, -(-cluster.max_running // num_seeds))
+    return wanted

@@ -4,31 +4,34 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.cluster.arrays import ArrayCut
-from launch.cluster.local_submission import submit_workers
+from launch.cluster.records import JobRecord, read_records
 from launch.cluster.settings import InlineConfig, LocalConfig, SlurmConfig
-from launch.cluster.slurm_submission import sbatch_text, submit_arrays
+from launch.cluster.slurm import ArrayCut
+from launch.cluster.submission import sbatch_text, submit_arrays, submit_workers
 from launch.jobs.liveness import find_live
-from launch.jobs.records import JobRecord, read_records
-from launch.jobs.search_job import FAILURE_FILE, SearchJob, controller_resources
-from launch.reports.run_state import CANCELLED_FILE
+from launch.jobs.run_state import CANCELLED_FILE
 from launch.snapshot import take_snapshot
-from launch.sweeps.directory import SweepDirectory
-from launch.sweeps.expansion import with_seeds
+from launch.sweeps.expansion import PlannedRun, Resolver, with_seeds
+from launch.sweeps.plan import SweepDirectory
 from launch.sweeps.request import REPOSITORY, SweepRequest, check_before
-from launch.sweeps.resolving import PlannedRun, Resolver
-from launch.sweeps.search_loop import num_parallel, run_search
-from launch.sweeps.search_order import SearchOrder, write_search_order
+from launch.sweeps.search import (
+    SUMMARY_FILE,
+    SearchOrder,
+    num_parallel,
+    run_search,
+    show_summary,
+    write_search_order,
+    write_summary,
+)
+from launch.sweeps.search_job import FAILURE_FILE, SearchJob, controller_resources
 from launch.sweeps.search_space import describe_search, example_points
-from launch.sweeps.search_summary import SUMMARY_FILE, show_summary, write_summary
 from launch.sweeps.settings import OptunaSearch, SweepConfig
 from launch.sweeps.study import JOURNAL, SearchStudy, mend_journal, require_optuna
-from pipeline.config.compose import split_word
-from pipeline.config.places import PATH_KEYS
-from pipeline.config.program import EXIT_STOPPED, ExitWithCode
-from pipeline.files.atomic import read_json_object
-from pipeline.files.lock import DirectoryLock
-from pipeline.printing import say
+from orbit.core.config.compose import PATH_KEYS, split_word
+from orbit.core.config.program import EXIT_STOPPED, ExitWithCode
+from orbit.core.files.atomic import read_json_object
+from orbit.core.files.lock import DirectoryLock
+from orbit.core.printing import say
 
 TASK = "search"
 
@@ -108,7 +111,7 @@ def _absolute(word: str) -> str:
 
 
 def _description(sweep: SweepConfig, example: PlannedRun) -> dict[str, object]:
-    from data_prep.store.manifest import read_manifest
+    from orbit.core.store.manifest import read_manifest
 
     assert isinstance(sweep.search, OptunaSearch)
     dataset = read_manifest(Path(example.config.data)).fingerprint

@@ -8,8 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from launch.sweeps.expansion import Point, value_at
-from launch.sweeps.naming import off_default
+from launch.sweeps.expansion import Point, off_default, value_at
 from launch.sweeps.settings import Dimension, OptunaSearch
 from pipeline.training.run_directory import flatten
 from pipeline.training.settings import KEYS_FREE_TO_CHANGE, TrainConfig

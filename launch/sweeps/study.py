@@ -18,7 +18,7 @@ import numpy as np
 from launch.sweeps.expansion import Point
 from launch.sweeps.search_space import choice_labels, differing, point_of, whole_range
 from launch.sweeps.settings import OptunaSearch
-from pipeline.files.json_text import parse_json
+from orbit.core.files.atomic import parse_json
 
 JOURNAL = "optuna.journal"
 DESCRIPTION = "description"

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from launch.cluster.arrays import ArrayCut, cut_into_arrays
-from launch.cluster.local_submission import submit_workers
+from launch.cluster.records import JobRecord, new_name
 from launch.cluster.settings import (
     ClusterConfig,
     InlineConfig,
@@ -13,18 +12,17 @@ from launch.cluster.settings import (
     RetryConfig,
     SlurmConfig,
 )
-from launch.cluster.slurm_submission import array_limit, sbatch_text, submit_arrays
-from launch.jobs.deciding import ERROR_FILE
+from launch.cluster.slurm import ArrayCut, cut_into_arrays
+from launch.cluster.submission import array_limit, sbatch_text, submit_arrays, submit_workers
+from launch.jobs.deciding import ERROR_FILE, Order, write_order
 from launch.jobs.local_worker import LocalWorker
-from launch.jobs.order import Order, write_order
-from launch.jobs.records import JobRecord, new_name
+from launch.jobs.run_state import CANCELLED_FILE
 from launch.jobs.train_job import TrainJob
-from launch.reports.run_state import CANCELLED_FILE
 from launch.snapshot import Snapshot
-from launch.sweeps.directory import SweepDirectory
-from launch.sweeps.resolving import PlannedRun
-from pipeline.training.choices import as_decided
+from launch.sweeps.expansion import PlannedRun
+from launch.sweeps.plan import SweepDirectory
 from pipeline.training.run_directory import RunDirectory, differing_keys
+from pipeline.training.settings import as_decided
 
 NUM_WRITERS = 8
 

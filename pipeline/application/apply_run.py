@@ -1,5 +1,6 @@
-"""Encode a user's files, act on their latents, decode, and write what comes out."""
+"""A user's images under group elements, moved by a run's model and written in their own format."""
 
+import gzip
 import itertools
 from pathlib import Path
 from typing import Any
@@ -7,23 +8,101 @@ from typing import Any
 import numpy as np
 import torch
 
-from data_prep.store.manifest import Manifest, read_manifest
-from pipeline.application.inputs import Input, file_labels, find_inputs
-from pipeline.application.preparation import Preparation, make_preparation
-from pipeline.application.reading import Frame, check_file, read_frame, remarks, suffixes
+from orbit.core.files.atomic import replacing, write_json
+from orbit.core.groups.words import read_elements
+from orbit.core.pictures.figures import drawable, flattened, save_figure
+from orbit.core.printing import say
+from orbit.core.progress import Progress
+from orbit.core.reading.files import import_extra
+from orbit.core.store.manifest import Manifest, read_manifest
+from pipeline.application.reading import (
+    HALF,
+    WHITE,
+    Frame,
+    Input,
+    Preparation,
+    check_file,
+    file_labels,
+    find_inputs,
+    make_preparation,
+    read_frame,
+    remarks,
+    suffixes,
+)
 from pipeline.application.settings import ApplyConfig
-from pipeline.application.sheet import Sheet
-from pipeline.application.writing import to_file_values, write_nifti, write_npy, write_picture
-from pipeline.files.atomic import write_json
-from pipeline.groups.element_words import read_elements
+from pipeline.arithmetic import exact_float32, use_threads
+from pipeline.measuring.grid import Row, picture_grid
 from pipeline.models.latent_action import LatentActionModel, LatentParts
-from pipeline.printing import say
-from pipeline.progress import Progress
 from pipeline.runs import Run, latent_action_model, load_run
-from pipeline.threads import use_threads
 from pipeline.training.checkpoint import MODEL_FILE
 from pipeline.training.distributed import choose_device
-from pipeline.training.float32 import exact_float32
+
+
+def to_file_values(images: np.ndarray, is_binary: bool) -> np.ndarray:
+    """Model outputs (N, C, ...) on [0, 1] as uint8, shapes cut at one half."""
+    values: np.ndarray = np.clip(np.rint(images * WHITE), 0, WHITE).astype(np.uint8)
+    return np.where(values >= HALF, WHITE, 0).astype(np.uint8) if is_binary else values
+
+
+def write_picture(path: Path, frame: np.ndarray) -> None:
+    """A frame (1 or 3, H, W) uint8 as a PNG."""
+    from PIL import Image
+
+    pixels = frame[0] if frame.shape[0] == 1 else np.moveaxis(frame, 0, -1)
+    with replacing(path) as temporary:
+        Image.fromarray(np.ascontiguousarray(pixels)).save(temporary, format="PNG")
+
+
+def write_npy(path: Path, volume: np.ndarray) -> None:
+    """A volume (D, H, W) uint8 as NPY."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, volume, allow_pickle=False)
+
+
+def write_nifti(path: Path, volume: np.ndarray, voxel_mm: tuple[float, ...]) -> None:
+    """A volume (D, H, W) uint8 with the axes of `orbit.core.reading.nifti` as .nii.gz.
+
+    In the file its axes are RAS and its centre is the origin.
+    """
+    nibabel = import_extra("nibabel", "volumes", "volumes")
+    ras = np.ascontiguousarray(volume[:, ::-1].transpose(2, 1, 0))
+    sizes = np.array(voxel_mm[::-1])
+    affine = np.diag([*sizes, 1.0])
+    affine[:3, 3] = -sizes * (np.array(ras.shape) - 1) / 2
+    image = nibabel.Nifti1Image(ras, affine)
+    image.header.set_xyzt_units("mm")
+    with replacing(path) as temporary:
+        temporary.write_bytes(gzip.compress(image.to_bytes(), mtime=0))
+
+
+MAX_FILES, MAX_ELEMENTS = 8, 8
+MAX_NAME = 14
+
+
+class Sheet:
+    """Collects the first files: a column each, above it the file's name."""
+
+    def __init__(self, elements: list[str]) -> None:
+        self._elements = elements[:MAX_ELEMENTS]
+        self._names: list[str] = []
+        self._columns: list[np.ndarray] = []
+
+    def add(self, name: str, frame: np.ndarray, moved: np.ndarray) -> None:
+        """A file's frame (C, ...) and its transforms (num_elements, C, ...), all uint8."""
+        if len(self._columns) < MAX_FILES:
+            shown = drawable(name)
+            self._names.append(shown if len(shown) <= MAX_NAME else f"{shown[: MAX_NAME - 1]}…")
+            frames = [frame, *moved[:MAX_ELEMENTS]]
+            self._columns.append(np.stack([flattened(each) for each in frames]))
+
+    def write(self, path: Path, title: str) -> None:
+        """The sheet as a PNG."""
+        pictures = np.stack(self._columns, 1).astype(np.float32) / 255
+        rows: list[Row] = [("file", pictures[0], self._names)]
+        for name, row in zip(self._elements, pictures[1:], strict=True):
+            rows.append((f"g = {name}", row, []))
+        save_figure(picture_grid(rows, title), path)
+
 
 RECORD, SHEET = "applied.json", "sheet.png"
 

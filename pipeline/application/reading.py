@@ -1,24 +1,200 @@
-"""A user's file as a frame of the model: a picture, or a volume in NIfTI or NPY."""
+"""Which files a user means, how their results are called, and their frames as a model wants."""
 
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from data_prep.reading import nifti_file
-from data_prep.reading.npy_file import open_npy
-from data_prep.reading.pictures import SUFFIXES as PICTURE_SUFFIXES
-from data_prep.reading.pictures import fit_square, read_header, read_picture
-from data_prep.reading.remarks import gathered
-from data_prep.reading.volumes import (
+from orbit.core.files.atomic import MAX_NAME_BYTES
+from orbit.core.files.listing import checked_file, has_suffix
+from orbit.core.groups import Group
+from orbit.core.groups.interpolation import inscribed
+from orbit.core.reading import nifti as nifti_file
+from orbit.core.reading.files import find_all, gathered
+from orbit.core.reading.numpy_files import open_npy
+from orbit.core.reading.pictures import SUFFIXES as PICTURE_SUFFIXES
+from orbit.core.reading.pictures import Limit, fit_square, read_header, read_picture
+from orbit.core.reading.volumes import (
+    NanPolicy,
     as_binary,
     normalise_percentiles,
     resample,
     to_uint8,
     without_nan,
 )
-from data_prep.scenes.plain import inscribed
-from pipeline.application.preparation import Preparation
+from orbit.core.store.manifest import FrameSpec, Manifest
+from pipeline.application.settings import ApplyConfig
+
+ENDINGS = re.compile(r"\.(nii\.gz|[^.]+)$", re.IGNORECASE)
+DIGEST_LETTERS = 8
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file to read, and the path without ending, below `out`, of what is made of it."""
+
+    path: Path
+    stem: Path
+
+    def result(self, label: str) -> Path:
+        """Path below `out` of the result of an element; its name is never too long.
+
+        Of a long name the beginning is kept, and a digest in place of the rest.
+        """
+        name = self.path.name.lower()
+        ending = "npy" if name.endswith(".npy") else "nii.gz" if ".nii" in name[-7:] else "png"
+        tail = f"__{label}.{ending}"
+        whole = f"{self.stem.name}{tail}"
+        if len(os.fsencode(whole)) > MAX_NAME_BYTES:
+            digest = hashlib.sha256(os.fsencode(self.stem.name)).hexdigest()[:DIGEST_LETTERS]
+            tail = f"~{digest}{tail}"
+            room = MAX_NAME_BYTES - len(os.fsencode(tail))
+            whole = os.fsencode(self.stem.name)[:room].decode("utf-8", "ignore") + tail
+        return self.stem.with_name(whole)
+
+
+def find_inputs(images: Path, suffixes: tuple[str, ...], kind: str) -> list[Input]:
+    """The file, or all files of a folder and its subfolders that end in a suffix.
+
+    `kind` says in words what the model takes. What is passed over is said. Raises
+    FileNotFoundError if there is nothing there, ValueError for a file of another suffix or a
+    name that is not UTF-8, a folder that holds none of these, or two files whose results
+    would have one name.
+    """
+    if not images.exists():
+        raise FileNotFoundError(f"images={images}: there is no such file or folder")
+    is_folder = images.is_dir()
+    root = images if is_folder else images.parent
+    files = find_all(images, suffixes, "images") if is_folder else [checked_file(images)]
+    stems: dict[Path, Path] = {}
+    for path in files:
+        if not has_suffix(path.name, suffixes):
+            raise ValueError(f"{path}: this model takes {kind}, files of {', '.join(suffixes)}")
+        stem = path.relative_to(root).with_name(ENDINGS.sub("", path.name))
+        if stem in stems:
+            raise ValueError(f"{stems[stem]} and {path} would both be written as {stem}")
+        stems[stem] = path
+    return [Input(path, stem) for stem, path in stems.items()]
+
+
+def file_labels(names: Sequence[str]) -> list[str]:
+    """A part of a file name for each element's name; ValueError if two are the same."""
+    labels = [re.sub(r"[^\w.+-]+", "_", name).strip("_") for name in names]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ValueError(f"element: two of them would be written as {label}")
+    return labels
+
+
+PICTURE_CHANNELS = (1, 3)
+HEADS = ("nifti", "dicom")
+"""Sources that cut a cube of so many mm."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to a file. `side` is the model's, in pixels or voxels.
+
+    `percentiles` None takes uint8 volumes as they are; with `zero_is_background` zeros do
+    not count among them, nor does NaN where `nan` takes it for background. `extent_mm` is
+    the side of the cube cut out of a volume, None for the volume's own. `to_grey` allows
+    coloured pictures. With `margin` everything becomes black that lies further out than the
+    inscribed disc or ball less so many pixels. Pictures beyond `limit` are not decoded.
+    """
+
+    frames: FrameSpec
+    resize: Literal["none", "crop", "pad"]
+    to_grey: bool
+    percentiles: tuple[float, float] | None
+    zero_is_background: bool
+    nan: NanPolicy
+    extent_mm: float | None
+    margin: float | None
+    limit: Limit = Limit()
+
+    @property
+    def side(self) -> int:
+        return self.frames.shape[-1]
+
+    @property
+    def is_volume(self) -> bool:
+        return len(self.frames.shape) == 4
+
+    @property
+    def is_binary(self) -> bool:
+        return self.frames.values == "binary"
+
+    def in_words(self) -> str:
+        """The policy in one line."""
+        lattice = " x ".join(map(str, self.frames.shape[1:]))
+        square, disc = ("cube", "ball") if self.is_volume else ("square", "disc")
+        size = {
+            "none": f"must measure {lattice}",
+            "crop": f"are cut to the largest central {square}, then resized to {lattice}",
+            "pad": f"are padded with black to a {square}, then resized to {lattice}",
+        }[self.resize]
+        if self.extent_mm is not None:
+            size = (
+                f"are cut or padded to a cube of {self.extent_mm:g} mm, then resized to {lattice}"
+            )
+        parts = [f"files {size}"]
+        if self.percentiles is not None:
+            low, high = self.percentiles
+            parts.append(f"their percentiles {low:g} and {high:g} become black and white")
+        if self.margin is not None:
+            parts.append(f"what lies outside the inscribed {disc} becomes black")
+        return "; ".join(parts)
+
+
+def make_preparation(config: ApplyConfig, manifest: Manifest, group: Group) -> Preparation:
+    """What to do to files, by configuration and, where that leaves it open, as the dataset's.
+
+    Raises ValueError for frames that no file can be, or a setting without effect.
+    """
+    frames, made = manifest.frames, manifest.generator
+    is_volume = len(frames.shape) == 4
+    if is_volume and frames.shape[0] != 1:
+        raise ValueError(f"this model takes volumes of {frames.shape[0]} channels; files have 1")
+    if not is_volume and frames.shape[0] not in PICTURE_CHANNELS:
+        raise ValueError(f"this model takes {frames.shape[0]} channels; pictures have 1 or 3")
+    if len(set(frames.shape[1:])) > 1 and config.resize in ("crop", "pad"):
+        raise ValueError(f"resize={config.resize}: frames of {frames.shape[1:]} are not square")
+    if config.to_grey and (is_volume or frames.shape[0] == 3):
+        raise ValueError("to_grey=true has no effect: this model does not take grey pictures")
+    if config.percentiles is not None and (not is_volume or frames.values == "binary"):
+        raise ValueError("percentiles has no effect: it is for volumes of grey values")
+    source = made.get("source")
+    given = made.get("percentiles") if source in ("nifti", "dicom", "volumes") else None
+    percentiles = config.percentiles or (tuple(given) if given is not None else None)
+    # What a continuous group turns must not leave its disc: so sources were prepared.
+    is_inscribed = not group.is_exact and source != "table" and "scene" not in made
+    return Preparation(
+        frames,
+        _prepared_resize(made) if config.resize == "as_prepared" else config.resize,
+        config.to_grey or (source == "images" and made.get("colour") == "grey"),
+        None if frames.values == "binary" else percentiles,
+        source in ("nifti", "phantom"),
+        "background" if made.get("nan") == "background" else "refuse",
+        made.get("extent_mm") if config.resize == "as_prepared" and source in HEADS else None,
+        group.margin if is_inscribed else None,
+        limit=Limit(config.max_megapixels, "max_megapixels"),
+    )
+
+
+def _prepared_resize(made: dict[str, object]) -> Literal["none", "crop", "pad"]:
+    if made.get("source") == "images" and made.get("size") is not None:
+        return "crop"
+    if made.get("source") in HEADS:
+        return "pad"
+    if made.get("source") == "volumes" and made.get("side") is not None:
+        return "pad"
+    return "none"
+
 
 VOLUME_SUFFIXES = (*nifti_file.SUFFIXES, ".npy")
 SOURCE = "volumes"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.store.direct_reader import Destination, DirectReader
+from orbit.core.store.direct_reader import Destination, DirectReader
 from pipeline.data.batches import Batches
 from pipeline.data.packing import BatchLayout
 

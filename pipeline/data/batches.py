@@ -1,4 +1,4 @@
-"""Step-indexed batches of records, read into given arrays, for one rank.
+"""Batches of records for training and evaluation, and which pairs a dataset allows.
 
 Both classes are stateless functions of the step, so a loader that starts at step
 s yields what an uninterrupted one yields from s on. They are picklable, so that
@@ -11,10 +11,11 @@ from typing import ClassVar, Literal, Protocol
 import numpy as np
 import torch
 
-from data_prep.store.reader import RecordReader, Records
-from pipeline.data.block_order import BlockOrder, BlockSizes
+from orbit.core.groups import make_group
+from orbit.core.store.manifest import Manifest
+from orbit.core.store.reader import RecordReader, Records
+from pipeline.data.blocks import BlockOrder, BlockSizes
 from pipeline.data.order import SampleOrder, draw_choices, draw_uniforms, rank_slice
-from pipeline.groups import make_group
 
 Pairs = Literal["stored", "online", "fresh"]
 
@@ -202,3 +203,44 @@ def make_train_order(
     if blocks is None:
         return SampleOrder(seed, num_items, global_batch, tail)
     return BlockOrder(seed, num_items, global_batch, tail, *blocks)
+
+
+def check_pairs(manifest: Manifest, pairs: Pairs) -> None:
+    """Raise ValueError for pairs that the training split cannot give, naming those it can."""
+    if pairs != "fresh":
+        manifest.check_has_targets("train", f"pairs={pairs}", "pairs=fresh")
+        return
+    has_orbits = manifest.split("train").records_per_source is not None
+    allowed = "stored, online" if has_orbits else "stored"
+    stays = what_stays(manifest)
+    if stays is not None:
+        raise ValueError(
+            f"pairs=fresh moves whole frames, but in {manifest.name} {stays}; allowed: {allowed}"
+        )
+    held_out = manifest.generator.get("train_bins")
+    if held_out is not None:
+        raise ValueError(
+            f"pairs=fresh draws from all of {manifest.group}, but training on {manifest.name} keeps"
+            f" to dataset.train_bins={list(held_out)}; allowed: {allowed}"
+        )
+
+
+def what_stays(manifest: Manifest) -> str | None:
+    """Why a target of this dataset is not the group's action on its whole source, as a
+    sentence; None if it is."""
+    generator = manifest.generator
+    if "world" in generator:
+        return f"the actions are those of the world {generator['world']}"
+    if "sequences" in generator:
+        return "labels stand in the place of the targets"
+    if generator.get("source") == "table":
+        return "the targets are the user's own files (source=table)"
+    if manifest.target_is_action_on_source:
+        return None
+    scene = generator.get("scene", "plain")
+    parts = {
+        "blocked": "a block stays in its place",
+        "composite": "the background stays in its place",
+        "views": "the object is turned before it is drawn",
+    }.get(str(scene), "parts of the frame stay")
+    return f"{parts} (dataset.scene.name={scene})"

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from data_prep.store.direct_reader import DirectReader
+from orbit.core.signals import STOP_SIGNALS
+from orbit.core.store.direct_reader import DirectReader
 from pipeline.data.ahead import AheadSource
 from pipeline.data.batches import Batches
 from pipeline.data.packing import Batch, BatchLayout
-from pipeline.signals import STOP_SIGNALS
 
 READ_BYTES = 2**20
 """A read takes as many whole steps as fit in this many bytes, at least one."""

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from data_prep.store.manifest import FrameSpec
-from data_prep.store.reader import Records
+from orbit.core.store.manifest import FrameSpec
+from orbit.core.store.reader import Records
 
 ALIGNMENT = 64
 

@@ -1,18 +1,121 @@
-"""What there is to know about a run, as plain values for text or JSON."""
+"""What there is to know about a run, as plain values: data, parameters, costs, exactness."""
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from data_prep.store.manifest import Manifest, read_manifest
-from pipeline.description.costs import flops_by_part, num_parameters, parameters_by_part
-from pipeline.description.exactness import read_or_measure
-from pipeline.models.latent_action import LatentActionModel
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from orbit.core.store.manifest import Manifest, read_manifest
+from orbit.core.store.reader import PairStore, check_files
+from pipeline.arithmetic import exact_float32
+from pipeline.data.packing import Batch
+from pipeline.evaluation.settings import evaluation_file
+from pipeline.measuring.records import batches, device_of, spread_records
+from pipeline.methods.latent_action.measures import composition_metrics, equivariance_metrics
+from pipeline.methods.latent_action.settings import LatentActionConfig
+from pipeline.models.latent_action import LatentActionModel, LatentParts
 from pipeline.runs import Run, load_run
-from pipeline.tasks.latent_action.settings import LatentActionConfig
-from pipeline.training.float32 import exact_float32
 from pipeline.training.run_directory import RunDirectory
+
+
+def num_parameters(module: nn.Module) -> int:
+    """Numbers that training can change."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def parameters_by_part(model: nn.Module) -> dict[str, int]:
+    """Parameters of each immediate part that has any; what belongs to none is left out."""
+    counts = {name: num_parameters(part) for name, part in model.named_children()}
+    return {name: count for name, count in counts.items() if count}
+
+
+@torch.no_grad()
+def flops_by_part(model: LatentActionModel) -> dict[str, int]:
+    """Operations of encoding, acting and decoding one image, by torch's FlopCounterMode.
+
+    A multiplication and an addition are two. Only products count (convolutions, linear
+    layers, matrices): moving values and pointwise functions are free to the counter.
+    """
+    device = next(model.parameters()).device
+    images = torch.zeros(1, *model.frames.shape, device=device)
+    g = model.group.identity(1).to(device)
+    parts = model.encode(images)
+    return {
+        "encode": _count(lambda: model.encode(images)),
+        "act": _count(lambda: model.act(parts.variant, g)),
+        "decode": _count(lambda: model.decode(LatentParts(*parts))),
+    }
+
+
+def _count(work: Callable[[], Any]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return int(counter.get_total_flops())
+
+
+MAX_RECORDS, MIN_RECORDS = 256, 16
+MAX_VALUES = 1 << 23
+"""Numbers of all frames that are measured, for a program that answers at once."""
+
+
+class Exactness(NamedTuple):
+    """Metrics by name, and where they come from, in words."""
+
+    metrics: dict[str, float]
+    origin: str
+
+
+def read_or_measure(run_dir: Path, run: Run, data: Path) -> Exactness:
+    """The test split's evaluation of this checkpoint, if there is one of these weights.
+
+    Otherwise up to 256 test records are measured, of large frames fewer. Raises
+    FileNotFoundError or ValueError if they cannot be read.
+    """
+    name = evaluation_file(run.step, "test")
+    written = RunDirectory(run_dir).read_json(f"evaluations/{name}")
+    if _is_of(written, run):
+        return Exactness(written["metrics"], f"evaluations/{name}")
+    metrics, num = measure(run, data)
+    return Exactness(metrics, f"measured just now on {num} test records")
+
+
+def measure(run: Run, data: Path) -> tuple[dict[str, float], int]:
+    """Metrics of some records spread over the test split, and how many these are."""
+    model = run.model
+    assert isinstance(model, LatentActionModel)
+    store = PairStore(data)
+    check_files(store.root, store.manifest)
+    reader, device = store.open_all(("test",))["test"], device_of(model)
+    num_values = math.prod(reader.frames.shape)
+    num_records = min(MAX_RECORDS, max(MIN_RECORDS, MAX_VALUES // num_values))
+    records, places = spread_records(reader, num_records), run.places()
+    evaluation = run.task.evaluation(model)
+    for _, read in batches(reader, records, places):
+        arrays = (*read, np.ones(len(read.label), np.float32))
+        evaluation.update(Batch(*(torch.from_numpy(values).to(device) for values in arrays)))
+    metrics = evaluation.metrics(evaluation.sums().cpu())
+    metrics |= equivariance_metrics(model, reader, records, places)
+    is_action = store.manifest.target_is_action_on_source
+    metrics |= composition_metrics(model, reader, records, places, is_action)
+    return metrics, len(records)
+
+
+def _is_of(written: Any, run: Run) -> bool:
+    """Whether an evaluation is of these weights, on the dataset that they were trained on."""
+    meta = run.checkpoint.meta
+    return (
+        isinstance(written, dict)
+        and written.get("weights") == meta["files"]["model.safetensors"]["sha256"]
+        and written.get("dataset") == meta["dataset"]
+        and "equivariance_error/latent" in written.get("metrics", {})
+    )
+
 
 MAX_NAMES = 8
 

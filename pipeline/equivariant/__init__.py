@@ -1,6 +1,6 @@
 """Layers that commute exactly with the quarter turns (c4) and symmetries (d4) of the square.
 
-**Elements** are those of `pipeline.groups`: int64 positions in `elements()`. Element k < 4 is k
+**Elements** are those of `orbit.core.groups`: int64 positions in `elements()`. Element k < 4 is k
 counter-clockwise quarter turns; element 4 + k of d4 first swaps left and right, then turns k
 times.
 
@@ -17,15 +17,22 @@ feature fields (N, num_fields * fibre, H, W), the values of one field side by si
 `x.unflatten(1, (num_fields, fibre))`. A field moves as a picture does, and its fibre with it.
 """
 
-from pipeline.equivariant.field_action import act_on_fibre, act_on_fields
-from pipeline.equivariant.field_types import FieldType
-from pipeline.equivariant.group_conv import GroupConv2d
-from pipeline.equivariant.group_linear import GroupLinear
-from pipeline.equivariant.norms import FibreLayerNorm, FieldBatchNorm2d
-from pipeline.equivariant.orbit_stacking import num_orbits, orbit_stack
-from pipeline.equivariant.pooling import FieldAvgPool2d, FieldMaxPool2d, pool_fibre
-from pipeline.equivariant.representations import representation_matrices, representation_size
-from pipeline.equivariant.sizes import check_size, output_size
+from pipeline.equivariant.fields import (
+    FibreLayerNorm,
+    FieldAvgPool2d,
+    FieldBatchNorm2d,
+    FieldMaxPool2d,
+    FieldType,
+    act_on_fibre,
+    act_on_fields,
+    check_size,
+    output_size,
+    pool_fibre,
+    representation_matrices,
+    representation_size,
+)
+from pipeline.equivariant.group_layers import GroupConv2d, GroupLinear
+from pipeline.equivariant.steerable_basis import num_orbits, orbit_stack
 
 __all__ = [
     "FibreLayerNorm",

@@ -1,4 +1,13 @@
-"""Smooth kernels: circular harmonics on Gaussian rings (Weiler and Cesa 2019, library e2cnn).
+"""Bases of kernels that commute with a point group.
+
+Fibres are split into irreducible parts, cells of a kernel into orbits; a basis couples both.
+
+A kernel maps fibres b at place p + q to fibres a at p: y_a(p) = sum K_{ab}(q) x_b(p + q).
+It commutes with the group if K_{ag, bg}(q) = K_{ab}(g q), so a kernel is one free number for
+each orbit of triples (a, b, q) under (a, b, q) -> (a g, b g, g^-1 q). Where representations have
+signs, the numbers of an orbit agree up to these, and some must be 0.
+
+(Released code of Park et al., "orbit stack".)
 
 The models of Park et al. use that library's default basis. It bounds the angular frequency on
 each ring, so that a 3x3 kernel between two regular fields of c4 has 24 weights of the 36 that
@@ -15,10 +24,160 @@ from typing import NamedTuple
 
 import torch
 
-from pipeline.equivariant.irreps import Part, irreps, parts
-from pipeline.equivariant.kernel_orbits import cell_places, kernel_orbits
-from pipeline.groups.point_groups import point_group
-from pipeline.groups.point_matrices import determinants
+from orbit.core.groups.point_groups import determinants, point_group
+from orbit.core.groups.point_tables import irrep_tables
+from pipeline.equivariant.fields import (
+    SIGNED,
+    check_representation,
+    inverses,
+    moved_places,
+    moved_signs,
+    representation_matrices,
+    signs,
+)
+
+
+class Part(NamedTuple):
+    """One irreducible part of a fibre: part @ fibre moves by the irrep `name`.
+
+    `matrix` (size, fibre), orthonormal rows, float64.
+    """
+
+    name: str
+    copy: int
+    matrix: torch.Tensor
+
+
+@cache
+def irreps(group: str) -> dict[str, torch.Tensor]:
+    """Orthogonal matrices (|G|, d, d) float64 of the real irreps of c4 or d4, trivial first."""
+    tables = irrep_tables(group, point_group(group).matrices)
+    return {name: table.to(torch.float64) for name, table in tables.items()}
+
+
+@cache
+def num_copies(group: str, irrep: str) -> int:
+    """How often a real irrep is part of a regular fibre.
+
+    As often as its size, except for the rotation of c4, whose two copies are one: it is of
+    complex type.
+    """
+    return 1 if group == "c4" else irreps(group)[irrep].shape[-1]
+
+
+@cache
+def parts(group: str, representation: str) -> tuple[Part, ...]:
+    """The irreducible parts of a fibre, all rows orthonormal."""
+    check_representation(group, representation)
+    names = list(irreps(group))
+    num = point_group(group).num_elements
+    if representation == "trivial":
+        return (Part(names[0], 0, torch.ones(1, 1, dtype=torch.float64)),)
+    if representation in SIGNED:
+        own = representation_matrices(group, representation)
+        own_name = next(name for name in names if torch.equal(irreps(group)[name], own))
+        return (Part(own_name, 0, torch.eye(own.shape[-1], dtype=torch.float64)),)
+    if representation == "quotient":
+        row = torch.ones(1, 2, dtype=torch.float64) / math.sqrt(2)
+        odd = row * torch.tensor([1.0, -1.0], dtype=torch.float64)
+        sign = signs(group).to(torch.float64).view(-1, 1, 1)
+        sign_name = next(name for name in names if torch.equal(irreps(group)[name], sign))
+        return Part(names[0], 0, row), Part(sign_name, 0, odd)
+    back = inverses(group)
+    found = []
+    for name, matrices in irreps(group).items():
+        # Columns of sum_h x_h D(h^-1) move by D, whatever x.
+        columns = matrices[back] * math.sqrt(matrices.shape[-1] / num)
+        found += [
+            Part(name, copy, columns[:, :, copy].T.contiguous())
+            for copy in range(num_copies(group, name))
+        ]
+    return tuple(found)
+
+
+class KernelOrbits(NamedTuple):
+    """`orbit` and `sign` of each number of a kernel, (output size, input size, k, k) int64 each.
+
+    A number is its orbit's free number times 1 or -1, or 0 where an element asks it to be its
+    own negative. Orbits are numbered in the order in which they appear, `num` of them.
+    """
+
+    orbit: torch.Tensor
+    sign: torch.Tensor
+    num: int
+
+
+@cache
+def kernel_orbits(group: str, input: str, output: str, kernel_size: int) -> KernelOrbits:
+    """Between regular fibres orbit m k^2 + u holds cell u of the map from fibre value m to fibre
+    value 0. ValueError if there is no kernel but 0."""
+    out_places, in_places = moved_places(group, output), moved_places(group, input)
+    out_signs, in_signs = moved_signs(group, output), moved_signs(group, input)
+    cells = turned_cells(group, kernel_size)[inverses(group)]
+    num_out, num_in, num_cells = out_places.shape[1], in_places.shape[1], cells.shape[1]
+    # (|G|, a, b, q): where each element takes each triple, and with which sign.
+    taken = out_places[:, :, None, None] * num_in + in_places[:, None, :, None]
+    taken = (taken * num_cells + cells[:, None, None, :]).flatten(1)
+    signs = (out_signs[:, :, None] * in_signs[:, None, :])[..., None].expand(-1, -1, -1, num_cells)
+    first = taken.amin(0)
+    at_first = (taken == first) * signs.flatten(1)
+    # 0 if elements that lead to the same triple disagree.
+    sign = (at_first > 0).any(0).to(torch.int64) - (at_first < 0).any(0).to(torch.int64)
+    if not sign.any():
+        raise ValueError(f"no kernel of side {kernel_size} leads from {input} to {output} fibres")
+    kept = torch.unique(first[sign != 0])
+    orbit = torch.searchsorted(kept, first).clamp_max(len(kept) - 1)
+    shape = (num_out, num_in, kernel_size, kernel_size)
+    return KernelOrbits(orbit.view(shape), sign.view(shape), len(kept))
+
+
+@cache
+def turned_cells(group: str, size: int) -> torch.Tensor:
+    """Where each cell of a size x size array goes, (|G|, size^2) int64, cells row by row.
+
+    Rows of an array run downwards, y upwards.
+    """
+    x, y = cell_places(size)
+    turned = torch.einsum("gij,jn->gin", point_group(group).matrices, torch.stack((x, y)))
+    # Odd distances in half cells for even sides, so that all stays in whole numbers.
+    column, row = (turned[:, 0] + size - 1) // 2, (size - 1 - turned[:, 1]) // 2
+    return row * size + column
+
+
+def cell_places(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """x and y of each cell of an array from its centre, in half cells, (size^2,) int64 each."""
+    along = 2 * torch.arange(size) - (size - 1)
+    y, x = torch.meshgrid(-along, along, indexing="ij")
+    return x.flatten(), y.flatten()
+
+
+def num_orbits(size: int) -> int:
+    """Number of orbits of quarter turns on a size x size map.
+
+    (size / 2)^2 for an even size, else 1 + c + c^2 with c = (size - 1) / 2: the centre, whose
+    four values are the same, and a quadrant of c rows and c + 1 columns.
+    """
+    half = size // 2
+    return half * half if size % 2 == 0 else 1 + half * (half + 1)
+
+
+def orbit_stack(maps: torch.Tensor) -> torch.Tensor:
+    """Square maps (..., S, S) to regular c4 fibres (..., 4, num_orbits(S)).
+
+    Value h of a fibre is read from the map after h quarter turns, so that a turn of the map
+    moves the fibre by the regular representation. Values are moved only. ValueError unless
+    the maps are square.
+    """
+    size = maps.shape[-1]
+    if maps.shape[-2] != size:
+        raise ValueError(f"orbits of quarter turns need square maps, not {tuple(maps.shape[-2:])}")
+    turned = torch.stack([maps.rot90(turns, (-2, -1)) for turns in range(4)], -3)
+    half = size // 2
+    if size % 2 == 0:
+        return turned[..., :half, :half].flatten(-2)
+    quadrant = turned[..., :half, : half + 1].flatten(-2)
+    return torch.cat((quadrant, turned[..., half, half, None]), -1)
+
 
 INNER_WIDTH, LAST_WIDTH, CENTRE_WIDTH = 0.6, 0.4, 0.005
 ROUNDING = 1e-12

@@ -1,4 +1,8 @@
-"""Evaluate one checkpoint of a run on one split, on any number of ranks."""
+"""Evaluate one checkpoint of a run on one split, on any number of ranks.
+
+Events lie in a folder of their own: TensorBoard leaves a file of events for good once a newer
+one lies beside it, and training may go on.
+"""
 
 import math
 from collections.abc import Mapping
@@ -7,23 +11,48 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.store.manifest import Manifest
-from data_prep.store.reader import PairStore, SplitReader, check_files
+from orbit.core.files.events import open_events
+from orbit.core.files.listing import list_folder
+from orbit.core.printing import rank_of_environment, say, world_size_of_environment
+from orbit.core.progress import Progress
+from orbit.core.store.manifest import Manifest
+from orbit.core.store.reader import PairStore, SplitReader, check_files
+from pipeline.arithmetic import exact_float32, use_threads
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.data.places import global_places
-from pipeline.evaluation.final import Subject
 from pipeline.evaluation.settings import EvaluateConfig, curves_file, evaluation_file
-from pipeline.evaluation.table import FINAL
-from pipeline.evaluation.tensorboard import write_events
-from pipeline.progress import Progress
+from pipeline.measuring.findings import Subject
+from pipeline.methods.table import method_of
 from pipeline.runs import load_run
-from pipeline.threads import use_threads
 from pipeline.training.checkpoint import MODEL_FILE
 from pipeline.training.distributed import join_world
 from pipeline.training.evaluation import evaluate
-from pipeline.training.float32 import exact_float32
 from pipeline.training.run_directory import RunDirectory
+from pipeline.training.settings import TrainConfig
+
+FOLDER = "evaluations"
+
+
+def write_events(run_dir: Path, step: int, split: str, metrics: Mapping[str, float]) -> None:
+    """Put metrics and the run's pictures into `run_dir/evaluations`, replacing those of the
+    same step and split."""
+    from PIL import Image
+
+    suffix = f".step_{step:08d}-{split}"
+    folder = run_dir / FOLDER
+    for file in list_folder(folder, f"events.out.tfevents.*{suffix}"):
+        file.unlink()
+    writer = open_events(folder, filename_suffix=suffix)
+    for name, value in metrics.items():
+        writer.add_scalar(f"{split}/{name}", value, step)
+    for file in [run_dir / "orbits.png", *list_folder(run_dir / "pictures", "*.png")]:
+        if file.is_file():
+            with Image.open(file) as picture:
+                pixels = np.asarray(picture.convert("RGB"))
+            writer.add_image(file.stem, pixels, step, dataformats="HWC")
+    writer.flush()  # Raises what its thread met; `close` alone would not.
+    writer.close()
 
 
 @exact_float32()
@@ -73,7 +102,7 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
     # Out of the group: the others are not kept waiting for what one process does alone.
     other = None if fingerprint == loaded.checkpoint.meta["dataset"] else fingerprint
     name = f"evaluations/{evaluation_file(loaded.step, config.split, other)}"
-    final = FINAL[loaded.config.task.name]
+    method = method_of(loaded.config.task)
     subject = Subject(
         run.path,
         loaded,
@@ -85,7 +114,7 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
     )
     curves: dict[str, Any] = {}
     if config.analyses:
-        found = final.measure(subject)
+        found = method.measure(subject)
         result["metrics"], curves = {**metrics, **found.metrics}, found.curves
     _refuse_non_finite(result["metrics"], f"{run.path}, step {loaded.step}")
     (run.path / "evaluations").mkdir(exist_ok=True)
@@ -93,7 +122,7 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
         run.write_json(curves_file(name), curves)
     run.write_json(name, result)
     if config.pictures:
-        final.draw(subject)
+        method.draw(subject)
         write_events(run.path, loaded.step, config.split, result["metrics"])
     return result
 
@@ -116,3 +145,26 @@ def untransformed_records(manifest: Manifest, reader: SplitReader) -> np.ndarray
         return None
     twin = reader.read_column("element", np.arange(reader.num_records))
     return np.flatnonzero(twin == 0) if twin.any() else None
+
+
+NUM_ANALYSIS_RECORDS = 64
+
+
+def rehearse_evaluation(config: TrainConfig, data_copy: Path | None) -> None:
+    """Evaluate the last checkpoint of a run that asks for it (`debug.evaluate`), on one rank."""
+    if world_size_of_environment() > 1:
+        if rank_of_environment() == 0:
+            say("debug.evaluate is for one rank: not evaluated")
+        return
+    evaluate_run(
+        EvaluateConfig(
+            run_dir=config.run_dir,
+            checkpoint="last",
+            data=str(data_copy) if data_copy else None,
+            device=config.device,
+            num_threads=config.num_threads,
+            analysis_records=NUM_ANALYSIS_RECORDS,
+        ),
+        num_batches=config.debug.num_evaluation_batches,
+    )
+    say("evaluated, with pictures")

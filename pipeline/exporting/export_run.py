@@ -1,4 +1,4 @@
-"""A run's model as a folder of files that need torch or safetensors and nothing else.
+"""A run's model as programs that need no package: which, their signature, their folder.
 
 out/
   model.safetensors    the weights alone
@@ -6,23 +6,90 @@ out/
   signature.json       what goes in and comes out; written last
 """
 
+import dataclasses
 import shutil
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save as save_safetensors
 
-from data_prep.store.manifest import read_manifest
-from pipeline.exporting.program import greatest_difference, write_program
-from pipeline.exporting.programs import programs_of
+from orbit import __version__
+from orbit.core.files.atomic import sync_directory, sync_file, write_json
+from orbit.core.groups import Group
+from orbit.core.groups.words import MAX_LISTED
+from orbit.core.progress import Progress
+from orbit.core.store.manifest import Manifest, read_manifest
+from pipeline.arithmetic import exact_float32, use_threads
 from pipeline.exporting.settings import ExportConfig
-from pipeline.exporting.signature import make_signature
-from pipeline.files.atomic import sync_directory, sync_file, write_json
-from pipeline.progress import Progress
-from pipeline.runs import load_run
-from pipeline.threads import use_threads
-from pipeline.training.float32 import exact_float32
+from pipeline.methods.table import METHODS, method_of
+from pipeline.programs import Program, greatest_difference, write_program
+from pipeline.runs import Run, load_run
+from pipeline.training.checkpoint import MODEL_FILE
+
+
+def programs_of(run: Run, manifest: Manifest) -> list[Program]:
+    """The programs of a run's model; ValueError for a task that has none yet."""
+    task: str = run.config.task.name
+    programs = method_of(run.config.task).programs
+    if programs is None:
+        allowed = ", ".join(name for name, method in METHODS.items() if method.programs)
+        raise ValueError(f"task.name={task} cannot be exported yet; allowed: {allowed}")
+    return programs(run, manifest)
+
+
+FORMAT = 1
+
+
+def make_signature(
+    run: Run,
+    manifest: Manifest,
+    programs: Sequence[Program],
+    differences: Mapping[str, float],
+) -> dict[str, Any]:
+    """Plain values: programs, frames, group with its elements, and where the model comes from."""
+    return {
+        "format": FORMAT,
+        "task": run.config.task.name,
+        "programs": {
+            program.name: {
+                "file": program.file,
+                "meaning": program.meaning,
+                "inputs": [spec.as_json() for spec in program.inputs],
+                "outputs": [spec.as_json() for spec in program.outputs],
+                "greatest_difference_to_model": differences[program.name],
+            }
+            for program in programs
+        },
+        "frames": dataclasses.asdict(manifest.frames),
+        "action": [dataclasses.asdict(component) for component in manifest.action],
+        "group": _group(run.group),
+        "origin": {
+            "run": run.config.run_dir,
+            "step": run.step,
+            "weights": run.checkpoint.meta["files"][MODEL_FILE]["sha256"],
+            "dataset": manifest.name,
+            "fingerprint": manifest.fingerprint,
+            "package": __version__,
+            "torch": torch.__version__,
+        },
+    }
+
+
+def _group(group: Group) -> dict[str, Any]:
+    """Components of action vectors, and those of all elements where they are few, else of some."""
+    is_listed = group.num_elements is not None and group.num_elements <= MAX_LISTED
+    elements = group.elements() if is_listed else group.examples()
+    vectors = zip(group.names(elements), group.encode(elements).tolist(), strict=True)
+    return {
+        "name": group.name,
+        "num_elements": group.num_elements,
+        "components": [dataclasses.asdict(component) for component in group.action_components],
+        "elements": dict(vectors),
+    }
+
 
 WEIGHTS, SIGNATURE = "model.safetensors", "signature.json"
 

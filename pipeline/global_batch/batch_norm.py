@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from pipeline.compiling import not_compiled
-from pipeline.global_batch.ranks import num_ranks, stack_of_ranks, sum_over_ranks
+from pipeline.global_batch.gather import num_ranks, stack_of_ranks, sum_over_ranks
 
 _is_left_alone = False
 

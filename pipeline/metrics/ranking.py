@@ -1,4 +1,4 @@
-"""Which of all predictions is nearest to each true latent: hits at k and the mean reciprocal rank.
+"""Which of all predictions is nearest to each true latent: hits at k, mean reciprocal rank.
 
 With true latents t_i and predictions p_j, d_ij = |t_i - p_j|^2 of flattened latents, each true
 one ranks all predictions (Park et al., Symmetric Embeddings, "Hits and MRR"):
@@ -7,11 +7,18 @@ one ranks all predictions (Park et al., Symmetric Embeddings, "Hits and MRR"):
 
 A prediction as near as the own one does not count against it, so that an encoder whose
 latents are all equal has rank 1 throughout. `num_tied` tells such hits from others.
+
+    rank_i = 1 + number of n with |p_i - f(s'_in)| <= |p_i - t_i|
+
+Here the prediction ranks the true state and its own negatives. A negative as near as the truth
+counts against it, so that equal latents are never hits.
 """
 
 from typing import NamedTuple
 
 import torch
+
+from pipeline.metrics.images import lengths
 
 BLOCK_VALUES = 1 << 20
 
@@ -71,3 +78,51 @@ def hits_at(k: int, rank: torch.Tensor) -> float:
 def mean_reciprocal_rank(rank: torch.Tensor) -> float:
     """Mean of 1 / rank over ranks (N,); at least `hits_at(k, rank) / k`."""
     return float((1 / rank.double()).mean())
+
+
+def hard_ranks(
+    true: torch.Tensor, predicted: torch.Tensor, negatives: torch.Tensor
+) -> torch.Tensor:
+    """Ranks (N,) int64 from 1 of true latents (N, ...) among their negatives (N, K, ...)."""
+    num, count = negatives.shape[:2]
+    if true.shape != predicted.shape or negatives.shape != (num, count, *true.shape[1:]):
+        raise ValueError(
+            f"latents {tuple(true.shape)}, {tuple(predicted.shape)} and negatives"
+            f" {tuple(negatives.shape)} do not belong together"
+        )
+    own = lengths(predicted.double() - true.double())
+    differences = predicted.double()[:, None] - negatives.double()
+    others = lengths(differences.flatten(0, 1)).view(num, count)
+    return 1 + (others <= own[:, None]).sum(1)
+
+
+class LabelCounts(NamedTuple):
+    """How many labels were said and true, said and false, and so on; they add up over batches."""
+
+    true_positive: int = 0
+    false_positive: int = 0
+    false_negative: int = 0
+    true_negative: int = 0
+
+    def plus(self, other: "LabelCounts") -> "LabelCounts":
+        return LabelCounts(*(a + b for a, b in zip(self, other, strict=True)))
+
+    @property
+    def accuracy(self) -> float:
+        """Share of labels that are right."""
+        return (self.true_positive + self.true_negative) / max(1, sum(self))
+
+    @property
+    def f1(self) -> float:
+        """2 tp / (2 tp + fp + fn); 1 where there is no positive to be found nor said."""
+        wrong = self.false_positive + self.false_negative
+        if self.true_positive == 0:
+            return float(wrong == 0)
+        return 2 * self.true_positive / (2 * self.true_positive + wrong)
+
+
+def count_labels(said: torch.Tensor, true: torch.Tensor) -> LabelCounts:
+    """Counts over two bool tensors of one shape."""
+    both, either = int((said & true).sum()), int((said | true).sum())
+    num_said, num_true = int(said.sum()), int(true.sum())
+    return LabelCounts(both, num_said - both, num_true - both, said.numel() - either)

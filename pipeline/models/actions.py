@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from pipeline.groups import Group
-from pipeline.groups.matrix_exponential import antisymmetric_exponential
+from orbit.core.groups import Group
+from orbit.core.groups.irreps_rotations import antisymmetric_exponential
 from pipeline.models.settings import (
     LatentActionSettings,
     LearnedActionConfig,

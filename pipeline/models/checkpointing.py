@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pipeline.equivariant import GroupConv2d
 from pipeline.global_batch import statistics_left_alone
-from pipeline.models.residual import ResidualBlock
+from pipeline.models.networks import ResidualBlock
 
 DOWN = (nn.Conv2d, nn.Conv3d, GroupConv2d)
 UP = (nn.ConvTranspose2d, nn.ConvTranspose3d)

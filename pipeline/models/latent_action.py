@@ -1,4 +1,11 @@
-"""The latent group action model: encode, split by the mask, act on one part, decode.
+"""An encoder-decoder whose latent channels are split by a mask (paper 1, section on the model).
+
+The mask is learnable: adaptive latent disentanglement says which channels the group acts on.
+
+One logit per channel, M = 1[sigmoid(logit) > tau], straight-through: the value
+is exactly 0 or 1, the gradient that of the sigmoid (paper, "Adaptive Latent
+Disentanglement"; script `rotated_mnist.py`). 1 means variant. Channels that the
+group's action mixes share one logit: they are variant together or not at all.
 
     z = E(x),  z_v = M z,  z_i = (1 - M) z,  output = D(g z_v + z_i)
 
@@ -6,15 +13,16 @@
 disjoint.) Frames come in as stored and are normalised here, on the device.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
-from data_prep.store.manifest import FrameSpec
-from pipeline.groups import Group
+from orbit.core.groups import Group
+from orbit.core.store.manifest import FrameSpec
 from pipeline.models.actions import make_action
-from pipeline.models.adaptive_mask import make_mask
 from pipeline.models.checkpointing import checkpoint_activations
 from pipeline.models.networks import (
     as_channels_last,
@@ -23,15 +31,106 @@ from pipeline.models.networks import (
     make_encoder,
     with_depth,
 )
-from pipeline.models.output import OutputKind, as_images
-from pipeline.models.projector import make_projector
 from pipeline.models.settings import (
+    FixedMaskConfig,
     LatentActionSettings,
     LearnedMaskConfig,
     MaskConfig,
     NetworkConfig,
     SpatialActionConfig,
 )
+
+INITIAL_SPREAD = 0.1
+
+
+class AdaptiveMask(nn.Module):
+    """A learnable binary mask over consecutive blocks of channels, threshold `tau` in (0, 1)."""
+
+    block_of_channel: torch.Tensor | None
+
+    def __init__(self, block_sizes: Sequence[int], tau: float) -> None:
+        super().__init__()
+        self.tau = tau
+        self.logits = nn.Parameter(INITIAL_SPREAD * torch.randn(len(block_sizes)))
+        blocks = torch.arange(len(block_sizes)).repeat_interleave(torch.tensor(block_sizes))
+        is_single = max(block_sizes) == 1
+        self.register_buffer("block_of_channel", None if is_single else blocks, persistent=False)
+
+    def forward(self) -> torch.Tensor:
+        """The mask, (C,) float, with straight-through gradients."""
+        soft = self.logits.sigmoid()
+        hard = (soft > self.tau).to(soft.dtype)
+        return self._by_channel(hard + (soft - soft.detach()))
+
+    @torch.no_grad()
+    def is_variant(self) -> torch.Tensor:
+        """Whether each channel is variant, (C,) bool."""
+        return self._by_channel(self.logits.sigmoid() > self.tau)
+
+    def _by_channel(self, values: torch.Tensor) -> torch.Tensor:
+        return values if self.block_of_channel is None else values[self.block_of_channel]
+
+
+class FixedMask(nn.Module):
+    """The first blocks of channels are variant, for ever: a control.
+
+    As many blocks as come nearest to `variant_fraction` of all of them.
+    """
+
+    mask: torch.Tensor
+
+    def __init__(self, block_sizes: Sequence[int], variant_fraction: float) -> None:
+        super().__init__()
+        num_variant = round(len(block_sizes) * variant_fraction)
+        blocks = torch.arange(len(block_sizes)) < num_variant
+        mask = blocks.repeat_interleave(torch.tensor(block_sizes))
+        self.register_buffer("mask", mask.float(), persistent=False)
+
+    def forward(self) -> torch.Tensor:
+        """The mask, (C,) float."""
+        return self.mask
+
+    def is_variant(self) -> torch.Tensor:
+        """Whether each channel is variant, (C,) bool."""
+        return self.mask > 0
+
+
+def make_mask(
+    config: MaskConfig, block_sizes: Sequence[int], tau: float
+) -> AdaptiveMask | FixedMask:
+    """The configured mask over consecutive blocks of channels."""
+    if isinstance(config, FixedMaskConfig):
+        return FixedMask(block_sizes, config.variant_fraction)
+    return AdaptiveMask(block_sizes, tau)
+
+
+OutputKind = Literal["tanh", "logits"]
+
+
+def as_images(raw: torch.Tensor, kind: OutputKind) -> torch.Tensor:
+    """Decoder values to images in [-1, 1]; of logits, 2 p - 1."""
+    return raw.tanh() if kind == "tanh" else (raw / 2).tanh()
+
+
+def reconstruction_losses(
+    raw: torch.Tensor, images: torch.Tensor, target: torch.Tensor, kind: OutputKind
+) -> torch.Tensor:
+    """Squared error (the paper's) or binary cross-entropy of every value, for targets in [-1, 1].
+
+    `images` are `as_images(raw, kind)`.
+    """
+    if kind == "tanh":
+        return (images - target).square()
+    return binary_cross_entropy_with_logits(raw, (target + 1) / 2, reduction="none")
+
+
+def make_projector(num_channels: int, sizes: tuple[int, int] | None) -> nn.Sequential | None:
+    """(N, num_channels) to (N, output) over one hidden layer; None without `sizes`."""
+    if sizes is None:
+        return None
+    hidden, output = sizes
+    return nn.Sequential(nn.Linear(num_channels, hidden), nn.ReLU(), nn.Linear(hidden, output))
+
 
 SPATIAL = SpatialActionConfig()
 LEARNED_MASK = LearnedMaskConfig()
@@ -95,7 +194,7 @@ class LatentActionModel(nn.Module):
         return LatentParts(mask * latent, (1 - mask) * latent)
 
     def decode_raw(self, parts: LatentParts) -> torch.Tensor:
-        """Latent parts to the decoder's last values, before `pipeline.models.output`."""
+        """Latent parts to the decoder's last values, before `pipeline.models.latent_action`."""
         raw: torch.Tensor = self.decoder(parts.variant + parts.invariant)
         return raw
 

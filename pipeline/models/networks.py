@@ -1,4 +1,16 @@
-"""From a network's configuration to encoder and decoder, with a spatial or a vector latent."""
+"""Encoders and decoders: the paper's, with context channels, with residual blocks.
+
+Stride-2 4-wide convolutions with LeakyReLU(0.2), no normalisation (script
+`rotated_mnist.py`; 2D). Volumes use the same plan with 3D layers. The Tanh that ends
+the paper's decoder is `pipeline.models.latent_action`'s.
+
+Levels are joined by the paper's 4-wide stride-2 convolutions, which lie symmetrically
+on a lattice of even sides: a quarter turn of the image is one of the latent.
+
+A cell of the paper's latent sees 10 x 10 pixels. What a frame shows can be read from an
+average over such cells only as far as its small parts tell it; the second branch looks
+at the cells' neighbours before the average is taken.
+"""
 
 import dataclasses
 import math
@@ -7,15 +19,135 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from pipeline.models.autoencoder import ConvDecoder, ConvEncoder
-from pipeline.models.context import ContextEncoder
-from pipeline.models.residual import ResidualDecoder, ResidualEncoder
 from pipeline.models.settings import (
     AutoencoderConfig,
     ContextConfig,
     NetworkConfig,
+    ResidualConfig,
     num_halvings,
 )
+
+
+class ConvEncoder(nn.Sequential):
+    """(N, C, H, W) to (N, width * 2^(depth-1), H / 2^depth, W / 2^depth); volumes likewise."""
+
+    def __init__(
+        self, config: AutoencoderConfig | ContextConfig, num_input: int, num_spatial: int
+    ) -> None:
+        conv = nn.Conv2d if num_spatial == 2 else nn.Conv3d
+        layers: list[nn.Module] = []
+        num_channels = num_input
+        for level in range(num_halvings(config)):
+            num_output = config.width * 2**level
+            layers += [conv(num_channels, num_output, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+            num_channels = num_output
+        super().__init__(*layers)
+
+
+class ConvDecoder(nn.Sequential):
+    """The encoder's mirror image, from a latent of `num_latent` channels."""
+
+    def __init__(
+        self,
+        config: AutoencoderConfig | ContextConfig,
+        num_latent: int,
+        num_output: int,
+        num_spatial: int,
+    ) -> None:
+        conv = nn.ConvTranspose2d if num_spatial == 2 else nn.ConvTranspose3d
+        layers: list[nn.Module] = []
+        num_channels = num_latent
+        for level in range(num_halvings(config) - 2, -1, -1):
+            num_next = config.width * 2**level
+            layers += [conv(num_channels, num_next, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+            num_channels = num_next
+        super().__init__(*layers, conv(num_channels, num_output, 4, 2, 1))
+
+
+NORM_GROUPS = 8
+
+
+class ResidualBlock(nn.Module):
+    """x + f(x) with two normalised 3-wide convolutions; the second begins at 0."""
+
+    def __init__(self, num_channels: int, num_spatial: int) -> None:
+        super().__init__()
+        conv = nn.Conv2d if num_spatial == 2 else nn.Conv3d
+        last = conv(num_channels, num_channels, 3, 1, 1)
+        nn.init.zeros_(last.weight)
+        self.layers = nn.Sequential(
+            nn.GroupNorm(NORM_GROUPS, num_channels),
+            nn.SiLU(),
+            conv(num_channels, num_channels, 3, 1, 1),
+            nn.GroupNorm(NORM_GROUPS, num_channels),
+            nn.SiLU(),
+            last,
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        moved: torch.Tensor = self.layers(x)
+        return x + moved
+
+
+class ResidualEncoder(nn.Sequential):
+    """(N, C, H, W) to (N, latent_channels, H / 2^depth, W / 2^depth); volumes likewise."""
+
+    def __init__(self, config: ResidualConfig, num_input: int, num_spatial: int) -> None:
+        conv = nn.Conv2d if num_spatial == 2 else nn.Conv3d
+        widths = level_widths(config)
+        layers: list[nn.Module] = [conv(num_input, widths[0], 3, 1, 1)]
+        for level in range(num_halvings(config)):
+            layers.append(conv(widths[level], widths[level + 1], 4, 2, 1))
+            layers += _blocks(config, widths[level + 1], num_spatial)
+        layers += [nn.GroupNorm(NORM_GROUPS, widths[-1]), nn.SiLU()]
+        super().__init__(*layers, conv(widths[-1], config.latent_channels, 1))
+
+
+class ResidualDecoder(nn.Sequential):
+    """The encoder's mirror image."""
+
+    def __init__(self, config: ResidualConfig, num_output: int, num_spatial: int) -> None:
+        conv = nn.Conv2d if num_spatial == 2 else nn.Conv3d
+        up = nn.ConvTranspose2d if num_spatial == 2 else nn.ConvTranspose3d
+        widths = level_widths(config)
+        layers: list[nn.Module] = [conv(config.latent_channels, widths[-1], 1)]
+        for level in range(num_halvings(config), 0, -1):
+            layers += _blocks(config, widths[level], num_spatial)
+            layers.append(up(widths[level], widths[level - 1], 4, 2, 1))
+        layers += [nn.GroupNorm(NORM_GROUPS, widths[0]), nn.SiLU()]
+        super().__init__(*layers, conv(widths[0], num_output, 3, 1, 1))
+
+
+def level_widths(config: ResidualConfig) -> tuple[int, ...]:
+    """Channels at full size and after each of the `depth` halvings."""
+    first, levels = config.width, range(num_halvings(config))
+    return (first, *(min(first * 2**level, config.max_width) for level in levels))
+
+
+def _blocks(config: ResidualConfig, num_channels: int, num_spatial: int) -> list[nn.Module]:
+    return [ResidualBlock(num_channels, num_spatial) for _ in range(config.num_blocks)]
+
+
+class ContextEncoder(nn.Module):
+    """(N, C, H, W) to (N, width * 2^(depth-1) + context_channels, H / 2^depth, W / 2^depth)."""
+
+    def __init__(self, config: ContextConfig, num_input: int, num_spatial: int) -> None:
+        super().__init__()
+        conv = nn.Conv2d if num_spatial == 2 else nn.Conv3d
+        num_near = config.width * 2 ** (num_halvings(config) - 1)
+        num_context = config.context_channels
+        self.near = ConvEncoder(config, num_input, num_spatial)
+        self.context = nn.Sequential(
+            conv(num_near, num_context, 1),
+            *(ResidualBlock(num_context, num_spatial) for _ in range(config.num_blocks)),
+            nn.SiLU(),
+            conv(num_context, num_context, 1),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        near = self.near(x)
+        return torch.cat([near, self.context(near)], 1)
+
 
 SMALLEST_LATENT = 12
 """Cells a side that `depth=auto` leaves."""
@@ -103,7 +235,7 @@ def make_encoder(config: NetworkConfig, frame_shape: tuple[int, ...]) -> nn.Modu
 
 
 def make_decoder(config: NetworkConfig, frame_shape: tuple[int, ...]) -> nn.Module:
-    """Latents to frames, before the output's own function (see `pipeline.models.output`)."""
+    """Latents to frames, before the output's own function (see `pipeline.models.latent_action`)."""
     num_output, num_spatial = frame_shape[0], len(frame_shape) - 1
     spatial = spatial_latent_shape(config, frame_shape)
     if isinstance(config, AutoencoderConfig | ContextConfig):

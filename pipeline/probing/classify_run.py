@@ -8,20 +8,17 @@ have labels, how they are moved, and the weights and batches of the `mlp`.
 from pathlib import Path
 from typing import Any
 
-from data_prep.store.reader import PairStore, check_files
-from pipeline.probing.experiment import Probe
-from pipeline.probing.features import reason_to_skip
-from pipeline.probing.networks import load_networks
-from pipeline.probing.scores import summarise
+from orbit.core.progress import Progress
+from orbit.core.store.reader import PairStore, check_files
+from pipeline.arithmetic import exact_float32, use_threads
+from pipeline.methods.latent_action.settings import LatentActionConfig
+from pipeline.probing.experiment import Probe, summarise
+from pipeline.probing.features import load_networks, reason_to_skip
 from pipeline.probing.sets import make_sets
 from pipeline.probing.settings import ClassifyConfig, classification_file
-from pipeline.progress import Progress
 from pipeline.runs import load_run
-from pipeline.tasks.latent_action.settings import LatentActionConfig
-from pipeline.threads import use_threads
 from pipeline.training.checkpoint import MODEL_FILE
 from pipeline.training.distributed import choose_device
-from pipeline.training.float32 import exact_float32
 from pipeline.training.run_directory import RunDirectory
 
 

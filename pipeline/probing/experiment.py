@@ -1,25 +1,138 @@
-"""Every fit of a classification: encode once, standardise, fit, score."""
+"""Classifiers on frozen features over seeds and numbers of labels: scores, table."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
-from data_prep.store.reader import PairStore
+from orbit.core.progress import Progress
+from orbit.core.store.reader import PairStore
 from pipeline.probing.classifiers import Classifier, Labelled, fit_linear, fit_mlp
 from pipeline.probing.features import (
     Encoder,
+    Networks,
     encode,
     encoder_of,
     extract,
     split_name,
     standardiser,
 )
-from pipeline.probing.networks import Networks
-from pipeline.probing.scores import score
 from pipeline.probing.sets import ProbeSets, View
 from pipeline.probing.settings import ClassifierName, ClassifyConfig
-from pipeline.progress import Progress
+
+SCORES = ("accuracy", "macro_f1", "auc")
+
+
+def score(classes: np.ndarray, probabilities: np.ndarray) -> dict[str, float | None]:
+    """Accuracy, macro-F1 and AUC (one against the rest, mean over classes), all in [0, 1].
+
+    `classes` (N,) index the columns of `probabilities` (N, K); -1 is a class that the
+    classifier does not know. The AUC leaves out classes that no image or every image
+    has, and is None if that leaves none.
+    """
+    from sklearn.metrics import f1_score, roc_auc_score
+
+    predicted = probabilities.argmax(1)
+    areas = []
+    for k in range(probabilities.shape[1]):
+        is_k = classes == k
+        if is_k.any() and not is_k.all():
+            areas.append(float(roc_auc_score(is_k, probabilities[:, k])))
+    return {
+        "accuracy": float((predicted == classes).mean()),
+        "macro_f1": float(f1_score(classes, predicted, average="macro", zero_division=0)),
+        "auc": float(np.mean(areas)) if areas else None,
+    }
+
+
+def over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
+    """Mean, standard deviation (N - 1) and the mean's 95% interval by Student's t.
+
+    None for what cannot be told: all three if a value is None, the last two for one value.
+    """
+    from scipy.stats import t
+
+    numbers = [value for value in values if value is not None]
+    if len(numbers) < len(values):
+        return {"mean": None, "std": None, "ci95": None}
+    mean = float(np.mean(numbers))
+    if len(numbers) == 1:
+        return {"mean": mean, "std": None, "ci95": None}
+    std = float(np.std(numbers, ddof=1))
+    half = float(t.ppf(0.975, len(numbers) - 1)) * std / math.sqrt(len(numbers))
+    return {"mean": mean, "std": std, "ci95": [mean - half, mean + half]}
+
+
+def summarise(scores: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry for each (feature, labels, fraction, classifier), in the order of `scores`."""
+    keys = ("feature", "labels", "fraction", "num_train", "classifier")
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for entry in scores:
+        groups.setdefault(tuple(entry[key] for key in keys), []).append(entry)
+    return [
+        {
+            **dict(zip(keys, values, strict=True)),
+            **{name: over_seeds([entry[name] for entry in entries]) for name in SCORES},
+        }
+        for values, entries in groups.items()
+    ]
+
+
+def classification_table(result: dict[str, Any]) -> str:
+    """A block for each kind of training images and classifier: features by fractions.
+
+    Accuracies in percent with half the width of their 95% interval; macro-F1 and AUC in
+    percent at the largest fraction.
+    """
+    settings, sizes = result["settings"], result["sizes"]
+    fractions = sorted(settings["fractions"])
+    entries = {
+        (row["labels"], row["classifier"], row["feature"], row["fraction"]): row
+        for row in result["summary"]
+    }
+    features = [name for name in settings["features"] if name not in result["skipped"]]
+    width = max(map(len, features))
+    lines = [
+        f"checkpoint of step {result['step']}; accuracy in % on {sizes['num_test']} rotated test"
+        f" images, {sizes['num_classes']} classes, {len(settings['seeds'])} seed(s)"
+    ]
+    for labels in settings["labels"]:
+        for classifier in settings["classifiers"]:
+            heads = [
+                f"{100 * f:g}% ({entries[labels, classifier, features[0], f]['num_train']})"
+                for f in fractions
+            ]
+            columns = "".join(f"{head:>15}" for head in heads)
+            lines += ["", f"{classifier}, trained on {labels} images"]
+            lines.append(f"  {'':{width}}{columns}{'macro-F1':>11}{'AUC':>8}")
+            for name in features:
+                rows = [entries[labels, classifier, name, f] for f in fractions]
+                cells = "".join(f"{_with_interval(row['accuracy']):>15}" for row in rows)
+                f1, auc = (_percent(rows[-1][key]["mean"]) for key in ("macro_f1", "auc"))
+                lines.append(f"  {name:{width}}{cells}{f1:>11}{auc:>8}")
+    lines.append("")
+    lines += [f"{name} skipped: {reason}" for name, reason in result["skipped"].items()]
+    num_labelled, num_images = sizes["num_labelled"], sizes["num_train_images"]
+    if num_labelled < num_images:
+        lines.append(f"100% is max_train={num_labelled} of {num_images} training images")
+    stopped = sum(not entry.get("converged", True) for entry in result["scores"])
+    if stopped:
+        lines.append(f"{stopped} linear fits stopped at their last iteration, not converged")
+    return "\n".join(lines).rstrip()
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _with_interval(score: dict[str, Any]) -> str:
+    if score["ci95"] is None:
+        return _percent(score["mean"])
+    low, high = score["ci95"]
+    return f"{_percent(score['mean'])} ± {50 * (high - low):.1f}"
+
 
 Values = tuple[torch.Tensor, torch.Tensor]
 """What an encoder makes of images (N, C, ...), and their classes (N,) int64."""

@@ -23,11 +23,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 
-from pipeline.config.user_text import parse_integer
-from pipeline.files.atomic import sync_directory, write_json
-from pipeline.files.directories import STILL_IN_USE, make_directory, remove_tree
-from pipeline.files.json_text import parse_json
-from pipeline.files.listing import list_folder
+from orbit.core.files.atomic import (
+    STILL_IN_USE,
+    make_directory,
+    parse_json,
+    remove_tree,
+    sync_directory,
+    write_json,
+)
+from orbit.core.files.listing import list_folder
+from orbit.core.user_text import parse_integer
 from pipeline.training.settings import RetentionConfig
 
 MODEL_FILE, STATE_FILE, META_FILE = "model.safetensors", "state.pt", "meta.json"

@@ -12,13 +12,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from data_prep.store.manifest import Manifest
-from pipeline.config.schema import build
-from pipeline.data.block_order import BlockSizes
-from pipeline.data.block_settings import BlocksConfig, block_sizes
+from orbit.core.config.schema import build
+from orbit.core.memory import available_memory
+from orbit.core.store.manifest import Manifest
+from pipeline.data.blocks import BlocksConfig, BlockSizes, block_sizes
 from pipeline.data.order import NUM_STORED
 from pipeline.data.packing import BatchLayout
-from pipeline.memory import available_memory
 from pipeline.training.run_directory import RunDirectory
 from pipeline.training.settings import TrainConfig
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
-from data_prep.store.reader import RecordReader, Records
+from orbit.core.printing import say
+from orbit.core.store.reader import RecordReader, Records
 from pipeline.data.batches import Batches, EvaluationBatches
 from pipeline.data.loader import Loader
 from pipeline.data.packing import Batch
-from pipeline.printing import say
-from pipeline.training.debug_settings import DebugConfig
 from pipeline.training.distributed import World
+from pipeline.training.settings import DebugConfig
 
 FOLDER = "profile"
 NUM_ROWS = 30

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from pipeline import __version__
+from orbit import __version__
 
 PACKAGES = ("torch", "numpy", "h5py", "nvidia-dali-cuda130", "nvidia-dali-cuda120")
 DECIDES_EXACTNESS = ("packages", "processor", "gpu", "device", "world_size", "num_threads")

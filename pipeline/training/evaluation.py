@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 import torch
 
+from pipeline.arithmetic import exact_float32
 from pipeline.data.packing import Batch
-from pipeline.tasks.interface import Evaluation
+from pipeline.methods.interface import Evaluation
 from pipeline.training.distributed import World
-from pipeline.training.float32 import exact_float32
 
 
 @exact_float32()

@@ -3,10 +3,10 @@
 import torch
 from torch import nn
 
-from data_prep.store.manifest import Manifest
+from orbit.core.groups import make_group
+from orbit.core.groups.targets import make_targets
+from orbit.core.store.manifest import Manifest
 from pipeline.data.packing import Batch
-from pipeline.groups import make_group
-from pipeline.groups.targets import make_targets
 
 
 class FreshTargets(nn.Module):
@@ -30,7 +30,7 @@ class FreshTargets(nn.Module):
         label: torch.Tensor,
         valid: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the objective returns; see `pipeline.tasks.interface`. `target` is (B, 0)."""
+        """What the objective returns; see `pipeline.methods.interface`. `target` is (B, 0)."""
         made = self.targets(source, action)
         outputs: tuple[torch.Tensor, torch.Tensor] = self.objective(
             source, made, action, label, valid

@@ -11,24 +11,28 @@ from typing import Any
 import numpy as np
 import torch
 
-from data_prep.store.direct_reader import open_directly
-from data_prep.store.manifest import MANIFEST_NAME, Manifest, read_manifest
-from data_prep.store.reader import PairStore, RecordReader, check_files
-from pipeline.config.program import EXIT_NON_FINITE, EXIT_STOPPED, ExitWithCode
-from pipeline.data.batches import Batches, EvaluationBatches, TrainBatches, make_train_order
+from orbit.core.config.program import EXIT_NON_FINITE, EXIT_STOPPED, ExitWithCode
+from orbit.core.files.atomic import make_directory
+from orbit.core.files.lock import DirectoryLock
+from orbit.core.files.waiting import StoppedWaiting
+from orbit.core.printing import say
+from orbit.core.progress import Progress
+from orbit.core.store.direct_reader import open_directly
+from orbit.core.store.manifest import MANIFEST_NAME, Manifest, read_manifest
+from orbit.core.store.reader import PairStore, RecordReader, check_files
+from pipeline.arithmetic import deterministic_algorithms, exact_float32, native_formats, use_threads
+from pipeline.data.batches import (
+    Batches,
+    EvaluationBatches,
+    TrainBatches,
+    check_pairs,
+    make_train_order,
+)
 from pipeline.data.loader import Loader
 from pipeline.data.order import SampleOrder, rank_slice
 from pipeline.data.packing import Batch
-from pipeline.data.pairs import check_pairs
 from pipeline.data.places import global_places, local_batch_of, places_at_once
-from pipeline.files.directories import make_directory
-from pipeline.files.lock import DirectoryLock
-from pipeline.files.waiting import StoppedWaiting
-from pipeline.printing import say
-from pipeline.progress import Progress
-from pipeline.tasks.table import make_task
-from pipeline.threads import use_threads
-from pipeline.training.choices import as_decided, decide_precision
+from pipeline.methods.table import make_task
 from pipeline.training.data_order import (
     DataOrder,
     as_plain,
@@ -40,22 +44,20 @@ from pipeline.training.data_order import (
 )
 from pipeline.training.debugging import FirstBatches, profiled, shortened
 from pipeline.training.distributed import World, join_world
-from pipeline.training.float32 import deterministic_algorithms, exact_float32
 from pipeline.training.fresh_targets import FreshTargets
-from pipeline.training.half_precision import native_formats
-from pipeline.training.heartbeat import Heartbeat
-from pipeline.training.interval import NonFiniteLossError
 from pipeline.training.lifecycle import (
     Start,
+    check_compiler,
+    check_precision,
+    check_shared_memory,
     note_collapse,
     prepare_start,
     result_where_nothing_can_be_written,
     write_result,
 )
-from pipeline.training.metrics_log import MetricsLog
-from pipeline.training.preconditions import check_compiler, check_precision, check_shared_memory
-from pipeline.training.run_directory import RunDirectory
-from pipeline.training.settings import Precision, TrainConfig
+from pipeline.training.metrics_log import MetricsLog, NonFiniteLossError
+from pipeline.training.run_directory import Heartbeat, RunDirectory
+from pipeline.training.settings import Precision, TrainConfig, as_decided, decide_precision
 from pipeline.training.stopping import StopRequest
 from pipeline.training.trainer import CollapseError, Plan, Trainer
 from pipeline.training.weights import start_from_run

@@ -11,19 +11,37 @@ run_dir/
   order.json               in which order the data is read, and why
   restarts.json            only after a collapse that was restarted
   result.json              written last: the run is finished
+
+The heartbeat is for those who look from outside (`launch/status.py`); no result depends on it.
 """
 
 import dataclasses
 import json
+import os
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from pipeline.config.places import with_absolute_paths, with_found_paths, with_real_paths
-from pipeline.config.schema import build
-from pipeline.config.yaml_files import read_yaml, yaml_text
-from pipeline.files.atomic import TEMPORARY_SUFFIX, write_json, write_text
-from pipeline.files.json_text import parse_json
-from pipeline.files.listing import list_folder
+from orbit.core.config.compose import (
+    read_yaml,
+    with_absolute_paths,
+    with_found_paths,
+    with_real_paths,
+    yaml_text,
+)
+from orbit.core.config.schema import build
+from orbit.core.files.atomic import (
+    TEMPORARY_SUFFIX,
+    parse_json,
+    without_non_finite,
+    write_json,
+    write_text,
+)
+from orbit.core.files.listing import list_folder
+from orbit.core.files.lock import describe_process
 from pipeline.training.checkpoint import CheckpointStore
 from pipeline.training.settings import KEYS_FREE_TO_CHANGE, TrainConfig
 
@@ -131,3 +149,51 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+HEARTBEAT_FILE = "heartbeat.json"
+EVERY_S = 5.0
+
+
+class Heartbeat:
+    """Context manager that writes what `read` returns, with time, process and job."""
+
+    def __init__(self, run_dir: Path, read: Callable[[], dict[str, Any]]) -> None:
+        self._path, self._read = run_dir / HEARTBEAT_FILE, read
+        self._process = describe_process(os.getpid())
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> "Heartbeat":
+        self._write()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._write()
+
+    def _beat(self) -> None:
+        while not self._stop.wait(EVERY_S):
+            self._write()
+
+    def _write(self) -> None:
+        content = {
+            "time": time.time(),
+            **self._process,
+            "job": os.environ.get("SLURM_JOB_ID"),
+            **self._read(),
+        }
+        draft = self._path.with_name(f".{HEARTBEAT_FILE}.{os.getpid()}.tmp")
+        try:
+            draft.write_text(json.dumps(without_non_finite(content)))
+            os.replace(draft, self._path)
+        except OSError:
+            # A file system that is away for a moment must not end the training.
+            return

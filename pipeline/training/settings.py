@@ -1,13 +1,55 @@
-"""Configuration of a training run: every key of `pipeline/train.py`."""
+"""Everything that a training run can be told, and what debugging can.
 
+Another machine may go on with the run; what it would decide for itself does not matter then.
+"""
+
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.data.batches import Pairs
-from pipeline.data.block_settings import BlocksConfig
+from pipeline.data.blocks import BlocksConfig
 from pipeline.data.loader import LoaderConfig
-from pipeline.tasks.table import TaskConfig
-from pipeline.training.debug_settings import DebugConfig
+from pipeline.methods.table import TaskConfig
+
+DEFAULT_PROFILE_AFTER = 10
+
+
+@dataclass(frozen=True)
+class DebugConfig:
+    """Nothing of this is on in a real run; `debug=overfit|fast|profile` sets what belongs together.
+
+    `single_batch` trains and validates on the first batch, again and again. `num_steps` is
+    the length of the run in place of `epochs`. `num_evaluation_batches` are enough for a
+    validation or evaluation. `evaluate` does what `pipeline/evaluate.py` does at the end, its
+    pictures included. `profile_steps` steps are traced, after `profile_after` that are not.
+    """
+
+    single_batch: bool = False
+    num_steps: int | None = None
+    num_evaluation_batches: int | None = None
+    evaluate: bool = False
+    profile_steps: int | None = None
+    profile_after: int = DEFAULT_PROFILE_AFTER
+
+    def __post_init__(self) -> None:
+        for name in ("num_steps", "num_evaluation_batches", "profile_steps", "profile_after"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+        if self.profile_steps is None:
+            if self.profile_after != DEFAULT_PROFILE_AFTER:
+                raise ValueError("profile_after has no effect without profile_steps")
+        elif (
+            self.num_steps is not None and self.num_steps <= self.profile_after + self.profile_steps
+        ):
+            raise ValueError(
+                f"num_steps={self.num_steps} must be above profile_after + profile_steps,"
+                f" which is {self.profile_after + self.profile_steps}"
+            )
+        if self.single_batch and self.num_evaluation_batches is not None and not self.evaluate:
+            raise ValueError("num_evaluation_batches has no effect: single_batch validates on one")
+
 
 Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 NEEDS_A_GPU = "compile=cuda_graphs has no effect on a CPU; allowed: auto, true, false"
@@ -191,3 +233,27 @@ KEYS_FREE_TO_CHANGE = (
     "loader.num_readers",
 )
 """Keys that may differ when a run is continued; data is compared by its fingerprint."""
+
+
+DECIDED_ONCE = ("precision",)
+
+
+def as_decided(config: TrainConfig, recorded: TrainConfig | None) -> TrainConfig:
+    """The configuration with what its run directory holds in place of each `auto`.
+
+    `recorded` is that of the run directory, None where there is none yet.
+    """
+    if recorded is None:
+        return config
+    asked = [name for name in DECIDED_ONCE if getattr(config, name) == "auto"]
+    return dataclasses.replace(config, **{name: getattr(recorded, name) for name in asked})
+
+
+def decide_precision(config: TrainConfig, has_bf16: bool) -> TrainConfig:
+    """The configuration with bf16 in place of `precision=auto` where all ranks have it, else fp32.
+
+    `has_bf16` says whether every rank's device computes in bf16 by itself.
+    """
+    if config.precision != "auto":
+        return config
+    return dataclasses.replace(config, precision="bf16" if has_bf16 else "fp32")

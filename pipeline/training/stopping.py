@@ -13,12 +13,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from pipeline.signals import heeded_stop_signals
+from orbit.core.signals import heeded_stop_signals
 from pipeline.training.distributed import World
 
 
 class StopRequest:
-    """Remembers the first stop signal (`pipeline/signals.py`); later ones change nothing."""
+    """Remembers the first stop signal (`orbit/core/signals.py`); later ones change nothing."""
 
     def __init__(self) -> None:
         self.signal_name: str | None = None

@@ -18,16 +18,15 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from orbit.core.progress import Progress
+from pipeline.arithmetic import float32_arithmetic
 from pipeline.compiling import compile_in_place
 from pipeline.data.packing import Batch
-from pipeline.progress import Progress
-from pipeline.tasks.interface import Task
+from pipeline.methods.interface import Task
 from pipeline.training.checkpoint import Checkpoint, CheckpointStore
 from pipeline.training.distributed import World
 from pipeline.training.evaluation import evaluate
-from pipeline.training.float32 import float32_arithmetic
-from pipeline.training.interval import IntervalMeans, NonFiniteLossError
-from pipeline.training.metrics_log import MetricsLog
+from pipeline.training.metrics_log import IntervalMeans, MetricsLog, NonFiniteLossError
 from pipeline.training.optimisation import Optimisation, make_average
 from pipeline.training.settings import TrainConfig
 from pipeline.training.stopping import StopAgreement, StopRequest

@@ -1,18 +1,18 @@
 """From a configuration and a dataset to the world model."""
 
-from data_prep.store.manifest import Manifest
-from pipeline.groups import make_group
+from orbit.core.groups import make_group
+from orbit.core.store.manifest import Manifest
 from pipeline.models.checkpointing import checkpoint_activations
-from pipeline.world_models.grid.building import make_grid_model
-from pipeline.world_models.homeomorphic_vae.model import HomeomorphicVAE
-from pipeline.world_models.reacher.building import make_reacher_model
+from pipeline.world_models.grid.symmetric import make_grid_model
+from pipeline.world_models.homeomorphic_vae import HomeomorphicVAE
+from pipeline.world_models.reacher import make_reacher_model
 from pipeline.world_models.settings import (
     GridModelConfig,
     HomeomorphicVAEConfig,
     ReacherModelConfig,
     WorldModelSettings,
 )
-from pipeline.world_models.teapot.building import make_teapot_model
+from pipeline.world_models.teapot import make_teapot_model
 from pipeline.world_models.world_model import WorldModel
 
 GROUPS = {"grid": "c4", "reacher": "d4", "teapot": "so3", "homeomorphic_vae": "so3"}

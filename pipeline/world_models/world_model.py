@@ -12,9 +12,9 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from data_prep.store.manifest import FrameSpec
-from pipeline.groups import Group
-from pipeline.models.adaptive_mask import AdaptiveMask
+from orbit.core.groups import Group
+from orbit.core.store.manifest import FrameSpec
+from pipeline.models.latent_action import AdaptiveMask
 
 Representation = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """How the group acts on a batch of values (B, ...), one element each."""

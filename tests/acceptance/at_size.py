@@ -24,8 +24,8 @@ import numpy as np
 
 from data_prep.settings.sources import PhantomSourceConfig
 from data_prep.sources.phantom import phantom
-from pipeline.config.program import run_program, take_value
-from pipeline.printing import say
+from orbit.core.config.program import run_program, take_value
+from orbit.core.printing import say
 
 ROOT = Path(__file__).resolve().parents[2]
 KIB_PER_GIB = 2**20
@@ -165,7 +165,7 @@ def write_frames(data: Path, folder: Path) -> None:
     """Two source frames of the test split as files that a user might bring."""
     from PIL import Image
 
-    from data_prep.store.reader import PairStore
+    from orbit.core.store.reader import PairStore
 
     folder.mkdir(parents=True, exist_ok=True)
     frames = PairStore(data).split("test").read_frames("source", np.arange(2))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config.program import run_program, take_value
+from orbit.core.config.program import run_program, take_value
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.config.program import run_program, take_value
+from orbit.core.config.program import run_program, take_value
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -16,7 +16,7 @@ says what is made to fail and what cannot be. Exit code 1 if a trial went wrong.
 import sys
 from pathlib import Path
 
-from pipeline.config.program import run_program
+from orbit.core.config.program import run_program
 
 HELPERS = Path(__file__).resolve().parents[1]
 

@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline.config.program import EXIT_STOPPED, run_program, take_value
+from orbit.core.config.program import EXIT_STOPPED, run_program, take_value
 from pipeline.training.metrics_log import read_metrics, without_wall_clock
 
 ROOT = Path(__file__).resolve().parents[2]

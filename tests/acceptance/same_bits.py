@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.program import run_program, take_value
+from orbit.core.config.program import run_program, take_value
 
 ROOT = Path(__file__).resolve().parents[2]
 CLOCK = ("speed/", "memory/", "time/")

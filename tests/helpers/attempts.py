@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from launch.cluster import slurm
-from launch.jobs import aftermath, history, restarting
-from launch.jobs.order import Order, write_order
+from launch.jobs import aftermath, history
+from launch.jobs import deciding as restarting
+from launch.jobs.deciding import Order, write_order
 from launch.jobs.places import Place
 
 BASH = shutil.which("bash") or "/bin/bash"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.store.manifest import Manifest
-from data_prep.store.reader import PairStore
 from helpers.preparing import prepare
+from orbit.core.store.manifest import Manifest
+from orbit.core.store.reader import PairStore
 
 WORLDS = {"shapes_2d": "up", "blocks_3d": "up,right,down", "rush_hour": "forward"}
 NUM_EPISODES, LENGTH = 7, 9

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.store.manifest import ColumnSpec, FrameSpec
-from data_prep.store.recipe import ShardPlan
-from data_prep.store.shard import Block, ShardLayout
-from pipeline.groups import ActionComponent, make_group
+from data_prep.building.recipe import ShardPlan
+from orbit.core.groups import ActionComponent, make_group
+from orbit.core.store.manifest import ColumnSpec, FrameSpec
+from orbit.core.store.shard import Block, ShardLayout
 
 SPLITS = {"train": 0, "val": 1, "test": 2}
 LENGTH = 5

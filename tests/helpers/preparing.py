@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.building.builder import build_dataset
+from data_prep.building.recipe import Recipe
 from data_prep.recipes import make_recipe
 from data_prep.settings import PrepareConfig
-from data_prep.store.builder import build_dataset
-from data_prep.store.reader import PairStore, Records
-from data_prep.store.recipe import Recipe
-from pipeline.config.compose import compose
-from pipeline.config.schema import build
+from orbit.core.config.compose import compose
+from orbit.core.config.schema import build
+from orbit.core.store.reader import PairStore, Records
 
 PATH_KEYS = frozenset({"out", "source.root", "source.table"})
 

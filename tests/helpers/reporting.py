@@ -10,7 +10,7 @@ import pytest
 from helpers.attempts import FAILURE
 from helpers.programs import call
 from helpers.training import make_config
-from pipeline.files.atomic import write_json
+from orbit.core.files.atomic import write_json
 from pipeline.training.run_directory import RunDirectory
 
 BEGAN = 1_700_000_000.0

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from launch.reproduction.plan import Programs
 from launch.reproduction.request import ReproductionRequest
 from launch.reproduction.settings import (
     DatasetSettings,
@@ -12,7 +13,6 @@ from launch.reproduction.settings import (
     ReproductionSettings,
     VariantSettings,
 )
-from launch.reproduction.steps import Programs
 
 STAND_IN = """
 import json, pathlib, sys, time

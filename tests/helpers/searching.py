@@ -10,14 +10,13 @@ import optuna
 
 from launch.cluster.settings import LocalConfig
 from launch.jobs.liveness import LiveJob
-from launch.reports.run_state import RunState, read_run_state
-from launch.sweeps.directory import SweepDirectory
-from launch.sweeps.resolving import PlannedRun
-from launch.sweeps.search import Controller
-from launch.sweeps.search_order import SearchOrder
+from launch.jobs.run_state import RunState, read_run_state
+from launch.sweeps.expansion import PlannedRun
+from launch.sweeps.plan import SweepDirectory
+from launch.sweeps.search import Controller, SearchOrder
 from launch.sweeps.settings import Dimension, OptunaSearch, SweepConfig
 from launch.sweeps.study import JOURNAL, SearchStudy, mend_journal
-from pipeline.files.atomic import write_json
+from orbit.core.files.atomic import write_json
 
 SPACE = {
     "task.tau": Dimension(0.3, 0.7),

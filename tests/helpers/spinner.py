@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from data_prep.store.manifest import FrameSpec
-from pipeline.groups import make_group
+from orbit.core.groups import make_group
+from orbit.core.store.manifest import FrameSpec
 
 
 class Spinner:

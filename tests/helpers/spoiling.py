@@ -6,8 +6,8 @@ from pathlib import Path
 
 import h5py
 
-from data_prep.store.manifest import read_manifest, write_manifest
-from pipeline.files.atomic import sha256_of_file
+from orbit.core.files.atomic import sha256_of_file
+from orbit.core.store.manifest import read_manifest, write_manifest
 
 
 def refit_manifest(root: Path) -> None:

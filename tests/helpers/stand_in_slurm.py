@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.building.recipe import Recipe
 from data_prep.recipes import make_recipe
-from data_prep.store.recipe import Recipe
-from launch.preparation.request import read_request
-from pipeline.files.atomic import sha256_of_file
+from launch.preparation.directory import read_request
+from orbit.core.files.atomic import sha256_of_file
 
 WORDS = ("num_samples=60", "dataset.shard_mib=0.02")
 SHARDS = [

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from helpers.programs import call
 from helpers.training import PATH_KEYS
-from pipeline.config.compose import compose, set_dotted
-from pipeline.config.schema import build
+from orbit.core.config.compose import compose, set_dotted
+from orbit.core.config.schema import build
 from pipeline.training.settings import TrainConfig
 
 KEYS = st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=3).map(".".join)

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from data_prep.store.manifest import ColumnSpec, FrameSpec
-from data_prep.store.recipe import ShardPlan
-from data_prep.store.shard import Block, ShardLayout
-from pipeline.groups import ActionComponent, make_group, quaternions
+from data_prep.building.recipe import ShardPlan
+from orbit.core.groups import ActionComponent, make_group, quaternions
+from orbit.core.store.manifest import ColumnSpec, FrameSpec
+from orbit.core.store.shard import Block, ShardLayout
 
 SO3 = make_group("so3")
 RANGE = (-1.0, 1.0)
@@ -43,7 +43,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class TinyRotations:
-    """A recipe (see `data_prep.store.recipe`): R, then a R, each as a frame (1, 3, 3) float16.
+    """A recipe (see `data_prep.building.recipe`): R, then a R, each as a frame (1, 3, 3) float16.
 
     Twins of an episode are g R and g a g^-1, with drawn elements g.
     """

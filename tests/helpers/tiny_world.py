@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from data_prep.store.builder import build_dataset
-from data_prep.store.manifest import ColumnSpec, FrameSpec
-from data_prep.store.reader import PairStore
-from data_prep.store.recipe import Recipe, ShardPlan
-from data_prep.store.shard import Block, ShardLayout
-from pipeline.groups import ActionComponent, make_group
+from data_prep.building.builder import build_dataset
+from data_prep.building.recipe import Recipe, ShardPlan
+from orbit.core.groups import ActionComponent, make_group
+from orbit.core.store.manifest import ColumnSpec, FrameSpec
+from orbit.core.store.reader import PairStore
+from orbit.core.store.shard import Block, ShardLayout
 
 SIDE = 5
 STEPS = np.array([[-1, 0], [0, 1], [1, 0], [0, -1]])  # up, right, down, left
@@ -54,7 +54,7 @@ def render(state: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TinyWorld:
-    """A recipe (see `data_prep.store.recipe`) of episodes, twins of the test split included."""
+    """A recipe (see `data_prep.building.recipe`) of episodes, twins of the test split included."""
 
     num_episodes: int = 12
     length: int = 10

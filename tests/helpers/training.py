@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.compose import compose
-from pipeline.config.schema import build
+from orbit.core.config.compose import compose
+from orbit.core.config.schema import build
 from pipeline.training.metrics_log import read_metrics, without_wall_clock
 from pipeline.training.settings import TrainConfig
 from pipeline.training.stopping import StopRequest

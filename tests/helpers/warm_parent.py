@@ -35,7 +35,7 @@ def import_everything() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for package in ("pipeline", "data_prep", "launch"):
+    for package in ("orbit", "pipeline", "data_prep", "launch"):
         folder = importlib.import_module(package).__path__
         for module in pkgutil.walk_packages(folder, f"{package}."):
             _import_if_there(module.name)
@@ -91,7 +91,7 @@ def _import_if_there(name: str) -> None:
 
 def _compose_something() -> None:
     """The parser learns its grammar as it goes, which is most of what a start costs."""
-    from pipeline.config.compose import compose
+    from orbit.core.config.compose import compose
 
     paths = frozenset({"data", "run_dir", "out", "source.root"})
     words = ["dataset=image_folder", "source.root=x", "out=x", "overwrite=true", "seed=1"]

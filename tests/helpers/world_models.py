@@ -2,22 +2,22 @@
 
 import torch
 
-from data_prep.store.manifest import FrameSpec
-from pipeline.config.compose import compose
-from pipeline.config.schema import build
-from pipeline.groups import make_group
-from pipeline.groups.interface import ActionComponent
-from pipeline.tasks.world_model.settings import WorldModelConfig
+from orbit.core.config.compose import compose
+from orbit.core.config.schema import build
+from orbit.core.groups import make_group
+from orbit.core.groups.interface import ActionComponent
+from orbit.core.store.manifest import FrameSpec
+from pipeline.methods.world_model.settings import WorldModelConfig
 from pipeline.training.settings import TrainConfig
-from pipeline.world_models.grid.building import make_grid_model
-from pipeline.world_models.homeomorphic_vae.model import HomeomorphicVAE
-from pipeline.world_models.reacher.building import make_reacher_model
+from pipeline.world_models.grid.symmetric import make_grid_model
+from pipeline.world_models.homeomorphic_vae import HomeomorphicVAE
+from pipeline.world_models.reacher import make_reacher_model
 from pipeline.world_models.settings import (
     GridModelConfig,
     HomeomorphicVAEConfig,
     ReacherModelConfig,
 )
-from pipeline.world_models.teapot.building import make_teapot_model
+from pipeline.world_models.teapot import make_teapot_model
 from pipeline.world_models.world_model import WorldModel
 
 MOVES = (

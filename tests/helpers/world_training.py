@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pipeline.config.compose import compose
-from pipeline.config.schema import build
+from orbit.core.config.compose import compose
+from orbit.core.config.schema import build
 from pipeline.training.settings import TrainConfig
 
 PATH_KEYS = frozenset({"data", "run_dir", "init_from"})

@@ -11,10 +11,15 @@ from typing import Any
 import numpy as np
 
 from launch.reports.collecting import Run
-from launch.reports.html.clock import TIME, steps_per_epoch
-from launch.reports.html.downsampling import bucket_means, make_buckets
 from launch.reports.html.gathering import Gathered, RunRecord
-from launch.reports.html.log import SplitLog, as_numbers
+from launch.reports.html.logs import (
+    TIME,
+    SplitLog,
+    as_numbers,
+    bucket_means,
+    make_buckets,
+    steps_per_epoch,
+)
 from launch.reports.html.names import section_order
 
 MAX_POINTS = 1000

@@ -1,15 +1,20 @@
-"""The table of what matters: mean and spread over seeds at every point of the settings."""
+"""The table of what matters, facts of single runs, and what the varied keys do."""
 
+import datetime
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from launch.reports.collecting import Run
+import numpy as np
+
+from launch.reports.collecting import Run, show
 from launch.reports.html.gathering import DATASET, Gathered, RunRecord
-from launch.reports.html.names import HEADLINES
+from launch.reports.html.names import HEADLINES, duration, listing
 from launch.reports.seed_summary import Direction, Summary, direction_of, summarise, value_of
-from pipeline.config.schema import suggestion
+from launch.reports.status_table import ORDER
+from orbit.core.config.schema import suggestion
 
 MAX_METRICS = 8
 
@@ -156,3 +161,231 @@ def _rank(value: float | None, direction: Direction) -> tuple[bool, float]:
     if value is None or math.isnan(value):
         return True, 0.0
     return False, -value if direction == "higher" else value
+
+
+Fact = tuple[str, str]
+
+
+def make_facts(gathered: Gathered) -> list[Fact]:
+    """Pairs of a heading and what is to be said, those without anything left out."""
+    records = gathered.records
+    known = [record for record in records if record.has_config]
+    facts = [
+        ("Experiment", listing(_experiment(record) for record in records)),
+        ("Task", listing(str(record.run.config.get("task.name", "")) for record in known)),
+        ("Dataset", listing(_datasets(gathered))),
+        ("Length", listing(_length(record) for record in known)),
+        ("Precision", listing(str(record.run.config.get("precision", "")) for record in known)),
+        ("Seeds", listing(sorted({record.seed for record in records}, key=_natural), 8)),
+        ("Varied", ", ".join(gathered.keys)),
+        ("Started", _when(record.clock.first_time for record in records if record.clock)),
+        ("Last heard of", _when(_last_times(records), latest=True)),
+        ("Work", _work(records)),
+        ("Commit", listing(_commit(record) for record in records)),
+        ("Machine", listing(_machine(record) for record in records)),
+        ("Versions", listing(_versions(record) for record in records)),
+        ("Command", _command(records)),
+    ]
+    return [(name, text) for name, text in facts if text]
+
+
+def count_states(records: Sequence[RunRecord]) -> list[tuple[str, int]]:
+    """How many runs are in each state, those that need attention first."""
+    counts: Counter[str] = Counter(record.state.state for record in records)
+    return [(state, counts[state]) for state in ORDER if counts[state]]
+
+
+def _experiment(record: RunRecord) -> str:
+    """The word of the command that named it; launched runs were told by their sweep's words."""
+    words = record.environment.get("command") or []
+    named = [str(word) for word in words if str(word).startswith("experiment=")]
+    return named[0].partition("=")[2] if named else ""
+
+
+def _datasets(gathered: Gathered) -> list[str]:
+    """Each dataset once, with what its manifest and an evaluation say of it."""
+    said: dict[str, dict[str, str]] = {}
+    for record, name in zip(gathered.records, gathered.datasets, strict=True):
+        if record.has_config:
+            own = said.setdefault(name, {})
+            shape = record.data.get("data.shape")
+            own["name"] = str(record.data.get("data.name", ""))
+            own["group"] = (
+                f"group {record.data['data.group']}" if "data.group" in record.data else ""
+            )
+            own["shape"] = "x".join(map(str, shape)) if isinstance(shape, list) else ""
+            own["fingerprint"] = (record.run.dataset or "")[:8] or own.get("fingerprint", "")
+    return [
+        name + (f" ({', '.join(filter(None, own.values()))})" if any(own.values()) else "")
+        for name, own in said.items()
+    ]
+
+
+def _length(record: RunRecord) -> str:
+    config = record.run.config
+    parts = [f"{config[key]} {word}" for key, word in _LENGTH if config.get(key) is not None]
+    return ", ".join(parts)
+
+
+_LENGTH = (("epochs", "epochs"), ("global_batch", "pairs a step"))
+
+
+def _commit(record: RunRecord) -> str:
+    git = record.environment.get("git") or {}
+    if not isinstance(git, dict) or not git.get("commit"):
+        return ""
+    return str(git["commit"])[:12] + (" with changes" if git.get("dirty") else "")
+
+
+def _machine(record: RunRecord) -> str:
+    what = record.environment
+    device = what.get("gpu") or what.get("processor")
+    if not device:
+        return ""
+    ranks = what.get("world_size") or 1
+    return f"{device}, {ranks} {'rank' if ranks == 1 else 'ranks'}, host {what.get('host')}"
+
+
+def _versions(record: RunRecord) -> str:
+    packages = record.environment.get("packages") or {}
+    parts = [f"orbit {record.environment['orbit']}"] if "orbit" in record.environment else []
+    parts += [f"{name} {packages[name]}" for name in ("torch", "numpy") if name in packages]
+    return ", ".join(parts)
+
+
+def _command(records: Sequence[RunRecord]) -> str:
+    """The command, if there is but one run."""
+    if len(records) != 1:
+        return ""
+    return " ".join(str(word) for word in records[0].environment.get("command") or [])
+
+
+def _last_times(records: Sequence[RunRecord]) -> list[float]:
+    return [record.clock.last_time for record in records if record.clock]
+
+
+def _when(times: object, latest: bool = False) -> str:
+    found = sorted(times)  # type: ignore[call-overload]
+    return moment(found[-1] if latest else found[0]) if found else ""
+
+
+def _work(records: Sequence[RunRecord]) -> str:
+    hours = [float(record.clock.hours[-1]) for record in records if record.clock]
+    if not hours:
+        return ""
+    each = f", {duration(sum(hours) / len(hours))} a run" if len(hours) > 1 else ""
+    return f"{duration(sum(hours))} of training{each}"
+
+
+def moment(time: float) -> str:
+    """Seconds since the epoch as a date and time of day, UTC."""
+    return datetime.datetime.fromtimestamp(time, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _natural(text: str) -> tuple[int, str]:
+    return (int(text), "") if text.isdecimal() else (10**9, text)
+
+
+MAX_LEVELS = 12
+"""A numeric key with more values than this is told by its rank correlation."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """The runs that share one value of a key; `std` None for one run."""
+
+    value: Any
+    mean: float
+    std: float | None
+    num_runs: int
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A key, its levels (none where it takes many numbers) and how much it tells.
+
+    `explained` is the share of the metric's variance over all runs that lies between the
+    levels, from 0 to 1; `correlation` is Spearman's, from -1 to 1. One of them is None.
+    """
+
+    key: str
+    levels: tuple[Level, ...]
+    explained: float | None
+    correlation: float | None
+    num_runs: int
+
+    @property
+    def strength(self) -> float:
+        """Between 0 and 1, for sorting."""
+        if self.correlation is not None:
+            return self.correlation**2
+        return self.explained or 0.0
+
+
+def make_effects(
+    keys: Sequence[str], settings: Sequence[Mapping[str, Any]], values: Sequence[float]
+) -> list[Effect]:
+    """The effect of each key on finite values (N,), the strongest first.
+
+    `settings` are those of the N runs. A key that takes one value among them has none.
+    """
+    usable = [
+        (own, value)
+        for own, value in zip(settings, values, strict=True)
+        if value is not None and math.isfinite(value)
+    ]
+    effects = [_effect(key, [(own[key], v) for own, v in usable if key in own]) for key in keys]
+    found = [effect for effect in effects if effect is not None]
+    return sorted(found, key=lambda effect: -effect.strength)
+
+
+def _effect(key: str, pairs: list[tuple[Any, float]]) -> Effect | None:
+    groups: dict[str, tuple[Any, list[float]]] = {}
+    for level, value in pairs:
+        groups.setdefault(show(level), (level, []))[1].append(value)
+    if len(groups) < 2:
+        return None
+    is_numeric = all(_is_number(level) for level, _ in groups.values())
+    if is_numeric and len(groups) > MAX_LEVELS:
+        x, y = (np.array(column, np.float64) for column in zip(*pairs, strict=True))
+        return Effect(key, (), None, spearman(x, y), len(pairs))
+    ordered = sorted(groups.values(), key=lambda group: _order(group[0], is_numeric))
+    levels = [_level(level, values) for level, values in ordered]
+    return Effect(key, tuple(levels), explained([v for _, v in ordered]), None, len(pairs))
+
+
+def explained(groups: Sequence[Sequence[float]]) -> float:
+    """Share of the variance of all values that lies between groups; 0 where none varies."""
+    everything = np.concatenate([np.asarray(group, np.float64) for group in groups])
+    mean = everything.mean()
+    total = float(((everything - mean) ** 2).sum())
+    between = sum(len(group) * (float(np.mean(group)) - mean) ** 2 for group in groups)
+    return min(1.0, float(between) / total) if total > 0 else 0.0
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> float:
+    """Correlation of the ranks of two rows (N,), ties at their mean; 0 where one is constant."""
+    a, b = _ranks(x), _ranks(y)
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    return float((a * b).sum()) / norm if norm > 0 else 0.0
+
+
+def _ranks(x: np.ndarray) -> np.ndarray:
+    _, inverse, counts = np.unique(x, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    middle: np.ndarray = (ends - counts + ends - 1) / 2
+    return middle[inverse]
+
+
+def _level(value: Any, values: list[float]) -> Level:
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Level(value, float(np.mean(values)), std, len(values))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _order(level: Any, is_numeric: bool) -> tuple[float, str]:
+    return (float(level), "") if is_numeric else (0.0, show(level))

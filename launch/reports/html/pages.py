@@ -1,14 +1,94 @@
-"""The pages of a report: what each template is given."""
+"""From a report to the text of its pages, by templates."""
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
-from launch.reports.html import pages_front, pages_paper, pages_runs, pages_speed
+from launch.reports.collecting import show
+from launch.reports.html import names, pages_front, pages_runs
+from launch.reports.html import pages_papers as pages_paper
+from launch.reports.html import pages_papers as pages_speed
 from launch.reports.html.curves import SPLITS, curve_names
 from launch.reports.html.names import DETAILS, section_of
 from launch.reports.html.pictures import Frames, Picture, frames_json
-from launch.reports.html.rendering import Renderer
 from launch.reports.html.report import Report
+from launch.reports.seed_summary import direction_of
+
+HOW = "a report needs the extra `report`: pip install -e '.[report]'"
+
+
+def import_jinja2() -> Any:
+    """jinja2; ImportError with one line if it is absent."""
+    return _import("jinja2")
+
+
+def plotly_script() -> Path:
+    """The charts' script as the plotly package ships it; ImportError if that is absent."""
+    _import("plotly")
+    return Path(str(files("plotly") / "package_data" / "plotly.min.js"))
+
+
+def _import(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise ImportError(HOW) from None
+
+
+HERE = Path(__file__).parent
+STATIC = HERE / "static"
+MARKS = {
+    "finished": "●",
+    "running": "▶",
+    "waiting": "◌",
+    "failed": "✖",
+    "lost": "✖",
+    "stopped": "■",
+    "cancelled": "■",
+    "missing": "○",
+    "unknown": "○",
+    "pruned": "✂",
+}
+"""Shapes beside the names of states, so that colour is not all that tells them apart."""
+
+
+class Renderer:
+    """Renders the templates of this package; everything put into them is escaped."""
+
+    def __init__(self) -> None:
+        jinja2 = import_jinja2()
+        self._environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters.update(
+            number=names.number,
+            spread=names.spread,
+            show=show,
+            direction=direction_of,
+            breakable=lambda name: _breakable(name, jinja2),
+            state_mark=lambda state: MARKS.get(state, "○"),
+        )
+
+    def page(self, template: str, **context: Any) -> str:
+        """A page as text."""
+        text: str = self._environment.get_template(f"{template}.html.j2").render(**context)
+        return text
+
+
+def _breakable(name: str, jinja2: Any) -> Any:
+    """A metric's name that may break after its slashes and underscores."""
+    markup = jinja2.utils.markupsafe.Markup
+    text = str(markup.escape(name))
+    return markup(text.replace("/", "/<wbr>").replace("_", "_<wbr>"))
+
 
 CHARTS = ("orbit.js", "plotly.min.js", "series.js", "charts.js")
 Context = dict[str, Any]

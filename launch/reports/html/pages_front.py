@@ -1,20 +1,77 @@
-"""The front page: what was run and what came of it."""
+"""The front page, and what classifiers read from frozen encoders."""
 
 from typing import Any
 
 from launch.reports.collecting import show
 from launch.reports.html.curves import curve_names
-from launch.reports.html.facts import count_states, make_facts
 from launch.reports.html.gathering import DATASET, RunRecord
-from launch.reports.html.headline import choose_metrics
-from launch.reports.html.probes import probe_tables
+from launch.reports.html.headline import Cell, choose_metrics, count_states, make_facts, over_runs
 from launch.reports.html.report import Report
 from launch.reports.seed_summary import direction_of, value_of
+from orbit.core.files.atomic import read_json_object
+from orbit.core.files.listing import list_folder
+
+Context = dict[str, Any]
+Scores = dict[tuple[str, str, float, str], float]
+"""Accuracy by labels, classifier, fraction and feature."""
+
+
+def probe_tables(report: Report) -> list[Context]:
+    """A table of accuracies in percent: features by kinds of training, all labels used.
+
+    Over runs of equal settings, those of the best row; none if nothing was classified.
+    """
+    rows = report.headline.rows
+    records = rows[0].records if rows else report.gathered.records
+    found = [scores for record in records if (scores := read_scores(record))]
+    if not found:
+        return []
+    largest = max(fraction for scores in found for _, _, fraction, _ in scores)
+    kept = [
+        key for key in dict.fromkeys(k for scores in found for k in scores) if key[2] == largest
+    ]
+    kinds = list(dict.fromkeys((labels, classifier) for labels, classifier, _, _ in kept))
+    features = list(dict.fromkeys(feature for *_, feature in kept))
+
+    def cell(kind: tuple[str, str], feature: str) -> Cell | None:
+        values = [s[(*kind, largest, feature)] for s in found if (*kind, largest, feature) in s]
+        return over_runs([100 * value for value in values]) if values else None
+
+    return [
+        {
+            "title": "Probes of the frozen encoder",
+            "caption": "Accuracy in percent on turned test images, mean ± standard deviation over"
+            f" {len(found)} {'run' if len(found) == 1 else 'runs'} of the best settings, with"
+            f" {100 * largest:g}% of the labels.",
+            "heads": [
+                "feature",
+                *(f"{classifier}, {labels} labels" for labels, classifier in kinds),
+            ],
+            "rows": [
+                {"name": feature, "cells": [cell(kind, feature) for kind in kinds]}
+                for feature in features
+            ],
+        }
+    ]
+
+
+def read_scores(record: RunRecord) -> Scores:
+    """Mean accuracies of a run's newest classification; empty if there is none to be read."""
+    files = list_folder(record.path / "classification", "step_*.json")
+    content = read_json_object(files[-1]) if files else None
+    scores: Scores = {}
+    for row in (content or {}).get("summary") or []:
+        try:
+            key = (row["labels"], row["classifier"], float(row["fraction"]), row["feature"])
+            scores[key] = float(row["accuracy"]["mean"])
+        except (KeyError, TypeError, ValueError):
+            continue
+    return scores
+
 
 MAX_ROWS = 25
 MAX_LISTED = 12
 MAX_BEST = 6
-Context = dict[str, Any]
 
 
 def front_page(report: Report) -> Context:

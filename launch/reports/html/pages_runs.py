@@ -1,9 +1,15 @@
-"""The pages of all runs and of what the varied keys do."""
+"""The pages of all runs and of what the varied keys do, and their numbers as CSV and JSON.
 
+Pages opened from disk may not fetch files, so these are scripts that hand over a value.
+"""
+
+import json
+from collections.abc import Iterator
 from typing import Any
 
 from launch.reports.collecting import show
-from launch.reports.html.effects import make_effects
+from launch.reports.html.curves import axes_of, curve_names
+from launch.reports.html.headline import make_effects
 from launch.reports.html.report import Report
 from launch.reports.seed_summary import direction_of, value_of
 
@@ -92,3 +98,56 @@ def _text_cell(value: Any) -> Context:
 def _finite(value: float | None) -> float | None:
     is_finite = value is not None and abs(value) < float("inf")
     return value if is_finite else None
+
+
+Script = tuple[str, str]
+
+
+def data_scripts(report: Report) -> Iterator[Script]:
+    """Names and contents of the scripts below data/."""
+    yield "runs", as_script("runs", runs_value(report))
+    for file, metric in curve_names(report.curves):
+        value = {"metric": metric, "series": report.curves.series[metric]}
+        yield file, as_script(file, value)
+
+
+def runs_value(report: Report) -> dict[str, Any]:
+    """Runs by number with their settings and axes, groups of equal settings, and grids."""
+    gathered = report.gathered
+    order = {record.number: place for place, record in enumerate(report.ranked)}
+    groups: dict[str, int] = {}
+    labels: list[str] = []
+    runs: list[dict[str, Any]] = []
+    for record in gathered.records:
+        settings = gathered.settings(record)
+        key = json.dumps(settings, default=str, sort_keys=True)
+        if key not in groups:
+            groups[key] = len(labels)
+            labels.append(report.label(record) or report.title)
+        runs.append(
+            {
+                "name": record.name,
+                "state": record.state.state,
+                "seed": record.seed,
+                "group": groups[key],
+                "rank": order[record.number],
+                "settings": {name: _plain(value) for name, value in settings.items()},
+                **axes_of(record),
+            }
+        )
+    return {
+        "runs": runs,
+        "groups": labels,
+        "keys": report.short,
+        "grids": report.curves.grids,
+    }
+
+
+def as_script(name: str, value: Any) -> str:
+    """A script that hands a value over under a name."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return f"orbit.receive({json.dumps(name)},{text});\n"
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, int | float | str) or value is None else show(value)

@@ -1,4 +1,4 @@
-"""Everything that the pages of one report show, worked out once."""
+"""What `launch/report.py` was asked for, and all that its pages show."""
 
 import os
 from collections.abc import Sequence
@@ -7,14 +7,50 @@ from pathlib import Path
 from urllib.parse import quote
 
 from launch.reports.html.curves import Curves, make_curves
-from launch.reports.html.finding import find_runs
-from launch.reports.html.gathering import Gathered, RunRecord, gather
+from launch.reports.html.gathering import Gathered, RunRecord, find_runs, gather
 from launch.reports.html.headline import Headline, make_headline
 from launch.reports.html.names import settings_label, short_keys
 from launch.reports.html.pictures import Gallery, choose_galleries
-from launch.reports.html.request import ReportRequest
 from launch.reports.html.speed import Cost, cost_of
 from launch.reports.papers import Paper, read_paper
+from orbit.core.config.program import take_value
+from orbit.core.config.schema import suggestion
+
+KEYS = ("out", "metric", "split", "paper", "title")
+
+
+@dataclass(frozen=True)
+class ReportRequest:
+    """Directories to report on, where the pages go, and what to judge runs by."""
+
+    roots: tuple[Path, ...]
+    out: Path
+    metric: str | None = None
+    split: str | None = None
+    paper: str | None = None
+    title: str | None = None
+
+
+def read_request(words: list[str]) -> ReportRequest:
+    """The request that words make; ValueError with one line if they make none."""
+    words = list(words)
+    values = {key: take_value(words, key, "") or None for key in KEYS}
+    for word in words:
+        key, separator, _ = word.partition("=")
+        if separator and not Path(word).exists() and "/" not in key:
+            raise ValueError(f"unknown key {key!r}{suggestion(key, list(KEYS))}")
+    if not words:
+        raise ValueError("give the directories to report on: runs, sweeps or folders of runs")
+    if values["out"] is None:
+        raise ValueError("out=DIR is missing: where the pages go")
+    return ReportRequest(
+        roots=tuple(Path(word) for word in words),
+        out=Path(values["out"]),
+        metric=values["metric"],
+        split=values["split"],
+        paper=values["paper"],
+        title=values["title"],
+    )
 
 
 @dataclass(frozen=True)

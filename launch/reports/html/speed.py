@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from launch.jobs.history import Attempt
-from launch.reports.html.clock import SPEED
 from launch.reports.html.gathering import RunRecord
+from launch.reports.html.logs import SPEED
 
 WAIT = "speed/data_wait_share"
 HOST_MEMORY, GPU_MEMORY = "memory/resident_peak_mib", "memory/gpu_peak_mib"

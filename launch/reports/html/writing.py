@@ -17,15 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from launch.reports.collecting import as_csv, make_table
-from launch.reports.html.data import as_script, data_scripts
-from launch.reports.html.libraries import import_jinja2, plotly_script
-from launch.reports.html.pages import render_pages
-from launch.reports.html.pages_runs import effects_value
+from launch.reports.html.pages import STATIC, import_jinja2, plotly_script, render_pages
+from launch.reports.html.pages_runs import as_script, data_scripts, effects_value
 from launch.reports.html.pictures import copy_gallery
-from launch.reports.html.rendering import STATIC
-from launch.reports.html.report import Report, make_report
-from launch.reports.html.request import ReportRequest
-from pipeline import __version__
+from launch.reports.html.report import Report, ReportRequest, make_report
+from orbit import __version__
 
 MARK = "report.json"
 

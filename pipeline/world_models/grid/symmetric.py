@@ -1,13 +1,23 @@
-"""Networks of objects on a grid that commute with quarter turns: E and T of `ours`, S of `full`.
+"""Networks of objects on a grid that commute with quarter turns, and the models made of them.
 
 Latents are (B, n, 4, c): c copies of the regular representation for each object.
+
+The maps of an object (B, n, C, s, s) that the mask selects go through the C4-convolutions of
+E, and their latent is moved by T. The others go through a free network, and no action changes
+what comes of them. A latent is (B, n, 4 c + k): c copies of the regular representation, place
+by place, then k numbers that the group leaves alone.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import nn
 
+from orbit.core.groups import Group
+from orbit.core.groups.interface import ActionComponent
+from orbit.core.store.manifest import FrameSpec
 from pipeline.equivariant import (
     FibreLayerNorm,
     FieldAvgPool2d,
@@ -15,13 +25,18 @@ from pipeline.equivariant import (
     FieldType,
     GroupConv2d,
     GroupLinear,
+    act_on_fibre,
     num_orbits,
     orbit_stack,
 )
-from pipeline.equivariant.group_conv import Basis
-from pipeline.world_models.grid.actions import one_hot
-from pipeline.world_models.grid.graph import GraphTransition
-from pipeline.world_models.settings import GridModelConfig
+from pipeline.equivariant.group_layers import Basis
+from pipeline.models.latent_action import AdaptiveMask
+from pipeline.world_models.grid import networks as free
+from pipeline.world_models.grid.actions import act_on_latents, act_on_maps, num_objects, one_hot
+from pipeline.world_models.grid.networks import GraphTransition
+from pipeline.world_models.layers import mlp
+from pipeline.world_models.settings import GridMaskConfig, GridModelConfig
+from pipeline.world_models.world_model import WorldModel
 
 c4_linear = partial(GroupLinear, "c4")
 
@@ -129,3 +144,140 @@ class SymmetricGridTransition(nn.Module):
         fibres = hot[:, :, None].expand(-1, -1, 4, -1) if self._has_headings else hot[..., None]
         following: torch.Tensor = self.graph(latent, fibres)
         return following
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The mask of a model, and how many numbers of each object's latent are variant."""
+
+    mask: AdaptiveMask
+    num_variant: int
+
+    def split(self, latent: torch.Tensor) -> dict[str, torch.Tensor]:
+        """`variant` and `invariant` of latents (N, n, 4 c + k)."""
+        variant, invariant = latent[..., : self.num_variant], latent[..., self.num_variant :]
+        return {"variant": variant, "invariant": invariant}
+
+
+class MaskedObjectEncoder(nn.Module):
+    """E: an object's variant maps by C4-convolutions, the others by an MLP."""
+
+    def __init__(
+        self, side: int, num_objects: int, config: GridMaskConfig, hidden: int, copies: int
+    ) -> None:
+        super().__init__()
+        self._num_maps = config.num_maps
+        self.mask = AdaptiveMask([1] * (num_objects * config.num_maps), config.tau)
+        # Several maps of an object are to the convolutions what one of more orbits is.
+        self.variant = SymmetricObjectEncoder(side, False, hidden, copies, num_maps=config.num_maps)
+        num_values = config.num_maps * side * side
+        self.invariant = mlp((num_values, hidden, hidden, config.invariant_size))
+
+    def forward(self, embedding: torch.Tensor) -> torch.Tensor:
+        mask = self.mask().view(-1, self._num_maps, 1, 1)
+        variant = self.variant(embedding * mask)
+        invariant = self.invariant((embedding * (1 - mask)).flatten(2))
+        return torch.cat((variant.flatten(2), invariant), -1)
+
+
+class MaskedGridTransition(nn.Module):
+    """T: the graph network on what is variant; the rest stays."""
+
+    def __init__(self, num_objects: int, copies: int, hidden: int) -> None:
+        super().__init__()
+        self._num_variant = 4 * copies
+        self.variant = SymmetricGridTransition(num_objects, False, copies, hidden)
+
+    def forward(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        variant = latent[..., : self._num_variant].unflatten(2, (4, -1))
+        following = self.variant(variant, action).flatten(2)
+        return torch.cat((following, latent[..., self._num_variant :].to(following.dtype)), -1)
+
+
+def act_on_masked_maps(
+    group: Group, mask: AdaptiveMask, y: torch.Tensor, g: torch.Tensor
+) -> torch.Tensor:
+    """Maps (B, n, C, s, s) after g (B,) quarter turns: variant ones turn with the picture."""
+    is_variant = mask.is_variant().view(y.shape[1], y.shape[2], 1, 1)
+    return torch.where(is_variant, group.act_on_latent(y, g), y)
+
+
+def act_on_masked_latents(
+    group: Group, num_variant: int, z: torch.Tensor, g: torch.Tensor
+) -> torch.Tensor:
+    """Latents (B, n, 4 c + k) after g (B,) quarter turns: the last k numbers stay."""
+    fibres = z[..., :num_variant].unflatten(2, (4, -1))
+    turned = act_on_fibre(fibres, g, group.name, dim=2).flatten(2)
+    return torch.cat((turned, z[..., num_variant:]), -1)
+
+
+def make_grid_model(
+    config: GridModelConfig, group: Group, frames: FrameSpec, actions: Sequence[ActionComponent]
+) -> WorldModel:
+    """Raises ValueError where cells, pooling or actions do not fit the dataset."""
+    objects = num_objects(actions)
+    if config.mask is not None:
+        return make_masked_model(config, config.mask, group, frames, objects)
+    has_headings = config.directions == "relative"
+    maps = (objects, 4) if has_headings else (objects,)
+    side = map_side(config, frames)
+    embedding: nn.Module
+    if config.kind == "full":
+        embedding = make_embedding(config, frames.shape, maps)
+    else:
+        embedding = free.make_embedding(config, frames.shape, maps)
+    encoder: nn.Module
+    transition: nn.Module
+    if config.kind == "none":
+        num_values = side * side * (4 if has_headings else 1)
+        encoder = free.FreeObjectEncoder(num_values, config.hidden, config.latent_size)
+        transition = free.FreeGridTransition(objects, config.latent_size, config.hidden)
+    else:
+        encoder = SymmetricObjectEncoder(side, has_headings, config.hidden, config.latent_size)
+        transition = SymmetricGridTransition(
+            objects, has_headings, config.latent_size, config.hidden
+        )
+    has_fibres = config.kind != "none" or config.latent_size % 4 == 0
+    return WorldModel(
+        group,
+        frames,
+        embedding,
+        encoder,
+        transition,
+        partial(act_on_maps, group),
+        partial(act_on_latents, group) if has_fibres else None,
+        objects,
+    )
+
+
+def make_masked_model(
+    config: GridModelConfig, mask: GridMaskConfig, group: Group, frames: FrameSpec, objects: int
+) -> WorldModel:
+    """`ours` with a learned mask over the maps of S."""
+    embedding = free.make_embedding(config, frames.shape, (objects, mask.num_maps))
+    encoder = MaskedObjectEncoder(
+        map_side(config, frames), objects, mask, config.hidden, config.latent_size
+    )
+    transition = MaskedGridTransition(objects, config.latent_size, config.hidden)
+    return WorldModel(
+        group,
+        frames,
+        embedding,
+        encoder,
+        transition,
+        partial(act_on_masked_maps, group, encoder.mask),
+        partial(act_on_masked_latents, group, 4 * config.latent_size),
+        objects,
+        Parts(encoder.mask, 4 * config.latent_size),
+    )
+
+
+def map_side(config: GridModelConfig, frames: FrameSpec) -> int:
+    """Cells a side of the embedding's maps; ValueError unless they divide the frame."""
+    _, height, width = frames.shape
+    if height != width:
+        raise ValueError(f"task.model.name=grid needs square frames, not {height}x{width}")
+    key, parts = ("cells", config.cells) if config.view == "cells" else ("pool", config.pool)
+    if height % parts:
+        raise ValueError(f"task.model.{key}={parts} does not divide frames of {height} pixels")
+    return config.cells if config.view == "cells" else height // config.pool

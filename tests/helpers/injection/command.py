@@ -15,7 +15,7 @@ from helpers.injection.library import build_library, why_not
 from helpers.injection.places import Places
 from helpers.injection.points import Point, Trial
 from helpers.injection.subjects import SUBJECTS, subject
-from pipeline.config.program import take_value
+from orbit.core.config.program import take_value
 
 MEMORY = Path("/dev/shm")
 

@@ -17,7 +17,7 @@ def plant(name: str) -> None:
 
 def _write_in_place() -> None:
     """Files are written under their own names, without a rename at the end."""
-    from pipeline.files import atomic
+    from orbit.core.files import atomic
 
     sound = atomic.replacing
 
@@ -32,7 +32,7 @@ def _write_in_place() -> None:
 
 def _manifest_first() -> None:
     """A dataset is declared complete before its shards have their names."""
-    from data_prep.store import builder
+    from data_prep.building import builder
 
     finish = builder.finish_build
 

@@ -37,7 +37,7 @@ def import_everything() -> None:
     import torch
 
     torch.set_num_threads(1)
-    for package in ("pipeline", "data_prep", "launch"):
+    for package in ("orbit", "pipeline", "data_prep", "launch"):
         path = importlib.import_module(package).__path__
         for module in pkgutil.walk_packages(path, f"{package}."):
             try:
@@ -62,7 +62,7 @@ def import_everything() -> None:
 
 def _compose_everything() -> None:
     """The parser of configurations learns its grammar as it goes: most of what a start costs."""
-    from pipeline.config.compose import compose
+    from orbit.core.config.compose import compose
 
     everything = frozenset({"data", "run_dir", "out", "source.root"})
     words = ["dataset=image_folder", "source.root=x", "out=x", "overwrite=true"]

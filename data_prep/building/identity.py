@@ -1,0 +1,174 @@
+"""What is being built: one description for the build under way and for the manifest.
+
+Everything that the manifest will need is looked at before the first shard is made.
+"""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from data_prep.building.recipe import BadInputError, Recipe
+from orbit import __version__
+from orbit.core.store.manifest import SCHEMA_VERSION, Manifest, SplitInfo
+
+TOLD_BY_SPLIT = ("num_episodes", "episode_length", "num_elements")
+"""Of a world's settings, those that the lines of the splits tell."""
+MAX_TEXT = 60
+"""Characters of one setting."""
+
+
+def describe(manifest: Manifest) -> str:
+    """A screenful about a dataset."""
+    frames = manifest.frames
+    lines = [
+        f"{manifest.name}: {_what_records_are(manifest)}, seed {manifest.seed}",
+        f"frames   {' x '.join(map(str, frames.shape))} {frames.dtype},"
+        f" {list(frames.stored_range)} loaded as {list(frames.loaded_range)}",
+        f"label    {manifest.label_meaning}",
+    ]
+    for component in manifest.action:
+        lines.append(
+            f"action   {component.name}: {component.meaning}, in {component.unit}s"
+            f" from {component.minimum:g} to {component.maximum:g}"
+        )
+    for name, spec in manifest.columns.items():
+        lines.append(f"column   {name} {spec.dtype} {list(spec.shape)}: {spec.meaning}")
+    for name, split in manifest.splits.items():
+        size = sum(shard.size for shard in split.shards) / 2**20
+        mean = ", ".join(f"{value:.4f}" for value in split.statistics.mean)
+        std = ", ".join(f"{value:.4f}" for value in split.statistics.std)
+        lines.append(
+            f"{name:8} {split.num_records:,} records{_make_up(manifest, name)},"
+            f" {split.num_frames:,} frames,"
+            f" {len(split.shards)} shards, {size:.1f} MiB, mean {mean}, std {std}"
+        )
+    settings = ", ".join(
+        f"{key}={_shortened(value)}"
+        for key, value in manifest.generator.items()
+        if key not in TOLD_BY_SPLIT
+    )
+    lines.append(f"made by  orbit {manifest.package_version}: {settings}")
+    lines.append(f"fingerprint {manifest.fingerprint}")
+    return "\n".join(lines)
+
+
+def _shortened(value: Any) -> Any:
+    """A setting without the long texts that it may hold, such as a mesh."""
+    if isinstance(value, dict):
+        return {key: _shortened(each) for key, each in value.items()}
+    if isinstance(value, str) and len(value) > MAX_TEXT:
+        return f"{value[:MAX_TEXT]}..."
+    return value
+
+
+def _what_records_are(manifest: Manifest) -> str:
+    generator, group = manifest.generator, manifest.group
+    if "sequences" in generator:
+        return f"pairs (sequence, labels of its maxima) under {group}"
+    if "world" not in generator:
+        return f"pairs (x, g, g x) under {group}"
+    limited = generator.get("actions")
+    only = f", training limited to {', '.join(limited)}" if limited else ""
+    world = generator["world"]
+    return f"transitions (s, a, s') of the world {world}, on which {group} acts{only}"
+
+
+def _make_up(manifest: Manifest, split: str) -> str:
+    """How the records of a split belong together, after a comma."""
+    per_source = manifest.splits[split].records_per_source
+    if per_source:
+        return f", {per_source} a source image"
+    if manifest.holds_sources_only(split):
+        return ", sources only (for pairs=fresh)"
+    if "world" not in manifest.generator:
+        return ""
+    num, length, num_elements = (manifest.generator[key][split] for key in TOLD_BY_SPLIT)
+    twins = f", each with {num_elements - 1} transforms of it" if num_elements > 1 else ""
+    return f" ({num:,} episodes of {length} step{'s' if length > 1 else ''}{twins})"
+
+
+KEYS = ("name", "group", "seed", "action", "frames", "columns", "generator", "source_checksums")
+"""What two datasets must agree in for their shards to be the same."""
+
+
+def make_manifest(recipe: Recipe, splits: dict[str, SplitInfo]) -> Manifest:
+    """The manifest of a recipe's dataset."""
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        name=recipe.name,
+        group=recipe.group,
+        action=recipe.action_components,
+        frames=recipe.frames,
+        label_meaning=recipe.label_meaning,
+        target_is_action_on_source=recipe.target_is_action_on_source,
+        columns=dict(recipe.columns),
+        splits=splits,
+        seed=recipe.seed,
+        generator=recipe.generator(),
+        source_checksums=recipe.source_checksums(),
+        package_version=__version__,
+    )
+
+
+def description_of(manifest: Manifest) -> dict[str, Any]:
+    """What determines the records, as plain values."""
+    plain = json.loads(json.dumps(dataclasses.asdict(manifest)))
+    return {key: plain[key] for key in KEYS}
+
+
+def description_of_recipe(recipe: Recipe) -> dict[str, Any]:
+    """The same of a dataset that is not there yet.
+
+    Raises BadInputError naming a value that no manifest can hold: a name that is not UTF-8,
+    a number that is not finite.
+    """
+    manifest = make_manifest(recipe, {})
+    for key, value in dataclasses.asdict(manifest).items():
+        fault = _fault_of(value, key)
+        if fault is not None:
+            raise BadInputError(f"{recipe.name} cannot be described in a manifest: {fault}")
+    return description_of(manifest)
+
+
+def refuse_difference(out: Path, state: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise ValueError naming the keys in which the dataset in `out` is another one."""
+    differing = []
+    for key in wanted:
+        if isinstance(wanted[key], dict) and isinstance(found.get(key), dict):
+            keys = {*wanted[key], *found[key]}
+            differing += [
+                f"{key}.{name}"
+                for name in sorted(keys)
+                if wanted[key].get(name) != found[key].get(name)
+            ]
+        elif wanted[key] != found.get(key):
+            differing.append(key)
+    if differing:
+        raise ValueError(
+            f"{out} holds a{'n' if state[0] in 'aeiou' else ''} {state} dataset made with another"
+            f" configuration (differing: {', '.join(differing)}):"
+            " choose another directory, or say overwrite=true"
+        )
+
+
+def _fault_of(value: Any, place: str) -> str | None:
+    """Why a value cannot stand in a JSON file, and where; None if it can."""
+    if isinstance(value, dict):
+        parts = [(key, f"a name in {place}") for key in value]
+        parts += [(each, f"{place}.{_shown(str(key))}") for key, each in value.items()]
+    elif isinstance(value, list | tuple):
+        parts = [(each, place) for each in value]
+    elif isinstance(value, float) and not math.isfinite(value):
+        return f"{place}={value} is not a finite number"
+    elif isinstance(value, str) and _shown(value) != value:
+        return f"{place}, '{_shown(value)}', is not UTF-8: rename the file or folder"
+    else:
+        return None
+    return next((fault for part, where in parts if (fault := _fault_of(part, where))), None)
+
+
+def _shown(text: str) -> str:
+    """The same text, with escapes for what is not UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

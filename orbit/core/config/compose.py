@@ -1,0 +1,350 @@
+"""From command-line words and YAML files to a plain mapping, through hydra's compose API.
+
+Includes what hydra's own parser cannot say: which file and line a mistake of YAML is in.
+
+`1e-4` is a number, dates are texts, and a key that is given twice is an error. Words of which
+YAML 1.1 makes something else than the command line are refused by name: yes, no, on and off
+(truth values there), 010 (eight), 0x10 (sixteen), 4:00:00 (a number to base 60).
+
+Words have the form `key=value`. A key that names a folder under `configs/`
+chooses a file from it; any other key sets a value in hydra's override grammar,
+except keys that hold paths: their text is taken as it stands.
+"""
+
+import copy
+import os
+import re
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orbit.core.config.schema import suggestion
+from orbit.core.user_text import check_utf8
+
+_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C ones are ten times as fast
+_SafeDumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+NULL = re.compile(r"(?:~|null|Null|NULL|)$")
+TRUTH = re.compile(r"(?:true|True|TRUE|false|False|FALSE)$")
+INTEGER = re.compile(r"[-+]?(?:0|[1-9](?:_?[0-9])*)$")
+REAL = re.compile(
+    r"""(?:[-+]?(?:[0-9](?:_?[0-9])*)?\.[0-9](?:_?[0-9])*(?:[eE][-+]?[0-9]+)?
+    |[-+]?[0-9](?:_?[0-9])*\.(?:[eE][-+]?[0-9]+)?
+    |[-+]?[0-9](?:_?[0-9])*[eE][-+]?[0-9]+
+    |[-+]?\.(?:inf|Inf|INF)
+    |\.(?:nan|NaN|NAN))$""",
+    re.X,
+)
+TWO_MEANINGS = re.compile(
+    r"""(?:yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF
+    |[-+]?0[0-9_]+
+    |[-+]?0[box][0-9a-fA-F_]+
+    |[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)$""",
+    re.X,
+)
+TRAP = "!two-meanings"
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc, valid-type]
+    """Plain words as on the command line."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        """A mapping whose keys differ."""
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise ValueError(f"line {key.start_mark.line + 1}: {key.value} is given twice")
+                seen.add(key.value)
+        found: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return found
+
+
+class _Dumper(_SafeDumper):  # type: ignore[misc, valid-type]
+    """Quotes the texts of which either dialect would make something else."""
+
+
+def _refuse(loader: Any, node: Any) -> None:
+    word, line = node.value, node.start_mark.line + 1
+    if word.lower() in ("yes", "no", "on", "off"):
+        hint = f'write true or false, or "{word}" in quotes for the text'
+    elif ":" in word:
+        hint = f'write "{word}" with its quotes'
+    else:
+        hint = f'write the number in decimals without leading zeros, or "{word}" for the text'
+    raise ValueError(f"line {line}: {word} can be read in two ways: {hint}")
+
+
+_Loader.add_constructor(TRAP, _refuse)
+for _tag, _pattern, _first in (
+    ("tag:yaml.org,2002:null", NULL, ["~", "n", "N", ""]),
+    ("tag:yaml.org,2002:bool", TRUTH, list("tTfF")),
+    ("tag:yaml.org,2002:int", INTEGER, list("-+0123456789")),
+    ("tag:yaml.org,2002:float", REAL, list("-+.0123456789")),
+    ("tag:yaml.org,2002:merge", re.compile("<<$"), ["<"]),
+    (TRAP, TWO_MEANINGS, list("-+0123456789yYnNoO")),
+):
+    _Loader.add_implicit_resolver(_tag, _pattern, _first)
+for _tag, _pattern in (("tag:yaml.org,2002:float", REAL), (TRAP, TWO_MEANINGS)):
+    _Dumper.add_implicit_resolver(_tag, _pattern, list("-+.0123456789"))
+
+
+def read_yaml(text: str) -> Any:
+    """The plain values of a document; ValueError with one line if there is none or two readings."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"not YAML: {' '.join(str(error).split())}") from None
+
+
+def yaml_text(values: Any) -> str:
+    """Plain values as a document that `read_yaml`, and any reader of YAML 1.1, reads back."""
+    text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text
+
+
+RUN_DIR = "run_dir"
+INPUTS = ("data", "init_from", "task.run")
+PATH_KEYS = frozenset({RUN_DIR, *INPUTS})
+"""Dotted keys of a training configuration that hold paths."""
+WRITTEN_DOWN = PATH_KEYS | {"out", "images", "runs", "sweep_dir", "jobs_dir", "work"}
+"""Keys of any configuration whose absolute paths records hold."""
+
+
+def check_path(key: str, text: str) -> None:
+    """ValueError naming the key for a path that no record can hold: one that is not UTF-8."""
+    check_utf8(key, os.path.abspath(text) if key in WRITTEN_DOWN else text)
+
+
+def with_absolute_paths(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same nested values, with paths that mean the same from every folder."""
+    return _changed(values, PATH_KEYS, os.path.abspath)
+
+
+def with_real_paths(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same nested values, with one spelling for each place: for comparisons."""
+    return _changed(values, PATH_KEYS, os.path.realpath)
+
+
+def with_found_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """What a run directory that lies in `folder` by now was made from, as far as it is there.
+
+    A path that was written down counts where it leads somewhere. Otherwise, and first of all
+    if it is relative to a folder that nobody remembers, the place counts that is as far from
+    the run directory as it was at the start.
+    """
+    before = values.get(RUN_DIR)
+    if not isinstance(before, str):
+        return copy.deepcopy(dict(values))
+
+    def find(path: str) -> str:
+        beside = None
+        if os.path.isabs(path) == os.path.isabs(before):
+            steps = os.path.relpath(path, before)
+            beside = os.path.normpath(os.path.join(os.path.abspath(folder), steps))
+        if not os.path.isabs(path):
+            return beside if beside is not None and os.path.exists(beside) else path
+        if beside is not None and not os.path.exists(path) and os.path.exists(beside):
+            return beside
+        return path
+
+    return _changed(values, INPUTS, find)
+
+
+def _changed(
+    values: Mapping[str, Any],
+    keys: "frozenset[str] | tuple[str, ...]",
+    change: Callable[[str], str],
+) -> dict[str, Any]:
+    """A copy in which the texts at dotted keys are changed, where there are any."""
+    found = copy.deepcopy(dict(values))
+    for key in keys:
+        *parents, leaf = key.split(".")
+        holder: Any = found
+        for parent in parents:
+            holder = holder.get(parent) if isinstance(holder, dict) else None
+        if isinstance(holder, dict) and isinstance(holder.get(leaf), str) and holder[leaf]:
+            holder[leaf] = change(holder[leaf])
+    return found
+
+
+CONFIG_ROOT = Path(__file__).resolve().parents[3] / "configs"
+
+
+SWEEP_HINT = "to train with each of several values: launch/sweep.py sweep.search.grid.{key}=[A,B]"
+
+
+def split_word(word: str) -> tuple[str, str]:
+    """'key=value' at its first '='; ValueError for anything else."""
+    if word in ("-m", "--multirun"):
+        raise ValueError(f"cannot read {word!r}: {SWEEP_HINT.format(key='KEY')}")
+    key, separator, value = word.partition("=")
+    if not separator or not key:
+        raise ValueError(f"cannot read {word!r}: arguments have the form key=value (see --help)")
+    check_utf8(key, value)
+    if key[0] in "+~":
+        raise ValueError(f"cannot read {word!r}: keys are set as key=value, without {key[0]!r}")
+    return key, value
+
+
+def group_options(group: str) -> list[str]:
+    """Names one can choose for a group, in order; empty if there is no such group."""
+    folder = CONFIG_ROOT / group
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+
+
+def compose(
+    config_name: str,
+    words: Sequence[str],
+    path_keys: frozenset[str],
+    dependent_groups: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """Compose `configs/<config_name>.yaml` with command-line words into plain values.
+
+    `dependent_groups` maps a group whose options lie in one folder per choice of
+    another group to that other group: {'source': 'dataset'} makes `source=NAME`
+    choose `configs/source/<dataset>/NAME.yaml`. Raises ValueError with one line
+    for an unknown choice or a value that cannot be read.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    dependent_groups = dependent_groups or {}
+    pairs = [split_word(word) for word in words]
+    choices = {key: value for key, value in pairs if _is_group(key)}
+    paths = {key: value for key, value in pairs if key in path_keys}
+    for key, text in paths.items():
+        if not text:
+            raise ValueError(f"{key}= is empty: give a path")
+        check_path(key, text)
+    values = [(key, value) for key, value in pairs if key not in choices and key not in paths]
+    group_words = []
+    for group, choice in choices.items():
+        if group in dependent_groups:
+            owner = dependent_groups[group]
+            chosen = choices.get(owner) or _default_choice(config_name, owner)
+            _check_choice(owner, chosen, group_options(owner))
+            if not group_options(f"{group}/{chosen}"):
+                raise ValueError(f"{group}={choice} has no effect with {owner}={chosen}")
+            _check_choice(group, choice, group_options(f"{group}/{chosen}"))
+            _check_yaml(CONFIG_ROOT / group / chosen / f"{choice}.yaml")
+            group_words.append(f"{group}/{chosen}@{group}={choice}")
+        else:
+            _check_choice(group, choice, group_options(group))
+            _check_yaml(CONFIG_ROOT / group / f"{choice}.yaml")
+            group_words.append(f"{group}={choice}")
+    try:
+        with initialize_config_dir(str(CONFIG_ROOT), version_base="1.3"):
+            config = hydra_compose(config_name, overrides=group_words)
+        OmegaConf.set_struct(config, False)
+        for key, text in values:
+            OmegaConf.update(config, key, parse_value(key, text), merge=False, force_add=True)
+        plain = OmegaConf.to_container(config, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    assert isinstance(plain, dict)
+    values_by_key = {str(key): value for key, value in plain.items()}
+    for key, text in paths.items():
+        set_dotted(values_by_key, key, text)
+    return values_by_key
+
+
+def read_composed(file: Path, words: Sequence[str], path_keys: frozenset[str]) -> dict[str, Any]:
+    """The values of a resolved configuration file, with command-line words on top.
+
+    Of a run directory that was moved, paths are found where they are now. Raises
+    FileNotFoundError or ValueError with one line; a choice of a group is refused.
+    """
+
+    if not file.is_file():
+        raise FileNotFoundError(f"config={file}: there is no such file")
+    try:
+        values = read_yaml(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise ValueError(f"config={file} is not a YAML file") from None
+    except ValueError as error:
+        raise ValueError(f"config={file}: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"config={file} holds no keys")
+    values = with_found_paths(values, file.parent)
+    for key, text in map(split_word, words):
+        if _is_group(key):
+            raise ValueError(f"{key}={text} chooses a group, which config=FILE has fixed")
+        if key in path_keys:
+            check_path(key, text)
+        set_dotted(values, key, text if key in path_keys else parse_value(key, text))
+    return values
+
+
+def parse_value(key: str, text: str) -> Any:
+    """One value in hydra's override grammar, as plain Python."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    hint = "quote the value as hydra wants it, for example key='\"a, b\"'"
+    try:
+        override = OverridesParser.create().parse_override(f"{key}={text}")
+    except HydraException:
+        raise ValueError(f"cannot read the value of {key}={text}; {hint}") from None
+    if override.is_sweep_override():
+        raise ValueError(
+            f"{key}={text} lists several values; a list is written [1,2];"
+            f" {SWEEP_HINT.format(key=key)}"
+        )
+    value = override.value()
+    return str(value) if type(value).__name__ == "QuotedString" else value
+
+
+def set_dotted(mapping: dict[str, Any], key: str, value: Any) -> None:
+    """Set 'a.b.c' in nested dictionaries, making those that are missing."""
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        child = mapping.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ValueError(f"unknown key {key!r}: {parent} holds a value, not keys")
+        mapping = child
+    if isinstance(mapping.get(leaf), dict):
+        raise ValueError(f"unknown key {f'{key}.{next(iter(mapping[leaf]))}'!r}: {key} is a value")
+    mapping[leaf] = value
+
+
+def _is_group(key: str) -> bool:
+    return "." not in key and (CONFIG_ROOT / key).is_dir()
+
+
+def _check_choice(group: str, choice: str, options: list[str]) -> None:
+    if choice not in options:
+        if "," in choice and all(part in options for part in choice.split(",")):
+            raise ValueError(f"{group}={choice} names several; {SWEEP_HINT.format(key=group)}")
+        hint = suggestion(choice, options).split(";")[1] if options else ""
+        raise ValueError(
+            f"unknown {group}={choice}; known: {', '.join(options)}"
+            + (f" ({hint.strip()})" if "did you mean" in hint else "")
+        )
+
+
+def _check_yaml(file: Path) -> None:
+    """ValueError for words that hydra reads in another way than the command line does."""
+
+    try:
+        read_yaml(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
+def _default_choice(config_name: str, group: str) -> str:
+    from omegaconf import OmegaConf
+
+    config = OmegaConf.to_container(OmegaConf.load(CONFIG_ROOT / f"{config_name}.yaml"))
+    assert isinstance(config, dict)
+    for entry in config.get("defaults", []):
+        if not isinstance(entry, str) and group in entry:
+            return str(entry[group])
+    raise ValueError(f"give {group}=NAME; known: {', '.join(group_options(group))}")

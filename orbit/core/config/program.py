@@ -1,0 +1,141 @@
+"""What all command-line programs share: --help, --version, and errors without tracebacks."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from orbit import __version__
+from orbit.core.config.compose import group_options
+from orbit.core.files.waiting import StoppedWaiting
+from orbit.core.printing import rank_of_environment, say, steady_streams, world_size_of_environment
+from orbit.core.signals import EndedBySignal, ending_cleanly
+
+EXIT_FINISHED = 0
+EXIT_USER_ERROR = 1
+EXIT_STOPPED = 75
+EXIT_NON_FINITE = 76
+EXIT_COLLAPSED = 77
+EXIT_CLUSTER_FAULT = 78
+
+SHOW_TRACEBACK = "ORBIT_TRACEBACK"
+
+
+class ExitWithCode(Exception):
+    """End the program with one line on standard error and a documented exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def run_program(
+    main: Callable[[list[str]], int | None],
+    description: str,
+    groups: Sequence[str] = (),
+) -> NoReturn:
+    """Run `main(words)` as a command-line program and exit.
+
+    Mistakes of the user (ValueError and file errors) become one line and exit
+    code 1; a bug keeps its traceback. `ORBIT_TRACEBACK=1` shows every traceback.
+    """
+    steady_streams()
+    words = sys.argv[1:]
+    program = os.path.basename(sys.argv[0])
+    if any(word in ("--help", "-h") for word in words):
+        say(_help_text(description, groups))
+        sys.exit(EXIT_FINISHED)
+    if "--version" in words:
+        say(f"orbit {__version__}")
+        sys.exit(EXIT_FINISHED)
+    try:
+        with ending_cleanly():
+            code = main(words)
+        sys.exit(code or EXIT_FINISHED)
+    except ExitWithCode as error:
+        _complain(program, str(error))
+        sys.exit(error.code)
+    except StoppedWaiting as error:
+        _complain(program, f"{error}; the same command continues")
+        sys.exit(EXIT_STOPPED)
+    except (ValueError, OSError, ImportError) as error:
+        if os.environ.get(SHOW_TRACEBACK):
+            traceback.print_exc()
+        _complain(program, describe_error(error))
+        sys.exit(EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        _complain(program, "interrupted")
+        sys.exit(130)
+    except EndedBySignal as error:
+        _complain(program, str(error))
+        sys.exit(128 + error.number)
+
+
+def describe_error(error: BaseException) -> str:
+    """One line for an error; operating-system errors name the file and the reason."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def take_switch(words: list[str], name: str) -> bool:
+    """Remove `name=true` or `name=false` from the words and return its value, false by default."""
+    for word in words:
+        key, _, value = word.partition("=")
+        if key == name:
+            words.remove(word)
+            if value not in ("true", "false"):
+                raise ValueError(f"{name}={value} is not allowed; allowed: true, false")
+            return value == "true"
+    return False
+
+
+def take_value(words: list[str], name: str, default: str) -> str:
+    """Remove `name=VALUE` from the words and return VALUE as it stands."""
+    for word in words:
+        key, separator, value = word.partition("=")
+        if key == name and separator:
+            words.remove(word)
+            return value
+    return default
+
+
+def take_directory(words: list[str], what: str) -> str:
+    """The one remaining word, a directory; ValueError if there is none or more than that."""
+    if len(words) != 1:
+        extra = f"; cannot use {words[1]!r}" if len(words) > 1 else ""
+        raise ValueError(f"give one directory, the {what}{extra} (see --help)")
+    return words[0]
+
+
+def take_run_directory(words: Sequence[str]) -> list[str]:
+    """Words whose first may be a run directory without its key: it becomes run_dir=DIR."""
+    if not words or any(word.startswith("run_dir=") for word in words):
+        return list(words)
+    if "=" in words[0] and not os.path.isdir(words[0]):
+        return list(words)
+    return [f"run_dir={words[0]}", *words[1:]]
+
+
+def _complain(program: str, message: str) -> None:
+    """Every rank says its own failure, with its rank; an empty message is another's."""
+    if message:
+        say(f"{program}: {_rank_words()}{message}", error=True)
+
+
+def _rank_words() -> str:
+    try:
+        is_one_of_several = world_size_of_environment() > 1
+        return f"rank {rank_of_environment()}: " if is_one_of_several else ""
+    except ValueError:
+        return ""
+
+
+def _help_text(description: str, groups: Sequence[str]) -> str:
+    lines = [description.strip()]
+    if groups:
+        lines += ["", "Groups:"]
+        lines += [f"  {group}={'|'.join(group_options(group))}" for group in groups]
+    lines += ["", "Arguments have the form key=value; also --help and --version."]
+    return "\n".join(lines)

@@ -1,0 +1,60 @@
+"""Groups and their actions on images and latents."""
+
+from functools import lru_cache
+
+from orbit.core.groups.cyclic import C4
+from orbit.core.groups.interface import (
+    MIN_INTERPOLATED_LATENT_SIDE,
+    ActionComponent,
+    Group,
+    Irrep,
+)
+from orbit.core.groups.lattice import LatticeGroup
+from orbit.core.groups.planar_rotations import SO2
+from orbit.core.groups.rigid_motions import RigidMotions
+from orbit.core.groups.space_rotations import SO3
+from orbit.core.groups.words import PLAIN, parse_group
+
+GROUP_NAMES = PLAIN
+"""The groups whose specification is just a name."""
+
+__all__ = [
+    "C4",
+    "GROUP_NAMES",
+    "MIN_INTERPOLATED_LATENT_SIDE",
+    "SO2",
+    "SO3",
+    "ActionComponent",
+    "Group",
+    "Irrep",
+    "LatticeGroup",
+    "RigidMotions",
+    "make_group",
+]
+
+
+@lru_cache
+def make_group(spec: str) -> Group:
+    """The group of that specification.
+
+    A name of `GROUP_NAMES`; `wrap1d`, `wrap2d`, `wrap3d`, `c4+wrap`, `d4+wrap` or `octahedral+wrap`
+    followed by :PERIOD:STEP; `so2+shift` or `so3+shift` followed by :PERIOD:MAX, all in
+    pixels. ValueError with what is allowed otherwise.
+    """
+    parsed = parse_group(spec)
+    match parsed.family.split("+"):
+        case ["c4"]:
+            return C4()
+        case ["so2"]:
+            return SO2()
+        case ["so3"]:
+            return SO3()
+        case ["d4" | "octahedral" as point]:
+            return LatticeGroup(parsed.name, point)
+        case [rotations, "shift"]:
+            turns = SO2() if rotations == "so2" else SO3()
+            return RigidMotions(parsed.name, turns, parsed.period, parsed.size)
+        case [point, *_]:
+            return LatticeGroup(parsed.name, point, parsed.period, int(parsed.size))
+        case _:
+            raise AssertionError(parsed)

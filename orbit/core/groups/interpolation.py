@@ -1,0 +1,158 @@
+"""Linear interpolation of square images and cubic volumes under rigid motions, and their shapes.
+
+Positions are in pixels from the centre of the lattice, (x, y) or (x, y, z) with y
+upwards. Halves are computed in float32 and given back as they came; uint8 is rounded.
+Positions are worked out elementwise, as a matrix product in mixed precision would
+misplace pixels.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch.nn.functional import grid_sample
+
+from orbit.core.groups.interface import MIN_INTERPOLATED_LATENT_SIDE
+
+
+def rotate_inscribed(image: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """Turn the disc or ball of radius (S - 1) / 2 within each image; the rest stays as it is.
+
+    `image` (N, C, S, S) or (N, C, S, S, S), floating or uint8; `matrix` (N, k, k) acts on
+    columns (x, y) or (x, y, z). Raises ValueError for another dtype.
+    """
+    values = _as_float(image)
+    points = _lattice_points(values)
+    squares = [p.square() for p in points]
+    is_inside = sum(squares[1:], squares[0]) <= ((image.shape[-1] - 1) / 2) ** 2
+    turned = _sample(values, points, matrix.to(values.dtype))
+    return _as_before(torch.where(is_inside, turned, values), image.dtype)
+
+
+def move_frame(image: torch.Tensor, matrix: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """Turn each frame, then shift it; what comes into view repeats the border.
+
+    Shapes as in `rotate_inscribed`, with `shift` (N, k) in pixels of the image.
+    """
+    values = _as_float(image)
+    offsets = [t.view(-1, *(1,) * matrix.shape[1]) for t in shift.to(values.dtype).unbind(1)]
+    points = [p - t for p, t in zip(_lattice_points(values), offsets, strict=True)]
+    return _as_before(_sample(values, points, matrix.to(values.dtype)), image.dtype)
+
+
+def _as_float(image: torch.Tensor) -> torch.Tensor:
+    if not image.is_floating_point() and image.dtype != torch.uint8:
+        raise ValueError(f"interpolation acts on floating or uint8 images, not on {image.dtype}")
+    return image if image.dtype == torch.float64 else image.to(torch.float32)
+
+
+def _as_before(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    if dtype == torch.uint8:
+        values = values.round().clamp(0, 255)
+    return values.to(dtype)
+
+
+def _lattice_points(values: torch.Tensor) -> list[torch.Tensor]:
+    """The coordinates of all lattice points, x first, each (1, S, 1, 1) and the like."""
+    num_axes, side = values.ndim - 2, values.shape[-1]
+    line = torch.arange(side, device=values.device, dtype=values.dtype) - (side - 1) / 2
+    before = [(1,) * (num_axes - axis) for axis in range(num_axes)]
+    points = [line.view(*before[axis], -1, *(1,) * axis) for axis in range(num_axes)]
+    points[1] = -points[1]
+    return points
+
+
+def _sample(values: torch.Tensor, points: list[torch.Tensor], matrix: torch.Tensor) -> torch.Tensor:
+    """The values at R^-1 p for each point p, beyond the border those of the border."""
+    num_axes, side = len(points), values.shape[-1]
+    # `grid_sample` counts from -1 to 1 between the outermost lattice points, y downwards.
+    scale = 2 / max(side - 1, 1)
+    scales = [scale, -scale, scale][:num_axes]
+    columns = [matrix[:, :, b] * scales[b] for b in range(num_axes)]
+    grid = []
+    for column in columns:
+        factors = [factor.view(-1, *(1,) * num_axes) for factor in column.unbind(1)]
+        terms = [factor * point for factor, point in zip(factors, points, strict=True)]
+        grid.append(sum(terms[1:], terms[0]))
+    return grid_sample(
+        values,
+        torch.stack(grid, -1),
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=True,
+    )
+
+
+LATTICE_NAMES = {
+    1: "the rows of images (two spatial axes)",
+    2: "square images (two spatial axes)",
+    3: "cubic volumes (three spatial axes)",
+}
+
+
+def check_lattice(name: str, spatial_shape: tuple[int, ...], num_axes: int) -> None:
+    """Raise ValueError unless there are `num_axes` axes, all of one length.
+
+    One axis are the rows of an image, of any number.
+    """
+    fits = len(spatial_shape) == max(2, num_axes)
+    if not fits or (num_axes > 1 and len(set(spatial_shape)) != 1):
+        raise ValueError(
+            f"group {name} acts on {LATTICE_NAMES[num_axes]}; the spatial shape here is "
+            f"{tuple(spatial_shape)}"
+        )
+
+
+def check_volume(name: str, spatial_shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless this is a cubic volume; an image is told what it can have instead."""
+    if len(spatial_shape) == 2:
+        raise ValueError(
+            f"group {name} does not act on the pixels of images: for images of 3D objects use "
+            "an action on latent channels (representation or learned)"
+        )
+    check_lattice(name, spatial_shape, 3)
+
+
+def check_period(name: str, spatial_shape: tuple[int, ...], num_axes: int, period: int) -> None:
+    """Raise ValueError unless there are `num_axes` axes of length `period`, or rows of it."""
+    check_lattice(name, spatial_shape, num_axes)
+    if spatial_shape[-1] != period:
+        raise ValueError(
+            f"group {name} acts on frames of side {period}; the side here is {spatial_shape[-1]}"
+        )
+
+
+def check_interpolated_latent(name: str, spatial_shape: tuple[int, ...]) -> None:
+    """Raise ValueError if a latent has too few cells a side to be interpolated."""
+    if min(spatial_shape) < MIN_INTERPOLATED_LATENT_SIDE:
+        raise ValueError(
+            f"group {name} interpolates, which needs latents of at least "
+            f"{MIN_INTERPOLATED_LATENT_SIDE} cells a side; the spatial shape here is "
+            f"{tuple(spatial_shape)}"
+        )
+
+
+def no_irreps(name: str) -> ValueError:
+    """The error of a group whose representations are not offered."""
+    return ValueError(
+        f"group {name} offers no representations; use the spatial or the learned action with it"
+    )
+
+
+def no_elements(name: str) -> ValueError:
+    """The error of a continuous group that is asked for its elements."""
+    return ValueError(f"group {name} is continuous: its elements cannot be listed or numbered")
+
+
+def shift_name(shift: Iterable[float]) -> str:
+    """A shift in pixels as (x, y) or (x, y, z), with at most one decimal."""
+    return f"({', '.join(f'{round(value, 1) + 0.0:g}' for value in shift)})"
+
+
+def inscribed(shape: tuple[int, ...], margin: float = 0.0) -> np.ndarray:
+    """1 within the disc or ball inscribed in a lattice less a margin in pixels, 0 outside,
+    uint8 of `shape`."""
+    axes = [np.arange(size) - (size - 1) / 2 for size in shape]
+    squared = sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij", sparse=True))
+    inside: np.ndarray = squared <= ((min(shape) - 1) / 2 - margin) ** 2
+    return inside.astype(np.uint8)

@@ -1,0 +1,202 @@
+"""Figures as files, whose texts are drawn as they stand.
+
+A dollar or a backslash means nothing, letters that the plot's font lacks come from another
+installed font, and where none has them they become escapes such as \u4e2d.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orbit.core.files.atomic import replacing
+
+SEPARATOR = 0.5
+"""Grey between the slices of a volume, on [0, 1]."""
+
+
+LIGHT = np.array([0.45, 0.55, 0.70], np.float32) / np.float32(np.linalg.norm([0.45, 0.55, 0.70]))
+AMBIENT = 0.35
+"""Where the light of rendered things comes from (right, up, towards the viewer), and its share
+that is everywhere."""
+
+
+def as_picture(frame: np.ndarray) -> np.ndarray:
+    """A frame (C, H, W) with values in [0, 1] for imshow, (H, W) or (H, W, 3).
+
+    A volume (C, D, H, W) becomes its three middle slices side by side: seen along the
+    first axis, along the second and along the third, the last two with the end of the
+    first axis on top.
+    """
+    frame = flattened(frame)
+    return frame[0] if frame.shape[0] == 1 else np.moveaxis(frame[:3], 0, -1)
+
+
+def flattened(frame: np.ndarray) -> np.ndarray:
+    """What `as_picture` shows of a frame, (C, h, w): of a volume its slices, a picture as it is."""
+    if frame.ndim == 3:
+        return frame
+    _, depth, height, width = frame.shape
+    upright = frame[:, ::-1]
+    slices = [frame[:, depth // 2], upright[:, :, height // 2], upright[..., width // 2]]
+    return _side_by_side(slices)
+
+
+def _side_by_side(slices: list[np.ndarray]) -> np.ndarray:
+    """Slices (C, h, w) in a row, with a line of grey between them, padded to one height."""
+    height = max(part.shape[1] for part in slices)
+    columns: list[np.ndarray] = []
+    for part in slices:
+        below = height - part.shape[1]
+        padded = np.pad(part, ((0, 0), (0, below), (0, 0)), constant_values=SEPARATOR)
+        columns += [padded, np.full((len(part), height, 1), SEPARATOR, part.dtype)]
+    return np.concatenate(columns[:-1], axis=2)
+
+
+def save_figure(figure: Any, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a matplotlib figure atomically, with texts of its own in the file, and close it.
+
+    Texts are drawn as they stand, whatever names they hold. Raises FileNotFoundError naming
+    the folder if there is none to write it into, OSError naming the file if it cannot be
+    written.
+    """
+    import matplotlib.pyplot as plt
+
+    if not path.parent.is_dir():
+        plt.close(figure)
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
+    try:
+        make_plain(figure)
+        with replacing(path) as draft:
+            figure.savefig(draft, format="png", dpi=110, metadata=dict(metadata or {}))
+    finally:
+        plt.close(figure)
+
+
+NO_GLYPH_NEEDED = frozenset("\n")
+NOT_FOR_TEXT = ("Last Resort", ".LastResort", "cm", "STIXNonUnicode", "STIXSize")
+"""Beginnings of the names of fonts that have boxes for everything, or signs in place of letters."""
+REGULAR = 400
+"""The usual weight of a font."""
+
+
+def make_plain(figure: Any) -> None:
+    """Prepare all texts of a matplotlib figure but the numbers along its axes."""
+    from matplotlib.text import Text
+
+    _escape_ticks(figure)
+    numbers = {id(text) for text in _numbers(figure)}
+    for text in figure.findobj(Text):
+        if id(text) in numbers:
+            continue
+        text.set_parse_math(False)
+        content = text.get_text()
+        if content.isascii() and content.isprintable():
+            continue
+        families = _families(text.get_fontfamily(), content)
+        text.set_fontfamily(families)
+        text.set_text(_escaped(content, families))
+
+
+def drawable(name: str) -> str:
+    """A name as figures will show it in their usual font, to be measured or cut."""
+    import matplotlib
+
+    return _escaped(name, _families(matplotlib.rcParams["font.family"], name))
+
+
+def _numbers(figure: Any) -> Iterable[Any]:
+    """Labels of ticks that are made of numbers, powers of ten for example."""
+    for axes in figure.get_axes():
+        for axis in (axes.xaxis, axes.yaxis):
+            yield axis.get_offset_text()
+            if not _makes_names(axis.get_major_formatter()):
+                yield from axis.get_majorticklabels()
+            if not _makes_names(axis.get_minor_formatter()):
+                yield from axis.get_minorticklabels()
+
+
+def _makes_names(formatter: Any) -> bool:
+    from matplotlib.category import StrCategoryFormatter
+    from matplotlib.ticker import FixedFormatter, FuncFormatter
+
+    return isinstance(formatter, (FixedFormatter, FuncFormatter, StrCategoryFormatter))
+
+
+def _escape_ticks(figure: Any) -> None:
+    """Names at ticks are made again whenever a figure is drawn."""
+    from matplotlib.ticker import FuncFormatter
+
+    for axes in figure.get_axes():
+        for axis in (axes.xaxis, axes.yaxis):
+            formatter = axis.get_major_formatter()
+            if _makes_names(formatter):
+                axis.set_major_formatter(
+                    FuncFormatter(lambda at, place, make=formatter: drawable(make(at, place)))
+                )
+
+
+def _families(families: Iterable[str], content: str) -> list[str]:
+    """These font families, and further ones that have what of a text they lack."""
+    chosen = list(families)
+    missing = _missing(content, chosen)
+    for family, path in _installed() if missing else ():
+        found = {letter for letter in missing if ord(letter) in _letters(path)}
+        if found:
+            chosen.append(family)
+            missing -= found
+        if not missing:
+            break
+    return chosen
+
+
+def _escaped(content: str, families: Iterable[str]) -> str:
+    missing = _missing(content, families)
+    return "".join(
+        letter.encode("unicode_escape").decode() if letter in missing else letter
+        for letter in content
+    )
+
+
+def _missing(content: str, families: Iterable[str]) -> set[str]:
+    letters = set(content) - NO_GLYPH_NEEDED
+    for family in families:
+        letters = {each for each in letters if ord(each) not in _letters(_path_of(family))}
+    return letters
+
+
+@lru_cache(maxsize=64)
+def _path_of(family: str) -> str:
+    from matplotlib.font_manager import FontProperties, findfont
+
+    return str(findfont(FontProperties(family=[family])))
+
+
+@lru_cache(maxsize=1)
+def _installed() -> tuple[tuple[str, str], ...]:
+    """Families of installed fonts, each with its most usual file."""
+    from matplotlib.font_manager import fontManager, weight_dict
+
+    def unlikeness(font: Any) -> tuple[Any, ...]:
+        weight = weight_dict.get(font.weight, font.weight)
+        return font.style != "normal", abs(int(weight) - REGULAR), font.fname
+
+    usual: dict[str, str] = {}
+    for font in sorted(fontManager.ttflist, key=unlikeness):
+        if not font.name.startswith(NOT_FOR_TEXT):
+            usual.setdefault(font.name, font.fname)
+    return tuple(sorted(usual.items()))
+
+
+@lru_cache(maxsize=4096)
+def _letters(path: str) -> frozenset[int]:
+    """Code points that a font file draws; none for one that cannot be scaled, as of emoji."""
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        font = FT2Font(path)
+        return frozenset(font.get_charmap()) if font.scalable else frozenset()
+    except (OSError, RuntimeError):
+        return frozenset()

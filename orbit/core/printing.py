@@ -1,0 +1,117 @@
+"""Saying something to whoever watches. Printing never ends a program.
+
+A pipe whose reader is gone, a full disk, a closed terminal or one that knows ASCII alone
+are no reason to lose hours of work: what cannot be shown is dropped.
+"""
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from orbit.core.user_text import parse_integer
+
+
+class SteadyStream(io.TextIOBase):
+    """A text stream that cannot fail: writes to `stream` what that takes.
+
+    Letters that its encoding lacks are written as escapes. A full disk is complained of
+    once on standard error; a reader that is gone is not.
+    """
+
+    def __init__(self, stream: Any, name: str = "standard output") -> None:
+        self.stream, self._name = stream, name
+        self._is_complained_of = False
+
+    def write(self, text: str) -> int:
+        try:
+            self.stream.write(text)
+        except UnicodeEncodeError:
+            encoding = getattr(self.stream, "encoding", None) or "ascii"
+            self.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        except (OSError, ValueError, AttributeError) as error:
+            self._complain(error)
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self.stream.flush()
+        except (OSError, ValueError, AttributeError) as error:
+            self._complain(error)
+
+    def isatty(self) -> bool:
+        try:
+            return bool(self.stream.isatty())
+        except (OSError, ValueError, AttributeError):
+            return False
+
+    def fileno(self) -> int:
+        return int(self.stream.fileno())
+
+    def writable(self) -> bool:
+        return True
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(self.stream, "encoding", None) or "utf-8"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def _complain(self, error: Exception) -> None:
+        is_worth_it = isinstance(error, OSError) and error.errno not in (errno.EPIPE, errno.EBADF)
+        if is_worth_it and not self._is_complained_of and self._name == "standard output":
+            self._is_complained_of = True
+            reason = getattr(error, "strerror", None) or str(error)
+            SteadyStream(sys.stderr, "standard error").write(
+                f"{self._name} cannot be written ({reason}): going on without it\n"
+            )
+
+
+def steady_streams() -> None:
+    """Make what anybody prints in this process harmless, libraries included."""
+    if not isinstance(sys.stdout, SteadyStream):
+        sys.stdout = SteadyStream(sys.stdout)  # type: ignore[assignment]
+    if not isinstance(sys.stderr, SteadyStream):
+        sys.stderr = SteadyStream(sys.stderr, "standard error")  # type: ignore[assignment]
+
+
+def say(text: str, error: bool = False) -> None:
+    """Print a line on standard output, or on standard error; never fails."""
+    stream: Any = sys.stderr if error else sys.stdout
+    steady = stream if isinstance(stream, SteadyStream) else SteadyStream(stream)
+    steady.write(f"{text}\n")
+    steady.flush()
+
+
+def rank_of_environment(environment: Mapping[str, str] | None = None) -> int:
+    """The rank that the environment gives this process; 0 unless WORLD_SIZE is above 1.
+
+    So a RANK that was left behind by something else means nothing. Raises ValueError for a
+    rank that is no number or does not lie below WORLD_SIZE.
+    """
+    given = os.environ if environment is None else environment
+    world_size = world_size_of_environment(given)
+    if world_size == 1:
+        return 0
+    rank = parse_integer(given.get("RANK", ""))
+    if rank is None or not 0 <= rank < world_size:
+        raise ValueError(
+            f"RANK={given.get('RANK', '')} in the environment is no rank of"
+            f" WORLD_SIZE={world_size}: start through torchrun, or unset both"
+        )
+    return rank
+
+
+def world_size_of_environment(environment: Mapping[str, str] | None = None) -> int:
+    """How many ranks the environment speaks of; 1 where it says nothing.
+
+    Raises ValueError for a WORLD_SIZE that is no number from 1.
+    """
+    text = (os.environ if environment is None else environment).get("WORLD_SIZE", "")
+    world_size = 1 if text == "" else parse_integer(text)
+    if world_size is None or world_size < 1:
+        raise ValueError(f"WORLD_SIZE={text} in the environment is no number of ranks")
+    return world_size

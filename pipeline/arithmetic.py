@@ -1,0 +1,140 @@
+"""How numbers are computed: where 16 bits are fast, float32 that is exact, threads.
+
+torch lets convolutions use TF32 (10 of a number's 23 bits) unless it is told otherwise. Here
+a training step may, where `precision=tf32` says so; what is measured or handed out never is.
+"""
+
+import importlib
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+UNITS = {
+    "bf16": frozenset({"avx512_bf16", "amx_bf16", "bf16"}),
+    "fp16": frozenset({"avx512_fp16", "amx_fp16", "asimdhp"}),
+}
+"""Names in /proc/cpuinfo of what computes products in a format: Intel's and AMD's, then ARM's."""
+FIRST_GPUS_WITH_BF16 = (8, 0)
+"""Compute capability, as torch gives it: Ampere."""
+
+
+def native_formats(device: torch.device) -> frozenset[str]:
+    """Of bf16 and fp16 those whose products a device computes as such.
+
+    A processor without them converts every number back and forth: in bf16, one without AVX-512
+    took 59 times as long for a matrix product and 8 times for a convolution as in float32, one
+    with AVX-512 but without units for bf16 3 times for a training step.
+    """
+    if device.type == "cpu":
+        return formats_of(read_cpu_flags())
+    has_bf16 = torch.cuda.get_device_capability(device) >= FIRST_GPUS_WITH_BF16
+    return frozenset({"bf16", "fp16"} if has_bf16 else {"fp16"})
+
+
+def formats_of(cpu_flags: frozenset[str]) -> frozenset[str]:
+    """Of bf16 and fp16 those for which a processor with these flags has units."""
+    return frozenset(name for name, units in UNITS.items() if units & cpu_flags)
+
+
+def read_cpu_flags(file: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """What the first processor is said to have; nothing where that is not said."""
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    for line in lines:
+        name, _, values = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return frozenset(values.split())
+    return frozenset()
+
+
+def complaint(precision: str, device: torch.device) -> str | None:
+    """What to say of a precision that is slower than float32 here; None if there is nothing."""
+    if precision not in UNITS or precision in native_formats(device):
+        return None
+    what = "CPU" if device.type == "cpu" else "GPU"
+    return f"precision={precision} is slower than fp32 on this {what}, which has no units for it"
+
+
+CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+
+
+@contextmanager
+def float32_arithmetic(precision: str) -> Iterator[None]:
+    """Let products and convolutions of float32 use TF32 inside if `precision` is `tf32`.
+
+    Otherwise they do not. The settings from before come back at the end. Only the one
+    older family of torch's switches is touched: it complains where the two are mixed.
+    """
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = (matmul.allow_tf32, cudnn.allow_tf32)
+    matmul.allow_tf32 = cudnn.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Context, or decorator of a function, in which float32 is float32 on every device."""
+    with float32_arithmetic("fp32"):
+        yield
+
+
+@contextmanager
+def deterministic_algorithms(wanted: bool) -> Iterator[None]:
+    """Choose algorithms inside that give the same bits each time, where torch has one.
+
+    Where it has none (the gradient of interpolation, `grid_sample`) torch warns once. To be
+    entered before the process has used a GPU, for cuBLAS reads its setting only once.
+    """
+    if not wanted:
+        yield
+        return
+    cudnn = torch.backends.cudnn
+    before = (cudnn.deterministic, cudnn.benchmark)
+    memory: Any = torch.utils.deterministic
+    compiler: Any = importlib.import_module("torch._inductor.config")
+    timed_choices = getattr(compiler, "deterministic", None)
+    was_on = torch.are_deterministic_algorithms_enabled()
+    only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = memory.fill_uninitialized_memory
+    workspace = os.environ.get(CUBLAS_WORKSPACE)
+    os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")
+    cudnn.deterministic, cudnn.benchmark = True, False
+    if timed_choices is not None:
+        # Kernels are chosen by what they are, not by how long they took just now.
+        compiler.deterministic = True
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Memory that is read before it is written would be a bug of ours; to fill it costs time.
+    memory.fill_uninitialized_memory = False
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("once", message=".*does not have a deterministic.*")
+            yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
+        torch.use_deterministic_algorithms(was_on, warn_only=only_warned)
+        memory.fill_uninitialized_memory = filled
+        if timed_choices is not None:
+            compiler.deterministic = timed_choices
+        if workspace is None:
+            os.environ.pop(CUBLAS_WORKSPACE, None)
+
+
+MAX_THREADS = 1024
+"""More than any machine is good for; with a hundred times as many torch ends the process."""
+
+
+def use_threads(num_threads: int) -> None:
+    """Set the number of threads for arithmetic; ValueError for one that cannot be meant."""
+    if not 1 <= num_threads <= MAX_THREADS:
+        raise ValueError(f"num_threads={num_threads} is not allowed; allowed: 1 to {MAX_THREADS}")
+    torch.set_num_threads(num_threads)

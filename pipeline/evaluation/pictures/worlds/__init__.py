@@ -1,1 +1,0 @@
-"""Pictures of world models; each file draws one."""

@@ -1,0 +1,93 @@
+"""What the rest of the package knows of a method, and the trainer of its task."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from orbit.core.store.manifest import Manifest
+from pipeline.data.packing import Batch
+from pipeline.measuring.findings import Findings, Subject, TrainedModel
+from pipeline.programs import Program
+
+
+class Evaluation(Protocol):
+    """Sums over a split, on the device, that add up over batches and ranks."""
+
+    def update(self, batch: Batch) -> None:
+        """Add one batch; places with `valid` 0 must not count."""
+
+    def sums(self) -> torch.Tensor:
+        """All sums as one float64 vector."""
+
+    def metrics(self, sums: torch.Tensor) -> dict[str, float]:
+        """Named metrics from the (all-reduced) sums."""
+
+
+class Task(Protocol):
+    """A model with its training objective and its evaluation."""
+
+    @property
+    def model(self) -> nn.Module:
+        """What is checkpointed."""
+
+    @property
+    def objective(self) -> nn.Module:
+        """Holds `model`; called with the tensors of a `Batch` it returns the loss to
+        minimise and the detached float32 vector of `term_names`."""
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """Names of the terms of each step, logged as means; `loss/total` first."""
+
+    @property
+    def mixes_batch(self) -> bool:
+        """Whether the loss of a record depends on the other records of its global batch
+        (batch norm, negatives). Gradient accumulation would change such a loss."""
+
+    @property
+    def selection_metric(self) -> str:
+        """Validation metric whose lowest value marks the best checkpoint."""
+
+    def after_step(self) -> None:
+        """Update running statistics after an optimiser step, on the device, without a sync."""
+
+    def end_epoch(self) -> None:
+        """Reset the statistics that count over an epoch."""
+
+    def statistics(self) -> dict[str, float]:
+        """Running statistics for the log; may synchronise with the device."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Running statistics, as tensors, for a checkpoint."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+
+    def collapse_message(self, means: Mapping[str, float]) -> str | None:
+        """What has gone wrong if the logged means show a collapsed model, else None."""
+
+    def evaluation(self, model: nn.Module) -> Evaluation:
+        """A fresh evaluation of `model` (the task's own, or an average of its weights), which
+        is in evaluation mode. Every rank updates it equally often."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to learn how a group acts, from its settings to its pictures: `METHOD` of its folder.
+
+    `config` is its dataclass, whose `name` is the method's. `make` builds the task, its weights
+    drawn from torch's generator, and raises ValueError for a dataset that it cannot be trained
+    on. `measure` takes metrics and curves of a finished run, but for rounding the same for any
+    batch; `draw` writes pictures below the run directory. `programs` are what is exported,
+    None where nothing is yet. What takes long to import is imported when it is called.
+    """
+
+    name: str
+    config: type
+    make: Callable[[Any, Manifest, torch.device], Task]
+    measure: Callable[[Subject], Findings]
+    draw: Callable[[Subject], None]
+    programs: Callable[[TrainedModel, Manifest], list[Program]] | None = None

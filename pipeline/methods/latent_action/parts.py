@@ -1,0 +1,205 @@
+"""What the parts of the latent hold: blocks of the frame, and the swap of parts (paper 1).
+
+A is the channel mean of |z_i| (or |z_v|) in each latent cell, background the median of A
+in that cell over all source images. Of a map D = (A - background)^2 (or |A - background|
+for the absolute form) the share is
+
+    sum of D over the cells that the block touches / sum of D over all cells
+
+summed over all source images of the split, each once (of more than memory holds the maps of, as
+many all over it). A cell is as many pixels as the
+frame has for each latent cell. A part that knows only the block has share 1; one that
+does not care where the block is has `block/area_fraction` (paper, latent figure).
+
+Objects before backgrounds: frame = a c + (1 - a) b with coverage a, so that the object of
+i before the background of j is frame_i + (1 - a_i)(b_j - b_i). Blocked images: image i with
+the block of j painted on it. What the block of i hides of the digit is not known there,
+and counts as neither foreground nor background.
+
+Record i is paired with another record j by a fixed permutation. D(z_v(i) + z_i(j)) must
+show the moving part of i and the resting part of j (paper, swap figure):
+
+    swap/foreground_rmse, swap/background_rmse    root mean squared error on [0, 1] there
+    swap/unswapped_...                            of D(z_v(i) + z_i(i)), which ignores j
+
+A model that splits as it should has a small error in both; the unswapped output shows
+how large the error in the background is for one that does not.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from data_prep.scenes.blocked import paint_blocks
+from orbit.core.store.manifest import Manifest
+from orbit.core.store.reader import SplitReader
+from pipeline.measuring.records import batches, device_of, partners, spread_sources
+from pipeline.models.latent_action import LatentActionModel, LatentParts
+
+
+def square_sum(x: torch.Tensor) -> float:
+    """Sum of the squares of (N, ...)."""
+    return float(x.flatten(1).square().sum(1).double().sum().item())
+
+
+def relative(squared_difference: float, squared_norm: float) -> float:
+    """Root of a ratio of sums of squares; 0 where there is nothing to differ from."""
+    return math.sqrt(squared_difference / squared_norm) if squared_norm > 0 else 0.0
+
+
+def ratio(part: float, whole: float) -> float:
+    """part / whole; 0 where the whole is 0."""
+    return part / whole if whole > 0 else 0.0
+
+
+MAX_VALUES, MIN_SOURCES = 1 << 25, 4096
+"""Numbers of the maps of one part that are kept for their median, and sources at the least."""
+
+
+def shows_blocks(manifest: Manifest) -> bool:
+    """Whether every record has a block at a known place."""
+    return manifest.generator.get("scene") == "blocked" and "block" in manifest.columns
+
+
+@torch.no_grad()
+def block_metrics(
+    model: LatentActionModel, reader: SplitReader, side: int, batch: int
+) -> dict[str, float]:
+    """The shares, for blocks of `side` pixels and a latent (C, h, w)."""
+    num_cells = math.prod(model.latent_shape[1:])
+    records = spread_sources(reader, max(MIN_SOURCES, MAX_VALUES // num_cells))
+    invariant, variant = magnitude_maps(model, reader, records, batch)
+    corners = reader.read_column("block", records)
+    touched = touched_cells(corners, side, reader.frames.shape[1:], model.latent_shape[1:])
+    metrics = {"block/area_fraction": float(touched.mean())}
+    for name, maps in (("invariant", invariant), ("variant", variant)):
+        difference = maps - np.median(maps, axis=0)
+        for form, weights in (("", difference**2), ("absolute_", np.abs(difference))):
+            share = ratio(float(weights[touched].sum()), float(weights.sum()))
+            metrics[f"block/share_{form}{name}"] = share
+    return metrics
+
+
+def magnitude_maps(
+    model: LatentActionModel, reader: SplitReader, records: np.ndarray, batch: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Channel means of |z_i| and |z_v| of these records' sources, (N, ...) float64 each."""
+    device = device_of(model)
+    maps: list[tuple[np.ndarray, np.ndarray]] = []
+    for _, read in batches(reader, records, batch):
+        parts = model.encode(model.normalise(torch.from_numpy(read.source).to(device)))
+        means = (x.abs().mean(1).double().cpu().numpy() for x in (parts.invariant, parts.variant))
+        invariant, variant = means
+        maps.append((invariant, variant))
+    return np.concatenate([m[0] for m in maps]), np.concatenate([m[1] for m in maps])
+
+
+def touched_cells(
+    corners: np.ndarray, side: int, frame: tuple[int, ...], latent: tuple[int, ...]
+) -> np.ndarray:
+    """Whether each cell of a latent (h, w) overlaps the block, (N, h, w) bool.
+
+    `corners` (N, 2) are rows and columns of top left corners in frames (H, W).
+    """
+    along: list[np.ndarray] = []
+    for axis in range(2):
+        edges = np.arange(latent[axis] + 1) * frame[axis] / latent[axis]
+        first = corners[:, axis, None]
+        along.append((edges[:-1] < first + side) & (edges[1:] > first))
+    return np.asarray(along[0][:, :, None] & along[1][:, None, :])
+
+
+OBJECT_COLUMNS = {"source_mask", "background"}
+
+
+class SwapTruth(NamedTuple):
+    """`images` (N, C, H, W) float32 on [0, 1]; which pixels show the moving and the resting
+    part, each (N, 1, H, W) bool and never both."""
+
+    images: np.ndarray
+    foreground: np.ndarray
+    background: np.ndarray
+
+
+def can_swap(manifest: Manifest, reader: SplitReader) -> bool:
+    """Whether the dataset knows enough to composite the truth, of two sources at least."""
+    is_known = shows_blocks(manifest) or manifest.columns.keys() >= OBJECT_COLUMNS
+    return is_known and len(spread_sources(reader, 2)) == 2
+
+
+def swap_truth(
+    manifest: Manifest,
+    reader: SplitReader,
+    frames: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+) -> SwapTruth:
+    """The truth for the moving parts of records `first` with the resting parts of `second`.
+
+    `frames` (N, C, H, W) are the source frames of `first` as stored.
+    """
+    low, high = manifest.frames.stored_range
+    if shows_blocks(manifest):
+        side = manifest.generator["side"]
+        own, other = (
+            _blocks(reader.read_column("block", records), side, frames.shape[2:])
+            for records in (first, second)
+        )
+        images = (np.where(other, high, frames) - low) / (high - low)
+        return SwapTruth(images.astype(np.float32), ~other & ~own, other & ~own)
+    mask = reader.read_column("source_mask", first)
+    behind, instead = (
+        reader.read_column("background", records).astype(np.float32) for records in (first, second)
+    )
+    clear = 1 - mask.astype(np.float32) / 255
+    images = (frames + clear * (instead - behind) - low) / (high - low)
+    return SwapTruth(images.clip(0, 1).astype(np.float32), mask > 0, mask == 0)
+
+
+def _blocks(corners: np.ndarray, side: int, lattice: tuple[int, ...]) -> np.ndarray:
+    """Where the blocks are, (N, 1, H, W) bool."""
+    empty = np.zeros((len(corners), 1, 1, *lattice), np.uint8)
+    return np.asarray(paint_blocks(empty, corners, side)[:, 0] > 0)
+
+
+@torch.no_grad()
+def swapped(
+    model: LatentActionModel, first: np.ndarray, second: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """D(z_v(first) + z_i(second)) and D(z(first)) on [0, 1], of stored frames (N, C, ...)."""
+    device = device_of(model)
+    own, other = (
+        model.encode(model.normalise(torch.from_numpy(frames).to(device)))
+        for frames in (first, second)
+    )
+    together = LatentParts(own.variant, other.invariant)
+    outputs = (model.to_unit_range(model.decode(parts)) for parts in (together, own))
+    moved, kept = (np.asarray(output.cpu().numpy()) for output in outputs)
+    return moved, kept
+
+
+def swap_metrics(
+    model: LatentActionModel,
+    manifest: Manifest,
+    reader: SplitReader,
+    records: np.ndarray,
+    batch: int,
+) -> dict[str, float]:
+    """The errors above over these records' sources, at least two of them."""
+    partner = records[partners(len(records))]
+    squares: dict[str, float] = {}
+    num_values: dict[str, int] = {}
+    for places, read in batches(reader, records, batch):
+        other = reader.read(partner[places])
+        truth = swap_truth(manifest, reader, read.source, records[places], partner[places])
+        outputs = zip(("", "unswapped_"), swapped(model, read.source, other.source), strict=True)
+        for which, output in outputs:
+            error = (output - truth.images).astype(np.float64) ** 2
+            for part in ("foreground", "background"):
+                name = f"swap/{which}{part}_rmse"
+                where = np.broadcast_to(getattr(truth, part), error.shape)
+                squares[name] = squares.get(name, 0.0) + float(error[where].sum())
+                num_values[name] = num_values.get(name, 0) + int(where.sum())
+    return {name: math.sqrt(squares[name] / max(1, num_values[name])) for name in squares}

@@ -1,0 +1,33 @@
+"""The methods that come with this package, by their names."""
+
+import torch
+
+from orbit.core.store.manifest import Manifest
+from pipeline.methods.decoder.method import METHOD as DECODER
+from pipeline.methods.decoder.settings import DecoderConfig
+from pipeline.methods.interface import Method, Task
+from pipeline.methods.latent_action.method import METHOD as LATENT_ACTION
+from pipeline.methods.latent_action.settings import LatentActionConfig
+from pipeline.methods.sequence_labelling.method import METHOD as SEQUENCE_LABELLING
+from pipeline.methods.sequence_labelling.settings import SequenceLabellingConfig
+from pipeline.methods.world_model.method import METHOD as WORLD_MODEL
+from pipeline.methods.world_model.settings import WorldModelConfig
+
+TaskConfig = LatentActionConfig | WorldModelConfig | SequenceLabellingConfig | DecoderConfig
+METHODS = {each.name: each for each in (LATENT_ACTION, WORLD_MODEL, SEQUENCE_LABELLING, DECODER)}
+
+
+def method_of(config: TaskConfig) -> Method:
+    """The method that a run's `task` names."""
+    return METHODS[config.name]
+
+
+def make_task(config: TaskConfig, manifest: Manifest, seed: int, device: torch.device) -> Task:
+    """Build a task on a device, its weights drawn from `seed` alone.
+
+    Raises ValueError for a dataset that the configured model cannot be trained on.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        # Weights are drawn on the CPU, so that they do not depend on the device.
+        return method_of(config).make(config, manifest, device)

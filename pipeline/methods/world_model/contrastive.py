@@ -1,0 +1,143 @@
+"""The contrastive loss of paper 2: energies of pairs of latents, negatives of a global batch.
+
+So hits and negatives do not depend on how many records go through the model at a time, nor on
+how many ranks there are.
+
+    e(x, y)   = |x - y|^2 / (2 sigma^2)            mean over objects, sum over the rest
+    positive  = mean_i e(T(z_i, a_i), z'_i)
+    negative  = mean_i mean_j max(0, hinge - e(z_i, z_i+j))
+
+and, ours,
+
+    change_weight * mean_i max(0, hinge - e(z_i, z'_i))
+    variant_weight * the share of S's outputs that a learned mask selects
+
+Negatives differ in what no action changes (headings, backdrops), which is enough for the hinge:
+the first of these terms asks for what actions do change. Where a state stays as it is the
+energy is at its minimum of 0 and has no gradient, so that such records do no harm.
+
+z are latents of current states, z' of next ones, z_i+j negatives (see `energy.py`). Squared
+distances, where the paper's formula has norms; the hinge of each negative on its own, where
+the released code averages the negatives' energies first (the same for one).
+
+Current and next states go through S and E in two calls, as in the released code: batch norm
+takes the statistics of each by itself, and its running statistics see both.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from pipeline.global_batch import gather_rows
+from pipeline.global_batch.gather import num_ranks, rank_number
+from pipeline.methods.world_model.settings import ContrastiveConfig
+from pipeline.world_models.world_model import WorldModel
+
+
+def energy(
+    first: torch.Tensor, second: torch.Tensor, num_objects: int, sigma: float
+) -> torch.Tensor:
+    """|x - y|^2 / (2 sigma^2), a mean over objects and a sum over all else, (B,) float32.
+
+    The released code's: a sum over all numbers of a latent that is one whole.
+    """
+    squares = (first.float() - second.float()).square().flatten(1).sum(1)
+    return squares / (2 * sigma**2 * num_objects)
+
+
+def negatives(latent: torch.Tensor, num_negatives: int) -> list[torch.Tensor]:
+    """For each row, the latents of the next rows of the global batch, around its end.
+
+    The order of a global batch is a uniformly random permutation already: the row j places
+    on is a uniformly random other one, at any number of ranks, without a further draw. (The
+    released code permutes the batch anew, which lets a row be its own negative.) Latents
+    are those of current states. Raises ValueError if there are not so many other rows.
+    """
+    rows = gather_rows(latent)
+    num_rows, num_own = len(rows), len(latent)
+    if num_negatives >= num_rows:
+        raise ValueError(
+            f"task.loss.num_negatives={num_negatives} is not below the batch of {num_rows}"
+        )
+    first = rank_number() * num_own
+    # Rolled rather than indexed: the gradient of an index adds up in no fixed order on a GPU.
+    return [rows.roll(-shift - first, 0)[:num_own] for shift in range(1, num_negatives + 1)]
+
+
+GROUP_SIZE = 256
+
+Rows = tuple[torch.Tensor, ...]
+"""Tensors with one row a record."""
+
+
+class Groups:
+    """Collects the rows of all ranks until a group is whole. All ranks add together."""
+
+    def __init__(self) -> None:
+        self._waiting: Rows = ()
+
+    def add(self, *rows: torch.Tensor) -> Iterator[Rows]:
+        """This rank's rows of a global batch; the groups that are whole now, on every rank."""
+        gathered = tuple(map(gather_rows, rows))
+        pairs = zip(self._waiting, gathered, strict=True)
+        self._waiting = tuple(map(torch.cat, pairs)) if self._waiting else gathered
+        while len(self._waiting[0]) >= GROUP_SIZE:
+            yield tuple(x[:GROUP_SIZE] for x in self._waiting)
+            self._waiting = tuple(x[GROUP_SIZE:] for x in self._waiting)
+
+    def rest(self) -> Iterator[Rows]:
+        """The last group, if there are rows left."""
+        left, self._waiting = self._waiting, ()
+        if left and len(left[0]):
+            yield left
+
+
+def own_places(num: int, device: torch.device) -> torch.Tensor:
+    """The places of a group of `num` that this rank compares with the others, (M,) int64."""
+    rank, world_size = rank_number(), num_ranks()
+    first, last = (num * number // world_size for number in (rank, rank + 1))
+    return torch.arange(first, last, device=device)
+
+
+TERM_NAMES = ("loss/total", "loss/positive", "loss/negative", "latent_spread", "latent_change")
+
+
+class ContrastiveObjective(nn.Module):
+    """Pulls predictions to the next latents, pushes latents of other states away."""
+
+    def __init__(self, model: WorldModel, config: ContrastiveConfig) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+
+    def forward(
+        self,
+        source: torch.Tensor,
+        target: torch.Tensor,
+        action: torch.Tensor,
+        label: torch.Tensor,
+        valid: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss and the vector of `TERM_NAMES`; labels are not used.
+
+        `latent_spread` is the mean energy of negatives without the hinge, `latent_change` that
+        of each state and its next.
+        """
+        model, config = self.model, self.config
+        latent, following = model.latent(source), model.latent(target)
+        predicted = model.predict(latent, action)
+        positive = energy(predicted, following, model.num_objects, config.sigma).mean()
+        apart = torch.stack(
+            [
+                energy(latent, other, model.num_objects, config.sigma)
+                for other in negatives(latent, config.num_negatives)
+            ]
+        )
+        negative = (config.hinge - apart).clamp_min(0).mean()
+        moved = energy(latent, following, model.num_objects, config.sigma)
+        total = positive + negative
+        if config.change_weight:
+            total = total + config.change_weight * (config.hinge - moved).clamp_min(0).mean()
+        if model.parts is not None and config.variant_weight:
+            total = total + config.variant_weight * model.parts.mask().mean()
+        return total, torch.stack([total, positive, negative, apart.mean(), moved.mean()]).detach()

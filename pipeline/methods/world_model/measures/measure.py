@@ -1,0 +1,277 @@
+"""Measures of episodes: equivariance, distance invariance, shares of irreps and parts.
+
+With f = E S, p_h the rollout over h steps from f(s) and p_h^g that from f(g s) by moved actions:
+
+    latent          | rho_Z(g) f(s) - f(g s) |
+    transition      | rho_Z(g) T(z, a) - T(rho_Z(g) z, g a) |     at the start
+    model           | rho_Z(g) p_h - p_h^g |
+    distances       | |f(s) - f(s')| - |f(g s) - f(g s')| |
+                    | |p_h - t'_h| - |p_h^g - t'_h^g| |
+
+all by the mean norm of f(s). s' and t'_h are of another episode, see `pairing.py`.
+
+    backdrop_share = variance between the means of each backdrop / all variance
+
+of the latents of first states: 0 where a part does not depend on the backdrop, 1 where it
+depends on nothing else.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from orbit.core.groups.decomposition import isotypic_shares
+from orbit.core.store.manifest import Manifest
+from pipeline.methods.world_model.measures.encoding import Episodes, MeasuredModel, acted, partners
+from pipeline.methods.world_model.measures.following import Followed, divisions, follow, hit_metrics
+from pipeline.methods.world_model.measures.turning import (
+    hard_hit_metrics,
+    traversal_metrics,
+    turning_world,
+)
+from pipeline.metrics.images import ErrorsByElement, change_of_distance, distances, lengths
+from pipeline.metrics.latents import Drift
+from pipeline.world_models.world_model import LatentParts
+
+Errors = dict[str, ErrorsByElement]
+
+
+@torch.no_grad()
+def equivariance_errors(
+    model: MeasuredModel, followed: Followed, batch: int, device: torch.device
+) -> Errors:
+    """`latent`, `transition` and `model/horizon_H`; empty where the group has no action on
+    latents. `batch` episodes at a time."""
+    errors: Errors = {}
+    norm = lengths(followed.start[0])
+    for twin, g in enumerate(followed.elements[1:], 1):
+        for first in range(0, len(g), batch):
+            places = slice(first, first + batch)
+            pairs = _equivariance_pairs(model, followed, twin, places, device)
+            for name, (wanted, actual) in pairs.items():
+                errors.setdefault(name, ErrorsByElement(model.group))
+                errors[name].add(g[places], distances(wanted, actual).cpu(), norm[places])
+    return errors
+
+
+def _equivariance_pairs(
+    model: MeasuredModel, followed: Followed, twin: int, places: slice, device: torch.device
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """What should be and what is, of some episodes; nothing without an action on latents."""
+    g = followed.elements[twin][places]
+    start, moved_start = (followed.start[which, places].to(device) for which in (0, twin))
+    action, moved_action = (followed.actions[which, places, 0].to(device) for which in (0, twin))
+    turned = acted(model.act_on_latent, start, g)
+    if turned is None:
+        return {}
+    pairs = {"latent": (turned, moved_start)}
+    plain = {"transition": model.predict(start, action).float()}
+    moved = {"transition": model.predict(turned, moved_action).float()}
+    for horizon, predicted in followed.predicted.items():
+        plain[f"model/horizon_{horizon}"] = predicted[0, places].to(device)
+        moved[f"model/horizon_{horizon}"] = predicted[twin, places].to(device)
+    for name, latent in plain.items():
+        wanted = acted(model.act_on_latent, latent, g)
+        assert wanted is not None
+        pairs[name] = (wanted, moved[name])
+    return pairs
+
+
+def distance_errors(model: MeasuredModel, followed: Followed) -> Errors:
+    """`latent` and `model/horizon_H`; empty where no element moved two episodes."""
+    errors: Errors = {}
+    pairs = {"latent": (followed.start, followed.start)}
+    for horizon, predicted in followed.predicted.items():
+        pairs[f"model/horizon_{horizon}"] = (predicted, followed.true[horizon])
+    norm = lengths(followed.start[0])
+    for twin, g in enumerate(followed.elements[1:], 1):
+        first, second = partners(g)
+        for name, (one, other) in pairs.items():
+            plain = one[0, first], other[0, second]
+            moved = one[twin, first], other[twin, second]
+            errors.setdefault(name, ErrorsByElement(model.group))
+            errors[name].add(g[first], change_of_distance(*plain, *moved), norm[first])
+    return errors
+
+
+@torch.no_grad()
+def irrep_metrics(model: MeasuredModel, latents: torch.Tensor) -> dict[str, float]:
+    """`irreps/NAME`: shares of the variance of latents (N, ...) about their mean, summing to 1.
+
+    Empty for a group that is not finite or whose irreps are not offered, for latents on which
+    the group has no action, and for latents that are all equal.
+    """
+    group = model.group
+    if group.num_elements is None:
+        return {}
+    try:
+        irreps = group.irreps(0)
+    except ValueError:
+        return {}
+    elements = group.elements()
+    centred = latents - latents.double().mean(0).to(latents.dtype)
+    correlations = []
+    for g in elements:
+        moved = acted(model.act_on_latent, centred, g.expand(len(centred), *g.shape))
+        if moved is None:
+            return {}
+        correlations.append((centred.double() * moved.double()).flatten(1).sum(1).mean())
+    shares = isotypic_shares(irreps, elements, torch.stack(correlations))
+    return {f"irreps/{name}": share for name, share in shares.items()}
+
+
+def part_metrics(
+    latent: torch.Tensor, episodes: Episodes, manifest: Manifest, parts: LatentParts | None
+) -> dict[str, float]:
+    """`mask/fraction_variant` with a mask, and `backdrop_share/...` where there are backdrops.
+
+    `latent` (N, ...) are those of the first states of the episodes. Nothing else has any.
+    """
+    metrics: dict[str, float] = {}
+    pieces = {"latent": latent}
+    if parts is not None:
+        metrics["mask/fraction_variant"] = parts.mask.is_variant().double().mean().item()
+        pieces |= parts.split(latent)
+    if manifest.generator.get("settings", {}).get("num_backdrops"):
+        states = episodes.column("state", np.arange(len(latent)), 0, 1)[:, 0]
+        kinds = torch.from_numpy(states[:, -1]).long().to(latent.device)
+        for name, piece in pieces.items():
+            metrics[f"backdrop_share/{name}"] = between_share(piece, kinds)
+    return metrics
+
+
+def between_share(values: torch.Tensor, kinds: torch.Tensor) -> float:
+    """Share of the variance of values (N, ...) between the means of kinds (N,); 0 without any."""
+    flat = values.flatten(1).double()
+    centred = flat - flat.mean(0)
+    total = float(centred.square().sum())
+    if total <= 0:
+        return 0.0
+    between = sum(
+        float((kinds == kind).sum()) * float(centred[kinds == kind].mean(0).square().sum())
+        for kind in kinds.unique()
+    )
+    return between / total
+
+
+HORIZONS = (1, 5, 10, 100)
+DRIFT_STEPS = 100
+
+
+def horizons_of(episodes: Episodes) -> list[int]:
+    """The horizons that these episodes are long enough for."""
+    return [h for h in HORIZONS if h <= episodes.length]
+
+
+def drift_steps_of(episodes: Episodes) -> int:
+    """How far drift can be followed."""
+    return min(DRIFT_STEPS, episodes.length)
+
+
+def measure_episodes(
+    model: MeasuredModel,
+    episodes: Episodes,
+    manifest: Manifest,
+    batch: int,
+    device: torch.device,
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Metrics by name, and curves. The manifest says which actions training has seen."""
+    horizons, steps = horizons_of(episodes), drift_steps_of(episodes)
+    followed = follow(model, episodes, horizons, steps, batch, device)
+    actions = followed.actions[0].numpy()
+    parts = divisions(manifest, episodes, actions, horizons)
+    metrics = hit_metrics(followed, parts, device)
+    metrics["num_ranked"] = float(episodes.num_episodes)
+    equivariance = {
+        "embedding": followed.embedding.embedding,
+        "encoder": followed.embedding.encoder,
+        **equivariance_errors(model, followed, batch, device),
+    }
+    distance = {
+        "embedding": followed.embedding.distance,
+        **distance_errors(model, followed),
+    }
+    curves: dict[str, Any] = {"drift": drift_curve(followed)}
+    for part in parts:
+        name = f"num_{part.names[0].partition('_')[0]}"
+        curves[name] = {h: int(chosen.sum()) for h, chosen in part.known.items()}
+    for kind, errors in (
+        ("equivariance_error", equivariance),
+        ("distance_invariance_error", distance),
+    ):
+        metrics |= error_metrics(kind, errors)
+        curves[kind] = {
+            name: {element: row._asdict() for element, row in each.table().items()}
+            for name, each in errors.items()
+        }
+    metrics |= drift_metrics(followed) | change_metrics(followed)
+    metrics |= part_metrics(followed.start[0], episodes, manifest, getattr(model, "parts", None))
+    metrics |= irrep_metrics(model, followed.start.flatten(0, 1))
+    world = turning_world(manifest, episodes.group)
+    if world is not None:
+        metrics |= hard_hit_metrics(model, episodes, world, batch, device)
+        metrics |= traversal_metrics(model, episodes, world, batch, device)
+    return metrics, curves
+
+
+def error_metrics(kind: str, errors: Errors) -> dict[str, float]:
+    """`KIND/NAME`, the mean error by the mean norm, and `KIND_raw/NAME` over all elements."""
+    metrics: dict[str, float] = {}
+    for name, each in errors.items():
+        total = each.total()
+        if total.num:
+            metrics[f"{kind}/{name}"] = total.relative
+            metrics[f"{kind}_raw/{name}"] = total.raw
+    return metrics
+
+
+def drift_metrics(followed: Followed) -> dict[str, float]:
+    """`rollout_error/horizon_H`, by the typical distance of two truths, and raw."""
+    metrics: dict[str, float] = {}
+    errors, relative = followed.drift.errors, relative_drift(followed.drift)
+    last = len(errors) - 1
+    for horizon in sorted({*followed.true, last}):
+        metrics[f"rollout_error/horizon_{horizon}"] = relative[horizon]
+        metrics[f"rollout_error_raw/horizon_{horizon}"] = float(errors[horizon])
+    return metrics
+
+
+def change_metrics(followed: Followed) -> dict[str, float]:
+    """`change_error/horizon_H`: the mean error by how far the truth has moved from its start.
+
+    Left out where nothing has moved. Hits do not show that a model predicts no change at all:
+    what tells episodes apart need not be what actions move.
+    """
+    metrics = {}
+    for horizon, true in followed.true.items():
+        change = distances(true[0], followed.start[0]).mean().item()
+        if change > 0:
+            error = distances(followed.predicted[horizon][0], true[0]).mean().item()
+            metrics[f"change_error/horizon_{horizon}"] = error / change
+    return metrics
+
+
+def drift_curve(followed: Followed) -> dict[str, Any]:
+    """Errors for each number of steps from 0, and how many steps were asked for and are there."""
+    errors = followed.drift.errors.tolist()
+    return {
+        "steps_wanted": DRIFT_STEPS,
+        "steps_measured": len(errors) - 1,
+        "error_raw": errors,
+        "typical_distance": followed.drift.typical.tolist(),
+        "error": [_finite(value) for value in relative_drift(followed.drift)],
+    }
+
+
+def relative_drift(drift: Drift) -> list[float]:
+    """Errors by typical distances; infinite where all truths are equal."""
+    return [
+        0.0 if error == 0 else error / typical if typical > 0 else math.inf
+        for error, typical in zip(drift.errors.tolist(), drift.typical.tolist(), strict=True)
+    ]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

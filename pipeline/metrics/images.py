@@ -1,0 +1,115 @@
+"""Errors of images (PSNR, squared errors) and relative errors of latents, by element too.
+
+    equivariance        | g f(s) - f(g s) |
+    distance invariance | | f(s) - f(s') | - | f(g s) - f(g s') | |
+
+with the Euclidean norm of flattened latents (Park et al., "EE" and "DIE"). The second asks for
+nothing to act on f, but an f that changes no distance may still be not equivariant.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from orbit.core.groups import Group
+
+
+def distances(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Euclidean distances (N,) float64 of pairs of latents (N, ...) of one shape."""
+    if first.shape != second.shape:
+        raise ValueError(f"latents {tuple(first.shape)} and {tuple(second.shape)} do not pair up")
+    return lengths(first.double() - second.double())
+
+
+def change_of_distance(
+    first: torch.Tensor, second: torch.Tensor, moved_first: torch.Tensor, moved_second: torch.Tensor
+) -> torch.Tensor:
+    """By how much the distances (N,) of two latents change when the group moves both."""
+    return (distances(first, second) - distances(moved_first, moved_second)).abs()
+
+
+def lengths(latents: torch.Tensor) -> torch.Tensor:
+    """Euclidean norms (N,) float64 of latents (N, ...)."""
+    norms: torch.Tensor = latents.flatten(1).double().norm(dim=1)
+    return norms
+
+
+@dataclass
+class MeanError:
+    """Means over samples that come in batches: of an error, and of the norm it is measured by.
+
+    `raw` is the mean error, `relative` the mean error divided by the mean norm: the two
+    forms in which the papers' tables and their code give it.
+    """
+
+    error_sum: float = 0.0
+    norm_sum: float = 0.0
+    num: int = 0
+
+    def add(self, error: torch.Tensor, norm: torch.Tensor) -> None:
+        """Count errors and norms of the same samples, (N,) each."""
+        self.error_sum += float(error.double().sum())
+        self.norm_sum += float(norm.double().sum())
+        self.num += len(error)
+
+    def join(self, other: "MeanError") -> "MeanError":
+        """The means over the samples of both."""
+        return MeanError(
+            self.error_sum + other.error_sum, self.norm_sum + other.norm_sum, self.num + other.num
+        )
+
+    @property
+    def raw(self) -> float:
+        return self.error_sum / self.num if self.num else 0.0
+
+    @property
+    def relative(self) -> float:
+        """0 where all norms are 0 and so are all errors; infinite for errors of nothing."""
+        if self.norm_sum > 0:
+            return self.error_sum / self.norm_sum
+        return 0.0 if self.error_sum == 0 else float("inf")
+
+
+def psnr(mean_squared_error: float) -> float:
+    """Peak signal-to-noise ratio in dB for an error on [0, 1], at most 100."""
+    return -10.0 * math.log10(max(mean_squared_error, 1e-10))
+
+
+class Row(NamedTuple):
+    """One bin of elements: number of samples, mean error, and that by the mean norm."""
+
+    num: int
+    raw: float
+    relative: float
+
+
+class ErrorsByElement:
+    """A `MeanError` for each bin of a group's elements (`Group.bin_names`)."""
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.bins = [MeanError() for _ in group.bin_names]
+
+    def add(self, g: torch.Tensor, error: torch.Tensor, norm: torch.Tensor) -> None:
+        """Count errors and norms (N,) of samples that elements (N, ...) have moved."""
+        bins = self.group.bin_index(g.cpu())
+        for index in bins.unique().tolist():
+            chosen = bins == index
+            self.bins[index].add(error.cpu()[chosen], norm.cpu()[chosen])
+
+    def total(self) -> MeanError:
+        """Over all samples."""
+        total = MeanError()
+        for each in self.bins:
+            total = total.join(each)
+        return total
+
+    def table(self) -> dict[str, Row]:
+        """Bins that were met, by name."""
+        return {
+            name: Row(each.num, each.raw, each.relative)
+            for name, each in zip(self.group.bin_names, self.bins, strict=True)
+            if each.num
+        }

@@ -1,0 +1,108 @@
+"""Numbers on latents and matrices: spread, drift, turns, how cyclic a matrix is.
+
+A traversal has K poses, the last of them the first one again. From the latent of its start the
+model predicts K steps, each from the prediction before. Step k is a hit if pose k alone is
+nearest to it among all K encoded poses.
+"""
+
+import torch
+
+from pipeline.metrics.images import lengths
+from pipeline.metrics.ranking import squared_distances
+
+
+def circulant_part(matrix: torch.Tensor) -> torch.Tensor:
+    """The nearest circulant matrix to (n, n), float64: means along the wrapped diagonals.
+
+    A circulant C has C[i, j] = c[(j - i) mod n], which is what commutes with cyclic shifts.
+    """
+    size = len(matrix)
+    if matrix.shape != (size, size):
+        raise ValueError(f"a matrix of {tuple(matrix.shape)} is not square")
+    places = torch.arange(size, device=matrix.device)
+    shift = (places[None] - places[:, None]) % size
+    sums = matrix.new_zeros(size, dtype=torch.float64)
+    sums.index_add_(0, shift.flatten(), matrix.double().flatten())
+    return sums[shift] / size
+
+
+def circulant_share(matrix: torch.Tensor) -> float:
+    """Share of the squared entries of (n, n) that its circulant part holds: 1 for a circulant
+    matrix, 1/n for noise, 0 for zeros."""
+    whole = float(matrix.double().square().sum())
+    return float(circulant_part(matrix).square().sum()) / whole if whole > 0 else 0.0
+
+
+class Drift:
+    """Sums over trajectories that come in batches, for steps 0 to `num_steps`.
+
+    `errors` are mean distances |p_h - t_h| of prediction and truth; `typical` the root mean
+    square distance of the truths of two trajectories at step h, which is the error of a
+    prediction that knows nothing.
+    """
+
+    def __init__(self, num_steps: int) -> None:
+        self.num = 0
+        self._error_sums = torch.zeros(num_steps + 1, dtype=torch.float64)
+        self._moments: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def add(self, true: torch.Tensor, predicted: torch.Tensor) -> None:
+        """Count latents (N, num_steps + 1, ...)."""
+        num, num_times = true.shape[:2]
+        true, predicted = (x.flatten(2).double().cpu() for x in (true, predicted))
+        error = lengths((predicted - true).flatten(0, 1)).view(num, num_times)
+        self._error_sums += error.sum(0)
+        if self._moments is None:
+            # From the first latent, so that their spread is not lost in their size.
+            self._origin = true[:1].clone()
+            zero = torch.zeros_like(true[0])
+            self._moments = (zero, torch.zeros(num_times, dtype=torch.float64))
+        moved = true - self._origin
+        first, second = self._moments
+        self._moments = (first + moved.sum(0), second + moved.square().sum((0, 2)))
+        self.num += num
+
+    @property
+    def errors(self) -> torch.Tensor:
+        """(num_steps + 1,) float64."""
+        return self._error_sums / max(1, self.num)
+
+    @property
+    def typical(self) -> torch.Tensor:
+        """(num_steps + 1,) float64."""
+        if self._moments is None:
+            return torch.zeros_like(self._error_sums)
+        mean, square = (moment / self.num for moment in self._moments)
+        return (2 * (square - mean.square().sum(1)).clamp_min(0)).sqrt()
+
+
+def latent_spread(latents: torch.Tensor) -> float:
+    """Root mean square distance of latents (N, ...) from their mean; 0 if all are equal.
+
+    Two drawn ones are sqrt(2) times as far apart, as a root mean square.
+    """
+    flat = latents.flatten(1).double()
+    return float((flat - flat.mean(0)).square().sum(1).mean().sqrt())
+
+
+def share_distinct(latents: torch.Tensor) -> float:
+    """Number of different latents among (N, ...), by exact comparison, divided by N."""
+    return len(torch.unique(latents.flatten(1), dim=0)) / len(latents)
+
+
+def traversal_hits(poses: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
+    """Whether each step is a hit, (T, K) bool, for latents (T, K, ...) of T traversals.
+
+    `poses` are the encoded poses after 1 to K steps, `predicted` the rollouts.
+    """
+    if poses.shape != predicted.shape or poses.ndim < 3:
+        raise ValueError(
+            f"poses {tuple(poses.shape)} and predictions {tuple(predicted.shape)} do not pair up"
+        )
+    hits = torch.empty(poses.shape[:2], dtype=torch.bool, device=poses.device)
+    for number, (candidates, steps) in enumerate(zip(poses, predicted, strict=True)):
+        components = candidates.flatten(1).double().T.contiguous()
+        distance = squared_distances(steps.flatten(1).double(), components)
+        own = distance.diagonal()[:, None]
+        hits[number] = (distance <= own).sum(1) == 1
+    return hits

@@ -1,0 +1,161 @@
+"""One exported program: examples of its inputs, guards on them, the file, the comparison.
+
+A program that is given an action that is none ends with a RuntimeError that says so, and so it
+does for a batch of nothing. On a GPU, where such a check cannot wait, the error comes from the
+next call that does.
+"""
+
+import io
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from orbit.core.groups import Group
+from orbit.core.groups.interface import ActionComponent
+from orbit.core.store.manifest import FrameSpec
+
+SEED = 0
+
+
+def uniform(shape: tuple[int, ...], stream: int) -> torch.Tensor:
+    """Numbers in [0, 1), float32."""
+    values = np.random.default_rng([SEED, stream]).random(math.prod(shape), np.float32)
+    return torch.from_numpy(values.reshape(shape))
+
+
+def example_frames(spec: FrameSpec, num: int) -> torch.Tensor:
+    """Noise over the whole stored range, (num, C, ...), as stored."""
+    low, high = spec.stored_range
+    values = low + uniform((num, *spec.shape), 0) * (high - low)
+    return values.to(getattr(torch, spec.dtype))
+
+
+def example_actions(components: Sequence[ActionComponent], num: int) -> torch.Tensor:
+    """Action vectors (num, A) within the ranges of their components, whole where counted."""
+    low, high = (
+        torch.tensor([getattr(component, end) for component in components])
+        for end in ("minimum", "maximum")
+    )
+    values = low + uniform((num, len(components)), 1) * (high - low)
+    is_counted = (high - low) > 2
+    return torch.where(is_counted, values.round(), values)
+
+
+COUNTED = "number"
+"""The unit of components that say which of several things is meant."""
+ELEMENT_TOLERANCE = 0.02
+"""As far as numbers of an action vector may lie from those of an element."""
+
+
+def check_batch(values: torch.Tensor) -> None:
+    """Fail for a batch of nothing: the arithmetic behind is not made for it."""
+    each = torch.ones(values.shape[0], dtype=torch.bool, device=values.device)
+    torch._assert_async(each.any(), "a batch must hold at least one record")
+
+
+def check_element(group: Group, action: torch.Tensor) -> None:
+    """Fail for action vectors (B, A) that no element of the group has."""
+    check_range(group.action_components, action)
+    written = group.encode(group.decode(action))
+    # A quaternion and its negative are one rotation.
+    distance = torch.minimum((written - action).abs(), (written + action).abs())
+    torch._assert_async(
+        (distance <= ELEMENT_TOLERANCE).all(),
+        f"action: a vector is no element of the group {group.name}; see group in signature.json",
+    )
+
+
+def check_range(components: Sequence[ActionComponent], action: torch.Tensor) -> None:
+    """Fail for action vectors (B, A) with a number beyond its component's range, or NaN.
+
+    So it does for a part of one where a component counts things.
+    """
+    low, high = (
+        torch.tensor([getattr(component, end) for component in components], dtype=action.dtype)
+        for end in ("minimum", "maximum")
+    )
+    ranges = ", ".join(f"{each.name} {each.minimum:g} to {each.maximum:g}" for each in components)
+    is_inside = (action >= low - ELEMENT_TOLERANCE) & (action <= high + ELEMENT_TOLERANCE)
+    torch._assert_async(is_inside.all(), f"action: a number is out of its range ({ranges})")
+    counted = torch.tensor([component.unit == COUNTED for component in components])
+    is_whole = (action - action.round()).abs() <= ELEMENT_TOLERANCE
+    names = ", ".join(each.name for each in components if each.unit == COUNTED)
+    if names:
+        torch._assert_async((is_whole | ~counted).all(), f"action: not whole numbers: {names}")
+
+
+BATCHES = (1, 2, 5)
+"""Batch sizes at which a written program is compared with its model."""
+TRACED_BATCH = 3
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor that goes in or comes out; `shape` without the batch, which is the first axis."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    meaning: str
+
+    def as_json(self) -> dict[str, Any]:
+        """For the signature."""
+        shape = ["batch", *self.shape]
+        return {"name": self.name, "dtype": self.dtype, "shape": shape, "meaning": self.meaning}
+
+
+@dataclass(frozen=True)
+class Program:
+    """`module` maps tensors of `inputs` to a tuple of those of `outputs`.
+
+    `example` makes inputs of a batch size, the same ones every time.
+    """
+
+    name: str
+    meaning: str
+    module: nn.Module
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    example: Callable[[int], tuple[torch.Tensor, ...]]
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}.pt2"
+
+
+@torch.no_grad()
+def write_program(program: Program, path: Path) -> None:
+    """Trace a program for any batch size and save it with its weights."""
+    inputs = program.example(TRACED_BATCH)
+    batch = torch.export.Dim("batch")
+    shapes = tuple({0: batch} for _ in inputs)
+    # Only the strict tracer keeps a batch size open that the code asks for by len().
+    exported = torch.export.export(program.module, inputs, dynamic_shapes=shapes, strict=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        content = io.BytesIO()
+        torch.export.save(exported, content)
+    # By Python: torch's own writer and reader of files have no names for what a disk lacks.
+    path.write_bytes(content.getvalue())
+
+
+@torch.no_grad()
+def greatest_difference(program: Program, path: Path, max_batch: int) -> float:
+    """Between the model and the program read back from its file, over several batch sizes: no
+    larger than `max_batch`, but for the two that show that the size is open."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        written = torch.export.load(io.BytesIO(path.read_bytes())).module()
+    greatest = 0.0
+    for batch in (size for size in BATCHES if size <= max(2, max_batch)):
+        inputs = program.example(batch)
+        pairs = zip(program.module(*inputs), written(*inputs), strict=True)
+        greatest = max(greatest, *(float((a - b).abs().max()) for a, b in pairs))
+    return greatest

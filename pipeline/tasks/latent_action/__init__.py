@@ -1,1 +1,0 @@
-"""Latent group actions (Swarnali, Zhang, Hossain): objective, evaluation, pictures."""

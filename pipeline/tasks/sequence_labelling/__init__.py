@@ -1,1 +1,0 @@
-"""The toy of symmetric embeddings: which places of a sinusoid are its peaks?"""

@@ -1,1 +1,0 @@
-"""Equivariant world models (Park, Biza, Zhao, van de Meent, Walters): objectives and evaluation."""

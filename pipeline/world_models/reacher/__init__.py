@@ -1,1 +1,0 @@
-"""A jointed arm under two torques, seen from above."""

@@ -1,1 +1,0 @@
-"""An object turned in space: latents are rotation matrices."""
