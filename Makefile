@@ -1,5 +1,5 @@
 # make train   install, prepare the embedded digits, train, evaluate
-# make test    install, then lint, types and the whole test suite in JOBS=2 processes, beside them the
+# make test    install, then lint, types and the whole test suite in JOBS=2 processes, then the
 #              tests against a real SLURM where there is one
 # make test-slurm   install, then the tests against a real SLURM on this host (root; Debian, Ubuntu)
 # make docs    install, then build the documentation site into site/
@@ -39,10 +39,8 @@ lint: install
 	$(BIN)/lint-imports --no-cache
 
 test: lint
-	@said=$$(mktemp); export OMP_NUM_THREADS=1; \
-	$(BIN)/python -m pytest tests/slurm >$$said 2>&1 & cluster=$$!; \
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --ignore tests/slurm; \
-	code=$$?; wait $$cluster || code=$$?; cat $$said; rm $$said; exit $$code
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --ignore tests/slurm
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm
 
 test-slurm: install
 	$(BIN)/python -m pytest tests/slurm

@@ -223,7 +223,7 @@ def test_the_group_is_left_before_one_rank_analyses(
     analyses = SimpleNamespace(measure=measure, draw=lambda _: log.append("drawn"))
     monkeypatch.setattr(evaluate_run, "join_world", join)
     monkeypatch.setattr(evaluate_run, "write_events", lambda *_: None)
-    monkeypatch.setitem(evaluate_run.FINAL, "latent_action", analyses)
+    monkeypatch.setattr(evaluate_run, "method_of", lambda _: analyses)
     evaluate_run.evaluate_run(EvaluateConfig(run_dir=str(run_dir), device="cpu"))
     assert log == ["joined", "left", "measured", "drawn"]
     shutil.rmtree(run_dir / "evaluations")
