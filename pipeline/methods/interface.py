@@ -74,6 +74,32 @@ class Task(Protocol):
         is in evaluation mode. Every rank updates it equally often."""
 
 
+class PlainTask:
+    """What of a `Task` most methods have no use for, to inherit from: nothing runs along with
+    training, and no mean shows a collapse."""
+
+    def after_step(self) -> None:
+        """Nothing runs along."""
+
+    def end_epoch(self) -> None:
+        """Nothing counts over an epoch."""
+
+    def statistics(self) -> dict[str, float]:
+        """None."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """There is nothing to restore."""
+
+    def collapse_message(self, means: Mapping[str, float]) -> str | None:
+        """None."""
+        return None
+
+
 @dataclass(frozen=True)
 class Method:
     """A way to learn how a group acts, from its settings to its pictures: `METHOD` of its folder.

@@ -218,7 +218,12 @@ def compose(
 
     dependent_groups = dependent_groups or {}
     pairs = [split_word(word) for word in words]
-    choices = {key: value for key, value in pairs if _is_group(key)}
+    defaults = _default_choices(config_name)
+    choices = {
+        key: value
+        for key, value in pairs
+        if _is_group(key) and (key in defaults or key in dependent_groups)
+    }
     paths = {key: value for key, value in pairs if key in path_keys}
     for key, text in paths.items():
         if not text:
@@ -229,7 +234,7 @@ def compose(
     for group, choice in choices.items():
         if group in dependent_groups:
             owner = dependent_groups[group]
-            chosen = choices.get(owner) or _default_choice(config_name, owner)
+            chosen = choices.get(owner) or defaults[owner]
             _check_choice(owner, chosen, group_options(owner))
             if not group_options(f"{group}/{chosen}"):
                 raise ValueError(f"{group}={choice} has no effect with {owner}={chosen}")
@@ -262,7 +267,6 @@ def read_composed(file: Path, words: Sequence[str], path_keys: frozenset[str]) -
     Of a run directory that was moved, paths are found where they are now. Raises
     FileNotFoundError or ValueError with one line; a choice of a group is refused.
     """
-
     if not file.is_file():
         raise FileNotFoundError(f"config={file}: there is no such file")
     try:
@@ -332,19 +336,15 @@ def _check_choice(group: str, choice: str, options: list[str]) -> None:
 
 def _check_yaml(file: Path) -> None:
     """ValueError for words that hydra reads in another way than the command line does."""
-
     try:
         read_yaml(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
 
 
-def _default_choice(config_name: str, group: str) -> str:
-    from omegaconf import OmegaConf
-
-    config = OmegaConf.to_container(OmegaConf.load(CONFIG_ROOT / f"{config_name}.yaml"))
-    assert isinstance(config, dict)
-    for entry in config.get("defaults", []):
-        if not isinstance(entry, str) and group in entry:
-            return str(entry[group])
-    raise ValueError(f"give {group}=NAME; known: {', '.join(group_options(group))}")
+def _default_choices(config_name: str) -> dict[str, str]:
+    """What a configuration chooses of each of its groups unless told otherwise."""
+    content = read_yaml((CONFIG_ROOT / f"{config_name}.yaml").read_text(encoding="utf-8"))
+    assert isinstance(content, dict)
+    entries = [entry for entry in content.get("defaults", []) if isinstance(entry, dict)]
+    return {group: str(choice) for entry in entries for group, choice in entry.items()}

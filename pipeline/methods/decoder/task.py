@@ -3,9 +3,6 @@
 |D(z) - x|^2 + |D(T(z, a)) - x'|^2      summed over pixels, mean over records
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -13,6 +10,7 @@ from orbit.core.store.manifest import Manifest
 from pipeline.data.packing import Batch
 from pipeline.methods.decoder.networks import FrozenModelWithDecoder, make_model
 from pipeline.methods.decoder.settings import DecoderConfig
+from pipeline.methods.interface import PlainTask
 from pipeline.metrics.images import psnr
 
 TERM_NAMES = ("loss/total", "loss/current", "loss/next")
@@ -89,7 +87,7 @@ class DecoderEvaluation:
         }
 
 
-class DecoderTask:
+class DecoderTask(PlainTask):
     """See `pipeline.methods.interface.Task`."""
 
     term_names = TERM_NAMES
@@ -99,24 +97,6 @@ class DecoderTask:
     def __init__(self, config: DecoderConfig, manifest: Manifest, device: torch.device) -> None:
         self.model = make_model(config, manifest).to(device)
         self.objective = DecoderObjective(self.model)
-
-    def after_step(self) -> None:
-        pass
-
-    def end_epoch(self) -> None:
-        pass
-
-    def statistics(self) -> dict[str, float]:
-        return {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        pass
-
-    def collapse_message(self, means: Mapping[str, float]) -> str | None:
-        return None
 
     def evaluation(self, model: nn.Module) -> DecoderEvaluation:
         assert isinstance(model, FrozenModelWithDecoder)

@@ -4,9 +4,6 @@ The loss is a mean over places, peaks counting `positive_weight` times. Beside i
 of the first layer is a cyclic convolution (`circulant_share`, paper: its heat map).
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -14,6 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from orbit.core.groups import make_group
 from orbit.core.store.manifest import Manifest
 from pipeline.data.packing import Batch
+from pipeline.methods.interface import PlainTask
 from pipeline.methods.sequence_labelling.network import SequenceLabeller
 from pipeline.methods.sequence_labelling.settings import SequenceLabellingConfig
 from pipeline.metrics.latents import circulant_share
@@ -93,7 +91,7 @@ class SequenceEvaluation:
         }
 
 
-class SequenceLabellingTask:
+class SequenceLabellingTask(PlainTask):
     """See `pipeline.methods.interface.Task`."""
 
     term_names = ("loss/total",)
@@ -108,23 +106,8 @@ class SequenceLabellingTask:
         self.model = SequenceLabeller(config.model, group, manifest.frames).to(device)
         self.objective = SequenceObjective(self.model, self._weight)
 
-    def after_step(self) -> None:
-        pass
-
-    def end_epoch(self) -> None:
-        pass
-
     def statistics(self) -> dict[str, float]:
         return {"circulant_share": circulant_share(self.model.first.weight.detach())}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        pass
-
-    def collapse_message(self, means: Mapping[str, float]) -> str | None:
-        return None
 
     def evaluation(self, model: nn.Module) -> SequenceEvaluation:
         assert isinstance(model, SequenceLabeller)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from orbit.core.store.manifest import Manifest
-from pipeline.methods.interface import Evaluation
+from pipeline.methods.interface import Evaluation, PlainTask
 from pipeline.methods.world_model import contrastive, variational
 from pipeline.methods.world_model.contrastive import ContrastiveObjective
 from pipeline.methods.world_model.evaluation import ContrastiveEvaluation
@@ -20,7 +20,7 @@ from pipeline.world_models.world_model import WorldModel
 COLLAPSED_SPREAD = 0.01
 
 
-class WorldModelTask:
+class WorldModelTask(PlainTask):
     """See `pipeline.methods.interface.Task`.
 
     The best checkpoint is that of the lowest validation loss, on a split with the training
@@ -47,9 +47,6 @@ class WorldModelTask:
     def after_step(self) -> None:
         if isinstance(self.objective, VariationalObjective):
             self.objective.step += 1
-
-    def end_epoch(self) -> None:
-        pass
 
     def statistics(self) -> dict[str, float]:
         if self.model.parts is None:
