@@ -181,18 +181,21 @@ def test_mistakes_are_one_line(words: list[str], complaint: str) -> None:
 def test_preparation_part(monkeypatch: pytest.MonkeyPatch) -> None:
     import picture_speed
     import preparation_speed
+    import preparing
 
     few = {"volumes 1x32x32x32 under SO(3)": ["dataset=brain_mri_so3", "num_samples=3"]}
     monkeypatch.setattr(preparation_speed, "GENERATED", few)
     monkeypatch.setattr(preparation_speed, "MNIST_SIZES", {"train": 50, "test": 20})
     monkeypatch.setattr(picture_speed, "NUM_DIFFERENT", 4)
     monkeypatch.setattr(picture_speed, "NUM_COPIES", 2)
+    monkeypatch.setattr(preparing, "NUM_WORKERS", 1)
     report = preparation_speed.measure_preparation(None, num_times=1)
     assert_sensible(report)
     assert {row.unit for row in report.rows} == {"s", "frames/s", "pictures/s"}
 
 
 def test_worlds_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import preparing
     import world_speed
 
     one = ("num_episodes=2", "dataset.num_test_episodes=1", "dataset.num_val_episodes=1")
@@ -202,6 +205,7 @@ def test_worlds_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(world_speed, "MEMORY_EPISODES", ())
     mesh = tmp_path / "solid.obj"
     mesh.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 2\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n")
+    monkeypatch.setattr(preparing, "NUM_WORKERS", 1)
     report = world_speed.measure_worlds(mesh, num_times=1)
     assert_sensible(report)
     names = ["Rush Hour, 340 transitions", "Teapot 1x64x64, solid.obj, 14 frames"]

@@ -1,5 +1,6 @@
 """The launch programs on a real SLURM, as a user calls them."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,15 @@ class Launcher:
     ) -> dict[str, dict[str, Any]]:
         """Wait until no run waits or trains; their states."""
 
+        polls = itertools.count()
+        last_queue: list[str] = []
+
         def is_over() -> bool:
+            # status.py costs seconds of a processor that the runs have need of.
+            queue = self.cluster.queue()
+            if queue and queue == last_queue and next(polls) % 20:
+                return False
+            last_queue[:] = queue
             states = self.states(sweep_dir).values()
             return all(state["state"] not in ("waiting", "running") for state in states)
 

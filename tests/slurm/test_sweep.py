@@ -12,7 +12,7 @@ from helpers.launching import Launcher, attempts, run_dirs
 WORDS = (
     "sweep=paper1_tau",
     "sweep.search.grid.task.tau=[0.4,0.6]",
-    "sweep.seeds=[0,1]",
+    "sweep.seeds=[1]",
     "cluster.nodes=2",
     "cluster.max_running=1",
     "epochs=3",
@@ -28,9 +28,9 @@ FAILING = (
 
 @pytest.fixture(scope="module")
 def finished_sweep(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """2 points x 2 seeds, each run on 2 nodes, evaluated by two watchers while they train."""
+    """2 points, each run on 2 nodes, evaluated by two watchers while they train."""
     sweep_dir = tmp_path_factory.mktemp("sweep") / "two nodes, tau"
-    assert "submitted 4 runs: job" in launcher.sweep(sweep_dir, *WORDS)
+    assert "submitted 2 runs: job" in launcher.sweep(sweep_dir, *WORDS)
     said = launcher.call(
         "evaluate",
         f"runs={sweep_dir}/runs/*",
@@ -56,7 +56,7 @@ def good_runs(sweep_dir: Path) -> list[Path]:
 
 def test_every_run_ends_with_a_result_of_two_ranks(finished_sweep: Path) -> None:
     runs = good_runs(finished_sweep)
-    assert len(runs) == 4
+    assert len(runs) == 2
     for run in runs:
         assert json.loads((run / "result.json").read_text())["state"] == "finished"
         assert json.loads((run / "environment.json").read_text())["world_size"] == 2
@@ -73,7 +73,7 @@ def test_two_watchers_evaluate_every_checkpoint_exactly_once(finished_sweep: Pat
         for folder in (run / "checkpoints").glob("step_*")
     }
     assert len(said) == 2
-    assert len(expected) == 4 * 3
+    assert len(expected) == 2 * 3
     assert Counter(lines) == Counter(expected)
     for run in good_runs(finished_sweep):
         assert len(list((run / "evaluations").glob("step_*-val.json"))) == 3
@@ -98,7 +98,7 @@ def test_a_deleted_run_and_a_new_value_are_all_that_is_submitted(
     shutil.rmtree(gone)
     try:
         wider = [word.replace("[0.4,0.6]", "[0.4,0.6,0.5]") for word in WORDS]
-        assert "to submit: 3" in launcher.sweep(finished_sweep, *wider, "hold=true")
+        assert "to submit: 2" in launcher.sweep(finished_sweep, *wider, "hold=true")
         states = launcher.states(finished_sweep)
         waiting = {name for name, state in states.items() if state["state"] == "waiting"}
         assert waiting == {gone.name} | {name for name in states if name.startswith("tau0.5")}
