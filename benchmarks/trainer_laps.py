@@ -12,6 +12,7 @@ import torch
 from orbit.core.config.compose import compose
 from orbit.core.config.schema import build
 from orbit.core.progress import Progress
+from orbit.core.signals import StopRequest
 from orbit.core.store.reader import PairStore
 from pipeline.data.batches import TrainBatches, make_train_order
 from pipeline.data.loader import Loader
@@ -22,7 +23,6 @@ from pipeline.training.distributed import World
 from pipeline.training.fresh_targets import FreshTargets
 from pipeline.training.metrics_log import MetricsLog
 from pipeline.training.settings import TrainConfig
-from pipeline.training.stopping import StopRequest
 from pipeline.training.trainer import BatchIterator, Plan, Trainer
 
 NEVER = 10**9

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from orbit.core.actions import ActionComponent
 from orbit.core.groups import Group
-from orbit.core.groups.interface import ActionComponent
 from orbit.core.store.manifest import FrameSpec
 
 SEED = 0

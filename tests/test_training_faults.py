@@ -24,7 +24,7 @@ from orbit.core.config.program import (
 )
 from orbit.core.files.lock import LostLockError
 from orbit.core.files.waiting import StoppedWaiting
-from orbit.core.signals import STOP_SIGNALS
+from orbit.core.signals import STOP_SIGNALS, StopRequest
 from pipeline.runs import load_run
 from pipeline.training import distributed as rendezvous
 from pipeline.training.checkpoint import CheckpointStore
@@ -33,7 +33,6 @@ from pipeline.training.metrics_log import MetricsLog
 from pipeline.training.optimisation import Optimisation
 from pipeline.training.run import train
 from pipeline.training.run_directory import RunDirectory
-from pipeline.training.stopping import StopRequest
 
 WORDS = ("checkpoint_every=7", "epochs=1")
 

@@ -11,13 +11,13 @@ from gpu.plan import Job, Sizes
 from gpu.resident import read_batch, resident
 from gpu.speed import forget_compiled
 from orbit.core.progress import Progress
+from orbit.core.signals import StopRequest
 from pipeline.arithmetic import deterministic_algorithms
 from pipeline.data.batches import TrainBatches
 from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.data.packing import Batch
 from pipeline.training.distributed import World
 from pipeline.training.settings import TrainConfig
-from pipeline.training.stopping import StopRequest
 from pipeline.training.trainer import BatchIterator, Trainer
 
 NUM_STEPS, STOPS = 8, (3, 5)

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from data_prep.building import clearing
 from data_prep.building.clearing import BUILDING, PLAN, is_started
@@ -274,6 +273,8 @@ def build_shard(recipe: Recipe, out: Path, plan: ShardPlan) -> None:
     Raises BadInputError for input that cannot be used and for values that a shard cannot
     hold: the same again would not help.
     """
+    import torch
+
     torch.set_num_threads(1)
     path = out / plan.file
     constant: list[str] = []

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from orbit.core.groups import ActionComponent
+from orbit.core.actions import ActionComponent
 from orbit.core.store.manifest import ColumnSpec, FrameSpec
 from orbit.core.store.shard import Block, ShardLayout
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from data_prep.worlds.draws import DrawKey, choices, integers
-from orbit.core.groups import ActionComponent
+from orbit.core.actions import ActionComponent
 from orbit.core.store.manifest import FrameSpec
 
 SIDE = 5

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from orbit.core.groups import ActionComponent
+from orbit.core.actions import ActionComponent
 from orbit.core.store.manifest import FrameSpec
 
 

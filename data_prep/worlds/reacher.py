@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from data_prep.worlds.draws import DrawKey, uniforms
-from orbit.core.groups import ActionComponent
+from orbit.core.actions import ActionComponent
 from orbit.core.groups.point_groups import determinants, square_matrices
 from orbit.core.store.manifest import FrameSpec
 

@@ -23,7 +23,7 @@ from data_prep.worlds.grid_world import (
     sample_points,
     turned,
 )
-from orbit.core.groups import ActionComponent
+from orbit.core.actions import ActionComponent
 
 ACTION_NAMES = ("forward", "right", "back", "left")
 HALF_LENGTH, HALF_WIDTH = 4.75, 3.5

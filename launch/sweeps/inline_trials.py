@@ -26,7 +26,7 @@ from orbit.core.config.program import (
 )
 from orbit.core.files.atomic import write_json
 from orbit.core.printing import say
-from pipeline.training.stopping import StopRequest
+from orbit.core.signals import StopRequest
 
 
 def run_inline(runs: Sequence[PlannedRun]) -> int:

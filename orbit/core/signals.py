@@ -28,6 +28,27 @@ def heeded_stop_signals() -> tuple[signal.Signals, ...]:
     )
 
 
+class StopRequest:
+    """Remembers the first stop signal; later ones change nothing."""
+
+    def __init__(self) -> None:
+        self.signal_name: str | None = None
+
+    def install(self) -> None:
+        """Handle the stop signals from now on, in place of earlier handlers."""
+        if threading.current_thread() is threading.main_thread():
+            for number in heeded_stop_signals():
+                signal.signal(number, self._remember)
+
+    def is_made(self) -> bool:
+        """Whether to stop: what every wait asks."""
+        return self.signal_name is not None
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self.signal_name is None:
+            self.signal_name = signal.Signals(number).name
+
+
 class EndedBySignal(BaseException):
     """A stop signal came to a program that has no state to save; raised wherever it stands."""
 

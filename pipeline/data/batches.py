@@ -16,8 +16,7 @@ from orbit.core.store.manifest import Manifest
 from orbit.core.store.reader import RecordReader, Records
 from pipeline.data.blocks import BlockOrder, BlockSizes
 from pipeline.data.order import SampleOrder, draw_choices, draw_uniforms, rank_slice
-
-Pairs = Literal["stored", "online", "fresh"]
+from pipeline.data.settings import Pairs
 
 
 class Batches(Protocol):

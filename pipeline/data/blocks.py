@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.data.order import NUM_STORED, SampleOrder, permuted, round_keys
+from pipeline.data.settings import BlocksConfig
 
 BLOCK_STREAM, SHIFT_STREAM, WINDOW_STREAM = 13, 14, 15
 
@@ -156,26 +157,6 @@ BLOCK_BYTES = 2**20
 WINDOW_MIB = 512
 MIN_STEPS = 4
 BLOCKS_A_WINDOW = 4
-
-
-@dataclass(frozen=True)
-class BlocksConfig:
-    """What the order by blocks needs; null takes what suits the data.
-
-    The global batch takes as many items from each of `num_lanes` lanes, which the ranks share
-    out: only so many ranks can train as divide them. `block_items` consecutive items are read
-    together: about a MiB. `window_mib` is the memory for the windows of all lanes, the one that
-    is used and the next: 512 MiB or a quarter of the free memory, but room for four steps in each.
-    """
-
-    num_lanes: int | None = None
-    block_items: int | None = None
-    window_mib: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value} must be positive")
 
 
 def block_sizes(

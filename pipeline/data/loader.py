@@ -12,7 +12,6 @@ import signal
 import time
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from orbit.core.store.direct_reader import DirectReader
 from pipeline.data.ahead import AheadSource
 from pipeline.data.batches import Batches
 from pipeline.data.packing import Batch, BatchLayout
+from pipeline.data.settings import LoaderConfig
 
 READ_BYTES = 2**20
 """A read takes as many whole steps as fit in this many bytes, at least one."""
@@ -31,27 +31,6 @@ QUEUE_BYTES = 2**16
 """What the messages between DALI and its workers take, at most."""
 
 LOST_WORKER = "Worker data receiving interrupted"
-
-
-@dataclass(frozen=True)
-class LoaderConfig:
-    """`num_workers=0` reads in process; workers are for slow storage.
-
-    `prefetch` is how many reads go ahead of the consumer, with workers or a GPU. `num_readers`
-    threads read in process where the data does not fit into memory.
-    """
-
-    num_workers: int = 0
-    prefetch: int = 2
-    num_readers: int = 4
-
-    def __post_init__(self) -> None:
-        if self.num_workers < 0:
-            raise ValueError(f"num_workers={self.num_workers} must not be negative")
-        if self.prefetch < 1:
-            raise ValueError(f"prefetch={self.prefetch} must be at least 1")
-        if self.num_readers < 1:
-            raise ValueError(f"num_readers={self.num_readers} must be at least 1")
 
 
 class StepSource:

@@ -4,16 +4,12 @@ import torch
 
 from orbit.core.store.manifest import Manifest
 from pipeline.methods.decoder.method import METHOD as DECODER
-from pipeline.methods.decoder.settings import DecoderConfig
 from pipeline.methods.interface import Method, Task
 from pipeline.methods.latent_action.method import METHOD as LATENT_ACTION
-from pipeline.methods.latent_action.settings import LatentActionConfig
 from pipeline.methods.sequence_labelling.method import METHOD as SEQUENCE_LABELLING
-from pipeline.methods.sequence_labelling.settings import SequenceLabellingConfig
+from pipeline.methods.settings import TaskConfig
 from pipeline.methods.world_model.method import METHOD as WORLD_MODEL
-from pipeline.methods.world_model.settings import WorldModelConfig
 
-TaskConfig = LatentActionConfig | WorldModelConfig | SequenceLabellingConfig | DecoderConfig
 METHODS = {each.name: each for each in (LATENT_ACTION, WORLD_MODEL, SEQUENCE_LABELLING, DECODER)}
 
 

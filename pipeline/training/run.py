@@ -17,6 +17,7 @@ from orbit.core.files.lock import DirectoryLock
 from orbit.core.files.waiting import StoppedWaiting
 from orbit.core.printing import say
 from orbit.core.progress import Progress
+from orbit.core.signals import StopRequest
 from orbit.core.store.direct_reader import open_directly
 from orbit.core.store.manifest import MANIFEST_NAME, Manifest, read_manifest
 from orbit.core.store.reader import PairStore, RecordReader, check_files
@@ -58,7 +59,6 @@ from pipeline.training.lifecycle import (
 from pipeline.training.metrics_log import MetricsLog, NonFiniteLossError
 from pipeline.training.run_directory import Heartbeat, RunDirectory
 from pipeline.training.settings import Precision, TrainConfig, as_decided, decide_precision
-from pipeline.training.stopping import StopRequest
 from pipeline.training.trainer import CollapseError, Plan, Trainer
 from pipeline.training.weights import start_from_run
 

@@ -16,6 +16,7 @@ The heartbeat is for those who look from outside (`launch/status.py`); no result
 """
 
 import dataclasses
+import functools
 import json
 import os
 import threading
@@ -23,7 +24,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orbit.core.config.compose import (
     read_yaml,
@@ -42,8 +43,10 @@ from orbit.core.files.atomic import (
 )
 from orbit.core.files.listing import list_folder
 from orbit.core.files.lock import describe_process
-from pipeline.training.checkpoint import CheckpointStore
 from pipeline.training.settings import KEYS_FREE_TO_CHANGE, TrainConfig
+
+if TYPE_CHECKING:
+    from pipeline.training.checkpoint import CheckpointStore
 
 WRITTEN = (
     "config.yaml",
@@ -62,7 +65,13 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.checkpoints = CheckpointStore(path / "checkpoints")
+
+    @functools.cached_property
+    def checkpoints(self) -> "CheckpointStore":
+        """The weights of the run: whoever asks for them waits for torch to be imported."""
+        from pipeline.training.checkpoint import CheckpointStore
+
+        return CheckpointStore(self.path / "checkpoints")
 
     def read_config(self) -> TrainConfig:
         """The configuration the run was started with.

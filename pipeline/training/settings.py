@@ -7,10 +7,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.data.batches import Pairs
-from pipeline.data.blocks import BlocksConfig
-from pipeline.data.loader import LoaderConfig
-from pipeline.methods.table import TaskConfig
+from pipeline.data.settings import BlocksConfig, LoaderConfig, Pairs
+from pipeline.methods.settings import TaskConfig
 
 DEFAULT_PROFILE_AFTER = 10
 

@@ -5,37 +5,13 @@ next step runs, so the agreement costs no waiting: a stop takes effect one step
 after the first rank that knows of it has told the others.
 """
 
-import signal
-import threading
-from types import FrameType
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from orbit.core.signals import heeded_stop_signals
+from orbit.core.signals import StopRequest
 from pipeline.training.distributed import World
-
-
-class StopRequest:
-    """Remembers the first stop signal (`orbit/core/signals.py`); later ones change nothing."""
-
-    def __init__(self) -> None:
-        self.signal_name: str | None = None
-
-    def install(self) -> None:
-        """Handle the stop signals from now on, in place of earlier handlers."""
-        if threading.current_thread() is threading.main_thread():
-            for number in heeded_stop_signals():
-                signal.signal(number, self._remember)
-
-    def is_made(self) -> bool:
-        """Whether to stop: what every wait asks."""
-        return self.signal_name is not None
-
-    def _remember(self, number: int, frame: FrameType | None) -> None:
-        if self.signal_name is None:
-            self.signal_name = signal.Signals(number).name
 
 
 class StopAgreement:

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from orbit.core.progress import Progress
+from orbit.core.signals import StopRequest
 from pipeline.arithmetic import float32_arithmetic
 from pipeline.compiling import compile_in_place
 from pipeline.data.packing import Batch
@@ -29,7 +30,7 @@ from pipeline.training.evaluation import evaluate
 from pipeline.training.metrics_log import IntervalMeans, MetricsLog, NonFiniteLossError
 from pipeline.training.optimisation import Optimisation, make_average
 from pipeline.training.settings import TrainConfig
-from pipeline.training.stopping import StopAgreement, StopRequest
+from pipeline.training.stopping import StopAgreement
 from pipeline.training.weights import non_finite_names
 
 

@@ -18,6 +18,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 import torch
 
+from orbit.core.actions import ActionComponent
+
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
@@ -32,17 +34,6 @@ def constant_to_compiler(function: Function) -> Function:
 
 MIN_INTERPOLATED_LATENT_SIDE = 14
 """Interpolating on fewer latent cells a side loses most of what a latent holds."""
-
-
-@dataclass(frozen=True)
-class ActionComponent:
-    """One number of an action vector: its name, meaning, unit and range."""
-
-    name: str
-    meaning: str
-    unit: str
-    minimum: float
-    maximum: float
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from orbit.core.actions import ActionComponent
 from orbit.core.config.schema import build
 from orbit.core.files.atomic import parse_json, write_json
-from orbit.core.groups.interface import ActionComponent
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from orbit.core.groups.interface import ActionComponent
+from orbit.core.actions import ActionComponent
 from pipeline.programs import (
     Program,
     TensorSpec,

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import torch
 
+from orbit.core.actions import ActionComponent
 from orbit.core.groups import Group
-from orbit.core.groups.interface import ActionComponent
 from pipeline.equivariant import act_on_fibre
 
 

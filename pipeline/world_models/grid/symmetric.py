@@ -15,8 +15,8 @@ from functools import partial
 import torch
 from torch import nn
 
+from orbit.core.actions import ActionComponent
 from orbit.core.groups import Group
-from orbit.core.groups.interface import ActionComponent
 from orbit.core.store.manifest import FrameSpec
 from pipeline.equivariant import (
     FibreLayerNorm,
