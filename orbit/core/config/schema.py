@@ -14,7 +14,9 @@ import reprlib
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+
+from orbit.core import plugins
 
 T = TypeVar("T")
 
@@ -31,6 +33,7 @@ def build(schema: type[T], values: Mapping[str, Any]) -> T:
         known = list(dotted_keys(schema))
         if error.key in known:
             raise ValueError(_without_effect(error)) from None
+        known += dotted_keys(error.schema, error.prefix)  # those of a plug-in are not among them
         raise ValueError(f"unknown key {error.key!r}{suggestion(error.key, known)}") from None
 
 
@@ -48,7 +51,7 @@ def suggestion(word: str, known: list[str]) -> str:
 
 def dotted_keys(schema: Any, prefix: str = "") -> Iterator[str]:
     """All keys of a dataclass and of the dataclasses in it, in dotted form."""
-    for name, annotation in typing.get_type_hints(schema).items():
+    for name, annotation in _hints(schema).items():
         yield prefix + name
         for option in _dataclass_options(annotation):
             yield from dotted_keys(option, f"{prefix}{name}.")
@@ -64,19 +67,32 @@ def _without_effect(error: _UnknownKeyError) -> str:
     """A key that another option of a union has, said of the option that was chosen."""
     hints = _hints(error.schema)
     key = "kind" if "kind" in hints else "name"
-    chosen = typing.get_args(hints[key])[0]
+    chosen = _name_of(error.schema, key)
     allowed = ", ".join(name for name in hints if name != key) or "none"
     return f"{error.key} has no effect with {error.prefix}{key}={chosen}; keys that have: {allowed}"
 
 
 def _dataclass_options(annotation: Any) -> list[Any]:
+    annotation, _ = _without_marks(annotation)
     candidates = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
     return [candidate for candidate in candidates if dataclasses.is_dataclass(candidate)]
 
 
 @functools.lru_cache(maxsize=256)
 def _hints(schema: Any) -> dict[str, Any]:
-    return typing.get_type_hints(schema)
+    return typing.get_type_hints(schema, include_extras=True)
+
+
+def _without_marks(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """An annotation and what `Annotated` says of it."""
+    if typing.get_origin(annotation) is Annotated:
+        return annotation.__origin__, annotation.__metadata__
+    return annotation, ()
+
+
+def _name_of(option: Any, key: str) -> str:
+    """The text of the literal by which a dataclass of a union is chosen."""
+    return str(typing.get_args(_without_marks(_hints(option)[key])[0])[0])
 
 
 def _is_union(annotation: Any) -> bool:
@@ -107,6 +123,10 @@ def _build_dataclass(schema: Any, values: Any, path: str) -> Any:
 
 
 def _convert(annotation: Any, value: Any, path: str) -> Any:
+    annotation, marks = _without_marks(annotation)
+    for mark in marks:
+        if isinstance(mark, plugins.Open) and isinstance(value, Mapping):
+            return _convert_open(annotation, mark, value, path)
     origin = typing.get_origin(annotation)
     if annotation is Any:
         return value
@@ -171,21 +191,35 @@ def _convert_union(annotation: Any, value: Any, path: str) -> Any:
     raise ValueError(f"{path} takes {_type_name(annotation)}, not {_show(value)}")
 
 
-def _chosen_option(options: list[Any], values: Mapping[str, Any], path: str) -> Any:
+def _convert_open(annotation: Any, mark: plugins.Open, values: Any, path: str) -> Any:
+    """As a union, to which packages that are installed may add by their entry points."""
+    options = _dataclass_options(annotation)
+    name = values.get("name")
+    if isinstance(name, str) and name not in {_name_of(option, "name") for option in options}:
+        option = plugins.config_of(mark.kind, name)
+        if option is not None:
+            return _build_dataclass(option, values, path)
+    return _build_dataclass(_chosen_option(options, values, path, mark.kind), values, path)
+
+
+def _chosen_option(
+    options: list[Any], values: Mapping[str, Any], path: str, kind: str | None = None
+) -> Any:
     """The dataclass of a union that the values name; without a name the one that has a default."""
     key = "kind" if all("kind" in _hints(option) for option in options) else "name"
     by_name: dict[str, Any] = {}
     default = None
     for option in options:
-        name = str(typing.get_args(_hints(option)[key])[0])
+        name = _name_of(option, key)
         by_name[name] = option
         (field,) = (field for field in dataclasses.fields(option) if field.name == key)
         if field.default is not dataclasses.MISSING:
             default = name
     chosen = values.get(key, default)
     if chosen not in by_name:
+        allowed = [*by_name, *(sorted(plugins.installed(kind)) if kind else ())]
         raise ValueError(
-            f"{path}.{key}={_show(chosen)} is not allowed; allowed: {', '.join(by_name)}"
+            f"{path}.{key}={_show(chosen)} is not allowed; allowed: {', '.join(allowed)}"
         )
     return by_name[chosen]
 

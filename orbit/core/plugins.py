@@ -1,0 +1,183 @@
+"""What other packages add: methods, worlds, sources, groups, networks, actions, by entry points.
+
+A package that is installed says in its metadata what it offers, as in
+
+    [project.entry-points."orbit.sources"]
+    arrays = "mylab.arrays:SOURCE"
+
+A configuration or a manifest holds the name alone. It is looked up among what comes with Orbit
+and then here, and that one entry point is loaded, nothing else: who installs packages decides
+what can run, never a file. `orbit.configs` names a package that holds YAML files.
+"""
+
+import dataclasses
+import functools
+import importlib.metadata
+import importlib.resources
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+KindName = Literal["methods", "worlds", "sources", "groups", "networks", "actions"]
+KINDS: tuple[KindName, ...] = ("methods", "worlds", "sources", "groups", "networks", "actions")
+CONFIGS = "configs"
+"""The entry points that name packages of YAML files."""
+SINGULAR: Mapping[str, str] = {kind: kind.removesuffix("s") for kind in (*KINDS, CONFIGS)}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of a kind by its name: a source, a world, a group, a network, a latent action.
+
+    `config` is a frozen dataclass whose field `name` is `Literal[name]`; of a group, which has
+    no settings, it is None. What `make` takes and gives is said where the kind is used:
+    `orbit.api` lists these places.
+    """
+
+    name: str
+    config: type | None
+    make: Callable[..., Any]
+
+
+class Open(NamedTuple):
+    """Marks a union of settings, in `Annotated`, that entry points of a kind may add to."""
+
+    kind: KindName
+
+
+class Origin(NamedTuple):
+    """The distribution that a plug-in comes from."""
+
+    distribution: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}"
+
+
+class Plugin(NamedTuple):
+    """An entry point that is installed, not loaded."""
+
+    kind: str
+    name: str
+    value: str
+    origin: Origin
+    load: Callable[[], Any]
+
+
+_LOADED: dict[type, Plugin] = {}
+"""Classes of settings, and the plug-ins that brought them."""
+
+
+@functools.cache
+def installed(kind: str) -> Mapping[str, Plugin]:
+    """The entry points of a kind by their names; ValueError for two of one name."""
+    found: dict[str, Plugin] = {}
+    for point in importlib.metadata.entry_points(group=f"orbit.{kind}"):
+        origin = Origin("unknown", "0")
+        if point.dist is not None:
+            origin = Origin(point.dist.name, point.dist.version)
+        plugin = Plugin(kind, point.name, point.value, origin, point.load)
+        before = found.get(point.name)
+        if before is not None and (before.origin, before.value) != (origin, point.value):
+            raise ValueError(
+                f"two packages offer the {SINGULAR[kind]} {point.name!r}:"
+                f" {before.origin} and {origin}; uninstall one of them"
+            )
+        found[point.name] = plugin
+    return found
+
+
+@functools.cache
+def load(kind: str, name: str) -> Any:
+    """What an entry point stands for, None where no package that is installed offers it.
+
+    Raises ValueError with one line where it cannot be imported, and for one that is not what
+    its kind asks for.
+    """
+    plugin = installed(kind).get(name)
+    if plugin is None:
+        return None
+    where = f"the {SINGULAR[kind]} {name!r} of {plugin.origin}"
+    try:
+        value = plugin.load()
+    except Exception as error:  # whatever a stranger's module raises while it is imported
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{where} cannot be loaded: {type(error).__name__}: {reason}") from error
+    if getattr(value, "name", None) != name or not callable(getattr(value, "make", None)):
+        raise ValueError(f"{where} is no Kind or Method named {name!r}: see {plugin.value}")
+    config = getattr(value, "config", None)
+    if (config is None) != (kind == "groups") or (
+        config is not None and not dataclasses.is_dataclass(config)
+    ):
+        wanted = "None: groups have no settings" if kind == "groups" else "a frozen dataclass"
+        raise ValueError(f"{where}: its config has to be {wanted}")
+    if config is not None:
+        _LOADED[config] = plugin
+    return value
+
+
+def config_of(kind: str, name: str) -> type | None:
+    """The dataclass of a plug-in's settings, None where there is no such plug-in."""
+    value = load(kind, name)
+    config: type | None = None if value is None else value.config
+    return config
+
+
+def missing(kind: str, name: str) -> str:
+    """What to say of a name that nobody offers, beside the allowed ones."""
+    offered = sorted(installed(kind))
+    return f" (from packages: {', '.join(offered)})" if offered else ""
+
+
+def origin_of(kind: str, name: str) -> Origin:
+    """Where an installed plug-in comes from."""
+    return installed(kind)[name].origin
+
+
+def used_by(settings: Any) -> dict[str, str]:
+    """The plug-ins among nested settings: 'sources/arrays' -> 'mylab 0.1'.
+
+    `settings` is a dataclass; each in it whose class is a plug-in's counts.
+    """
+    found: dict[str, str] = {}
+    for value in _dataclasses_in(settings):
+        if type(value) in _LOADED:
+            plugin = _LOADED[type(value)]
+            found[f"{plugin.kind}/{plugin.name}"] = str(plugin.origin)
+    return dict(sorted(found.items()))
+
+
+def config_folders() -> dict[str, Path]:
+    """Folders of YAML files that packages bring, by the name of the distribution.
+
+    Raises ValueError for a package that is not there, or that is no folder of files.
+    """
+    found: dict[str, Path] = {}
+    for plugin in installed(CONFIGS).values():
+        try:
+            folder = importlib.resources.files(plugin.value)
+        except ImportError as error:
+            raise ValueError(f"the configs of {plugin.origin} cannot be found: {error}") from None
+        if not isinstance(folder, Path):
+            raise ValueError(f"the configs of {plugin.origin} are not files in a folder")
+        found[plugin.origin.distribution] = folder
+    return found
+
+
+def forget() -> None:
+    """Look again at what is installed: for tests that install something."""
+    installed.cache_clear()
+    load.cache_clear()
+    _LOADED.clear()
+
+
+def _dataclasses_in(value: Any) -> Iterator[Any]:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield value
+        for field in dataclasses.fields(value):
+            yield from _dataclasses_in(getattr(value, field.name))
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _dataclasses_in(item)
