@@ -41,7 +41,7 @@ CONTESTS = {
         "blocks_3d/ours", ("dataset=blocks_3d", "num_episodes=20", "episode_length=100"), 128, 20.0
     ),
     "Reacher Ours, 129 pixels": Contest(
-        "reacher_planar/ours", ("dataset=reacher_planar", "num_episodes=20"), 16, 250.0
+        "reacher/ours", ("dataset=reacher_planar", "num_episodes=20"), 16, 250.0
     ),
 }
 

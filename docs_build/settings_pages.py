@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from data_prep.settings import PrepareConfig
@@ -137,7 +136,9 @@ def _group(group: str) -> Iterator[str]:
     for file in sorted((CONFIG_ROOT / group).rglob("*.yaml")):
         text = file.read_text(encoding="utf-8")
         name = file.relative_to(CONFIG_ROOT / group).with_suffix("")
-        yield f'??? note "`{group}={name.name}`{_owner(name)}{_summary(text)}"'
+        owners = _owners(f"{group}/{name.parent}")
+        choice = name.name if owners else name
+        yield f'??? note "`{group}={choice}`{owners}{_summary(text)}"'
         yield ""
         yield "    ```yaml"
         yield from (f"    {line}" for line in text.rstrip().splitlines())
@@ -145,8 +146,11 @@ def _group(group: str) -> Iterator[str]:
         yield ""
 
 
-def _owner(name: Path) -> str:
-    return f" of `dataset={name.parent}`" if name.parent != Path(".") else ""
+def _owners(folder: str) -> str:
+    """The datasets that take a choice from a folder, if any do."""
+    files = sorted((CONFIG_ROOT / "dataset").glob("*.yaml"))
+    names = [file.stem for file in files if f"/{folder}@" in file.read_text(encoding="utf-8")]
+    return " of " + ", ".join(f"`dataset={name}`" for name in names) if names else ""
 
 
 def _summary(text: str) -> str:

@@ -34,7 +34,7 @@ NETWORKS: dict[str, tuple[NetworkConfig, tuple[int, ...]]] = {
 WORLDS = {
     "grid": ("shapes_2d/ours", "task.model.view=pixels"),
     "symmetric grid": ("shapes_2d/full", "task.model.view=pixels", "task.model.channels=4"),
-    "reacher": ("reacher_planar/full", "task.model.hidden=4", "task.model.dilations=[2,4]"),
+    "reacher": ("reacher/full", "task.model.hidden=4", "task.model.dilations=[2,4]"),
     "teapot": ("teapot/ours", "task.model.channels=[4,8]"),
 }
 

@@ -26,6 +26,7 @@ from launch.reproduction.plan import make_plan
 from launch.reproduction.request import read_request as read_reproduction
 from launch.sweeps.request import SweepRequest
 from orbit.core.config.compose import CONFIG_ROOT, compose, group_options, parse_value, split_word
+from orbit.core.config.former import FORMER_EXPERIMENTS
 from orbit.core.config.schema import build, dotted_keys
 from orbit.core.store.reader import PairStore
 from pipeline.application.settings import ApplyConfig
@@ -286,6 +287,17 @@ def test_group_choices_follow_their_owner(tmp_path: Path) -> None:
     assert "unknown source=sklearn; known: torchvision" in line
 
 
+@pytest.mark.parametrize("name", list(FORMER_EXPERIMENTS))
+def test_an_experiment_that_is_gone_names_the_words_that_say_the_same(name: str) -> None:
+    known = group_options("experiment")
+    assert name not in known
+    assert FORMER_EXPERIMENTS[name].split()[0] in known
+    with pytest.raises(
+        ValueError, match=f"={name} is gone: say experiment={FORMER_EXPERIMENTS[name]}"
+    ):
+        compose("train", [f"experiment={name}"], frozenset())
+
+
 def test_later_words_win() -> None:
     assert prepare_config("seed=1", "out=a", "seed=2", "out=b").seed == 2
     assert prepare_config("seed=1", "out=a", "seed=2", "out=b").out == "b"
@@ -428,6 +440,8 @@ def test_no_config_group_hides_a_plain_key() -> None:
         assert not (plain - nested) & folders
 
 
+SOURCE_FOLDERS = {"brain_mri_so3": "brain_mri", "teapot_small": "teapot"}
+"""Datasets that can take their images from what another one can."""
 NEEDED_BY_TASK = {
     "decoder": ("task.run=z",),
     "sequence_labelling": ("experiment=sequence_labelling/fc_conv",),
@@ -443,10 +457,10 @@ def test_every_config_file_composes_into_its_dataclass() -> None:
         used.add(CONFIG_ROOT / f"dataset/{dataset}.yaml")
         config = prepare_config(f"dataset={dataset}", "out=x")
         assert config.dataset.name == dataset
-        # What is simulated has no sources, or may go without.
-        assert config.source.name in (group_options(f"source/{dataset}") or ["none"]), dataset
-        for source in group_options(f"source/{dataset}"):
-            used.add(CONFIG_ROOT / f"source/{dataset}/{source}.yaml")
+        folder = SOURCE_FOLDERS.get(dataset, dataset)
+        own = [] if config.source.name == "none" else [config.source.name]
+        for source in group_options(f"source/{folder}") or own:
+            used |= set(CONFIG_ROOT.glob(f"source/{folder}/{source}.yaml"))
             config = prepare_config(f"dataset={dataset}", f"source={source}", "out=x")
             assert config.source.name == source
     paths = frozenset({"data", "run_dir", "init_from"})

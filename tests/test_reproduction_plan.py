@@ -24,10 +24,14 @@ from launch.reproduction.plan import (
     select,
 )
 from launch.reproduction.request import duration, read_request, seconds_left
+from launch.reproduction.results import read_results
 from launch.reproduction.settings import DatasetSettings, PresetWords, VariantSettings
+from launch.reproduction.tables import is_current
 from orbit.core.files.lock import LostLockError
 
+ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = small_settings()
+CHANGE = "task.loss.change_weight=1.0"
 
 
 # The plan
@@ -85,6 +89,38 @@ def test_a_digest_changes_with_every_word() -> None:
     num_words = len(base.prepare) + len(base.train) + len(base.evaluate) + len(base.classify)
     assert len(digests) == 1 + 4 * 2 + num_words
     assert len({run.digest for run in make_plan(SETTINGS, "full")}) == 12
+
+
+def test_what_was_made_by_words_that_are_gone_stands(tmp_path: Path) -> None:
+    """Of a result its digest, of a run that was begun its directory; other runs are not taken."""
+    settings = read_request(["paper2", "dry_run=true"]).reproduction
+    plan = {run.name: run for run in make_plan(settings, "small")}
+    for name, old, without in (
+        ("reacher_planar/none_seed1", "experiment=reacher_planar/none_small", ()),
+        ("rush_hour/ours_change_seed0", "experiment=rush_hour/ours_change_small", (CHANGE,)),
+    ):
+        run = plan[name]
+        given = (old, *(word for word in run.train[1:] if word not in without))
+        former = dataclasses.replace(run, train=given)
+        assert former.digest != run.digest
+        assert former.digest in run.digests
+        assert dataclasses.replace(former, seed=7, train=(*given[:-1], "seed=7")).digest not in (
+            run.digests
+        )
+        places = Places(tmp_path)
+        assert places.run_dir(run).name == run.work_name
+        (tmp_path / "runs" / former.work_name).mkdir(parents=True)
+        assert places.run_dir(run).name == former.work_name
+        (tmp_path / "runs" / run.work_name).mkdir()
+        assert places.run_dir(run).name == run.work_name
+
+
+@pytest.mark.parametrize("name", ["paper1", "paper2"])
+def test_the_results_of_the_documents_are_those_of_the_words_of_today(name: str) -> None:
+    settings = read_request([name, "dry_run=true"]).reproduction
+    results = read_results(ROOT / "docs" / "results" / name)
+    assert len(results) > 50
+    assert all(is_current(settings, "small", result) for result in results)
 
 
 def test_paths_change_no_digest_and_words_hold_none() -> None:

@@ -138,7 +138,7 @@ WORKLOADS = (
     Workload(
         "Reacher 129 pixels",
         256,
-        ("experiment=reacher_planar/ours",),
+        ("experiment=reacher/ours",),
         prepare=("dataset=reacher_planar", "num_episodes=60", *FEW_WORLDS),
     ),
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 from launch.reproduction.request import REPOSITORY
 from launch.reproduction.settings import Preset, ReproductionSettings, check_known
+from orbit.core.config.former import former_spellings
 
 SHORT = 8
 
@@ -46,9 +47,17 @@ class PlannedRun:
         """Hex digest of all words: whatever decides the result, and no path.
 
         bf16 stands for itself and for the float32 of machines without it."""
+        return self._digest(self.train)
+
+    @property
+    def digests(self) -> list[str]:
+        """The digest, and those of the same words as earlier versions spelled them."""
+        return [self._digest(train) for train in former_spellings(self.train)]
+
+    def _digest(self, train: tuple[str, ...]) -> str:
         words: dict[str, object] = {
             "prepare": self.prepare,
-            "train": self.train,
+            "train": train,
             "evaluate": self.evaluate,
             "classify": self.classify,
         }
@@ -62,8 +71,13 @@ class PlannedRun:
     @property
     def work_name(self) -> str:
         """Name of its run directory and log: other words of training, another place."""
-        digest = _digest([self.prepare, self.train_here])
-        return f"{self.dataset}-{self.variant}_seed{self.seed}-{digest[:SHORT]}"
+        return self.work_names[0]
+
+    @property
+    def work_names(self) -> list[str]:
+        """`work_name`, and what earlier versions called the same run."""
+        digests = [_digest([self.prepare, train]) for train in former_spellings(self.train_here)]
+        return [f"{self.dataset}-{self.variant}_seed{self.seed}-{d[:SHORT]}" for d in digests]
 
     @property
     def datasets(self) -> tuple[tuple[str, ...], ...]:
@@ -133,7 +147,7 @@ def plan_run(
         seed=seed,
         prepare=(*data.prepare, *words.prepare),
         train=(
-            f"experiment={data.experiment_of(variant, preset)}",
+            f"experiment={data.experiment_of(chosen.network or variant, preset)}",
             *settings.train,
             *words.train,
             *chosen.train,
@@ -246,8 +260,9 @@ class Places:
         return self.work / "data" / data_name(prepare)
 
     def run_dir(self, run: PlannedRun) -> Path:
-        """The run directory."""
-        return self.work / "runs" / run.work_name
+        """The run directory, which an earlier version may have begun."""
+        folders = [self.work / "runs" / name for name in run.work_names]
+        return next((folder for folder in folders if folder.is_dir()), folders[0])
 
     def log(self, name: str) -> Path:
         """Output of the programs; `NAME.json` beside it holds how long they took."""

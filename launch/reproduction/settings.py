@@ -75,7 +75,8 @@ class DatasetSettings:
 
     `files` names the key of the command that says where its images lie, null if it draws
     them. `classify` replaces the reproduction's own words; an empty list classifies nothing.
-    `{variant}` in `experiment` stands for the variant's name: `blocks_3d/{variant}`.
+    `{variant}` in `experiment` stands for the variant's name, or its `network`:
+    `blocks_3d/{variant}`.
     `tests` are further datasets, words of `data_prep/prepare.py` by name, on whose test splits
     runs are evaluated too: their metrics have that name and a slash before them. `paper` says
     which of the paper's numbers stand beside; its columns come first in the dataset's table,
@@ -99,10 +100,10 @@ class DatasetSettings:
         for name, words in self.tests.items():
             _check_words(f"tests.{name}", words)
 
-    def experiment_of(self, variant: str, preset: Preset) -> str:
-        """The experiment that trains a variant on this dataset."""
+    def experiment_of(self, network: str, preset: Preset) -> str:
+        """The experiment that trains a variant's network on this dataset."""
         chosen = self.preset(preset).experiment or self.experiment
-        return chosen.replace("{variant}", variant)
+        return chosen.replace("{variant}", network)
 
     def preset(self, name: Preset) -> PresetWords:
         """The words of a preset."""
@@ -115,7 +116,8 @@ class VariantSettings:
 
     `classify` are words after those of the dataset, where anything is classified.
     `datasets` null means all; `small_seeds` replaces the seeds under preset=small, which
-    leaves out the datasets of `full_only`.
+    leaves out the datasets of `full_only`. `network` is what `{variant}` in an experiment stands
+    for; null means the variant's name.
     """
 
     train: tuple[str, ...] = ()
@@ -123,6 +125,7 @@ class VariantSettings:
     datasets: tuple[str, ...] | None = None
     small_seeds: tuple[int, ...] | None = None
     full_only: tuple[str, ...] = ()
+    network: str | None = None
 
     def __post_init__(self) -> None:
         _check_words("train", self.train)

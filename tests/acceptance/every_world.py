@@ -66,15 +66,19 @@ SMALL_FRAMES = {
 
 
 class Case(NamedTuple):
-    """`experiment` is WORLD/MODEL."""
+    """`name` is WORLD/MODEL; both reachers have the same experiments."""
 
     world: str
     model: str
     small: tuple[str, ...]
 
     @property
-    def experiment(self) -> str:
+    def name(self) -> str:
         return f"{self.world}/{self.model}"
+
+    @property
+    def experiment(self) -> str:
+        return self.name.replace("reacher_planar/", "reacher/")
 
 
 def main(words: list[str]) -> None:
@@ -88,10 +92,10 @@ def main(words: list[str]) -> None:
     if scale not in ("tiny", "paper"):
         raise ValueError(f"scale={scale} is not allowed; allowed: tiny, paper")
     for case in cases():
-        if not only or case.experiment in only:
+        if not only or case.name in only:
             small = case.small if scale == "tiny" else ()
             line = run_case(work, case, num_episodes, (f"epochs={epochs}", *small))
-            print(f"{case.experiment:28}", line, flush=True)
+            print(f"{case.name:28}", line, flush=True)
 
 
 def cases() -> Iterator[Case]:
@@ -150,7 +154,7 @@ def compare_with_two_processes(case: Case, run: Path, words: list[str]) -> float
     one, two = first_losses(run), first_losses(beside)
     difference = max(abs(a - b) / abs(a) for a, b in zip(one, two, strict=True))
     if not difference <= ALLOWED_DIFFERENCE:
-        raise ValueError(f"{case.experiment}: losses {one} on one process, {two} on two")
+        raise ValueError(f"{case.name}: losses {one} on one process, {two} on two")
     return difference
 
 
@@ -166,7 +170,7 @@ def check(case: Case, metrics: dict[str, float]) -> None:
     bad = [name for name, value in metrics.items() if not math.isfinite(value)]
     wanted = "circulant_share" if case.world == "sequence_labelling" else "hits_at_1/horizon_1"
     if bad or wanted not in metrics:
-        raise ValueError(f"{case.experiment}: not finite: {bad}; {wanted} must be there")
+        raise ValueError(f"{case.name}: not finite: {bad}; {wanted} must be there")
 
 
 def summary(metrics: dict[str, float]) -> str:

@@ -55,7 +55,7 @@ CASES = {
     "reacher": Case(
         ("dataset=reacher_planar", *EPISODES),
         (
-            *("experiment=reacher_planar/ours", "task.model.channels=8", "task.model.hidden=16"),
+            *("experiment=reacher/ours", "task.model.channels=8", "task.model.hidden=16"),
             *WORLD,
         ),
     ),

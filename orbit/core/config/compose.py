@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from orbit.core.config.former import words_instead
 from orbit.core.config.schema import suggestion
 from orbit.core.user_text import check_utf8
 
@@ -205,10 +206,11 @@ def compose(
 ) -> dict[str, Any]:
     """Compose `configs/<config_name>.yaml` with command-line words into plain values.
 
-    `dependent_groups` maps a group whose options lie in one folder per choice of
-    another group to that other group: {'source': 'dataset'} makes `source=NAME`
-    choose `configs/source/<dataset>/NAME.yaml`. Raises ValueError with one line
-    for an unknown choice or a value that cannot be read.
+    `dependent_groups` maps a group whose options depend on the choice of another group to that
+    other group: {'source': 'dataset'} makes `source=NAME` choose a file of the folder below
+    `configs/source/` that the defaults of the dataset's file name, or, where they name none,
+    the one source that stands in that file. Raises ValueError with one line for an unknown
+    choice or a value that cannot be read.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
@@ -236,11 +238,14 @@ def compose(
             owner = dependent_groups[group]
             chosen = choices.get(owner) or defaults[owner]
             _check_choice(owner, chosen, group_options(owner))
-            if not group_options(f"{group}/{chosen}"):
+            folder, only = _dependent_choices(group, owner, chosen)
+            options = group_options(folder) if folder else only
+            if not options:
                 raise ValueError(f"{group}={choice} has no effect with {owner}={chosen}")
-            _check_choice(group, choice, group_options(f"{group}/{chosen}"))
-            _check_yaml(CONFIG_ROOT / group / chosen / f"{choice}.yaml")
-            group_words.append(f"{group}/{chosen}@{group}={choice}")
+            _check_choice(group, choice, options)
+            if folder:
+                _check_yaml(CONFIG_ROOT / folder / f"{choice}.yaml")
+                group_words.append(f"{folder}@{group}={choice}")
         else:
             _check_choice(group, choice, group_options(group))
             _check_yaml(CONFIG_ROOT / group / f"{choice}.yaml")
@@ -323,8 +328,22 @@ def _is_group(key: str) -> bool:
     return "." not in key and (CONFIG_ROOT / key).is_dir()
 
 
+def _dependent_choices(group: str, owner: str, chosen: str) -> tuple[str, list[str]]:
+    """The folder that the file of `owner=chosen` takes the group from, or the one choice in it."""
+    content = _read_config(f"{owner}/{chosen}")
+    for entry in content.get("defaults", []):
+        (key,) = entry if isinstance(entry, dict) else ("",)
+        if key.startswith(f"/{group}/"):
+            return key[1:].partition("@")[0], []
+    own = content.get(group)
+    return "", [str(own["name"])] if isinstance(own, dict) and "name" in own else []
+
+
 def _check_choice(group: str, choice: str, options: list[str]) -> None:
     if choice not in options:
+        instead = words_instead(f"{group}={choice}")
+        if instead is not None:
+            raise ValueError(f"{group}={choice} is gone: say {instead}")
         if "," in choice and all(part in options for part in choice.split(",")):
             raise ValueError(f"{group}={choice} names several; {SWEEP_HINT.format(key=group)}")
         hint = suggestion(choice, options).split(";")[1] if options else ""
@@ -344,7 +363,15 @@ def _check_yaml(file: Path) -> None:
 
 def _default_choices(config_name: str) -> dict[str, str]:
     """What a configuration chooses of each of its groups unless told otherwise."""
-    content = read_yaml((CONFIG_ROOT / f"{config_name}.yaml").read_text(encoding="utf-8"))
-    assert isinstance(content, dict)
-    entries = [entry for entry in content.get("defaults", []) if isinstance(entry, dict)]
+    entries = [
+        entry for entry in _read_config(config_name).get("defaults", []) if isinstance(entry, dict)
+    ]
     return {group: str(choice) for entry in entries for group, choice in entry.items()}
+
+
+def _read_config(name: str) -> dict[str, Any]:
+    file = CONFIG_ROOT / f"{name}.yaml"
+    _check_yaml(file)
+    content = read_yaml(file.read_text(encoding="utf-8"))
+    assert isinstance(content, dict)
+    return content
