@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from data_prep.settings.datasets import DatasetConfig
 from data_prep.settings.sources import NoSourceConfig, SourceConfig
 from data_prep.settings.worlds import EpisodeDatasetConfig
+from orbit.core.plugins import Open
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class PrepareConfig:
 
     dataset: DatasetConfig
     out: str
-    source: SourceConfig = NoSourceConfig()
+    source: Annotated[SourceConfig, Open("sources")] = NoSourceConfig()
     seed: int = 0
     num_samples: int | None = None
     num_episodes: int | None = None

@@ -24,6 +24,7 @@ from data_prep.settings.sources import (
     RenderSourceConfig,
     VolumeFolderSourceConfig,
 )
+from orbit.core import plugins
 from orbit.core.store.manifest import ColumnSpec
 
 
@@ -180,7 +181,8 @@ def what_is_brought(config: SourceConfig) -> str:
 def open_source(config: PrepareConfig) -> ImageSource:
     """The source of whole images that a preparation names.
 
-    Raises FileNotFoundError or ValueError if it cannot be read.
+    A package's (`orbit.sources`) is `make(config, seed, num_samples)`; it is pickled to worker
+    processes. Raises FileNotFoundError or ValueError if it cannot be read.
     """
     source = config.source
     match source:
@@ -218,6 +220,11 @@ def open_source(config: PrepareConfig) -> ImageSource:
             from data_prep.sources.volume_folder import VolumeFolderSource
 
             return VolumeFolderSource(source)
+    if not isinstance(source, SourceConfig):
+        added: ImageSource = plugins.load("sources", source.name).make(
+            source, config.seed, config.num_samples
+        )
+        return added
     raise ValueError(f"source={source.name} does not bring whole images")
 
 

@@ -2,6 +2,7 @@
 
 import torch
 
+from orbit.core import plugins
 from orbit.core.store.manifest import Manifest
 from pipeline.methods.decoder.method import METHOD as DECODER
 from pipeline.methods.interface import Method, Task
@@ -14,8 +15,13 @@ METHODS = {each.name: each for each in (LATENT_ACTION, WORLD_MODEL, SEQUENCE_LAB
 
 
 def method_of(config: TaskConfig) -> Method:
-    """The method that a run's `task` names."""
-    return METHODS[config.name]
+    """The method that a run's `task` names; packages add theirs (`orbit.methods`)."""
+    if config.name in METHODS:
+        return METHODS[config.name]
+    added = plugins.load("methods", config.name)
+    if not isinstance(added, Method):
+        raise ValueError(f"the method {config.name!r} of a package is no orbit.Method")
+    return added
 
 
 def make_task(config: TaskConfig, manifest: Manifest, seed: int, device: torch.device) -> Task:

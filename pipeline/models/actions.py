@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from orbit.core import plugins
 from orbit.core.groups import Group
 from orbit.core.groups.irreps_rotations import antisymmetric_exponential
 from pipeline.models.settings import (
@@ -132,7 +133,16 @@ def make_action(
     frame_shape: tuple[int, ...],
     latent_shape: Sequence[int],
 ) -> LatentAction:
-    """The configured action; ValueError if the group cannot act in this way on such latents."""
+    """The configured action; ValueError if the group cannot act in this way on such latents.
+
+    A package's (`orbit.actions`) is `make(config, group, frame_shape, latent_shape)`: a module
+    like those above, called with latents and elements, that has `block_sizes`.
+    """
+    if not isinstance(config, LatentActionSettings):
+        added: LatentAction = plugins.load("actions", config.name).make(
+            config, group, frame_shape, latent_shape
+        )
+        return added
     num_channels, is_vector = latent_shape[0], math.prod(latent_shape[1:]) == 1
     if not isinstance(config, SpatialActionConfig) and not is_vector:
         raise ValueError(

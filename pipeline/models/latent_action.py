@@ -24,13 +24,7 @@ from orbit.core.groups import Group
 from orbit.core.store.manifest import FrameSpec
 from pipeline.models.actions import make_action
 from pipeline.models.checkpointing import checkpoint_activations
-from pipeline.models.networks import (
-    as_channels_last,
-    latent_shape,
-    make_decoder,
-    make_encoder,
-    with_depth,
-)
+from pipeline.models.networks import as_channels_last, make_network
 from pipeline.models.settings import (
     FixedMaskConfig,
     LatentActionSettings,
@@ -163,18 +157,21 @@ class LatentActionModel(nn.Module):
         projector_sizes: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        moves_cells = isinstance(action, SpatialActionConfig) and config.vector_size is None
-        config = with_depth(config, frames.shape, group.check_latent_shape if moves_cells else None)
-        self.network, self.group, self.frames, self.output_kind = config, group, frames, output
-        self.latent_shape = latent_shape(config, frames.shape)
-        self.encoder = make_encoder(config, frames.shape)
-        self.decoder = make_decoder(config, frames.shape)
+        # The settings of a package's network need not have all that ours have.
+        is_vector = getattr(config, "vector_size", None) is not None
+        moves_cells = isinstance(action, SpatialActionConfig) and not is_vector
+        network = make_network(
+            config, frames.shape, group.check_latent_shape if moves_cells else None
+        )
+        self.group, self.frames, self.output_kind = group, frames, output
+        self.network, self.latent_shape = network.settings, network.latent_shape
+        self.encoder, self.decoder = network.encoder, network.decoder
         self.action = make_action(action, group, frames.shape, self.latent_shape)
         self.mask = make_mask(mask, self.action.block_sizes, tau)
         self.projector = make_projector(self.latent_shape[0], projector_sizes)
-        if config.activation_checkpointing:
+        if getattr(config, "activation_checkpointing", False):
             checkpoint_activations(self)
-        if config.memory_format == "channels_last":
+        if getattr(config, "memory_format", "contiguous") == "channels_last":
             as_channels_last(self, len(frames.shape) - 1)
         self._scale, self._shift = frames.loading()
 

@@ -15,10 +15,12 @@ at the cells' neighbours before the average is taken.
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from orbit.core import plugins
 from pipeline.models.settings import (
     AutoencoderConfig,
     ContextConfig,
@@ -147,6 +149,35 @@ class ContextEncoder(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         near = self.near(x)
         return torch.cat([near, self.context(near)], 1)
+
+
+class EncoderDecoder(NamedTuple):
+    """A network for frames of one shape: frames (N, C, ...) to latents (N, *latent_shape) and
+    back, and the settings that it was made of, in which nothing is `auto` any more."""
+
+    encoder: nn.Module
+    decoder: nn.Module
+    latent_shape: tuple[int, ...]
+    settings: NetworkConfig
+
+
+def make_network(
+    config: NetworkConfig,
+    frame_shape: tuple[int, ...],
+    check_latent: Callable[[tuple[int, ...]], None] | None = None,
+) -> EncoderDecoder:
+    """The network of these settings; `check_latent` as in `with_depth`.
+
+    A package's (`orbit.networks`) is `make(config, frame_shape)`, which gives the encoder, the
+    decoder and the latent's shape. ValueError if the layers do not divide the frame.
+    """
+    if not isinstance(config, NetworkConfig):
+        encoder, decoder, shape = plugins.load("networks", config.name).make(config, frame_shape)
+        return EncoderDecoder(encoder, decoder, tuple(shape), config)
+    config = with_depth(config, frame_shape, check_latent)
+    shape = latent_shape(config, frame_shape)
+    encoder, decoder = make_encoder(config, frame_shape), make_decoder(config, frame_shape)
+    return EncoderDecoder(encoder, decoder, shape, config)
 
 
 SMALLEST_LATENT = 12

@@ -89,6 +89,7 @@ class ContextConfig:
 
 
 NetworkConfig = AutoencoderConfig | ResidualConfig | ContextConfig
+"""Packages add to these (`orbit.networks`), and to `LatentActionSettings` (`orbit.actions`)."""
 
 
 def num_halvings(config: NetworkConfig) -> int:

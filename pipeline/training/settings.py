@@ -5,8 +5,9 @@ Another machine may go on with the run; what it would decide for itself does not
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from orbit.core.plugins import Open
 from pipeline.data.settings import BlocksConfig, LoaderConfig, Pairs
 from pipeline.methods.settings import TaskConfig
 
@@ -146,7 +147,7 @@ class TrainConfig:
 
     data: str
     run_dir: str
-    task: TaskConfig
+    task: Annotated[TaskConfig, Open("methods")]
     seed: int = 0
     epochs: int = 1
     global_batch: int = 64

@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 
+from orbit.core import plugins
 from orbit.core.groups.cyclic import C4
 from orbit.core.groups.interface import (
     MIN_INTERPOLATED_LATENT_SIDE,
@@ -13,7 +14,7 @@ from orbit.core.groups.lattice import LatticeGroup
 from orbit.core.groups.planar_rotations import SO2
 from orbit.core.groups.rigid_motions import RigidMotions
 from orbit.core.groups.space_rotations import SO3
-from orbit.core.groups.words import PLAIN, parse_group
+from orbit.core.groups.words import FAMILIES, PLAIN, parse_group
 
 GROUP_NAMES = PLAIN
 """The groups whose specification is just a name."""
@@ -39,8 +40,15 @@ def make_group(spec: str) -> Group:
 
     A name of `GROUP_NAMES`; `wrap1d`, `wrap2d`, `wrap3d`, `c4+wrap`, `d4+wrap` or `octahedral+wrap`
     followed by :PERIOD:STEP; `so2+shift` or `so3+shift` followed by :PERIOD:MAX, all in
-    pixels. ValueError with what is allowed otherwise.
+    pixels; a name that an installed package offers (`orbit.groups`), whose `make()` is asked.
+    ValueError with what is allowed otherwise.
     """
+    added = None if spec.partition(":")[0] in FAMILIES else plugins.load("groups", spec)
+    if added is not None:
+        group: Group = added.make()
+        if group.name != spec:
+            raise ValueError(f"the group {spec!r} of a package calls itself {group.name!r}")
+        return group
     parsed = parse_group(spec)
     match parsed.family.split("+"):
         case ["c4"]:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import torch
 
+from orbit.core import plugins
 from orbit.core.groups import quaternions
-from orbit.core.groups.cyclic import C4
 from orbit.core.groups.interface import Group
 from orbit.core.groups.lattice import LatticeGroup
 from orbit.core.groups.planar_rotations import SO2
@@ -94,7 +94,7 @@ def _read(group: Group, text: str) -> torch.Tensor:
             place = _place(group.point.element_names, turn)
             vector = torch.cat((group.point.codes[place], torch.tensor(shift)))
             return group.decode(vector[None])
-        case C4() | LatticeGroup():
+        case _ if group.num_elements is not None:
             elements = group.elements()
             return elements[_place(tuple(group.names(elements)), text)][None]
         case _:
@@ -165,6 +165,7 @@ def _advice(group: Group) -> str:
 PLAIN = ("c4", "d4", "octahedral", "so2", "so3")
 WRAPPED = ("wrap1d", "wrap2d", "wrap3d", "c4+wrap", "d4+wrap", "octahedral+wrap")
 SHIFTED = ("so2+shift", "so3+shift")
+FAMILIES = frozenset((*PLAIN, *WRAPPED, *SHIFTED))
 ALLOWED = ", ".join(
     (
         *PLAIN,
@@ -215,7 +216,8 @@ def parse_group(text: str) -> GroupSpec:
                 "parts, two at least"
             )
         return GroupSpec(family, period, step)
-    raise ValueError(f"unknown group {text!r}; known groups: {ALLOWED}")
+    offered = "".join(f", {name}" for name in sorted(plugins.installed("groups")))
+    raise ValueError(f"unknown group {text!r}; known groups: {ALLOWED}{offered}")
 
 
 def _whole(text: str, what: str, digits: str) -> int:

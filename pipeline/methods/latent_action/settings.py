@@ -1,8 +1,9 @@
 """Configuration of the latent action task."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from orbit.core.plugins import Open
 from pipeline.models.settings import (
     AutoencoderConfig,
     FixedMaskConfig,
@@ -14,6 +15,8 @@ from pipeline.models.settings import (
 )
 
 DEFAULT_TAU = 0.5
+Network = Annotated[NetworkConfig, Open("networks")]
+Action = Annotated[LatentActionSettings, Open("actions")]
 Reconstruct = Literal["action", "source", "target"]
 LatentLosses = Literal["stop_gradient", "full_gradient", "relative"]
 
@@ -93,8 +96,8 @@ class LatentActionConfig:
 
     name: Literal["latent_action"]
     tau: float = DEFAULT_TAU
-    model: NetworkConfig = AutoencoderConfig()
-    action: LatentActionSettings = SpatialActionConfig()
+    model: Network = AutoencoderConfig()
+    action: Action = SpatialActionConfig()
     output: Literal["auto", "tanh", "logits"] = "auto"
     mask: MaskConfig = LearnedMaskConfig()
     reconstruct: Reconstruct = "action"
