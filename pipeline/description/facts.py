@@ -18,7 +18,7 @@ from pipeline.data.packing import Batch
 from pipeline.evaluation.settings import evaluation_file
 from pipeline.measuring.records import batches, device_of, spread_records
 from pipeline.methods.latent_action.measures import composition_metrics, equivariance_metrics
-from pipeline.methods.latent_action.settings import LatentActionConfig
+from pipeline.methods.table import method_of
 from pipeline.models.latent_action import LatentActionModel, LatentParts
 from pipeline.runs import Run, load_run
 from pipeline.training.run_directory import RunDirectory
@@ -127,7 +127,8 @@ def describe_run(
     """All facts of a run's checkpoint.
 
     `data` is where the dataset lies now. What only a latent action model has (latents,
-    mask, costs by part, exactness) is left out for other tasks. Raises FileNotFoundError or
+    mask, costs by part, exactness) is left out for other models; `further` is what the method
+    says of itself. Raises FileNotFoundError or
     ValueError for what cannot be read.
     """
     run = load_run(run_dir, checkpoint, data)
@@ -151,6 +152,9 @@ def describe_run(
     }
     if isinstance(run.model, LatentActionModel):
         facts |= _latent_action(run_dir, run, run.model, place)
+    describe = method_of(run.config.task).describe
+    if describe is not None:
+        facts["further"] = dict(describe(run, manifest))
     return facts
 
 
@@ -181,24 +185,22 @@ def _group(run: Run) -> dict[str, Any]:
 def _latent_action(
     run_dir: Path, run: Run, model: LatentActionModel, place: Path
 ) -> dict[str, Any]:
-    task = run.config.task
-    assert isinstance(task, LatentActionConfig)
     is_variant = model.mask.is_variant()
     flops = flops_by_part(model)
     exactness = read_or_measure(run_dir, run, place)
     return {
         "network": dataclasses.asdict(model.network),
-        "action": dataclasses.asdict(task.action),
+        "action": dataclasses.asdict(model.action_settings),
         "output": model.output_kind,
-        "reconstruct": task.reconstruct,
+        "reconstruct": getattr(run.config.task, "reconstruct", "action"),
         "latent": {
             "shape": list(model.latent_shape),
             "num_values": math.prod(model.latent_shape),
             "num_cells": math.prod(model.latent_shape[1:]),
         },
         "mask": {
-            "name": task.mask.name,
-            "tau": task.tau,
+            "name": model.mask_settings.name,
+            "tau": model.tau,
             "num_channels": len(is_variant),
             "num_variant": int(is_variant.sum()),
         },

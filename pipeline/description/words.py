@@ -49,12 +49,12 @@ def _paragraphs(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "dataset", _dataset(facts["dataset"])
     yield "group", _group(facts["group"])
     yield "model", _model(facts)
-    if "latent" not in facts:
-        return
-    yield "latent", _latent(facts)
-    yield "cost", _cost(facts["flops"])
-    yield "mask", _mask(facts["mask"], facts["exactness"]["metrics"])
-    yield from _exactness(facts)
+    if "latent" in facts:
+        yield "latent", _latent(facts)
+        yield "cost", _cost(facts["flops"])
+        yield "mask", _mask(facts["mask"], facts["exactness"]["metrics"])
+        yield from _exactness(facts)
+    yield from facts.get("further", {}).items()
 
 
 def _dataset(dataset: Mapping[str, Any]) -> str:
@@ -79,7 +79,8 @@ def _model(facts: Mapping[str, Any]) -> str:
     listed = ", ".join(f"{name} {count:,}" for name, count in parts.items())
     network = facts.get("network", {})
     name = f"{network['name']} network, " if network else ""
-    width = f"width {network['width']}, depth {network['depth']}, " if network else ""
+    sizes = [f"{key} {network[key]}, " for key in ("width", "depth") if key in network]
+    width = "".join(sizes)
     total = facts["parameters"]["total"]
     trained = f"trained in {facts['precision']}"
     return f"task {facts['task']}: {name}{width}{total:,} parameters ({listed}), {trained}"
@@ -97,7 +98,7 @@ def _latent(facts: Mapping[str, Any]) -> str:
         "spatial": "g moves its cells as it moves pixels",
         "representation": "g mixes its channels by irreducible representations",
         "learned": "g mixes its channels by matrices that a network learned",
-    }[facts["action"]["name"]]
+    }.get(facts["action"]["name"], f"g acts on it as {facts['action']['name']} does")
     return f"{kind}, {share:.2g} times as many numbers as an image; {acts}"
 
 
@@ -109,7 +110,9 @@ def _cost(flops: Mapping[str, Any]) -> str:
 def _mask(mask: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
     num, variant = mask["num_channels"], mask["num_variant"]
     how = "fixed" if mask["name"] == "fixed" else f"learned (threshold {mask['tau']:g})"
-    live = f"; {metrics['mask/live_channels']:.0f} of {num} channels carry anything"
+    live = ""
+    if "mask/live_channels" in metrics:
+        live = f"; {metrics['mask/live_channels']:.0f} of {num} channels carry anything"
     if variant == 0:
         return f"{how}: no channel is variant, so outputs cannot depend on g{live}"
     rest = f"leaves {num - variant} alone (z_i)" if variant < num else "leaves none alone"
@@ -132,7 +135,8 @@ def _exactness(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         f"acting with h and then g, against gh at once: {same} in the latent; off by {image:.2%}"
         " of the grey range through images",
     )
-    yield "images", _images(metrics)
+    if "psnr" in metrics:
+        yield "images", _images(metrics)
 
 
 def _images(metrics: Mapping[str, float]) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from orbit.core.metrics import Metric
 from orbit.core.store.manifest import Manifest
 from pipeline.data.packing import Batch
 from pipeline.measuring.findings import Findings, Subject, TrainedModel
@@ -108,7 +109,9 @@ class Method:
     drawn from torch's generator, and raises ValueError for a dataset that it cannot be trained
     on. `measure` takes metrics and curves of a finished run, but for rounding the same for any
     batch; `draw` writes pictures below the run directory. `programs` are what is exported,
-    None where nothing is yet. What takes long to import is imported when it is called.
+    None where nothing is yet. `describe` gives further lines of a description, by their
+    headings. `metrics` says what is better, and what they mean, of those metrics that have names
+    of their own. What takes long to import is imported when it is called.
     """
 
     name: str
@@ -117,3 +120,5 @@ class Method:
     measure: Callable[[Subject], Findings]
     draw: Callable[[Subject], None]
     programs: Callable[[TrainedModel, Manifest], list[Program]] | None = None
+    describe: Callable[[TrainedModel, Manifest], Mapping[str, str]] | None = None
+    metrics: tuple[Metric, ...] = ()

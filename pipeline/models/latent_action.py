@@ -167,6 +167,7 @@ class LatentActionModel(nn.Module):
         self.network, self.latent_shape = network.settings, network.latent_shape
         self.encoder, self.decoder = network.encoder, network.decoder
         self.action = make_action(action, group, frames.shape, self.latent_shape)
+        self.action_settings, self.mask_settings, self.tau = action, mask, tau
         self.mask = make_mask(mask, self.action.block_sizes, tau)
         self.projector = make_projector(self.latent_shape[0], projector_sizes)
         if getattr(config, "activation_checkpointing", False):

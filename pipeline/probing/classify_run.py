@@ -12,11 +12,12 @@ from orbit.core.progress import Progress
 from orbit.core.store.reader import PairStore, check_files
 from pipeline.arithmetic import exact_float32, use_threads
 from pipeline.methods.latent_action.settings import LatentActionConfig
+from pipeline.methods.table import METHODS
 from pipeline.probing.experiment import Probe, summarise
 from pipeline.probing.features import load_networks, reason_to_skip
 from pipeline.probing.sets import make_sets
 from pipeline.probing.settings import ClassifyConfig, classification_file
-from pipeline.runs import load_run
+from pipeline.runs import latent_action_model, load_run
 from pipeline.training.checkpoint import MODEL_FILE
 from pipeline.training.distributed import choose_device
 from pipeline.training.run_directory import RunDirectory
@@ -35,7 +36,7 @@ def classify_run(config: ClassifyConfig) -> tuple[dict[str, Any], Path]:
     use_threads(config.num_threads)
     run = RunDirectory(Path(config.run_dir))
     task = run.read_config().task
-    if not isinstance(task, LatentActionConfig):
+    if task.name in METHODS and not isinstance(task, LatentActionConfig):
         raise ValueError(
             f"{run.path} is a run of task.name={task.name}, whose encoder classify.py does not"
             " read; allowed: latent_action"
@@ -47,6 +48,7 @@ def classify_run(config: ClassifyConfig) -> tuple[dict[str, Any], Path]:
         store.manifest.check_has_targets("train", "labels=[rotated]", "labels=[upright]")
     device = choose_device(config.device, 0)
     loaded = load_run(run.path, str(config.checkpoint), data, device)
+    latent_action_model(loaded)  # a package's method may have another model
     fingerprint, meta = store.manifest.fingerprint, loaded.checkpoint.meta
     identity = {
         "step": loaded.step,
