@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from orbit.core.plugins import Open
 
 MIN_SIZE, MAX_SIZE = 16, 400
 """Pixels a side."""
@@ -138,7 +140,7 @@ class EpisodeDatasetConfig:
 
     kind: Literal["episodes"]
     name: str
-    world: WorldConfig
+    world: Annotated[WorldConfig, Open("worlds")]
     num_episodes: int
     episode_length: int
     num_val_episodes: int | None

@@ -3,6 +3,7 @@ for."""
 
 import typing
 from dataclasses import dataclass
+from typing import Annotated
 
 from data_prep.settings.sources import NoSourceConfig, SourceConfig
 from data_prep.settings.worlds import (
@@ -15,13 +16,15 @@ from data_prep.settings.worlds import (
     WorldConfig,
 )
 from data_prep.worlds.interface import World
+from orbit.core import plugins
 from orbit.core.config.schema import build
+from orbit.core.plugins import Open
 from orbit.core.store.manifest import Manifest
 
 
 @dataclass(frozen=True)
 class _Recorded:
-    world: WorldConfig
+    world: Annotated[WorldConfig, Open("worlds")]
     actions: tuple[str, ...] | None
 
 
@@ -33,6 +36,8 @@ def make_world(
 ) -> World:
     """The world of these settings; `actions` are those that a limited policy draws from.
 
+    A package's (`orbit.worlds`) is `make(config, actions)`.
+
     Raises ValueError for actions that it does not have, for a source that it does not read, and
     with `must_render` where it cannot be drawn; what opening a source raises.
     """
@@ -42,6 +47,9 @@ def make_world(
         return Teapot(config, actions, read_source(source))
     if not isinstance(source, NoSourceConfig):
         raise ValueError(f"source={source.name} has no effect: {config.name} is simulated")
+    if not isinstance(config, WorldConfig):
+        added: World = plugins.load("worlds", config.name).make(config, actions)
+        return added
     match config:
         case Shapes2dWorldConfig():
             from data_prep.worlds.shapes_2d import shapes_2d
@@ -79,7 +87,8 @@ def is_world_known(manifest: Manifest) -> bool:
     """Whether a dataset holds episodes of a world that this package can simulate."""
     options = typing.get_args(WorldConfig)
     names = [typing.get_args(typing.get_type_hints(option)["name"])[0] for option in options]
-    return manifest.generator.get("world") in names
+    name = manifest.generator.get("world")
+    return name in names or name in plugins.installed("worlds")
 
 
 def world_of(manifest: Manifest) -> World:

@@ -1,4 +1,5 @@
 """What a metric says of itself; evaluations write it beside the numbers, for tables and reports."""
+
 from dataclasses import dataclass
 from typing import Any, Literal
 

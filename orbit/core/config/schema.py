@@ -191,11 +191,16 @@ def _convert_union(annotation: Any, value: Any, path: str) -> Any:
     raise ValueError(f"{path} takes {_type_name(annotation)}, not {_show(value)}")
 
 
+def names_of(union: Any) -> list[str]:
+    """The names of the dataclasses of a union, by which one is chosen."""
+    return [_name_of(option, "name") for option in _dataclass_options(union)]
+
+
 def _convert_open(annotation: Any, mark: plugins.Open, values: Any, path: str) -> Any:
     """As a union, to which packages that are installed may add by their entry points."""
     options = _dataclass_options(annotation)
     name = values.get("name")
-    if isinstance(name, str) and name not in {_name_of(option, "name") for option in options}:
+    if isinstance(name, str) and name not in names_of(annotation):
         option = plugins.config_of(mark.kind, name)
         if option is not None:
             return _build_dataclass(option, values, path)

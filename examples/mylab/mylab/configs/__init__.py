@@ -1,0 +1,1 @@
+"""YAML files, found beside Orbit's own."""

@@ -1,0 +1,95 @@
+"""All that a package which adds to Orbit needs: `from orbit import Method, Kind, ...`.
+
+What `make` of a `Kind` takes and gives:
+
+    sources    make(config, seed, num_samples) -> ImageSource
+    worlds     make(config, actions) -> World: `actions` are those that training is limited to
+    groups     make() -> Group, whose name is that of the entry point
+    networks   make(config, frame_shape) -> (encoder, decoder, latent_shape)
+    actions    make(config, group, frame_shape, latent_shape) -> module(latent, g), block_sizes
+
+and of a `Method`: make(config, manifest, device) -> Task. Names come from where they are
+defined when they are first used, so that settings can be read without torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from data_prep.sources.interface import ImageSource as ImageSource
+    from data_prep.worlds.draws import DrawKey as DrawKey
+    from data_prep.worlds.draws import integers as integers
+    from data_prep.worlds.interface import World as World
+    from orbit.core.actions import ActionComponent as ActionComponent
+    from orbit.core.config.program import run_program as run_program
+    from orbit.core.groups import Group as Group
+    from orbit.core.groups import Irrep as Irrep
+    from orbit.core.groups import make_group as make_group
+    from orbit.core.groups.permutations import PermutationGroup as PermutationGroup
+    from orbit.core.metrics import Metric as Metric
+    from orbit.core.pictures.figures import save_figure as save_figure
+    from orbit.core.plugins import Kind as Kind
+    from orbit.core.plugins import Open as Open
+    from orbit.core.printing import say as say
+    from orbit.core.store.manifest import ColumnSpec as ColumnSpec
+    from orbit.core.store.manifest import FrameSpec as FrameSpec
+    from orbit.core.store.manifest import Manifest as Manifest
+    from orbit.core.store.reader import PairStore as PairStore
+    from pipeline.data.packing import Batch as Batch
+    from pipeline.measuring.findings import Findings as Findings
+    from pipeline.measuring.findings import Subject as Subject
+    from pipeline.measuring.findings import TrainedModel as TrainedModel
+    from pipeline.methods.interface import Evaluation as Evaluation
+    from pipeline.methods.interface import Method as Method
+    from pipeline.methods.interface import PlainTask as PlainTask
+    from pipeline.methods.interface import Task as Task
+    from pipeline.methods.latent_action.evaluation import (
+        LatentActionEvaluation as LatentActionEvaluation,
+    )
+    from pipeline.methods.latent_action.settings import LatentActionConfig as LatentActionConfig
+    from pipeline.methods.latent_action.task import LatentActionTask as LatentActionTask
+    from pipeline.models.latent_action import LatentActionModel as LatentActionModel
+    from pipeline.models.latent_action import LatentParts as LatentParts
+    from pipeline.models.networks import make_network as make_network
+    from pipeline.models.settings import LatentActionSettings as LatentActionSettings
+    from pipeline.models.settings import NetworkConfig as NetworkConfig
+    from pipeline.programs import Program as Program
+    from pipeline.runs import load_run as load_run
+
+PLACES = {
+    "orbit.core.actions": ("ActionComponent",),
+    "orbit.core.config.program": ("run_program",),
+    "orbit.core.groups": ("Group", "Irrep", "make_group"),
+    "orbit.core.groups.permutations": ("PermutationGroup",),
+    "orbit.core.metrics": ("Metric",),
+    "orbit.core.pictures.figures": ("save_figure",),
+    "orbit.core.plugins": ("Kind", "Open"),
+    "orbit.core.printing": ("say",),
+    "orbit.core.store.manifest": ("ColumnSpec", "FrameSpec", "Manifest"),
+    "orbit.core.store.reader": ("PairStore",),
+    "data_prep.sources.interface": ("ImageSource",),
+    "data_prep.worlds.draws": ("DrawKey", "integers"),
+    "data_prep.worlds.interface": ("World",),
+    "pipeline.data.packing": ("Batch",),
+    "pipeline.measuring.findings": ("Findings", "Subject", "TrainedModel"),
+    "pipeline.methods.interface": ("Evaluation", "Method", "PlainTask", "Task"),
+    "pipeline.methods.latent_action.evaluation": ("LatentActionEvaluation",),
+    "pipeline.methods.latent_action.settings": ("LatentActionConfig",),
+    "pipeline.methods.latent_action.task": ("LatentActionTask",),
+    "pipeline.models.latent_action": ("LatentActionModel", "LatentParts"),
+    "pipeline.models.networks": ("make_network",),
+    "pipeline.models.settings": ("LatentActionSettings", "NetworkConfig"),
+    "pipeline.programs": ("Program",),
+    "pipeline.runs": ("load_run",),
+}
+"""Modules, and the names that a package may use of them."""
+MODULE_OF = {name: module for module, names in PLACES.items() for name in names}
+__all__ = sorted(MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MODULE_OF:
+        raise AttributeError(f"orbit has no {name!r}; it has: {', '.join(__all__)}")
+    value = getattr(importlib.import_module(MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
