@@ -5,7 +5,7 @@ import io
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,17 @@ NEVER_INFLUENCE_BELOW = ("loader.", "retention.")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics of one checkpoint on one split; `is_own_data`: of the dataset it was trained on."""
+    """Metrics of one checkpoint on one split; `is_own_data`: of the dataset it was trained on.
+
+    `meanings` is what the run's method says of its own metrics (see `orbit.core.metrics`).
+    """
 
     step: int
     split: str
     dataset: str | None
     is_own_data: bool
     metrics: dict[str, Any]
+    meanings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,15 @@ def _evaluation(content: dict[str, Any]) -> Evaluation | None:
     step, split, metrics = content.get("step"), content.get("split"), content.get("metrics")
     if not (isinstance(step, int) and isinstance(split, str) and isinstance(metrics, dict)):
         return None
-    return Evaluation(step, split, content.get("dataset"), content["is_own_data"], metrics)
+    meanings = content.get("meanings")
+    return Evaluation(
+        step,
+        split,
+        content.get("dataset"),
+        content["is_own_data"],
+        metrics,
+        meanings if isinstance(meanings, dict) else {},
+    )
 
 
 def _read_json(path: Path, complaints: list[str], kind: type = dict) -> Any:

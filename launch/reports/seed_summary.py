@@ -6,13 +6,14 @@ A point is one choice of all keys that vary between the runs, but for the seed.
 import dataclasses
 import json
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from launch.reports.collecting import Evaluation, Run, Table, show, varied_keys
 from orbit.core.config.schema import suggestion
+from orbit.core.metrics import Direction
 
-Direction = Literal["higher", "lower"]
 DIRECTIONS: dict[str, Direction] = {
     "loss": "lower",
     "mse": "lower",
@@ -99,12 +100,46 @@ def summarise(runs: list[Run], metric: str, split: str | None) -> Summary:
         notes.append(f"not counted, unfinished: {len(runs) - len(finished)}")
     points = [_point(settings, by_seed) for settings, by_seed in groups.values()]
     points.sort(key=lambda point: [_order(point.settings.get(key)) for key in (*keys, "dataset")])
-    direction = direction_of(metric)
+    direction = direction_of(metric, stated_directions(runs))
     return Summary(metric, split, direction, tuple(points), _best(points, direction), tuple(notes))
 
 
-def direction_of(metric: str) -> Direction | None:
-    """Whether higher or lower values of a metric are better, None where that is not known."""
+def stated_directions(runs: Iterable[Run]) -> dict[str, Direction]:
+    """What is better, of the metrics of which the methods of some runs say it themselves."""
+    stated: dict[str, Direction] = {}
+    for run in runs:
+        for evaluation in run.evaluations:
+            for name, said in evaluation.meanings.items():
+                if isinstance(said, dict) and said.get("direction") in ("higher", "lower"):
+                    stated[name] = said["direction"]
+    return stated
+
+
+def stated_headlines(runs: Iterable[Run]) -> list[str]:
+    """The metrics that the methods of some runs want shown first, in the order they come."""
+    said = {
+        name: meaning
+        for run in runs
+        for evaluation in run.evaluations
+        for name, meaning in evaluation.meanings.items()
+    }
+    return [
+        name
+        for name, meaning in said.items()
+        if isinstance(meaning, dict) and meaning.get("is_headline") is True
+    ]
+
+
+NOTHING_STATED: Mapping[str, Direction] = {}
+
+
+def direction_of(metric: str, stated: Mapping[str, Direction] = NOTHING_STATED) -> Direction | None:
+    """Whether higher or lower values of a metric are better, None where that is not known.
+
+    What a method states comes before what the parts of a name say.
+    """
+    if metric in stated:
+        return stated[metric]
     for part in metric.split("/"):
         direction = DIRECTIONS.get(part) or DIRECTIONS.get(part.rsplit("_", 1)[-1])
         if direction is not None:

@@ -22,7 +22,7 @@ from launch.snapshot import Snapshot
 from launch.sweeps.expansion import PlannedRun
 from launch.sweeps.plan import SweepDirectory
 from pipeline.training.run_directory import RunDirectory, differing_keys
-from pipeline.training.settings import as_decided
+from pipeline.training.settings import as_decided, with_plugins
 
 NUM_WRITERS = 8
 
@@ -44,7 +44,7 @@ def prepare_runs(
         path = directory.runs / run.name
         run_directory = RunDirectory(path)
         recorded = run_directory.recorded_config()
-        config = as_decided(run.config, recorded)
+        config = with_plugins(as_decided(run.config, recorded))
         if recorded is not None:
             differing = differing_keys(recorded, config)
             if differing:

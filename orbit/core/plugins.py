@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import importlib.metadata
 import importlib.resources
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,12 +126,6 @@ def config_of(kind: str, name: str) -> type | None:
     return config
 
 
-def missing(kind: str, name: str) -> str:
-    """What to say of a name that nobody offers, beside the allowed ones."""
-    offered = sorted(installed(kind))
-    return f" (from packages: {', '.join(offered)})" if offered else ""
-
-
 def origin_of(kind: str, name: str) -> Origin:
     """Where an installed plug-in comes from."""
     return installed(kind)[name].origin
@@ -147,6 +142,23 @@ def used_by(settings: Any) -> dict[str, str]:
             plugin = _LOADED[type(value)]
             found[f"{plugin.kind}/{plugin.name}"] = str(plugin.origin)
     return dict(sorted(found.items()))
+
+
+def require(recorded: object) -> None:
+    """ValueError saying what to install where a record names plug-ins that are not there.
+
+    `recorded` are texts such as `methods/NAME: PACKAGE VERSION`; anything else is passed over.
+    """
+    for text in recorded if isinstance(recorded, list | tuple) else ():
+        match = re.fullmatch(r"(\w+)/(\S+): (\S+) (\S+)", str(text))
+        if match is None:
+            continue
+        kind, name, distribution, version = match.groups()
+        if kind in KINDS and name not in installed(kind):
+            raise ValueError(
+                f"the {SINGULAR[kind]} {name!r} came from {distribution} {version}, which is not"
+                f" installed: pip install {distribution}=={version}"
+            )
 
 
 def config_folders() -> dict[str, Path]:

@@ -58,7 +58,13 @@ from pipeline.training.lifecycle import (
 )
 from pipeline.training.metrics_log import MetricsLog, NonFiniteLossError
 from pipeline.training.run_directory import Heartbeat, RunDirectory
-from pipeline.training.settings import Precision, TrainConfig, as_decided, decide_precision
+from pipeline.training.settings import (
+    Precision,
+    TrainConfig,
+    as_decided,
+    decide_precision,
+    with_plugins,
+)
 from pipeline.training.trainer import CollapseError, Plan, Trainer
 from pipeline.training.weights import start_from_run
 
@@ -86,6 +92,7 @@ def train(
 
 
 def _train(config: TrainConfig, request: StopRequest, data_copy: Path | None) -> dict[str, Any]:
+    config = with_plugins(config)
     store = open_dataset(Path(config.data), data_copy)
     check_pairs(store.manifest, config.pairs)
     run = RunDirectory(Path(config.run_dir))
@@ -288,6 +295,7 @@ def _run_attempt(config: TrainConfig, parts: _Parts, start: Start) -> dict[str, 
         "dataset": manifest.fingerprint,
         "attempt": start.attempt,
         "world_size": world.world_size,
+        **({"plugins": list(config.plugins)} if config.plugins else {}),
         "num_threads": config.num_threads,
         **({} if parts.data_order.sizes is None else {"order": as_plain(parts.data_order)}),
     }

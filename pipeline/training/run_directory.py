@@ -26,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from orbit.core import plugins
 from orbit.core.config.compose import (
     read_yaml,
     with_absolute_paths,
@@ -91,6 +92,7 @@ class RunDirectory:
             values = read_yaml(text)
             if not isinstance(values, dict):
                 raise ValueError("it holds no keys")
+            plugins.require(values.get("plugins"))
             return build(TrainConfig, with_found_paths(values, self.path))
         except ValueError as error:
             raise ValueError(f"{file} cannot be read: {error}") from None
@@ -105,6 +107,8 @@ class RunDirectory:
     def write_config(self, config: TrainConfig) -> None:
         """Write config.yaml, with absolute paths."""
         values = with_absolute_paths(json.loads(json.dumps(dataclasses.asdict(config))))
+        if not config.plugins:
+            del values["plugins"]
         write_text(self.path / "config.yaml", yaml_text(values))
 
     def read_json(self, name: str) -> Any:

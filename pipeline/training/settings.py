@@ -7,6 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from orbit.core import plugins
 from orbit.core.plugins import Open
 from pipeline.data.settings import BlocksConfig, LoaderConfig, Pairs
 from pipeline.methods.settings import TaskConfig
@@ -142,6 +143,8 @@ class TrainConfig:
     has the GPU repeat its recorded kernels instead of being told each again, which pays where
     they are short. `num_train_items` trains on the first so many records (source frames, unless
     pairs are stored) instead of all.
+    `plugins` is filled in: what of it comes from packages, each as `methods/NAME: PACKAGE
+    VERSION`; where it is given already, as in a sweep's jobs, other versions are refused.
     `deterministic` makes a GPU give the same bits each time, for some speed; a CPU always does.
     """
 
@@ -176,6 +179,7 @@ class TrainConfig:
     retention: RetentionConfig = RetentionConfig()
     loader: LoaderConfig = LoaderConfig()
     debug: DebugConfig = DebugConfig()
+    plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in (
@@ -232,6 +236,18 @@ KEYS_FREE_TO_CHANGE = (
     "loader.num_readers",
 )
 """Keys that may differ when a run is continued; data is compared by its fingerprint."""
+
+
+def with_plugins(config: TrainConfig) -> TrainConfig:
+    """The configuration with the packages that it has parts from.
+
+    ValueError where it names them already, and other versions are installed here.
+    """
+    used = tuple(f"{name}: {origin}" for name, origin in plugins.used_by(config).items())
+    if config.plugins and config.plugins != used:
+        wanted, here = (", ".join(each) or "none" for each in (config.plugins, used))
+        raise ValueError(f"this was configured with {wanted}; installed here: {here}")
+    return dataclasses.replace(config, plugins=used)
 
 
 DECIDED_ONCE = ("precision",)

@@ -12,7 +12,16 @@ import numpy as np
 from launch.reports.collecting import Run, show
 from launch.reports.html.gathering import DATASET, Gathered, RunRecord
 from launch.reports.html.names import HEADLINES, duration, listing
-from launch.reports.seed_summary import Direction, Summary, direction_of, summarise, value_of
+from launch.reports.seed_summary import (
+    NOTHING_STATED,
+    Direction,
+    Summary,
+    direction_of,
+    stated_directions,
+    stated_headlines,
+    summarise,
+    value_of,
+)
 from launch.reports.status_table import ORDER
 from orbit.core.config.schema import suggestion
 
@@ -50,11 +59,12 @@ class Headline:
     rows: tuple[Row, ...]
     best: tuple[RunRecord, ...]
     notes: tuple[str, ...]
+    stated: Mapping[str, Direction] = NOTHING_STATED
 
     @property
     def direction(self) -> Direction | None:
         """Which values of the main metric are better."""
-        return direction_of(self.metric)
+        return direction_of(self.metric, self.stated)
 
 
 def choose_split(runs: Sequence[Run], split: str | None) -> str:
@@ -68,17 +78,25 @@ def choose_split(runs: Sequence[Run], split: str | None) -> str:
     return split or ("test" if "test" in splits else "val")
 
 
-def choose_metrics(names: Sequence[str], main: str | None) -> tuple[str, ...]:
-    """The main metric, then the usual ones, then others with a direction, whole before parts.
+def choose_metrics(
+    names: Sequence[str],
+    main: str | None,
+    stated: Mapping[str, Direction] = NOTHING_STATED,
+    first: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """The main metric, then those that methods put first, then the usual ones, then others with a
+    direction, whole before parts.
 
     Raises ValueError for a main metric that was not measured, where anything was.
     """
     if main is not None and names and main not in names:
         hint = suggestion(main, list(names)).replace("allowed", "known")
         raise ValueError(f"no finished run has metric={main}{hint}")
-    others = [name for name in names if name not in HEADLINES and direction_of(name)]
+    others = [name for name in names if name not in HEADLINES and direction_of(name, stated)]
     others.sort(key=lambda name: ("/" in name, names.index(name)))
-    ranked = [name for name in (main, *HEADLINES, *others) if name is not None and name in names]
+    ranked = [
+        name for name in (main, *first, *HEADLINES, *others) if name is not None and name in names
+    ]
     return tuple(dict.fromkeys(ranked))[:MAX_METRICS]
 
 
@@ -96,13 +114,14 @@ def make_headline(gathered: Gathered, metric: str | None, split: str | None) -> 
             for name in each.metrics
         )
     )
-    metrics = choose_metrics(names, metric)
+    stated = stated_directions(finished)
+    metrics = choose_metrics(names, metric, stated, stated_headlines(finished))
     if not metrics:
         return Headline(metric or HEADLINES[0], split, (), (), (), ())
     summaries = {name: summarise(runs, name, split) for name in metrics}
     rows = _rows(gathered, summaries)
     main = metrics[0]
-    direction = direction_of(main)
+    direction = direction_of(main, stated)
     if direction is not None:
         means = {id(row): row.cells[main].mean if main in row.cells else None for row in rows}
         rows.sort(key=lambda row: _rank(means[id(row)], direction))
@@ -116,8 +135,9 @@ def make_headline(gathered: Gathered, metric: str | None, split: str | None) -> 
         split=split,
         metrics=metrics,
         rows=tuple(rows),
-        best=tuple(best_run(own, main, split) for own in by_dataset.values()),
+        best=tuple(best_run(own, main, split, stated) for own in by_dataset.values()),
         notes=summaries[main].notes,
+        stated=stated,
     )
 
 
@@ -137,9 +157,14 @@ def _rows(gathered: Gathered, summaries: Mapping[str, Summary]) -> list[Row]:
     ]
 
 
-def best_run(records: Sequence[RunRecord], metric: str, split: str) -> RunRecord:
+def best_run(
+    records: Sequence[RunRecord],
+    metric: str,
+    split: str,
+    stated: Mapping[str, Direction] = NOTHING_STATED,
+) -> RunRecord:
     """The run with the best value of at least one, the first where that cannot be told."""
-    direction = direction_of(metric)
+    direction = direction_of(metric, stated)
     values = {record.number: value_of(record.run, metric, split) for record in records}
     able = [record for record in records if values[record.number] is not None]
     if direction is None or not able:

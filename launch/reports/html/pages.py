@@ -1,6 +1,6 @@
 """From a report to the text of its pages, by templates."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +14,7 @@ from launch.reports.html.curves import SPLITS, curve_names
 from launch.reports.html.names import DETAILS, section_of
 from launch.reports.html.pictures import Frames, Picture, frames_json
 from launch.reports.html.report import Report
-from launch.reports.seed_summary import direction_of
+from launch.reports.seed_summary import NOTHING_STATED, Direction, direction_of
 
 HOW = "a report needs the extra `report`: pip install -e '.[report]'"
 
@@ -59,7 +59,8 @@ MARKS = {
 class Renderer:
     """Renders the templates of this package; everything put into them is escaped."""
 
-    def __init__(self) -> None:
+    def __init__(self, stated: Mapping[str, Direction] = NOTHING_STATED) -> None:
+        """`stated`: what is better, of metrics that say so themselves."""
         jinja2 = import_jinja2()
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(HERE / "templates"),
@@ -72,7 +73,7 @@ class Renderer:
             number=names.number,
             spread=names.spread,
             show=show,
-            direction=direction_of,
+            direction=lambda name: direction_of(name, stated),
             breakable=lambda name: _breakable(name, jinja2),
             state_mark=lambda state: MARKS.get(state, "○"),
         )
@@ -96,7 +97,7 @@ Context = dict[str, Any]
 
 def render_pages(report: Report) -> Iterator[tuple[str, str]]:
     """File names and texts of all pages."""
-    renderer = Renderer()
+    renderer = Renderer(report.headline.stated)
     makers: dict[str, Callable[[Report], Context]] = {
         "index.html": pages_front.front_page,
         "paper.html": pages_paper.paper_page,

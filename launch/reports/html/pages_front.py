@@ -159,7 +159,7 @@ def _best(report: Report, record: RunRecord) -> Context:
         if DATASET in report.gathered.keys
         else "",
         "tiles": [
-            {"name": name, "value": value, "direction": direction_of(name)}
+            {"name": name, "value": value, "direction": direction_of(name, headline.stated)}
             for name, value in values
             if value is not None
         ],

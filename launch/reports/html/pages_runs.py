@@ -24,7 +24,7 @@ def runs_page(report: Report) -> Context:
     columns += [{"title": name} for name in report.short.values()]
     columns += [{"title": "seed", "numeric": True}, {"title": "step", "numeric": True}]
     columns += [
-        {"title": name, "numeric": True, "direction": direction_of(name)}
+        {"title": name, "numeric": True, "direction": direction_of(name, headline.stated)}
         for name in headline.metrics
     ]
     rows = []
