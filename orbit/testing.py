@@ -209,8 +209,9 @@ def one_rank_against_two(words: Sequence[str], folder: Path, tolerance: float = 
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         lines = read_metrics(run_dir / "metrics.jsonl")
         logged.append([line["loss/total"] for line in lines if "loss/total" in line])
-    assert logged[0], "nothing was logged: set log_every"
-    assert np.allclose(*logged, rtol=tolerance), f"one rank {logged[0]}, two {logged[1]}"
+    assert all(logged), "nothing was logged: set log_every"
+    one, two = logged
+    assert np.allclose(one, two, rtol=tolerance), f"one rank {one}, two ranks {two}"
 
 
 def check_evaluation(run_dir: Path, batches: Sequence[int] = (3, 16)) -> None:

@@ -108,13 +108,13 @@ def load(kind: str, name: str) -> Any:
         raise ValueError(f"{where} cannot be loaded: {type(error).__name__}: {reason}") from error
     if getattr(value, "name", None) != name or not callable(getattr(value, "make", None)):
         raise ValueError(f"{where} is no Kind or Method named {name!r}: see {plugin.value}")
-    config = getattr(value, "config", None)
+    config: Any = getattr(value, "config", None)
     if (config is None) != (kind == "groups") or (
         config is not None and not dataclasses.is_dataclass(config)
     ):
         wanted = "None: groups have no settings" if kind == "groups" else "a frozen dataclass"
         raise ValueError(f"{where}: its config has to be {wanted}")
-    if config is not None:
+    if isinstance(config, type):
         _LOADED[config] = plugin
     return value
 

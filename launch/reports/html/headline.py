@@ -4,7 +4,7 @@ import datetime
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ class Headline:
     rows: tuple[Row, ...]
     best: tuple[RunRecord, ...]
     notes: tuple[str, ...]
-    stated: Mapping[str, Direction] = NOTHING_STATED
+    stated: Mapping[str, Direction] = field(default_factory=dict)
 
     @property
     def direction(self) -> Direction | None:
