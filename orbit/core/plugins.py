@@ -13,7 +13,7 @@ what can run, never a file. `orbit.configs` names a package that holds YAML file
 import dataclasses
 import functools
 import importlib.metadata
-import importlib.resources
+import importlib.util
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -168,12 +168,14 @@ def config_folders() -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for plugin in installed(CONFIGS).values():
-        try:
-            folder = importlib.resources.files(plugin.value)
-        except ImportError as error:
-            raise ValueError(f"the configs of {plugin.origin} cannot be found: {error}") from None
-        if not isinstance(folder, Path):
-            raise ValueError(f"the configs of {plugin.origin} are not files in a folder")
+        package, *inside = plugin.value.split(".")
+        spec = importlib.util.find_spec(package)  # which imports nothing
+        places = list(spec.submodule_search_locations or ()) if spec is not None else []
+        folder = next(
+            (Path(place, *inside) for place in places if Path(place, *inside).is_dir()), None
+        )
+        if folder is None:
+            raise ValueError(f"{plugin.value}, the configs of {plugin.origin}, is no folder")
         found[plugin.origin.distribution] = folder
     return found
 

@@ -8,6 +8,7 @@ Its metric `change_error` is |D(z') - x'|^2 / |x - x'|^2: 1 is as good as copyin
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -124,7 +125,7 @@ def _draw(subject: Subject) -> None:
     """predictions.png: x, x', and what the model makes of x."""
     import matplotlib.pyplot as plt
 
-    read = subject.reader.read(range(min(6, subject.reader.num_records)))
+    read = subject.reader.read(np.arange(min(6, subject.reader.num_records)))
     model: Any = subject.run.model
     source, target, action = (
         torch.from_numpy(each).to(model.largest.device)

@@ -1,0 +1,214 @@
+"""Protects openness: a package of one's own adds one of everything, and no file here changes.
+
+`examples/mylab` is installed apart and goes through everything, for an image run and a world run.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.programs import REPOSITORY, call, run
+from helpers.training import StopAfter, final_weights, never_stop
+
+from orbit.core import plugins
+from orbit.core.config.compose import PATH_KEYS, compose
+from orbit.core.config.program import EXIT_STOPPED, ExitWithCode
+from orbit.core.config.schema import build
+from orbit.core.groups import make_group
+from pipeline.training.run import train
+from pipeline.training.settings import TrainConfig
+
+EXAMPLE = REPOSITORY / "examples" / "mylab"
+SHORT = ("epochs=2", "global_batch=16", "log_every=5", "checkpoint_every=10", "device=cpu")
+
+
+def install(package: Path, site: Path) -> None:
+    """Into a folder that only a path leads to, from a copy: nothing is left in the repository."""
+    import shutil
+
+    copy = site.parent / "source"
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    command += ["--no-build-isolation", "--target", str(site), str(copy)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def mylab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The example, installed as a user's package is."""
+    site = tmp_path_factory.mktemp("mylab") / "site"
+    install(EXAMPLE, site)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(site))
+        patch.setenv("PYTHONPATH", f"{site}:{REPOSITORY}")
+        plugins.forget()
+        yield site
+    plugins.forget()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mylab"]:
+        del sys.modules[name]
+
+
+def make_images(path: Path) -> Path:
+    """Patches of noise on a hexagonal board, and labels."""
+    images = np.random.default_rng(0).integers(0, 256, (24, 5, 5), np.uint8)
+    np.savez(path, images=images.repeat(3, 1).repeat(3, 2), labels=np.arange(24) % 3)
+    return path
+
+
+@pytest.fixture(scope="module")
+def hexagons(mylab: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hexagons")
+    images = make_images(folder / "images.npz")
+    out = folder / "data"
+    words = ["dataset=hexagons", f"source.root={images}", "num_workers=1", f"out={out}"]
+    assert call("data_prep/prepare.py", *words).code == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def walks(mylab: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("walks") / "data"
+    few = ["num_episodes=12", "episode_length=5", "dataset.num_test_episodes=4"]
+    words = ["dataset=hexagon_walk", *few, "num_workers=1", f"out={out}"]
+    assert call("data_prep/prepare.py", *words).code == 0
+    return out
+
+
+def config_of(experiment: str, data: Path, run_dir: Path) -> TrainConfig:
+    words = [f"experiment={experiment}", *SHORT, f"data={data}", f"run_dir={run_dir}"]
+    return build(TrainConfig, compose("train", words, PATH_KEYS))
+
+
+def test_everything_is_listed_with_its_package(mylab: Path) -> None:
+    rows = json.loads(call("launch/plugins.py", "json=true").out)
+    own = {(row["kind"], row["name"]) for row in rows if row["from"].startswith("mylab 0.1.0")}
+    assert own == {
+        ("groups", "d3_hexagonal"),
+        ("sources", "arrays"),
+        ("networks", "thirds"),
+        ("actions", "regular"),
+        ("worlds", "hexagon_walk"),
+        ("methods", "forward_model"),
+        ("configs", "mylab"),
+    }
+    assert not any(row["fault"] for row in rows)
+    assert "hexagon_walk" in call("pipeline/train.py", "--help").out
+
+
+@pytest.mark.parametrize("kind", ["hexagons", "hexagon_walk"])
+def test_a_run_goes_through_everything(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    data: Path = request.getfixturevalue({"hexagons": "hexagons", "hexagon_walk": "walks"}[kind])
+    assert call("data_prep/verify.py", str(data)).code == 0
+    assert call("data_prep/show.py", str(data)).code == 0
+    runs = tmp_path / "runs"
+    train(config_of(kind, data, runs / "whole"), never_stop())
+    with pytest.raises(ExitWithCode) as stopped:
+        train(config_of(kind, data, runs / "parts"), StopAfter(7))
+    assert stopped.value.code == EXIT_STOPPED
+    train(config_of(kind, data, runs / "parts"), never_stop())
+    assert final_weights(runs / "parts") == final_weights(runs / "whole")
+
+    run_dir = runs / "whole"
+    recorded = (run_dir / "config.yaml").read_text()
+    assert "mylab 0.1.0" in recorded
+    assert call("pipeline/evaluate.py", f"run_dir={run_dir}").code == 0
+    (evaluation,) = run_dir.glob("evaluations/step_*-test.json")
+    found = json.loads(evaluation.read_text())
+    said = call("pipeline/describe.py", f"run_dir={run_dir}").out
+    assert "d3_hexagonal" in said
+    if kind == "hexagon_walk":
+        assert found["meanings"]["change_error"]["direction"] == "lower"
+        assert found["metrics"]["change_error"] < 1
+        assert (run_dir / "predictions.png").stat().st_size > 1000
+        assert "knows no group" in said
+    else:
+        assert found["metrics"]["composition_error/latent"] == 0
+        assert "thirds network" in said
+        images = data.parent / "pictures"
+        images.mkdir()
+        from PIL import Image
+
+        Image.fromarray(np.full((15, 15), 99, np.uint8)).save(images / "a.png")
+        words = [f"run_dir={run_dir}", f"images={images}", "element=120", f"out={tmp_path / 'out'}"]
+        assert call("pipeline/apply.py", *words).code == 0
+        words = [f"run_dir={run_dir}", f"out={tmp_path / 'exported'}"]
+        assert call("pipeline/export.py", *words).code == 0
+    assert call("launch/report.py", str(runs), f"out={tmp_path / 'report'}").code == 0
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert ("change_error" if kind == "hexagon_walk" else "psnr") in page
+
+
+def test_two_ranks_and_a_local_sweep_find_it(walks: Path, mylab: Path, tmp_path: Path) -> None:
+    sweep_dir = tmp_path / "sweep"
+    words = ["experiment=hexagon_walk", f"data={walks}", *SHORT, "sweep=single"]
+    words += ["cluster=inline", "cluster.num_ranks=2", f"sweep_dir={sweep_dir}"]
+    done = run("launch/sweep.py", *words)
+    assert done.code == 0, done.err
+    (result,) = sweep_dir.glob("runs/*/result.json")
+    assert json.loads(result.read_text())["state"] == "finished"
+    assert "methods/forward_model: mylab 0.1.0" in (result.parent / "config.yaml").read_text()
+
+
+def test_without_the_package_a_line_says_what_to_install(
+    walks: Path, mylab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(config_of("hexagon_walk", walks, tmp_path / "run"), never_stop())
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(mylab)])
+    plugins.forget()
+    make_group.cache_clear()
+    try:
+        outcome = call("pipeline/evaluate.py", f"run_dir={tmp_path / 'run'}")
+        assert "the method 'forward_model' came from mylab 0.1.0" in outcome.error_line
+        assert "pip install mylab==0.1.0" in outcome.error_line
+        outcome = call("data_prep/verify.py", str(walks))
+        assert "pip install mylab==0.1.0" in outcome.error_line
+    finally:
+        plugins.forget()
+
+
+def test_two_packages_of_one_name_are_named_both(
+    mylab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "theirlab-2.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: theirlab\nVersion: 2.0\n")
+    (other / "entry_points.txt").write_text("[orbit.groups]\nd3_hexagonal = theirlab:GROUP\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plugins.forget()
+    try:
+        with pytest.raises(
+            ValueError,
+            match=r"two packages.*(mylab 0.1.0 and theirlab 2.0|theirlab 2.0 and mylab 0.1.0)",
+        ):
+            plugins.load("groups", "d3_hexagonal")
+    finally:
+        monkeypatch.undo()
+        plugins.forget()
+
+
+def test_what_cannot_be_loaded_is_one_line(
+    mylab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken-1.0.dist-info"
+    broken.mkdir()
+    (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (broken / "entry_points.txt").write_text("[orbit.networks]\nlost = not_there:NETWORK\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plugins.forget()
+    try:
+        outcome = call("launch/plugins.py")
+        assert outcome.code == 1
+        assert "lost" in outcome.out
+        assert "cannot be loaded: ModuleNotFoundError" in outcome.out
+        words = ["experiment=rotated_digits", "data=x", "run_dir=y", "task.model.name=lost"]
+        outcome = call("pipeline/train.py", *words)
+        assert "the network 'lost' of broken 1.0 cannot be loaded" in outcome.error_line
+    finally:
+        monkeypatch.undo()
+        plugins.forget()
