@@ -17,14 +17,16 @@ from orbit.core.config.program import run_program
 from orbit.core.printing import say
 
 PATH_KEYS = frozenset({"out", "source.root", "source.table"})
+GROUPS = ("dataset", "source")
 
 
 def main(words: list[str]) -> None:
     from data_prep.settings import PrepareConfig
     from orbit.core.config.compose import compose
+    from orbit.core.config.roots import take_configs
     from orbit.core.config.schema import build
 
-    values = compose("prepare", words, PATH_KEYS, {"source": "dataset"})
+    values = compose("prepare", take_configs(words), PATH_KEYS, {"source": "dataset"})
     config = build(PrepareConfig, values)
 
     from data_prep.building.builder import build_dataset
@@ -49,4 +51,4 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_program(main, __doc__, groups=("dataset", "source"))
+    run_program(main, __doc__, GROUPS)

@@ -1,5 +1,7 @@
-"""Verify a prepared dataset: manifest, checksums, shapes, finite values, and that targets are
-the action applied to their sources, or transitions what their world makes of state and action.
+"""Verify a prepared dataset: manifest, checksums, shapes, finite values, recomputed targets.
+
+Targets have to be the action applied to their sources, and transitions what their world makes
+of state and action.
 
 Example:
   python data_prep/verify.py DIR

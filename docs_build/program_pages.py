@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+from orbit.program import in_words
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("data_prep", "pipeline", "launch")
 URI = "reference/programs.md"
@@ -21,5 +23,5 @@ def programs_page() -> str:
     for file in programs():
         name = file.relative_to(ROOT).as_posix()
         about = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
-        lines += [f"## `{name}`", "", "```text", about, "```", ""]
+        lines += [f"## `{name}`", "", f"Also `{in_words(name)}`.", "", "```text", about, "```", ""]
     return "\n".join(lines)

@@ -32,7 +32,7 @@ def main(words: list[str]) -> None:
 
     runs, complaints = read_runs(root)
     for line in complaints:
-        say(f"collect.py: {line}", error=True)
+        say(f"collect: {line}", error=True)
     table, summary = make_table(runs), summarise(runs, metric, split or None)
     file = Path(out) if out else root / "table.csv"
     if not file.parent.is_dir():

@@ -13,6 +13,8 @@ Results are evaluations/step_XXXXXXXX-SPLIT.json in each run directory.
 
 from orbit.core.config.program import run_program
 
+GROUPS = ("cluster",)
+
 
 def main(words: list[str]) -> int:
     from launch.evaluation.command import run_evaluation
@@ -21,4 +23,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run_program(main, __doc__, groups=("cluster",))
+    run_program(main, __doc__, GROUPS)

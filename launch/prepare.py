@@ -12,6 +12,8 @@ Jobs, logs and code lie in OUT.jobs; python launch/cancel.py OUT.jobs cancels wh
 
 from orbit.core.config.program import run_program
 
+GROUPS = ("dataset", "source", "cluster")
+
 
 def main(words: list[str]) -> int:
     from launch.preparation.command import run_preparation
@@ -20,4 +22,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run_program(main, __doc__, groups=("dataset", "source", "cluster"))
+    run_program(main, __doc__, GROUPS)

@@ -18,6 +18,8 @@ what was stopped. Exit codes: 0 all there, 1 a mistake or a failed run, 75 stopp
 
 from orbit.core.config.program import run_program
 
+GROUPS = ("reproduction",)
+
 
 def main(words: list[str]) -> int:
     from launch.reproduction.command import reproduce
@@ -26,4 +28,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run_program(main, __doc__, groups=("reproduction",))
+    run_program(main, __doc__, GROUPS)

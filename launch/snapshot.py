@@ -2,9 +2,9 @@
 
 `folder/<first 12 hex digits of the digest>/` holds what git tracks, with uncommitted
 changes, and what git neither tracks nor ignores; without git, the folders and files that
-runs are made of. `snapshot.json` inside says where it came from and is no part of the
-digest; neither is `__pycache__`. A process runs the copy by starting a program in it with
-the copy first in PYTHONPATH.
+runs are made of; of an installed wheel, its packages alone. `snapshot.json` inside says where
+it came from and is no part of the digest; neither is `__pycache__`. A process runs the copy by
+starting a program in it with the copy first in PYTHONPATH.
 """
 
 import errno
@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from orbit.core.config.roots import is_installed
 from orbit.core.files.atomic import (
     HAVE_NO_LINKS,
     read_json_object,
@@ -35,7 +36,8 @@ SNAPSHOT_NOTE = "snapshot.json"
 
 MAX_BYTES = 200 * 10**6
 ESSENTIAL = "pipeline/__init__.py"
-FOLDERS = ("configs", "data_prep", "launch", "orbit", "pipeline", "slurm")
+PACKAGES = ("data_prep", "launch", "orbit", "pipeline")
+FOLDERS = (*PACKAGES, "configs", "slurm")
 TOP_LEVEL = ("*.toml", "README*", "LICENSE*")
 LEFTOVER_AFTER_S = 3600.0
 GIT_TIMEOUT_S = 60.0
@@ -95,19 +97,25 @@ def _names(root: Path) -> list[str]:
     """Paths of the code relative to `root`."""
     if _read_note(root) is not None:
         return _found(root)
+    if is_installed(root):
+        return [f"{top}/{name}" for top in PACKAGES for name in _sources(root / top)]
     listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     names = [os.fsdecode(name) for name in (listed or b"").split(b"\0") if name]
     if ESSENTIAL in names:
         return [name for name in names if name != SNAPSHOT_NOTE and not _is_residue(name)]
     # No git, no repository, or one that ignores this folder.
-    names = [
-        f"{top}/{name}"
-        for top in FOLDERS
-        for name in _found(root / top)
+    names = [f"{top}/{name}" for top in FOLDERS for name in _sources(root / top)]
+    return names + [path.name for pattern in TOP_LEVEL for path in list_folder(root, pattern)]
+
+
+def _sources(folder: Path) -> list[str]:
+    """All files below a folder but hidden ones and what installing leaves behind."""
+    return [
+        name
+        for name in _found(folder)
         if not any(part.startswith(".") or part.endswith(".egg-info") for part in name.split("/"))
         and not name.endswith(".pyc")
     ]
-    return names + [path.name for pattern in TOP_LEVEL for path in list_folder(root, pattern)]
 
 
 def _found(root: Path) -> list[str]:

@@ -14,6 +14,8 @@ Run it again at any time: finished, running and waiting runs are left alone.
 
 from orbit.core.config.program import run_program
 
+GROUPS = ("experiment", "task", "sweep", "cluster")
+
 
 def main(words: list[str]) -> int:
     from launch.sweeps.command import run_sweep
@@ -22,4 +24,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run_program(main, __doc__, groups=("experiment", "task", "sweep", "cluster"))
+    run_program(main, __doc__, GROUPS)

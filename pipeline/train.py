@@ -21,17 +21,21 @@ from pathlib import Path
 
 from orbit.core.config.program import run_program, take_value
 
+GROUPS = ("experiment", "task", "control", "debug")
+
 
 def main(words: list[str]) -> None:
     from orbit.core.config.compose import PATH_KEYS, compose, read_composed
+    from orbit.core.config.roots import take_configs
     from orbit.core.config.schema import build
     from pipeline.training.settings import TrainConfig
 
     data_copy = take_value(words, "data_copy", "")
     file = take_value(words, "config", "")
-    composed = (
-        read_composed(Path(file), words, PATH_KEYS) if file else compose("train", words, PATH_KEYS)
-    )
+    if file:
+        composed = read_composed(Path(file), words, PATH_KEYS)
+    else:
+        composed = compose("train", take_configs(words), PATH_KEYS)
     config = build(TrainConfig, composed)
 
     from pipeline.report import print_result
@@ -49,4 +53,4 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run_program(main, __doc__, groups=("experiment", "task", "control", "debug"))
+    run_program(main, __doc__, GROUPS)

@@ -184,7 +184,7 @@ def test_what_cannot_be_read_is_named_and_left_out(sweep: Path) -> None:
         ],
         strict=True,
     ):
-        assert line.startswith("collect.py: ")
+        assert line.startswith("collect: ")
         assert place in line
         assert why in line
     states = {row["run"]: row["state"] for row in rows_of(sweep / "table.csv")}

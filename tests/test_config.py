@@ -553,7 +553,8 @@ def test_a_time_that_yaml_would_read_as_a_number_is_refused(
     text: str, words: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To YAML 4:00:00 is 14400, which would be ten days in minutes."""
-    monkeypatch.setattr("orbit.core.config.compose.CONFIG_ROOT", tmp_path)
+    for module in ("compose", "roots"):
+        monkeypatch.setattr(f"orbit.core.config.{module}.CONFIG_ROOT", tmp_path)
     (tmp_path / "cluster").mkdir()
     (tmp_path / "cluster" / "mine.yaml").write_text(text)
     (tmp_path / "top.yaml").write_text("defaults: [{cluster: mine}]\n")

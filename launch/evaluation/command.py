@@ -15,6 +15,7 @@ from launch.jobs.liveness import find_live
 from launch.snapshot import take_snapshot
 from launch.sweeps.plan import PLAN_FILE
 from orbit.core.config.compose import compose
+from orbit.core.config.roots import take_configs
 from orbit.core.config.schema import build
 from orbit.core.printing import say
 
@@ -25,7 +26,7 @@ DEFAULT_CHECKPOINTS_PER_JOB = 20
 
 def run_evaluation(words: Sequence[str]) -> int:
     """Submit evaluation jobs for what has no valid result; returns the exit code."""
-    request = build(EvaluateRequest, compose("launch_evaluate", words, PATH_KEYS))
+    request = build(EvaluateRequest, compose("launch_evaluate", take_configs(words), PATH_KEYS))
     runs = find_runs(request.runs)
     if not runs:
         raise FileNotFoundError(f"runs={request.runs}: no run directory there")

@@ -1,7 +1,6 @@
 """The preparation command: look, check, submit what is missing."""
 
 import collections
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,6 +34,7 @@ from launch.preparation.submission import (
     submit,
 )
 from launch.snapshot import take_snapshot
+from orbit.core.config.program import command_for
 from orbit.core.files.lock import DirectoryLock
 from orbit.core.printing import say
 from orbit.core.progress import Progress
@@ -113,10 +113,9 @@ def _is_under_way(config: PrepareConfig, recipe: Recipe, directory: JobsDirector
         return False
     out = Path(config.out)
     if config.overwrite:
-        program = Path(sys.argv[0]).parent / "cancel.py"
         raise ValueError(
             f"{out} is being prepared by {_count(len(live), 'task')}, so overwrite=true must wait;"
-            f" to end them: python {program} {directory.path}"
+            f" to end them: {command_for('cancel')} {directory.path}"
         )
     if is_complete(recipe, out):
         _say_complete(recipe, out)

@@ -21,6 +21,7 @@ from data_prep.settings import PrepareConfig
 from data_prep.settings.sources import PATH_FIELDS
 from launch.cluster.settings import ClusterConfig, InlineConfig
 from orbit.core.config.compose import compose, split_word
+from orbit.core.config.roots import take_configs
 from orbit.core.config.schema import build
 from orbit.core.files.atomic import write_json
 from orbit.core.files.listing import list_folder
@@ -54,7 +55,7 @@ def read_request(words: Sequence[str]) -> tuple[PreparationRequest, PrepareConfi
 
     Raises ValueError with one line if one of them is refused.
     """
-    own, others = split_words(words)
+    own, others = split_words(take_configs(words))
     request = build(PreparationRequest, compose("launch_prepare", own, frozenset()))
     config = build(PrepareConfig, compose("prepare", others, PATH_KEYS, {"source": "dataset"}))
     if not isinstance(request.cluster, InlineConfig):

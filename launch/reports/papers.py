@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from orbit.core.config.compose import read_yaml
+from orbit.core.config.roots import shipped
 from orbit.core.config.schema import build, suggestion
 from orbit.core.files.listing import list_folder
 
-FOLDER = Path(__file__).resolve().parents[2] / "docs" / "papers"
+FOLDER = shipped("papers", "docs/papers")
 
 
 @dataclass(frozen=True)

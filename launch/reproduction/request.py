@@ -6,6 +6,7 @@ from pathlib import Path
 
 from launch.reproduction.settings import Preset, ReproductionSettings, check_seeds
 from orbit.core.config.compose import compose, group_options, split_word
+from orbit.core.config.roots import is_installed, take_configs
 from orbit.core.config.schema import build, suggestion
 
 PATH_KEYS = frozenset({"work", "mnist", "meshes", "results", "document"})
@@ -43,6 +44,11 @@ class ReproductionRequest:
                 f"preset={self.preset} needs results=DIR: docs/results/{self.reproduction.name}"
                 " holds those of preset=small"
             )
+        if self.results is None and is_installed():
+            raise ValueError(
+                "give results=DIR, a folder for result files: the published ones, docs/results,"
+                " are part of the source repository"
+            )
         if self.work is None and not (self.dry_run or self.tables):
             raise ValueError("give work=DIR, a folder for datasets, runs and logs")
 
@@ -71,6 +77,7 @@ def read_request(words: Sequence[str]) -> ReproductionRequest:
 
     Raises ValueError with one line.
     """
+    words = take_configs(words)
     known = group_options("reproduction")
     if not words or "=" in words[0]:
         raise ValueError(f"give the name of a reproduction first; known: {', '.join(known)}")

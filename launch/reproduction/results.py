@@ -216,8 +216,10 @@ def describe_commit(repository: Path) -> str:
 
     What lies below docs/ does not count: the results themselves are written there.
     """
+    # A repository around an installed package has no commit of it.
+    is_tracked = _git(repository, "ls-files", "--", "pipeline/__init__.py")
     describe = _git(repository, "describe", "--always", "--tags", "--abbrev=12")
-    if not describe:
+    if not is_tracked or not describe:
         return "unknown"
     changes = _git(repository, "status", "--porcelain", "--", ".", ":(exclude)docs")
     return f"{describe}-dirty" if changes else describe

@@ -1,6 +1,5 @@
 """The sweep command: plan, check, submit."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,13 +13,15 @@ from launch.sweeps.plan import Plan, SweepDirectory, as_values, describe_plan, m
 from launch.sweeps.request import REPOSITORY, check_before, read_request, split_words
 from launch.sweeps.settings import OptunaSearch
 from launch.sweeps.submission import describe_submission, prepare_runs, submit_runs
+from orbit.core.config.program import command_for
+from orbit.core.config.roots import take_configs
 from orbit.core.files.lock import DirectoryLock
 from orbit.core.printing import say
 
 
 def run_sweep(words: Sequence[str]) -> int:
     """Plan and submit what the words ask for; returns the exit code."""
-    own, training = split_words(words)
+    own, training = split_words(take_configs(words))
     request = read_request(own)
     directory = SweepDirectory(Path(request.sweep_dir))
     search = request.sweep.search
@@ -76,6 +77,5 @@ def hand_over(
     for record in records:
         where = f"job {record.job_id}" if record.job_id else f"{len(record.processes)} workers here"
         say(f"submitted {len(record.tasks)} runs: {where} ({record.name})")
-    program = Path(sys.argv[0]).parent / "status.py"
-    say(f"code {code.digest[:12]}; look with: python {program} {directory.path}")
+    say(f"code {code.digest[:12]}; look with: {command_for('status')} {directory.path}")
     return 0

@@ -25,11 +25,11 @@ from launch.sweeps.settings import (
 from orbit.core.config.compose import (
     PATH_KEYS,
     compose,
-    group_options,
     set_dotted,
     split_word,
     with_absolute_paths,
 )
+from orbit.core.config.roots import is_group, take_configs
 from orbit.core.config.schema import build
 from pipeline.training.run_directory import RunDirectory, flatten
 from pipeline.training.settings import KEYS_FREE_TO_CHANGE, TrainConfig
@@ -219,7 +219,7 @@ class Resolver:
     """Composes configurations from the words that all points share and a point's own values."""
 
     def __init__(self, words: Sequence[str], runs: Path) -> None:
-        self._words, self._runs = list(words), runs
+        self._words, self._runs = take_configs(words), runs
         self._composed: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
         self._fingerprints: dict[str, str] = {}
         # The hash decides: a run keeps its directory when a sweep comes to vary other keys.
@@ -244,7 +244,7 @@ class Resolver:
         return list(self._fingerprints)
 
     def _resolve_one(self, point: Mapping[str, Any], short: Mapping[str, str]) -> PlannedRun:
-        groups = {key: str(value) for key, value in point.items() if _is_group(key)}
+        groups = {key: str(value) for key, value in point.items() if is_group(key)}
         try:
             values = copy.deepcopy(self._compose(groups))
             for key, value in point.items():
@@ -300,10 +300,6 @@ class Resolver:
 
             self._fingerprints[data] = read_manifest(Path(data)).fingerprint
         return self._fingerprints[data]
-
-
-def _is_group(key: str) -> bool:
-    return "." not in key and bool(group_options(key))
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """The sweep command for an Optuna search: checks, then one controller, which does the rest."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +27,8 @@ from launch.sweeps.search_space import describe_search, example_points
 from launch.sweeps.settings import OptunaSearch, SweepConfig
 from launch.sweeps.study import JOURNAL, SearchStudy, mend_journal, require_optuna
 from orbit.core.config.compose import PATH_KEYS, split_word
-from orbit.core.config.program import EXIT_STOPPED, ExitWithCode
+from orbit.core.config.program import EXIT_STOPPED, ExitWithCode, command_for
+from orbit.core.config.roots import WORD, own_roots
 from orbit.core.files.atomic import read_json_object
 from orbit.core.files.lock import DirectoryLock
 from orbit.core.printing import say
@@ -68,7 +68,13 @@ def start_search(request: SweepRequest, directory: SweepDirectory, words: Sequen
             return 0
         code = take_snapshot(REPOSITORY, directory.code, leave_out=(directory.path,))
         order = SearchOrder(
-            tuple(words), request.sweep, request.cluster, request.stage, str(code.path), code.digest
+            # The controller composes runs itself, wherever it comes to run.
+            (*(f"{WORD}={root}" for root in own_roots()), *words),
+            request.sweep,
+            request.cluster,
+            request.stage,
+            str(code.path),
+            code.digest,
         )
         lock.check_owned()
         _write_beginning(request, directory, words, order)
@@ -189,8 +195,7 @@ def _submit(cluster: SlurmConfig | LocalConfig, directory: SweepDirectory, code:
         records = submit_arrays(resources, directory.path, code, label, TASK, [TASK], lambda _: job)
     where = f"job {records[0].job_id}" if records[0].job_id else "a process here"
     say(f"submitted the controller of the search: {where} ({records[0].name})")
-    program = Path(sys.argv[0]).parent / "status.py"
-    say(f"code {code.name}; look with: python {program} {directory.path}")
+    say(f"code {code.name}; look with: {command_for('status')} {directory.path}")
     return 0
 
 

@@ -16,6 +16,7 @@ from orbit import __version__
 PACKAGES = ("torch", "numpy", "h5py", "nvidia-dali-cuda130", "nvidia-dali-cuda120")
 DECIDES_EXACTNESS = ("packages", "processor", "gpu", "device", "world_size", "num_threads")
 """Entries under which two runs must agree to be bit-identical."""
+ESSENTIAL = "pipeline/__init__.py"
 SNAPSHOT_NOTE = "snapshot.json"
 """Where a copy of the code made by `launch/snapshot.py` says what it is a copy of."""
 
@@ -80,7 +81,9 @@ def _git_state() -> dict[str, Any] | None:
             return None
         return answer.stdout.strip() if answer.returncode == 0 else None
 
-    commit = ask("rev-parse", "HEAD")
+    # A repository that does not track this code, such as one around a virtual environment,
+    # has no commit of it.
+    commit = ask("rev-parse", "HEAD") if ask("ls-files", "--", ESSENTIAL) else None
     if commit is None:
         return None
     return {"commit": commit, "dirty": bool(ask("status", "--porcelain"))}

@@ -12,6 +12,7 @@ except keys that hold paths: their text is taken as it stands.
 """
 
 import copy
+import functools
 import os
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -21,7 +22,10 @@ from typing import Any
 import yaml
 
 from orbit.core.config.former import words_instead
+from orbit.core.config.roots import CONFIG_ROOT, config_roots, group_files, is_group
+from orbit.core.config.roots import WORD as CONFIGS_WORD
 from orbit.core.config.schema import suggestion
+from orbit.core.files.listing import list_folder
 from orbit.core.user_text import check_utf8
 
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C ones are ten times as fast
@@ -173,9 +177,6 @@ def _changed(
     return found
 
 
-CONFIG_ROOT = Path(__file__).resolve().parents[3] / "configs"
-
-
 SWEEP_HINT = "to train with each of several values: launch/sweep.py sweep.search.grid.{key}=[A,B]"
 
 
@@ -194,8 +195,7 @@ def split_word(word: str) -> tuple[str, str]:
 
 def group_options(group: str) -> list[str]:
     """Names one can choose for a group, in order; empty if there is no such group."""
-    folder = CONFIG_ROOT / group
-    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+    return list(group_files(group))
 
 
 def compose(
@@ -209,8 +209,8 @@ def compose(
     `dependent_groups` maps a group whose options depend on the choice of another group to that
     other group: {'source': 'dataset'} makes `source=NAME` choose a file of the folder below
     `configs/source/` that the defaults of the dataset's file name, or, where they name none,
-    the one source that stands in that file. Raises ValueError with one line for an unknown
-    choice or a value that cannot be read.
+    the one source that stands in that file. Files of all `config_roots` count. Raises ValueError
+    with one line for an unknown choice or a value that cannot be read.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
@@ -218,13 +218,17 @@ def compose(
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    _check_own_files(config_roots())
     dependent_groups = dependent_groups or {}
     pairs = [split_word(word) for word in words]
+    for key, text in pairs:
+        if key == CONFIGS_WORD:
+            raise ValueError(f"{key}={text} has no effect: nothing is chosen from a folder here")
     defaults = _default_choices(config_name)
     choices = {
         key: value
         for key, value in pairs
-        if _is_group(key) and (key in defaults or key in dependent_groups)
+        if is_group(key) and (key in defaults or key in dependent_groups)
     }
     paths = {key: value for key, value in pairs if key in path_keys}
     for key, text in paths.items():
@@ -239,20 +243,21 @@ def compose(
             chosen = choices.get(owner) or defaults[owner]
             _check_choice(owner, chosen, group_options(owner))
             folder, only = _dependent_choices(group, owner, chosen)
-            options = group_options(folder) if folder else only
-            if not options:
+            files = group_files(folder) if folder else {}
+            if not files and not only:
                 raise ValueError(f"{group}={choice} has no effect with {owner}={chosen}")
-            _check_choice(group, choice, options)
+            _check_choice(group, choice, list(files) or only)
             if folder:
-                _check_yaml(CONFIG_ROOT / folder / f"{choice}.yaml")
+                _check_yaml(files[choice])
                 group_words.append(f"{folder}@{group}={choice}")
         else:
-            _check_choice(group, choice, group_options(group))
-            _check_yaml(CONFIG_ROOT / group / f"{choice}.yaml")
+            files = group_files(group)
+            _check_choice(group, choice, list(files))
+            _check_yaml(files[choice])
             group_words.append(f"{group}={choice}")
     try:
         with initialize_config_dir(str(CONFIG_ROOT), version_base="1.3"):
-            config = hydra_compose(config_name, overrides=group_words)
+            config = hydra_compose(config_name, overrides=[*_search_path(), *group_words])
         OmegaConf.set_struct(config, False)
         for key, text in values:
             OmegaConf.update(config, key, parse_value(key, text), merge=False, force_add=True)
@@ -284,7 +289,9 @@ def read_composed(file: Path, words: Sequence[str], path_keys: frozenset[str]) -
         raise ValueError(f"config={file} holds no keys")
     values = with_found_paths(values, file.parent)
     for key, text in map(split_word, words):
-        if _is_group(key):
+        if key == CONFIGS_WORD:
+            raise ValueError(f"{key}={text} has no effect with config=FILE, which holds all keys")
+        if is_group(key):
             raise ValueError(f"{key}={text} chooses a group, which config=FILE has fixed")
         if key in path_keys:
             check_path(key, text)
@@ -324,19 +331,33 @@ def set_dotted(mapping: dict[str, Any], key: str, value: Any) -> None:
     mapping[leaf] = value
 
 
-def _is_group(key: str) -> bool:
-    return "." not in key and (CONFIG_ROOT / key).is_dir()
+def _search_path() -> list[str]:
+    """The word by which hydra looks into further folders, if there are any."""
+    others = config_roots()[1:]
+    quoted = [re.sub(r"(\\*)'", r"\1\1\\'", f"file://{root}") for root in others]
+    texts = [re.sub(r"(\\+)$", r"\1\1", text) for text in quoted]
+    paths = ",".join(f"'{text}'" for text in texts)
+    return [f"hydra.searchpath=[{paths}]"] if others else []
 
 
 def _dependent_choices(group: str, owner: str, chosen: str) -> tuple[str, list[str]]:
-    """The folder that the file of `owner=chosen` takes the group from, or the one choice in it."""
-    content = _read_config(f"{owner}/{chosen}")
+    """The folder that the file of `owner=chosen` takes the group from, or the one choice in it.
+
+    A file that says nothing of the group has what the files it builds on have.
+    """
+    files = group_files(owner)
+    content = _read_config(files[chosen])
+    folder, only = "", list[str]()
     for entry in content.get("defaults", []):
-        (key,) = entry if isinstance(entry, dict) else ("",)
+        (key,) = entry if isinstance(entry, dict) else (str(entry),)
         if key.startswith(f"/{group}/"):
-            return key[1:].partition("@")[0], []
+            folder = key[1:].partition("@")[0]
+        elif key.removeprefix(f"/{owner}/") in files:
+            folder, only = _dependent_choices(group, owner, key.removeprefix(f"/{owner}/"))
     own = content.get(group)
-    return "", [str(own["name"])] if isinstance(own, dict) and "name" in own else []
+    if isinstance(own, dict) and "name" in own:
+        only = [str(own["name"])]
+    return folder, [] if folder else only
 
 
 def _check_choice(group: str, choice: str, options: list[str]) -> None:
@@ -353,6 +374,16 @@ def _check_choice(group: str, choice: str, options: list[str]) -> None:
         )
 
 
+@functools.lru_cache(maxsize=16)
+def _check_own_files(roots: tuple[Path, ...]) -> None:
+    """All files beside Orbit's own: also one that is only a base of another has one reading."""
+    if len(roots) > 1:
+        for group in (path for path in list_folder(CONFIG_ROOT) if path.is_dir()):
+            for file in group_files(group.name).values():
+                if not file.is_relative_to(CONFIG_ROOT):
+                    _check_yaml(file)
+
+
 def _check_yaml(file: Path) -> None:
     """ValueError for words that hydra reads in another way than the command line does."""
     try:
@@ -364,13 +395,14 @@ def _check_yaml(file: Path) -> None:
 def _default_choices(config_name: str) -> dict[str, str]:
     """What a configuration chooses of each of its groups unless told otherwise."""
     entries = [
-        entry for entry in _read_config(config_name).get("defaults", []) if isinstance(entry, dict)
+        entry
+        for entry in _read_config(CONFIG_ROOT / f"{config_name}.yaml").get("defaults", [])
+        if isinstance(entry, dict)
     ]
     return {group: str(choice) for entry in entries for group, choice in entry.items()}
 
 
-def _read_config(name: str) -> dict[str, Any]:
-    file = CONFIG_ROOT / f"{name}.yaml"
+def _read_config(file: Path) -> dict[str, Any]:
     _check_yaml(file)
     content = read_yaml(file.read_text(encoding="utf-8"))
     assert isinstance(content, dict)

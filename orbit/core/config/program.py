@@ -4,10 +4,13 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from orbit import __version__
 from orbit.core.config.compose import group_options
+from orbit.core.config.neighbours import check_neighbours
+from orbit.core.config.roots import take_configs
 from orbit.core.files.waiting import StoppedWaiting
 from orbit.core.printing import rank_of_environment, say, steady_streams, world_size_of_environment
 from orbit.core.signals import EndedBySignal, ending_cleanly
@@ -20,6 +23,8 @@ EXIT_COLLAPSED = 77
 EXIT_CLUSTER_FAULT = 78
 
 SHOW_TRACEBACK = "ORBIT_TRACEBACK"
+COMMAND = "orbit"
+"""The program that starts all others by a word; see `orbit/program.py`."""
 
 
 class ExitWithCode(Exception):
@@ -34,42 +39,62 @@ def run_program(
     main: Callable[[list[str]], int | None],
     description: str,
     groups: Sequence[str] = (),
+    program: str | None = None,
+    words: Sequence[str] | None = None,
+    wording: Callable[[str], str] = str,
 ) -> NoReturn:
     """Run `main(words)` as a command-line program and exit.
 
     Mistakes of the user (ValueError and file errors) become one line and exit
     code 1; a bug keeps its traceback. `ORBIT_TRACEBACK=1` shows every traceback.
+    `program` and `words` are those of the command line unless given; `wording` changes
+    help and complaints for who starts programs by other names than their paths.
     """
     steady_streams()
-    words = sys.argv[1:]
-    program = os.path.basename(sys.argv[0])
-    if any(word in ("--help", "-h") for word in words):
-        say(_help_text(description, groups))
-        sys.exit(EXIT_FINISHED)
+    words = list(sys.argv[1:] if words is None else words)
+    program = os.path.basename(sys.argv[0]) if program is None else program
+
+    refuse_strangers(program)
+
+    def complain(message: str) -> None:
+        _complain(program, wording(message))
+
     if "--version" in words:
         say(f"orbit {__version__}")
         sys.exit(EXIT_FINISHED)
     try:
+        if "--help" in words or "-h" in words:
+            say(wording(_help_text(description, groups, words)))
+            sys.exit(EXIT_FINISHED)
         with ending_cleanly():
             code = main(words)
         sys.exit(code or EXIT_FINISHED)
     except ExitWithCode as error:
-        _complain(program, str(error))
+        complain(str(error))
         sys.exit(error.code)
     except StoppedWaiting as error:
-        _complain(program, f"{error}; the same command continues")
+        complain(f"{error}; the same command continues")
         sys.exit(EXIT_STOPPED)
     except (ValueError, OSError, ImportError) as error:
         if os.environ.get(SHOW_TRACEBACK):
             traceback.print_exc()
-        _complain(program, describe_error(error))
+        complain(describe_error(error))
         sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:
-        _complain(program, "interrupted")
+        complain("interrupted")
         sys.exit(130)
     except EndedBySignal as error:
-        _complain(program, str(error))
+        complain(str(error))
         sys.exit(128 + error.number)
+
+
+def refuse_strangers(program: str) -> None:
+    """End with one line where another package would be imported in place of one of Orbit's."""
+    try:
+        check_neighbours()
+    except ValueError as error:
+        _complain(program, str(error))
+        sys.exit(EXIT_USER_ERROR)
 
 
 def describe_error(error: BaseException) -> str:
@@ -124,6 +149,13 @@ def _complain(program: str, message: str) -> None:
         say(f"{program}: {_rank_words()}{message}", error=True)
 
 
+def command_for(name: str) -> str:
+    """How to start another program of this one's folder: as this one was started."""
+    if os.path.basename(sys.argv[0]) == COMMAND:
+        return f"{COMMAND} {name}"
+    return f"python {Path(sys.argv[0]).parent / name}.py"
+
+
 def _rank_words() -> str:
     try:
         is_one_of_several = world_size_of_environment() > 1
@@ -132,10 +164,11 @@ def _rank_words() -> str:
         return ""
 
 
-def _help_text(description: str, groups: Sequence[str]) -> str:
+def _help_text(description: str, groups: Sequence[str], words: Sequence[str]) -> str:
     lines = [description.strip()]
     if groups:
-        lines += ["", "Groups:"]
+        take_configs(words)
+        lines += ["", "Groups (configs=DIR adds a folder of files of your own):"]
         lines += [f"  {group}={'|'.join(group_options(group))}" for group in groups]
     lines += ["", "Arguments have the form key=value; also --help and --version."]
     return "\n".join(lines)

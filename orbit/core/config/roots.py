@@ -1,0 +1,119 @@
+"""Where YAML files lie: with Orbit, in its package or in a checkout beside it, and with the user.
+
+A user's own folders are named by `configs=DIR` or by ORBIT_CONFIGS. Their files may build on ours
+and are chosen like ours; none takes the place of another.
+"""
+
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from orbit.core.files.listing import find_files, list_folder
+from orbit.core.user_text import check_utf8
+
+PACKAGE = Path(__file__).resolve().parents[2]
+HOME = PACKAGE.parent
+"""What holds `orbit` and the other packages: a checkout, a copy of the code, site-packages."""
+
+
+def shipped(name: str, in_checkout: str) -> Path:
+    """The folder that a wheel holds as `orbit/<name>`, or its place in a checkout."""
+    inside = PACKAGE / name
+    return inside if inside.is_dir() else HOME / in_checkout
+
+
+CONFIG_ROOT = shipped("configs", "configs")
+WORD, VARIABLE = "configs", "ORBIT_CONFIGS"
+SUFFIX = ".yaml"
+
+
+def is_installed(home: Path = HOME) -> bool:
+    """Whether the packages in `home` came from a wheel: what else is there belongs to others."""
+    return (home / "orbit" / "configs").is_dir()
+
+
+def config_roots() -> tuple[Path, ...]:
+    """All folders of configurations, Orbit's own first.
+
+    Raises FileNotFoundError or ValueError with one line where a folder is not there or has
+    nothing to choose, and where two hold a file of one name.
+    """
+    roots = (CONFIG_ROOT, *own_roots())
+    _check(roots)
+    return roots
+
+
+def own_roots() -> tuple[Path, ...]:
+    """The folders that the user has named, absolute, each once."""
+    texts = os.environ.get(VARIABLE, "").split(os.pathsep)
+    real = {os.path.realpath(text): os.path.abspath(text) for text in texts if text}
+    return tuple(Path(text) for place, text in real.items() if place != str(CONFIG_ROOT))
+
+
+def take_configs(words: Sequence[str]) -> list[str]:
+    """The words without `configs=DIR`.
+
+    The folders it names belong to `config_roots` from here on, in this process and in those
+    that it starts. Raises FileNotFoundError or ValueError for one that cannot be used.
+    """
+    prefix = f"{WORD}="
+    folders = [word.removeprefix(prefix) for word in words if word.startswith(prefix)]
+    for folder in folders:
+        if not folder:
+            raise ValueError(f"{WORD}= is empty: give a path")
+        check_utf8(WORD, os.path.abspath(folder))
+        for text in (os.pathsep, "${"):
+            if text in os.path.abspath(folder):
+                raise ValueError(f"{WORD}={folder}: no path with {text!r} can be used here")
+    if folders:
+        named = dict.fromkeys([*map(str, own_roots()), *map(os.path.abspath, folders)])
+        os.environ[VARIABLE] = os.pathsep.join(named)
+        config_roots()
+    return [word for word in words if not word.startswith(prefix)]
+
+
+def group_files(group: str) -> dict[str, Path]:
+    """The file of each choice of a group, by name in order; empty if there is no such group."""
+    found = {}
+    for root in config_roots():
+        folder = root / group
+        for file in find_files(folder, (SUFFIX,), WORD).files if folder.is_dir() else ():
+            found[file.relative_to(folder).with_suffix("").as_posix()] = file
+    return dict(sorted(found.items()))
+
+
+def is_group(key: str) -> bool:
+    """Whether a key chooses a file: a group is a folder among Orbit's own configurations."""
+    return "." not in key and (CONFIG_ROOT / key).is_dir()
+
+
+@functools.lru_cache(maxsize=16)
+def _check(roots: tuple[Path, ...]) -> None:
+    """Look at the folders beside Orbit's own, once for each list of folders."""
+    if len(roots) == 1:
+        return
+    groups = [path.name for path in list_folder(CONFIG_ROOT) if path.is_dir()]
+    owners: dict[str, Path] = {}
+    for root in roots:
+        if not root.is_dir():
+            raise FileNotFoundError(f"{WORD}={root}: there is no such folder")
+        files = [
+            file
+            for group in groups
+            if (root / group).is_dir()
+            for file in find_files(root / group, (SUFFIX, ".yml"), WORD).files
+        ]
+        if not files:
+            raise ValueError(
+                f"{WORD}={root} holds no configuration: files lie in folders named"
+                f" {', '.join(groups)}, as in experiment/NAME{SUFFIX}"
+            )
+        for file in [*files, *list_folder(root, f"*{SUFFIX}")]:
+            if file.suffix != SUFFIX:
+                raise ValueError(f"{file} is passed over: configurations end in {SUFFIX}")
+            before = owners.setdefault(file.relative_to(root).as_posix(), file)
+            if before != file:
+                raise ValueError(
+                    f"{file} has the name of {before}: rename it, nothing is replaced in silence"
+                )
