@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from data_prep.worlds.draws import integers as integers
     from data_prep.worlds.interface import World as World
     from orbit.core.actions import ActionComponent as ActionComponent
+    from orbit.core.config.limits import Count as Count
+    from orbit.core.config.limits import Limit as Limit
+    from orbit.core.config.limits import NotNegative as NotNegative
+    from orbit.core.config.limits import Positive as Positive
+    from orbit.core.config.limits import Share as Share
+    from orbit.core.config.limits import limited as limited
     from orbit.core.config.program import run_program as run_program
     from orbit.core.groups import Group as Group
     from orbit.core.groups import Irrep as Irrep
@@ -58,6 +64,7 @@ if TYPE_CHECKING:
 
 PLACES = {
     "orbit.core.actions": ("ActionComponent",),
+    "orbit.core.config.limits": ("Count", "Limit", "NotNegative", "Positive", "Share", "limited"),
     "orbit.core.config.program": ("run_program",),
     "orbit.core.groups": ("Group", "Irrep", "make_group"),
     "orbit.core.groups.permutations": ("PermutationGroup",),

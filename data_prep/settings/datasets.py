@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data_prep.settings.worlds import EpisodeDatasetConfig
+from orbit.core.config.limits import Count, LargeCount, Positive, limited
 
 
 @dataclass(frozen=True)
+@limited
 class SequenceDatasetConfig:
     """Sinusoids of `num_points` points and `num_periods` periods, whose maxima are labelled.
 
@@ -19,15 +21,12 @@ class SequenceDatasetConfig:
     num_points: int
     num_periods: int
     amplitude: tuple[float, float]
-    num_samples: int
-    num_val_samples: int
-    num_test_samples: int
-    shard_mib: float
+    num_samples: LargeCount
+    num_val_samples: LargeCount
+    num_test_samples: LargeCount
+    shard_mib: Positive
 
     def __post_init__(self) -> None:
-        for name in ("num_samples", "num_val_samples", "num_test_samples"):
-            if not 1 <= getattr(self, name) < 2**32:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1, and below 2^32")
         low, high = self.amplitude
         if not 0 < low <= high < 100:
             raise ValueError(f"amplitude=[{low},{high}] must ascend between 0 and 100")
@@ -38,8 +37,6 @@ class SequenceDatasetConfig:
             )
         if self.num_points < 4 * self.num_periods:
             raise ValueError(f"num_points={self.num_points} must be at least four for each period")
-        if self.shard_mib <= 0:
-            raise ValueError(f"shard_mib={self.shard_mib} must be positive")
 
 
 Pairing = Literal["orbit", "drawn", "all_pairs"]
@@ -54,15 +51,12 @@ class PlainSceneConfig:
 
 
 @dataclass(frozen=True)
+@limited
 class BlockedSceneConfig:
     """A white block of `side` pixels that stays where it is, painted after the action."""
 
     name: Literal["blocked"]
-    side: int = 7
-
-    def __post_init__(self) -> None:
-        if self.side < 1:
-            raise ValueError(f"side={self.side} must be at least 1")
+    side: Count = 7
 
 
 @dataclass(frozen=True)
@@ -83,6 +77,7 @@ SceneConfig = PlainSceneConfig | BlockedSceneConfig | CompositeSceneConfig | Vie
 
 
 @dataclass(frozen=True)
+@limited
 class OrbitDatasetConfig:
     """Images paired with their transforms under a group.
 
@@ -105,8 +100,8 @@ class OrbitDatasetConfig:
     train_pairs: TrainPairing
     val_pairs: Pairing
     test_pairs: Pairing
-    shard_mib: float
-    num_drawn: int = 1
+    shard_mib: Positive
+    num_drawn: Count = 1
     train_bins: tuple[str, ...] | None = None
     scene: SceneConfig = PlainSceneConfig()
 
@@ -115,10 +110,6 @@ class OrbitDatasetConfig:
         fractions = (self.val_fraction, self.test_fraction)
         if not all(value is None or 0 < value < 1 for value in fractions) or taken >= 1:
             raise ValueError("val_fraction and test_fraction must leave images for training")
-        if self.shard_mib <= 0:
-            raise ValueError(f"shard_mib={self.shard_mib} must be positive")
-        if self.num_drawn < 1:
-            raise ValueError(f"num_drawn={self.num_drawn} must be at least 1")
         pairings = (self.train_pairs, self.val_pairs, self.test_pairs)
         if self.num_drawn > 1 and "drawn" not in pairings:
             raise ValueError(
@@ -143,6 +134,7 @@ class OrbitDatasetConfig:
 
 
 @dataclass(frozen=True)
+@limited
 class TableDatasetConfig:
     """Pairs that the user made, listed in a table.
 
@@ -157,15 +149,13 @@ class TableDatasetConfig:
     val_fraction: float | None
     test_fraction: float | None
     targets_are_exact: bool
-    shard_mib: float
+    shard_mib: Positive
 
     def __post_init__(self) -> None:
         fractions = (self.val_fraction, self.test_fraction)
         given = [value for value in fractions if value is not None]
         if not all(0 < value < 1 for value in given) or sum(given) >= 1:
             raise ValueError("val_fraction and test_fraction must leave pairs for training")
-        if self.shard_mib <= 0:
-            raise ValueError(f"shard_mib={self.shard_mib} must be positive")
 
 
 DatasetConfig = (

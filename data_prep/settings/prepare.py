@@ -7,10 +7,15 @@ from typing import Annotated
 from data_prep.settings.datasets import DatasetConfig
 from data_prep.settings.sources import NoSourceConfig, SourceConfig
 from data_prep.settings.worlds import EpisodeDatasetConfig
+from orbit.core.config.limits import Count, LargeCount, Limit, limited
 from orbit.core.plugins import Open
+
+SEED = Limit("must not be negative, and below 2^63", lambda value: 0 <= value < 2**63)
+ONE_A_SPLIT = Limit("must be at least 3, one a split", lambda value: value >= 3)
 
 
 @dataclass(frozen=True)
+@limited
 class PrepareConfig:
     """`num_samples` limits the source images of all splits together, or says how many to make.
 
@@ -22,20 +27,14 @@ class PrepareConfig:
     dataset: DatasetConfig
     out: str
     source: Annotated[SourceConfig, Open("sources")] = NoSourceConfig()
-    seed: int = 0
-    num_samples: int | None = None
-    num_episodes: int | None = None
-    episode_length: int | None = None
-    num_workers: int = 2
+    seed: Annotated[int, SEED] = 0
+    num_samples: Annotated[int, ONE_A_SPLIT] | None = None
+    num_episodes: LargeCount | None = None
+    episode_length: LargeCount | None = None
+    num_workers: Count = 2
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed={self.seed} must not be negative, and below 2^63")
-        if self.num_samples is not None and self.num_samples < 3:
-            raise ValueError(f"num_samples={self.num_samples} must be at least 3, one a split")
-        if self.num_workers < 1:
-            raise ValueError(f"num_workers={self.num_workers} must be at least 1")
         if isinstance(self.dataset, EpisodeDatasetConfig):
             self._check_samples(self.dataset)
         else:
@@ -51,10 +50,6 @@ class PrepareConfig:
             )
         if self.num_samples is not None and self.num_episodes is not None:
             raise ValueError("num_samples and num_episodes say the same: give one of them")
-        for name in ("num_episodes", "episode_length"):
-            value = getattr(self, name)
-            if value is not None and not 1 <= value < 2**32:
-                raise ValueError(f"{name}={value} must be at least 1, and below 2^32")
 
     def _refuse_episodes(self) -> None:
         for name in ("num_episodes", "episode_length"):

@@ -1,8 +1,9 @@
 """Where images come from. `root` is a folder or file of the user's; null asks for it."""
 
-import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from orbit.core.config.limits import Count, Percentiles, Positive, Share, between, limited
 
 PATH_FIELDS = ("root", "table")
 """Fields that say where files lie."""
@@ -13,26 +14,8 @@ Nan = Literal["refuse", "background"]
 """What NaN voxels of a volume are."""
 
 
-def _check_size(name: str, size: int | None) -> None:
-    if size is not None and not 6 <= size <= 512:
-        raise ValueError(f"{name}={size} must lie between 6 and 512")
-
-
-def _check_megapixels(max_megapixels: int) -> None:
-    if max_megapixels < 1:
-        raise ValueError(f"max_megapixels={max_megapixels} must be at least 1")
-
-
-def _check_finite(**values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and not math.isfinite(value):
-            raise ValueError(f"{name}={value} must be finite")
-
-
-def _check_percentiles(percentiles: tuple[float, float]) -> None:
-    low, high = percentiles
-    if not 0 <= low < high <= 100:
-        raise ValueError(f"percentiles={list(percentiles)} must ascend within 0 to 100")
+Side = Annotated[int, between(6, 512)]
+"""Pixels or voxels."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +35,7 @@ class MnistSourceConfig:
 
 
 @dataclass(frozen=True)
+@limited
 class NiftiSourceConfig:
     """Skull-stripped brains: a folder of NIfTI files, brought to RAS and to `side` voxels a side.
 
@@ -64,21 +48,15 @@ class NiftiSourceConfig:
 
     name: Literal["nifti"]
     root: str | None = None
-    side: int = 64
-    extent_mm: float | None = None
-    percentiles: tuple[float, float] = (0.5, 99.5)
+    side: Side = 64
+    extent_mm: Positive | None = None
+    percentiles: Percentiles = (0.5, 99.5)
     nan: Nan = "refuse"
     table: str | None = None
 
-    def __post_init__(self) -> None:
-        _check_size("side", self.side)
-        _check_percentiles(self.percentiles)
-        _check_finite(extent_mm=self.extent_mm)
-        if self.extent_mm is not None and self.extent_mm <= 0:
-            raise ValueError(f"extent_mm={self.extent_mm} must be positive")
-
 
 @dataclass(frozen=True)
+@limited
 class DicomSourceConfig:
     """Heads or other volumes: the DICOM series below `root`, brought to RAS and to `side` voxels.
 
@@ -92,20 +70,14 @@ class DicomSourceConfig:
 
     name: Literal["dicom"]
     root: str | None = None
-    side: int = 64
-    extent_mm: float | None = None
-    percentiles: tuple[float, float] = (0.5, 99.5)
+    side: Side = 64
+    extent_mm: Positive | None = None
+    percentiles: Percentiles = (0.5, 99.5)
     table: str | None = None
-
-    def __post_init__(self) -> None:
-        _check_size("side", self.side)
-        _check_percentiles(self.percentiles)
-        _check_finite(extent_mm=self.extent_mm)
-        if self.extent_mm is not None and self.extent_mm <= 0:
-            raise ValueError(f"extent_mm={self.extent_mm} must be positive")
 
 
 @dataclass(frozen=True)
+@limited
 class PhantomSourceConfig:
     """Generated brains: nested deformed ellipsoids, ventricles whose volume is the class.
 
@@ -114,17 +86,13 @@ class PhantomSourceConfig:
     """
 
     name: Literal["phantom"]
-    side: int = 32
-    noise: float = 0.02
-    bias: float = 0.2
+    side: Side = 32
+    noise: Share = 0.02
+    bias: Share = 0.2
 
     def __post_init__(self) -> None:
-        _check_size("side", self.side)
         if self.side < 16:
             raise ValueError(f"side={self.side} is too small for ventricles: at least 16")
-        _check_finite(noise=self.noise, bias=self.bias)
-        if not (0 <= self.noise <= 1 and 0 <= self.bias <= 1):
-            raise ValueError(f"noise={self.noise} and bias={self.bias} must lie between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -142,6 +110,7 @@ class MedmnistSourceConfig:
 
 
 @dataclass(frozen=True)
+@limited
 class MeshesSourceConfig:
     """Voxelised closed meshes, randomly deformed: each OBJ file below `root` is a class.
 
@@ -156,19 +125,14 @@ class MeshesSourceConfig:
     name: Literal["meshes"]
     root: str | None = None
     classes: tuple[str, ...] | None = None
-    side: int = 28
-    deformation: float = 0.1
+    side: Side = 28
+    deformation: Annotated[float, between(0, 0.5)] = 0.1
     skip_open: bool = False
     by_object: bool = False
 
-    def __post_init__(self) -> None:
-        _check_size("side", self.side)
-        _check_finite(deformation=self.deformation)
-        if not 0 <= self.deformation <= 0.5:
-            raise ValueError(f"deformation={self.deformation} must lie between 0 and 0.5")
-
 
 @dataclass(frozen=True)
+@limited
 class CutOutsSourceConfig:
     """Cut-outs with transparency in `root`/objects in front of pictures in `root`/backgrounds.
 
@@ -178,27 +142,22 @@ class CutOutsSourceConfig:
 
     name: Literal["folders"]
     root: str | None = None
-    size: int = 64
-    max_megapixels: int = 90
-
-    def __post_init__(self) -> None:
-        _check_size("size", self.size)
-        _check_megapixels(self.max_megapixels)
+    size: Side = 64
+    max_megapixels: Count = 90
 
 
 @dataclass(frozen=True)
+@limited
 class RenderSourceConfig:
     """Views of meshes under rotations of space: `root` is an OBJ file or a folder of them."""
 
     name: Literal["render"]
     root: str | None = None
-    size: int = 64
-
-    def __post_init__(self) -> None:
-        _check_size("size", self.size)
+    size: Side = 64
 
 
 @dataclass(frozen=True)
+@limited
 class ObjectViewsSourceConfig:
     """Views of many meshes under rotations of space, each in a light and a hue of its own.
 
@@ -209,25 +168,21 @@ class ObjectViewsSourceConfig:
 
     name: Literal["views"]
     root: str | None = None
-    size: int = 64
+    size: Side = 64
     skip_open: bool = False
-
-    def __post_init__(self) -> None:
-        _check_size("size", self.size)
 
 
 @dataclass(frozen=True)
+@limited
 class GeneratedPlanesSourceConfig:
     """Drawn planes in front of drawn skies; needs no files."""
 
     name: Literal["generated"]
-    size: int = 64
-
-    def __post_init__(self) -> None:
-        _check_size("size", self.size)
+    size: Side = 64
 
 
 @dataclass(frozen=True)
+@limited
 class ImageFolderSourceConfig:
     """PNG, JPEG, TIFF, WebP, BMP and GIF files below `root`; its folders, if any, are the classes.
 
@@ -238,16 +193,13 @@ class ImageFolderSourceConfig:
 
     name: Literal["images"]
     root: str | None = None
-    size: int | None = None
+    size: Side | None = None
     colour: Literal["auto", "grey", "rgb"] = "auto"
-    max_megapixels: int = 90
-
-    def __post_init__(self) -> None:
-        _check_size("size", self.size)
-        _check_megapixels(self.max_megapixels)
+    max_megapixels: Count = 90
 
 
 @dataclass(frozen=True)
+@limited
 class VolumeFolderSourceConfig:
     """NIfTI and NPY volumes below `root`; its folders, if any, are the classes.
 
@@ -261,18 +213,14 @@ class VolumeFolderSourceConfig:
 
     name: Literal["volumes"]
     root: str | None = None
-    side: int | None = None
-    percentiles: tuple[float, float] | None = (0.5, 99.5)
+    side: Side | None = None
+    percentiles: Percentiles | None = (0.5, 99.5)
     nan: Nan = "refuse"
     binary: bool = False
 
-    def __post_init__(self) -> None:
-        _check_size("side", self.side)
-        if self.percentiles is not None:
-            _check_percentiles(self.percentiles)
-
 
 @dataclass(frozen=True)
+@limited
 class TableSourceConfig:
     """A CSV of source, target, the action's components, label and split, or an npz of arrays.
 
@@ -283,10 +231,7 @@ class TableSourceConfig:
     name: Literal["table"]
     root: str | None = None
     binary: bool = False
-    max_megapixels: int = 90
-
-    def __post_init__(self) -> None:
-        _check_megapixels(self.max_megapixels)
+    max_megapixels: Count = 90
 
 
 @dataclass(frozen=True)

@@ -4,37 +4,30 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from orbit.core.config.limits import LargeCount, NotNegativeInt, Positive, between, limited
 from orbit.core.plugins import Open
 
 MIN_SIZE, MAX_SIZE = 16, 400
 """Pixels a side."""
-
-
-def _check_size(size: int) -> None:
-    if not MIN_SIZE <= size <= MAX_SIZE:
-        raise ValueError(f"size={size} must lie between {MIN_SIZE} and {MAX_SIZE}")
+Size = Annotated[int, between(MIN_SIZE, MAX_SIZE)]
 
 
 @dataclass(frozen=True)
+@limited
 class ReacherPlanarWorldConfig:
     """An arm of two links seen from straight above, `size` pixels a side, simulated here."""
 
     name: Literal["reacher_planar"]
-    size: int = 129
-
-    def __post_init__(self) -> None:
-        _check_size(self.size)
+    size: Size = 129
 
 
 @dataclass(frozen=True)
+@limited
 class ReacherWorldConfig:
     """MuJoCo's Reacher through gymnasium, seen at an angle, `size` pixels a side."""
 
     name: Literal["reacher"]
-    size: int = 129
-
-    def __post_init__(self) -> None:
-        _check_size(self.size)
+    size: Size = 129
 
 
 @dataclass(frozen=True)
@@ -59,6 +52,7 @@ class HeldOutConfig:
 
 
 @dataclass(frozen=True)
+@limited
 class TeapotWorldConfig:
     """A grey object that actions turn in space, `size` pixels a side.
 
@@ -67,12 +61,9 @@ class TeapotWorldConfig:
     """
 
     name: Literal["teapot"]
-    size: int = 64
+    size: Size = 64
     turns: Literal["haar", "small"] = "haar"
     held_out: HeldOutConfig | None = None
-
-    def __post_init__(self) -> None:
-        _check_size(self.size)
 
 
 Shape = Literal["circle", "triangle", "square", "diamond"]
@@ -123,6 +114,7 @@ WorldConfig = (
 
 
 @dataclass(frozen=True)
+@limited
 class EpisodeDatasetConfig:
     """Episodes of a world under a random policy.
 
@@ -141,32 +133,15 @@ class EpisodeDatasetConfig:
     kind: Literal["episodes"]
     name: str
     world: Annotated[WorldConfig, Open("worlds")]
-    num_episodes: int
-    episode_length: int
-    num_val_episodes: int | None
-    num_test_episodes: int | None
-    test_episode_length: int
-    num_twins: int | None
-    shard_mib: float
+    num_episodes: LargeCount
+    episode_length: LargeCount
+    num_val_episodes: LargeCount | None
+    num_test_episodes: LargeCount | None
+    test_episode_length: LargeCount
+    num_twins: NotNegativeInt | None
+    shard_mib: Positive
     actions: tuple[str, ...] | str | None = None
-    max_test_episodes: int = 10_000
-
-    def __post_init__(self) -> None:
-        for name in (
-            "num_episodes",
-            "episode_length",
-            "num_val_episodes",
-            "num_test_episodes",
-            "test_episode_length",
-            "max_test_episodes",
-        ):
-            value = getattr(self, name)
-            if value is not None and not 1 <= value < 2**32:
-                raise ValueError(f"{name}={value} must be at least 1, and below 2^32")
-        if self.num_twins is not None and self.num_twins < 0:
-            raise ValueError(f"num_twins={self.num_twins} must not be negative")
-        if self.shard_mib <= 0:
-            raise ValueError(f"shard_mib={self.shard_mib} must be positive")
+    max_test_episodes: LargeCount = 10_000
 
     @property
     def limited_actions(self) -> tuple[str, ...] | None:

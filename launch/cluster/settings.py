@@ -2,16 +2,15 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from orbit.core.config.limits import Count, Positive, at_least, limited
 
-def _at_least(least: int, **values: int | None) -> None:
-    for name, value in values.items():
-        if value is not None and value < least:
-            raise ValueError(f"{name}={value} must be at least {least}")
+FromZero = Annotated[int, at_least(0)]
 
 
 @dataclass(frozen=True)
+@limited
 class RetryConfig:
     """How often a run goes on by itself after each kind of interruption.
 
@@ -19,20 +18,13 @@ class RetryConfig:
     row without a newer checkpoint in between.
     """
 
-    max_preemptions: int = 1000
-    max_timeouts: int = 50
-    max_faults: int = 3
-
-    def __post_init__(self) -> None:
-        _at_least(
-            0,
-            max_preemptions=self.max_preemptions,
-            max_timeouts=self.max_timeouts,
-            max_faults=self.max_faults,
-        )
+    max_preemptions: FromZero = 1000
+    max_timeouts: FromZero = 50
+    max_faults: FromZero = 3
 
 
 @dataclass(frozen=True)
+@limited
 class SlurmConfig:
     """Resources of one run on a SLURM cluster and how jobs are handed over.
 
@@ -50,36 +42,23 @@ class SlurmConfig:
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
-    nodes: int = 1
-    tasks_per_node: int = 1
-    gpus_per_node: int = 0
-    cpus_per_task: int = 1
-    memory_gb: float | None = None
+    nodes: Count = 1
+    tasks_per_node: Count = 1
+    gpus_per_node: FromZero = 0
+    cpus_per_task: Count = 1
+    memory_gb: Positive | None = None
     time: str | int = 60
-    signal_before_s: int = 120
+    signal_before_s: Count = 120
     setup: tuple[str, ...] = ()
     python: str | None = None
     options: dict[str, str | int] | None = None
     node_disk: str = "/tmp"
-    join_timeout_s: int = 600
-    array_limit: int = 1000
-    max_running: int | None = None
+    join_timeout_s: Count = 600
+    array_limit: Count = 1000
+    max_running: Count | None = None
     retry: RetryConfig = RetryConfig()
 
     def __post_init__(self) -> None:
-        _at_least(
-            1,
-            nodes=self.nodes,
-            tasks_per_node=self.tasks_per_node,
-            cpus_per_task=self.cpus_per_task,
-            signal_before_s=self.signal_before_s,
-            join_timeout_s=self.join_timeout_s,
-            array_limit=self.array_limit,
-            max_running=self.max_running,
-        )
-        _at_least(0, gpus_per_node=self.gpus_per_node)
-        if self.memory_gb is not None and self.memory_gb <= 0:
-            raise ValueError(f"memory_gb={self.memory_gb} must be positive")
         if self.gpus_per_node and self.gpus_per_node != self.tasks_per_node:
             raise ValueError(
                 f"gpus_per_node={self.gpus_per_node} must equal tasks_per_node="
@@ -102,6 +81,7 @@ class SlurmConfig:
 
 
 @dataclass(frozen=True)
+@limited
 class LocalConfig:
     """This machine: at most `max_running` runs at a time in the background.
 
@@ -109,14 +89,13 @@ class LocalConfig:
     """
 
     name: Literal["local"]
-    max_running: int = 1
-    num_ranks: int = 1
+    max_running: Count = 1
+    num_ranks: Count = 1
     gpus: tuple[int, ...] = ()
     node_disk: str = "/tmp"
     retry: RetryConfig = RetryConfig()
 
     def __post_init__(self) -> None:
-        _at_least(1, max_running=self.max_running, num_ranks=self.num_ranks)
         if self.gpus and len(self.gpus) < self.max_running:
             raise ValueError(
                 f"max_running={self.max_running} needs as many gpus, not {list(self.gpus)}"

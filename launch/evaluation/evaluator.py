@@ -16,6 +16,7 @@ from launch.cluster.records import read_records
 from launch.cluster.settings import ClusterConfig
 from launch.jobs.liveness import find_live
 from launch.jobs.run_state import read_run_state
+from orbit.core.config.limits import Count, Positive, PositiveInt, limited
 from orbit.core.files.atomic import read_json_object
 from orbit.core.files.listing import matching_paths
 from orbit.core.files.lock import DirectoryLock
@@ -26,6 +27,7 @@ Checkpoints = Literal["best", "last", "all"]
 
 
 @dataclass(frozen=True)
+@limited
 class Work:
     """What an evaluator does; jobs read it from a file.
 
@@ -37,18 +39,14 @@ class Work:
     checkpoints: Checkpoints = "best"
     split: Literal["train", "val", "test"] = "test"
     data: str | None = None
-    batch: int | None = None
-    num_threads: int = 1
-    poll_s: float = 10.0
+    batch: PositiveInt | None = None
+    num_threads: PositiveInt = 1
+    poll_s: Positive = 10.0
     analyses: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("batch", "num_threads", "poll_s"):
-            if getattr(self, name) is not None and getattr(self, name) <= 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be positive")
 
 
 @dataclass(frozen=True)
+@limited
 class EvaluateRequest:
     """The keys of `launch/evaluate.py`.
 
@@ -63,13 +61,13 @@ class EvaluateRequest:
     checkpoints: Checkpoints = "best"
     split: Literal["train", "val", "test"] = "test"
     data: str | None = None
-    batch: int | None = None
-    num_threads: int = 1
+    batch: PositiveInt | None = None
+    num_threads: PositiveInt = 1
     analyses: bool = True
     watch: bool = False
-    num_evaluators: int | None = None
-    poll_s: float | None = None
-    checkpoints_per_job: int | None = None
+    num_evaluators: Count | None = None
+    poll_s: Positive | None = None
+    checkpoints_per_job: Count | None = None
     jobs_dir: str | None = None
     dry_run: bool = False
 
@@ -80,9 +78,6 @@ class EvaluateRequest:
                     raise ValueError(f"{name} has no effect without watch=true")
         elif self.checkpoints_per_job is not None:
             raise ValueError("checkpoints_per_job has no effect with watch=true")
-        for name in ("num_evaluators", "checkpoints_per_job"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
 
 
 STEP = re.compile(r"step_([0-9]{8,})$")

@@ -21,6 +21,7 @@ from data_prep.settings import PrepareConfig
 from data_prep.settings.sources import PATH_FIELDS
 from launch.cluster.settings import ClusterConfig, InlineConfig
 from orbit.core.config.compose import compose, split_word
+from orbit.core.config.limits import Count, limited
 from orbit.core.config.roots import take_configs
 from orbit.core.config.schema import build
 from orbit.core.files.atomic import write_json
@@ -31,19 +32,16 @@ INLINE_KEYS = frozenset({"num_workers"})
 
 
 @dataclass(frozen=True)
+@limited
 class PreparationRequest:
     """The launcher's own keys. `shards_per_task` is null for one, or what an array needs."""
 
     cluster: ClusterConfig
-    shards_per_task: int | None = None
+    shards_per_task: Count | None = None
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        if self.shards_per_task is None:
-            return
-        if self.shards_per_task < 1:
-            raise ValueError(f"shards_per_task={self.shards_per_task} must be at least 1")
-        if isinstance(self.cluster, InlineConfig):
+        if self.shards_per_task is not None and isinstance(self.cluster, InlineConfig):
             raise ValueError("shards_per_task has no effect with cluster=inline")
 
 

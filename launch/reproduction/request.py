@@ -6,6 +6,7 @@ from pathlib import Path
 
 from launch.reproduction.settings import Preset, ReproductionSettings, check_seeds
 from orbit.core.config.compose import compose, group_options, split_word
+from orbit.core.config.limits import Count, limited
 from orbit.core.config.roots import is_installed, take_configs
 from orbit.core.config.schema import build, suggestion
 
@@ -15,6 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
+@limited
 class ReproductionRequest:
     """All keys of the command. `only`, `controls` and `seeds` null mean all."""
 
@@ -26,15 +28,13 @@ class ReproductionRequest:
     only: tuple[str, ...] | None = None
     controls: tuple[str, ...] | None = None
     seeds: tuple[int, ...] | None = None
-    num_parallel: int = 2
+    num_parallel: Count = 2
     results: str | None = None
     document: str | None = None
     dry_run: bool = False
     tables: bool = False
 
     def __post_init__(self) -> None:
-        if self.num_parallel < 1:
-            raise ValueError(f"num_parallel={self.num_parallel} must be at least 1")
         if self.seeds is not None:
             check_seeds(self.seeds)
         if self.dry_run and self.tables:

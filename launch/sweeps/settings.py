@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from orbit.core.config.limits import Count, NotNegativeInt, Positive, limited
+
 
 @dataclass(frozen=True)
 class Dimension:
@@ -56,24 +58,22 @@ class PointsSearch:
 
 
 @dataclass(frozen=True)
+@limited
 class RandomSearch:
     """`num_points` points drawn from a space; point i depends on `seed` and i alone."""
 
     name: Literal["random"]
     space: dict[str, Dimension]
-    num_points: int
-    seed: int = 0
+    num_points: Count
+    seed: NotNegativeInt = 0
 
     def __post_init__(self) -> None:
-        if self.num_points < 1:
-            raise ValueError(f"num_points={self.num_points} must be at least 1")
-        if self.seed < 0:
-            raise ValueError(f"seed={self.seed} must not be negative")
         if not self.space:
             raise ValueError("space={} leaves nothing to draw")
 
 
 @dataclass(frozen=True)
+@limited
 class OptunaSearch:
     """Points proposed by Optuna's TPE from the results so far.
 
@@ -85,29 +85,20 @@ class OptunaSearch:
 
     name: Literal["optuna"]
     space: dict[str, Dimension]
-    num_trials: int
-    num_parallel: int = 4
+    num_trials: Count
+    num_parallel: Count = 4
     metric: str = "loss/total"
     direction: Literal["minimize", "maximize"] = "minimize"
     sampler: Literal["tpe", "random"] = "tpe"
     pruner: Literal["none", "median", "hyperband"] = "median"
-    pruner_warmup_steps: int = 0
-    num_startup_trials: int = 10
-    poll_s: float = 20.0
-    seed: int = 0
+    pruner_warmup_steps: NotNegativeInt = 0
+    num_startup_trials: Count = 10
+    poll_s: Positive = 20.0
+    seed: NotNegativeInt = 0
 
     def __post_init__(self) -> None:
-        for name in ("num_trials", "num_parallel", "num_startup_trials"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.poll_s <= 0:
-            raise ValueError(f"poll_s={self.poll_s} must be positive")
-        if self.pruner_warmup_steps < 0:
-            raise ValueError(f"pruner_warmup_steps={self.pruner_warmup_steps} is negative")
         if self.pruner == "none" and self.pruner_warmup_steps:
             raise ValueError("pruner_warmup_steps has no effect with pruner=none")
-        if self.seed < 0:
-            raise ValueError(f"seed={self.seed} must not be negative")
         if not self.space:
             raise ValueError("space={} leaves nothing to search")
 

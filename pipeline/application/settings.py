@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from orbit.core.config.limits import Count, Percentiles, limited
+
 Resize = Literal["as_prepared", "none", "crop", "pad"]
 """How a file comes to the model's size."""
 
 
 @dataclass(frozen=True)
+@limited
 class ApplyConfig:
     """`images` is a file or a folder of them; `element` says what acts, in the group's words.
 
@@ -36,26 +39,15 @@ class ApplyConfig:
     out: str | None = None
     resize: Resize = "as_prepared"
     to_grey: bool = False
-    percentiles: tuple[float, float] | None = None
-    max_megapixels: int = 90
+    percentiles: Percentiles | None = None
+    max_megapixels: Count = 90
     sheet: bool = True
     overwrite: bool = False
-    batch: int | None = None
-    num_threads: int = 1
+    batch: Count | None = None
+    num_threads: Count = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     @property
     def out_dir(self) -> Path:
         """The folder of the results."""
         return Path(self.run_dir) / "applied" if self.out is None else Path(self.out)
-
-    def __post_init__(self) -> None:
-        for name in ("batch", "num_threads", "max_megapixels"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
-        if (
-            self.percentiles is not None
-            and not 0 <= self.percentiles[0] < self.percentiles[1] <= 100
-        ):
-            raise ValueError(f"percentiles={list(self.percentiles)} must ascend within 0 to 100")

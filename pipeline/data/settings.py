@@ -6,10 +6,13 @@ Nothing here needs torch, so that programs which only check a configuration star
 from dataclasses import dataclass
 from typing import Literal
 
+from orbit.core.config.limits import Count, NotNegativeInt, PositiveInt, limited
+
 Pairs = Literal["stored", "online", "fresh"]
 
 
 @dataclass(frozen=True)
+@limited
 class LoaderConfig:
     """`num_workers=0` reads in process; workers are for slow storage.
 
@@ -17,20 +20,13 @@ class LoaderConfig:
     threads read in process where the data does not fit into memory.
     """
 
-    num_workers: int = 0
-    prefetch: int = 2
-    num_readers: int = 4
-
-    def __post_init__(self) -> None:
-        if self.num_workers < 0:
-            raise ValueError(f"num_workers={self.num_workers} must not be negative")
-        if self.prefetch < 1:
-            raise ValueError(f"prefetch={self.prefetch} must be at least 1")
-        if self.num_readers < 1:
-            raise ValueError(f"num_readers={self.num_readers} must be at least 1")
+    num_workers: NotNegativeInt = 0
+    prefetch: Count = 2
+    num_readers: Count = 4
 
 
 @dataclass(frozen=True)
+@limited
 class BlocksConfig:
     """What the order by blocks needs; null takes what suits the data.
 
@@ -40,11 +36,6 @@ class BlocksConfig:
     is used and the next: 512 MiB or a quarter of the free memory, but room for four steps in each.
     """
 
-    num_lanes: int | None = None
-    block_items: int | None = None
-    window_mib: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value} must be positive")
+    num_lanes: PositiveInt | None = None
+    block_items: PositiveInt | None = None
+    window_mib: PositiveInt | None = None

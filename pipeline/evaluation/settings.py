@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from orbit.core.config.limits import Count, limited
+
 
 @dataclass(frozen=True)
+@limited
 class EvaluateConfig:
     """`checkpoint` is best, last or a step; `data` where the dataset lies, if it has moved.
 
@@ -17,19 +20,15 @@ class EvaluateConfig:
     checkpoint: str | int = "best"
     data: str | None = None
     split: Literal["train", "val", "test"] = "test"
-    batch: int | None = None
-    num_threads: int = 1
+    batch: Count | None = None
+    num_threads: Count = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     json: bool = False
     pictures: bool = True
     analyses: bool = True
-    analysis_records: int | None = None
+    analysis_records: Count | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch", "num_threads", "analysis_records"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
         if not self.analyses and self.analysis_records is not None:
             raise ValueError("analysis_records has no effect with analyses=false")
 

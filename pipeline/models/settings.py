@@ -1,13 +1,16 @@
 """Configuration of networks and of how a group acts on their latents."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from orbit.core.config.limits import Count, Share, at_least, limited
 
 MemoryFormat = Literal["contiguous", "channels_last"]
-Depth = Literal["auto"] | int
+Depth = Literal["auto"] | Count
 
 
 @dataclass(frozen=True)
+@limited
 class AutoencoderConfig:
     """The paper's network: `width` channels after the first of `depth` layers, doubled by each.
 
@@ -18,17 +21,15 @@ class AutoencoderConfig:
     """
 
     name: Literal["conv"] = "conv"
-    width: int = 32
+    width: Count = 32
     depth: Depth = 2
-    vector_size: int | None = None
+    vector_size: Count | None = None
     memory_format: MemoryFormat = "contiguous"
     activation_checkpointing: bool = False
 
-    def __post_init__(self) -> None:
-        _check_sizes(self)
-
 
 @dataclass(frozen=True)
+@limited
 class ResidualConfig:
     """A stronger network: `depth` levels of `num_blocks` residual blocks with group norm.
 
@@ -38,28 +39,24 @@ class ResidualConfig:
     """
 
     name: Literal["residual"]
-    width: int = 32
+    width: Count = 32
     depth: Depth = 2
-    num_blocks: int = 1
+    num_blocks: Count = 1
     max_width: int = 256
-    latent_channels: int = 64
-    vector_size: int | None = None
+    latent_channels: Count = 64
+    vector_size: Count | None = None
     memory_format: MemoryFormat = "contiguous"
     activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
-        _check_sizes(self)
         if self.width % 8:
             raise ValueError(f"width={self.width} must be divisible by 8, the groups of a norm")
-        if self.num_blocks < 1:
-            raise ValueError(f"num_blocks={self.num_blocks} must be at least 1")
         if self.max_width % self.width:
             raise ValueError(f"max_width={self.max_width} must be a multiple of width={self.width}")
-        if self.latent_channels < 1:
-            raise ValueError(f"latent_channels={self.latent_channels} must be at least 1")
 
 
 @dataclass(frozen=True)
+@limited
 class ContextConfig:
     """The paper's network with further latent channels that see more of the frame.
 
@@ -69,23 +66,20 @@ class ContextConfig:
     """
 
     name: Literal["context"]
-    width: int = 32
+    width: Count = 32
     depth: Depth = 2
     context_channels: int = 64
-    num_blocks: int = 1
-    vector_size: int | None = None
+    num_blocks: Count = 1
+    vector_size: Count | None = None
     memory_format: MemoryFormat = "contiguous"
     activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
-        _check_sizes(self)
         if self.context_channels < 1 or self.context_channels % 8:
             raise ValueError(
                 f"context_channels={self.context_channels} must be a positive multiple of 8, the"
                 " groups of a norm"
             )
-        if self.num_blocks < 1:
-            raise ValueError(f"num_blocks={self.num_blocks} must be at least 1")
 
 
 NetworkConfig = AutoencoderConfig | ResidualConfig | ContextConfig
@@ -98,15 +92,6 @@ def num_halvings(config: NetworkConfig) -> int:
     return config.depth
 
 
-def _check_sizes(config: NetworkConfig) -> None:
-    for name in ("width", "depth"):
-        value = getattr(config, name)
-        if value != "auto" and value < 1:
-            raise ValueError(f"{name}={value} must be at least 1")
-    if config.vector_size is not None and config.vector_size < 1:
-        raise ValueError(f"vector_size={config.vector_size} must be at least 1")
-
-
 @dataclass(frozen=True)
 class SpatialActionConfig:
     """The group moves the cells of the latent as it moves those of the image (the paper's)."""
@@ -115,6 +100,7 @@ class SpatialActionConfig:
 
 
 @dataclass(frozen=True)
+@limited
 class RepresentationActionConfig:
     """The group mixes channels by its irreducible representations.
 
@@ -122,27 +108,18 @@ class RepresentationActionConfig:
     """
 
     name: Literal["representation"]
-    max_frequency: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.max_frequency is not None and self.max_frequency < 1:
-            raise ValueError(f"max_frequency={self.max_frequency} must be at least 1")
+    max_frequency: Count | None = None
 
 
 @dataclass(frozen=True)
+@limited
 class LearnedActionConfig:
     """A network with `hidden` units maps the action to an orthogonal matrix for each block
     of `block_size` channels."""
 
     name: Literal["learned"]
-    block_size: int = 8
-    hidden: int = 64
-
-    def __post_init__(self) -> None:
-        if self.block_size < 2:
-            raise ValueError(f"block_size={self.block_size} must be at least 2")
-        if self.hidden < 1:
-            raise ValueError(f"hidden={self.hidden} must be at least 1")
+    block_size: Annotated[int, at_least(2)] = 8
+    hidden: Count = 64
 
 
 LatentActionSettings = SpatialActionConfig | RepresentationActionConfig | LearnedActionConfig
@@ -156,15 +133,12 @@ class LearnedMaskConfig:
 
 
 @dataclass(frozen=True)
+@limited
 class FixedMaskConfig:
     """The first channels are variant, as many as the fraction says, and stay so."""
 
     name: Literal["fixed"]
-    variant_fraction: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.variant_fraction <= 1:
-            raise ValueError(f"variant_fraction={self.variant_fraction} must lie between 0 and 1")
+    variant_fraction: Share = 0.5
 
 
 MaskConfig = LearnedMaskConfig | FixedMaskConfig

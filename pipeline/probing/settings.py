@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from orbit.core.config.limits import Count, at_least, limited
 
 FeatureName = Literal[
     "z",
@@ -21,6 +23,7 @@ ClassifierName = Literal["linear", "mlp"]
 
 
 @dataclass(frozen=True)
+@limited
 class ClassifyConfig:
     """`checkpoint` is best, last or a step; `data` where the dataset lies, if it has moved.
 
@@ -37,9 +40,9 @@ class ClassifyConfig:
     seeds: tuple[int, ...]
     checkpoint: str | int = "best"
     data: str | None = None
-    max_train: int = 10_000
-    batch: int | None = None
-    num_threads: int = 1
+    max_train: Annotated[int, at_least(2)] = 10_000
+    batch: Count | None = None
+    num_threads: Count = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     json: bool = False
     overwrite: bool = False
@@ -52,10 +55,6 @@ class ClassifyConfig:
                 raise ValueError(f"fractions: {fraction:g} must lie above 0 and not above 1")
         if min(self.seeds) < 0:
             raise ValueError(f"seeds: {min(self.seeds)} must not be negative")
-        for name, least in (("max_train", 2), ("batch", 1), ("num_threads", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name}={value} must be at least {least}")
 
     def what_is_measured(self) -> dict[str, Any]:
         """The settings on which scores depend, as JSON holds them."""

@@ -8,6 +8,17 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from orbit.core import plugins
+from orbit.core.config.limits import (
+    Count,
+    InnerShare,
+    Limit,
+    NotNegative,
+    NotNegativeInt,
+    Positive,
+    PositiveInt,
+    Share,
+    limited,
+)
 from orbit.core.plugins import Open
 from pipeline.data.settings import BlocksConfig, LoaderConfig, Pairs
 from pipeline.methods.settings import TaskConfig
@@ -16,6 +27,7 @@ DEFAULT_PROFILE_AFTER = 10
 
 
 @dataclass(frozen=True)
+@limited
 class DebugConfig:
     """Nothing of this is on in a real run; `debug=overfit|fast|profile` sets what belongs together.
 
@@ -26,17 +38,13 @@ class DebugConfig:
     """
 
     single_batch: bool = False
-    num_steps: int | None = None
-    num_evaluation_batches: int | None = None
+    num_steps: Count | None = None
+    num_evaluation_batches: Count | None = None
     evaluate: bool = False
-    profile_steps: int | None = None
-    profile_after: int = DEFAULT_PROFILE_AFTER
+    profile_steps: Count | None = None
+    profile_after: Count = DEFAULT_PROFILE_AFTER
 
     def __post_init__(self) -> None:
-        for name in ("num_steps", "num_evaluation_batches", "profile_steps", "profile_after"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
         if self.profile_steps is None:
             if self.profile_after != DEFAULT_PROFILE_AFTER:
                 raise ValueError("profile_after has no effect without profile_steps")
@@ -55,30 +63,22 @@ Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 NEEDS_A_GPU = "compile=cuda_graphs has no effect on a CPU; allowed: auto, true, false"
 
 
-def _require_positive(name: str, value: float | None) -> None:
-    if value is not None and value <= 0:
-        raise ValueError(f"{name}={value} must be positive")
+BETAS = Limit("must lie in [0, 1)", lambda betas: all(0 <= beta < 1 for beta in betas))
 
 
 @dataclass(frozen=True)
+@limited
 class OptimizerConfig:
     """Adam as in the paper. `clip_norm` bounds the global gradient norm."""
 
-    learning_rate: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
-    clip_norm: float | None = None
-
-    def __post_init__(self) -> None:
-        _require_positive("learning_rate", self.learning_rate)
-        _require_positive("clip_norm", self.clip_norm)
-        if self.weight_decay < 0:
-            raise ValueError(f"weight_decay={self.weight_decay} must not be negative")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas={list(self.betas)} must lie in [0, 1)")
+    learning_rate: Positive = 1e-3
+    betas: Annotated[tuple[float, float], BETAS] = (0.9, 0.999)
+    weight_decay: NotNegative = 0.0
+    clip_norm: Positive | None = None
 
 
 @dataclass(frozen=True)
+@limited
 class ScheduleConfig:
     """Learning rate over the run: linear warm-up, then constant or a half cosine.
 
@@ -86,19 +86,16 @@ class ScheduleConfig:
     """
 
     shape: Literal["constant", "cosine"] = "constant"
-    warmup_steps: int = 0
-    final_fraction: float | None = None
+    warmup_steps: NotNegativeInt = 0
+    final_fraction: Share | None = None
 
     def __post_init__(self) -> None:
-        if self.warmup_steps < 0:
-            raise ValueError(f"warmup_steps={self.warmup_steps} must not be negative")
         if self.shape == "constant" and self.final_fraction is not None:
             raise ValueError("final_fraction has no effect with schedule.shape=constant")
-        if self.final_fraction is not None and not 0 <= self.final_fraction <= 1:
-            raise ValueError(f"final_fraction={self.final_fraction} must lie in [0, 1]")
 
 
 @dataclass(frozen=True)
+@limited
 class CollapseConfig:
     """What to do when the task finds its model collapsed, from `after_steps` on.
 
@@ -106,31 +103,25 @@ class CollapseConfig:
     """
 
     action: Literal["stop", "restart", "warn"] = "stop"
-    after_steps: int = 300
-    max_restarts: int | None = None
+    after_steps: Count = 300
+    max_restarts: PositiveInt | None = None
 
     def __post_init__(self) -> None:
-        if self.after_steps < 1:
-            raise ValueError(f"after_steps={self.after_steps} must be at least 1")
         if self.action != "restart" and self.max_restarts is not None:
             raise ValueError(f"max_restarts has no effect with collapse.action={self.action}")
-        _require_positive("max_restarts", self.max_restarts)
 
 
 @dataclass(frozen=True)
+@limited
 class RetentionConfig:
     """Which checkpoints stay: the last `keep_last`, every `keep_every` steps, and the best."""
 
-    keep_last: int = 2
-    keep_every: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.keep_last < 1:
-            raise ValueError(f"keep_last={self.keep_last} must be at least 1")
-        _require_positive("keep_every", self.keep_every)
+    keep_last: Count = 2
+    keep_every: PositiveInt | None = None
 
 
 @dataclass(frozen=True)
+@limited
 class TrainConfig:
     """All keys of a training run.
 
@@ -151,28 +142,28 @@ class TrainConfig:
     data: str
     run_dir: str
     task: Annotated[TaskConfig, Open("methods")]
-    seed: int = 0
-    epochs: int = 1
-    global_batch: int = 64
-    accumulation: int = 1
+    seed: NotNegativeInt = 0
+    epochs: PositiveInt = 1
+    global_batch: PositiveInt = 64
+    accumulation: PositiveInt = 1
     pairs: Pairs = "stored"
     order: Literal["auto", "uniform", "blocks"] = "auto"
     blocks: BlocksConfig = BlocksConfig()
     tail: Literal["drop", "carry"] = "drop"
-    num_train_items: int | None = None
+    num_train_items: PositiveInt | None = None
     precision: Precision = "fp32"
     compile: Literal["auto", "cuda_graphs"] | bool = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     deterministic: bool = False
-    num_threads: int = 1
+    num_threads: PositiveInt = 1
     resume: Literal["auto", "never"] = "auto"
     allow_changes: bool = False
     init_from: str | None = None
-    log_every: int = 50
-    validate_every: int | None = None
-    validation_batch: int | None = None
-    checkpoint_every: int | None = None
-    ema_decay: float | None = None
+    log_every: PositiveInt = 50
+    validate_every: PositiveInt | None = None
+    validation_batch: PositiveInt | None = None
+    checkpoint_every: PositiveInt | None = None
+    ema_decay: InnerShare | None = None
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     collapse: CollapseConfig = CollapseConfig()
@@ -182,20 +173,6 @@ class TrainConfig:
     plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in (
-            "epochs",
-            "global_batch",
-            "accumulation",
-            "num_train_items",
-            "num_threads",
-            "log_every",
-            "validate_every",
-            "validation_batch",
-            "checkpoint_every",
-        ):
-            _require_positive(name, getattr(self, name))
-        if self.seed < 0:
-            raise ValueError(f"seed={self.seed} must not be negative")
         if self.global_batch % self.accumulation:
             raise ValueError(
                 f"accumulation={self.accumulation} must divide global_batch={self.global_batch}"
@@ -208,8 +185,6 @@ class TrainConfig:
                 f"loader.num_workers={self.loader.num_workers} cannot go with order=blocks, which"
                 " reads by threads: say loader.num_workers=0"
             )
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise ValueError(f"ema_decay={self.ema_decay} must lie between 0 and 1")
         if self.device == "cpu" and self.precision == "tf32":
             raise ValueError("precision=tf32 has no effect on a CPU; allowed: fp32, bf16, fp16")
         if self.compile == "cuda_graphs":

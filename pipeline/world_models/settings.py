@@ -6,20 +6,15 @@
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from orbit.core.config.limits import Count, InnerShare, limited
 
 Kind = Literal["none", "full", "ours"]
 
 
-def _check_sizes(config: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        for size in value if isinstance(value, tuple) else (value,):
-            if size is not None and size < 1:
-                raise ValueError(f"{name}={size} must be at least 1")
-
-
 @dataclass(frozen=True)
+@limited
 class GridMaskConfig:
     """A learned mask over S's outputs: the group acts on those it selects, and on no others.
 
@@ -28,17 +23,13 @@ class GridMaskConfig:
     the others, and no action changes them.
     """
 
-    num_maps: int = 2
-    invariant_size: int = 2
-    tau: float = 0.5
-
-    def __post_init__(self) -> None:
-        _check_sizes(self, "num_maps", "invariant_size")
-        if not 0 < self.tau < 1:
-            raise ValueError(f"tau={self.tau} must lie between 0 and 1")
+    num_maps: Count = 2
+    invariant_size: Count = 2
+    tau: InnerShare = 0.5
 
 
 @dataclass(frozen=True)
+@limited
 class GridModelConfig:
     """Objects on a grid of cells: 2D Shapes, 3D Blocks, Rush Hour.
 
@@ -52,17 +43,16 @@ class GridModelConfig:
     name: Literal["grid"]
     kind: Kind
     view: Literal["cells", "pixels"]
-    channels: int
-    hidden: int
-    latent_size: int = 2
+    channels: Count
+    hidden: Count
+    latent_size: Count = 2
     directions: Literal["absolute", "relative"] = "absolute"
-    cells: int = 5
-    pool: int = 1
+    cells: Count = 5
+    pool: Count = 1
     mask: GridMaskConfig | None = None
     activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
-        _check_sizes(self, "channels", "hidden", "latent_size", "cells", "pool")
         if self.mask is not None and (self.kind, self.directions) != ("ours", "absolute"):
             raise ValueError("mask needs kind=ours and directions=absolute")
         if self.view == "cells" and self.pool != 1:
@@ -72,6 +62,7 @@ class GridModelConfig:
 
 
 @dataclass(frozen=True)
+@limited
 class ReacherModelConfig:
     """A jointed arm seen from above, two frames at a time.
 
@@ -82,18 +73,16 @@ class ReacherModelConfig:
 
     name: Literal["reacher"]
     kind: Kind
-    channels: int
-    hidden: int
-    embedding_size: int = 8
-    latent_size: int = 4
-    dilations: tuple[int, ...] = (2, 4, 8, 16, 32)
+    channels: Count
+    hidden: Count
+    embedding_size: Count = 8
+    latent_size: Count = 4
+    dilations: tuple[Count, ...] = (2, 4, 8, 16, 32)
     activation_checkpointing: bool = False
-
-    def __post_init__(self) -> None:
-        _check_sizes(self, "channels", "hidden", "embedding_size", "latent_size", "dilations")
 
 
 @dataclass(frozen=True)
+@limited
 class TeapotModelConfig:
     """An object turned in space: S makes a rotation of a frame, which is the latent.
 
@@ -103,13 +92,12 @@ class TeapotModelConfig:
 
     name: Literal["teapot"]
     kind: Literal["none", "ours"]
-    channels: tuple[int, ...] = (32, 64, 128, 256)
-    hidden: int = 256
-    transition_hidden: int | None = None
+    channels: tuple[Count, ...] = (32, 64, 128, 256)
+    hidden: Count = 256
+    transition_hidden: Count | None = None
     activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
-        _check_sizes(self, "channels", "hidden", "transition_hidden")
         if self.kind == "ours" and self.transition_hidden is not None:
             raise ValueError("transition_hidden has no effect with kind=ours")
         if self.kind == "none" and self.transition_hidden is None:
@@ -117,6 +105,7 @@ class TeapotModelConfig:
 
 
 @dataclass(frozen=True)
+@limited
 class HomeomorphicVAEConfig:
     """The baseline that knows the latent's shape but no actions (Falorsi et al.).
 
@@ -125,14 +114,11 @@ class HomeomorphicVAEConfig:
     """
 
     name: Literal["homeomorphic_vae"]
-    channels: tuple[int, ...] = (50, 100, 200, 400)
-    decoder_channels: int = 200
-    max_degree: int = 6
-    num_copies: int = 10
+    channels: tuple[Count, ...] = (50, 100, 200, 400)
+    decoder_channels: Count = 200
+    max_degree: Count = 6
+    num_copies: Count = 10
     activation_checkpointing: bool = False
-
-    def __post_init__(self) -> None:
-        _check_sizes(self, "channels", "decoder_channels", "max_degree", "num_copies")
 
 
 WorldModelSettings = (

@@ -1,7 +1,8 @@
 """Strict construction of frozen dataclasses from plain mappings.
 
 A dataclass is the schema: its fields are the allowed keys, its annotations the
-allowed types, its `__post_init__` the allowed values. Anything else is a
+allowed types, their limits (`orbit.core.config.limits`) and its
+`__post_init__` the allowed values. Anything else is a
 ValueError that names the dotted key. A union of dataclasses is told apart by
 their literal `kind` field where all have one, else by their literal `name`.
 """
@@ -230,6 +231,7 @@ def _chosen_option(
 
 
 def _type_name(annotation: Any) -> str:
+    annotation, _ = _without_marks(annotation)
     if _is_union(annotation):
         return " or ".join(_type_name(option) for option in typing.get_args(annotation))
     if typing.get_origin(annotation) is Literal:

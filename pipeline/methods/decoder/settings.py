@@ -1,42 +1,32 @@
 """Configuration of the decoder task."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-
-def _check_sizes(config: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        for size in value if isinstance(value, tuple) else (value,):
-            if size < 1:
-                raise ValueError(f"{name}={size} must be at least 1")
+from orbit.core.config.limits import Count, limited
 
 
 @dataclass(frozen=True)
+@limited
 class MapsDecoderConfig:
     """Linear layers of `hidden` units to `maps` maps of the frame's size, then convolutions."""
 
     name: Literal["maps"] = "maps"
-    hidden: int = 512
-    maps: int = 5
-    channels: int = 32
-
-    def __post_init__(self) -> None:
-        _check_sizes(self, "hidden", "maps", "channels")
+    hidden: Count = 512
+    maps: Count = 5
+    channels: Count = 32
 
 
 @dataclass(frozen=True)
+@limited
 class UpsamplingDecoderConfig:
     """The reacher's E and S backwards: `hidden` and `channels` are theirs, plain ones."""
 
     name: Literal["upsampling"]
-    hidden: int = 512
-    embedding_size: int = 8
-    channels: int = 32
-    dilations: tuple[int, ...] = (32, 16, 8, 4, 2)
-
-    def __post_init__(self) -> None:
-        _check_sizes(self, "hidden", "embedding_size", "channels", "dilations")
+    hidden: Count = 512
+    embedding_size: Count = 8
+    channels: Count = 32
+    dilations: tuple[Count, ...] = (32, 16, 8, 4, 2)
 
 
 DecoderSettings = MapsDecoderConfig | UpsamplingDecoderConfig

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from orbit.core.config.limits import InnerShare, NotNegative, Positive, PositiveInt, limited
 from orbit.core.plugins import Open
 from pipeline.models.settings import (
     AutoencoderConfig,
@@ -22,17 +23,15 @@ LatentLosses = Literal["stop_gradient", "full_gradient", "relative"]
 
 
 @dataclass(frozen=True)
+@limited
 class LossWeights:
     """Weights of L_recon, L_inv (invariance) and L_const (consistency); the paper has 1, 1, 1."""
 
-    recon: float = 1.0
-    invariance: float = 1.0
-    consistency: float = 1.0
+    recon: NotNegative = 1.0
+    invariance: NotNegative = 1.0
+    consistency: NotNegative = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("recon", "invariance", "consistency"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
         if self.recon == 0:
             raise ValueError("recon=0 leaves nothing to train the decoder with")
 
@@ -45,6 +44,7 @@ class NoContrastConfig:
 
 
 @dataclass(frozen=True)
+@limited
 class ViewsContrastConfig:
     """Pooled z_v of x shall be nearer to that of a deformed g x than to those of other images.
 
@@ -57,29 +57,22 @@ class ViewsContrastConfig:
     """
 
     name: Literal["views"]
-    weight: float = 0.03
-    temperature: float = 0.2
-    hidden: int = 256
-    size: int = 64
-    rotation: float = 0.35
-    shear: float = 0.3
-    stretch: float = 0.2
-    shift: float = 0.15
+    weight: Positive = 0.03
+    temperature: Positive = 0.2
+    hidden: PositiveInt = 256
+    size: PositiveInt = 64
+    rotation: NotNegative = 0.35
+    shear: NotNegative = 0.3
+    stretch: NotNegative = 0.2
+    shift: NotNegative = 0.15
     thickness: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("weight", "temperature", "hidden", "size"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be positive")
-        for name in ("rotation", "shear", "stretch", "shift"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative")
 
 
 ContrastConfig = NoContrastConfig | ViewsContrastConfig
 
 
 @dataclass(frozen=True)
+@limited
 class LatentActionConfig:
     """Network, action, mask, its threshold, output and loss weights.
 
@@ -95,7 +88,7 @@ class LatentActionConfig:
     """
 
     name: Literal["latent_action"]
-    tau: float = DEFAULT_TAU
+    tau: InnerShare = DEFAULT_TAU
     model: Network = AutoencoderConfig()
     action: Action = SpatialActionConfig()
     output: Literal["auto", "tanh", "logits"] = "auto"
@@ -106,8 +99,6 @@ class LatentActionConfig:
     contrast: ContrastConfig = NoContrastConfig()
 
     def __post_init__(self) -> None:
-        if not 0 < self.tau < 1:
-            raise ValueError(f"tau={self.tau} must lie between 0 and 1")
         if isinstance(self.mask, FixedMaskConfig) and self.tau != DEFAULT_TAU:
             raise ValueError(f"tau={self.tau} has no effect with mask.name=fixed")
         weights = self.weights

@@ -1,48 +1,40 @@
 """Configuration of the sequence labelling task."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-
-def _check_positive(config: Any, *names: str) -> None:
-    for name in names:
-        if getattr(config, name) <= 0:
-            raise ValueError(f"{name}={getattr(config, name)} must be positive")
+from orbit.core.config.limits import Positive, PositiveInt, limited
 
 
 @dataclass(frozen=True)
+@limited
 class FullyConnectedConfig:
     """The first layer, then `num_layers` linear ones with as many units as the sequence is long."""
 
     name: Literal["fc_only"]
-    num_layers: int = 3
-
-    def __post_init__(self) -> None:
-        _check_positive(self, "num_layers")
+    num_layers: PositiveInt = 3
 
 
 @dataclass(frozen=True)
+@limited
 class ConvolutionalConfig:
     """The first layer, then `num_layers` cyclic convolutions of `channels` channels."""
 
     name: Literal["fc_conv"]
-    num_layers: int = 3
-    channels: int = 16
-    kernel: int = 5
+    num_layers: PositiveInt = 3
+    channels: PositiveInt = 16
+    kernel: PositiveInt = 5
 
     def __post_init__(self) -> None:
-        _check_positive(self, "num_layers", "channels", "kernel")
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel={self.kernel} must be odd")
 
 
 @dataclass(frozen=True)
+@limited
 class SequenceLabellingConfig:
     """A network and the weight of a peak in the loss, relative to any other place."""
 
     name: Literal["sequence_labelling"]
     model: FullyConnectedConfig | ConvolutionalConfig
-    positive_weight: float = 49.0
-
-    def __post_init__(self) -> None:
-        _check_positive(self, "positive_weight")
+    positive_weight: Positive = 49.0

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from orbit.core.config.limits import Count, NotNegative, Positive, limited
 from pipeline.world_models.settings import HomeomorphicVAEConfig, WorldModelSettings
 
 
 @dataclass(frozen=True)
+@limited
 class ContrastiveConfig:
     """The paper's loss: `hinge` is the energy up to which negatives are pushed away,
     `sigma` the length that energies are measured by, `num_negatives` those of a record.
@@ -16,33 +18,20 @@ class ContrastiveConfig:
     the group acts on no more than it must."""
 
     name: Literal["contrastive"] = "contrastive"
-    hinge: float = 1.0
-    sigma: float = 0.5
-    num_negatives: int = 1
-    change_weight: float = 0.0
-    variant_weight: float = 0.0
-
-    def __post_init__(self) -> None:
-        for key in ("hinge", "sigma"):
-            if getattr(self, key) <= 0:
-                raise ValueError(f"{key}={getattr(self, key)} must be positive")
-        for key in ("change_weight", "variant_weight"):
-            if getattr(self, key) < 0:
-                raise ValueError(f"{key}={getattr(self, key)} must not be negative")
-        if self.num_negatives < 1:
-            raise ValueError(f"num_negatives={self.num_negatives} must be at least 1")
+    hinge: Positive = 1.0
+    sigma: Positive = 0.5
+    num_negatives: Count = 1
+    change_weight: NotNegative = 0.0
+    variant_weight: NotNegative = 0.0
 
 
 @dataclass(frozen=True)
+@limited
 class VariationalConfig:
     """Reconstruction and a KL divergence of weight `beta`, without actions (the VAE's)."""
 
     name: Literal["variational"]
-    beta: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.beta < 0:
-            raise ValueError(f"beta={self.beta} must not be negative")
+    beta: NotNegative = 1.0
 
 
 @dataclass(frozen=True)
