@@ -35,6 +35,7 @@ PROGRAMS = {
     "collect": "launch.collect",
     "report": "launch.report",
     "reproduce": "launch.reproduce",
+    "plugins": "launch.plugins",
     "launch-prepare": "launch.prepare",
     "launch-evaluate": "launch.evaluate",
 }

@@ -9,6 +9,7 @@ from helpers.programs import call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from launch.sweeps.expansion import Resolver
 from orbit.core.config.compose import PATH_KEYS, compose, group_options
 from orbit.core.config.roots import (
     CONFIG_ROOT,
@@ -115,6 +116,17 @@ def test_a_sweep_and_its_runs_come_from_ones_own_files(
     assert done.code == 0, done.err
     assert "2" in done.out
     assert not (tmp_path / "s").exists()
+
+
+def test_who_composes_runs_later_is_told_the_folder(
+    own: Path, digits_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the controller of a search, which may start elsewhere and without the variable."""
+    words = ("experiment=mine", f"data={digits_dir}")
+    with pytest.raises(ValueError, match="unknown experiment=mine"):
+        Resolver(words, tmp_path).resolve([{"seed": 0}])
+    (run,) = Resolver((f"configs={own}", *words), tmp_path).resolve([{"seed": 0}])
+    assert run.config.epochs == 77
 
 
 def test_a_run_needs_its_configurations_no_longer(

@@ -5,6 +5,7 @@ the one that runs the tests, by a path file. What that has installed of Orbit it
 checkout, is not found through it: path files inside a borrowed folder do not count.
 """
 
+import importlib
 import json
 import os
 import shutil
@@ -16,12 +17,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from helpers.programs import REPOSITORY, Outcome
+from helpers.programs import REPOSITORY, Outcome, call
 from helpers.waiting import PATIENCE_S
 
 from orbit.program import PROGRAMS, in_words
 
 PACKAGES = ("orbit", "pipeline", "data_prep", "launch")
+FEW = ("num_samples=60", "num_workers=1")
 SMALL = ("epochs=1", "global_batch=16", "task.model.width=8", "collapse.action=warn")
 
 
@@ -107,7 +109,7 @@ def test_the_main_job_from_an_empty_folder(installed: Path, folder: Path) -> Non
     assert str(REPOSITORY) not in places.replace(sys.prefix, "")
     assert f"{installed.parent}/lib/" in places.splitlines()[-1]
 
-    done = run(orbit, "prepare", "dataset=rotated_digits", "out=data", "num_samples=60")
+    done = run(orbit, "prepare", "dataset=rotated_digits", "out=data", *FEW)
     assert done.code == 0, done.err
     done = run(orbit, "train", "data=data", "run_dir=one", *SMALL)
     assert done.code == 0, done.err
@@ -120,7 +122,7 @@ def test_the_main_job_from_an_empty_folder(installed: Path, folder: Path) -> Non
     assert done.code == 0, done.err
     assert json.loads(Path("two/environment.json").read_text())["world_size"] == 2
 
-    done = run(orbit, "evaluate", "run_dir=two", "analysis_records=8", "pictures=false")
+    done = run(orbit, "evaluate", "run_dir=two", "analyses=false", "pictures=false")
     assert done.code == 0, done.err
     done = run(orbit, "describe", "two")
     assert done.code == 0, done.err
@@ -173,11 +175,14 @@ def test_configurations_in_the_working_folder_are_not_taken(installed: Path, fol
     assert line.startswith("orbit train: unknown experiment=mine")
 
 
-def test_what_belongs_to_the_source_repository_is_asked_for(installed: Path, folder: Path) -> None:
-    line = run(installed / "orbit", "reproduce", "paper1", "dry_run=true").error_line
-    assert "give results=DIR" in line
+def test_what_belongs_to_the_source_repository_is_asked_for(
+    installed: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     line = run(installed / "orbit", "report", ".", "out=out", "paper=unknown").error_line
     assert "shipped: symmetric_embeddings" in line
+    monkeypatch.setattr("launch.reproduction.request.is_installed", lambda: True)
+    line = call("launch/reproduce.py", "paper1", "dry_run=true").error_line
+    assert "give results=DIR" in line
 
 
 def test_every_script_has_a_word_and_a_line_in_the_overview(installed: Path, folder: Path) -> None:
@@ -197,10 +202,11 @@ def test_every_script_has_a_word_and_a_line_in_the_overview(installed: Path, fol
 
 
 def test_help_speaks_of_the_program(installed: Path, folder: Path) -> None:
-    for word in PROGRAMS:
-        text = run(installed / "orbit", word, "--help").out
+    assert "-m orbit train \\" in run(installed / "orbit", "train", "--help").out
+    for word, module in PROGRAMS.items():
+        text = in_words(importlib.import_module(module).__doc__ or "")
         assert f"orbit {word} " in text
-        assert ".py" not in text.replace("datasets.py", "")
+        assert ".py" not in text
 
 
 def test_scripts_become_words() -> None:
