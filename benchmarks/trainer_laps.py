@@ -18,7 +18,7 @@ from pipeline.data.batches import TrainBatches, make_train_order
 from pipeline.data.loader import Loader
 from pipeline.data.packing import Batch
 from pipeline.methods.table import make_task
-from pipeline.training.checkpoint import CheckpointStore
+from pipeline.run_files.checkpoint import CheckpointStore
 from pipeline.training.distributed import World
 from pipeline.training.fresh_targets import FreshTargets
 from pipeline.training.metrics_log import MetricsLog

@@ -12,10 +12,9 @@ from pipeline.data.places import local_batch_of, places_at_once
 from pipeline.methods.interface import Task
 from pipeline.methods.table import make_task
 from pipeline.models.latent_action import LatentActionModel
-from pipeline.training.checkpoint import Checkpoint
+from pipeline.run_files.checkpoint import Checkpoint, fill
 from pipeline.training.run_directory import RunDirectory
 from pipeline.training.settings import TrainConfig
-from pipeline.training.weights import fill
 
 
 @dataclass(frozen=True)

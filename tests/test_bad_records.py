@@ -39,8 +39,7 @@ from orbit.core.reading.dicom import find_series
 from orbit.core.reading.nifti import read_volume
 from orbit.core.reading.pictures import read_picture
 from orbit.core.store.manifest import SplitInfo, read_manifest
-from pipeline.training.checkpoint import Checkpoint, CheckpointStore, DamagedCheckpointError
-from pipeline.training.weights import fill
+from pipeline.run_files.checkpoint import Checkpoint, CheckpointStore, DamagedCheckpointError, fill
 
 
 def altered(root: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> Path:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from helpers.faults import failing, tree
 
+from pipeline.run_files.checkpoint import CheckpointStore, DamagedCheckpointError
 from pipeline.training import checkpoint as module
-from pipeline.training.checkpoint import CheckpointStore, DamagedCheckpointError
 from pipeline.training.settings import RetentionConfig
 
 

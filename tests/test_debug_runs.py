@@ -13,8 +13,8 @@ from helpers.training import make_config, never_stop
 from orbit.core.store.reader import PairStore
 from pipeline.data.batches import EvaluationBatches, TrainBatches, make_train_order
 from pipeline.data.loader import Loader, LoaderConfig
+from pipeline.run_files.reading import read_metrics
 from pipeline.training.debugging import FirstBatches, shortened
-from pipeline.training.metrics_log import read_metrics
 from pipeline.training.run import train
 from pipeline.training.settings import DebugConfig
 

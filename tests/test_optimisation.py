@@ -8,10 +8,10 @@ import pytest
 import torch
 from helpers.training import make_config, never_stop, reproducible_lines
 
-from pipeline.training.checkpoint import CheckpointStore
+from pipeline.run_files.checkpoint import CheckpointStore
 from pipeline.training.optimisation import learning_rate
 from pipeline.training.run import train
-from pipeline.training.settings import OptimizerConfig, RetentionConfig, ScheduleConfig
+from pipeline.training.settings import OptimizerConfig, ScheduleConfig
 
 
 def test_schedule_warms_up_and_falls_to_its_final_fraction() -> None:
@@ -65,7 +65,7 @@ def test_retention_keeps_last_regular_and_best(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path / "checkpoints")
     for step in range(1, 11):
         store.save(step, {"w": torch.zeros(1)}, {}, {})
-        store.prune(RetentionConfig(keep_last=2, keep_every=4), best_step=3 if step >= 3 else None)
+        store.prune(keep_last=2, keep_every=4, best_step=3 if step >= 3 else None)
     assert store.steps() == [3, 4, 8, 9, 10]
     assert store.resolve("last") == 10
 
@@ -92,7 +92,7 @@ def test_checkpoints_never_unpickle_objects(tmp_path: Path) -> None:
 
 def test_logged_numbers_are_finite_and_grouped(digits_dir: Path, tmp_path: Path) -> None:
     train(make_config(digits_dir, tmp_path / "run", "epochs=1"), never_stop())
-    from pipeline.training.metrics_log import read_metrics
+    from pipeline.run_files.reading import read_metrics
 
     for line in read_metrics(tmp_path / "run" / "metrics.jsonl"):
         assert {"step", "epoch", "split"} <= line.keys()

@@ -29,7 +29,7 @@ from orbit.core.reading.numpy_files import load_npy, load_npz
 from orbit.core.reading.pairs import read_npz_pairs
 from orbit.core.reading.pairs_csv import read_csv_pairs, read_csv_table
 from orbit.core.reading.volumes import read_table
-from pipeline.training.checkpoint import CheckpointStore
+from pipeline.run_files.checkpoint import CheckpointStore
 from pipeline.training.distributed import JOIN_TIMEOUT_S, join_timeout_s
 
 

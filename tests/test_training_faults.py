@@ -25,9 +25,9 @@ from orbit.core.config.program import (
 from orbit.core.files.lock import LostLockError
 from orbit.core.files.waiting import StoppedWaiting
 from orbit.core.signals import STOP_SIGNALS, StopRequest
+from pipeline.run_files.checkpoint import CheckpointStore
 from pipeline.runs import load_run
 from pipeline.training import distributed as rendezvous
-from pipeline.training.checkpoint import CheckpointStore
 from pipeline.training.distributed import ClusterFaultError, World, is_cluster_fault, join_world
 from pipeline.training.metrics_log import MetricsLog
 from pipeline.training.optimisation import Optimisation

@@ -33,8 +33,8 @@ from pipeline.application.settings import ApplyConfig
 from pipeline.arithmetic import exact_float32, use_threads
 from pipeline.measuring.grid import Row, picture_grid
 from pipeline.models.latent_action import LatentActionModel, LatentParts
+from pipeline.run_files.checkpoint import MODEL_FILE
 from pipeline.runs import Run, latent_action_model, load_run
-from pipeline.training.checkpoint import MODEL_FILE
 from pipeline.training.distributed import choose_device
 
 

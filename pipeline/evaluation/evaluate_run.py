@@ -25,8 +25,8 @@ from pipeline.data.places import global_places
 from pipeline.evaluation.settings import EvaluateConfig, curves_file, evaluation_file
 from pipeline.measuring.findings import Subject
 from pipeline.methods.table import method_of
+from pipeline.run_files.checkpoint import MODEL_FILE
 from pipeline.runs import load_run
-from pipeline.training.checkpoint import MODEL_FILE
 from pipeline.training.distributed import join_world
 from pipeline.training.evaluation import evaluate
 from pipeline.training.run_directory import RunDirectory

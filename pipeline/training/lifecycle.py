@@ -16,9 +16,9 @@ from orbit.core.store.manifest import Manifest
 from pipeline.arithmetic import complaint
 from pipeline.data.batches import Batches
 from pipeline.data.loader import LoaderConfig, shared_bytes
+from pipeline.run_files.reading import read_metrics
 from pipeline.training.distributed import World
 from pipeline.training.environment import describe_environment, differences_that_matter
-from pipeline.training.metrics_log import read_metrics
 from pipeline.training.run_directory import RunDirectory, differing_keys
 from pipeline.training.settings import NEEDS_A_GPU, TrainConfig, as_decided
 from pipeline.training.trainer import Best, Plan, should_compile
@@ -154,7 +154,8 @@ def prepare_start(
             )
         run.checkpoints.restore_pointers(checkpoint)
         # Killed before those that it makes needless were deleted, or before that reached the disk.
-        run.checkpoints.prune(config.retention, checkpoint.state.get("best_step"))
+        retention, best = config.retention, checkpoint.state.get("best_step")
+        run.checkpoints.prune(retention.keep_last, retention.keep_every, best)
     result = run.read_json("result.json")
     if result is not None and not differing:
         return Start(None, attempt, result)

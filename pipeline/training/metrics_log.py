@@ -17,6 +17,7 @@ import torch
 
 from orbit.core.files.atomic import write_text
 from orbit.core.files.events import open_events
+from pipeline.run_files.reading import read_metrics
 from pipeline.training.distributed import World
 
 NEVER = 2**62
@@ -83,26 +84,6 @@ class IntervalMeans:
         same_ranks = len(sums) == self._world.world_size
         self._sums.copy_(sums[self._world.rank] if same_ranks else sums.mean(0))
         self.count = int(state["count"])
-
-
-WALL_CLOCK_PREFIXES = ("speed/", "memory/", "time/")
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All complete lines of a metrics file; a line cut off by a crash is left out."""
-    lines = []
-    if path.exists():
-        for text in path.read_text(encoding="utf-8").splitlines():
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
-                break
-    return lines
-
-
-def without_wall_clock(line: dict[str, Any]) -> dict[str, Any]:
-    """A line's reproducible part."""
-    return {key: value for key, value in line.items() if not key.startswith(WALL_CLOCK_PREFIXES)}
 
 
 class MetricsLog:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from orbit.core.config.program import EXIT_NON_FINITE, EXIT_STOPPED, ExitWithCode
 from orbit.core.files.atomic import make_directory
@@ -34,6 +35,7 @@ from pipeline.data.order import SampleOrder, rank_slice
 from pipeline.data.packing import Batch
 from pipeline.data.places import global_places, local_batch_of, places_at_once
 from pipeline.methods.table import make_task
+from pipeline.run_files.checkpoint import fill
 from pipeline.training.data_order import (
     DataOrder,
     as_plain,
@@ -66,7 +68,6 @@ from pipeline.training.settings import (
     with_plugins,
 )
 from pipeline.training.trainer import CollapseError, Plan, Trainer
-from pipeline.training.weights import start_from_run
 
 INITIALISATION_STREAM = 20
 
@@ -285,6 +286,13 @@ def _prepare(run: RunDirectory, config: TrainConfig, parts: _Parts) -> Start:
     return start
 
 
+def _start_from_run(model: nn.Module, run_dir: Path) -> None:
+    """Load the best weights of another run; ValueError if they do not fit the model."""
+    run = RunDirectory(run_dir)
+    run.read_config()
+    fill(model, run.checkpoints.load(run.checkpoints.resolve("best")), run_dir)
+
+
 def _run_attempt(config: TrainConfig, parts: _Parts, start: Start) -> dict[str, Any]:
     run, manifest, world, request = parts.run, parts.manifest, parts.world, parts.request
     batches, validation = parts.batches, parts.validation
@@ -323,7 +331,7 @@ def _run_attempt(config: TrainConfig, parts: _Parts, start: Start) -> dict[str, 
         if world.is_first:
             say(f"continuing from step {start.step} of {plan.num_steps}")
     elif config.init_from is not None:
-        start_from_run(task.model, Path(config.init_from))
+        _start_from_run(task.model, Path(config.init_from))
     loader = Loader(batches, trainer.step, plan.num_steps, world.device, config.loader)
     log = MetricsLog(run.path, trainer.step) if world.is_first else None
 

@@ -5,7 +5,7 @@ run_dir/
   environment.json         versions, commit, hardware, threads
   metrics.jsonl            one line per logged step and validation
   events.out.tfevents.*    the same for TensorBoard
-  checkpoints/             see `checkpoint.py`
+  checkpoints/             see `pipeline/run_files/checkpoint.py`
   evaluations/             written by `pipeline/evaluate.py`, with orbits.png beside
   heartbeat.json           where the run is, rewritten every few seconds
   order.json               in which order the data is read, and why
@@ -26,11 +26,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from orbit.core import plugins
 from orbit.core.config.compose import (
-    read_yaml,
     with_absolute_paths,
-    with_found_paths,
     with_real_paths,
     yaml_text,
 )
@@ -44,13 +41,14 @@ from orbit.core.files.atomic import (
 )
 from orbit.core.files.listing import list_folder
 from orbit.core.files.lock import describe_process
+from pipeline.run_files.reading import CONFIG_FILE, read_config_values
 from pipeline.training.settings import KEYS_FREE_TO_CHANGE, TrainConfig
 
 if TYPE_CHECKING:
-    from pipeline.training.checkpoint import CheckpointStore
+    from pipeline.run_files.checkpoint import CheckpointStore
 
 WRITTEN = (
-    "config.yaml",
+    CONFIG_FILE,
     "environment.json",
     "metrics.jsonl",
     "heartbeat.json",
@@ -70,7 +68,7 @@ class RunDirectory:
     @functools.cached_property
     def checkpoints(self) -> "CheckpointStore":
         """The weights of the run: whoever asks for them waits for torch to be imported."""
-        from pipeline.training.checkpoint import CheckpointStore
+        from pipeline.run_files.checkpoint import CheckpointStore
 
         return CheckpointStore(self.path / "checkpoints")
 
@@ -81,21 +79,11 @@ class RunDirectory:
         Raises FileNotFoundError if this is not a run directory, ValueError if the file cannot
         be read.
         """
-        file = self.path / "config.yaml"
+        values = read_config_values(self.path)
         try:
-            text = file.read_text(encoding="utf-8")
-        except (FileNotFoundError, NotADirectoryError):
-            raise FileNotFoundError(f"no run at {self.path}: config.yaml is missing") from None
+            return build(TrainConfig, values)
         except ValueError as error:
-            raise ValueError(f"{file} cannot be read: {error}") from None
-        try:
-            values = read_yaml(text)
-            if not isinstance(values, dict):
-                raise ValueError("it holds no keys")
-            plugins.require(values.get("plugins"))
-            return build(TrainConfig, with_found_paths(values, self.path))
-        except ValueError as error:
-            raise ValueError(f"{file} cannot be read: {error}") from None
+            raise ValueError(f"{self.path / CONFIG_FILE} cannot be read: {error}") from None
 
     def recorded_config(self) -> TrainConfig | None:
         """The configuration the run was started with, None where there is no run yet."""
@@ -107,9 +95,7 @@ class RunDirectory:
     def write_config(self, config: TrainConfig) -> None:
         """Write config.yaml, with absolute paths."""
         values = with_absolute_paths(json.loads(json.dumps(dataclasses.asdict(config))))
-        if not config.plugins:
-            del values["plugins"]
-        write_text(self.path / "config.yaml", yaml_text(values))
+        write_text(self.path / CONFIG_FILE, yaml_text(values))
 
     def read_json(self, name: str) -> Any:
         """A JSON file of the run, None if there is none.

@@ -24,14 +24,13 @@ from pipeline.arithmetic import float32_arithmetic
 from pipeline.compiling import compile_in_place
 from pipeline.data.packing import Batch
 from pipeline.methods.interface import Task
-from pipeline.training.checkpoint import Checkpoint, CheckpointStore
+from pipeline.run_files.checkpoint import Checkpoint, CheckpointStore, non_finite_names
 from pipeline.training.distributed import World
 from pipeline.training.evaluation import evaluate
 from pipeline.training.metrics_log import IntervalMeans, MetricsLog, NonFiniteLossError
 from pipeline.training.optimisation import Optimisation, make_average
 from pipeline.training.settings import TrainConfig
 from pipeline.training.stopping import StopAgreement
-from pipeline.training.weights import non_finite_names
 
 
 class CollapseError(Exception):
@@ -273,7 +272,8 @@ class Trainer:
         self.store.save(self.step, self.evaluated_model.state_dict(), state, self.meta)
         if self.best.step is not None:
             self.store.point("best", self.best.step)
-        self.store.prune(self.config.retention, self.best.step)
+        retention = self.config.retention
+        self.store.prune(retention.keep_last, retention.keep_every, self.best.step)
 
     def _check_weights(self) -> None:
         """Raise NonFiniteLossError, on all ranks alike, for weights that are not worth keeping."""

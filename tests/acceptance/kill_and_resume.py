@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from orbit.core.config.program import EXIT_STOPPED, run_program, take_value
-from pipeline.training.metrics_log import read_metrics, without_wall_clock
+from pipeline.run_files.reading import read_metrics, without_wall_clock
 
 ROOT = Path(__file__).resolve().parents[2]
 

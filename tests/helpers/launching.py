@@ -7,7 +7,7 @@ from typing import Any
 
 from helpers.dev_cluster import DevCluster
 from helpers.waiting import PATIENCE_S
-from pipeline.training.metrics_log import read_metrics
+from pipeline.run_files.reading import read_metrics
 
 TINY = ("task.model.width=4", "compile=false", "log_every=5", "device=cpu")
 

@@ -6,7 +6,7 @@ from typing import Any
 from orbit.core.config.compose import compose
 from orbit.core.config.schema import build
 from orbit.core.signals import StopRequest
-from pipeline.training.metrics_log import read_metrics, without_wall_clock
+from pipeline.run_files.reading import read_metrics, without_wall_clock
 from pipeline.training.settings import TrainConfig
 
 PATH_KEYS = frozenset({"data", "run_dir", "init_from"})

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from orbit.core.config.schema import build
 from orbit.core.store.manifest import FrameSpec, Manifest
 from pipeline.global_batch import GlobalBatchNorm
 from pipeline.methods.decoder.settings import (
@@ -14,6 +15,9 @@ from pipeline.methods.decoder.settings import (
     MapsDecoderConfig,
     UpsamplingDecoderConfig,
 )
+from pipeline.methods.world_model.settings import WorldModelConfig
+from pipeline.run_files.checkpoint import CheckpointStore, fill
+from pipeline.run_files.reading import CONFIG_FILE, read_config_values
 from pipeline.world_models.building import make_world_model
 from pipeline.world_models.layers import mlp
 from pipeline.world_models.world_model import WorldModel
@@ -108,19 +112,18 @@ class FrozenModelWithDecoder(nn.Module):
 
 def make_model(config: DecoderConfig, manifest: Manifest) -> FrozenModelWithDecoder:
     """Read the run that the configuration names; ValueError unless it is of a world model."""
-    # The run's configuration may name any task, this one too.
-    from pipeline.methods.world_model.settings import WorldModelConfig
-    from pipeline.training.run_directory import RunDirectory
-    from pipeline.training.weights import fill
-
-    run = RunDirectory(Path(config.run))
-    task = run.read_config().task
-    if not isinstance(task, WorldModelConfig):
-        raise ValueError(f"task.run={config.run} is a run of task.name={task.name}, no world model")
+    run_dir = Path(config.run)
+    recorded = read_config_values(run_dir).get("task")
+    name = recorded.get("name") if isinstance(recorded, dict) else None
+    if not isinstance(recorded, dict) or name != "world_model":
+        raise ValueError(f"task.run={config.run} is a run of task.name={name}, no world model")
+    try:
+        task = build(WorldModelConfig, recorded)
+    except ValueError as error:
+        raise ValueError(f"{run_dir / CONFIG_FILE} cannot be read: task.{error}") from None
     world_model = make_world_model(task.model, manifest)
-    fill(
-        world_model, run.checkpoints.load(run.checkpoints.resolve(str(config.checkpoint))), run.path
-    )
+    checkpoints = CheckpointStore(run_dir / "checkpoints")
+    fill(world_model, checkpoints.load(checkpoints.resolve(str(config.checkpoint))), run_dir)
     world_model.eval()
     with torch.no_grad():
         frames = torch.zeros(1, *manifest.frames.shape)

@@ -50,7 +50,7 @@ def _manifest_first() -> None:
 
 def _error_taken_for_damage() -> None:
     """A checkpoint that cannot be read at the moment counts as damaged."""
-    from pipeline.training.checkpoint import CheckpointStore, DamagedCheckpointError
+    from pipeline.run_files.checkpoint import CheckpointStore, DamagedCheckpointError
 
     load = CheckpointStore.load
 

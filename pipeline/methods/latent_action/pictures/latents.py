@@ -19,7 +19,7 @@ from pipeline.methods.latent_action.pictures.elements import (
     varied_records,
 )
 from pipeline.models.latent_action import LatentActionModel
-from pipeline.training.metrics_log import read_metrics
+from pipeline.run_files.reading import read_metrics
 
 NUM_COLUMNS = 5
 

@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
+from torch import nn
 
 from orbit.core.files.atomic import (
     STILL_IN_USE,
@@ -33,7 +34,6 @@ from orbit.core.files.atomic import (
 )
 from orbit.core.files.listing import list_folder
 from orbit.core.user_text import parse_integer
-from pipeline.training.settings import RetentionConfig
 
 MODEL_FILE, STATE_FILE, META_FILE = "model.safetensors", "state.pt", "meta.json"
 STEP_PATTERN = re.compile(r"step_([0-9]{8,})")
@@ -216,17 +216,17 @@ class CheckpointStore:
             )
         return step
 
-    def prune(self, retention: RetentionConfig, best_step: int | None) -> None:
-        """Delete checkpoints that nothing asks to keep; never the newest.
+    def prune(self, keep_last: int, keep_every: int | None, best_step: int | None) -> None:
+        """Delete all checkpoints but the last `keep_last`, every `keep_every` steps, and the best.
 
         One that somebody reads just now disappears from view and is deleted by a later call.
         """
         steps = self.steps()
-        kept = set(steps[-retention.keep_last :])
+        kept = set(steps[-keep_last:])
         if best_step is not None:
             kept.add(best_step)
-        if retention.keep_every is not None:
-            kept.update(step for step in steps if step % retention.keep_every == 0)
+        if keep_every is not None:
+            kept.update(step for step in steps if step % keep_every == 0)
         for path in list_folder(self.folder, f".step_*{DOOMED_SUFFIX}"):
             remove_tree(path)
         for step in steps:
@@ -310,3 +310,30 @@ def _write_bytes(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def fill(model: nn.Module, checkpoint: Checkpoint, run_dir: Path) -> None:
+    """Load a checkpoint's weights.
+
+    Raises ValueError naming the run if they do not fit the model, or are not finite.
+    """
+    own = model.state_dict()
+    try:
+        for name, values in checkpoint.weights.items():
+            if name in own and values.dtype != own[name].dtype:
+                raise RuntimeError(f"{name} is of {values.dtype}, not {own[name].dtype}")
+        model.load_state_dict(checkpoint.weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"the weights of {run_dir} do not fit this model: {reason}") from None
+    guilty = non_finite_names(model)
+    if guilty:
+        raise ValueError(
+            f"the weights of {run_dir}, step {checkpoint.step}, are not finite ({guilty[0]}):"
+            " that run diverged; an earlier step may be of use"
+        )
+
+
+def non_finite_names(model: nn.Module) -> list[str]:
+    """Names of a model's weights that hold NaN or infinity."""
+    return [name for name, values in model.named_parameters() if not bool(values.isfinite().all())]
