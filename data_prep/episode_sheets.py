@@ -13,6 +13,7 @@ from orbit.core.files.atomic import replacing
 from orbit.core.groups import make_group
 from orbit.core.pictures.figures import as_picture, save_figure
 from orbit.core.store.manifest import Manifest
+from orbit.core.store.origin import Episodes, Sequences
 from orbit.core.store.reader import PairStore
 
 
@@ -28,12 +29,12 @@ def write_pictures(store: PairStore, sheet: Path | None, split: str) -> dict[str
             " ending gif"
         )
     path = sheet or store.root / "contact_sheet.png"
-    if "sequences" in store.manifest.generator:
+    if isinstance(store.manifest.origin, Sequences):
         from data_prep.sheets import write_sequence_sheet
 
         write_sequence_sheet(path, store, split or "train")
         return {"contact sheet": path}
-    if "world" not in store.manifest.generator:
+    if not isinstance(store.manifest.origin, Episodes):
         from data_prep.sheets import write_contact_sheet
 
         write_contact_sheet(path, store, split or "train")
@@ -61,15 +62,19 @@ class Trajectories:
     elements: list[list[str]]
 
 
+def sizes_of(manifest: Manifest, split: str) -> tuple[int, int, int]:
+    """Of a split of episodes: how many, steps of each, and copies of each, itself among them."""
+    origin = manifest.origin
+    assert isinstance(origin, Episodes)
+    return origin.num_episodes[split], origin.episode_length[split], origin.num_elements[split]
+
+
 def read_trajectories(
     store: PairStore, split: str, num_episodes: int, num_steps: int
 ) -> Trajectories:
     """The first `num_steps` steps of evenly spread episodes; ValueError for an unknown split."""
     manifest, reader = store.manifest, store.split(split)
-    generator = manifest.generator
-    num, length, num_elements = (
-        int(generator[key][split]) for key in ("num_episodes", "episode_length", "num_elements")
-    )
+    num, length, num_elements = sizes_of(manifest, split)
     numbers = np.unique(np.linspace(0, num - 1, min(num, num_episodes)).round().astype(int))
     steps = np.arange(min(length, num_steps))
     first = (numbers[:, None] * num_elements + np.arange(num_elements)) * length
@@ -116,7 +121,7 @@ MAX_PIXELS_ACROSS = 1000
 def write_episode_player(path: Path, store: PairStore, split: str) -> None:
     """Some episodes of a split with their transforms, as a GIF; ValueError for an unknown split."""
     store.manifest.split(split)
-    num_elements = int(store.manifest.generator["num_elements"][split])
+    *_, num_elements = sizes_of(store.manifest, split)
     # Without transforms the episodes themselves stand side by side.
     num_episodes = NUM_EPISODES if num_elements > 1 else NUM_EPISODES * COLUMNS
     shown = read_trajectories(store, split, num_episodes, NUM_STEPS)
@@ -190,9 +195,7 @@ def write_episode_sheet(path: Path, store: PairStore, split: str) -> None:
 
     manifest = store.manifest
     manifest.split(split)
-    length, num_elements = (
-        int(manifest.generator[key][split]) for key in ("episode_length", "num_elements")
-    )
+    _, length, num_elements = sizes_of(manifest, split)
     # Short episodes stand side by side.
     num_steps = min(length, NUM_COLUMNS - 1)
     across = NUM_COLUMNS // (num_steps + 1)

@@ -23,6 +23,7 @@ from orbit.core.groups.interpolation import inscribed
 from orbit.core.reading.nifti import read_volume
 from orbit.core.reading.pictures import read_picture
 from orbit.core.store.manifest import FrameSpec, Manifest, read_manifest
+from orbit.core.store.origin import Named, Orbits, Scene
 from orbit.core.store.reader import PairStore
 from pipeline.application.apply_run import to_file_values, write_nifti
 from pipeline.application.reading import (
@@ -175,8 +176,10 @@ def test_cropping_keeps_the_centre_and_padding_keeps_all(tmp_path: Path) -> None
 def test_files_are_prepared_as_the_dataset_was(digits_dir: Path) -> None:
     manifest = read_manifest(digits_dir)
 
-    def made(group: str = "c4", **generator: object) -> Preparation:
-        values = {**vars(manifest), "generator": generator, "group": group}
+    def made(group: str = "c4", scene: Scene = "plain", **settings: object) -> Preparation:
+        source = Named(str(settings.pop("source")), settings)
+        origin = Orbits("orbits", source, {}, 1.0, scene)
+        values = {**vars(manifest), "origin": origin, "group": group}
         other = Manifest(**{key: values[key] for key in Manifest.__dataclass_fields__})
         config = ApplyConfig("run", "images", "0", "out")
         return make_preparation(config, other, make_group(group))

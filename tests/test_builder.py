@@ -163,7 +163,7 @@ def test_another_configuration_is_refused_by_its_keys(state: str, tmp_path: Path
     before = contents(out)
     with pytest.raises(ValueError, match=rf"{state} dataset .*overwrite=true") as error:
         build_dataset(VolumeRecipe(num_train=7, seed=4), out)
-    assert "(differing: seed, generator.num_train)" in str(error.value)
+    assert "(differing: seed, origin.source.settings.num_train)" in str(error.value)
     assert contents(out) == before
 
 

@@ -197,7 +197,7 @@ def test_the_dataset_is_prepared(tmp_path: Path) -> None:
     prepare(tmp_path / "out", "dataset=brain_mri", "source=dicom", f"source.root={tmp_path}/in",
             "source.side=16")  # fmt: skip
     manifest = read_manifest(tmp_path / "out")
-    assert manifest.generator["source"] == "dicom"
+    assert manifest.origin.source.name == "dicom"
     assert manifest.frames.shape == (1, 16, 16, 16)
     assert set(manifest.source_checksums) == {f"1.2.{number}" for number in range(4)}
 

@@ -117,7 +117,7 @@ def test_training_and_validation_keep_to_the_limited_actions(name: str, stores) 
     assert names["train"] == set(WORLDS[name].split(","))
     assert names["val"] <= names["train"]
     assert len(names["test"]) == 4
-    assert store.manifest.generator["actions"] == WORLDS[name].split(",")
+    assert store.manifest.origin.flat()["actions"] == WORLDS[name].split(",")
 
 
 def shards_of(root: Path) -> dict[str, bytes]:
@@ -189,11 +189,11 @@ def test_memory_is_bounded_by_blocks_however_long_an_episode_is() -> None:
 )
 def test_sizes_follow_the_training_split_unless_they_are_given(words, expected) -> None:
     words = words if any(word.startswith("dataset=") for word in words) else (*words, WORLD)
-    generator = recipe_of("out=x", *words).generator()
+    told = recipe_of("out=x", *words).origin().flat()
     for split, (num, length) in expected.items():
-        assert generator["num_episodes"][split] == num
-        assert generator["episode_length"][split] == length
-    assert generator["num_elements"] == {"train": 1, "val": 1, "test": 4}
+        assert told["num_episodes"][split] == num
+        assert told["episode_length"][split] == length
+    assert told["num_elements"] == {"train": 1, "val": 1, "test": 4}
 
 
 WORLD = "dataset=shapes_2d"

@@ -237,7 +237,9 @@ def test_left_out_combinations_are_of_objects_and_directions_that_training_knows
     assert dataset.world.name == name
     world = world_of(name, dataset.limited_actions)
     every = np.array([[which, way] for which in range(NUM_OBJECTS) for way in range(4)], np.float32)
-    known = world.is_allowed(every).reshape(NUM_OBJECTS, 4)
+    seen = world.facts.seen_actions
+    assert seen is not None
+    known = seen.include(every).reshape(NUM_OBJECTS, 4)
     assert np.argwhere(~known).tolist() == [[0, UP], [1, RIGHT], [2, DOWN], [3, LEFT]]
     states, episodes = some_states(world, 2000), np.arange(2000)
     drawn = world.draw_actions(1, 0, episodes, 0, states, limited=True).astype(int)
@@ -246,7 +248,7 @@ def test_left_out_combinations_are_of_objects_and_directions_that_training_knows
     assert np.array_equal(counts > 0, known)
     assert np.abs(counts.sum(1) - 400).max() < 4 * np.sqrt(2000 * 0.2 * 0.8)
     free = world.draw_actions(1, 2, episodes, 0, states, limited=False)
-    assert not world.is_allowed(free).all()
+    assert not seen.include(free).all()
 
 
 @pytest.mark.parametrize(

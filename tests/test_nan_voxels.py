@@ -99,5 +99,5 @@ def test_the_manifest_says_so_only_where_it_is_said(tmp_path: Path) -> None:
     out = tmp_path.parent / f"{tmp_path.name}_made"
     prepare(out / "plain", *words)
     prepare(out / "nan", *words, "source.nan=background")
-    assert "nan" not in read_manifest(out / "plain").generator
-    assert read_manifest(out / "nan").generator["nan"] == "background"
+    assert "nan" not in read_manifest(out / "plain").origin.flat()
+    assert read_manifest(out / "nan").origin.flat()["nan"] == "background"

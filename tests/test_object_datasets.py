@@ -92,11 +92,11 @@ def test_no_object_is_in_two_splits(name: str, request: pytest.FixtureRequest) -
 @pytest.mark.parametrize("name", ["solids", "views"])
 def test_what_is_left_out_is_recorded(name: str, request: pytest.FixtureRequest) -> None:
     manifest = request.getfixturevalue(name).manifest
-    counts = {key: num for key, num in manifest.generator.items() if key.startswith("num_s")}
+    counts = {key: num for key, num in manifest.origin.flat().items() if key.startswith("num_s")}
     assert counts == {"num_skipped_open": 2, "num_skipped_repeated": 1, "num_samples": 16} | (
         {"num_samples": 21} if name == "views" else {}
     )
-    assert manifest.generator["num_objects"] == NUM_OBJECTS
+    assert manifest.origin.flat()["num_objects"] == NUM_OBJECTS
     used = [f"{number:03}/model.obj" for number in (0, 1, 2, 4, 5, 6, 7)]
     assert list(manifest.source_checksums) == used
     assert "0 000/model to 6 007/model" in manifest.label_meaning
@@ -114,7 +114,7 @@ def test_open_meshes_are_refused_unless_they_are_to_be_skipped(root: Path) -> No
     with pytest.raises(OpenMeshError, match=r"torn\.obj is not closed"):
         recipe_of(*words)
     classes = "source.classes=[torn,000/model,001/model,002/model]"
-    made = recipe_of(*words[:3], classes).generator()
+    made = recipe_of(*words[:3], classes).origin().flat()
     assert (made["num_objects"], made["num_skipped_open"]) == (3, 1)
 
 
@@ -128,8 +128,8 @@ def test_classes_without_open_ones(root: Path) -> None:
     for path in root.rglob("*.obj"):
         (flat / path.relative_to(root).as_posix().replace("/", "_")).write_bytes(path.read_bytes())
     made = recipe_of(*words[:2], f"source.root={flat}", "out=out", "source.skip_open=true")
-    assert made.generator()["num_skipped_open"] == 2
-    assert "num_objects" not in made.generator()
+    assert made.origin().flat()["num_skipped_open"] == 2
+    assert "num_objects" not in made.origin().flat()
     assert "torn" not in made.label_meaning
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.recipes import VolumeRecipe
+from helpers.recipes import VolumeRecipe, made_here
 from helpers.workers import end_by
 
 from data_prep.building import workers
@@ -21,6 +21,7 @@ from data_prep.building.builder import build_dataset, start_build
 from data_prep.building.recipe import ShardPlan
 from data_prep.building.workers import announced
 from orbit.core.files.lock import DirectoryLock
+from orbit.core.store.origin import Origin
 
 NOT_UTF8 = os.fsdecode(b"caf\xe9")
 
@@ -32,8 +33,8 @@ class Described(VolumeRecipe):
     extra: Any = None
     checksum_of: str = "a.png"
 
-    def generator(self) -> dict[str, Any]:
-        return {**super().generator(), "extra": self.extra}
+    def origin(self) -> Origin:
+        return made_here(extra=self.extra)
 
     def source_checksums(self) -> dict[str, str]:
         return {self.checksum_of: "0" * 64}
@@ -50,9 +51,18 @@ class Described(VolumeRecipe):
             r"label_meaning, 'class caf\\udce9', is not",
         ),
         (Described(checksum_of=NOT_UTF8), r"a name in source_checksums, 'caf\\udce9', is not UTF"),
-        (Described(extra={"classes": ["a", NOT_UTF8]}), r"generator.extra.classes, 'caf\\udce9'"),
-        (Described(extra=[1.0, float("nan")]), r"generator.extra=nan is not a finite number"),
-        (Described(extra={"limit": float("inf")}), r"generator.extra.limit=inf is not a finite"),
+        (
+            Described(extra={"classes": ["a", NOT_UTF8]}),
+            r"settings.extra.classes, 'caf\\udce9'",
+        ),
+        (
+            Described(extra=[1.0, float("nan")]),
+            r"settings.extra=nan is not a finite number",
+        ),
+        (
+            Described(extra={"limit": float("inf")}),
+            r"settings.extra.limit=inf is not a finite",
+        ),
     ],
 )
 def test_what_no_manifest_can_hold_is_refused_before_the_work(

@@ -114,9 +114,11 @@ def test_torques_are_uniform_and_limited_ones_never_reverse_the_second() -> None
     assert np.abs(free.std(0) - 1 / np.sqrt(3)).max() < 0.02
     assert np.array_equal(limited[:, 0], free[:, 0])
     assert np.array_equal(limited[:, 1], np.abs(free[:, 1]))
-    assert world.is_allowed(limited).all()
-    assert np.array_equal(world.is_allowed(free), free[:, 1] >= 0)
-    assert planar().is_allowed(free).all()
+    seen = world.facts.seen_actions
+    assert seen is not None
+    assert seen.include(limited).all()
+    assert np.array_equal(seen.include(free), free[:, 1] >= 0)
+    assert planar().facts.seen_actions is None
     assert np.array_equal(world.draw_actions(1, 0, episodes[5:6], 3, states[:1], False), free[5:6])
     assert not np.array_equal(world.draw_actions(1, 0, episodes, 4, states, False), free)
 
@@ -189,10 +191,10 @@ def test_the_dataset_does_not_depend_on_workers(root: Path, tmp_path: Path) -> N
 
 
 def test_sizes_are_those_of_the_paper_and_small_where_training_is() -> None:
-    generator = recipe_of("out=x", "dataset=reacher_planar").generator()
-    assert generator["num_episodes"] == {"train": 2000, "val": 100, "test": 1000}
-    assert generator["num_elements"] == {"train": 1, "val": 1, "test": 8}
-    few = recipe_of("out=x", "dataset=reacher_planar", "num_episodes=20").generator()
+    told = recipe_of("out=x", "dataset=reacher_planar").origin().flat()
+    assert told["num_episodes"] == {"train": 2000, "val": 100, "test": 1000}
+    assert told["num_elements"] == {"train": 1, "val": 1, "test": 8}
+    few = recipe_of("out=x", "dataset=reacher_planar", "num_episodes=20").origin().flat()
     assert few["num_episodes"] == {"train": 20, "val": 1, "test": 20}
     words = ("dataset=reacher_planar_positive", "out=x")
     assert prepare_config(*words).dataset.limited_actions == POSITIVE

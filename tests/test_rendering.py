@@ -15,7 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from data_prep.rendering import (
+from data_prep.settings.sources import RenderSourceConfig
+from data_prep.sources.rendered import RenderedSource, rotation_matrices
+from orbit.core.groups import make_group
+from orbit.core.reading.meshes import read_obj
+from orbit.core.rendering import (
     Mesh,
     asymmetric_plane,
     asymmetric_pot,
@@ -24,11 +28,7 @@ from data_prep.rendering import (
     render,
     render_grey,
 )
-from data_prep.rendering.rasteriser import AMBIENT, FILLING, LIGHT, pack_mesh, unpack_mesh
-from data_prep.settings.sources import RenderSourceConfig
-from data_prep.sources.rendered import RenderedSource, rotation_matrices
-from orbit.core.groups import make_group
-from orbit.core.reading.meshes import read_obj
+from orbit.core.rendering.rasteriser import AMBIENT, FILLING, LIGHT, pack_mesh, unpack_mesh
 
 CUBE = """\
 v -1 -1 -1

@@ -13,9 +13,9 @@ from helpers.preparing import all_records, column, prepare, recipe_of
 from helpers.programs import call
 
 from data_prep.settings.sources import NoSourceConfig
-from data_prep.settings.worlds import HeldOutConfig, TeapotWorldConfig
+from data_prep.settings.worlds import HeldOut, TeapotWorldConfig
 from data_prep.worlds import teapot as rotations
-from data_prep.worlds.draws import DrawKey, is_held_out
+from data_prep.worlds.draws import DrawKey
 from data_prep.worlds.make import make_world, world_of
 from data_prep.worlds.teapot import Teapot, small_turns
 from orbit.core.groups import make_group, quaternions
@@ -23,7 +23,7 @@ from orbit.core.store.manifest import SPLITS
 from orbit.core.store.reader import PairStore
 
 SO3 = make_group("so3")
-CAP = HeldOutConfig(40.0, (1.0, 2.0, 0.0), (0.0, 0.0, 3.0))
+CAP = HeldOut(40.0, (1.0, 2.0, 0.0), (0.0, 0.0, 3.0))
 SMALL_DATASET = ("dataset.num_test_episodes=3", "dataset.world.size=24", "seed=3")
 TETRAHEDRON = """\
 v 0 0 0
@@ -167,10 +167,14 @@ def test_small_turns_are_the_worlds_actions_or_those_of_training_alone() -> None
     assert np.array_equal(in_training.draw_actions(*args, True), drawn)
     free = in_training.draw_actions(*args, False)
     assert len(np.unique(free, axis=0)) == 300
-    assert in_training.is_allowed(drawn).all()
-    assert not in_training.is_allowed(free).any()
-    for world in (teapot(), everywhere, teapot(("haar",))):
-        assert world.is_allowed(free).all()
+    seen = in_training.facts.seen_actions
+    assert seen is not None
+    assert seen.include(drawn).all()
+    assert not seen.include(free).any()
+    assert teapot().facts.seen_actions is None is everywhere.facts.seen_actions
+    all_turns = teapot(("haar",)).facts.seen_actions
+    assert all_turns is not None
+    assert all_turns.include(free).all()
     assert np.array_equal(teapot(("haar",)).draw_actions(*args, True), free)
 
 
@@ -185,18 +189,18 @@ def test_orientations_can_be_held_out_of_training(turns: str) -> None:
         for time in range(3):
             actions = world.draw_actions(1, split, episodes, time, seen[-1], limited=False)
             seen.append(world.step(seen[-1], actions))
-        hidden = is_held_out(np.concatenate(seen), CAP)
+        hidden = CAP.include(np.concatenate(seen))
         if SPLITS[split] == "test":
             assert abs(hidden.mean() - share) < 0.02
         else:
             assert not hidden.any()
     # The axis is the object's own, the direction that of the picture.
     upright = np.eye(3).reshape(1, 9)
-    towards_viewer = HeldOutConfig(10.0, (0.0, 0.0, 1.0), (0.0, 0.0, 1.0))
-    assert is_held_out(upright, towards_viewer).all()
-    assert not is_held_out(upright, HeldOutConfig(10.0)).any()
+    towards_viewer = HeldOut(10.0, (0.0, 0.0, 1.0), (0.0, 0.0, 1.0))
+    assert towards_viewer.include(upright).all()
+    assert not HeldOut(10.0).include(upright).any()
     tipped = quaternions.to_matrix(quaternions.from_axis((1, 0, 0), 90)).numpy().reshape(1, 9)
-    assert is_held_out(tipped, HeldOutConfig(10.0)).all()
+    assert HeldOut(10.0).include(tipped).all()
 
 
 def test_the_camera_stays_when_the_object_turns() -> None:
@@ -250,7 +254,7 @@ def test_another_mesh_is_kept_with_the_dataset(tmp_path: Path) -> None:
     said = call("data_prep/show.py", str(store.root), f"out={tmp_path}/sheet.png").out
     assert max(map(len, said.splitlines())) < 400
     manifest = json.loads((store.root / "manifest.json").read_text())
-    assert manifest["generator"]["settings"]["turns"] == "small"
+    assert manifest["origin"]["world"]["settings"]["turns"] == "small"
 
 
 SOURCE = ("dataset=teapot", "source=mesh")

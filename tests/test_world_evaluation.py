@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 from helpers.preparing import prepare
-from helpers.tiny_rotations import Drawing, ReadingModel, TinyRotations, UnrelatedModel
+from helpers.tiny_rotations import ReadingModel, TinyRotations, UnrelatedModel, draw_this_world
 from helpers.tiny_world import ExactModel, TinyWorld, make_store, turn_state
 
 from orbit.core.groups import make_group, quaternions
+from orbit.core.store.facts import Solid
 from orbit.core.store.reader import PairStore
 from pipeline.data.batches import EvaluationBatches
 from pipeline.evaluation.evaluate_run import untransformed_records
@@ -240,9 +241,7 @@ def test_rollouts_feed_on_themselves() -> None:
 
 @pytest.fixture(autouse=True)
 def _world_of_rotations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "pipeline.methods.world_model.measures.turning.world_of", lambda manifest: Drawing()
-    )
+    draw_this_world(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +283,7 @@ def test_turns_are_about_the_axes_that_one_sees(rotations: PairStore) -> None:
     """Yaw keeps the upright axis, pitch the one to the right, roll the line of sight."""
     episodes = episodes_of(rotations)
     for kept, name in ((1, "yaw"), (0, "pitch"), (2, "roll")):
-        found = traverse(ReadingModel(), episodes, Drawing(), name, 3, 64, CPU)
+        found = traverse(ReadingModel(), episodes, Solid(3), name, 3, 64, CPU)
         assert found.frames.shape == (3, 31, 1, 3, 3)
         poses = found.encoded
         turn = poses[:, 1:] @ poses[:, :-1].mT
@@ -313,7 +312,7 @@ def test_hard_negatives_tell_models_apart_that_are_nearly_right(rotations: PairS
 
     episodes = episodes_of(rotations)
     for degrees, wanted in ((5.0, 1.0), (7.0, 0.0)):
-        metrics = hard_hit_metrics(Sloppy(degrees), episodes, Drawing(), 64, CPU)
+        metrics = hard_hit_metrics(Sloppy(degrees), episodes, Solid(3), 64, CPU)
         assert metrics["hard_hits_at_1/horizon_1"] == wanted
         assert metrics["hard_hits_at_5/horizon_1"] == 1.0
 

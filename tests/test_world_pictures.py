@@ -13,7 +13,7 @@ import pytest
 import torch
 from helpers.noise_worlds import LENGTH, NoiseWorld
 from helpers.preparing import prepare_config
-from helpers.tiny_rotations import Drawing, ReadingModel, TinyRotations
+from helpers.tiny_rotations import ReadingModel, TinyRotations, draw_this_world
 from helpers.tiny_world import SIDE, ExactModel, TinyWorld, make_store, render
 from helpers.world_models import experiment_model
 from PIL import Image
@@ -23,6 +23,7 @@ from data_prep.settings.worlds import EpisodeDatasetConfig
 from data_prep.worlds.make import make_world
 from orbit.core.groups import make_group
 from orbit.core.groups.decomposition import Copy, copies_of_irreps
+from orbit.core.store.facts import Solid
 from orbit.core.store.manifest import ColumnSpec
 from pipeline.methods.sequence_labelling.final import write_first_layer
 from pipeline.methods.world_model.measures.encoding import Episodes, encode_frames, read_episodes
@@ -210,7 +211,7 @@ def test_angles_of_states_turn_with_the_group(name: str) -> None:
     world = make_world(config.world, None, NoSourceConfig())
     states = world.reset(0, 0, np.arange(40), False)
     column = ColumnSpec("float32", (world.state_size,), "")
-    manifest = SimpleNamespace(generator={"world": name}, columns={"state": column})
+    manifest = SimpleNamespace(facts=world.facts, columns={"state": column})
     known = state_angles(manifest)  # type: ignore[arg-type]
     assert known is not None
     angles = known.of(states)
@@ -261,11 +262,14 @@ def test_decoded_orbits_of_an_exact_model_are_the_frames_of_the_twins(tmp_path: 
     assert decoded_orbits(model, alone, numbers, show, CPU) is None  # type: ignore[arg-type]
 
 
-def test_traversals_are_drawn_for_latents_that_are_rotations(tmp_path: Path) -> None:
+def test_traversals_are_drawn_for_latents_that_are_rotations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_this_world(monkeypatch)
     store = make_store(tmp_path / "data", TinyRotations(3, 2))
     episodes = read_episodes(store.manifest, store.split("test"), "test", make_group("so3"), None)
     path = tmp_path / "traversal.png"
-    assert draw_traversals(path, ReadingModel(), episodes, Drawing(), 16, CPU, "turns")
+    assert draw_traversals(path, ReadingModel(), episodes, Solid(3), 16, CPU, "turns")
     assert_drawn(path)
 
     class Flat(ReadingModel):
@@ -275,7 +279,7 @@ def test_traversals_are_drawn_for_latents_that_are_rotations(tmp_path: Path) -> 
         def predict(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
             return latent
 
-    assert not draw_traversals(tmp_path / "none.png", Flat(), episodes, Drawing(), 16, CPU, "")
+    assert not draw_traversals(tmp_path / "none.png", Flat(), episodes, Solid(3), 16, CPU, "")
 
 
 def test_every_picture_is_drawn(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ from orbit.core.files.listing import list_folder
 from orbit.core.files.lock import DirectoryLock, LostLockError
 from orbit.core.printing import say
 from orbit.core.reading.files import MAX_NAMES, listed
+from orbit.core.store.earlier import upgraded
 from orbit.core.store.manifest import (
     MANIFEST_NAME,
     SPLITS,
@@ -221,7 +222,12 @@ def start_build(recipe: Recipe, out: Path, overwrite: bool) -> bool:
 
 def _is_under_way(out: Path, wanted: dict[str, Any]) -> bool:
     """Whether this very dataset was begun here and is not complete."""
-    return is_started(out) and bool(json.loads((out / PLAN).read_text("utf-8")) == wanted)
+    return is_started(out) and _begun(out) == wanted
+
+
+def _begun(out: Path) -> dict[str, Any]:
+    """What an unfinished dataset says of itself, also one that an earlier version began."""
+    return upgraded(json.loads((out / PLAN).read_text("utf-8")))
 
 
 def is_complete(recipe: Recipe, out: Path) -> bool:
@@ -237,8 +243,7 @@ def is_complete(recipe: Recipe, out: Path) -> bool:
         check_files(out, manifest)
         return True
     if is_started(out):
-        found = json.loads((out / PLAN).read_text("utf-8"))
-        refuse_difference(out, "unfinished", found, wanted)
+        refuse_difference(out, "unfinished", _begun(out), wanted)
     return False
 
 
@@ -372,7 +377,7 @@ def _attributes(recipe: Recipe, plan: ShardPlan) -> dict[str, str | int]:
         "label_meaning": recipe.label_meaning,
         "split": plan.split,
         "seed": recipe.seed,
-        "generator": json.dumps(recipe.generator()),
+        "generator": json.dumps(recipe.origin().flat()),
         "source_checksums": json.dumps(_few(recipe.source_checksums())),
         "package_version": __version__,
     }

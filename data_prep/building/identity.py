@@ -12,6 +12,7 @@ from typing import Any
 from data_prep.building.recipe import BadInputError, Recipe
 from orbit import __version__
 from orbit.core.store.manifest import SCHEMA_VERSION, Manifest, SplitInfo
+from orbit.core.store.origin import Episodes, Sequences
 
 TOLD_BY_SPLIT = ("num_episodes", "episode_length", "num_elements")
 """Of a world's settings, those that the lines of the splits tell."""
@@ -46,7 +47,7 @@ def describe(manifest: Manifest) -> str:
         )
     settings = ", ".join(
         f"{key}={_shortened(value)}"
-        for key, value in manifest.generator.items()
+        for key, value in manifest.origin.flat().items()
         if key not in TOLD_BY_SPLIT
     )
     lines.append(f"made by  orbit {manifest.package_version}: {settings}")
@@ -64,15 +65,13 @@ def _shortened(value: Any) -> Any:
 
 
 def _what_records_are(manifest: Manifest) -> str:
-    generator, group = manifest.generator, manifest.group
-    if "sequences" in generator:
+    origin, group = manifest.origin, manifest.group
+    if isinstance(origin, Sequences):
         return f"pairs (sequence, labels of its maxima) under {group}"
-    if "world" not in generator:
+    if not isinstance(origin, Episodes):
         return f"pairs (x, g, g x) under {group}"
-    limited = generator.get("actions")
-    only = f", training limited to {', '.join(limited)}" if limited else ""
-    world = generator["world"]
-    return f"transitions (s, a, s') of the world {world}, on which {group} acts{only}"
+    only = f", training limited to {', '.join(origin.actions)}" if origin.actions else ""
+    return f"transitions (s, a, s') of the world {origin.world.name}, on which {group} acts{only}"
 
 
 def _make_up(manifest: Manifest, split: str) -> str:
@@ -82,14 +81,15 @@ def _make_up(manifest: Manifest, split: str) -> str:
         return f", {per_source} a source image"
     if manifest.holds_sources_only(split):
         return ", sources only (for pairs=fresh)"
-    if "world" not in manifest.generator:
+    origin = manifest.origin
+    if not isinstance(origin, Episodes):
         return ""
-    num, length, num_elements = (manifest.generator[key][split] for key in TOLD_BY_SPLIT)
+    num, length, num_elements = (getattr(origin, key)[split] for key in TOLD_BY_SPLIT)
     twins = f", each with {num_elements - 1} transforms of it" if num_elements > 1 else ""
     return f" ({num:,} episodes of {length} step{'s' if length > 1 else ''}{twins})"
 
 
-KEYS = ("name", "group", "seed", "action", "frames", "columns", "generator", "source_checksums")
+KEYS = ("name", "group", "seed", "action", "frames", "columns", "origin", "source_checksums")
 """What two datasets must agree in for their shards to be the same."""
 
 
@@ -106,7 +106,7 @@ def make_manifest(recipe: Recipe, splits: dict[str, SplitInfo]) -> Manifest:
         columns=dict(recipe.columns),
         splits=splits,
         seed=recipe.seed,
-        generator=recipe.generator(),
+        origin=recipe.origin(),
         source_checksums=recipe.source_checksums(),
         package_version=__version__,
     )
@@ -134,23 +134,25 @@ def description_of_recipe(recipe: Recipe) -> dict[str, Any]:
 
 def refuse_difference(out: Path, state: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Raise ValueError naming the keys in which the dataset in `out` is another one."""
-    differing = []
-    for key in wanted:
-        if isinstance(wanted[key], dict) and isinstance(found.get(key), dict):
-            keys = {*wanted[key], *found[key]}
-            differing += [
-                f"{key}.{name}"
-                for name in sorted(keys)
-                if wanted[key].get(name) != found[key].get(name)
-            ]
-        elif wanted[key] != found.get(key):
-            differing.append(key)
+    differing = _differing(found, wanted)
     if differing:
         raise ValueError(
             f"{out} holds a{'n' if state[0] in 'aeiou' else ''} {state} dataset made with another"
             f" configuration (differing: {', '.join(differing)}):"
             " choose another directory, or say overwrite=true"
         )
+
+
+def _differing(found: dict[str, Any], wanted: dict[str, Any], place: str = "") -> list[str]:
+    """Dotted keys, those of nested mappings one by one."""
+    differing = []
+    for key in dict.fromkeys((*wanted, *(sorted(found) if place else ()))):
+        one, other = found.get(key), wanted.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            differing += _differing(one, other, f"{place}{key}.")
+        elif one != other:
+            differing.append(f"{place}{key}")
+    return differing
 
 
 def _fault_of(value: Any, place: str) -> str | None:

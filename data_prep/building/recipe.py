@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from orbit.core.actions import ActionComponent
 from orbit.core.store.manifest import ColumnSpec, FrameSpec
+from orbit.core.store.origin import Origin
 from orbit.core.store.shard import Block, ShardLayout
 
 
@@ -73,8 +74,8 @@ class Recipe(Protocol):
     def seed(self) -> int:
         """Key of every random draw."""
 
-    def generator(self) -> dict[str, Any]:
-        """The settings that determine the records, as plain values."""
+    def origin(self) -> Origin:
+        """The settings that determine the records, and what a world declares about them."""
 
     def source_checksums(self) -> dict[str, str]:
         """sha256 of each source file, by name without its directory."""

@@ -18,8 +18,11 @@ import h5py
 import numpy as np
 
 from orbit.core.files.atomic import replacing
-from orbit.core.store.manifest import SCHEMA_VERSION, FrameSpec, FrameStatistics
+from orbit.core.store.manifest import FrameSpec, FrameStatistics
 from orbit.core.store.shard import Block, ShardLayout
+
+SHARD_VERSION = 1
+"""Of what a shard holds and says about itself; manifests count on their own."""
 
 CHUNK_VALUES = 2**16
 """So many squares of 8 bits sum up to less than 2**32."""
@@ -152,7 +155,7 @@ def _lay_out(
     file: h5py.File, layout: ShardLayout, attributes: Mapping[str, str | int]
 ) -> dict[str, int]:
     """Make all attributes and arrays; returns where each array that is not empty begins."""
-    file.attrs["schema_version"] = SCHEMA_VERSION
+    file.attrs["schema_version"] = SHARD_VERSION
     for key, value in attributes.items():
         file.attrs[key] = value
     placing = h5py.h5p.create(h5py.h5p.DATASET_CREATE)

@@ -7,7 +7,7 @@ one first; of these by time. A trajectory of T steps has T + 1 frames, each stor
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from data_prep.building.recipe import ShardPlan
 from data_prep.settings import EpisodeDatasetConfig, PrepareConfig
 from data_prep.worlds.interface import World
 from orbit.core.groups import Group, make_group
+from orbit.core.store import origin
 from orbit.core.store.manifest import SPLITS, ColumnSpec
 from orbit.core.store.shard import Block, ShardLayout
 
@@ -189,17 +190,18 @@ class Episodes:
             "original": ColumnSpec("int64", (), "row of the untransformed record in this shard"),
         }
 
-    def generator(self) -> dict[str, Any]:
-        sizes = self._sizes
-        return {
-            "world": self._world.name,
-            "settings": dict(self._world.settings()),
-            "actions": None if self._actions is None else list(self._actions),
-            "num_episodes": sizes.num_episodes,
-            "episode_length": sizes.episode_length,
-            "num_elements": sizes.num_elements,
-            "shard_mib": self._shard_mib,
-        }
+    def origin(self) -> origin.Episodes:
+        world, sizes = self._world, self._sizes
+        return origin.Episodes(
+            kind="episodes",
+            world=origin.Named(world.name, dict(world.settings())),
+            num_episodes=sizes.num_episodes,
+            episode_length=sizes.episode_length,
+            num_elements=sizes.num_elements,
+            shard_mib=self._shard_mib,
+            actions=self._actions,
+            facts=world.facts,
+        )
 
     def source_checksums(self) -> dict[str, str]:
         return dict(self._world.checksums())

@@ -13,6 +13,7 @@ from data_prep.settings import (
     TableDatasetConfig,
 )
 from data_prep.settings.sources import LATER_FIELDS, PATH_FIELDS, NoSourceConfig, TableSourceConfig
+from orbit.core.store.origin import Named
 
 PLACES = ("name", "download", "max_megapixels", *PATH_FIELDS)
 """Settings of a source that say where it lies and what may be read, not what it holds."""
@@ -47,7 +48,7 @@ def _orbits(config: PrepareConfig, dataset: OrbitDatasetConfig) -> Recipe:
         if key not in PLACES and not (key in LATER_FIELDS and value == LATER_FIELDS[key])
     }
     made = {**settings, **scene.counts()}
-    return Orbits(dataset, scene, splits, config.seed, config.num_samples, source.name, made)
+    return Orbits(dataset, scene, splits, config.seed, config.num_samples, Named(source.name, made))
 
 
 def _table(config: PrepareConfig, dataset: TableDatasetConfig) -> Recipe:

@@ -18,9 +18,12 @@ import torch
 from data_prep.building.recipe import ShardPlan
 from data_prep.recipes.splits import Images
 from data_prep.scenes import Scene, Views
-from data_prep.settings import OrbitDatasetConfig, TrainPairing
+from data_prep.settings import OrbitDatasetConfig
+from data_prep.settings.datasets import BlockedSceneConfig
 from orbit.core.groups import Group, make_group
+from orbit.core.store import origin
 from orbit.core.store.manifest import SPLITS, ColumnSpec
+from orbit.core.store.origin import TrainPairing
 from orbit.core.store.shard import Block, ShardLayout
 
 
@@ -119,8 +122,7 @@ class Orbits:
         splits: Mapping[str, Images],
         seed: int,
         num_samples: int | None,
-        source_name: str,
-        source_settings: Mapping[str, Any],
+        source: origin.Named,
     ) -> None:
         group = make_group(config.group)
         self.name, self.group, self.seed = config.name, config.group, seed
@@ -134,31 +136,28 @@ class Orbits:
                 self.columns[f"{end}_{name}"] = ColumnSpec(spec.dtype, spec.shape, meaning)
         self._config, self._scene, self._splits = config, scene, splits
         self._num_samples = num_samples
-        self._source = {"source": source_name, **source_settings}
+        self._source = source
         in_bins(config.group, group.identity(1), config.train_bins)
         if group.num_elements is None and set(config.train_bins or ("",)) == {group.bin_names[0]}:
             raise ValueError(f"dataset.train_bins leaves nothing to draw from {config.group}")
         for split in SPLITS:
             _check_pairing(config.group, group.num_elements, self._pairing(split), split)
 
-    def generator(self) -> dict[str, Any]:
-        config = self._config
-        # A plain scene and a single drawn element go without saying, as they did at first.
-        scene = {} if config.scene.name == "plain" else {"scene": config.scene.name}
-        drawn = {} if config.num_drawn == 1 else {"num_drawn": config.num_drawn}
-        bins = {} if config.train_bins is None else {"train_bins": list(config.train_bins)}
-        return {
-            **self._source,
-            **scene,
-            **{key: value for key, value in vars(config.scene).items() if key != "name"},
-            **drawn,
-            **bins,
-            "num_samples": self._num_samples,
-            "val_fraction": config.val_fraction,
-            "test_fraction": config.test_fraction,
-            "shard_mib": config.shard_mib,
-            "pairs": {split: self._pairing(split) for split in SPLITS},
-        }
+    def origin(self) -> origin.Orbits:
+        config, scene = self._config, self._config.scene
+        return origin.Orbits(
+            kind="orbits",
+            source=self._source,
+            pairs={split: self._pairing(split) for split in SPLITS},
+            shard_mib=config.shard_mib,
+            scene=scene.name,
+            block_side=scene.side if isinstance(scene, BlockedSceneConfig) else None,
+            num_drawn=config.num_drawn,
+            train_bins=config.train_bins,
+            num_samples=self._num_samples,
+            val_fraction=config.val_fraction,
+            test_fraction=config.test_fraction,
+        )
 
     def source_checksums(self) -> dict[str, str]:
         return self._scene.checksums()

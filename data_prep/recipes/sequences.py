@@ -6,7 +6,6 @@ Models": a record's source is a sequence, its target the labels, its action the 
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from data_prep.drawing.backgrounds import first_maximum, labels_of_maxima, sinus
 from data_prep.settings.datasets import SequenceDatasetConfig
 from data_prep.worlds.draws import DrawKey, uniforms
 from orbit.core.groups import make_group
+from orbit.core.store import origin
 from orbit.core.store.manifest import SPLITS, ColumnSpec, FrameSpec
 from orbit.core.store.shard import Block, ShardLayout
 
@@ -49,16 +49,16 @@ class Sequences:
         )
         self._num_samples = dict(zip(SPLITS, counts, strict=True))
 
-    def generator(self) -> dict[str, Any]:
+    def origin(self) -> origin.Sequences:
         config = self._config
-        return {
-            "sequences": "sinusoids",
-            "num_points": config.num_points,
-            "num_periods": config.num_periods,
-            "amplitude": list(config.amplitude),
-            "num_samples": self._num_samples,
-            "shard_mib": config.shard_mib,
-        }
+        return origin.Sequences(
+            kind="sequences",
+            num_points=config.num_points,
+            num_periods=config.num_periods,
+            amplitude=config.amplitude,
+            num_samples=self._num_samples,
+            shard_mib=config.shard_mib,
+        )
 
     def source_checksums(self) -> dict[str, str]:
         return {}

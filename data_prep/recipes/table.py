@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -15,6 +14,7 @@ from data_prep.settings import TableDatasetConfig
 from data_prep.settings.sources import TableSourceConfig
 from orbit.core.groups import make_group
 from orbit.core.reading.pairs import Pairs, first_shared_frame
+from orbit.core.store import origin
 from orbit.core.store.manifest import SPLITS, ColumnSpec, FrameSpec, Values
 from orbit.core.store.shard import Block, ShardLayout
 
@@ -133,16 +133,16 @@ class PairsTable:
         self._rows = split_rows(self._pairs, config, seed, num_samples)
         self._plans = tuple(plan for split in SPLITS for plan in self._plan(split))
 
-    def generator(self) -> dict[str, Any]:
+    def origin(self) -> origin.Table:
         config = self._config
-        return {
-            "source": "table",
-            "num_samples": self._num_samples,
-            "val_fraction": config.val_fraction,
-            "test_fraction": config.test_fraction,
-            "targets_are_exact": config.targets_are_exact,
-            "shard_mib": config.shard_mib,
-        }
+        return origin.Table(
+            kind="table",
+            targets_are_exact=config.targets_are_exact,
+            shard_mib=config.shard_mib,
+            num_samples=self._num_samples,
+            val_fraction=config.val_fraction,
+            test_fraction=config.test_fraction,
+        )
 
     def source_checksums(self) -> dict[str, str]:
         return self._pairs.frames.checksums()

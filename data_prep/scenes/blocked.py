@@ -13,6 +13,7 @@ import torch
 from data_prep.scenes.interface import Views
 from data_prep.scenes.plain import PlainScene
 from data_prep.sources.interface import ImageSource
+from orbit.core.store.facts import in_block
 from orbit.core.store.manifest import ColumnSpec
 
 PLACE_STREAM = 2
@@ -71,8 +72,5 @@ class BlockedScene:
 
 def paint_blocks(frames: np.ndarray, places: np.ndarray, side: int) -> np.ndarray:
     """Frames (n, k, C, H, W) with a white block at each image's place (n, 2)."""
-    rows, columns = np.arange(frames.shape[-2]), np.arange(frames.shape[-1])
-    in_rows = (rows >= places[:, :1]) & (rows < places[:, :1] + side)
-    in_columns = (columns >= places[:, 1:]) & (columns < places[:, 1:] + side)
-    is_block = in_rows[:, None, None, :, None] & in_columns[:, None, None, None, :]
+    is_block = in_block(places, side, frames.shape[-2:])[:, None, None]
     return np.where(is_block, frames.dtype.type(WHITE), frames)

@@ -5,6 +5,7 @@ from typing import Literal
 
 from data_prep.settings.worlds import EpisodeDatasetConfig
 from orbit.core.config.limits import Count, LargeCount, Positive, limited
+from orbit.core.store.origin import Pairing, TrainPairing
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,6 @@ class SequenceDatasetConfig:
             )
         if self.num_points < 4 * self.num_periods:
             raise ValueError(f"num_points={self.num_points} must be at least four for each period")
-
-
-Pairing = Literal["orbit", "drawn", "all_pairs"]
-TrainPairing = Literal["orbit", "drawn", "all_pairs", "sources"]
 
 
 @dataclass(frozen=True)

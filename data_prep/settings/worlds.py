@@ -1,11 +1,11 @@
 """Settings of simulated worlds: boards, arms under torques, an object that turns in space."""
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from orbit.core.config.limits import LargeCount, NotNegativeInt, Positive, between, limited
 from orbit.core.plugins import Open
+from orbit.core.store.facts import HeldOut
 
 MIN_SIZE, MAX_SIZE = 16, 400
 """Pixels a side."""
@@ -31,27 +31,6 @@ class ReacherWorldConfig:
 
 
 @dataclass(frozen=True)
-class HeldOutConfig:
-    """Orientations that training and validation never show, neither before nor after an action.
-
-    Those that turn the object's `axis` to within `degrees` of `towards`; x is to the right, y
-    up and z to the viewer, in the object's own frame as in the picture. Lengths do not matter.
-    """
-
-    degrees: float
-    axis: tuple[float, float, float] = (0.0, 1.0, 0.0)
-    towards: tuple[float, float, float] = (0.0, 0.0, 1.0)
-
-    def __post_init__(self) -> None:
-        if not 0 < self.degrees <= 150:
-            raise ValueError(f"degrees={self.degrees} must lie above 0 and up to 150")
-        for name in ("axis", "towards"):
-            vector = getattr(self, name)
-            if not math.hypot(*vector) > 0:
-                raise ValueError(f"{name}={list(vector)} has no direction")
-
-
-@dataclass(frozen=True)
 @limited
 class TeapotWorldConfig:
     """A grey object that actions turn in space, `size` pixels a side.
@@ -63,7 +42,7 @@ class TeapotWorldConfig:
     name: Literal["teapot"]
     size: Size = 64
     turns: Literal["haar", "small"] = "haar"
-    held_out: HeldOutConfig | None = None
+    held_out: HeldOut | None = None
 
 
 Shape = Literal["circle", "triangle", "square", "diamond"]

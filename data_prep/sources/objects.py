@@ -11,13 +11,13 @@ import torch
 
 from data_prep.drawing.backgrounds import plain_backdrop
 from data_prep.drawing.planes import hsv_to_rgb, uniform_draws
-from data_prep.rendering import render
 from data_prep.settings.sources import ObjectViewsSourceConfig
 from data_prep.sources.rendered import GROUPS, read_mesh, turned_poses
 from orbit.core.files.atomic import sha256_of_file
 from orbit.core.printing import say
 from orbit.core.reading.files import find_all, listed
 from orbit.core.reading.meshes import OpenMeshError, read_closed_mesh
+from orbit.core.rendering import render
 from orbit.core.store.manifest import ColumnSpec
 
 MIN_OBJECTS = 3

@@ -8,12 +8,12 @@ import torch
 
 from data_prep.drawing.backgrounds import draw_skies
 from data_prep.drawing.planes import Sprites, hsv_to_rgb, uniform_draws
-from data_prep.rendering import Mesh, asymmetric_plane, make_mesh, render
 from data_prep.settings.sources import RenderSourceConfig
 from orbit.core.files.atomic import sha256_of_file
 from orbit.core.groups import make_group
 from orbit.core.reading.files import list_files
 from orbit.core.reading.meshes import read_obj
+from orbit.core.rendering import Mesh, asymmetric_plane, make_mesh, render
 
 GROUPS = ("so3", "octahedral")
 NUM_IMAGES = 1000

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from data_prep.drawing.backgrounds import plain_backdrop
-from data_prep.rendering.rasteriser import FILLING
 from data_prep.scenes.acting import differs_from_action, moved_each
-from data_prep.scenes.blocked import paint_blocks
 from orbit.core.groups import Group, make_group
+from orbit.core.rendering.rasteriser import FILLING
+from orbit.core.store.facts import in_block
 from orbit.core.store.manifest import Manifest
+from orbit.core.store.origin import Orbits, Table
 
 CUT = 127.5
 ROUNDING_TOLERANCE = 1.0
@@ -43,16 +44,18 @@ def faults(
 ) -> np.ndarray:
     """Which records are not what they claim to be, (B,) bool."""
     group = make_group(manifest.group)
-    if manifest.target_is_action_on_source and manifest.generator.get("source") == "table":
+    if manifest.target_is_action_on_source and isinstance(manifest.origin, Table):
         return differs_from_action(group, source, target, action)
     if manifest.target_is_action_on_source:
         everywhere = np.ones_like(target, bool)
         is_binary = manifest.frames.values == "binary"
         return _differs(group, source, target, action, everywhere, is_binary)
     if _scene(manifest) == "blocked":
-        side = manifest.generator["side"]
-        hidden = np.zeros((len(source), 1, *source.shape[1:]), np.uint8)
-        block = paint_blocks(hidden, columns["block"], side)[:, 0]
+        assert isinstance(manifest.origin, Orbits)
+        assert manifest.origin.block_side is not None
+        side = manifest.origin.block_side
+        hidden = in_block(columns["block"], side, source.shape[2:])
+        block = np.where(hidden[:, None], np.uint8(255), np.zeros_like(source))
         g = group.decode(torch.from_numpy(action))
         turned = group.act_on_image(torch.from_numpy(block), g).numpy()
         return _differs(group, source, target, action, (block == 0) & (turned == 0))
@@ -104,7 +107,7 @@ def _covers_backdrop(frames: np.ndarray) -> np.ndarray:
 
 
 def _scene(manifest: Manifest) -> str:
-    return str(manifest.generator.get("scene", ""))
+    return manifest.origin.scene if isinstance(manifest.origin, Orbits) else ""
 
 
 def _differs(

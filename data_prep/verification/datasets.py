@@ -11,6 +11,7 @@ import numpy as np
 from data_prep.verification import claims, sequences, transitions
 from orbit.core.files.atomic import sha256_of_file
 from orbit.core.store.manifest import Manifest, ShardInfo
+from orbit.core.store.origin import Episodes, Sequences
 from orbit.core.store.reader import PairStore, check_files
 from orbit.core.store.shard import map_shard
 
@@ -118,9 +119,9 @@ def _first_bad(path: Path, name: str, bad: Any, fault: str, offset: int = 0) -> 
 
 def _what_is_checked(manifest: Manifest) -> str | None:
     """What of the records is recomputed, in words; None for nothing."""
-    if "world" in manifest.generator:
+    if isinstance(manifest.origin, Episodes):
         return transitions.what_is_checked(manifest)
-    if "sequences" in manifest.generator:
+    if isinstance(manifest.origin, Sequences):
         return sequences.what_is_checked(manifest)
     return claims.what_is_checked(manifest)
 
@@ -133,10 +134,10 @@ def _check_targets(path: Path, manifest: Manifest, rows: np.ndarray) -> None:
     step = max(1, min(BLOCK_RECORDS, BLOCK_BYTES // arrays["frames"][0].nbytes))
     for first in range(0, len(rows), step):
         block = rows[first : first + step]
-        if "world" in manifest.generator:
+        if isinstance(manifest.origin, Episodes):
             transitions.check_transitions(path, manifest, arrays, block)
             continue
-        if "sequences" in manifest.generator:
+        if isinstance(manifest.origin, Sequences):
             sequences.check_sequences(path, manifest, arrays, block)
             continue
         columns = {name: arrays[f"columns/{name}"][block] for name in manifest.columns}

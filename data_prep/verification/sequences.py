@@ -7,6 +7,7 @@ import numpy as np
 
 from data_prep.drawing.backgrounds import first_maximum, labels_of_maxima, sinusoids
 from orbit.core.store.manifest import Manifest
+from orbit.core.store.origin import Sequences
 
 RELATIVE_TOLERANCE = 2.0**-10
 """Of the rounding to half precision."""
@@ -22,7 +23,9 @@ def check_sequences(
 ) -> None:
     """Raise ValueError naming file, dataset and row of the first record (of these rows of a
     shard) whose sequence or labels are not those of its amplitude and phase."""
-    size = (manifest.generator["num_points"], manifest.generator["num_periods"])
+    origin = manifest.origin
+    assert isinstance(origin, Sequences)
+    size = (origin.num_points, origin.num_periods)
     amplitude, phase = (arrays[f"columns/{name}"][rows] for name in ("amplitude", "phase"))
     maximum = first_maximum(phase, *size)
     expected = {

@@ -7,12 +7,9 @@ Each row is drawn as if it were alone: it does not depend on which other episode
 beside it, in which order, or by which process.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-
-from data_prep.settings.worlds import HeldOutConfig
 
 NUM_ROUNDS = 10
 MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
@@ -90,14 +87,3 @@ def _words(key: DrawKey, episodes: np.ndarray, num: int) -> np.ndarray:
     counter[3] = np.arange(num_calls)
     words = philox(counter, (key.seed & 0xFFFFFFFF, key.seed >> 32))
     return np.moveaxis(words, 0, -1).reshape(len(episodes), num_calls * WORDS_PER_CALL)[:, :num]
-
-
-def is_held_out(states: np.ndarray, held_out: HeldOutConfig) -> np.ndarray:
-    """Which rotation matrices (N, 9) turn the axis into the cap, (N,) bool."""
-    matrices = states.reshape(len(states), 3, 3).astype(np.float64)
-    axis, towards = (np.array(v) / math.hypot(*v) for v in (held_out.axis, held_out.towards))
-    cosine = np.zeros(len(matrices))
-    for row in range(3):
-        for column in range(3):
-            cosine += towards[row] * matrices[:, row, column] * axis[column]
-    return np.asarray(cosine >= math.cos(math.radians(held_out.degrees)))

@@ -13,6 +13,7 @@ import torch
 
 from data_prep.worlds.draws import DrawKey, choices, integers
 from orbit.core.actions import ActionComponent
+from orbit.core.store.facts import Directions, ListedActions, StateAngles, WorldFacts
 from orbit.core.store.manifest import FrameSpec
 
 SIDE = 5
@@ -92,6 +93,27 @@ def allowed_moves(names: Sequence[str], actions: tuple[str, ...] | None) -> np.n
             f" '0 {names[0]}' to '{NUM_OBJECTS - 1} {names[-1]}'"
         )
     return allowed > 0
+
+
+def board_facts(
+    numbers_an_object: int, directions: Directions, allowed: np.ndarray | None
+) -> WorldFacts:
+    """What boards declare: of each object a state holds so many numbers, row and column first.
+
+    `allowed` (5, 4) bool are the moves that training is limited to, None for no limit.
+    """
+    rows = tuple(range(0, numbers_an_object * NUM_OBJECTS, numbers_an_object))
+    columns = tuple(row + 1 for row in rows)
+    seen = None
+    if allowed is not None:
+        moves = np.argwhere(allowed).astype(float).tolist()
+        seen = ListedActions("listed", tuple(map(tuple, moves)))
+    return WorldFacts(
+        angles=StateAngles("cell", columns, rows, (SIDE - 1) / 2, counts_down=True),
+        cells=tuple(zip(rows, columns, strict=True)),
+        directions=directions,
+        seen_actions=seen,
+    )
 
 
 TILE = 10
@@ -183,6 +205,7 @@ class GridWorld:
     ) -> None:
         self.name, self._painter = name, painter
         self._allowed = allowed_moves(DIRECTION_NAMES, actions)
+        self._is_limited = actions is not None
         self._settings = dict(settings or {})
 
     def reset(
@@ -202,10 +225,6 @@ class GridWorld:
     ) -> np.ndarray:
         allowed = self._allowed if limited else allowed_moves(DIRECTION_NAMES, None)
         return draw_moves(seed, split_number, episodes, time, allowed)
-
-    def is_allowed(self, actions: np.ndarray) -> np.ndarray:
-        objects, directions = actions.astype(np.int64).T
-        return np.asarray(self._allowed[objects, directions])
 
     def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         objects, directions = actions.astype(np.int64).T
@@ -229,6 +248,10 @@ class GridWorld:
 
     def settings(self) -> dict[str, Any]:
         return self._settings
+
+    @property
+    def facts(self) -> WorldFacts:
+        return board_facts(2, "absolute", self._allowed if self._is_limited else None)
 
 
 def _places(states: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from orbit.core.actions import ActionComponent
+from orbit.core.store.facts import WorldFacts
 from orbit.core.store.manifest import FrameSpec
 
 
@@ -56,6 +57,10 @@ class World(Protocol):
     def can_render(self) -> bool:
         """False where a picture needs a file that is not at hand, as when a dataset is read."""
 
+    @property
+    def facts(self) -> WorldFacts:
+        """What evaluation may know of states and actions, recorded in the manifest."""
+
     def reset(
         self, seed: int, split_number: int, episodes: np.ndarray, limited: bool
     ) -> np.ndarray:
@@ -71,9 +76,6 @@ class World(Protocol):
         limited: bool,
     ) -> np.ndarray:
         """Actions (N, A) of a random policy; with `limited` from those that training may see."""
-
-    def is_allowed(self, actions: np.ndarray) -> np.ndarray:
-        """Which actions (N, A) training may see, (N,) bool: all where they are not limited."""
 
     def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """States (N, S) after the actions (N, A)."""
@@ -94,4 +96,4 @@ class World(Protocol):
         """sha256 of each file the world was made from, by name without its directory."""
 
     def settings(self) -> Mapping[str, Any]:
-        """What determines the world beside its name, as plain values."""
+        """What determines the world beside its name and its `facts.solid`, as plain values."""

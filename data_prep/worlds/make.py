@@ -20,6 +20,7 @@ from orbit.core import plugins
 from orbit.core.config.schema import build
 from orbit.core.plugins import Open
 from orbit.core.store.manifest import Manifest
+from orbit.core.store.origin import Episodes
 
 
 @dataclass(frozen=True)
@@ -87,20 +88,22 @@ def is_world_known(manifest: Manifest) -> bool:
     """Whether a dataset holds episodes of a world that this package can simulate."""
     options = typing.get_args(WorldConfig)
     names = [typing.get_args(typing.get_type_hints(option)["name"])[0] for option in options]
-    name = manifest.generator.get("world")
+    if not isinstance(manifest.origin, Episodes):
+        return False
+    name = manifest.origin.world.name
     return name in names or name in plugins.installed("worlds")
 
 
 def world_of(manifest: Manifest) -> World:
     """The world whose episodes a dataset holds; ValueError if it holds none."""
-    generator = manifest.generator
-    if "world" not in generator:
+    origin = manifest.origin
+    if not isinstance(origin, Episodes):
         raise ValueError(f"{manifest.name} holds no episodes of a world")
-    settings = {"name": generator["world"], **generator["settings"]}
-    mesh = settings.pop("mesh", None)
-    recorded = build(_Recorded, {"world": settings, "actions": generator["actions"]})
-    if mesh is not None and isinstance(recorded.world, TeapotWorldConfig):
+    settings = {"name": origin.world.name, **origin.world.settings}
+    recorded = build(_Recorded, {"world": settings, "actions": origin.actions})
+    solid = origin.facts.solid
+    if solid is not None and solid.mesh and isinstance(recorded.world, TeapotWorldConfig):
         from data_prep.worlds.teapot import PackedMesh, Teapot
 
-        return Teapot(recorded.world, recorded.actions, PackedMesh(str(mesh)))
+        return Teapot(recorded.world, recorded.actions, PackedMesh(solid.mesh))
     return make_world(recorded.world, recorded.actions, NoSourceConfig())

@@ -16,6 +16,7 @@ import torch
 from data_prep.worlds.draws import DrawKey, uniforms
 from orbit.core.actions import ActionComponent
 from orbit.core.groups.point_groups import determinants, square_matrices
+from orbit.core.store.facts import RangeOfActions, StateAngles, WorldFacts
 from orbit.core.store.manifest import FrameSpec
 
 GROUP = "d4"
@@ -35,6 +36,8 @@ TORQUES = tuple(
     for joint, name in enumerate(("first", "second"))
 )
 POSITIVE_SECOND_TORQUE = "positive_second_torque"
+LIMITED_TORQUES = RangeOfActions("range", (-1.0, 0.0), (1.0, 1.0))
+"""What a limited policy may draw."""
 
 GOAL_PLACE = (0.2, 0.2)
 """In metres; the arm reaches 0.22."""
@@ -57,11 +60,6 @@ def draw_torques(key: DrawKey, episodes: np.ndarray, limited: bool) -> np.ndarra
     if limited:
         torques[:, 1] = np.abs(torques[:, 1])
     return torques.astype(np.float32)
-
-
-def is_allowed(torques: np.ndarray) -> np.ndarray:
-    """Which torques (N, 2) a limited policy may draw, (N,) bool."""
-    return np.asarray(torques[:, 1] >= 0)
 
 
 def act_on_states(states: np.ndarray, g: torch.Tensor) -> np.ndarray:
@@ -191,8 +189,12 @@ class Reacher:
         key = DrawKey(seed, split_number, ACTION_STREAM, time)
         return draw_torques(key, episodes, limited)
 
-    def is_allowed(self, actions: np.ndarray) -> np.ndarray:
-        return is_allowed(actions) if self._is_limited else np.ones(len(actions), bool)
+    @property
+    def facts(self) -> WorldFacts:
+        first_link = StateAngles("first link", (DIRECTION.start,), (DIRECTION.start + 1,))
+        return WorldFacts(
+            angles=first_link, seen_actions=LIMITED_TORQUES if self._is_limited else None
+        )
 
     def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         after = np.empty_like(states)

@@ -15,6 +15,7 @@ from data_prep.worlds.grid_world import (
     NUM_OBJECTS,
     OBJECT_COMPONENT,
     allowed_moves,
+    board_facts,
     coloured_tile,
     draw_moves,
     draw_places,
@@ -24,6 +25,7 @@ from data_prep.worlds.grid_world import (
     turned,
 )
 from orbit.core.actions import ActionComponent
+from orbit.core.store.facts import WorldFacts
 
 ACTION_NAMES = ("forward", "right", "back", "left")
 HALF_LENGTH, HALF_WIDTH = 4.75, 3.5
@@ -58,6 +60,7 @@ class RushHour:
 
     def __init__(self, actions: tuple[str, ...] | None) -> None:
         self._allowed = allowed_moves(ACTION_NAMES, actions)
+        self._is_limited = actions is not None
 
     def reset(
         self, seed: int, split_number: int, episodes: np.ndarray, limited: bool
@@ -78,10 +81,6 @@ class RushHour:
     ) -> np.ndarray:
         allowed = self._allowed if limited else allowed_moves(ACTION_NAMES, None)
         return draw_moves(seed, split_number, episodes, time, allowed)
-
-    def is_allowed(self, actions: np.ndarray) -> np.ndarray:
-        objects, directions = actions.astype(np.int64).T
-        return np.asarray(self._allowed[objects, directions])
 
     def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         places, headings = _parts(states)
@@ -109,6 +108,10 @@ class RushHour:
 
     def settings(self) -> dict[str, Any]:
         return {}
+
+    @property
+    def facts(self) -> WorldFacts:
+        return board_facts(3, "relative", self._allowed if self._is_limited else None)
 
 
 def _parts(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """2D Shapes: circles, triangles and squares, always upright (C-SWM's grid world); a backdrop."""
 
+import dataclasses
 from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any
@@ -19,6 +20,7 @@ from data_prep.worlds.grid_world import (
     paint_tiles,
     sample_points,
 )
+from orbit.core.store.facts import WorldFacts
 
 RADIUS = 4.5
 """Half the size of a shape, in pixels."""
@@ -97,9 +99,6 @@ class BackdropWorld:
         places = states[:, :-1]
         return self._board.draw_actions(seed, split_number, episodes, time, places, limited)
 
-    def is_allowed(self, actions: np.ndarray) -> np.ndarray:
-        return self._board.is_allowed(actions)
-
     def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         return _behind(self._board.step(states[:, :-1], actions), states)
 
@@ -122,6 +121,10 @@ class BackdropWorld:
 
     def settings(self) -> Mapping[str, Any]:
         return {**self._board.settings(), "num_backdrops": self._num}
+
+    @property
+    def facts(self) -> WorldFacts:
+        return dataclasses.replace(self._board.facts, fixed_part=self._board.state_size)
 
 
 def _behind(places: np.ndarray, states: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """An object that turns in space: its mesh, its rotations and its frames.
 
-All is sums, products and roots of single numbers, so that results are the same on every machine.
+As in `orbit.core.rendering.turning` all is sums, products and roots of single numbers.
 """
 
 import math
@@ -13,40 +13,32 @@ from typing import Any
 import numpy as np
 import torch
 
-from data_prep.rendering import Mesh, asymmetric_pot, is_closed, make_mesh, render_grey
-from data_prep.rendering.rasteriser import pack_mesh, unpack_mesh
 from data_prep.settings.sources import MeshSourceConfig, NoSourceConfig, SourceConfig
 from data_prep.settings.worlds import TeapotWorldConfig
-from data_prep.worlds.draws import DrawKey, integers, is_held_out, uniforms
+from data_prep.worlds.draws import DrawKey, integers, uniforms
 from data_prep.worlds.reacher import sine_cosine
 from orbit.core.files.atomic import sha256_of_file
 from orbit.core.groups import make_group, quaternions
 from orbit.core.reading.meshes import read_obj
+from orbit.core.rendering import make_mesh
+from orbit.core.rendering.rasteriser import pack_mesh
+from orbit.core.rendering.turning import (
+    as_matrices,
+    as_states,
+    draw_solid,
+    mesh_of,
+    product,
+    to_matrices,
+    turned,
+)
+from orbit.core.store.facts import (
+    ListedActions,
+    RangeOfActions,
+    SeenActions,
+    Solid,
+    WorldFacts,
+)
 from orbit.core.store.manifest import SPLITS, FrameSpec
-
-
-def to_matrices(quaternions: np.ndarray) -> np.ndarray:
-    """Rotation matrices of quaternions (N, 4), (w, x, y, z), of any length."""
-    q = np.asarray(quaternions, np.float64)
-    w, x, y, z = (q / np.sqrt((q * q).sum(-1, keepdims=True))).T
-    rows = (
-        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    )
-    return np.stack([np.stack(row, -1) for row in rows], -2)
-
-
-def product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Matrix products, written out: a library's may round by the size of the batch."""
-    parts = [first[..., k, None] * second[..., k, None, :] for k in range(3)]
-    return np.asarray(parts[0] + parts[1] + parts[2])
-
-
-def orthogonal(matrices: np.ndarray) -> np.ndarray:
-    """Rotations nearest to matrices that are rotations up to rounding: M (3 - M^T M) / 2."""
-    square = product(matrices.swapaxes(-1, -2), matrices)
-    return product(matrices, 1.5 * np.eye(3) - 0.5 * square)
 
 
 def conjugated(quaternions: np.ndarray, by: np.ndarray) -> np.ndarray:
@@ -72,7 +64,7 @@ def draw_rotations(key: DrawKey, episodes: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class PackedMesh:
-    """A mesh as text (see `data_prep.rendering.rasteriser`), and sha256 of its file by name."""
+    """A mesh as text (see `orbit.core.rendering.rasteriser`), and sha256 of its file by name."""
 
     text: str
     checksums: dict[str, str] = field(default_factory=dict)
@@ -136,7 +128,8 @@ class Teapot:
         self._limited_turns = _limited_turns(actions, config.turns)
         self._is_limited = actions is not None
         self.frames = FrameSpec((1, config.size, config.size), "uint8", (0.0, 255.0), (0.0, 1.0))
-        _solid(mesh.text if mesh else None)
+        self._solid = Solid(config.size, mesh.text if mesh else None)
+        mesh_of(self._solid.mesh)
 
     def reset(
         self, seed: int, split_number: int, episodes: np.ndarray, limited: bool
@@ -144,7 +137,7 @@ class Teapot:
         def draw(attempt: int, rows: np.ndarray) -> np.ndarray:
             stream = RESET_STREAM + NUM_STREAMS * attempt
             key = DrawKey(seed, split_number, stream)
-            return _as_states(to_matrices(draw_rotations(key, episodes[rows])))
+            return as_states(to_matrices(draw_rotations(key, episodes[rows])))
 
         return self._redrawn(draw, lambda states, rows: states, split_number, len(episodes))
 
@@ -169,23 +162,14 @@ class Teapot:
 
         return self._redrawn(draw, following, split_number, len(episodes))
 
-    def is_allowed(self, actions: np.ndarray) -> np.ndarray:
-        if not self._is_limited or self._limited_turns == "haar":
-            return np.ones(len(actions), bool)
-        apart = np.abs(actions[:, None] - small_turns()).max(-1)
-        return np.asarray(apart.min(1) <= TOLERANCE)
-
     def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        after = orthogonal(product(to_matrices(actions), _as_matrices(states)))
-        return _as_states(after, states.dtype)
+        return turned(states, actions)
 
     def render(self, states: np.ndarray) -> np.ndarray:
-        mesh, closed = _solid(self._mesh.text if self._mesh else None)
-        return render_grey(mesh, _as_matrices(states), self._config.size, closed)
+        return draw_solid(self._solid, states)
 
     def act_on_state(self, states: np.ndarray, g: torch.Tensor) -> np.ndarray:
-        turned = product(to_matrices(g.numpy()), _as_matrices(states))
-        return _as_states(turned, states.dtype)
+        return as_states(product(to_matrices(g.numpy()), as_matrices(states)), states.dtype)
 
     def act_on_action(self, actions: np.ndarray, g: torch.Tensor) -> np.ndarray:
         return conjugated(actions, g.numpy()).clip(-1, 1).astype(actions.dtype)
@@ -208,8 +192,20 @@ class Teapot:
                 "axis": list(held_out.axis),
                 "towards": list(held_out.towards),
             },
-            **({} if self._mesh is None else {"mesh": self._mesh.text}),
         }
+
+    @property
+    def facts(self) -> WorldFacts:
+        return WorldFacts(
+            seen_actions=self._seen_actions() if self._is_limited else None,
+            held_out=self._config.held_out,
+            solid=self._solid,
+        )
+
+    def _seen_actions(self) -> SeenActions:
+        if self._limited_turns == "haar":
+            return RangeOfActions("range", (-1.0,) * 4, (1.0,) * 4)
+        return ListedActions("listed", tuple(map(tuple, small_turns().tolist())), TOLERANCE)
 
     def _redrawn(
         self,
@@ -224,11 +220,11 @@ class Teapot:
         drawn, attempt = draw(0, rows), 0
         if held_out is None or split_number not in SPLITS_HELD_BACK:
             return drawn
-        rows = rows[is_held_out(leads_to(drawn, rows), held_out)]
+        rows = rows[held_out.include(leads_to(drawn, rows))]
         while len(rows):
             attempt += 1
             drawn[rows] = draw(attempt, rows)
-            rows = rows[is_held_out(leads_to(drawn[rows], rows), held_out)]
+            rows = rows[held_out.include(leads_to(drawn[rows], rows))]
         return drawn
 
 
@@ -260,18 +256,3 @@ def _limited_turns(actions: tuple[str, ...] | None, turns: str) -> str:
             "dataset.actions=haar is more than dataset.world.turns=small, the world's own actions"
         )
     return actions[0]
-
-
-def _as_matrices(states: np.ndarray) -> np.ndarray:
-    return states.astype(np.float64).reshape(len(states), 3, 3)
-
-
-def _as_states(matrices: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
-    return matrices.reshape(len(matrices), 9).astype(dtype)
-
-
-@cache
-def _solid(text: str | None) -> tuple[Mesh, bool]:
-    """The mesh, and whether it is closed."""
-    mesh = asymmetric_pot() if text is None else unpack_mesh(text)
-    return mesh, is_closed(mesh)

@@ -10,6 +10,8 @@ from orbit.core.config.schema import build, suggestion
 from orbit.core.files.listing import list_folder
 
 FOLDER = shipped("papers", "docs/papers")
+EARLIER = "data.generator."
+"""What manifests of version 1 called the origin of a dataset."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,12 @@ class Paper:
     def __post_init__(self) -> None:
         for table in self.tables:
             for row in table.rows:
+                for key in row.match:
+                    if key.startswith(EARLIER):
+                        raise ValueError(
+                            f"{row.name}: {key} is an earlier name: what manifests say is below"
+                            " data.origin now, as data.origin.world.name and data.origin.actions"
+                        )
                 for column, value in row.values.items():
                     if column not in table.columns:
                         known = list(table.columns)

@@ -3,10 +3,10 @@
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from orbit.core.reading.volumes import (
     without_nan,
 )
 from orbit.core.store.manifest import FrameSpec, Manifest
+from orbit.core.store.origin import Orbits
 from pipeline.application.settings import ApplyConfig
 
 ENDINGS = re.compile(r"\.(nii\.gz|[^.]+)$", re.IGNORECASE)
@@ -156,7 +157,9 @@ def make_preparation(config: ApplyConfig, manifest: Manifest, group: Group) -> P
 
     Raises ValueError for frames that no file can be, or a setting without effect.
     """
-    frames, made = manifest.frames, manifest.generator
+    frames, origin = manifest.frames, manifest.origin
+    made: Mapping[str, Any] = origin.source.settings if isinstance(origin, Orbits) else {}
+    source = origin.source.name if isinstance(origin, Orbits) else ""
     is_volume = len(frames.shape) == 4
     if is_volume and frames.shape[0] != 1:
         raise ValueError(f"this model takes volumes of {frames.shape[0]} channels; files have 1")
@@ -168,14 +171,13 @@ def make_preparation(config: ApplyConfig, manifest: Manifest, group: Group) -> P
         raise ValueError("to_grey=true has no effect: this model does not take grey pictures")
     if config.percentiles is not None and (not is_volume or frames.values == "binary"):
         raise ValueError("percentiles has no effect: it is for volumes of grey values")
-    source = made.get("source")
     given = made.get("percentiles") if source in ("nifti", "dicom", "volumes") else None
     percentiles = config.percentiles or (tuple(given) if given is not None else None)
     # What a continuous group turns must not leave its disc: so sources were prepared.
-    is_inscribed = not group.is_exact and source != "table" and "scene" not in made
+    is_inscribed = not group.is_exact and isinstance(origin, Orbits) and origin.scene == "plain"
     return Preparation(
         frames,
-        _prepared_resize(made) if config.resize == "as_prepared" else config.resize,
+        _prepared_resize(source, made) if config.resize == "as_prepared" else config.resize,
         config.to_grey or (source == "images" and made.get("colour") == "grey"),
         None if frames.values == "binary" else percentiles,
         source in ("nifti", "phantom"),
@@ -186,12 +188,12 @@ def make_preparation(config: ApplyConfig, manifest: Manifest, group: Group) -> P
     )
 
 
-def _prepared_resize(made: dict[str, object]) -> Literal["none", "crop", "pad"]:
-    if made.get("source") == "images" and made.get("size") is not None:
+def _prepared_resize(source: str, made: Mapping[str, object]) -> Literal["none", "crop", "pad"]:
+    if source == "images" and made.get("size") is not None:
         return "crop"
-    if made.get("source") in HEADS:
+    if source in HEADS:
         return "pad"
-    if made.get("source") == "volumes" and made.get("side") is not None:
+    if source == "volumes" and made.get("side") is not None:
         return "pad"
     return "none"
 

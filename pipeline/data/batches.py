@@ -13,6 +13,7 @@ import torch
 
 from orbit.core.groups import make_group
 from orbit.core.store.manifest import Manifest
+from orbit.core.store.origin import Episodes, Orbits, Sequences, Table
 from orbit.core.store.reader import RecordReader, Records
 from pipeline.data.blocks import BlockOrder, BlockSizes
 from pipeline.data.order import SampleOrder, draw_choices, draw_uniforms, rank_slice
@@ -216,7 +217,7 @@ def check_pairs(manifest: Manifest, pairs: Pairs) -> None:
         raise ValueError(
             f"pairs=fresh moves whole frames, but in {manifest.name} {stays}; allowed: {allowed}"
         )
-    held_out = manifest.generator.get("train_bins")
+    held_out = manifest.origin.train_bins if isinstance(manifest.origin, Orbits) else None
     if held_out is not None:
         raise ValueError(
             f"pairs=fresh draws from all of {manifest.group}, but training on {manifest.name} keeps"
@@ -227,19 +228,18 @@ def check_pairs(manifest: Manifest, pairs: Pairs) -> None:
 def what_stays(manifest: Manifest) -> str | None:
     """Why a target of this dataset is not the group's action on its whole source, as a
     sentence; None if it is."""
-    generator = manifest.generator
-    if "world" in generator:
-        return f"the actions are those of the world {generator['world']}"
-    if "sequences" in generator:
+    origin = manifest.origin
+    if isinstance(origin, Episodes):
+        return f"the actions are those of the world {origin.world.name}"
+    if isinstance(origin, Sequences):
         return "labels stand in the place of the targets"
-    if generator.get("source") == "table":
+    if isinstance(origin, Table):
         return "the targets are the user's own files (source=table)"
     if manifest.target_is_action_on_source:
         return None
-    scene = generator.get("scene", "plain")
     parts = {
         "blocked": "a block stays in its place",
         "composite": "the background stays in its place",
         "views": "the object is turned before it is drawn",
-    }.get(str(scene), "parts of the frame stay")
-    return f"{parts} (dataset.scene.name={scene})"
+    }.get(origin.scene, "parts of the frame stay")
+    return f"{parts} (dataset.scene.name={origin.scene})"

@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 
 from orbit.core.groups import make_group
 from orbit.core.store.manifest import Manifest
+from orbit.core.store.origin import Orbits
 from orbit.core.store.reader import PairStore, SplitReader
 from pipeline.methods.table import make_task
 from pipeline.models.latent_action import LatentActionModel
@@ -63,8 +64,8 @@ def find_images(store: PairStore, split: str) -> SplitImages:
     shift = np.repeat(shard_starts[:-1], [shard.num_records for shard in shards])
     source = reader.read_column("source", numbers) + shift
     target = reader.read_column("target", numbers) + shift
-    pairs = store.manifest.generator.get("pairs", {})
-    if pairs.get(split) == "all_pairs":
+    origin = store.manifest.origin
+    if isinstance(origin, Orbits) and origin.pairs.get(split) == "all_pairs":
         num_members = make_group(store.manifest.group).num_elements
         assert num_members is not None
         image = np.unique(source, return_inverse=True)[1] // num_members

@@ -51,9 +51,8 @@ def _make(config: WorldModelSettings, manifest: Manifest) -> WorldModel:
 
 def _check_directions(config: GridModelConfig, manifest: Manifest) -> None:
     """What actions mean is not in their shape: a wrong symmetry would train all the same."""
-    known = {"shapes_2d": "absolute", "blocks_3d": "absolute", "rush_hour": "relative"}
-    wanted = known.get(manifest.generator.get("world", ""), config.directions)
-    if config.directions != wanted:
+    wanted = manifest.facts.directions
+    if wanted is not None and config.directions != wanted:
         raise ValueError(
             f"task.model.directions={config.directions} is wrong for the dataset"
             f" {manifest.name}; allowed: {wanted}"

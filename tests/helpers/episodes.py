@@ -7,6 +7,7 @@ import numpy as np
 
 from helpers.preparing import prepare
 from orbit.core.store.manifest import Manifest
+from orbit.core.store.origin import Episodes
 from orbit.core.store.reader import PairStore
 
 WORLDS = {"shapes_2d": "up", "blocks_3d": "up,right,down", "rush_hour": "forward"}
@@ -38,10 +39,9 @@ def store_maker(folder: Path) -> Callable[[str], PairStore]:
 
 def sizes(manifest: Manifest, split: str) -> tuple[int, int, int]:
     """Episodes, elements and steps of a split."""
-    num, elements, length = (
-        manifest.generator[key][split] for key in ("num_episodes", "num_elements", "episode_length")
-    )
-    return num, elements, length
+    origin = manifest.origin
+    assert isinstance(origin, Episodes)
+    return origin.num_episodes[split], origin.num_elements[split], origin.episode_length[split]
 
 
 def in_order(store: PairStore, split: str, values: np.ndarray) -> np.ndarray:

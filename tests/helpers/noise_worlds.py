@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from data_prep.building.recipe import ShardPlan
 from orbit.core.groups import ActionComponent, make_group
 from orbit.core.store.manifest import ColumnSpec, FrameSpec
+from orbit.core.store.origin import Episodes, Named
 from orbit.core.store.shard import Block, ShardLayout
 
 SPLITS = {"train": 0, "val": 1, "test": 2}
@@ -63,8 +63,17 @@ class NoiseWorld:
     def columns(self) -> dict[str, ColumnSpec]:
         return {"episode": ColumnSpec("int64", (), "number of the episode in its split")}
 
-    def generator(self) -> dict[str, Any]:
-        return {"world": self.name, "episode_length": LENGTH}
+    def origin(self) -> Episodes:
+        return Episodes(
+            kind="episodes",
+            world=Named(self.name),
+            num_episodes={
+                split: self.num_train if split == "train" else self.num_held_out for split in SPLITS
+            },
+            episode_length=dict.fromkeys(SPLITS, LENGTH),
+            num_elements=dict.fromkeys(SPLITS, 1),
+            shard_mib=1.0,
+        )
 
     def source_checksums(self) -> dict[str, str]:
         return {}

@@ -12,9 +12,15 @@ import torch
 from data_prep.building.recipe import ShardPlan
 from orbit.core.groups import ActionComponent, make_group
 from orbit.core.store.manifest import ColumnSpec, FrameSpec
+from orbit.core.store.origin import Named, Orbits, Origin
 from orbit.core.store.shard import Block, ShardLayout
 
 SPLIT_NUMBER = {"train": 0, "val": 1, "test": 2}
+
+
+def made_here(**settings: Any) -> Origin:
+    """The origin of records that a recipe of the tests makes."""
+    return Orbits(kind="orbits", source=Named("tests", settings), pairs={}, shard_mib=1.0)
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,8 @@ class VolumeRecipe:
     def action_components(self) -> tuple[ActionComponent, ...]:
         return make_group(self.group).action_components
 
-    def generator(self) -> dict[str, Any]:
-        return {"num_train": self.num_train, "items_per_shard": self.items_per_shard}
+    def origin(self) -> Origin:
+        return made_here(num_train=self.num_train, items_per_shard=self.items_per_shard)
 
     def source_checksums(self) -> dict[str, str]:
         return {}
@@ -128,8 +134,8 @@ class EpisodeRecipe:
             for name in ("row", "column")
         )
 
-    def generator(self) -> dict[str, Any]:
-        return {"num_train": self.num_train, "num_steps": NUM_STEPS}
+    def origin(self) -> Origin:
+        return made_here(num_train=self.num_train, num_steps=NUM_STEPS)
 
     def source_checksums(self) -> dict[str, str]:
         return {}

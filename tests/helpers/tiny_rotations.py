@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from data_prep.building.recipe import ShardPlan
 from orbit.core.groups import ActionComponent, make_group, quaternions
+from orbit.core.store.facts import Solid, WorldFacts
 from orbit.core.store.manifest import ColumnSpec, FrameSpec
+from orbit.core.store.origin import Episodes, Named
 from orbit.core.store.shard import Block, ShardLayout
 
 SO3 = make_group("so3")
@@ -29,16 +31,11 @@ def render(states: np.ndarray) -> np.ndarray:
     return np.asarray(matrices[:, None].numpy().astype(np.float16))
 
 
-class Drawing:
-    """Draws further states of this world, as `data_prep.worlds` would."""
-
-    can_render = True
-
-    def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        return step(states, actions)
-
-    def render(self, states: np.ndarray) -> np.ndarray:
-        return render(states)
+def draw_this_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further states of this world are drawn, in place of those of a mesh that turns."""
+    turning = "pipeline.methods.world_model.measures.turning"
+    monkeypatch.setattr(f"{turning}.turned", step)
+    monkeypatch.setattr(f"{turning}.draw_solid", lambda solid, states: render(states))
 
 
 @dataclass(frozen=True)
@@ -65,13 +62,16 @@ class TinyRotations:
     target_is_action_on_source: bool = False
     seed: int = 0
 
-    def generator(self) -> dict[str, Any]:
-        return {
-            "world": self.name,
-            "num_episodes": {"test": self.num_episodes},
-            "num_elements": {"test": self.num_twins},
-            "episode_length": {"test": 1},
-        }
+    def origin(self) -> Episodes:
+        return Episodes(
+            kind="episodes",
+            world=Named(self.name),
+            num_episodes={"test": self.num_episodes},
+            num_elements={"test": self.num_twins},
+            episode_length={"test": 1},
+            shard_mib=1.0,
+            facts=WorldFacts(solid=Solid(3)),
+        )
 
     def source_checksums(self) -> dict[str, str]:
         return {}

@@ -6,7 +6,6 @@ Frames show one piece a channel; a move into a wall or the other piece does noth
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from data_prep.building.builder import build_dataset
 from data_prep.building.recipe import Recipe, ShardPlan
 from orbit.core.groups import ActionComponent, make_group
 from orbit.core.store.manifest import ColumnSpec, FrameSpec
+from orbit.core.store.origin import Episodes, Named
 from orbit.core.store.reader import PairStore
 from orbit.core.store.shard import Block, ShardLayout
 
@@ -76,13 +76,15 @@ class TinyWorld:
     target_is_action_on_source: bool = False
     seed: int = 0
 
-    def generator(self) -> dict[str, Any]:
-        return {
-            "world": "tiny_world",
-            "num_episodes": {"test": self.num_episodes},
-            "num_elements": {"test": self.num_twins},
-            "episode_length": {"test": self.length},
-        }
+    def origin(self) -> Episodes:
+        return Episodes(
+            kind="episodes",
+            world=Named("tiny_world"),
+            num_episodes={"test": self.num_episodes},
+            num_elements={"test": self.num_twins},
+            episode_length={"test": self.length},
+            shard_mib=1.0,
+        )
 
     def source_checksums(self) -> dict[str, str]:
         return {}

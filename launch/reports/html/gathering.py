@@ -1,5 +1,6 @@
 """Which runs a directory holds, and what each of them left for a report."""
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from launch.reports.html.logs import Clock, Log, count_lines, read_clock, read_l
 from launch.reports.status_table import read_status
 from launch.sweeps.plan import SweepDirectory
 from orbit.core.files.atomic import read_json_object
+from orbit.core.store.earlier import upgraded
 
 MARKS = (
     "config.yaml",
@@ -129,7 +131,7 @@ class RunRecord:
     `run` holds configuration and evaluations, and what its sweep varied where that is no key
     (`experiment`, `control`) or where there is no readable configuration. `data` says of its
     dataset what its manifest does, where that is still to be found: `data.name`, `data.group`,
-    `data.generator.*`.
+    `data.origin.*`.
     """
 
     number: int
@@ -248,13 +250,14 @@ def _varied(plans: Sequence[dict[str, Any]], records: Sequence[RunRecord]) -> li
 
 
 def describe_data(path: str) -> dict[str, Any]:
-    """Name, group, shape of frames and generator of a dataset; empty if there is none."""
+    """Name, group, shape of frames and origin of a dataset; empty if there is none."""
     manifest = read_json_object(Path(path) / "manifest.json") if path else None
     if manifest is None:
         return {}
     said: dict[str, Any] = {key: manifest[key] for key in ("name", "group") if key in manifest}
     said["shape"] = (manifest.get("frames") or {}).get("shape")
-    said["generator"] = manifest.get("generator") or {}
+    with contextlib.suppress(ValueError):
+        said["origin"] = upgraded(manifest).get("origin", {})
     return flatten({"data": said})
 
 

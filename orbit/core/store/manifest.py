@@ -11,13 +11,16 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from orbit.core.actions import ActionComponent
 from orbit.core.config.schema import build
 from orbit.core.files.atomic import parse_json, write_json
+from orbit.core.store.earlier import upgraded
+from orbit.core.store.facts import WorldFacts
+from orbit.core.store.origin import Episodes, Orbits, Origin
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 SPLITS = ("train", "val", "test")
 Values = Literal["continuous", "binary"]
@@ -147,7 +150,7 @@ class Manifest:
     columns: dict[str, ColumnSpec]
     splits: dict[str, SplitInfo]
     seed: int
-    generator: dict[str, Any]
+    origin: Origin
     source_checksums: dict[str, str]
     package_version: str
     fingerprint: str = field(default="")
@@ -156,7 +159,7 @@ class Manifest:
         if self.schema_version != SCHEMA_VERSION:
             raise ValueError(
                 f"schema_version {self.schema_version} cannot be read by this package,"
-                f" which reads version {SCHEMA_VERSION}"
+                f" which reads versions up to {SCHEMA_VERSION}"
             )
         for name, split in self.splits.items():
             if len(split.statistics.mean) != self.frames.shape[0]:
@@ -172,10 +175,14 @@ class Manifest:
             raise ValueError(f"no split {name!r} in this dataset; known: {', '.join(self.splits)}")
         return self.splits[name]
 
+    @property
+    def facts(self) -> WorldFacts:
+        """What the dataset's world declares; nothing where there is no world."""
+        return self.origin.facts if isinstance(self.origin, Episodes) else WorldFacts()
+
     def holds_sources_only(self, split: str) -> bool:
         """Whether the split's records are images beside themselves, for `pairs=fresh`."""
-        pairs = self.generator.get("pairs")
-        return isinstance(pairs, dict) and pairs.get(split) == "sources"
+        return isinstance(self.origin, Orbits) and self.origin.pairs.get(split) == "sources"
 
     def check_has_targets(self, split: str, use: str, instead: str) -> None:
         """Raise ValueError if the split holds sources only, which do not do for `use`."""
@@ -192,7 +199,7 @@ def write_manifest(root: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(root: Path) -> Manifest:
-    """Read a dataset's manifest.
+    """Read a dataset's manifest, also one that an earlier version wrote.
 
     Raises FileNotFoundError where there is no complete dataset and ValueError
     for a manifest that cannot be read.
@@ -207,7 +214,7 @@ def read_manifest(root: Path) -> Manifest:
         if not isinstance(values, dict):
             raise ValueError("it holds no keys")
         recorded = values.get("fingerprint")
-        manifest = build(Manifest, values)
+        manifest = build(Manifest, upgraded(values))
     except ValueError as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     if recorded != manifest.fingerprint:

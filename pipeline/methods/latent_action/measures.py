@@ -38,9 +38,9 @@ from pipeline.measuring.records import (
 )
 from pipeline.methods.latent_action.parts import (
     block_metrics,
+    block_side,
     can_swap,
     relative,
-    shows_blocks,
     square_sum,
     swap_metrics,
 )
@@ -148,8 +148,8 @@ def analyse(
         "composition": lambda: composition_metrics(model, reader, records, batch, acts),
         "baselines": lambda: baseline_metrics(model, reader, records, batch),
     }
-    if shows_blocks(manifest) and is_spatial(model):
-        side = manifest.generator["side"]
+    side = block_side(manifest)
+    if side is not None and is_spatial(model):
         parts["blocks"] = lambda: block_metrics(model, reader, side, batch)
     if can_swap(manifest, reader) and len(sources) > 1:
         parts["swaps"] = lambda: swap_metrics(model, manifest, reader, sources, batch)

@@ -32,8 +32,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from data_prep.scenes.blocked import paint_blocks
+from orbit.core.store.facts import in_block
 from orbit.core.store.manifest import Manifest
+from orbit.core.store.origin import Orbits
 from orbit.core.store.reader import SplitReader
 from pipeline.measuring.records import batches, device_of, partners, spread_sources
 from pipeline.models.latent_action import LatentActionModel, LatentParts
@@ -58,9 +59,10 @@ MAX_VALUES, MIN_SOURCES = 1 << 25, 4096
 """Numbers of the maps of one part that are kept for their median, and sources at the least."""
 
 
-def shows_blocks(manifest: Manifest) -> bool:
-    """Whether every record has a block at a known place."""
-    return manifest.generator.get("scene") == "blocked" and "block" in manifest.columns
+def block_side(manifest: Manifest) -> int | None:
+    """Pixels a side of the block that every record has at a known place; None without one."""
+    origin = manifest.origin
+    return origin.block_side if isinstance(origin, Orbits) and "block" in manifest.columns else None
 
 
 @torch.no_grad()
@@ -125,7 +127,7 @@ class SwapTruth(NamedTuple):
 
 def can_swap(manifest: Manifest, reader: SplitReader) -> bool:
     """Whether the dataset knows enough to composite the truth, of two sources at least."""
-    is_known = shows_blocks(manifest) or manifest.columns.keys() >= OBJECT_COLUMNS
+    is_known = block_side(manifest) is not None or manifest.columns.keys() >= OBJECT_COLUMNS
     return is_known and len(spread_sources(reader, 2)) == 2
 
 
@@ -141,10 +143,10 @@ def swap_truth(
     `frames` (N, C, H, W) are the source frames of `first` as stored.
     """
     low, high = manifest.frames.stored_range
-    if shows_blocks(manifest):
-        side = manifest.generator["side"]
+    side = block_side(manifest)
+    if side is not None:
         own, other = (
-            _blocks(reader.read_column("block", records), side, frames.shape[2:])
+            in_block(reader.read_column("block", records), side, frames.shape[2:])[:, None]
             for records in (first, second)
         )
         images = (np.where(other, high, frames) - low) / (high - low)
@@ -156,12 +158,6 @@ def swap_truth(
     clear = 1 - mask.astype(np.float32) / 255
     images = (frames + clear * (instead - behind) - low) / (high - low)
     return SwapTruth(images.clip(0, 1).astype(np.float32), mask > 0, mask == 0)
-
-
-def _blocks(corners: np.ndarray, side: int, lattice: tuple[int, ...]) -> np.ndarray:
-    """Where the blocks are, (N, 1, H, W) bool."""
-    empty = np.zeros((len(corners), 1, 1, *lattice), np.uint8)
-    return np.asarray(paint_blocks(empty, corners, side)[:, 0] > 0)
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from torch import nn
 
 from orbit.core.groups import make_group
 from orbit.core.store.manifest import FrameSpec, Manifest
+from orbit.core.store.origin import Episodes, Orbits
 from pipeline.methods.latent_action.evaluation import LatentActionEvaluation
 from pipeline.methods.latent_action.objective import (
     CONTRAST_TERM,
@@ -63,7 +64,7 @@ class LatentActionTask:
         self, config: LatentActionConfig, manifest: Manifest, device: torch.device
     ) -> None:
         group = make_group(manifest.group)
-        if "world" in manifest.generator:
+        if isinstance(manifest.origin, Episodes):
             raise ValueError(
                 f"task.name=latent_action learns how {manifest.group} acts on images; the actions"
                 f" of {manifest.name} are those of a world, which task=world_model learns"
@@ -87,7 +88,8 @@ class LatentActionTask:
         self.objective = make_objective(self.model, config)
         self._contrast = getattr(self.objective, "contrast", None)
         self._config, self._weights = config, config.weights
-        self._seen_bins = manifest.generator.get("train_bins")
+        origin = manifest.origin
+        self._seen_bins = origin.train_bins if isinstance(origin, Orbits) else None
         self._is_variant = self.model.mask.is_variant()
         self._num_flips = torch.zeros((), dtype=torch.int64, device=device)
 

@@ -4,7 +4,7 @@ from pipeline.measuring.findings import Findings, Subject
 from pipeline.measuring.records import device_of
 from pipeline.methods.world_model.measures.encoding import Episodes, read_episodes
 from pipeline.methods.world_model.measures.measure import measure_episodes
-from pipeline.methods.world_model.measures.turning import turning_world
+from pipeline.methods.world_model.measures.turning import turning_solid
 from pipeline.methods.world_model.pictures.rollouts import decoded_frames, nearest_frames
 from pipeline.methods.world_model.pictures.write import (
     draw_irreps,
@@ -47,14 +47,15 @@ def draw(subject: Subject) -> None:
         show = nearest_frames(model, episodes, batch, device)
     draw_rollouts(folder / "rollouts.png", model, episodes, show, device, f"Rollouts, step {step}")
     title = f"Latents of test states, step {step}"
-    draw_latent_grid(folder / "latent_grid.png", model, episodes, batch, device, title)
+    cells = subject.manifest.facts.cells
+    draw_latent_grid(folder / "latent_grid.png", model, episodes, cells, batch, device, title)
     title = f"Latents of test states, split into irreps of {model.group.name}, step {step}"
     angles = state_angles(subject.manifest)
     draw_irreps(folder / "irreps.png", model, episodes, angles, batch, device, title)
-    world = turning_world(subject.manifest, model.group)
-    if world is not None:
+    solid = turning_solid(subject.manifest, model.group)
+    if solid is not None:
         title = f"A whole turn in 30 steps about each axis, step {step}"
-        draw_traversals(folder / "traversal.png", model, episodes, world, batch, device, title)
+        draw_traversals(folder / "traversal.png", model, episodes, solid, batch, device, title)
 
 
 def episodes_of(subject: Subject) -> Episodes:

@@ -64,7 +64,7 @@ def _manifest() -> list[Case]:
         wanted="either",
     )
     add("a key twice", c.pattern(MANIFEST, r'"seed": 0', '"seed": 0, "seed": 1'))
-    add("a newer schema", value("schema_version", to=2))
+    add("a newer schema", value("schema_version", to=3))
     add("an unknown key", value("colour", to="red"))
     add("another group", value("group", to="d4"))
     add("an unknown group", value("group", to="c5"))

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from orbit.core.groups import Group
+from orbit.core.store import origin as origins
 from orbit.core.store.manifest import Manifest
 from orbit.core.store.reader import SplitReader
 from pipeline.data.places import slices
@@ -196,15 +197,13 @@ def read_episodes(
     manifest: Manifest, reader: SplitReader, split: str, group: Group, max_episodes: int | None
 ) -> Episodes:
     """The episodes of a split; ValueError for a dataset that holds none."""
-    generator = manifest.generator
-    try:
-        num, twins, length = (
-            int(generator[key][split]) for key in ("num_episodes", "num_elements", "episode_length")
-        )
-    except (KeyError, TypeError):
+    origin = manifest.origin
+    if not isinstance(origin, origins.Episodes) or split not in origin.num_episodes:
         raise ValueError(
             f"dataset {manifest.name} holds no episodes of a world, which its evaluation needs"
-        ) from None
+        )
+    num, twins = origin.num_episodes[split], origin.num_elements[split]
+    length = origin.episode_length[split]
     if num * twins * length != reader.num_records:
         raise ValueError(
             f"{num} episodes x {twins} twins x {length} steps are not the"

@@ -18,10 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from data_prep.settings.worlds import HeldOutConfig
-from data_prep.worlds.draws import is_held_out
-from data_prep.worlds.make import world_of
-from orbit.core.config.schema import build
+from orbit.core.store.facts import HeldOut
 from orbit.core.store.manifest import Manifest
 from pipeline.data.places import slices
 from pipeline.methods.world_model.measures.encoding import (
@@ -93,9 +90,9 @@ def divisions(
     seen = seen_rollouts(manifest, actions, horizons)
     if seen is not None:
         found.append(Division(("seen_actions", "unseen_actions"), seen))
-    held_out = manifest.generator.get("settings", {}).get("held_out")
+    held_out = manifest.facts.held_out
     if held_out is not None:
-        found.append(_by_pose(build(HeldOutConfig, dict(held_out)), episodes, horizons))
+        found.append(_by_pose(held_out, episodes, horizons))
     return found
 
 
@@ -106,21 +103,21 @@ def seen_rollouts(
 
     None for a dataset whose training knows all actions.
     """
-    if manifest.generator.get("actions") is None:
+    seen = manifest.facts.seen_actions
+    if seen is None:
         return None
-    flat = actions.reshape(-1, actions.shape[-1])
-    is_known = world_of(manifest).is_allowed(flat).reshape(actions.shape[:2])
+    is_known = seen.include(actions.reshape(-1, actions.shape[-1])).reshape(actions.shape[:2])
     return {h: torch.from_numpy(is_known[:, :h].all(1)) for h in horizons}
 
 
-def _by_pose(held_out: HeldOutConfig, episodes: Episodes, horizons: Sequence[int]) -> Division:
+def _by_pose(held_out: HeldOut, episodes: Episodes, horizons: Sequence[int]) -> Division:
     """Whether neither the first nor the last orientation was held out of training."""
     every = np.arange(episodes.num_episodes)
     states = episodes.column("state", every, 0, 1)[:, 0]
     known = {}
     for horizon in horizons:
         last = episodes.column("next_state", every, 0, horizon)[:, -1]
-        is_new = is_held_out(states, held_out) | is_held_out(last, held_out)
+        is_new = held_out.include(states) | held_out.include(last)
         known[horizon] = torch.from_numpy(~is_new)
     return Division(("known_poses", "held_out_poses"), known)
 

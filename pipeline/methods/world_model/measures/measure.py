@@ -29,7 +29,7 @@ from pipeline.methods.world_model.measures.following import Followed, divisions,
 from pipeline.methods.world_model.measures.turning import (
     hard_hit_metrics,
     traversal_metrics,
-    turning_world,
+    turning_solid,
 )
 from pipeline.metrics.images import ErrorsByElement, change_of_distance, distances, lengths
 from pipeline.metrics.latents import Drift
@@ -134,9 +134,10 @@ def part_metrics(
     if parts is not None:
         metrics["mask/fraction_variant"] = parts.mask.is_variant().double().mean().item()
         pieces |= parts.split(latent)
-    if manifest.generator.get("settings", {}).get("num_backdrops"):
+    place = manifest.facts.fixed_part
+    if place is not None:
         states = episodes.column("state", np.arange(len(latent)), 0, 1)[:, 0]
-        kinds = torch.from_numpy(states[:, -1]).long().to(latent.device)
+        kinds = torch.from_numpy(states[:, place]).long().to(latent.device)
         for name, piece in pieces.items():
             metrics[f"backdrop_share/{name}"] = between_share(piece, kinds)
     return metrics
@@ -209,10 +210,10 @@ def measure_episodes(
     metrics |= drift_metrics(followed) | change_metrics(followed)
     metrics |= part_metrics(followed.start[0], episodes, manifest, getattr(model, "parts", None))
     metrics |= irrep_metrics(model, followed.start.flatten(0, 1))
-    world = turning_world(manifest, episodes.group)
-    if world is not None:
-        metrics |= hard_hit_metrics(model, episodes, world, batch, device)
-        metrics |= traversal_metrics(model, episodes, world, batch, device)
+    solid = turning_solid(manifest, episodes.group)
+    if solid is not None:
+        metrics |= hard_hit_metrics(model, episodes, solid, batch, device)
+        metrics |= traversal_metrics(model, episodes, solid, batch, device)
     return metrics, curves
 
 

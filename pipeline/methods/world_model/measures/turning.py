@@ -1,6 +1,6 @@
 """Objects that turn in space: hits against close poses, and along whole turns (paper, HH and TH).
 
-Both need frames that are no part of any episode; the world draws them.
+Both need frames that are no part of any episode; they are drawn from what the manifest says turns.
 
 * *Hard hits.* The six negatives of an episode are its true next pose turned by 2 pi / 30 one way
   or the other about x, y and z.
@@ -8,13 +8,14 @@ Both need frames that are no part of any episode; the world draws them.
   (yaw), the axis x to the right (pitch) or the line of sight z (roll).
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from data_prep.worlds.make import world_of
 from orbit.core.groups import Group, quaternions
+from orbit.core.rendering.turning import draw_solid, turned
+from orbit.core.store.facts import Solid
 from orbit.core.store.manifest import Manifest
 from pipeline.methods.world_model.measures.encoding import (
     Episodes,
@@ -33,14 +34,6 @@ NUM_TRAVERSALS = 20
 HARD_HITS_AT = (1, 5)
 
 
-class Drawing(Protocol):
-    """What of a world is needed to draw further states (see `data_prep.worlds.interface.World`)."""
-
-    def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray: ...
-
-    def render(self, states: np.ndarray) -> np.ndarray: ...
-
-
 class Traversals(NamedTuple):
     """Turns of T first poses about one axis: frames (T, K + 1, C, ...) as stored, latents of them
     and rollouts from the first, (T, K + 1, ...), and which steps 1 to K are hits, (T, K)."""
@@ -51,12 +44,10 @@ class Traversals(NamedTuple):
     hits: torch.Tensor
 
 
-def turning_world(manifest: Manifest, group: Group) -> Drawing | None:
-    """The world, if its actions are rotations of space and it can draw; else None."""
-    if manifest.group != "so3" or manifest.action != group.action_components:
-        return None
-    world = world_of(manifest)
-    return world if world.can_render else None
+def turning_solid(manifest: Manifest, group: Group) -> Solid | None:
+    """What turns in the pictures, where actions are rotations of space; else None."""
+    is_turned = manifest.group == "so3" and manifest.action == group.action_components
+    return manifest.facts.solid if is_turned else None
 
 
 def turn_by(group: Group, name: str, num_steps: int) -> np.ndarray:
@@ -67,7 +58,7 @@ def turn_by(group: Group, name: str, num_steps: int) -> np.ndarray:
 
 @torch.no_grad()
 def hard_hit_metrics(
-    model: MeasuredModel, episodes: Episodes, world: Drawing, batch: int, device: torch.device
+    model: MeasuredModel, episodes: Episodes, solid: Solid, batch: int, device: torch.device
 ) -> dict[str, float]:
     """`hard_hits_at_K/horizon_1` of the first steps of up to 1000 episodes."""
     ranks = []
@@ -77,7 +68,7 @@ def hard_hit_metrics(
         if not len(numbers):
             break
         after = episodes.column("next_state", numbers, 0, 1)[:, 0]
-        close = [world.render(world.step(after, turn.repeat(len(after), 0))) for turn in turns]
+        close = [draw_solid(solid, turned(after, turn.repeat(len(after), 0))) for turn in turns]
         frames = np.concatenate([episodes.frames(numbers, 0, [0, 1]), np.stack(close, 1)], 1)
         _, latents = encode_frames(model, frames, batch, device)
         actions = episodes.actions(numbers, 0, 1)
@@ -91,7 +82,7 @@ def hard_hit_metrics(
 def traverse(
     model: MeasuredModel,
     episodes: Episodes,
-    world: Drawing,
+    solid: Solid,
     name: str,
     num: int,
     batch: int,
@@ -102,8 +93,8 @@ def traverse(
     action = turn_by(episodes.group, name, 1).repeat(len(numbers), 0)
     states = [episodes.column("state", numbers, 0, 1)[:, 0]]
     for _ in range(NUM_STEPS):
-        states.append(world.step(states[-1], action))
-    frames = np.stack([world.render(state) for state in states], 1)
+        states.append(turned(states[-1], action))
+    frames = np.stack([draw_solid(solid, state) for state in states], 1)
     encoded = encode_latents(model, frames, batch, device).unflatten(0, frames.shape[:2])
     actions = torch.from_numpy(action)[:, None].expand(-1, NUM_STEPS, -1)
     predicted = roll_out(model, encoded[:, 0], actions, range(NUM_STEPS + 1))
@@ -111,12 +102,12 @@ def traverse(
 
 
 def traversal_metrics(
-    model: MeasuredModel, episodes: Episodes, world: Drawing, batch: int, device: torch.device
+    model: MeasuredModel, episodes: Episodes, solid: Solid, batch: int, device: torch.device
 ) -> dict[str, float]:
     """`traversal_hits_at_1/AXIS`: share of hits among the steps of up to 20 turns."""
     return {
         f"traversal_hits_at_1/{name}": float(
-            traverse(model, episodes, world, name, NUM_TRAVERSALS, batch, device)
+            traverse(model, episodes, solid, name, NUM_TRAVERSALS, batch, device)
             .hits.double()
             .mean()
         )

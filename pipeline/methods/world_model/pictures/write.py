@@ -5,16 +5,15 @@ and z, seen as frames are (x to the right, y up), lighter where they point away.
 figure shows inputs and encoded frames; here rollouts from the first pose are added.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from data_prep.worlds.grid_world import NUM_OBJECTS, SIDE
 from orbit.core.pictures.figures import as_picture, save_figure
+from orbit.core.store.facts import Solid, StateAngles
 from orbit.core.store.manifest import Manifest
 from pipeline.data.places import slices
 from pipeline.measuring.grid import label_row, new_figure, show
@@ -25,7 +24,7 @@ from pipeline.methods.world_model.measures.encoding import (
     roll_out,
     trajectory_frames,
 )
-from pipeline.methods.world_model.measures.turning import AXES, Drawing, traverse
+from pipeline.methods.world_model.measures.turning import AXES, traverse
 from pipeline.methods.world_model.pictures.latents import (
     FibreStates,
     fibre_copies,
@@ -44,43 +43,10 @@ from pipeline.methods.world_model.pictures.rollouts import (
 )
 from pipeline.world_models.world_model import WorldModel
 
-ARMS, BOARDS = ("reacher", "reacher_planar"), ("shapes_2d", "blocks_3d", "rush_hour")
-
-
-@dataclass(frozen=True)
-class StateAngles:
-    """`of` takes states (N, S) to degrees (N, objects) from -180 to 180, counter-clockwise from the
-    right and NaN where there is no angle; `what` says in words what it is the angle of."""
-
-    of: Callable[[np.ndarray], np.ndarray]
-    what: str
-
 
 def state_angles(manifest: Manifest) -> StateAngles | None:
-    """What is known of the states of a dataset; None for worlds without such an angle."""
-    world = manifest.generator.get("world")
-    if "state" not in manifest.columns:
-        return None
-    if world in ARMS:
-        return StateAngles(arm_angles, "first link")
-    return StateAngles(board_angles, "cell") if world in BOARDS else None
-
-
-def arm_angles(states: np.ndarray) -> np.ndarray:
-    """Of the first link, whose cosine and sine come first in a state."""
-    return np.asarray(np.degrees(np.arctan2(states[:, 1:2], states[:, :1])))
-
-
-def board_angles(states: np.ndarray) -> np.ndarray:
-    """Of each object's cell about the middle one, which has no angle.
-
-    Row and column come first among what a state knows of an object.
-    """
-    num = states.shape[1] // NUM_OBJECTS * NUM_OBJECTS
-    cells = states[:, :num].reshape(len(states), NUM_OBJECTS, -1)[..., :2]
-    right, up = cells[..., 1] - SIDE // 2, SIDE // 2 - cells[..., 0]
-    angles = np.degrees(np.arctan2(up, right))
-    return np.where((right == 0) & (up == 0), np.nan, angles)
+    """The angles of a dataset's states; None where its world declares none."""
+    return manifest.facts.angles if "state" in manifest.columns else None
 
 
 COLOURS = ("#d1372c", "#2f9e44", "#2f6fd0")
@@ -180,12 +146,16 @@ def draw_latent_grid(
     path: Path,
     model: WorldModel,
     episodes: Episodes,
+    places: Sequence[tuple[int, int]] | None,
     batch: int,
     device: torch.device,
     title: str,
 ) -> bool:
-    """latent_grid.png, for objects on cells; returns whether this is such a world."""
-    if model.num_objects == 1:
+    """latent_grid.png, for objects on cells; returns whether this is such a world.
+
+    `places` are, for each object, those of its row and column in a state.
+    """
+    if places is None or len(places) != model.num_objects:
         return False
     num = min(episodes.num_episodes, -(-NUM_GRID_STATES // episodes.length))
     numbers, times = np.arange(num), range(episodes.length)
@@ -196,9 +166,7 @@ def draw_latent_grid(
     )
     latents = encode_latents(model, frames, batch, device).cpu()
     states = episodes.column("state", numbers, 0, episodes.length)
-    # Row and column come first among what a state knows of an object; what else it knows is last.
-    of_objects = states[..., : states.shape[-1] // model.num_objects * model.num_objects]
-    cells = of_objects.reshape(num * episodes.length, model.num_objects, -1)[..., :2].astype(int)
+    cells = states[..., np.array(places)].reshape(num * episodes.length, -1, 2).astype(int)
     write_latent_grid(path, latents.numpy(), cells, title)
     return True
 
@@ -275,7 +243,7 @@ def draw_traversals(
     path: Path,
     model: WorldModel,
     episodes: Episodes,
-    world: Drawing,
+    solid: Solid,
     batch: int,
     device: torch.device,
     title: str,
@@ -283,7 +251,7 @@ def draw_traversals(
     """traversal.png, for latents that are rotations; returns whether they are."""
     rows = []
     for name in AXES:
-        turns = traverse(model, episodes, world, name, 1, batch, device)
+        turns = traverse(model, episodes, solid, name, 1, batch, device)
         if turns.encoded.shape[2:] != (3, 3):
             return False
         frames = visible(unit_range(turns.frames[0], episodes.reader.frames))

@@ -8,8 +8,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from data_prep.rendering.meshes import Mesh, make_mesh
-from data_prep.rendering.rasteriser import find_samples, views_at_once
+from orbit.core.rendering.meshes import Mesh, make_mesh
+from orbit.core.rendering.rasteriser import find_samples, views_at_once
 
 
 def render_grey(

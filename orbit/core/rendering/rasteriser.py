@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.rendering.meshes import Mesh, make_mesh
 from orbit.core.pictures.figures import AMBIENT, LIGHT
+from orbit.core.rendering.meshes import Mesh, make_mesh
 
 CHUNK_FRAGMENTS = 1_000_000
 EDGE_TOLERANCE = 1e-4

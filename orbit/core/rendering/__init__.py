@@ -1,8 +1,8 @@
 """Pictures of triangle meshes without a display or a graphics card."""
 
-from data_prep.rendering.meshes import Mesh, asymmetric_pot, is_closed, make_mesh
-from data_prep.rendering.rasteriser import Pictures, render
-from data_prep.rendering.solid import asymmetric_plane, render_grey
+from orbit.core.rendering.meshes import Mesh, asymmetric_pot, is_closed, make_mesh
+from orbit.core.rendering.rasteriser import Pictures, render
+from orbit.core.rendering.solid import asymmetric_plane, render_grey
 
 __all__ = [
     "Mesh",

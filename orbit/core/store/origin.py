@@ -1,0 +1,151 @@
+"""Where the records of a dataset come from, typed, as its manifest records it.
+
+One class for each kind of dataset. Sources and worlds may come from other packages, so what
+determines them stands here under their name as plain values; what others may rely on is typed.
+
+`flat` gives all settings in one mapping, as shards carry them and people read them.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from orbit.core.store.facts import WorldFacts
+
+Pairing = Literal["orbit", "drawn", "all_pairs"]
+TrainPairing = Literal["orbit", "drawn", "all_pairs", "sources"]
+Scene = Literal["plain", "blocked", "composite", "views"]
+
+
+@dataclass(frozen=True)
+class Named:
+    """A source or a world by its name, with its settings as plain values."""
+
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Orbits:
+    """Images of a source, paired with their transforms.
+
+    `pairs` says for each split which pairs are made of an image, `num_drawn` how many where they
+    are drawn, `train_bins` to which elements training is limited. `scene` is what the group acts
+    on; of `blocked` a block of `block_side` pixels stays in its place. Fractions are shares of
+    the images, None those of the source. `num_samples` is how many were asked for, None all.
+    """
+
+    kind: Literal["orbits"]
+    source: Named
+    pairs: dict[str, TrainPairing]
+    shard_mib: float
+    scene: Scene = "plain"
+    block_side: int | None = None
+    num_drawn: int = 1
+    train_bins: tuple[str, ...] | None = None
+    num_samples: int | None = None
+    val_fraction: float | None = None
+    test_fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.scene == "blocked") != (self.block_side is not None):
+            raise ValueError(f"block_side={self.block_side} does not go with scene={self.scene}")
+
+    def flat(self) -> dict[str, Any]:
+        """All settings; what goes without saying (a plain scene, one drawn element) left out."""
+        return {
+            "source": self.source.name,
+            **self.source.settings,
+            **({} if self.scene == "plain" else {"scene": self.scene}),
+            **({} if self.block_side is None else {"side": self.block_side}),
+            **({} if self.num_drawn == 1 else {"num_drawn": self.num_drawn}),
+            **({} if self.train_bins is None else {"train_bins": list(self.train_bins)}),
+            "num_samples": self.num_samples,
+            "val_fraction": self.val_fraction,
+            "test_fraction": self.test_fraction,
+            "shard_mib": self.shard_mib,
+            "pairs": self.pairs,
+        }
+
+
+@dataclass(frozen=True)
+class Table:
+    """Pairs of a user's own table; `targets_are_exact` where its targets are the group's action
+    on their sources. The other fields are as in `Orbits`."""
+
+    kind: Literal["table"]
+    targets_are_exact: bool
+    shard_mib: float
+    num_samples: int | None = None
+    val_fraction: float | None = None
+    test_fraction: float | None = None
+
+    def flat(self) -> dict[str, Any]:
+        """All settings."""
+        return {
+            "source": "table",
+            "num_samples": self.num_samples,
+            "val_fraction": self.val_fraction,
+            "test_fraction": self.test_fraction,
+            "targets_are_exact": self.targets_are_exact,
+            "shard_mib": self.shard_mib,
+        }
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Episodes of a simulated world.
+
+    By split: the number of episodes, the steps of each, and its transformed copies, itself among
+    them. `actions` names those that training and validation are limited to, None if they know all.
+    `facts` are what the world declares for evaluation.
+    """
+
+    kind: Literal["episodes"]
+    world: Named
+    num_episodes: dict[str, int]
+    episode_length: dict[str, int]
+    num_elements: dict[str, int]
+    shard_mib: float
+    actions: tuple[str, ...] | None = None
+    facts: WorldFacts = WorldFacts()
+
+    def flat(self) -> dict[str, Any]:
+        """All settings."""
+        solid = self.facts.solid
+        mesh = {} if solid is None or solid.mesh is None else {"mesh": solid.mesh}
+        return {
+            "world": self.world.name,
+            "settings": {**self.world.settings, **mesh},
+            "actions": None if self.actions is None else list(self.actions),
+            "num_episodes": self.num_episodes,
+            "episode_length": self.episode_length,
+            "num_elements": self.num_elements,
+            "shard_mib": self.shard_mib,
+        }
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Sinusoids of `num_points` points and `num_periods` periods with their maxima labelled;
+    amplitudes lie within `amplitude`. `num_samples` counts them by split."""
+
+    kind: Literal["sequences"]
+    num_points: int
+    num_periods: int
+    amplitude: tuple[float, float]
+    num_samples: dict[str, int]
+    shard_mib: float
+
+    def flat(self) -> dict[str, Any]:
+        """All settings."""
+        return {
+            "sequences": "sinusoids",
+            "num_points": self.num_points,
+            "num_periods": self.num_periods,
+            "amplitude": list(self.amplitude),
+            "num_samples": self.num_samples,
+            "shard_mib": self.shard_mib,
+        }
+
+
+Origin = Orbits | Table | Episodes | Sequences
