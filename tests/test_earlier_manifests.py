@@ -188,3 +188,24 @@ def test_settings_that_no_version_wrote_are_refused_in_one_line(
     assert "\n" not in str(error.value)
     with pytest.raises(ValueError, match="prepare the dataset again"):
         upgraded(values)
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"cells": [[0, 10]]}, "number 10 of states of 10 numbers"),
+        ({"fixed_part": -1}, "number -1 of states"),
+        ({"angles": {"what": "", "right": [0], "up": [1, 2]}}, "not of as many objects"),
+        ({"seen_actions": {"kind": "listed", "vectors": [[1]]}}, "but actions have 2 components"),
+        ({"solid": {"size": 9, "colour": "red"}}, "origin.facts.solid.colour"),
+    ],
+)
+def test_facts_that_do_not_fit_the_dataset_are_refused(
+    facts: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    values = upgraded(json.loads(STORED.read_text()))
+    values["origin"]["facts"] |= facts
+    (tmp_path / "manifest.json").write_text(json.dumps(values))
+    with pytest.raises(ValueError, match="cannot be read") as error:
+        read_manifest(tmp_path)
+    assert reason in str(error.value)

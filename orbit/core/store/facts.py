@@ -25,6 +25,10 @@ class StateAngles:
     centre: float = 0.0
     counts_down: bool = False
 
+    def __post_init__(self) -> None:
+        if len(self.right) != len(self.up):
+            raise ValueError(f"right={self.right} and up={self.up} are not of as many objects")
+
     def of(self, states: np.ndarray) -> np.ndarray:
         """Degrees (N, objects) from -180 to 180, counter-clockwise from the right; NaN for
         objects in the centre. `states` (N, S)."""
@@ -143,3 +147,27 @@ class WorldFacts:
     seen_actions: SeenActions | None = None
     held_out: HeldOut | None = None
     solid: Solid | None = None
+
+    def check(self, num_components: int, state_size: int) -> None:
+        """Raise ValueError where actions do not have so many components, or states no such
+        places as are named here."""
+        angles = self.angles
+        places = [*(angles.right + angles.up if angles else ())]
+        places += [place for cell in self.cells or () for place in cell]
+        places += [] if self.fixed_part is None else [self.fixed_part]
+        for place in places:
+            if not 0 <= place < state_size:
+                raise ValueError(f"facts name number {place} of states of {state_size} numbers")
+        match self.seen_actions:
+            case ListedActions(vectors=vectors):
+                named = vectors
+            case RangeOfActions(minimum=minimum, maximum=maximum):
+                named = (minimum, maximum)
+            case None:
+                named = ()
+        for vector in named:
+            if len(vector) != num_components:
+                raise ValueError(
+                    f"facts name the action {list(vector)}, but actions have {num_components}"
+                    " components"
+                )

@@ -167,6 +167,8 @@ class Manifest:
                     f"splits.{name}.statistics speaks of {len(split.statistics.mean)} channels,"
                     f" frames have {self.frames.shape[0]}"
                 )
+        state = self.columns.get("state")
+        self.facts.check(len(self.action), state.shape[0] if state and state.shape else 0)
         object.__setattr__(self, "fingerprint", _fingerprint(self))
 
     def split(self, name: str) -> SplitInfo:

@@ -109,6 +109,10 @@ class Episodes:
     actions: tuple[str, ...] | None = None
     facts: WorldFacts = WorldFacts()
 
+    def __post_init__(self) -> None:
+        if not self.num_episodes.keys() == self.episode_length.keys() == self.num_elements.keys():
+            raise ValueError("num_episodes, episode_length and num_elements tell of other splits")
+
     def flat(self) -> dict[str, Any]:
         """All settings."""
         solid = self.facts.solid
