@@ -10,9 +10,8 @@ import pytest
 import torch
 from helpers.faults import failing, tree
 
+from pipeline.run_files import checkpoint as module
 from pipeline.run_files.checkpoint import CheckpointStore, DamagedCheckpointError
-from pipeline.training import checkpoint as module
-from pipeline.training.settings import RetentionConfig
 
 
 @pytest.fixture
@@ -188,13 +187,12 @@ def test_pruning_what_somebody_reads_is_tried_again_later(
     def busy(path: Path, *args: Any, **kwargs: Any) -> None:
         raise OSError(number, os.strerror(number), str(path))
 
-    retention = RetentionConfig(keep_last=1)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", busy)
-        store.prune(retention, best_step=None)
+        store.prune(1, None, best_step=None)
     assert store.steps() == [15]
     assert len(list(store.folder.glob(".step_*"))) == 2
-    store.prune(retention, best_step=None)
+    store.prune(1, None, best_step=None)
     assert not list(store.folder.glob(".step_*"))
 
 
@@ -206,7 +204,7 @@ def test_other_faults_of_pruning_are_not_passed_over(
 
     monkeypatch.setattr(shutil, "rmtree", broken)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
-        store.prune(RetentionConfig(keep_last=1), best_step=None)
+        store.prune(1, None, best_step=None)
 
 
 def test_a_start_over_clears_what_can_be_seen_even_while_it_is_read(

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from orbit.core.groups import make_group
+from orbit.core.store.facts import WorldFacts
 from orbit.core.store.manifest import FrameSpec
 
 
@@ -14,6 +15,7 @@ class Spinner:
     frames = FrameSpec((1, 4, 4), "uint8", (0.0, 255.0), (0.0, 1.0))
     action_components = make_group("so3").action_components
     state_size, state_meaning, tolerance, can_render = 4, "a quaternion", 1e-5, True
+    facts = WorldFacts()
 
     def reset(self, seed: int, split: int, episodes: np.ndarray, limited: bool) -> np.ndarray:
         return make_group("so3").sample(np.random.default_rng(seed), len(episodes)).numpy()
