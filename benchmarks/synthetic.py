@@ -9,6 +9,7 @@ from data_prep.recipes.orbits import Orbits
 from data_prep.recipes.splits import assign_splits
 from data_prep.scenes.plain import PlainScene
 from data_prep.settings import OrbitDatasetConfig, TrainPairing
+from orbit.core.store.origin import Named
 
 SHARD_MIB = 64.0
 
@@ -73,5 +74,5 @@ def make_dataset(
     )
     scene = PlainScene(NoiseSource(image_shape, total, num_held_out), config.group)
     splits = assign_splits(scene.num_images, scene.subjects, config, 0, None)
-    build_dataset(Orbits(config, scene, splits, 0, None, "noise", {}), out)
+    build_dataset(Orbits(config, scene, splits, 0, None, Named("noise")), out)
     return out

@@ -37,6 +37,12 @@ if TYPE_CHECKING:
     from orbit.core.plugins import Kind as Kind
     from orbit.core.plugins import Open as Open
     from orbit.core.printing import say as say
+    from orbit.core.store.facts import HeldOut as HeldOut
+    from orbit.core.store.facts import ListedActions as ListedActions
+    from orbit.core.store.facts import RangeOfActions as RangeOfActions
+    from orbit.core.store.facts import Solid as Solid
+    from orbit.core.store.facts import StateAngles as StateAngles
+    from orbit.core.store.facts import WorldFacts as WorldFacts
     from orbit.core.store.manifest import ColumnSpec as ColumnSpec
     from orbit.core.store.manifest import FrameSpec as FrameSpec
     from orbit.core.store.manifest import Manifest as Manifest
@@ -72,6 +78,9 @@ PLACES = {
     "orbit.core.pictures.figures": ("save_figure",),
     "orbit.core.plugins": ("Kind", "Open"),
     "orbit.core.printing": ("say",),
+    "orbit.core.store.facts": (
+        *("HeldOut", "ListedActions", "RangeOfActions", "Solid", "StateAngles", "WorldFacts"),
+    ),
     "orbit.core.store.manifest": ("ColumnSpec", "FrameSpec", "Manifest"),
     "orbit.core.store.reader": ("PairStore",),
     "data_prep.sources.interface": ("ImageSource",),

@@ -111,7 +111,9 @@ def check_world(world: World, num: int = NUM, seed: int = 0) -> None:
     still = np.abs(world.act_on_state(states, group.identity(num)) - states).max()
     assert still <= world.tolerance, f"the identity moves states by {still:g}"
     limited = world.draw_actions(seed, 0, episodes, 0, states, True)
-    assert world.is_allowed(limited).all(), "the limited policy draws what training may not see"
+    seen = world.facts.seen_actions
+    assert seen is None or seen.include(limited).all(), "a limited action is not a seen one"
+    world.facts.check(len(world.action_components), world.state_size)
     frames = world.render(states)
     wanted = (num, *world.frames.shape)
     assert frames.shape == wanted, f"frames are {frames.shape}, not {wanted}"
@@ -177,7 +179,7 @@ def check_resume(words: Sequence[str], folder: Path, stop_after: int = 3) -> Non
 
     `words` are those of a training, without run_dir; keep it short.
     """
-    from pipeline.training.checkpoint import MODEL_FILE
+    from pipeline.run_files.checkpoint import MODEL_FILE
     from pipeline.training.run import train
 
     train(_config(words, folder / "whole"), _Never())

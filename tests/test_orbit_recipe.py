@@ -24,6 +24,7 @@ from data_prep.scenes.plain import PlainScene
 from data_prep.verification.datasets import verify_dataset
 from orbit.core.groups import make_group
 from orbit.core.groups.interpolation import inscribed
+from orbit.core.store.origin import Named
 from orbit.core.store.reader import PairStore
 
 SPLITS = ("train", "val", "test")
@@ -341,7 +342,7 @@ def test_draws_differ_between_splits_and_seeds(tmp_path: Path) -> None:
     actions = []
     for seed in (0, 1):
         splits = assign_splits(scene.num_images, scene.subjects, config, 0, None)
-        recipe = Orbits(config, scene, splits, seed, None, "noise", {})
+        recipe = Orbits(config, scene, splits, seed, None, Named("noise"))
         build_dataset(recipe, tmp_path / str(seed))
         store = PairStore(tmp_path / str(seed))
         actions += [all_records(store, split).action[:20] for split in ("val", "test")]

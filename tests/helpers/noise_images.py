@@ -9,6 +9,7 @@ from data_prep.recipes.orbits import Orbits
 from data_prep.recipes.splits import assign_splits
 from data_prep.scenes.plain import PlainScene
 from data_prep.settings import OrbitDatasetConfig
+from orbit.core.store.origin import Named
 
 
 def orbit_config(**values: Any) -> OrbitDatasetConfig:
@@ -56,4 +57,4 @@ def noise_recipe(source: NoiseSource, **values: Any) -> Orbits:
     config = orbit_config(**values)
     scene = PlainScene(source, config.group)
     splits = assign_splits(scene.num_images, scene.subjects, config, 0, None)
-    return Orbits(config, scene, splits, 0, None, "noise", {})
+    return Orbits(config, scene, splits, 0, None, Named("noise"))

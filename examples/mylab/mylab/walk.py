@@ -11,7 +11,15 @@ import numpy as np
 import torch
 
 from mylab.hexagons import MATRICES, is_on_board
-from orbit.api import ActionComponent, DrawKey, FrameSpec, Kind, integers
+from orbit.api import (
+    ActionComponent,
+    DrawKey,
+    FrameSpec,
+    Kind,
+    ListedActions,
+    WorldFacts,
+    integers,
+)
 
 STEPS = np.array([[1, 0], [0, 1], [-1, 1], [-1, 0], [0, -1], [1, -1]])
 NAMES = ("right", "down", "down left", "left", "up", "up right")
@@ -48,6 +56,8 @@ class HexagonWalk:
             raise ValueError(f"dataset.actions: {sorted(unknown)[0]!r} is none of {list(NAMES)}")
         self.radius = config.radius
         self.allowed = [NAMES.index(name) for name in actions or NAMES]
+        seen = ListedActions("listed", tuple((float(each),) for each in self.allowed))
+        self.facts = WorldFacts(seen_actions=seen if actions else None)
         side = PIXELS * (2 * config.radius + 1)
         self.frames = FrameSpec((1, side, side), "uint8", (0.0, 255.0), (-1.0, 1.0))
         rows, columns = np.indices((2 * config.radius + 1,) * 2).reshape(2, -1) - config.radius
@@ -65,9 +75,6 @@ class HexagonWalk:
         choices = np.array(self.allowed if limited else range(len(NAMES)))
         key = DrawKey(seed, split_number, DIRECTION, time)
         return choices[integers(key, episodes, (len(choices),))].astype(np.float32)
-
-    def is_allowed(self, actions: np.ndarray) -> np.ndarray:
-        return np.isin(actions[:, 0].astype(np.int64), self.allowed)
 
     def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         there = states + STEPS[actions[:, 0].astype(np.int64)]
