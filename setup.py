@@ -12,6 +12,7 @@ FOUND = find_packages(include=[*PACKAGES, *(f"{name}.*" for name in PACKAGES)])
 
 setup(
     packages=[*FOUND, *FOLDERS],
+    py_modules=["orbit_command"],
     package_dir=FOLDERS,
     package_data={
         **{name: ["*.yaml", "**/*.yaml"] for name in FOLDERS},

@@ -35,7 +35,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in (*PACKAGES, "configs", "docs/papers"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(REPOSITORY / name, copy / name, ignore=ignored)
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "orbit_command.py", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, copy / name)
     pip(
         sys.executable, "wheel", "--no-build-isolation", "--wheel-dir", str(copy / "out"), str(copy)
@@ -96,6 +96,7 @@ def test_the_wheel_holds_every_module_and_configuration(wheel: Path) -> None:
         for path in (REPOSITORY / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
+    expected.add("orbit_command.py")
     for place, name in (("configs", "orbit/configs"), ("docs/papers", "orbit/papers")):
         files = (REPOSITORY / place).rglob("*.yaml")
         expected |= {f"{name}/{file.relative_to(REPOSITORY / place).as_posix()}" for file in files}
@@ -153,6 +154,30 @@ def test_another_package_by_one_of_our_names_is_named(
     assert line.startswith(f"orbit train: {folder / package} is found in place of")
     done = run(installed / "orbit", "train", "data=x")
     assert done.error_line == "orbit train: missing key run_dir: give run_dir=VALUE"
+
+
+def test_another_package_called_orbit_is_named(
+    installed: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is called `orbit` can only be told apart from outside of it."""
+    (folder / "orbit").mkdir()
+    (folder / "orbit/__init__.py").write_text("raise RuntimeError('imported')\n")
+    said = f"orbit: {folder / 'orbit'} is found in place of"
+    line = run(installed / "python", "-m", "orbit_command", "train", "data=x").error_line
+    assert line.startswith(said)
+    assert run(installed / "orbit", "--version").code == 0, "it never looks into this folder"
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    assert run(installed / "orbit", "train", "data=x").error_line.startswith(said)
+
+
+def test_scripts_by_path_refuse_another_package_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "launch").mkdir()
+    (folder / "launch/__init__.py").write_text("raise RuntimeError('imported')\n")
+    monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{REPOSITORY}")
+    line = run(sys.executable, REPOSITORY / "pipeline/train.py", "data=x").error_line
+    assert line.startswith(f"train.py: {folder / 'launch'} is found in place of")
 
 
 def test_ranks_refuse_another_package_too(installed: Path, folder: Path) -> None:
