@@ -141,17 +141,18 @@ def test_a_run_needs_its_configurations_no_longer(
     done = call("pipeline/train.py", f"configs={own}", *words, "task.model.width=8")
     assert done.code == 0, done.err
     assert str(own) not in (run_dir / "config.yaml").read_text()
-    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "gone"))
     done = call("pipeline/train.py", f"config={run_dir / 'config.yaml'}", f"run_dir={run_dir}")
     assert done.code == 0, done.err
     assert json.loads((run_dir / "result.json").read_text())["epoch"] == 1
+    assert compose("evaluate", [f"run_dir={run_dir}"], frozenset({"run_dir"}))["split"] == "test"
 
 
 @pytest.mark.parametrize(
     ("files", "words", "said"),
     [
-        ({}, ["experiment=planes"], "own: there is no such folder"),
-        ({"notes.txt": ""}, [], "holds no configuration: files lie in folders named"),
+        ({}, ["experiment=planes"], "own, named by configs= or ORBIT_CONFIGS, is no folder"),
+        ({"notes.txt": ""}, [], "holds no configuration: files lie in folders"),
         ({"experiment/planes.yaml": ""}, [], "has the name of"),
         ({"experiment/mine.yml": ""}, [], "mine.yml is passed over: configurations end in .yaml"),
         ({"task/mine.yaml": "", "train.yaml": ""}, [], "has the name of"),

@@ -218,13 +218,14 @@ def compose(
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    _check_own_files(config_roots())
     dependent_groups = dependent_groups or {}
     pairs = [split_word(word) for word in words]
     for key, text in pairs:
         if key == CONFIGS_WORD:
             raise ValueError(f"{key}={text} has no effect: nothing is chosen from a folder here")
     defaults = _default_choices(config_name)
+    if defaults:
+        _check_own_files(config_roots())
     choices = {
         key: value
         for key, value in pairs
@@ -236,7 +237,7 @@ def compose(
             raise ValueError(f"{key}= is empty: give a path")
         check_path(key, text)
     values = [(key, value) for key, value in pairs if key not in choices and key not in paths]
-    group_words = []
+    group_words = _search_path() if defaults else []
     for group, choice in choices.items():
         if group in dependent_groups:
             owner = dependent_groups[group]
@@ -257,7 +258,7 @@ def compose(
             group_words.append(f"{group}={choice}")
     try:
         with initialize_config_dir(str(CONFIG_ROOT), version_base="1.3"):
-            config = hydra_compose(config_name, overrides=[*_search_path(), *group_words])
+            config = hydra_compose(config_name, overrides=group_words)
         OmegaConf.set_struct(config, False)
         for key, text in values:
             OmegaConf.update(config, key, parse_value(key, text), merge=False, force_add=True)

@@ -25,6 +25,7 @@ def shipped(name: str, in_checkout: str) -> Path:
 
 CONFIG_ROOT = shipped("configs", "configs")
 WORD, VARIABLE = "configs", "ORBIT_CONFIGS"
+NAMED = f"named by {WORD}= or {VARIABLE}"
 SUFFIX = ".yaml"
 
 
@@ -97,7 +98,7 @@ def _check(roots: tuple[Path, ...]) -> None:
     owners: dict[str, Path] = {}
     for root in roots:
         if not root.is_dir():
-            raise FileNotFoundError(f"{WORD}={root}: there is no such folder")
+            raise FileNotFoundError(f"{root}, {NAMED}, is no folder")
         files = [
             file
             for group in groups
@@ -106,8 +107,8 @@ def _check(roots: tuple[Path, ...]) -> None:
         ]
         if not files:
             raise ValueError(
-                f"{WORD}={root} holds no configuration: files lie in folders named"
-                f" {', '.join(groups)}, as in experiment/NAME{SUFFIX}"
+                f"{root}, {NAMED}, holds no configuration: files lie in folders"
+                f" named {', '.join(groups)}, as in experiment/NAME{SUFFIX}"
             )
         for file in [*files, *list_folder(root, f"*{SUFFIX}")]:
             if file.suffix != SUFFIX:
