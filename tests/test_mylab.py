@@ -72,7 +72,7 @@ def hexagons(mylab: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def walks(mylab: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("walks") / "data"
-    few = ["num_episodes=12", "episode_length=5", "dataset.num_test_episodes=4"]
+    few = ["num_episodes=48", "episode_length=5", "dataset.num_test_episodes=4"]
     words = ["dataset=hexagon_walk", *few, "num_workers=1", f"out={out}"]
     assert call("data_prep/prepare.py", *words).code == 0
     return out
@@ -149,7 +149,7 @@ def test_two_ranks_and_a_sweep_find_it(
 ) -> None:
     sweep_dir = tmp_path / "sweep"
     words = ["experiment=hexagon_walk", f"data={walks}", *SHORT, "sweep=single"]
-    words += ["cluster=inline", "cluster.num_ranks=2", f"sweep_dir={sweep_dir}"]
+    words += ["cluster=local", "cluster.num_ranks=2", f"sweep_dir={sweep_dir}"]
     program = str(REPOSITORY / "launch" / "sweep.py")
     done = subprocess.run([warm_python, program, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,6 +1,7 @@
 """Where YAML files lie: with Orbit, in its package or in a checkout beside it, and with the user.
 
-A user's own folders are named by `configs=DIR` or by ORBIT_CONFIGS. Their files may build on ours
+A user's own folders are named by `configs=DIR` or by ORBIT_CONFIGS; packages that are installed
+name theirs by the entry point `orbit.configs`. Their files may build on ours
 and are chosen like ours; none takes the place of another.
 """
 
@@ -9,6 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from orbit.core import plugins
 from orbit.core.files.listing import find_files, list_folder
 from orbit.core.user_text import check_utf8
 
@@ -35,12 +37,12 @@ def is_installed(home: Path = HOME) -> bool:
 
 
 def config_roots() -> tuple[Path, ...]:
-    """All folders of configurations, Orbit's own first.
+    """All folders of configurations: Orbit's own, those of packages, the user's.
 
     Raises FileNotFoundError or ValueError with one line where a folder is not there or has
     nothing to choose, and where two hold a file of one name.
     """
-    roots = (CONFIG_ROOT, *own_roots())
+    roots = (CONFIG_ROOT, *plugins.config_folders().values(), *own_roots())
     _check(roots)
     return roots
 

@@ -149,9 +149,13 @@ _GROUPS: dict[str, PermutationGroup] = {}
 
 
 @constant_to_compiler
-@cache
 def _table(name: str, what: str | tuple[int, ...], device: torch.device) -> torch.Tensor:
     """Products (K, K), inverses (K,), or where the cells of a lattice come from, (K, cells)."""
+    return _made_table(name, what, device)
+
+
+@cache
+def _made_table(name: str, what: str | tuple[int, ...], device: torch.device) -> torch.Tensor:
     group = _GROUPS[name]
     if what == "products":
         table = group.products
@@ -160,7 +164,9 @@ def _table(name: str, what: str | tuple[int, ...], device: torch.device) -> torc
     else:
         assert not isinstance(what, str)
         table = group.rows(what)
-    return torch.from_numpy(np.int64(table)).to(device)
+    # A tensor born in inference mode could later not take part in training.
+    with torch.inference_mode(False):
+        return torch.from_numpy(np.int64(table)).to(device)
 
 
 def _look_up(table: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
