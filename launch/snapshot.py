@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,10 +55,19 @@ class Snapshot:
     digest: str
 
 
-def take_snapshot(root: Path, folder: Path, leave_out: Sequence[Path] = ()) -> Snapshot:
+NO_PACKAGES: Mapping[str, Path] = {}
+
+
+def take_snapshot(
+    root: Path,
+    folder: Path,
+    leave_out: Sequence[Path] = (),
+    packages: Mapping[str, Path] = NO_PACKAGES,
+) -> Snapshot:
     """Copy the code at `root` below `folder`, or find the copy that is there already.
 
-    `folder` itself and the paths `leave_out` are never copied. Raises ValueError where
+    `folder` itself and the paths `leave_out` are never copied. `packages` are folders that lie
+    elsewhere, by the names under which they are imported. Raises ValueError where
     `root` holds no code, where the code is too large, and where an earlier copy of the
     same code was changed.
     """
@@ -67,12 +76,16 @@ def take_snapshot(root: Path, folder: Path, leave_out: Sequence[Path] = ()) -> S
     entries = _entries(root, names)
     if ESSENTIAL not in entries:
         raise ValueError(f"no code to run at {root}: {ESSENTIAL} is missing")
-    _check_size(root, entries)
-    digest = _digest(root, entries)
+    place = _Places(root, packages)
+    for package, there in packages.items():
+        found = [f"{package}/{name}" for name in _found(there) if not name.endswith(".pyc")]
+        entries |= dict.fromkeys((name for name in found if place(name).is_file()), None)
+    _check_size(root, place, entries)
+    digest = _digest(place, entries)
     folder.mkdir(parents=True, exist_ok=True)
     _clear_leftovers(folder)
     if not (folder / digest[:12]).exists():
-        digest = _copy(root, folder, entries)
+        digest = _copy(root, place, folder, entries)
     path = folder / digest[:12]
     check_snapshot(path, digest)
     return Snapshot(path, digest)
@@ -83,7 +96,7 @@ def check_snapshot(path: Path, digest: str) -> None:
     if not path.is_dir():
         raise FileNotFoundError(f"no copy of the submitted code at {path}")
     root = Path(os.path.realpath(path))
-    if _digest(root, _entries(root, _found(root))) != digest:
+    if _digest(_Places(root), _entries(root, _found(root))) != digest:
         raise ValueError(
             f"the code in {path} was changed after it was submitted:"
             " delete that folder and submit again"
@@ -91,6 +104,17 @@ def check_snapshot(path: Path, digest: str) -> None:
 
 
 # Which files
+
+
+class _Places:
+    """Where the file of a name lies: below the code, or in a package that lies elsewhere."""
+
+    def __init__(self, root: Path, packages: Mapping[str, Path] = NO_PACKAGES) -> None:
+        self._root, self._packages = root, packages
+
+    def __call__(self, name: str) -> Path:
+        top, _, rest = name.partition("/")
+        return self._packages[top] / rest if top in self._packages else self._root / name
 
 
 def _names(root: Path) -> list[str]:
@@ -176,8 +200,8 @@ def _entries(root: Path, names: Iterable[str]) -> dict[str, str | None]:
     return entries
 
 
-def _check_size(root: Path, entries: dict[str, str | None]) -> None:
-    sizes = {name: (root / name).stat().st_size for name, link in entries.items() if link is None}
+def _check_size(root: Path, place: _Places, entries: dict[str, str | None]) -> None:
+    sizes = {name: place(name).stat().st_size for name, link in entries.items() if link is None}
     total = sum(sizes.values())
     if total > MAX_BYTES:
         largest = max(sizes, key=lambda name: sizes[name])
@@ -190,7 +214,7 @@ def _check_size(root: Path, entries: dict[str, str | None]) -> None:
 # Content
 
 
-def _digest(root: Path, entries: dict[str, str | None]) -> str:
+def _digest(place: _Places, entries: dict[str, str | None]) -> str:
     """sha256 over names, executable bits and contents, in the order of the names."""
     whole = hashlib.sha256()
     for name in sorted(entries, key=os.fsencode):
@@ -198,13 +222,13 @@ def _digest(root: Path, entries: dict[str, str | None]) -> str:
         if link is not None:
             kind, content = "link", link
         else:
-            kind = "program" if _is_executable(root / name) else "file"
-            content = sha256_of_file(root / name)
+            kind = "program" if _is_executable(place(name)) else "file"
+            content = sha256_of_file(place(name))
         whole.update(b"\0".join(map(os.fsencode, (kind, name, content))) + b"\0\n")
     return whole.hexdigest()
 
 
-def _copy(root: Path, folder: Path, entries: dict[str, str | None]) -> str:
+def _copy(root: Path, place: _Places, folder: Path, entries: dict[str, str | None]) -> str:
     """Copy under a temporary name, rename to the digest of what was copied, and return that."""
     temporary = folder / f".{uuid.uuid4().hex}.tmp"
     try:
@@ -212,13 +236,13 @@ def _copy(root: Path, folder: Path, entries: dict[str, str | None]) -> str:
             target = temporary / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if link is None:
-                _copy_file(root / name, target)
+                _copy_file(place(name), target)
             elif not _link(target, link):
-                place = os.path.normpath(os.path.join(os.path.dirname(name), link))
+                there = os.path.normpath(os.path.join(os.path.dirname(name), link))
                 for inner in entries:
-                    if inner.startswith(f"{place}/") and entries[inner] is None:
-                        _copy_file(root / inner, target / os.path.relpath(inner, place))
-        digest = _digest(temporary, _entries(temporary, _found(temporary)))
+                    if inner.startswith(f"{there}/") and entries[inner] is None:
+                        _copy_file(place(inner), target / os.path.relpath(inner, there))
+        digest = _digest(_Places(temporary), _entries(temporary, _found(temporary)))
         _write_note(root, temporary, digest)
         for inside, _, _ in _walk(temporary):
             sync_directory(Path(inside))

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from helpers.programs import REPOSITORY, call
 from helpers.training import StopAfter, final_weights, never_stop
+from helpers.waiting import PATIENCE_S
 
+from launch.snapshot import take_snapshot
 from orbit.core import plugins
 from orbit.core.config.compose import PATH_KEYS, compose
 from orbit.core.config.program import EXIT_STOPPED, ExitWithCode
@@ -147,12 +149,21 @@ def test_a_run_goes_through_everything(
 def test_two_ranks_and_a_sweep_find_it(
     walks: Path, mylab: Path, tmp_path: Path, warm_python: str
 ) -> None:
-    sweep_dir = tmp_path / "sweep"
-    words = ["experiment=hexagon_walk", f"data={walks}", *SHORT, "sweep=single"]
-    words += ["cluster=local", "cluster.num_ranks=2", f"sweep_dir={sweep_dir}"]
-    program = str(REPOSITORY / "launch" / "sweep.py")
-    done = subprocess.run([warm_python, program, *words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_dir, sweep_dir = tmp_path / "run", tmp_path / "sweep"
+    words = ["experiment=hexagon_walk", f"data={walks}", *SHORT, "epochs=1"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    train_py, sweep_py = (
+        str(REPOSITORY / name) for name in ("pipeline/train.py", "launch/sweep.py")
+    )
+    for command in (
+        [*torchrun, train_py, *words, f"run_dir={run_dir}"],
+        [sweep_py, *words, "sweep=single", "cluster=inline", f"sweep_dir={sweep_dir}"],
+    ):
+        done = subprocess.run(
+            [warm_python, *command], capture_output=True, text=True, timeout=PATIENCE_S
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((run_dir / "environment.json").read_text())["world_size"] == 2
     (result,) = sweep_dir.glob("runs/*/result.json")
     assert json.loads(result.read_text())["state"] == "finished"
     assert "methods/forward_model: mylab 0.1.0" in (result.parent / "config.yaml").read_text()
@@ -213,3 +224,28 @@ def test_what_cannot_be_loaded_is_one_line(
     finally:
         monkeypatch.undo()
         plugins.forget()
+
+
+def test_a_copy_of_the_code_holds_packages_that_are_edited_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that runs later runs what was submitted, not what was edited since."""
+    site, package = tmp_path / "site", tmp_path / "elsewhere" / "theirs"
+    info = site / "theirs-1.0.dist-info"
+    info.mkdir(parents=True)
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("GROUP = None\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[orbit.groups]\ntheirs = theirs:GROUP\n")
+    (info / "direct_url.json").write_text('{"url": "file:///x", "dir_info": {"editable": true}}')
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.syspath_prepend(str(package.parent))
+    packages = plugins.editable_packages()
+    assert packages == {"theirs": package}
+    first = take_snapshot(REPOSITORY, tmp_path / "code", packages=packages)
+    assert (first.path / "theirs" / "__init__.py").read_text() == "GROUP = None\n"
+    assert (first.path / "pipeline" / "train.py").is_file()
+    (package / "__init__.py").write_text("GROUP = 1\n")
+    second = take_snapshot(REPOSITORY, tmp_path / "code", packages=packages)
+    assert second.digest != first.digest
+    assert (first.path / "theirs" / "__init__.py").read_text() == "GROUP = None\n"

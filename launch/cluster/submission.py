@@ -69,7 +69,8 @@ def _background(code: Path) -> Iterator[None]:
     for number in range(3):
         os.dup2(nowhere, number)
     os.environ.clear()
-    os.environ.update({**kept, "PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"})
+    paths = os.pathsep.join([str(code), *filter(None, [kept.get("PYTHONPATH")])])
+    os.environ.update({**kept, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"})
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from launch.sweeps.plan import PLAN_FILE
 from orbit.core.config.compose import compose
 from orbit.core.config.roots import take_configs
 from orbit.core.config.schema import build
+from orbit.core.plugins import editable_packages
 from orbit.core.printing import say
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -52,7 +53,7 @@ def run_evaluation(words: Sequence[str]) -> int:
         file = folder / f"task_{number:05d}.json"
         write_task(file, work, targets)
         files.append(str(file))
-    code = take_snapshot(REPOSITORY, base / "code", leave_out=(base,))
+    code = take_snapshot(REPOSITORY, base / "code", leave_out=(base,), packages=editable_packages())
     for record in _hand_over(request.cluster, base, code.path, files):
         where = f"job {record.job_id}" if record.job_id else f"{len(record.processes)} workers here"
         say(f"submitted {len(record.tasks)} evaluation tasks: {where} ({record.name})")

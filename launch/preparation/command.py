@@ -36,6 +36,7 @@ from launch.preparation.submission import (
 from launch.snapshot import take_snapshot
 from orbit.core.config.program import command_for
 from orbit.core.files.lock import DirectoryLock
+from orbit.core.plugins import editable_packages
 from orbit.core.printing import say
 from orbit.core.progress import Progress
 
@@ -74,7 +75,9 @@ def run_preparation(words: Sequence[str]) -> int:
             check_free_space(out, missing)
             _show_failures(directory)
             tasks = make_tasks([plan.file for plan in missing], cluster, request.shards_per_task)
-            code = take_snapshot(REPOSITORY, directory.code, [out, directory.path])
+            code = take_snapshot(
+                REPOSITORY, directory.code, [out, directory.path], editable_packages()
+            )
         except Exception as error:
             abandon_build(out, error, is_continued, lock)
             raise

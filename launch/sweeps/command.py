@@ -16,6 +16,7 @@ from launch.sweeps.submission import describe_submission, prepare_runs, submit_r
 from orbit.core.config.program import command_for
 from orbit.core.config.roots import take_configs
 from orbit.core.files.lock import DirectoryLock
+from orbit.core.plugins import editable_packages
 from orbit.core.printing import say
 
 
@@ -50,7 +51,9 @@ def run_sweep(words: Sequence[str]) -> int:
         say("\n".join(describe_plan(plan)))
         if not plan.to_submit:
             return 0
-        code = take_snapshot(REPOSITORY, directory.code, leave_out=(directory.path,))
+        code = take_snapshot(
+            REPOSITORY, directory.code, leave_out=(directory.path,), packages=editable_packages()
+        )
         lock.check_owned()
         prepare_runs(plan.to_submit, directory, request.cluster, code, request.stage)
         if not isinstance(request.cluster, InlineConfig):

@@ -31,6 +31,7 @@ from orbit.core.config.program import EXIT_STOPPED, ExitWithCode, command_for
 from orbit.core.config.roots import WORD, own_roots
 from orbit.core.files.atomic import read_json_object
 from orbit.core.files.lock import DirectoryLock
+from orbit.core.plugins import editable_packages
 from orbit.core.printing import say
 
 TASK = "search"
@@ -66,7 +67,9 @@ def start_search(request: SweepRequest, directory: SweepDirectory, words: Sequen
             say("\n".join(show_summary(write_summary(directory.path, search, study))))
             say("nothing to submit: raise sweep.search.num_trials to go on")
             return 0
-        code = take_snapshot(REPOSITORY, directory.code, leave_out=(directory.path,))
+        code = take_snapshot(
+            REPOSITORY, directory.code, leave_out=(directory.path,), packages=editable_packages()
+        )
         order = SearchOrder(
             # The controller composes runs itself, wherever it comes to run.
             (*(f"{WORD}={root}" for root in own_roots()), *words),

@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import importlib.metadata
 import importlib.util
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -177,6 +178,33 @@ def config_folders() -> dict[str, Path]:
         if folder is None:
             raise ValueError(f"{plugin.value}, the configs of {plugin.origin}, is no folder")
         found[plugin.origin.distribution] = folder
+    return found
+
+
+def editable_packages() -> dict[str, Path]:
+    """The folders of packages with plug-ins that are installed as links to their sources.
+
+    By the name under which each is imported. Whoever edits them expects a copy of the code to
+    hold what they were then.
+    """
+    found: dict[str, Path] = {}
+    points = [
+        point
+        for kind in (*KINDS, CONFIGS)
+        for point in importlib.metadata.entry_points(group=f"orbit.{kind}")
+    ]
+    for point in points:
+        if point.dist is None:
+            continue
+        package = point.value.partition(":")[0].partition(".")[0]
+        try:
+            url = json.loads(point.dist.read_text("direct_url.json") or "{}")
+        except ValueError:
+            continue
+        if url.get("dir_info", {}).get("editable") is True:
+            spec = importlib.util.find_spec(package)
+            for place in (spec.submodule_search_locations or ()) if spec is not None else ():
+                found[package] = Path(place)
     return found
 
 

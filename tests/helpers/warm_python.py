@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.warm_parent import freeze, import_everything
+from orbit.core import plugins
 
 PATIENCE_S = 600.0
 MOST_BYTES = 2**20
@@ -177,6 +178,7 @@ def _become(words: list[str], folder: str, environment: dict[str, str], files: l
 
 def _run(words: list[str]) -> int:
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    plugins.forget()  # these paths may lead to packages that the parent did not know
     try:
         if words[0] == "-m":
             sys.argv, sys.path[:0] = words[1:], ["", *paths]
