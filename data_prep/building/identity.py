@@ -11,8 +11,9 @@ from typing import Any
 
 from data_prep.building.recipe import BadInputError, Recipe
 from orbit import __version__
+from orbit.core import plugins
 from orbit.core.store.manifest import SCHEMA_VERSION, Manifest, SplitInfo
-from orbit.core.store.origin import Episodes, Sequences
+from orbit.core.store.origin import Episodes, Orbits, Origin, Sequences
 
 TOLD_BY_SPLIT = ("num_episodes", "episode_length", "num_elements")
 """Of a world's settings, those that the lines of the splits tell."""
@@ -109,7 +110,18 @@ def make_manifest(recipe: Recipe, splits: dict[str, SplitInfo]) -> Manifest:
         origin=recipe.origin(),
         source_checksums=recipe.source_checksums(),
         package_version=__version__,
+        plugins=_plugins(recipe.group, recipe.origin()),
     )
+
+
+def _plugins(group: str, origin: Origin) -> tuple[str, ...]:
+    """What of a dataset comes from other packages."""
+    named = [("groups", group)]
+    if isinstance(origin, Orbits):
+        named.append(("sources", origin.source.name))
+    if isinstance(origin, Episodes):
+        named.append(("worlds", origin.world.name))
+    return plugins.recorded(named)
 
 
 def description_of(manifest: Manifest) -> dict[str, Any]:

@@ -85,12 +85,16 @@ def make_world(
 
 
 def is_world_known(manifest: Manifest) -> bool:
-    """Whether a dataset holds episodes of a world that this package can simulate."""
+    """Whether a dataset holds episodes of a world that can be simulated here.
+
+    ValueError saying what to install for one that came from a package which is not there.
+    """
     options = typing.get_args(WorldConfig)
     names = [typing.get_args(typing.get_type_hints(option)["name"])[0] for option in options]
     if not isinstance(manifest.origin, Episodes):
         return False
     name = manifest.origin.world.name
+    plugins.require([text for text in manifest.plugins if text.startswith("worlds/")])
     return name in names or name in plugins.installed("worlds")
 
 

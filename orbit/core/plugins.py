@@ -16,7 +16,7 @@ import importlib.metadata
 import importlib.util
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -143,6 +143,13 @@ def used_by(settings: Any) -> dict[str, str]:
             plugin = _LOADED[type(value)]
             found[f"{plugin.kind}/{plugin.name}"] = str(plugin.origin)
     return dict(sorted(found.items()))
+
+
+def recorded(named: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Of kinds and names those that packages offer, each as `kind/NAME: PACKAGE VERSION`."""
+    return tuple(
+        f"{kind}/{name}: {origin_of(kind, name)}" for kind, name in named if name in installed(kind)
+    )
 
 
 def require(recorded: object) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from orbit.core import plugins
 from orbit.core.actions import ActionComponent
 from orbit.core.config.schema import build
 from orbit.core.files.atomic import parse_json, write_json
@@ -138,7 +139,10 @@ class SplitInfo:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Description of a complete dataset."""
+    """Description of a complete dataset.
+
+    `plugins` are what of it comes from other packages, each as `groups/NAME: PACKAGE VERSION`.
+    """
 
     schema_version: int
     name: str
@@ -153,6 +157,7 @@ class Manifest:
     origin: Origin
     source_checksums: dict[str, str]
     package_version: str
+    plugins: tuple[str, ...] = ()
     fingerprint: str = field(default="")
 
     def __post_init__(self) -> None:
@@ -197,7 +202,10 @@ class Manifest:
 
 def write_manifest(root: Path, manifest: Manifest) -> None:
     """Write the manifest, which marks the dataset as complete."""
-    write_json(root / MANIFEST_NAME, dataclasses.asdict(manifest))
+    values = dataclasses.asdict(manifest)
+    if not manifest.plugins:
+        del values["plugins"]
+    write_json(root / MANIFEST_NAME, values)
 
 
 def read_manifest(root: Path) -> Manifest:
@@ -217,6 +225,7 @@ def read_manifest(root: Path) -> Manifest:
             raise ValueError("it holds no keys")
         recorded = values.get("fingerprint")
         manifest = build(Manifest, upgraded(values))
+        plugins.require([text for text in manifest.plugins if text.startswith("groups/")])
     except ValueError as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
     if recorded != manifest.fingerprint:
