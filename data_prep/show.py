@@ -9,7 +9,6 @@ the ending gif), split (default train; of episodes test, where their transforms 
 Where DIR cannot be written and no out is given, there are no pictures.
 """
 
-import dataclasses
 import errno
 import json
 import os
@@ -29,6 +28,7 @@ def main(words: list[str]) -> None:
 
     from data_prep.building.identity import describe
     from data_prep.episode_sheets import write_pictures
+    from orbit.core.store.manifest import as_plain
     from orbit.core.store.reader import PairStore
 
     store = PairStore(root)
@@ -40,7 +40,7 @@ def main(words: list[str]) -> None:
             raise
         can_write, pictures = False, {}
     if as_json:
-        say(json.dumps(dataclasses.asdict(store.manifest), indent=2))
+        say(json.dumps(as_plain(store.manifest), indent=2))
     else:
         say(describe(store.manifest))
         for what, path in pictures.items():

@@ -11,7 +11,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from orbit.core import plugins
 from orbit.core.actions import ActionComponent
@@ -200,12 +200,17 @@ class Manifest:
             )
 
 
-def write_manifest(root: Path, manifest: Manifest) -> None:
-    """Write the manifest, which marks the dataset as complete."""
+def as_plain(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as plain values, as its file holds them."""
     values = dataclasses.asdict(manifest)
     if not manifest.plugins:
         del values["plugins"]
-    write_json(root / MANIFEST_NAME, values)
+    return values
+
+
+def write_manifest(root: Path, manifest: Manifest) -> None:
+    """Write the manifest, which marks the dataset as complete."""
+    write_json(root / MANIFEST_NAME, as_plain(manifest))
 
 
 def read_manifest(root: Path) -> Manifest:
