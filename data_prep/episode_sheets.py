@@ -11,7 +11,7 @@ from data_prep.sheets import action_names
 from data_prep.worlds.make import is_world_known, world_of
 from orbit.core.files.atomic import replacing
 from orbit.core.groups import make_group
-from orbit.core.pictures.figures import as_picture, save_figure
+from orbit.core.pictures import as_picture, save_figure
 from orbit.core.store.manifest import Manifest
 from orbit.core.store.origin import Episodes, Sequences
 from orbit.core.store.reader import PairStore

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from orbit.core.groups import make_group
-from orbit.core.pictures.figures import as_picture, save_figure
+from orbit.core.pictures import as_picture, save_figure
 from orbit.core.store.manifest import Manifest
 from orbit.core.store.reader import PairStore
 

@@ -9,13 +9,10 @@ from docs_build.settings_keys import Section, dataclass_options, sections
 from launch.cluster.settings import ClusterConfig
 from launch.evaluation.evaluator import EvaluateRequest
 from launch.preparation.directory import PreparationRequest
-from launch.reproduction.request import ReproductionRequest
+from launch.reproduction.settings import ReproductionRequest
 from launch.sweeps.request import SweepRequest
 from orbit.core.config.compose import CONFIG_ROOT
-from pipeline.application.settings import ApplyConfig
-from pipeline.evaluation.settings import EvaluateConfig
-from pipeline.exporting.settings import ExportConfig
-from pipeline.probing.settings import ClassifyConfig
+from pipeline.settings import ApplyConfig, ClassifyConfig, EvaluateConfig, ExportConfig
 from pipeline.training.settings import TrainConfig
 
 FOLDER = "reference/settings"

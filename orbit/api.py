@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from orbit.core.groups import make_group as make_group
     from orbit.core.groups.permutations import PermutationGroup as PermutationGroup
     from orbit.core.metrics import Metric as Metric
-    from orbit.core.pictures.figures import save_figure as save_figure
+    from orbit.core.pictures import save_figure as save_figure
     from orbit.core.plugins import Kind as Kind
     from orbit.core.plugins import Open as Open
     from orbit.core.printing import say as say
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from orbit.core.store.manifest import Manifest as Manifest
     from orbit.core.store.reader import PairStore as PairStore
     from pipeline.data.packing import Batch as Batch
-    from pipeline.measuring.findings import Findings as Findings
-    from pipeline.measuring.findings import Subject as Subject
-    from pipeline.measuring.findings import TrainedModel as TrainedModel
+    from pipeline.measuring import Findings as Findings
+    from pipeline.measuring import Subject as Subject
+    from pipeline.measuring import TrainedModel as TrainedModel
     from pipeline.methods.interface import Evaluation as Evaluation
     from pipeline.methods.interface import Method as Method
     from pipeline.methods.interface import PlainTask as PlainTask
@@ -75,7 +75,7 @@ PLACES = {
     "orbit.core.groups": ("Group", "Irrep", "make_group"),
     "orbit.core.groups.permutations": ("PermutationGroup",),
     "orbit.core.metrics": ("Metric",),
-    "orbit.core.pictures.figures": ("save_figure",),
+    "orbit.core.pictures": ("save_figure",),
     "orbit.core.plugins": ("Kind", "Open"),
     "orbit.core.printing": ("say",),
     "orbit.core.store.facts": (
@@ -87,7 +87,7 @@ PLACES = {
     "data_prep.worlds.draws": ("DrawKey", "integers"),
     "data_prep.worlds.interface": ("World",),
     "pipeline.data.packing": ("Batch",),
-    "pipeline.measuring.findings": ("Findings", "Subject", "TrainedModel"),
+    "pipeline.measuring": ("Findings", "Subject", "TrainedModel"),
     "pipeline.methods.interface": ("Evaluation", "Method", "PlainTask", "Task"),
     "pipeline.methods.latent_action.evaluation": ("LatentActionEvaluation",),
     "pipeline.methods.latent_action.settings": ("LatentActionConfig",),

@@ -219,7 +219,7 @@ def one_rank_against_two(words: Sequence[str], folder: Path, tolerance: float = 
 def check_evaluation(run_dir: Path, batches: Sequence[int] = (3, 16)) -> None:
     """Metrics of a finished run are the same for any batch, but for rounding."""
     from pipeline.evaluation.evaluate_run import evaluate_run
-    from pipeline.evaluation.settings import EvaluateConfig
+    from pipeline.settings import EvaluateConfig
 
     found = [
         evaluate_run(EvaluateConfig(str(run_dir), batch=batch, device="cpu", pictures=False))[

@@ -25,7 +25,7 @@ PATH_KEYS = frozenset({"run_dir", "images", "element", "out", "data"})
 def main(words: list[str]) -> None:
     from orbit.core.config.compose import compose
     from orbit.core.config.schema import build
-    from pipeline.application.settings import ApplyConfig
+    from pipeline.settings import ApplyConfig
 
     config = build(ApplyConfig, compose("apply", take_run_directory(words), PATH_KEYS))
 

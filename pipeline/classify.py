@@ -22,7 +22,7 @@ PATH_KEYS = frozenset({"run_dir", "data"})
 def main(words: list[str]) -> None:
     from orbit.core.config.compose import compose
     from orbit.core.config.schema import build
-    from pipeline.probing.settings import ClassifyConfig
+    from pipeline.settings import ClassifyConfig
 
     config = build(ClassifyConfig, compose("classify", words, PATH_KEYS))
 

@@ -20,7 +20,7 @@ PATH_KEYS = frozenset({"run_dir", "data"})
 def main(words: list[str]) -> None:
     from orbit.core.config.compose import compose
     from orbit.core.config.schema import build
-    from pipeline.evaluation.settings import EvaluateConfig
+    from pipeline.settings import EvaluateConfig
 
     config = build(EvaluateConfig, compose("evaluate", words, PATH_KEYS))
 

@@ -23,11 +23,11 @@ PATH_KEYS = frozenset({"run_dir", "out", "data"})
 def main(words: list[str]) -> None:
     from orbit.core.config.compose import compose
     from orbit.core.config.schema import build
-    from pipeline.exporting.settings import ExportConfig
+    from pipeline.settings import ExportConfig
 
     config = build(ExportConfig, compose("export", take_run_directory(words), PATH_KEYS))
 
-    from pipeline.exporting.export_run import export_run
+    from pipeline.exporting import export_run
     from pipeline.training.distributed import cluster_faults_end_the_program
 
     with cluster_faults_end_the_program():

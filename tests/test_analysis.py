@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from orbit.core.groups import make_group
 from orbit.core.store.reader import PairStore
-from pipeline.measuring.records import partners, spread, spread_records, spread_sources
+from pipeline.measuring import partners, spread, spread_records, spread_sources
 from pipeline.methods.latent_action.measures import (
     baseline_metrics,
     composition_metrics,

@@ -33,9 +33,9 @@ from pipeline.application.reading import (
     make_preparation,
     read_frame,
 )
-from pipeline.application.settings import ApplyConfig
 from pipeline.methods.latent_action.pictures.elements import predict
 from pipeline.runs import load_run
+from pipeline.settings import ApplyConfig
 from pipeline.training.run import train
 
 NOT_UTF8 = os.fsdecode(b"caf\xe9")

@@ -23,16 +23,13 @@ from data_prep.settings import PrepareConfig
 from launch.evaluation.evaluator import EvaluateRequest
 from launch.preparation.directory import PreparationRequest
 from launch.reproduction.plan import make_plan
-from launch.reproduction.request import read_request as read_reproduction
+from launch.reproduction.settings import read_request as read_reproduction
 from launch.sweeps.request import SweepRequest
 from orbit.core.config.compose import CONFIG_ROOT, compose, group_options, parse_value, split_word
 from orbit.core.config.former import FORMER_EXPERIMENTS
 from orbit.core.config.schema import build, dotted_keys
 from orbit.core.store.reader import PairStore
-from pipeline.application.settings import ApplyConfig
-from pipeline.evaluation.settings import EvaluateConfig
-from pipeline.exporting.settings import ExportConfig
-from pipeline.probing.settings import ClassifyConfig
+from pipeline.settings import ApplyConfig, ClassifyConfig, EvaluateConfig, ExportConfig
 from pipeline.training.settings import TrainConfig
 
 PREPARE = "data_prep/prepare.py"

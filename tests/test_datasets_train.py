@@ -17,7 +17,7 @@ from helpers.training import make_config, never_stop
 
 from data_prep.sheets import action_names
 from data_prep.verification.datasets import verify_dataset
-from orbit.core.pictures.figures import as_picture
+from orbit.core.pictures import as_picture
 from orbit.core.store.reader import PairStore
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig

@@ -18,12 +18,12 @@ from orbit.core.store.reader import PairStore
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.evaluation import evaluate_run
-from pipeline.evaluation.settings import EvaluateConfig
-from pipeline.measuring.findings import Subject
+from pipeline.measuring import Subject
 from pipeline.methods.latent_action.evaluation import LatentActionEvaluation
 from pipeline.methods.latent_action.settings import LossWeights
 from pipeline.metrics.similarity import structural_similarity
 from pipeline.runs import load_run
+from pipeline.settings import EvaluateConfig
 from pipeline.training.distributed import World
 from pipeline.training.evaluation import evaluate
 from pipeline.training.run import train

@@ -8,7 +8,7 @@ from test_contrastive_loss import make_batch, make_model
 
 from pipeline.data.packing import Batch
 from pipeline.data.places import MOST_PLACES, global_places, local_batch_of, places_at_once
-from pipeline.global_batch.gather import normal_numbers
+from pipeline.global_batch import normal_numbers
 from pipeline.methods.world_model.contrastive import GROUP_SIZE, Groups
 from pipeline.methods.world_model.evaluation import ContrastiveEvaluation
 from pipeline.methods.world_model.settings import ContrastiveConfig

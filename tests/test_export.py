@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from orbit.core.groups import make_group
 from orbit.core.store.manifest import FrameSpec, read_manifest
 from orbit.core.store.reader import PairStore
-from pipeline.exporting.export_run import programs_of
+from pipeline.exporting import programs_of
 from pipeline.methods.latent_action.pictures.elements import predict
 from pipeline.methods.latent_action.programs import latent_action_programs
 from pipeline.models.latent_action import LatentActionModel

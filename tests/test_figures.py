@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orbit.core.pictures import figures as figure_texts
-from orbit.core.pictures.figures import drawable, save_figure
+from orbit.core import pictures as figure_texts
+from orbit.core.pictures import drawable, save_figure
 
 matplotlib.use("Agg")
 

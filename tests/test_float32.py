@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers.training import make_config, never_stop
 
+from pipeline import exporting
 from pipeline.application import apply_run
 from pipeline.arithmetic import (
     CUBLAS_WORKSPACE,
@@ -18,7 +19,6 @@ from pipeline.arithmetic import (
 )
 from pipeline.description import facts
 from pipeline.evaluation import evaluate_run
-from pipeline.exporting import export_run
 from pipeline.methods.latent_action.objective import LatentActionObjective
 from pipeline.probing import classify_run
 from pipeline.training.distributed import World
@@ -84,7 +84,7 @@ PROGRAMS: dict[Any, Callable[[], object]] = {
     apply_run: lambda: apply_run.apply_run(_anything()),
     classify_run: lambda: classify_run.classify_run(_anything()),
     evaluate_run: lambda: evaluate_run.evaluate_run(_anything()),
-    export_run: lambda: export_run.export_run(_anything()),
+    exporting: lambda: exporting.export_run(_anything()),
     facts: lambda: facts.describe_run(_anything().run_dir),
 }
 

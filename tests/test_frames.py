@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orbit.core.pictures.figures import SEPARATOR
-from orbit.core.pictures.frame_sets import FRAMES_FILE, mosaic, read_frame_set, write_frames
+from orbit.core.pictures import FRAMES_FILE, SEPARATOR, mosaic, read_frame_set, write_frames
 
 
 def frames_of(*shape: int) -> np.ndarray:

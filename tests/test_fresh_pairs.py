@@ -34,8 +34,8 @@ from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.data.order import draw_uniforms
 from pipeline.data.packing import Batch
 from pipeline.evaluation.evaluate_run import evaluate_run
-from pipeline.evaluation.settings import EvaluateConfig
 from pipeline.methods.table import make_task
+from pipeline.settings import EvaluateConfig
 from pipeline.training.fresh_targets import FreshTargets
 from pipeline.training.run import train
 

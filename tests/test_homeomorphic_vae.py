@@ -8,7 +8,7 @@ import torch
 
 from orbit.core.groups import make_group, quaternions
 from orbit.core.store.manifest import FrameSpec
-from pipeline.global_batch.gather import normal_rows
+from pipeline.global_batch import normal_rows
 from pipeline.methods.world_model.variational import sample_losses
 from pipeline.world_models.homeomorphic_vae import (
     LOG_VOLUME,

@@ -23,9 +23,8 @@ from helpers.waiting import PATIENCE_S, wait_until
 
 from launch.cluster.records import JobRecord, read_records, write_record
 from launch.evaluation import evaluator as evaluator_module
-from launch.evaluation.command import _live_evaluations
+from launch.evaluation.command import _live_evaluations, write_task
 from launch.evaluation.evaluator import Evaluator, Target, Work, find_runs, find_targets
-from launch.evaluation.job import write_task
 from launch.jobs.deciding import _claim
 from launch.jobs.history import newest_step
 from launch.jobs.liveness import LiveJob, Liveness, find_live
@@ -34,7 +33,7 @@ from orbit.core.files import waiting as hiccups
 from orbit.core.files.atomic import write_json
 from orbit.core.files.lock import describe_process
 from orbit.core.signals import STOP_SIGNALS
-from pipeline.evaluation.settings import EvaluateConfig, evaluation_file
+from pipeline.settings import EvaluateConfig, evaluation_file
 from pipeline.training.run import train
 
 TINY = ("task.model.width=4", "compile=false", "epochs=1", "global_batch=32", "log_every=5")

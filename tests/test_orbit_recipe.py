@@ -20,7 +20,7 @@ from data_prep.building.builder import build_dataset
 from data_prep.building.recipe import BadInputError
 from data_prep.recipes.orbits import Orbits
 from data_prep.recipes.splits import assign_splits, proportions
-from data_prep.scenes.plain import PlainScene
+from data_prep.scenes.kinds import PlainScene
 from data_prep.verification.datasets import verify_dataset
 from orbit.core.groups import make_group
 from orbit.core.groups.interpolation import inscribed

@@ -19,10 +19,10 @@ from helpers.training import make_config, never_stop
 from PIL import Image
 
 from orbit.core.groups import make_group
-from orbit.core.pictures.frame_sets import read_frame_set
+from orbit.core.pictures import read_frame_set
 from orbit.core.store.reader import PairStore
 from pipeline.evaluation.evaluate_run import write_events
-from pipeline.measuring.records import spread_sources
+from pipeline.measuring import spread_sources
 from pipeline.methods.latent_action.measures import analyse
 from pipeline.methods.latent_action.pictures.elements import (
     element_frames,

@@ -38,8 +38,8 @@ from pipeline.probing.features import (
     standardiser,
 )
 from pipeline.probing.sets import ProbeSets, class_of, make_sets, stratified_order, subset_size
-from pipeline.probing.settings import ClassifyConfig
 from pipeline.runs import load_run
+from pipeline.settings import ClassifyConfig
 from pipeline.training.run import train
 
 CPU = torch.device("cpu")

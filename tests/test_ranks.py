@@ -11,7 +11,7 @@ from helpers.training import make_config, never_stop, reproducible_lines
 from helpers.waiting import PATIENCE_S
 
 from pipeline.evaluation.evaluate_run import evaluate_run
-from pipeline.evaluation.settings import EvaluateConfig
+from pipeline.settings import EvaluateConfig
 from pipeline.training.run import train
 
 pytestmark = pytest.mark.usefixtures("starts_are_warm")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from data_prep.settings.sources import RenderSourceConfig
-from data_prep.sources.rendered import RenderedSource, rotation_matrices
+from data_prep.sources.rendered import RenderedSource
 from orbit.core.groups import make_group
 from orbit.core.reading.meshes import read_obj
 from orbit.core.rendering import (
@@ -29,6 +29,7 @@ from orbit.core.rendering import (
     render_grey,
 )
 from orbit.core.rendering.rasteriser import AMBIENT, FILLING, LIGHT, pack_mesh, unpack_mesh
+from orbit.core.rendering.turning import to_matrices
 
 CUBE = """\
 v -1 -1 -1
@@ -170,7 +171,7 @@ def test_flat_faces_follow_lamberts_law_on_both_sides(seed: int, is_smooth: bool
 
 def test_no_two_rotations_of_the_generated_solid_look_alike() -> None:
     elements = make_group("octahedral").elements()
-    rotations = rotation_matrices(make_group("octahedral").encode(elements).numpy())
+    rotations = to_matrices(make_group("octahedral").encode(elements).numpy())
     views = render(asymmetric_plane(), rotations, 32).colour.reshape(len(rotations), -1)
     gaps = np.abs(views[:, None] - views).mean(2) + np.eye(len(views))
     assert gaps.min() > 0.004
@@ -212,7 +213,7 @@ def test_rendered_source_turns_poses_as_the_group_composes(group: str) -> None:
     indices = np.array([7, 2, 7, 30])
     g, h = acting.sample(rng, 4), acting.sample(rng, 4)
     product = source.objects("all", indices, acting.compose(g, h))
-    matrices = [rotation_matrices(acting.encode(e).numpy()) for e in (g, h, acting.compose(g, h))]
+    matrices = [to_matrices(acting.encode(e).numpy()) for e in (g, h, acting.compose(g, h))]
     np.testing.assert_allclose(matrices[0] @ matrices[1], matrices[2], atol=1e-5)
     copy: RenderedSource = pickle.loads(pickle.dumps(source))
     again = copy.objects("all", indices[::-1], acting.compose(g, h).flip(0))

@@ -11,9 +11,8 @@ from PIL import Image
 
 from launch.reproduction.figures import digest_of, make_figures, spans_decades, write_figures
 from launch.reproduction.plan import plan_run
-from launch.reproduction.request import read_request
 from launch.reproduction.results import read_results
-from launch.reproduction.settings import Panel
+from launch.reproduction.settings import Panel, read_request
 
 PANELS = (Panel("hits, %", "hits", factor=100), Panel("error", "error", log=True))
 SETTINGS = small_settings(panels=PANELS)

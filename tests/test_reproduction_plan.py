@@ -23,9 +23,15 @@ from launch.reproduction.plan import (
     runs_cell,
     select,
 )
-from launch.reproduction.request import duration, read_request, seconds_left
 from launch.reproduction.results import read_results
-from launch.reproduction.settings import DatasetSettings, PresetWords, VariantSettings
+from launch.reproduction.settings import (
+    DatasetSettings,
+    PresetWords,
+    VariantSettings,
+    duration,
+    read_request,
+    seconds_left,
+)
 from launch.reproduction.tables import is_current
 from orbit.core.files.lock import LostLockError
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from launch.reproduction.command import carry_out
 from launch.reproduction.figures import END, START, replace_blocks, rewrite_document
 from launch.reproduction.plan import plan_run
-from launch.reproduction.request import read_request
 from launch.reproduction.results import classification_rows, read_results, write_result
+from launch.reproduction.settings import read_request
 from launch.reproduction.tables import Result, cell, columns_of, make_blocks, worst_psnr
 
 SETTINGS = small_settings()

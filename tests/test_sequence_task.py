@@ -20,12 +20,15 @@ from orbit.core.config.schema import build
 from orbit.core.groups import make_group
 from orbit.core.store.manifest import FrameSpec
 from pipeline.data.packing import Batch
-from pipeline.methods.sequence_labelling.network import SequenceLabeller
 from pipeline.methods.sequence_labelling.settings import (
     ConvolutionalConfig,
     FullyConnectedConfig,
 )
-from pipeline.methods.sequence_labelling.task import SequenceEvaluation, label_losses
+from pipeline.methods.sequence_labelling.task import (
+    SequenceEvaluation,
+    SequenceLabeller,
+    label_losses,
+)
 from pipeline.training.run import train
 from pipeline.training.settings import TrainConfig
 

@@ -24,7 +24,7 @@ from orbit.core.groups import make_group
 from orbit.core.groups.words import read_elements
 from orbit.core.reading import numpy_files as expansion
 from orbit.core.reading import pairs_csv as csv_table
-from orbit.core.reading.labels import number_labels
+from orbit.core.reading.files import number_labels
 from orbit.core.reading.numpy_files import load_npy, load_npz
 from orbit.core.reading.pairs import read_npz_pairs
 from orbit.core.reading.pairs_csv import read_csv_pairs, read_csv_table

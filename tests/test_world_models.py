@@ -14,8 +14,7 @@ from data_prep.worlds.make import make_world
 from data_prep.worlds.rush_hour import RushHour
 from orbit.core.groups import make_group, quaternions
 from orbit.core.store.manifest import FrameSpec
-from pipeline.world_models.grid.actions import one_hot
-from pipeline.world_models.grid.networks import GraphTransition, without_self
+from pipeline.world_models.grid.networks import GraphTransition, one_hot, without_self
 from pipeline.world_models.grid.symmetric import make_grid_model
 from pipeline.world_models.reacher import make_reacher_model
 from pipeline.world_models.settings import GridModelConfig, Kind, ReacherModelConfig

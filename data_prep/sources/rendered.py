@@ -14,6 +14,7 @@ from orbit.core.groups import make_group
 from orbit.core.reading.files import list_files
 from orbit.core.reading.meshes import read_obj
 from orbit.core.rendering import Mesh, asymmetric_plane, make_mesh, render
+from orbit.core.rendering.turning import to_matrices
 
 GROUPS = ("so3", "octahedral")
 NUM_IMAGES = 1000
@@ -93,23 +94,11 @@ def turned_poses(
     each, place = np.unique(indices, return_inverse=True)
     keys = [[seed, stream, int(index)] for index in each]
     drawn = [np.random.default_rng(key).standard_normal(4) for key in keys]
-    base = rotation_matrices(np.array(drawn).reshape(-1, 4))[place]
-    turned = rotation_matrices(make_group(group).encode(g).numpy())
+    base = to_matrices(np.array(drawn).reshape(-1, 4))[place]
+    turned = to_matrices(make_group(group).encode(g).numpy())
     # Sums written out: a matrix product may round differently in another batch.
     rotations: np.ndarray = (turned[:, :, :, None] * base[:, None]).sum(2)
     return rotations
-
-
-def rotation_matrices(quaternions: np.ndarray) -> np.ndarray:
-    """Quaternions (n, 4) w, x, y, z of any length but 0 to matrices (n, 3, 3) float64."""
-    q = quaternions.astype(np.float64)
-    w, x, y, z = (q / np.sqrt(np.square(q).sum(1, keepdims=True))).T
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.moveaxis(np.array(rows), 2, 0)
 
 
 def _tints(uniform: np.ndarray) -> np.ndarray:

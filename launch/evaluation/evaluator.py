@@ -21,7 +21,7 @@ from orbit.core.files.atomic import read_json_object
 from orbit.core.files.listing import matching_paths
 from orbit.core.files.lock import DirectoryLock
 from orbit.core.files.waiting import StoppedWaiting, is_hiccup, pause, trying_again
-from pipeline.evaluation.settings import evaluation_file
+from pipeline.settings import evaluation_file
 
 Checkpoints = Literal["best", "last", "all"]
 
@@ -242,7 +242,7 @@ class Evaluator:
 
     def _evaluate(self, target: Target) -> None:
         from pipeline.evaluation.evaluate_run import evaluate_run
-        from pipeline.evaluation.settings import EvaluateConfig
+        from pipeline.settings import EvaluateConfig
 
         config = EvaluateConfig(
             run_dir=target.run_dir,

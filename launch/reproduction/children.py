@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from launch.reproduction.plan import Step
-from launch.reproduction.request import REPOSITORY
+from launch.reproduction.settings import REPOSITORY
 from orbit.core.config.program import EXIT_FINISHED, EXIT_STOPPED
 from orbit.core.files.atomic import write_json
 from orbit.core.signals import heeded_stop_signals

@@ -7,15 +7,15 @@ from pathlib import Path
 from launch.reproduction.children import noting_stop_signals
 from launch.reproduction.figures import make_figures, rewrite_document, write_figures
 from launch.reproduction.plan import Places, PlannedRun, Programs, make_plan
-from launch.reproduction.request import (
+from launch.reproduction.results import describe_commit, is_done, read_results
+from launch.reproduction.running import Campaign, earlier_seconds, run_plan
+from launch.reproduction.settings import (
     REPOSITORY,
     ReproductionRequest,
     duration,
     read_request,
     seconds_left,
 )
-from launch.reproduction.results import describe_commit, is_done, read_results
-from launch.reproduction.running import Campaign, earlier_seconds, run_plan
 from launch.reproduction.tables import make_blocks
 from orbit.core.config.program import EXIT_FINISHED, EXIT_STOPPED, EXIT_USER_ERROR, ExitWithCode
 from orbit.core.files.lock import DirectoryLock

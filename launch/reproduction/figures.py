@@ -13,8 +13,8 @@ from launch.reproduction.tables import is_current, metric
 from orbit.core.config.schema import suggestion
 from orbit.core.files.atomic import replacing
 from orbit.core.files.listing import list_folder
-from orbit.core.pictures.figures import save_figure
-from pipeline.measuring.grid import new_figure
+from orbit.core.pictures import save_figure
+from pipeline.measuring import new_figure
 
 START = re.compile(r"<!-- table: (?P<name>\S+) -->")
 END = "<!-- end -->"

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launch.reproduction.request import REPOSITORY
-from launch.reproduction.settings import Preset, ReproductionSettings, check_known
+from launch.reproduction.settings import REPOSITORY, Preset, ReproductionSettings, check_known
 from orbit.core.config.former import former_spellings
 
 SHORT = 8

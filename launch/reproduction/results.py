@@ -18,7 +18,7 @@ from launch.reproduction.settings import Preset, ReproductionSettings
 from orbit.core.config.program import EXIT_COLLAPSED, EXIT_FINISHED, EXIT_NON_FINITE
 from orbit.core.files.atomic import write_json
 from orbit.core.files.listing import list_folder
-from pipeline.evaluation.settings import evaluation_file
+from pipeline.settings import evaluation_file
 
 Result = dict[str, Any]
 

@@ -13,13 +13,13 @@ from launch.reproduction.plan import (
     preparation_steps,
     run_steps,
 )
-from launch.reproduction.request import duration, seconds_left
 from launch.reproduction.results import (
     Result,
     is_result,
     make_result,
     write_result,
 )
+from launch.reproduction.settings import duration, seconds_left
 from orbit.core.config.program import EXIT_FINISHED
 
 HEADLINES = {

@@ -10,7 +10,7 @@ import torch
 
 from orbit.core.files.atomic import replacing, write_json
 from orbit.core.groups.words import read_elements
-from orbit.core.pictures.figures import drawable, flattened, save_figure
+from orbit.core.pictures import drawable, flattened, save_figure
 from orbit.core.printing import say
 from orbit.core.progress import Progress
 from orbit.core.reading.files import import_extra
@@ -29,12 +29,12 @@ from pipeline.application.reading import (
     remarks,
     suffixes,
 )
-from pipeline.application.settings import ApplyConfig
 from pipeline.arithmetic import exact_float32, use_threads
-from pipeline.measuring.grid import Row, picture_grid
+from pipeline.measuring import Row, picture_grid
 from pipeline.models.latent_action import LatentActionModel, LatentParts
 from pipeline.run_files.checkpoint import MODEL_FILE
 from pipeline.runs import Run, latent_action_model, load_run
+from pipeline.settings import ApplyConfig
 from pipeline.training.distributed import choose_device
 
 

@@ -29,7 +29,7 @@ from orbit.core.reading.volumes import (
 )
 from orbit.core.store.manifest import FrameSpec, Manifest
 from orbit.core.store.origin import Orbits
-from pipeline.application.settings import ApplyConfig
+from pipeline.settings import ApplyConfig
 
 ENDINGS = re.compile(r"\.(nii\.gz|[^.]+)$", re.IGNORECASE)
 DIGEST_LETTERS = 8

@@ -15,12 +15,12 @@ from orbit.core.store.manifest import Manifest, read_manifest
 from orbit.core.store.reader import PairStore, check_files
 from pipeline.arithmetic import exact_float32
 from pipeline.data.packing import Batch
-from pipeline.evaluation.settings import evaluation_file
-from pipeline.measuring.records import batches, device_of, spread_records
+from pipeline.measuring import batches, device_of, spread_records
 from pipeline.methods.latent_action.measures import composition_metrics, equivariance_metrics
 from pipeline.methods.table import method_of
 from pipeline.models.latent_action import LatentActionModel, LatentParts
 from pipeline.runs import Run, load_run
+from pipeline.settings import evaluation_file
 from pipeline.training.run_directory import RunDirectory
 
 

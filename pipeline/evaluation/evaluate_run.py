@@ -22,11 +22,11 @@ from pipeline.arithmetic import exact_float32, use_threads
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.data.places import global_places
-from pipeline.evaluation.settings import EvaluateConfig, curves_file, evaluation_file
-from pipeline.measuring.findings import Subject
+from pipeline.measuring import Subject
 from pipeline.methods.table import method_of
 from pipeline.run_files.checkpoint import MODEL_FILE
 from pipeline.runs import load_run
+from pipeline.settings import EvaluateConfig, curves_file, evaluation_file
 from pipeline.training.distributed import join_world
 from pipeline.training.evaluation import evaluate
 from pipeline.training.run_directory import RunDirectory

@@ -10,7 +10,7 @@ from torch import nn
 from orbit.core.metrics import Metric
 from orbit.core.store.manifest import Manifest
 from pipeline.data.packing import Batch
-from pipeline.measuring.findings import Findings, Subject, TrainedModel
+from pipeline.measuring import Findings, Subject, TrainedModel
 from pipeline.programs import Program
 
 

@@ -16,9 +16,9 @@ from pipeline.methods.table import METHODS
 from pipeline.probing.experiment import Probe, summarise
 from pipeline.probing.features import load_networks, reason_to_skip
 from pipeline.probing.sets import make_sets
-from pipeline.probing.settings import ClassifyConfig, classification_file
 from pipeline.run_files.checkpoint import MODEL_FILE
 from pipeline.runs import latent_action_model, load_run
+from pipeline.settings import ClassifyConfig, classification_file
 from pipeline.training.distributed import choose_device
 from pipeline.training.run_directory import RunDirectory
 

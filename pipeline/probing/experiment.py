@@ -20,7 +20,7 @@ from pipeline.probing.features import (
     standardiser,
 )
 from pipeline.probing.sets import ProbeSets, View
-from pipeline.probing.settings import ClassifierName, ClassifyConfig
+from pipeline.settings import ClassifierName, ClassifyConfig
 
 SCORES = ("accuracy", "macro_f1", "auc")
 

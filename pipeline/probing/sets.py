@@ -8,7 +8,7 @@ import numpy as np
 from orbit.core.store.manifest import SPLITS
 from orbit.core.store.reader import PairStore
 from pipeline.probing.features import SplitImages, find_images
-from pipeline.probing.settings import LabelKind
+from pipeline.settings import LabelKind
 
 SUBSET_STREAM = 60
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from data_prep.recipes.orbits import Orbits
 from data_prep.recipes.splits import assign_splits
-from data_prep.scenes.plain import PlainScene
+from data_prep.scenes.kinds import PlainScene
 from data_prep.settings import OrbitDatasetConfig
 from orbit.core.store.origin import Named
 

@@ -12,7 +12,7 @@ from PIL import Image
 from helpers.browser import Browser, find_chromium
 from helpers.programs import call
 from helpers.reporting import write_log, write_run, write_sweep
-from orbit.core.pictures.frame_sets import write_frames
+from orbit.core.pictures import write_frames
 
 needs_chromium = pytest.mark.skipif(
     find_chromium() is None, reason="no Chromium on this machine: apt-get install chromium"

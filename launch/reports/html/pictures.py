@@ -9,7 +9,7 @@ from typing import Any
 
 from launch.reports.html.gathering import RunRecord
 from orbit.core.files.listing import list_folder
-from orbit.core.pictures.frame_sets import FRAMES_FILE, FrameSet, read_frame_set
+from orbit.core.pictures import FRAMES_FILE, FrameSet, read_frame_set
 
 MAX_BYTES = 10 * 2**20
 """So much is copied of all runs together, the best runs first."""

@@ -11,7 +11,7 @@ import torch
 
 from orbit.core.files.atomic import sha256_of_file
 from orbit.core.groups import make_group
-from orbit.core.reading.labels import number_labels
+from orbit.core.reading.files import number_labels
 from orbit.core.reading.numpy_files import load_npz
 from orbit.core.store.manifest import SPLITS
 

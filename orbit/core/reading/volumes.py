@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from orbit.core.reading.labels import check_words, number_labels
+from orbit.core.reading.files import check_words, number_labels
 from orbit.core.reading.pairs_csv import read_csv_table
 
 NanPolicy = Literal["refuse", "background"]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from orbit.core.pictures.figures import AMBIENT, LIGHT
+from orbit.core.pictures import AMBIENT, LIGHT
 from orbit.core.rendering.meshes import Mesh, make_mesh
 
 CHUNK_FRAGMENTS = 1_000_000

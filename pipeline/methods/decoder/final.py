@@ -5,10 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from orbit.core.pictures.figures import save_figure
-from pipeline.measuring.findings import Findings, Subject
-from pipeline.measuring.grid import Row, picture_grid
-from pipeline.measuring.records import device_of, spread_records
+from orbit.core.pictures import save_figure
+from pipeline.measuring import Findings, Row, Subject, device_of, picture_grid, spread_records
 from pipeline.methods.decoder.networks import FrozenModelWithDecoder
 from pipeline.methods.world_model.final import episodes_of
 from pipeline.methods.world_model.pictures.rollouts import decoded_frames

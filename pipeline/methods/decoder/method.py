@@ -1,6 +1,6 @@
 """Decoders of a frozen world model's latents."""
 
-from pipeline.measuring.findings import Findings, Subject
+from pipeline.measuring import Findings, Subject
 from pipeline.methods.decoder.settings import DecoderConfig
 from pipeline.methods.decoder.task import DecoderTask
 from pipeline.methods.interface import Method

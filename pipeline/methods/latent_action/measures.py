@@ -27,10 +27,10 @@ import torch
 from orbit.core.progress import Progress
 from orbit.core.store.manifest import Manifest
 from orbit.core.store.reader import SplitReader
-from pipeline.measuring.findings import TrainedModel
-from pipeline.measuring.records import (
+from pipeline.measuring import (
     ELEMENT_STREAM,
     SEED,
+    TrainedModel,
     batches,
     device_of,
     spread_records,

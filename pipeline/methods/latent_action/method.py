@@ -1,7 +1,7 @@
 """Latent group actions (paper 1)."""
 
 from orbit.core.store.manifest import Manifest
-from pipeline.measuring.findings import Findings, Subject, TrainedModel
+from pipeline.measuring import Findings, Subject, TrainedModel
 from pipeline.methods.interface import Method
 from pipeline.methods.latent_action.settings import LatentActionConfig
 from pipeline.methods.latent_action.task import LatentActionTask

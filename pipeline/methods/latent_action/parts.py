@@ -36,7 +36,7 @@ from orbit.core.store.facts import in_block
 from orbit.core.store.manifest import Manifest
 from orbit.core.store.origin import Orbits
 from orbit.core.store.reader import SplitReader
-from pipeline.measuring.records import batches, device_of, partners, spread_sources
+from pipeline.measuring import batches, device_of, partners, spread_sources
 from pipeline.models.latent_action import LatentActionModel, LatentParts
 
 

@@ -11,12 +11,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from orbit.core.pictures.figures import save_figure
+from orbit.core.pictures import save_figure
 from orbit.core.store.reader import SplitReader
-from pipeline.measuring.findings import Findings, Subject
-from pipeline.measuring.grid import add_scale, new_figure, show
-from pipeline.measuring.records import batches, device_of, spread_records
-from pipeline.methods.sequence_labelling.network import SequenceLabeller
+from pipeline.measuring import (
+    Findings,
+    Subject,
+    add_scale,
+    batches,
+    device_of,
+    new_figure,
+    show,
+    spread_records,
+)
+from pipeline.methods.sequence_labelling.task import SequenceLabeller
 from pipeline.metrics.images import MeanError, distances, lengths
 from pipeline.metrics.latents import circulant_part, circulant_share
 from pipeline.metrics.ranking import LabelCounts, count_labels

@@ -1,6 +1,6 @@
 """Labels of sequences by a layer that may come to commute with shifts (paper 2)."""
 
-from pipeline.measuring.findings import Findings, Subject
+from pipeline.measuring import Findings, Subject
 from pipeline.methods.interface import Method
 from pipeline.methods.sequence_labelling.settings import SequenceLabellingConfig
 from pipeline.methods.sequence_labelling.task import SequenceLabellingTask

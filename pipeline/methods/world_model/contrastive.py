@@ -29,8 +29,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from pipeline.global_batch import gather_rows
-from pipeline.global_batch.gather import num_ranks, rank_number
+from pipeline.global_batch import gather_rows, num_ranks, rank_number
 from pipeline.methods.world_model.settings import ContrastiveConfig
 from pipeline.world_models.world_model import WorldModel
 

@@ -1,7 +1,6 @@
 """Final evaluation of world models: metrics over episodes, curves, and pictures."""
 
-from pipeline.measuring.findings import Findings, Subject
-from pipeline.measuring.records import device_of
+from pipeline.measuring import Findings, Subject, device_of
 from pipeline.methods.world_model.measures.encoding import Episodes, read_episodes
 from pipeline.methods.world_model.measures.measure import measure_episodes
 from pipeline.methods.world_model.measures.turning import turning_solid

@@ -1,7 +1,7 @@
 """Symmetric embedding networks (paper 2), and the homeomorphic VAE."""
 
 from orbit.core.store.manifest import Manifest
-from pipeline.measuring.findings import Findings, Subject, TrainedModel
+from pipeline.measuring import Findings, Subject, TrainedModel
 from pipeline.methods.interface import Method
 from pipeline.methods.world_model.settings import WorldModelConfig
 from pipeline.methods.world_model.task import WorldModelTask

@@ -32,8 +32,13 @@ from pipeline.equivariant import (
 from pipeline.equivariant.group_layers import Basis
 from pipeline.models.latent_action import AdaptiveMask
 from pipeline.world_models.grid import networks as free
-from pipeline.world_models.grid.actions import act_on_latents, act_on_maps, num_objects, one_hot
-from pipeline.world_models.grid.networks import GraphTransition
+from pipeline.world_models.grid.networks import (
+    GraphTransition,
+    act_on_latents,
+    act_on_maps,
+    num_objects,
+    one_hot,
+)
 from pipeline.world_models.layers import mlp
 from pipeline.world_models.settings import GridMaskConfig, GridModelConfig
 from pipeline.world_models.world_model import WorldModel

@@ -1,6 +1,6 @@
 """Pictures of what a model does, as PNG files in the run directory."""
 
-from pipeline.measuring.grid import picture_grid
+from pipeline.measuring import picture_grid
 from pipeline.methods.latent_action.pictures.elements import orbit_records, predict, write_orbits
 from pipeline.methods.latent_action.pictures.write import write_pictures
 

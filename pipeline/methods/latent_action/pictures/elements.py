@@ -9,14 +9,18 @@ import numpy as np
 import torch
 
 from orbit.core.groups import Group
-from orbit.core.pictures.figures import flattened, save_figure
-from orbit.core.pictures.frame_sets import FrameSet, write_frames
+from orbit.core.pictures import FrameSet, flattened, save_figure, write_frames
 from orbit.core.store.manifest import FrameSpec, Manifest
 from orbit.core.store.reader import SplitReader
 from pipeline.data.places import slices
-from pipeline.measuring.findings import TrainedModel
-from pipeline.measuring.grid import Row, picture_grid
-from pipeline.measuring.records import device_of, spread_records, spread_sources
+from pipeline.measuring import (
+    Row,
+    TrainedModel,
+    device_of,
+    picture_grid,
+    spread_records,
+    spread_sources,
+)
 from pipeline.models.latent_action import LatentActionModel
 
 NUM_CANDIDATES = 512

@@ -5,12 +5,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from orbit.core.pictures.figures import as_picture, save_figure
+from orbit.core.pictures import as_picture, save_figure
 from orbit.core.store.reader import SplitReader
 from pipeline.data.places import slices
-from pipeline.measuring.findings import TrainedModel
-from pipeline.measuring.grid import add_scale, label_row, name_columns, new_figure, show
-from pipeline.measuring.records import batches, device_of, spread_records
+from pipeline.measuring import (
+    TrainedModel,
+    add_scale,
+    batches,
+    device_of,
+    label_row,
+    name_columns,
+    new_figure,
+    show,
+    spread_records,
+)
 from pipeline.methods.latent_action.pictures.elements import (
     element_names,
     middle_slice,

@@ -6,10 +6,9 @@ import numpy as np
 import torch
 from torch.nn.functional import grid_sample, normalize
 
-from orbit.core.pictures.figures import AMBIENT, LIGHT, save_figure
+from orbit.core.pictures import AMBIENT, LIGHT, save_figure
 from orbit.core.store.reader import SplitReader
-from pipeline.measuring.findings import TrainedModel
-from pipeline.measuring.grid import label_row, name_columns, new_figure, show
+from pipeline.measuring import TrainedModel, label_row, name_columns, new_figure, show
 from pipeline.methods.latent_action.pictures.elements import (
     element_names,
     predict,

@@ -5,14 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from orbit.core.pictures.figures import save_figure
+from orbit.core.pictures import save_figure
 from orbit.core.progress import Progress
 from orbit.core.store.manifest import Manifest
 from orbit.core.store.reader import SplitReader
 from pipeline.data.places import slices
-from pipeline.measuring.findings import TrainedModel
-from pipeline.measuring.grid import Row, picture_grid
-from pipeline.measuring.records import partners, spread_sources
+from pipeline.measuring import Row, TrainedModel, partners, picture_grid, spread_sources
 from pipeline.methods.latent_action.measures import is_spatial
 from pipeline.methods.latent_action.parts import can_swap, swap_truth, swapped
 from pipeline.methods.latent_action.pictures.elements import (

@@ -19,8 +19,8 @@ import torch
 
 from orbit.core.groups import Group
 from orbit.core.groups.decomposition import Copy, copies_of_irreps
-from orbit.core.pictures.figures import save_figure
-from pipeline.measuring.grid import label_row, new_figure
+from orbit.core.pictures import save_figure
+from pipeline.measuring import label_row, new_figure
 from pipeline.methods.world_model.measures.encoding import acted
 from pipeline.world_models.world_model import WorldModel
 

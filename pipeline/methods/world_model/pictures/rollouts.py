@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from orbit.core.pictures.figures import save_figure
-from pipeline.measuring.grid import Row, picture_grid
+from orbit.core.pictures import save_figure
+from pipeline.measuring import Row, picture_grid
 from pipeline.methods.latent_action.pictures.elements import unit_range
 from pipeline.methods.world_model.measures.encoding import (
     Episodes,

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from orbit.core.pictures.figures import as_picture, save_figure
+from orbit.core.pictures import as_picture, save_figure
 from orbit.core.store.facts import Solid, StateAngles
 from orbit.core.store.manifest import Manifest
 from pipeline.data.places import slices
-from pipeline.measuring.grid import label_row, new_figure, show
+from pipeline.measuring import label_row, new_figure, show
 from pipeline.methods.latent_action.pictures.elements import unit_range
 from pipeline.methods.world_model.measures.encoding import (
     Episodes,

@@ -23,11 +23,11 @@ from orbit.core.groups.words import MAX_LISTED
 from orbit.core.progress import Progress
 from orbit.core.store.manifest import Manifest, read_manifest
 from pipeline.arithmetic import exact_float32, use_threads
-from pipeline.exporting.settings import ExportConfig
 from pipeline.methods.table import METHODS, method_of
 from pipeline.programs import Program, greatest_difference, write_program
 from pipeline.run_files.checkpoint import MODEL_FILE
 from pipeline.runs import Run, load_run
+from pipeline.settings import ExportConfig
 
 
 def programs_of(run: Run, manifest: Manifest) -> list[Program]:

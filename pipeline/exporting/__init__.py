@@ -1,1 +1,0 @@
-"""A trained model as files that need nothing of this package."""

@@ -1,0 +1,186 @@
+"""Configuration of the programs that use a run: evaluate, classify, apply, export."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from orbit.core.config.limits import Count, InnerShare, Percentiles, at_least, limited
+
+
+@dataclass(frozen=True)
+@limited
+class EvaluateConfig:
+    """`checkpoint` is best, last or a step; `data` where the dataset lies, if it has moved.
+
+    `analyses=false` measures what is measured during training and no more; otherwise
+    each analysis reads up to `analysis_records` records (of worlds: so many episodes); null
+    is the task's own choice. `pictures=false` leaves all pictures as they are.
+    """
+
+    run_dir: str
+    checkpoint: str | int = "best"
+    data: str | None = None
+    split: Literal["train", "val", "test"] = "test"
+    batch: Count | None = None
+    num_threads: Count = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    json: bool = False
+    pictures: bool = True
+    analyses: bool = True
+    analysis_records: Count | None = None
+
+    def __post_init__(self) -> None:
+        if not self.analyses and self.analysis_records is not None:
+            raise ValueError("analysis_records has no effect with analyses=false")
+
+
+def evaluation_file(step: int, split: str, other_dataset: str | None = None) -> str:
+    """Name of an evaluation below `evaluations/`; another dataset than the run's own marks it."""
+    suffix = f"-{other_dataset[:8]}" if other_dataset else ""
+    return f"step_{step:08d}-{split}{suffix}.json"
+
+
+def curves_file(evaluation: str) -> str:
+    """Where the curves of an evaluation go: beside it."""
+    return evaluation.removesuffix(".json") + "-curves.json"
+
+
+FeatureName = Literal[
+    "z",
+    "z_v",
+    "z_i",
+    "pooled_z",
+    "pooled_z_v",
+    "pooled_z_i",
+    "pixels",
+    "untrained_z",
+    "untrained_pooled_z",
+    "untrained_pooled_z_v",
+]
+LabelKind = Literal["upright", "rotated"]
+ClassifierName = Literal["linear", "mlp"]
+
+
+@dataclass(frozen=True)
+@limited
+class ClassifyConfig:
+    """`checkpoint` is best, last or a step; `data` where the dataset lies, if it has moved.
+
+    `labels` are the images that have labels in training: upright ones, or each moved by
+    a random element. `max_train` bounds how many they are, fractions are of these.
+    `overwrite=true` computes anew what a file holds already.
+    """
+
+    run_dir: str
+    features: tuple[FeatureName, ...]
+    labels: tuple[LabelKind, ...]
+    fractions: tuple[float, ...]
+    classifiers: tuple[ClassifierName, ...]
+    seeds: tuple[int, ...]
+    checkpoint: str | int = "best"
+    data: str | None = None
+    max_train: Annotated[int, at_least(2)] = 10_000
+    batch: Count | None = None
+    num_threads: Count = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    json: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("features", "labels", "fractions", "classifiers", "seeds"):
+            _check_list(name, getattr(self, name))
+        for fraction in self.fractions:
+            if not 0 < fraction <= 1:
+                raise ValueError(f"fractions: {fraction:g} must lie above 0 and not above 1")
+        if min(self.seeds) < 0:
+            raise ValueError(f"seeds: {min(self.seeds)} must not be negative")
+
+    def what_is_measured(self) -> dict[str, Any]:
+        """The settings on which scores depend, as JSON holds them."""
+        lists = ("features", "labels", "fractions", "classifiers", "seeds")
+        return {**{name: list(getattr(self, name)) for name in lists}, "max_train": self.max_train}
+
+
+def classification_file(step: int, other_dataset: str | None = None) -> str:
+    """Name below `classification/`; another dataset than the run's own marks it."""
+    suffix = f"-{other_dataset[:8]}" if other_dataset else ""
+    return f"step_{step:08d}{suffix}.json"
+
+
+def _check_list(name: str, values: Sequence[Any]) -> None:
+    if not values:
+        raise ValueError(f"{name}=[] must name at least one")
+    if len(set(values)) < len(values):
+        raise ValueError(f"{name} names one of {list(values)} twice")
+
+
+Resize = Literal["as_prepared", "none", "crop", "pad"]
+"""How a file comes to the model's size."""
+
+
+@dataclass(frozen=True)
+@limited
+class ApplyConfig:
+    """`images` is a file or a folder of them; `element` says what acts, in the group's words.
+
+    `run_dir` is the trained run, `checkpoint` best, last or a step, `data` where its dataset
+    lies, if it has moved. Results go to `out`, RUN_DIR/applied if null; `overwrite` lets them
+    replace files there, and `sheet` adds a contact sheet. `element` is one, a list [90,180],
+    `all` or `examples`.
+
+    `resize=none` takes files of the model's own size only; `crop` cuts the largest square or
+    cube about the centre, `pad` fills up with black to a square or cube, and both then
+    resample. `as_prepared` does what the preparation of the dataset did, and so do
+    `percentiles` (of grey values of volumes, which become black and white) where null.
+    `to_grey` lets coloured pictures become grey for a grey model.
+
+    Pictures larger than `max_megapixels`, in millions of pixels, are refused: decoding takes
+    memory. `batch` images go through the model at a time (null goes by their size and the batch
+    of training), on `device` and `num_threads` threads.
+    """
+
+    run_dir: str
+    images: str
+    element: str
+    checkpoint: str | int = "best"
+    data: str | None = None
+    out: str | None = None
+    resize: Resize = "as_prepared"
+    to_grey: bool = False
+    percentiles: Percentiles | None = None
+    max_megapixels: Count = 90
+    sheet: bool = True
+    overwrite: bool = False
+    batch: Count | None = None
+    num_threads: Count = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @property
+    def out_dir(self) -> Path:
+        """The folder of the results."""
+        return Path(self.run_dir) / "applied" if self.out is None else Path(self.out)
+
+
+@dataclass(frozen=True)
+@limited
+class ExportConfig:
+    """`run_dir` is the trained run, `out` the folder to be made, RUN_DIR/export if null.
+
+    `checkpoint` is best, last or a step; `data` is where the run's dataset lies, if it has
+    moved. `overwrite` replaces an earlier export in `out`. What was exported must agree with
+    the model to `tolerance`, on images with values 0 to 1. `num_threads` is for this check.
+    """
+
+    run_dir: str
+    checkpoint: str | int = "best"
+    data: str | None = None
+    out: str | None = None
+    overwrite: bool = False
+    tolerance: InnerShare = 1e-5
+    num_threads: Count = 1
+
+    @property
+    def out_dir(self) -> Path:
+        """The folder to be made."""
+        return Path(self.run_dir) / "export" if self.out is None else Path(self.out)
