@@ -21,6 +21,9 @@ def in_words(facts: Mapping[str, Any]) -> str:
     lines = [_title(facts)]
     for label, text in _paragraphs(facts):
         wrapped = textwrap.wrap(text, WIDTH - INDENT, break_on_hyphens=False)
+        if len(label) >= INDENT:  # a method's own heading
+            lines.append(label)
+            label = ""
         lines += [
             f"{label if not number else '':{INDENT}}{part}" for number, part in enumerate(wrapped)
         ]
