@@ -21,6 +21,7 @@ from data_prep.worlds.interface import World
 from orbit.core.config.compose import PATH_KEYS, compose
 from orbit.core.config.program import EXIT_STOPPED, ExitWithCode
 from orbit.core.config.schema import build
+from orbit.core.files.listing import list_folder
 from orbit.core.groups import Group, make_group
 from orbit.core.signals import StopRequest
 from pipeline.training.settings import TrainConfig
@@ -262,7 +263,7 @@ def _config(words: Sequence[str], run_dir: Path) -> TrainConfig:
 
 
 def _newest(run_dir: Path) -> Path:
-    return max((run_dir / "checkpoints").glob("step_*"))
+    return max(list_folder(run_dir / "checkpoints", "step_*"))
 
 
 def _same(group: Group, first: torch.Tensor, second: torch.Tensor, otherwise: str) -> None:
