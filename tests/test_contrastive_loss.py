@@ -16,7 +16,7 @@ from pipeline.methods.world_model.contrastive import (
     energy,
     negatives,
 )
-from pipeline.methods.world_model.evaluation import ContrastiveEvaluation
+from pipeline.methods.world_model.final import ContrastiveEvaluation
 from pipeline.methods.world_model.settings import ContrastiveConfig
 from pipeline.world_models.world_model import WorldModel
 

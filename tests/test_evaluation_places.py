@@ -10,7 +10,7 @@ from pipeline.data.packing import Batch
 from pipeline.data.places import MOST_PLACES, global_places, local_batch_of, places_at_once
 from pipeline.global_batch import normal_numbers
 from pipeline.methods.world_model.contrastive import GROUP_SIZE, Groups
-from pipeline.methods.world_model.evaluation import ContrastiveEvaluation
+from pipeline.methods.world_model.final import ContrastiveEvaluation
 from pipeline.methods.world_model.settings import ContrastiveConfig
 from pipeline.metrics.similarity import Room, _in_precision, compare
 

@@ -13,9 +13,8 @@ from helpers.volumes import assert_reads_alike
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.drawing.voxelise import fill
 from data_prep.settings.sources import MeshesSourceConfig
-from data_prep.sources.meshes import MeshesSource, draw_deformed
+from data_prep.sources.meshes import MeshesSource, draw_deformed, fill
 
 SIDE = 40
 CENTRE = (SIDE - 1) / 2

@@ -35,7 +35,7 @@ from launch.sweeps import search as search_loop
 from launch.sweeps.expansion import Resolver
 from launch.sweeps.plan import SweepDirectory
 from launch.sweeps.search import num_parallel, read_search_order, write_search_order
-from launch.sweeps.search_job import SearchJob, controller_resources
+from launch.sweeps.search_command import SearchJob, controller_resources
 from launch.sweeps.search_space import example_points, point_of
 from launch.sweeps.settings import Dimension
 from launch.sweeps.study import SearchStudy

@@ -7,13 +7,13 @@ from pipeline.methods.interface import Method
 
 
 def _measure(subject: Subject) -> Findings:
-    from pipeline.methods.decoder.final import measure
+    from pipeline.methods.decoder.task import measure
 
     return measure(subject)
 
 
 def _draw(subject: Subject) -> None:
-    from pipeline.methods.decoder.final import draw
+    from pipeline.methods.decoder.task import draw
 
     draw(subject)
 

@@ -1,6 +1,27 @@
-"""Final evaluation of world models: metrics over episodes, curves, and pictures."""
+"""Metrics of a world model over a split, the same for any batch size and rank count.
 
+Records are compared with others within groups of 256 (the last may be smaller), however many go
+through the model at a time:
+
+    loss/...        the training loss but for a mask's term, negatives spread evenly over
+                    the group
+    hits_at_1       share of true next latents z'_i to which no prediction is nearer than
+                    T(z_i, a_i): ties count as hits, so read it beside `latent_spread`
+    latent_spread   mean energy between negatives, without the hinge: 0 if all latents agree
+    latent_change   mean energy between a state and its next: far below `latent_spread` if
+                    latents hold what no action changes
+
+Records of a split come in the order of time. A negative one place on would be the next
+state of the same episode, so negatives here are n / (K + 1) places apart, of n records.
+
+The final evaluation adds metrics over episodes, curves, and pictures.
+"""
+
+import torch
+
+from pipeline.data.packing import Batch
 from pipeline.measuring import Findings, Subject, device_of
+from pipeline.methods.world_model.contrastive import Groups, energy, own_places
 from pipeline.methods.world_model.measures.encoding import Episodes, read_episodes
 from pipeline.methods.world_model.measures.measure import measure_episodes
 from pipeline.methods.world_model.measures.turning import turning_solid
@@ -13,8 +34,104 @@ from pipeline.methods.world_model.pictures.write import (
     draw_traversals,
     state_angles,
 )
+from pipeline.methods.world_model.settings import ContrastiveConfig
 from pipeline.world_models.homeomorphic_vae import HomeomorphicVAE
 from pipeline.world_models.world_model import WorldModel
+
+
+class ContrastiveEvaluation:
+    """Float64 sums of one split; see `pipeline.methods.interface.Evaluation`.
+
+    All ranks update together, and each compares its share of the latents of all.
+    """
+
+    def __init__(self, model: WorldModel, config: ContrastiveConfig) -> None:
+        self.model, self.config = model, config
+        device = next(model.parameters()).device
+        # Records, positive, hits, records with a negative, negative, spread, change, moved.
+        self._sums = torch.zeros(8, dtype=torch.float64, device=device)
+        self._groups = Groups()
+
+    @torch.no_grad()
+    def update(self, batch: Batch) -> None:
+        model = self.model
+        latent, following = model.latent(batch.source), model.latent(batch.target)
+        predicted = model.predict(latent, batch.action)
+        for group in self._groups.add(latent, following, predicted, batch.valid):
+            self._compare(*group)
+
+    def _compare(
+        self,
+        latents: torch.Tensor,
+        following: torch.Tensor,
+        predictions: torch.Tensor,
+        is_valid: torch.Tensor,
+    ) -> None:
+        """Add the sums of this rank's share of a group."""
+        model, config = self.model, self.config
+        own = own_places(len(latents), latents.device)
+        latent, following, predicted = latents[own], following[own], predictions[own]
+        valid = is_valid[own].double()
+        positive = energy(predicted, following, model.num_objects, config.sigma)
+        # Valid places come first.
+        count = is_valid.sum().long().clamp_min(1)
+        distance = (count // (config.num_negatives + 1)).clamp_min(1)
+        apart = torch.stack(
+            [
+                energy(
+                    latent, latents[(own + j * distance) % count], model.num_objects, config.sigma
+                )
+                for j in range(1, config.num_negatives + 1)
+            ]
+        )
+        has_negative = valid * (count > 1)
+        moved = energy(latent, following, model.num_objects, config.sigma)
+        parts = [
+            valid,
+            positive * valid,
+            hits(predictions, following, is_valid, own) * valid,
+            has_negative,
+            (config.hinge - apart).clamp_min(0).mean(0) * has_negative,
+            apart.mean(0) * has_negative,
+            (config.hinge - moved).clamp_min(0) * valid,
+            moved * valid,
+        ]
+        self._sums += torch.stack(parts).sum(1)
+
+    @torch.no_grad()
+    def sums(self) -> torch.Tensor:
+        for group in self._groups.rest():
+            self._compare(*group)
+        return self._sums
+
+    def metrics(self, sums: torch.Tensor) -> dict[str, float]:
+        count, positive, hits_at_1, num_negative, negative, spread, change, moved = sums.tolist()
+        positive, negative = positive / count, negative / max(1.0, num_negative)
+        return {
+            "loss/total": positive + negative + self.config.change_weight * change / count,
+            "loss/positive": positive,
+            "loss/negative": negative,
+            "hits_at_1": hits_at_1 / count,
+            "latent_spread": spread / max(1.0, num_negative),
+            "latent_change": moved / count,
+        }
+
+
+def hits(
+    predicted: torch.Tensor, following: torch.Tensor, is_valid: torch.Tensor, own: torch.Tensor
+) -> torch.Tensor:
+    """Whether no other valid prediction of a group is nearer to a true latent, (B,).
+
+    `predicted` are all of the group, `following` the true latents at its places `own`.
+    """
+    distances = torch.cdist(
+        following.float().flatten(1),
+        predicted.float().flatten(1),
+        compute_mode="donot_use_mm_for_euclid_dist",
+    )
+    mine = distances.gather(1, own[:, None])
+    nearer = (distances < mine) & (is_valid > 0)
+    return (~nearer.any(1)).double()
 
 
 def measure(subject: Subject) -> Findings:

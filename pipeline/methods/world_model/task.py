@@ -10,7 +10,7 @@ from orbit.core.store.manifest import Manifest
 from pipeline.methods.interface import Evaluation, PlainTask
 from pipeline.methods.world_model import contrastive, variational
 from pipeline.methods.world_model.contrastive import ContrastiveObjective
-from pipeline.methods.world_model.evaluation import ContrastiveEvaluation
+from pipeline.methods.world_model.final import ContrastiveEvaluation
 from pipeline.methods.world_model.settings import VariationalConfig, WorldModelConfig
 from pipeline.methods.world_model.variational import VariationalEvaluation, VariationalObjective
 from pipeline.world_models.building import make_world_model

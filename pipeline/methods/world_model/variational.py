@@ -10,7 +10,7 @@ from pipeline.compiling import not_compiled
 from pipeline.data.packing import Batch
 from pipeline.global_batch import normal_numbers, normal_rows, num_ranks, rank_number
 from pipeline.methods.world_model.contrastive import GROUP_SIZE, Groups, own_places
-from pipeline.methods.world_model.evaluation import hits
+from pipeline.methods.world_model.final import hits
 from pipeline.world_models.homeomorphic_vae import HomeomorphicVAE
 
 TERM_NAMES = ("loss/total", "loss/reconstruction", "loss/divergence")
