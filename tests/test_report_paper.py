@@ -79,6 +79,9 @@ def test_what_belongs_beside_a_row() -> None:
     assert not belongs({"d": 1}, facts)
 
 
+EARLIER_NAME = {"data.generator.world": "shapes_2d"}
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [
@@ -86,6 +89,10 @@ def test_what_belongs_beside_a_row() -> None:
         ({"tables": [{"rows": [{"name": "r", "values": {"x": [1]}}]}]}, "unknown column 'x'"),
         ({"tables": [{"notes": ["n"]}]}, "unknown note 'n'"),
         ({"tables": [{"rows": [{"name": "r", "values": {"y": [1, 2, 3]}}]}]}, "a mean"),
+        (
+            {"tables": [{"rows": [{"name": "r", "values": {}, "match": EARLIER_NAME}]}]},
+            "data.generator.world is an earlier name",
+        ),
     ],
 )
 def test_papers_with_mistakes_are_one_line(
