@@ -242,10 +242,13 @@ def test_a_copy_of_the_code_holds_packages_that_are_edited_in_place(
     monkeypatch.syspath_prepend(str(package.parent))
     packages = plugins.editable_packages()
     assert packages == {"theirs": package}
-    first = take_snapshot(REPOSITORY, tmp_path / "code", packages=packages)
+    root = tmp_path / "root"
+    (root / "pipeline").mkdir(parents=True)
+    (root / "pipeline" / "__init__.py").write_text("")
+    first = take_snapshot(root, tmp_path / "code", packages=packages)
     assert (first.path / "theirs" / "__init__.py").read_text() == "GROUP = None\n"
-    assert (first.path / "pipeline" / "train.py").is_file()
+    assert (first.path / "pipeline" / "__init__.py").is_file()
     (package / "__init__.py").write_text("GROUP = 1\n")
-    second = take_snapshot(REPOSITORY, tmp_path / "code", packages=packages)
+    second = take_snapshot(root, tmp_path / "code", packages=packages)
     assert second.digest != first.digest
     assert (first.path / "theirs" / "__init__.py").read_text() == "GROUP = None\n"
