@@ -23,6 +23,7 @@ from data_prep.building.builder import build_dataset
 from data_prep.recipes import make_recipe
 from data_prep.settings import PrepareConfig
 from orbit.core.config.compose import compose
+from orbit.core.config.roots import VARIABLE
 from orbit.core.config.schema import build
 
 NUM_DIGITS = 200
@@ -57,6 +58,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(autouse=True)
+def own_configs() -> Iterator[None]:
+    """The folders that a program called in this process was told of are forgotten after it."""
+    before = os.environ.get(VARIABLE)
+    yield
+    if before is None:
+        os.environ.pop(VARIABLE, None)
+    else:
+        os.environ[VARIABLE] = before
 
 
 @pytest.fixture(scope="session")

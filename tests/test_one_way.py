@@ -66,7 +66,7 @@ def test_a_users_folder_is_searched_in_one_place() -> None:
         name
         for name, tree in modules()
         for function in calls(tree)
-        if name.startswith(("data_prep/reading", "data_prep/sources", "pipeline/application"))
+        if name.startswith(("orbit/core/reading", "data_prep/sources", "pipeline/application"))
         and function.rpartition(".")[2] in ("rglob", "walk", "iterdir", "scandir", "listdir")
     }
     assert walking == set()
