@@ -38,7 +38,7 @@ def cancel_jobs(base: Path) -> list[str]:
         for record in records
         if record.job_id and any(job.record == record.name for job in liveness.jobs.values())
     }
-    # One word for an array that is alive: its finished tasks do not mind.
+    # An array that is alive is cancelled by its number: that changes nothing for finished tasks.
     slurm.cancel(sorted(whole | {job for job in in_slurm if job.split("_")[0] not in whole}))
     num_workers = sum(_stop_workers(record) for record in records if record.cluster == "local")
     lines = [f"cancelled {len(in_slurm)} SLURM tasks in {len(whole)} jobs"] if in_slurm else []

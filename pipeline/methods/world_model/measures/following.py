@@ -210,9 +210,10 @@ HITS_AT = (1, 5, 10)
 def hit_metrics(
     followed: Followed, divisions: Sequence[Division], device: torch.device
 ) -> dict[str, float]:
-    """Hits, ranks and what puts them in doubt, by horizon, over untransformed trajectories.
+    """Hits, ranks and how far to trust them, by horizon, over untransformed trajectories.
 
-    Hits and errors of both sides of each division come apart.
+    Where trajectories are divided (by whether training knew their actions, say), hits and errors
+    are also measured for each side of the division.
     """
     metrics: dict[str, float] = {}
     for horizon, true in followed.true.items():

@@ -127,7 +127,8 @@ def part_metrics(
 ) -> dict[str, float]:
     """`mask/fraction_variant` with a mask, and `backdrop_share/...` where there are backdrops.
 
-    `latent` (N, ...) are those of the first states of the episodes. Nothing else has any.
+    `latent` (N, ...) are those of the first states of the episodes. A model with neither gets
+    no metrics here.
     """
     metrics: dict[str, float] = {}
     pieces = {"latent": latent}
