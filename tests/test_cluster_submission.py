@@ -105,7 +105,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setattr(
         "launch.sweeps.command.take_snapshot",
-        lambda root, folder, leave_out: Snapshot(folder / "abc", "abc"),
+        lambda root, folder, leave_out, packages: Snapshot(folder / "abc", "abc"),
     )
     return stand_in
 
@@ -457,7 +457,7 @@ def test_who_lost_the_directory_submits_nothing(
 ) -> None:
     sweep_dir = tmp_path / "sweep"
 
-    def lose(root: Path, folder: Path, leave_out: object) -> Snapshot:
+    def lose(root: Path, folder: Path, leave_out: object, packages: object) -> Snapshot:
         (sweep_dir / ".lock").write_text('{"pid": 77, "host": "node9"}')
         return Snapshot(folder / "abc", "abc")
 

@@ -281,9 +281,10 @@ def test_a_dataset_that_is_replaced_meanwhile_is_refused(volume_dir: Path, tmp_p
 
 def test_threads_end_with_their_loader(volume_dir: Path) -> None:
     reader = open_directly(PairStore(volume_dir), ["train"])["train"]
-    before = threading.active_count()
+    before = set(threading.enumerate())
     loader = Loader(EvaluationBatches(reader, 4, 0, 1), 0, None, CPU, LoaderConfig(num_readers=3))
     next(loader)
-    assert threading.active_count() == before + 3
+    own = set(threading.enumerate()) - before
+    assert len(own) == 3
     del loader
-    wait_until(lambda: threading.active_count() == before, "the threads' end")
+    wait_until(lambda: not any(thread.is_alive() for thread in own), "the threads' end")

@@ -220,7 +220,7 @@ def test_the_group_is_left_before_one_rank_analyses(
         log.append("measured")
         return SimpleNamespace(metrics={}, curves={})
 
-    analyses = SimpleNamespace(measure=measure, draw=lambda _: log.append("drawn"))
+    analyses = SimpleNamespace(measure=measure, draw=lambda _: log.append("drawn"), metrics=())
     monkeypatch.setattr(evaluate_run, "join_world", join)
     monkeypatch.setattr(evaluate_run, "write_events", lambda *_: None)
     monkeypatch.setattr(evaluate_run, "method_of", lambda _: analyses)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orbit.core.files import events
 from orbit.core.files.events import open_events
 from pipeline.evaluation import evaluate_run as tensorboard
 
@@ -56,9 +57,10 @@ def test_events_of_an_evaluation_are_not_cut_off_in_silence(
 
 
 def test_bugs_in_threads_are_printed_as_before(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the writer's errors of the operating system are left to the caller."""
+    monkeypatch.setattr(events, "_print_error", threading.__excepthook__)  # not pytest's own
     open_events(tmp_path).close()
 
     def fail() -> None:

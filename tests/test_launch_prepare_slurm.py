@@ -55,7 +55,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keeps_signals: None) 
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setattr(
         "launch.preparation.command.take_snapshot",
-        lambda root, folder, leave_out: Snapshot(folder / "abc", "abc"),
+        lambda root, folder, leave_out, packages: Snapshot(folder / "abc", "abc"),
     )
     monkeypatch.setattr(work, "_check_code", lambda code, digest: None)
     return stand_in
@@ -321,7 +321,7 @@ def test_a_passing_error_does_not_end_a_task(
 def test_who_lost_the_directory_submits_nothing(
     slurm: StandInSlurm, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lose(root: Path, folder: Path, leave_out: object) -> Snapshot:
+    def lose(root: Path, folder: Path, leave_out: object, packages: object) -> Snapshot:
         (out / ".lock").write_text('{"pid": 77, "host": "node9"}')
         return Snapshot(folder / "abc", "abc")
 
