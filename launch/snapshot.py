@@ -66,8 +66,8 @@ def take_snapshot(
 ) -> Snapshot:
     """Copy the code at `root` below `folder`, or find the copy that is there already.
 
-    `folder` itself and the paths `leave_out` are never copied. `packages` are folders that lie
-    elsewhere, by the names under which they are imported. Raises ValueError where
+    `folder` itself and the paths `leave_out` are never copied. `packages` are folders or modules
+    that lie elsewhere, by the names that they have in the copy. Raises ValueError where
     `root` holds no code, where the code is too large, and where an earlier copy of the
     same code was changed.
     """
@@ -78,7 +78,8 @@ def take_snapshot(
         raise ValueError(f"no code to run at {root}: {ESSENTIAL} is missing")
     place = _Places(root, packages)
     for package, there in packages.items():
-        found = [f"{package}/{name}" for name in _found(there) if not name.endswith(".pyc")]
+        inside = [name for name in _found(there) if not name.endswith(".pyc")]
+        found = [package] if there.is_file() else [f"{package}/{name}" for name in inside]
         entries |= dict.fromkeys((name for name in found if place(name).is_file()), None)
     _check_size(root, place, entries)
     digest = _digest(place, entries)

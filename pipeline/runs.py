@@ -6,7 +6,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from orbit.core import plugins
 from orbit.core.groups import Group, make_group
+from orbit.core.printing import say
 from orbit.core.store.manifest import FrameSpec, Manifest, read_manifest
 from pipeline.data.places import local_batch_of, places_at_once
 from pipeline.methods.interface import Task
@@ -60,6 +62,8 @@ def load_run(
     task = make_task(config.task, manifest, 0, torch.device(device))
     fill(task.model, loaded, run.path)
     task.model.eval()
+    for line in plugins.differing_versions((*config.plugins, *manifest.plugins)):
+        say(f"warning: {run.path}: {line}", error=True)
     group = make_group(manifest.group)
     return Run(task.model, group, config, task, loaded.step, loaded, manifest.frames)
 

@@ -21,6 +21,7 @@ from orbit.core.config.compose import PATH_KEYS, compose
 from orbit.core.config.program import EXIT_STOPPED, ExitWithCode
 from orbit.core.config.schema import build
 from orbit.core.groups import make_group
+from orbit.testing import one_rank_against_two
 from pipeline.training.run import train
 from pipeline.training.settings import TrainConfig
 
@@ -37,6 +38,15 @@ def install(package: Path, site: Path) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
     command += ["--no-build-isolation", "--target", str(site), str(copy)]
     subprocess.run(command, check=True, capture_output=True)
+
+
+def offer(site: Path, name: str, version: str, points: str) -> Path:
+    """Entry points of a made-up distribution: the folder of what is known of it."""
+    info = site / f"{name}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (info / "entry_points.txt").write_text(points)
+    return info
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +129,12 @@ def test_a_run_goes_through_everything(
     run_dir = runs / "whole"
     recorded = (run_dir / "config.yaml").read_text()
     assert "mylab 0.1.0" in recorded
+    older = recorded.replace("mylab 0.1.0", "mylab 0.0.9")
+    (run_dir / "config.yaml").write_text(older)
+    told = call("pipeline/describe.py", f"run_dir={run_dir}")
+    assert told.code == 0
+    assert "came from mylab 0.0.9, here is mylab 0.1.0" in told.err
+    (run_dir / "config.yaml").write_text(recorded)
     assert call("pipeline/evaluate.py", f"run_dir={run_dir}").code == 0
     (evaluation,) = run_dir.glob("evaluations/step_*-test.json")
     found = json.loads(evaluation.read_text())
@@ -147,23 +163,20 @@ def test_a_run_goes_through_everything(
 
 
 def test_two_ranks_and_a_sweep_find_it(
-    walks: Path, mylab: Path, tmp_path: Path, warm_python: str
+    walks: Path, mylab: Path, tmp_path: Path, warm_python: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_dir, sweep_dir = tmp_path / "run", tmp_path / "sweep"
-    words = ["experiment=hexagon_walk", f"data={walks}", *SHORT, "epochs=1"]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    train_py, sweep_py = (
-        str(REPOSITORY / name) for name in ("pipeline/train.py", "launch/sweep.py")
+    monkeypatch.setattr(sys, "executable", warm_python)
+    words = ["experiment=hexagon_walk", f"data={walks}", *SHORT[:-1], "epochs=1"]
+    one_rank_against_two(words, tmp_path)
+    environment = json.loads((tmp_path / "ranks2" / "environment.json").read_text())
+    assert environment["world_size"] == 2
+    sweep_dir = tmp_path / "sweep"
+    program = str(REPOSITORY / "launch" / "sweep.py")
+    words += ["device=cpu", "sweep=single", "cluster=inline", f"sweep_dir={sweep_dir}"]
+    done = subprocess.run(
+        [warm_python, program, *words], capture_output=True, text=True, timeout=PATIENCE_S
     )
-    for command in (
-        [*torchrun, train_py, *words, f"run_dir={run_dir}"],
-        [sweep_py, *words, "sweep=single", "cluster=inline", f"sweep_dir={sweep_dir}"],
-    ):
-        done = subprocess.run(
-            [warm_python, *command], capture_output=True, text=True, timeout=PATIENCE_S
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads((run_dir / "environment.json").read_text())["world_size"] == 2
+    assert done.returncode == 0, done.stdout + done.stderr
     (result,) = sweep_dir.glob("runs/*/result.json")
     assert json.loads(result.read_text())["state"] == "finished"
     assert "methods/forward_model: mylab 0.1.0" in (result.parent / "config.yaml").read_text()
@@ -189,10 +202,7 @@ def test_without_the_package_a_line_says_what_to_install(
 def test_two_packages_of_one_name_are_named_both(
     mylab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = tmp_path / "theirlab-2.0.dist-info"
-    other.mkdir()
-    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: theirlab\nVersion: 2.0\n")
-    (other / "entry_points.txt").write_text("[orbit.groups]\nd3_hexagonal = theirlab:GROUP\n")
+    offer(tmp_path, "theirlab", "2.0", "[orbit.groups]\nd3_hexagonal = theirlab:GROUP\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     plugins.forget()
     try:
@@ -207,10 +217,7 @@ def test_two_packages_of_one_name_are_named_both(
 def test_what_cannot_be_loaded_is_one_line(
     mylab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = tmp_path / "broken-1.0.dist-info"
-    broken.mkdir()
-    (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
-    (broken / "entry_points.txt").write_text("[orbit.networks]\nlost = not_there:NETWORK\n")
+    offer(tmp_path, "broken", "1.0", "[orbit.networks]\nlost = not_there:NETWORK\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     plugins.forget()
     try:
@@ -231,24 +238,74 @@ def test_a_copy_of_the_code_holds_packages_that_are_edited_in_place(
 ) -> None:
     """A job that runs later runs what was submitted, not what was edited since."""
     site, package = tmp_path / "site", tmp_path / "elsewhere" / "theirs"
-    info = site / "theirs-1.0.dist-info"
-    info.mkdir(parents=True)
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("GROUP = None\n")
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[orbit.groups]\ntheirs = theirs:GROUP\n")
+    (package.parent / "single.py").write_text("GROUP = None\n")
+    points = "[orbit.groups]\ntheirs = theirs:GROUP\nsingle = single:GROUP\n"
+    info = offer(site, "theirs", "1.0", points)
     (info / "direct_url.json").write_text('{"url": "file:///x", "dir_info": {"editable": true}}')
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.syspath_prepend(str(package.parent))
     packages = plugins.editable_packages()
-    assert packages == {"theirs": package}
+    assert packages == {"theirs": package, "single.py": package.parent / "single.py"}
     root = tmp_path / "root"
     (root / "pipeline").mkdir(parents=True)
     (root / "pipeline" / "__init__.py").write_text("")
     first = take_snapshot(root, tmp_path / "code", packages=packages)
     assert (first.path / "theirs" / "__init__.py").read_text() == "GROUP = None\n"
+    assert (first.path / "single.py").read_text() == "GROUP = None\n"
     assert (first.path / "pipeline" / "__init__.py").is_file()
     (package / "__init__.py").write_text("GROUP = 1\n")
     second = take_snapshot(root, tmp_path / "code", packages=packages)
     assert second.digest != first.digest
     assert (first.path / "theirs" / "__init__.py").read_text() == "GROUP = None\n"
+
+
+def test_settings_of_another_name_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+from dataclasses import dataclass
+from typing import Literal
+from orbit import Kind
+
+@dataclass(frozen=True)
+class Settings:
+    name: Literal["other"]
+
+NETWORK = Kind("named", Settings, print)
+"""
+    (tmp_path / "misnamed.py").write_text(code)
+    offer(tmp_path, "misnamed", "1.0", "[orbit.networks]\nnamed = misnamed:NETWORK\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plugins.forget()
+    try:
+        with pytest.raises(ValueError, match=r"name: Literal\['named'\]"):
+            plugins.load("networks", "named")
+    finally:
+        monkeypatch.undo()
+        plugins.forget()
+
+
+def test_other_versions_are_said() -> None:
+    recorded = ("groups/none_such: gone 1.0", "nonsense")
+    assert plugins.differing_versions(recorded) == []
+
+
+def test_every_name_that_packages_may_use_is_there() -> None:
+    import ast
+
+    import orbit.api
+
+    for name in orbit.api.__all__:
+        assert getattr(orbit.api, name) is not None
+    tree = ast.parse(Path(orbit.api.__file__).read_text())
+    told = {
+        (node.module, alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module != "typing"
+        for alias in node.names
+    }
+    assert told == {(module, name) for name, module in orbit.api.MODULE_OF.items()}
+    with pytest.raises(AttributeError, match="orbit has no 'nothing'"):
+        orbit.api.nothing  # noqa: B018

@@ -16,6 +16,7 @@ import importlib.metadata
 import importlib.util
 import json
 import re
+import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,9 @@ def load(kind: str, name: str) -> Any:
         wanted = "None: groups have no settings" if kind == "groups" else "a frozen dataclass"
         raise ValueError(f"{where}: its config has to be {wanted}")
     if isinstance(config, type):
+        stated = typing.get_type_hints(config).get("name")
+        if stated != Literal[name]:
+            raise ValueError(f"{where}: its config has to have name: Literal[{name!r}]")
         _LOADED[config] = plugin
     return value
 
@@ -169,8 +173,22 @@ def require(recorded: object) -> None:
             )
 
 
+def differing_versions(recorded: Iterable[str]) -> list[str]:
+    """A line for each plug-in of a record that is installed in another version by now."""
+    found = []
+    for text in recorded:
+        what, _, before = text.partition(": ")
+        kind, _, name = what.partition("/")
+        plugin = installed(kind).get(name) if kind in KINDS else None
+        if plugin is not None and str(plugin.origin) != before:
+            found.append(
+                f"the {SINGULAR[kind]} {name!r} came from {before}, here is {plugin.origin}"
+            )
+    return found
+
+
 def config_folders() -> dict[str, Path]:
-    """Folders of YAML files that packages bring, by the name of the distribution.
+    """Folders of YAML files that packages bring, by the names of the entry points.
 
     Raises ValueError for a package that is not there, or that is no folder of files.
     """
@@ -184,15 +202,15 @@ def config_folders() -> dict[str, Path]:
         )
         if folder is None:
             raise ValueError(f"{plugin.value}, the configs of {plugin.origin}, is no folder")
-        found[plugin.origin.distribution] = folder
+        found[plugin.name] = folder
     return found
 
 
 def editable_packages() -> dict[str, Path]:
-    """The folders of packages with plug-ins that are installed as links to their sources.
+    """The folders, or single files, of plug-ins that are installed as links to their sources.
 
-    By the name under which each is imported. Whoever edits them expects a copy of the code to
-    hold what they were then.
+    By the name that each has where it is imported from. Whoever edits them expects a copy of
+    the code to hold what they were then.
     """
     found: dict[str, Path] = {}
     points = [
@@ -210,8 +228,12 @@ def editable_packages() -> dict[str, Path]:
             continue
         if url.get("dir_info", {}).get("editable") is True:
             spec = importlib.util.find_spec(package)
-            for place in (spec.submodule_search_locations or ()) if spec is not None else ():
+            if spec is None:
+                continue
+            for place in spec.submodule_search_locations or ():
                 found[package] = Path(place)
+            if not spec.submodule_search_locations and spec.origin is not None:
+                found[Path(spec.origin).name] = Path(spec.origin)
     return found
 
 
