@@ -40,7 +40,7 @@ class Verdict:
     litter: tuple[str, ...]
 
 
-KINDS = ("unharmed", "said and healed", "killed and healed", "wrong")
+KINDS = ("no effect", "reported and repaired", "killed and repaired", "wrong")
 
 
 def judge(
@@ -56,11 +56,11 @@ def judge(
     """A verdict on a disturbed program and its repetition, which ended in `work`."""
     faults: list[str] = []
     was_killed = any(code == -9 for code in disturbed.codes)
-    kind = "killed and healed" if was_killed else "said and healed"
+    kind = "killed and repaired" if was_killed else "reported and repaired"
     if HANGS in disturbed.codes:
         faults.append("it did not end")
     elif not any(disturbed.codes):
-        kind = "unharmed"
+        kind = "no effect"
         faults += [f"exit 0, but {line}" for line in differences(undisturbed.end, after_disturbed)]
     elif not was_killed:
         faults += _faults_of_words(disturbed, undisturbed)
@@ -69,7 +69,7 @@ def judge(
         last = [text.strip().splitlines()[-1:] for text in repeated.errors]
         faults.append(f"the repetition ended with {repeated.codes} {last}")
     end = canonical(work)
-    wanted = undisturbed.again if kind == "unharmed" else undisturbed.end
+    wanted = undisturbed.again if kind == "no effect" else undisturbed.end
     faults += [f"after the repetition {line}" for line in differences(wanted, end)]
     faults += [f"lost by the repetition: {line}" for line in lost(between, after)]
     return Verdict("wrong" if faults else kind, tuple(faults), tuple(litter(wanted, end)))
