@@ -4,6 +4,7 @@ Also the short way to a group, by the permutations of its elements.
 """
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from data_prep.sources.mnist import DigitsSource
 from data_prep.worlds.rush_hour import RushHour
 from launch.reports.collecting import Evaluation, Run
 from launch.reports.html.headline import choose_metrics
-from launch.reports.seed_summary import direction_of, stated_directions, stated_headlines
+from launch.reports.seed_summary import direction_of
 from orbit.core.groups import make_group
 from orbit.core.groups.cyclic import C4
 from orbit.core.groups.permutations import PermutationGroup
-from orbit.core.metrics import Metric, meanings
+from orbit.core.metrics import Metric, read_statements, statement_of, statements_for
 from orbit.testing import (
     check_action,
     check_evaluation,
@@ -151,15 +152,26 @@ def test_permutations_that_are_no_group(names: tuple[str, ...], rows: Any, refus
 
 def test_what_a_method_says_of_a_metric_decides() -> None:
     stated = (Metric("mislead_loss", "More is better.", "higher", is_headline=True),)
-    said = meanings(stated, ["mislead_loss", "mislead_loss/part", "psnr"])
-    assert set(said) == {"mislead_loss", "mislead_loss/part"}
-    evaluation = Evaluation(1, "test", None, True, {"mislead_loss": 1.0, "psnr": 2.0}, said)
-    run = Run("a", {}, True, 1, (evaluation,))
-    directions = stated_directions([run])
-    assert direction_of("mislead_loss") == "lower"
-    assert direction_of("mislead_loss", directions) == "higher"
-    headlines = stated_headlines([run])
-    assert (
-        choose_metrics(["psnr", "mislead_loss"], None, directions, headlines)[0] == "mislead_loss"
-    )
-    assert stated_directions([dataclasses.replace(run, evaluations=())]) == {}
+    said = json.loads(json.dumps(statements_for(["mislead_loss/part", "psnr"], stated)))
+    assert read_statements({"meanings": said}) == stated
+    values = {"mislead_loss": 1.0, "psnr": 2.0}
+    run = Run("a", {}, True, 1, (Evaluation(1, "test", None, True, values, stated),))
+    assert direction_of("mislead_loss/part", run.stated) == "higher"
+    assert direction_of("psnr", run.stated) is None
+    assert choose_metrics(list(values), None, run.stated) == ("mislead_loss",)
+
+
+def test_the_longer_name_counts() -> None:
+    """So that `psnr/composed` may mean something else than `psnr` of an element."""
+    long, short = Metric("a/b", "Long.", "lower"), Metric("a", "Short.", "higher")
+    for stated in ((long, short), (short, long)):
+        assert statement_of("a/b", stated) == statement_of("a/b/c", stated) == long
+        assert statement_of("a", stated) == statement_of("a/bc", stated) == short
+        assert statement_of("ab", stated) is None
+
+
+def test_what_evaluations_of_before_do_not_state_the_method_states_now() -> None:
+    evaluation = Evaluation(1, "test", None, True, {"psnr": 2.0})
+    run = Run("a", {"task.name": "latent_action"}, True, 1, (evaluation,))
+    assert direction_of("psnr", run.stated) == "higher"
+    assert dataclasses.replace(run, config={"task.name": "of a package"}).stated == ()

@@ -18,9 +18,11 @@ from launch.reproduction.figures import END, START, replace_blocks, rewrite_docu
 from launch.reproduction.plan import plan_run
 from launch.reproduction.results import classification_rows, read_results, write_result
 from launch.reproduction.settings import read_request
-from launch.reproduction.tables import Result, cell, columns_of, make_blocks, worst_psnr
+from launch.reproduction.tables import Result, cell, columns_of, make_blocks, worst_of
+from pipeline.methods.table import METHODS
 
 SETTINGS = small_settings()
+STATED = METHODS["latent_action"].metrics
 TEXT = (
     "# Title\r\n\n<!-- table: one -->\nold\n\nold\n<!-- end -->  \n"
     "Text ±\t<!-- table: two --><!-- end -->"
@@ -64,13 +66,16 @@ def test_a_median_shows_its_range() -> None:
 
 def test_columns_without_values_are_left_out_and_swaps_are_found() -> None:
     bare = [result_of("method", 0)]
-    headings = [column.heading for column in columns_of(bare)]
+    headings = [column.heading for column, _ in columns_of(bare, STATED)]
     assert headings == ["PSNR", "PSNR, worst g", "SSIM"]
     rich = a_result("d", "m", 0, "x", {"swap/background_rmse": 0.1, "swap/other": 1.0, "dice": 0.5})
-    headings = [column.heading for column in columns_of([*bare, rich])]
+    headings = [column.heading for column, _ in columns_of([*bare, rich], STATED)]
     assert headings == ["PSNR", "PSNR, worst g", "SSIM", "Dice", "swap, background"]
-    assert worst_psnr(bare[0]) == 19.0
-    assert worst_psnr(rich) is None
+    (psnr,) = (each for each in STATED if each.name == "psnr")
+    assert worst_of(psnr, STATED)(bare[0]) == 19.0
+    composed = {**bare[0]["metrics"], "psnr/composed": 1.0}
+    assert worst_of(psnr, STATED)({**bare[0], "metrics": composed}) == 19.0
+    assert worst_of(psnr, STATED)(rich) is None
 
 
 # Tables

@@ -5,12 +5,14 @@ import io
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orbit.core.config.compose import read_yaml
 from orbit.core.files.listing import list_folder
+from orbit.core.metrics import Metric, read_statements
+from pipeline.methods.table import METHODS
 
 EVALUATION_FILE = re.compile(r"step_\d{8,}-\w+?(-[0-9a-f]{8})?\.json")
 NEVER_INFLUENCE = ("data", "run_dir", "resume", "allow_changes", "checkpoint_every")
@@ -21,7 +23,7 @@ NEVER_INFLUENCE_BELOW = ("loader.", "retention.")
 class Evaluation:
     """Metrics of one checkpoint on one split; `is_own_data`: of the dataset it was trained on.
 
-    `meanings` is what the run's method says of its own metrics (see `orbit.core.metrics`).
+    `stated` is what it says of its metrics, empty if it was written before evaluations did.
     """
 
     step: int
@@ -29,7 +31,7 @@ class Evaluation:
     dataset: str | None
     is_own_data: bool
     metrics: dict[str, Any]
-    meanings: dict[str, Any] = field(default_factory=dict)
+    stated: tuple[Metric, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,19 @@ class Run:
         """Fingerprint of the dataset it was trained on, where known."""
         own = [each.dataset for each in self.evaluations if each.is_own_data and each.dataset]
         return own[0] if own else None
+
+    @property
+    def stated(self) -> tuple[Metric, ...]:
+        """What its evaluations say of their metrics; what Orbit's own methods say by now where
+        they say nothing."""
+        found = tuple(metric for each in self.evaluations for metric in each.stated)
+        method = METHODS.get(str(self.config.get("task.name")))
+        return found or (method.metrics if method is not None else ())
+
+
+def stated_by(runs: Iterable[Run]) -> tuple[Metric, ...]:
+    """What the methods of some runs say of their metrics, each once."""
+    return tuple(dict.fromkeys(metric for run in runs for metric in run.stated))
 
 
 @dataclass(frozen=True)
@@ -105,7 +120,11 @@ def read_run(path: Path, complaints: list[str]) -> Run | None:
     # What evaluate.py wrote for the best step and split stands for the run's own validation.
     found: dict[tuple[int, str, str], Evaluation] = {}
     for file, content in evaluations:
-        evaluation = _evaluation(content)
+        try:
+            evaluation = _evaluation(content)
+        except ValueError as error:
+            complaints.append(f"{file} states no metrics: {error}; left out")
+            continue
         if evaluation is None:
             complaints.append(f"{file} holds no step, split and metrics; left out")
             continue
@@ -145,15 +164,8 @@ def _evaluation(content: dict[str, Any]) -> Evaluation | None:
     step, split, metrics = content.get("step"), content.get("split"), content.get("metrics")
     if not (isinstance(step, int) and isinstance(split, str) and isinstance(metrics, dict)):
         return None
-    meanings = content.get("meanings")
-    return Evaluation(
-        step,
-        split,
-        content.get("dataset"),
-        content["is_own_data"],
-        metrics,
-        meanings if isinstance(meanings, dict) else {},
-    )
+    dataset, is_own_data = content.get("dataset"), content["is_own_data"]
+    return Evaluation(step, split, dataset, is_own_data, metrics, read_statements(content))
 
 
 def _read_json(path: Path, complaints: list[str], kind: type = dict) -> Any:

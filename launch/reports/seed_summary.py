@@ -6,34 +6,13 @@ A point is one choice of all keys that vary between the runs, but for the seed.
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from launch.reports.collecting import Evaluation, Run, Table, show, varied_keys
+from launch.reports.collecting import Evaluation, Run, Table, show, stated_by, varied_keys
 from orbit.core.config.schema import suggestion
-from orbit.core.metrics import Direction
-
-DIRECTIONS: dict[str, Direction] = {
-    "loss": "lower",
-    "mse": "lower",
-    "mae": "lower",
-    "error": "lower",
-    "psnr": "higher",
-    "ssim": "higher",
-    "dice": "higher",
-    "mrr": "higher",
-    "hits_at_1": "higher",
-    "hits_at_5": "higher",
-    "hits_at_10": "higher",
-    "accuracy": "higher",
-    "success": "higher",
-    "r2": "higher",
-    "f1": "higher",
-    "circulant_share": "higher",
-    "exact_sequences": "higher",
-}
-"""What is better, by a part of the metric's name between '/', or by that part's last word."""
+from orbit.core.metrics import Direction, Metric, statement_of
 
 
 @dataclass(frozen=True)
@@ -100,51 +79,14 @@ def summarise(runs: list[Run], metric: str, split: str | None) -> Summary:
         notes.append(f"not counted, unfinished: {len(runs) - len(finished)}")
     points = [_point(settings, by_seed) for settings, by_seed in groups.values()]
     points.sort(key=lambda point: [_order(point.settings.get(key)) for key in (*keys, "dataset")])
-    direction = direction_of(metric, stated_directions(runs))
+    direction = direction_of(metric, stated_by(runs))
     return Summary(metric, split, direction, tuple(points), _best(points, direction), tuple(notes))
 
 
-def stated_directions(runs: Iterable[Run]) -> dict[str, Direction]:
-    """What is better, of the metrics of which the methods of some runs say it themselves."""
-    stated: dict[str, Direction] = {}
-    for run in runs:
-        for evaluation in run.evaluations:
-            for name, said in evaluation.meanings.items():
-                if isinstance(said, dict) and said.get("direction") in ("higher", "lower"):
-                    stated[name] = said["direction"]
-    return stated
-
-
-def stated_headlines(runs: Iterable[Run]) -> list[str]:
-    """The metrics that the methods of some runs want shown first, in the order they come."""
-    said = {
-        name: meaning
-        for run in runs
-        for evaluation in run.evaluations
-        for name, meaning in evaluation.meanings.items()
-    }
-    return [
-        name
-        for name, meaning in said.items()
-        if isinstance(meaning, dict) and meaning.get("is_headline") is True
-    ]
-
-
-NOTHING_STATED: Mapping[str, Direction] = {}
-
-
-def direction_of(metric: str, stated: Mapping[str, Direction] = NOTHING_STATED) -> Direction | None:
-    """Whether higher or lower values of a metric are better, None where that is not known.
-
-    What a method states comes before what the parts of a name say.
-    """
-    if metric in stated:
-        return stated[metric]
-    for part in metric.split("/"):
-        direction = DIRECTIONS.get(part) or DIRECTIONS.get(part.rsplit("_", 1)[-1])
-        if direction is not None:
-            return direction
-    return None
+def direction_of(metric: str, stated: Iterable[Metric]) -> Direction | None:
+    """Whether higher or lower values of a metric are better, None where that is not known."""
+    statement = statement_of(metric, stated)
+    return None if statement is None else statement.direction
 
 
 def _of_split(run: Run, split: str) -> list[Evaluation]:

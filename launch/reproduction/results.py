@@ -18,6 +18,7 @@ from launch.reproduction.settings import Preset, ReproductionSettings
 from orbit.core.config.program import EXIT_COLLAPSED, EXIT_FINISHED, EXIT_NON_FINITE
 from orbit.core.files.atomic import write_json
 from orbit.core.files.listing import list_folder
+from orbit.core.metrics import Metric, read_statements
 from pipeline.settings import evaluation_file
 
 Result = dict[str, Any]
@@ -104,7 +105,8 @@ def make_result(
 ) -> Result:
     """Content of a result file, with the words that it was made by on this machine.
 
-    A run that did not finish has no metrics. Raises FileNotFoundError or ValueError with one
+    A run that did not finish has no metrics; the message of one that did is its first headline
+    that stands in tables. Raises FileNotFoundError or ValueError with one
     line if the run directory lacks what its programs should have left there.
     """
     run_dir = places.run_dir(run)
@@ -138,6 +140,7 @@ def make_result(
     step = trained["best_step"]
     evaluation = _read(run_dir / "evaluations" / evaluation_file(step, "test"))
     metrics = {key: _rounded(value) for key, value in evaluation["metrics"].items()}
+    result["message"] = headline(metrics, read_statements(evaluation))
     for name, words in run.tests:
         fingerprint = _read(places.data(words) / "manifest.json")["fingerprint"]
         other = _read(run_dir / "evaluations" / evaluation_file(step, "test", fingerprint))
@@ -151,6 +154,15 @@ def make_result(
         file = run_dir / "classification" / f"step_{step:08d}.json"
         result["classification"] = classification_rows(_read(file))
     return result
+
+
+def headline(metrics: Mapping[str, float | None], stated: Sequence[Metric]) -> str:
+    """`PSNR 27.31`: a few words on a result; empty where nothing is stated."""
+    for each in stated:
+        value = metrics.get(each.name)
+        if each.is_headline and each.column is not None and value is not None:
+            return f"{each.column.heading} {value:.{each.column.digits}f}"
+    return ""
 
 
 def num_parameters(checkpoint: Path) -> int:
@@ -201,8 +213,23 @@ def read_results(folder: Path) -> list[Result]:
             ]
             if missing:
                 raise ValueError(f"{file} is not a result: {missing[0]} is missing")
-            results.append(result)
+            results.append(_without_empty_parts(result))
     return results
+
+
+def _without_empty_parts(result: Result) -> Result:
+    """Errors of a part of the latent that has no channels are left out, as evaluations do by now:
+    earlier ones gave them as 0."""
+    empty = EMPTY_PARTS.get(result.get("mask", {}).get("mask/fraction_variant"), ())
+    kept = {name: value for name, value in result["metrics"].items() if name not in empty}
+    return {**result, "metrics": kept}
+
+
+EMPTY_PARTS = {
+    0.0: ("equivariance_error/variant", "equivariance_error/variant_centred"),
+    1.0: ("invariance_error/invariant",),
+}
+"""By the share of variant channels."""
 
 
 def is_done(folder: Path, run: PlannedRun) -> bool:

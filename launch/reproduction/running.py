@@ -22,14 +22,6 @@ from launch.reproduction.results import (
 from launch.reproduction.settings import duration, seconds_left
 from orbit.core.config.program import EXIT_FINISHED
 
-HEADLINES = {
-    "psnr": "{:.2f} dB",
-    "hits_at_1/horizon_10": "H@1 {:.1%} at 10 steps",
-    "hits_at_1/horizon_1": "H@1 {:.1%} at one step",
-    "f1": "F1 {:.3f}",
-}
-"""What is said of a run that finished: the first of these that it has."""
-
 
 @dataclass(frozen=True)
 class Campaign:
@@ -110,7 +102,8 @@ def run_plan(
         else:
             try:
                 result = land(run, campaign, ending)
-                outcome, detail = str(result["state"]), headline(result)
+                outcome, message = str(result["state"]), str(result["message"])
+                detail = f": {message}" if message else ""
                 if result["state"] == "finished":
                     seconds.setdefault(run.dataset, []).append(sum(ending.seconds.values()))
             except (ValueError, OSError, KeyError) as error:
@@ -137,15 +130,6 @@ def land(run: PlannedRun, campaign: Campaign, ending: Ending) -> Result:
     result = make_result(run, campaign.preset, ending, campaign.places, campaign.commit)
     write_result(campaign.results, run, result)
     return result
-
-
-def headline(result: Result) -> str:
-    """A few words on a result."""
-    for name, words in HEADLINES.items():
-        value = result["metrics"].get(name)
-        if isinstance(value, float):
-            return f" ({words.format(value)})"
-    return f": {result['message']}"
 
 
 def earlier_seconds(results: Sequence[Result], preset: str) -> dict[str, list[float]]:

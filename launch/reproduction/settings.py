@@ -143,6 +143,7 @@ class VariantSettings:
 class ReproductionSettings:
     """Datasets x variants x seeds, and the tables that are made of them.
 
+    `method` is the one whose metrics fill the tables of datasets without columns of their own.
     `train`, `evaluate` and `classify` are words of all runs; with `classify` empty and no
     words of the dataset's own, nothing is classified. `tables` lists the rows of each table.
     `paper` is a file in docs/papers, for datasets that name a table of it. `panels` are what
@@ -158,6 +159,7 @@ class ReproductionSettings:
     evaluate: tuple[str, ...] = ()
     classify: tuple[str, ...] = ()
     paper: str | None = None
+    method: str | None = None
     panels: tuple[Panel, ...] = ()
 
     def __post_init__(self) -> None:
@@ -177,6 +179,8 @@ class ReproductionSettings:
         for table, rows in self.tables.items():
             check_known(f"tables.{table}", rows, self.variants)
         for dataset, own in self.datasets.items():
+            if self.tables and self.method is None and not own.columns and own.paper is None:
+                raise ValueError(f"datasets.{dataset} has no columns: give some, or method=NAME")
             if own.paper is not None and self.paper is None:
                 raise ValueError(f"datasets.{dataset}.paper has no effect: paper is null")
 

@@ -3,29 +3,21 @@
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from launch.reports.papers import Paper, PaperColumn, PaperRow, PaperTable, read_paper
 from launch.reproduction.plan import NOT_RUN, Rows, markdown, plan_run, runs_cell, select
 from launch.reproduction.results import provenance_lines
 from launch.reproduction.settings import PaperRows, Preset, ReproductionSettings, check_known
+from orbit.core.metrics import Column, Metric, Statistic, statement_of
+from pipeline.methods.table import find_method
 
 Result = dict[str, Any]
-Statistic = Literal["mean", "median"]
+Value = Callable[[Result], float | None]
+"""What a result has in a column, None where it has nothing."""
 
 
-@dataclass(frozen=True)
-class Column:
-    """A heading, the value of one result (None: it has none), and how seeds are summed up."""
-
-    heading: str
-    value: Callable[[Result], float | None]
-    digits: int
-    statistic: Statistic = "mean"
-
-
-def metric(name: str) -> Callable[[Result], float | None]:
+def metric(name: str) -> Value:
     """The value of a metric, wherever in the result it lies."""
 
     def value(result: Result) -> float | None:
@@ -35,75 +27,31 @@ def metric(name: str) -> Callable[[Result], float | None]:
     return value
 
 
-def error_of_part(name: str, empty: float) -> Callable[[Result], float | None]:
-    """The relative error of a part of the latent; none where that part has no channels.
-
-    That is where `empty` is the share of variant channels.
-    """
+def worst_of(statement: Metric, stated: Sequence[Metric]) -> Value:
+    """The worst value of the group's elements, None where they were not told apart."""
+    worst = max if statement.direction == "lower" else min
 
     def value(result: Result) -> float | None:
-        fraction = metric("mask/fraction_variant")(result)
-        return None if fraction == empty else metric(name)(result)
+        values = [
+            value
+            for name, value in result["metrics"].items()
+            if name != statement.name and statement_of(name, stated) == statement
+            if value is not None
+        ]
+        return worst(values, default=None)
 
     return value
 
 
-def worst_psnr(result: Result) -> float | None:
-    """The lowest PSNR of the group's elements, None where they were not told apart."""
-    values = [
-        value
-        for name, value in result["metrics"].items()
-        if name.startswith("psnr/") and name != "psnr/composed" and value is not None
-    ]
-    return min(values, default=None)
-
-
-def columns_of(results: Sequence[Result]) -> list[Column]:
-    """The columns that at least one of the results fills."""
-    swaps = sorted({name for r in results for name in r["metrics"] if is_swap_error(name)})
-    columns = [
-        Column("PSNR", metric("psnr"), 2),
-        Column("PSNR, worst g", worst_psnr, 2),
-        Column("SSIM", metric("ssim"), 4),
-        Column("Dice", metric("dice"), 4),
-        Column(
-            "equivariance of z_v (median)",
-            error_of_part("equivariance_error/variant", empty=0.0),
-            4,
-            "median",
-        ),
-        Column(
-            "the same, centred (median)",
-            error_of_part("equivariance_error/variant_centred", empty=0.0),
-            4,
-            "median",
-        ),
-        Column(
-            "invariance of z_i (median)",
-            error_of_part("invariance_error/invariant", empty=1.0),
-            4,
-            "median",
-        ),
-        Column("equivariance of z (median)", metric("equivariance_error/latent"), 4, "median"),
-        Column("composition", metric("composition_error/image"), 4),
-        Column("block in z_i", metric("block/share_invariant"), 3),
-        Column("block in z_v", metric("block/share_variant"), 3),
-        Column("block's area", metric("block/area_fraction"), 3),
-        *(Column(swap_heading(name), metric(name), 4) for name in swaps),
-        Column("variant share", metric("mask/fraction_variant"), 3),
-    ]
-    return [each for each in columns if any(each.value(result) is not None for result in results)]
-
-
-def is_swap_error(name: str) -> bool:
-    """Whether a metric is an error of swapped parts."""
-    return name.startswith("swap/") and name.endswith("_rmse")
-
-
-def swap_heading(name: str) -> str:
-    """`swap, background` for swap/background_rmse."""
-    inner = name.removeprefix("swap/").removesuffix("_rmse").replace("_", " ")
-    return f"swap, {inner}"
+def columns_of(results: Sequence[Result], stated: Sequence[Metric]) -> list[tuple[Column, Value]]:
+    """The columns of a method's metrics that at least one of the results fills."""
+    columns: list[tuple[Column, Value]] = []
+    for statement in stated:
+        if statement.column is not None:
+            columns.append((statement.column, metric(statement.name)))
+        if statement.worst is not None:
+            columns.append((statement.worst, worst_of(statement, stated)))
+    return [each for each in columns if any(each[1](result) is not None for result in results)]
 
 
 def cell(values: Sequence[float], digits: int, statistic: Statistic, num_planned: int) -> str:
@@ -205,6 +153,7 @@ def make_blocks(
     """
     current = [result for result in results if is_current(settings, preset, result)]
     blocks = {"summary": summary(settings, preset, current)}
+    stated = find_method(settings.method).metrics if settings.method is not None else ()
     for dataset in settings.datasets:
         of_dataset = [result for result in current if result["dataset"] == dataset]
         own = settings.datasets[dataset]
@@ -218,7 +167,7 @@ def make_blocks(
             if len(variants) > 1:
                 rows = select(settings, preset, dataset, of_dataset, variants)
                 lines = [
-                    *metrics_table(rows),
+                    *metrics_table(rows, stated),
                     *provenance_lines(settings, preset, dataset, rows.all()),
                 ]
                 blocks[f"{dataset}/{table}"] = "\n".join(lines)
@@ -239,19 +188,20 @@ def is_current(settings: ReproductionSettings, preset: Preset, result: Result) -
     return result["digest"] in run.digests
 
 
-def metrics_table(rows: Rows) -> list[str]:
-    """Variants x metrics in Markdown."""
-    columns = columns_of([result for name in rows.results for result in rows.finished(name)])
+def metrics_table(rows: Rows, stated: Sequence[Metric]) -> list[str]:
+    """Variants x the metrics of a method in Markdown."""
+    finished = [result for name in rows.results for result in rows.finished(name)]
+    columns = columns_of(finished, stated)
     lines = []
     for name in rows.results:
         finished = rows.finished(name)
         cells = []
-        for column in columns:
-            values = [value for r in finished if (value := column.value(r)) is not None]
+        for column, value_of in columns:
+            values = [value for r in finished if (value := value_of(r)) is not None]
             text = cell(values, column.digits, column.statistic, rows.num_planned(name))
             cells.append(text if finished else runs_cell(rows, name))
         lines.append([f"`{name}`", *cells, runs_cell(rows, name)])
-    return markdown(["variant", *(column.heading for column in columns), "runs"], lines)
+    return markdown(["variant", *(column.heading for column, _ in columns), "runs"], lines)
 
 
 def classification_table(rows: Rows) -> list[str]:

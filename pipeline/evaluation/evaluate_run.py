@@ -13,7 +13,7 @@ import numpy as np
 
 from orbit.core.files.events import open_events
 from orbit.core.files.listing import list_folder
-from orbit.core.metrics import meanings
+from orbit.core.metrics import statements_for
 from orbit.core.printing import rank_of_environment, say, world_size_of_environment
 from orbit.core.progress import Progress
 from orbit.core.store.manifest import Manifest
@@ -117,9 +117,7 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
     if config.analyses:
         found = method.measure(subject)
         result["metrics"], curves = {**metrics, **found.metrics}, found.curves
-    said = meanings(method.metrics, list(result["metrics"]))
-    if said:
-        result["meanings"] = said
+    result["meanings"] = statements_for(result["metrics"], method.metrics)
     _refuse_non_finite(result["metrics"], f"{run.path}, step {loaded.step}")
     (run.path / "evaluations").mkdir(exist_ok=True)
     if curves:

@@ -1,17 +1,21 @@
 """What the rest of the package knows of a method, and the trainer of its task."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orbit.core.metrics import Metric
 from orbit.core.store.manifest import Manifest
-from pipeline.data.packing import Batch
-from pipeline.measuring import Findings, Subject, TrainedModel
-from pipeline.programs import Program
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from pipeline.data.packing import Batch
+    from pipeline.measuring import Findings, Subject, TrainedModel
+    from pipeline.programs import Program
 
 
 class Evaluation(Protocol):
@@ -110,8 +114,8 @@ class Method:
     on. `measure` takes metrics and curves of a finished run, but for rounding the same for any
     batch; `draw` writes pictures below the run directory. `programs` are what is exported,
     None where nothing is yet. `describe` gives further lines of a description, by their
-    headings. `metrics` says what is better, and what they mean, of those metrics that have names
-    of their own. What takes long to import is imported when it is called.
+    headings. `metrics` says what they mean, what is better and where in tables they stand. What
+    takes long to import is imported when it is called: launchers and reports read methods, too.
     """
 
     name: str

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from orbit.core.config.program import EXIT_COLLAPSED, EXIT_NON_FINITE, ExitWithCode
+from orbit.core.metrics import Metric, statements_for
 from orbit.core.printing import say
 from orbit.core.store.manifest import Manifest
 from pipeline.arithmetic import complaint
@@ -178,9 +179,12 @@ def result_where_nothing_can_be_written(
     return result if is_same else None
 
 
-def write_result(run: RunDirectory, plan: Plan, best: Best) -> dict[str, Any]:
+def write_result(
+    run: RunDirectory, plan: Plan, best: Best, stated: Sequence[Metric]
+) -> dict[str, Any]:
     """Write result.json, which marks the run as finished, and return its content.
 
+    `stated` is what the method says of its metrics.
     Raises ExitWithCode if no validation was finite, ValueError if metrics.jsonl lacks the best.
     """
     if best.step is None:
@@ -199,6 +203,7 @@ def write_result(run: RunDirectory, plan: Plan, best: Best) -> dict[str, Any]:
         "metrics": _metrics_of(best_line),
         "last_metrics": _metrics_of(lines[-1]),
         "collapses": run.read_json(RESTARTS) or [],
+        "meanings": statements_for(_metrics_of(best_line), stated),
     }
     run.write_json("result.json", result)
     return result

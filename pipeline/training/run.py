@@ -34,7 +34,7 @@ from pipeline.data.loader import Loader
 from pipeline.data.order import SampleOrder, rank_slice
 from pipeline.data.packing import Batch
 from pipeline.data.places import global_places, local_batch_of, places_at_once
-from pipeline.methods.table import make_task
+from pipeline.methods.table import make_task, method_of
 from pipeline.run_files.checkpoint import fill
 from pipeline.training.data_order import (
     DataOrder,
@@ -370,6 +370,6 @@ def _run_attempt(config: TrainConfig, parts: _Parts, start: Start) -> dict[str, 
 
     def finish() -> dict[str, Any]:
         parts.lock.check_owned()
-        return write_result(run, plan, trainer.best)
+        return write_result(run, plan, trainer.best, method_of(config.task).metrics)
 
     return world.first_decides(finish)

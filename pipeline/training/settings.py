@@ -21,7 +21,7 @@ from orbit.core.config.limits import (
 )
 from orbit.core.plugins import Open
 from pipeline.data.settings import BlocksConfig, LoaderConfig, Pairs
-from pipeline.methods.settings import TaskConfig
+from pipeline.methods.table import TaskConfig
 
 DEFAULT_PROFILE_AFTER = 10
 

@@ -53,7 +53,8 @@ if program == "train":
 elif program == "evaluate":
     (run / "evaluations").mkdir(exist_ok=True)
     metrics = {"psnr": 20.0 + int(run.name.split("seed")[1][0]), "mask/fraction_variant": 0.5}
-    text = json.dumps({"metrics": metrics})
+    psnr = {"name": "psnr", "meaning": "In dB.", "is_headline": True, "column": {"heading": "PSNR"}}
+    text = json.dumps({"metrics": metrics, "meanings": [psnr]})
     data = words.get("data")
     end = f"-{pathlib.Path(data).name[::-1][:8]}" if data else ""
     (run / "evaluations" / f"step_00000007-test{end}.json").write_text(text)
@@ -84,6 +85,7 @@ def small_settings(**changes: Any) -> ReproductionSettings:
                 train=("task.tau=0.2",), datasets=("digits",), small_seeds=(0,)
             ),
         },
+        "method": "latent_action",
         "tables": {"controls": ("method", "half", "constant")},
         "train": ("num_threads=1",),
     }

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from launch.reports.collecting import Run
+from launch.reports.collecting import Run, stated_by
 from launch.reports.html.gathering import Gathered, RunRecord
 from launch.reports.html.logs import (
     TIME,
@@ -21,6 +21,7 @@ from launch.reports.html.logs import (
     steps_per_epoch,
 )
 from launch.reports.html.names import section_order
+from orbit.core.metrics import Metric
 
 MAX_POINTS = 1000
 MIN_POINTS = 20
@@ -46,11 +47,12 @@ class Curves:
     grids: list[list[float]] = field(default_factory=list)
     series: dict[str, list[Series]] = field(default_factory=dict)
     num_not_finite: dict[str, int] = field(default_factory=dict)
+    stated: tuple[Metric, ...] = ()
 
     @property
     def metrics(self) -> list[str]:
         """All metrics that make a curve, in the order of the page."""
-        return sorted(self.series, key=section_order)
+        return sorted(self.series, key=lambda name: section_order(name, self.stated))
 
     @property
     def most(self) -> int:
@@ -73,7 +75,8 @@ def make_curves(gathered: Gathered) -> Curves:
     ]
     has_extremes = len(gathered.records) <= MAX_RUNS_WITH_EXTREMES
     num_curves = sum(len(log.values) for _, _, log in logs)
-    curves = Curves(points_per_curve(num_curves, has_extremes), has_extremes)
+    stated = stated_by(record.run for record in gathered.records)
+    curves = Curves(points_per_curve(num_curves, has_extremes), has_extremes, stated=stated)
     grid_numbers: dict[bytes, int] = {}
     for record, split, log in logs:
         _add(curves, grid_numbers, record, split, log)

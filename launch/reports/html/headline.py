@@ -4,26 +4,18 @@ import datetime
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from launch.reports.collecting import Run, show
+from launch.reports.collecting import Run, show, stated_by
 from launch.reports.html.gathering import DATASET, Gathered, RunRecord
-from launch.reports.html.names import HEADLINES, duration, listing
-from launch.reports.seed_summary import (
-    NOTHING_STATED,
-    Direction,
-    Summary,
-    direction_of,
-    stated_directions,
-    stated_headlines,
-    summarise,
-    value_of,
-)
+from launch.reports.html.names import duration, listing
+from launch.reports.seed_summary import Summary, direction_of, summarise, value_of
 from launch.reports.status_table import ORDER
 from orbit.core.config.schema import suggestion
+from orbit.core.metrics import TOTAL_LOSS, Direction, Metric, headlines_of
 
 MAX_METRICS = 8
 
@@ -59,7 +51,7 @@ class Headline:
     rows: tuple[Row, ...]
     best: tuple[RunRecord, ...]
     notes: tuple[str, ...]
-    stated: Mapping[str, Direction] = field(default_factory=dict)
+    stated: tuple[Metric, ...] = ()
 
     @property
     def direction(self) -> Direction | None:
@@ -79,24 +71,20 @@ def choose_split(runs: Sequence[Run], split: str | None) -> str:
 
 
 def choose_metrics(
-    names: Sequence[str],
-    main: str | None,
-    stated: Mapping[str, Direction] = NOTHING_STATED,
-    first: Sequence[str] = (),
+    names: Sequence[str], main: str | None, stated: Sequence[Metric]
 ) -> tuple[str, ...]:
-    """The main metric, then those that methods put first, then the usual ones, then others with a
-    direction, whole before parts.
+    """The main metric, then those that methods put first, then others with a direction, whole
+    before parts.
 
     Raises ValueError for a main metric that was not measured, where anything was.
     """
     if main is not None and names and main not in names:
         hint = suggestion(main, list(names)).replace("allowed", "known")
         raise ValueError(f"no finished run has metric={main}{hint}")
-    others = [name for name in names if name not in HEADLINES and direction_of(name, stated)]
+    first = headlines_of(stated)
+    others = [name for name in names if direction_of(name, stated)]
     others.sort(key=lambda name: ("/" in name, names.index(name)))
-    ranked = [
-        name for name in (main, *first, *HEADLINES, *others) if name is not None and name in names
-    ]
+    ranked = [name for name in (main, *first, *others) if name is not None and name in names]
     return tuple(dict.fromkeys(ranked))[:MAX_METRICS]
 
 
@@ -114,10 +102,10 @@ def make_headline(gathered: Gathered, metric: str | None, split: str | None) -> 
             for name in each.metrics
         )
     )
-    stated = stated_directions(finished)
-    metrics = choose_metrics(names, metric, stated, stated_headlines(finished))
+    stated = stated_by(runs)
+    metrics = choose_metrics(names, metric, stated)
     if not metrics:
-        return Headline(metric or HEADLINES[0], split, (), (), (), ())
+        return Headline(metric or TOTAL_LOSS.name, split, (), (), (), (), stated)
     summaries = {name: summarise(runs, name, split) for name in metrics}
     rows = _rows(gathered, summaries)
     main = metrics[0]
@@ -161,7 +149,7 @@ def best_run(
     records: Sequence[RunRecord],
     metric: str,
     split: str,
-    stated: Mapping[str, Direction] = NOTHING_STATED,
+    stated: Sequence[Metric],
 ) -> RunRecord:
     """The run with the best value of at least one, the first where that cannot be told."""
     direction = direction_of(metric, stated)

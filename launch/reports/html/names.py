@@ -6,26 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from launch.reports.collecting import show
-
-HEADLINES = (
-    "loss/total",
-    "psnr",
-    "ssim",
-    "dice",
-    "hits_at_1/horizon_10",
-    "mrr/horizon_10",
-    "hits_at_1/horizon_1",
-    "mrr/horizon_1",
-    "hard_hits_at_1/horizon_1",
-    "circulant_share",
-    "f1",
-    "equivariance_error/variant",
-    "invariance_error/invariant",
-    "equivariance_error/embedding",
-    "distance_invariance_error/model/horizon_10",
-    "distance_invariance_error/model/horizon_1",
-)
-"""What a run is judged by, in this order, as far as it was measured."""
+from orbit.core.metrics import Metric, headlines_of, statement_of
 
 SECTIONS = (
     ("loss", "Losses"),
@@ -38,24 +19,27 @@ DIGITS = re.compile(r"(\d+)")
 OTHERS, DETAILS = "Metrics", "Metrics in parts"
 
 
-def section_of(metric: str) -> str:
+def section_of(metric: str, stated: Sequence[Metric]) -> str:
     """The heading under which a metric is shown, by the first part of its name."""
-    first, _, rest = metric.partition("/")
+    first = metric.partition("/")[0]
     for prefix, heading in SECTIONS:
         if first == prefix:
             return heading
-    return DETAILS if rest and first in ("psnr", "ssim", "dice") else OTHERS
+    statement = statement_of(metric, stated)
+    is_detail = statement is not None and statement.by_element and metric != statement.name
+    return DETAILS if is_detail else OTHERS
 
 
-def section_order(metric: str) -> tuple[int, int, list[tuple[int, str]]]:
+def section_order(metric: str, stated: Sequence[Metric]) -> tuple[int, int, list[tuple[int, str]]]:
     """Sorts metrics: losses, metrics, mask, the rest; the headline ones first in each.
 
     Numbers in names count as numbers.
     """
     headings = ("Losses", OTHERS, "Mask", DETAILS, "Speed", "Memory", "Time")
-    rank = HEADLINES.index(metric) if metric in HEADLINES else len(HEADLINES)
+    headlines = headlines_of(stated)
+    rank = headlines.index(metric) if metric in headlines else len(headlines)
     parts = [(int(part), "") if part.isdecimal() else (-1, part) for part in DIGITS.split(metric)]
-    return headings.index(section_of(metric)), rank, parts
+    return headings.index(section_of(metric, stated)), rank, parts
 
 
 def short_keys(keys: Sequence[str]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """From a report to the text of its pages, by templates."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +14,8 @@ from launch.reports.html.curves import SPLITS, curve_names
 from launch.reports.html.names import DETAILS, section_of
 from launch.reports.html.pictures import Frames, Picture, frames_json
 from launch.reports.html.report import Report
-from launch.reports.seed_summary import NOTHING_STATED, Direction, direction_of
+from launch.reports.seed_summary import direction_of
+from orbit.core.metrics import Metric
 
 HOW = "a report needs the extra `report`: pip install -e '.[report]'"
 
@@ -59,8 +60,8 @@ MARKS = {
 class Renderer:
     """Renders the templates of this package; everything put into them is escaped."""
 
-    def __init__(self, stated: Mapping[str, Direction] = NOTHING_STATED) -> None:
-        """`stated`: what is better, of metrics that say so themselves."""
+    def __init__(self, stated: Sequence[Metric] = ()) -> None:
+        """`stated`: what methods say of their metrics."""
         jinja2 = import_jinja2()
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(HERE / "templates"),
@@ -136,7 +137,7 @@ def curves_page(report: Report) -> Context:
             "metric": metric,
             "num_not_finite": curves.num_not_finite.get(metric, 0),
         }
-        sections.setdefault(section_of(metric), []).append(chart)
+        sections.setdefault(section_of(metric, curves.stated), []).append(chart)
     used = {one["split"] for found in curves.series.values() for one in found}
     return {
         "lead": _lead(report),

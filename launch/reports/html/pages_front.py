@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from launch.reports.collecting import show
+from launch.reports.collecting import show, stated_by
 from launch.reports.html.curves import curve_names
 from launch.reports.html.gathering import DATASET, RunRecord
 from launch.reports.html.headline import Cell, choose_metrics, count_states, make_facts, over_runs
@@ -177,4 +177,4 @@ def _front_chart(report: Report) -> Context | None:
 
 def _so_far_metrics(records: list[RunRecord]) -> tuple[str, ...]:
     names = dict.fromkeys(name for record in records for name in record.log.last("val"))
-    return choose_metrics(list(names), None)
+    return choose_metrics(list(names), None, stated_by(record.run for record in records))

@@ -1,15 +1,31 @@
 """Decoders of a frozen world model's latents."""
 
-from pipeline.measuring import Findings, Subject
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orbit.core.metrics import TOTAL_LOSS, Column, Metric
+from orbit.core.store.manifest import Manifest
 from pipeline.methods.decoder.settings import DecoderConfig
-from pipeline.methods.decoder.task import DecoderTask
 from pipeline.methods.interface import Method
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.measuring import Findings, Subject
+    from pipeline.methods.decoder.task import DecoderTask
+
+
+def _make(config: DecoderConfig, manifest: Manifest, device: torch.device) -> DecoderTask:
+    from pipeline.methods.decoder.task import DecoderTask
+
+    return DecoderTask(config, manifest, device)
 
 
 def _measure(subject: Subject) -> Findings:
-    from pipeline.methods.decoder.task import measure
+    from pipeline.measuring import Findings
 
-    return measure(subject)
+    return Findings({})  # nothing beyond the metrics of training
 
 
 def _draw(subject: Subject) -> None:
@@ -18,4 +34,16 @@ def _draw(subject: Subject) -> None:
     draw(subject)
 
 
-METHOD = Method("decoder", DecoderConfig, DecoderTask, _measure, _draw)
+METRICS = (
+    TOTAL_LOSS,
+    Metric(
+        "psnr",
+        "Of drawn next frames: -10 log10 of the split's mean squared error on [0, 1], dB.",
+        "higher",
+        is_headline=True,
+        column=Column("PSNR", 2),
+    ),
+    Metric("loss/current", "Squared error of D(z), summed over pixels.", "lower"),
+    Metric("loss/next", "Squared error of D(T(z, a)), summed over pixels.", "lower"),
+)
+METHOD = Method("decoder", DecoderConfig, _make, _measure, _draw, metrics=METRICS)

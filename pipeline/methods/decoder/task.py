@@ -14,7 +14,7 @@ from torch import nn
 from orbit.core.pictures import save_figure
 from orbit.core.store.manifest import Manifest
 from pipeline.data.packing import Batch
-from pipeline.measuring import Findings, Row, Subject, device_of, picture_grid, spread_records
+from pipeline.measuring import Row, Subject, device_of, picture_grid, spread_records
 from pipeline.methods.decoder.networks import FrozenModelWithDecoder, make_model
 from pipeline.methods.decoder.settings import DecoderConfig
 from pipeline.methods.interface import PlainTask
@@ -171,11 +171,6 @@ def to_picture(model: FrozenModelWithDecoder, images: torch.Tensor) -> np.ndarra
 
 
 NUM_SHOWN = 4
-
-
-def measure(subject: Subject) -> Findings:
-    """Nothing beyond the metrics of training."""
-    return Findings({})
 
 
 def draw(subject: Subject) -> None:

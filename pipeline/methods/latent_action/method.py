@@ -1,17 +1,32 @@
 """Latent group actions (paper 1)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orbit.core.metrics import TOTAL_LOSS, Column, Metric
 from orbit.core.store.manifest import Manifest
-from pipeline.measuring import Findings, Subject, TrainedModel
 from pipeline.methods.interface import Method
 from pipeline.methods.latent_action.settings import LatentActionConfig
-from pipeline.methods.latent_action.task import LatentActionTask
-from pipeline.models.latent_action import LatentActionModel
-from pipeline.programs import Program
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.measuring import Findings, Subject, TrainedModel
+    from pipeline.methods.latent_action.task import LatentActionTask
+    from pipeline.programs import Program
 
 DEFAULT_RECORDS = 4096
 
 
+def _make(config: LatentActionConfig, manifest: Manifest, device: torch.device) -> LatentActionTask:
+    from pipeline.methods.latent_action.task import LatentActionTask
+
+    return LatentActionTask(config, manifest, device)
+
+
 def _measure(subject: Subject) -> Findings:
+    from pipeline.measuring import Findings
     from pipeline.methods.latent_action.measures import analyse
 
     most = subject.max_records if subject.max_records is not None else DEFAULT_RECORDS
@@ -26,9 +41,140 @@ def _draw(subject: Subject) -> None:
 
 def _programs(run: TrainedModel, manifest: Manifest) -> list[Program]:
     from pipeline.methods.latent_action.programs import latent_action_programs
+    from pipeline.models.latent_action import LatentActionModel
 
     assert isinstance(run.model, LatentActionModel)
     return latent_action_programs(run.model)
 
 
-METHOD = Method("latent_action", LatentActionConfig, LatentActionTask, _measure, _draw, _programs)
+METRICS = (
+    TOTAL_LOSS,
+    Metric(
+        "psnr",
+        "-10 log10 of the split's mean squared error on [0, 1], dB.",
+        "higher",
+        is_headline=True,
+        by_element=True,
+        column=Column("PSNR", 2),
+        worst=Column("PSNR, worst g", 2),
+    ),
+    Metric(
+        "ssim",
+        "Mean structural similarity on [0, 1].",
+        "higher",
+        is_headline=True,
+        by_element=True,
+        column=Column("SSIM"),
+    ),
+    Metric(
+        "dice",
+        "Of binary volumes: twice what output and target share, over the sum of both.",
+        "higher",
+        is_headline=True,
+        column=Column("Dice"),
+    ),
+    Metric(
+        "equivariance_error/variant",
+        "Norm of g z_v(x) - z_v(g x) over that of z_v(g x), g not the identity.",
+        "lower",
+        is_headline=True,
+        column=Column("equivariance of z_v (median)", 4, "median"),
+    ),
+    Metric(
+        "equivariance_error/variant_centred",
+        "The same over the norm of z_v(g x) minus its mean over the split.",
+        "lower",
+        column=Column("the same, centred (median)", 4, "median"),
+    ),
+    Metric(
+        "invariance_error/invariant",
+        "Norm of z_i(x) - z_i(g x) over that of z_i(g x), g not the identity.",
+        "lower",
+        is_headline=True,
+        column=Column("invariance of z_i (median)", 4, "median"),
+    ),
+    Metric(
+        "equivariance_error/latent",
+        "As equivariance_error/variant, the group acting on all of z.",
+        "lower",
+        column=Column("equivariance of z (median)", 4, "median"),
+    ),
+    Metric(
+        "composition_error/image",
+        "Root mean square of g(h x) - (g h) x, both model outputs on [0, 1].",
+        "lower",
+        column=Column("composition"),
+    ),
+    Metric(
+        "composition_error/latent",
+        "Norm of g (h z_v) - (g h) z_v over that of z_v.",
+        "lower",
+    ),
+    Metric(
+        "block/share_invariant",
+        "Share of what varies in the squares of z_i that lies in the cells of the block.",
+        "higher",
+        column=Column("block in z_i", 3),
+    ),
+    Metric(
+        "block/share_variant",
+        "Share of what varies in the squares of z_v that lies in the cells of the block.",
+        "lower",
+        column=Column("block in z_v", 3),
+    ),
+    Metric("block/share_absolute_invariant", "As block/share_invariant, of magnitudes.", "higher"),
+    Metric("block/share_absolute_variant", "As block/share_variant, of magnitudes.", "lower"),
+    Metric(
+        "block/area_fraction",
+        "Share of the cells that the block touches: block/share_... of what knows nothing of it.",
+        column=Column("block's area", 3),
+    ),
+    *(
+        Metric(
+            f"swap/{name}_rmse",
+            meaning,
+            direction,
+            column=Column(f"swap, {name.replace('_', ' ')}"),
+        )
+        for name, meaning, direction in (
+            ("background", "Error of swapped parts on [0, 1] where z_i's image shows.", "lower"),
+            ("foreground", "Error of swapped parts on [0, 1] where z_v's image shows.", "lower"),
+            ("unswapped_background", "The same of the output without a swap.", None),
+            ("unswapped_foreground", "The same of the output without a swap.", None),
+        )
+    ),
+    Metric(
+        "mask/fraction_variant",
+        "Share of the channels that are variant.",
+        column=Column("variant share", 3),
+    ),
+    Metric("mask/live_channels", "Number of channels that vary over images or cells."),
+    Metric("mask/live_variant_channels", "Number of variant channels that do."),
+    Metric("mask/flips_in_epoch", "Number of mask entries that changed since the epoch began."),
+    Metric("loss/recon", "Mean squared error on [-1, 1], or cross-entropy.", "lower"),
+    Metric("loss/invariance", "L_inv: how far z_i moves.", "lower"),
+    Metric("loss/consistency", "L_const: how far the moved z_v is from that of g x.", "lower"),
+    Metric("loss/contrast", "InfoNCE of task.contrast, in training only.", "lower"),
+    Metric("mse", "Mean squared error on [0, 1].", "lower"),
+    Metric(
+        "psnr_seen_elements",
+        "PSNR of the elements that training knew (dataset.train_bins).",
+        "higher",
+    ),
+    Metric("psnr_unseen_elements", "PSNR of the other elements.", "higher"),
+    Metric("psnr/composed", "PSNR of the output of acting with h, then with g.", "higher"),
+    Metric("baseline/psnr_copy", "PSNR of the source as it is, without a model."),
+    Metric("baseline/psnr_mean", "PSNR of the mean target, the best constant image."),
+    Metric("output_variation", "Variance of outputs over a batch by that of targets."),
+)
+"""Columns of tables are in this order."""
+
+METHOD = Method(
+    "latent_action",
+    LatentActionConfig,
+    _make,
+    _measure,
+    _draw,
+    _programs,
+    metrics=METRICS,
+)

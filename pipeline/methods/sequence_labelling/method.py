@@ -1,9 +1,27 @@
 """Labels of sequences by a layer that may come to commute with shifts (paper 2)."""
 
-from pipeline.measuring import Findings, Subject
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orbit.core.metrics import TOTAL_LOSS, Column, Metric
+from orbit.core.store.manifest import Manifest
 from pipeline.methods.interface import Method
 from pipeline.methods.sequence_labelling.settings import SequenceLabellingConfig
-from pipeline.methods.sequence_labelling.task import SequenceLabellingTask
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.measuring import Findings, Subject
+    from pipeline.methods.sequence_labelling.task import SequenceLabellingTask
+
+
+def _make(
+    config: SequenceLabellingConfig, manifest: Manifest, device: torch.device
+) -> SequenceLabellingTask:
+    from pipeline.methods.sequence_labelling.task import SequenceLabellingTask
+
+    return SequenceLabellingTask(config, manifest, device)
 
 
 def _measure(subject: Subject) -> Findings:
@@ -18,6 +36,32 @@ def _draw(subject: Subject) -> None:
     draw(subject)
 
 
+METRICS = (
+    TOTAL_LOSS,
+    Metric(
+        "circulant_share",
+        "Share of the first layer's squared weights that its nearest circulant matrix holds.",
+        "higher",
+        is_headline=True,
+    ),
+    Metric(
+        "f1",
+        "Of the peaks: 2 tp / (2 tp + fp + fn), cut at a probability of one half.",
+        "higher",
+        is_headline=True,
+        column=Column("F1", 3),
+    ),
+    Metric("accuracy", "Share of places that are labelled rightly.", "higher"),
+    Metric("precision", "Share of the places called a peak that are one.", "higher"),
+    Metric("recall", "Share of the peaks that are found.", "higher"),
+    Metric("exact_sequences", "Share of sequences without a mistake.", "higher"),
+    Metric(
+        "equivariance_error/first_layer",
+        "Norm of f(shifted x) - shifted f(x) over that of f(x), of the first layer.",
+        "lower",
+    ),
+    Metric("equivariance_error/logits", "The same of the whole network.", "lower"),
+)
 METHOD = Method(
-    "sequence_labelling", SequenceLabellingConfig, SequenceLabellingTask, _measure, _draw
+    "sequence_labelling", SequenceLabellingConfig, _make, _measure, _draw, metrics=METRICS
 )

@@ -1,12 +1,26 @@
 """Symmetric embedding networks (paper 2), and the homeomorphic VAE."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orbit.core.metrics import TOTAL_LOSS, Column, Metric
 from orbit.core.store.manifest import Manifest
-from pipeline.measuring import Findings, Subject, TrainedModel
 from pipeline.methods.interface import Method
 from pipeline.methods.world_model.settings import WorldModelConfig
-from pipeline.methods.world_model.task import WorldModelTask
-from pipeline.programs import Program
-from pipeline.world_models.world_model import WorldModel
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.measuring import Findings, Subject, TrainedModel
+    from pipeline.methods.world_model.task import WorldModelTask
+    from pipeline.programs import Program
+
+
+def _make(config: WorldModelConfig, manifest: Manifest, device: torch.device) -> WorldModelTask:
+    from pipeline.methods.world_model.task import WorldModelTask
+
+    return WorldModelTask(config, manifest, device)
 
 
 def _measure(subject: Subject) -> Findings:
@@ -23,9 +37,58 @@ def _draw(subject: Subject) -> None:
 
 def _programs(run: TrainedModel, manifest: Manifest) -> list[Program]:
     from pipeline.methods.world_model.programs import world_model_programs
+    from pipeline.world_models.world_model import WorldModel
 
     assert isinstance(run.model, WorldModel)
     return world_model_programs(run.model, manifest.action)
 
 
-METHOD = Method("world_model", WorldModelConfig, WorldModelTask, _measure, _draw, _programs)
+HITS = "Share of episodes whose true latent has its own prediction among the nearest K."
+RANKS = "Mean of 1 / rank of the own prediction among those of all episodes."
+EQUIVARIANCE = "How far moving before and after a part of the model are apart, by the mean norm."
+DISTANCES = "How much distances of latents change under g, by the mean norm."
+METRICS = (
+    TOTAL_LOSS,
+    Metric("hits_at_1/horizon_10", HITS, "higher", True, column=Column("H@1, 10 steps", 3)),
+    Metric("mrr/horizon_10", RANKS, "higher", True),
+    Metric("hits_at_1/horizon_1", HITS, "higher", True, column=Column("H@1, 1 step", 3)),
+    Metric("mrr/horizon_1", RANKS, "higher", True),
+    Metric(
+        "hard_hits_at_1/horizon_1",
+        "Share of episodes whose prediction is nearer to the truth than to six close poses.",
+        "higher",
+        is_headline=True,
+    ),
+    Metric("equivariance_error/embedding", EQUIVARIANCE, "lower", is_headline=True),
+    Metric("distance_invariance_error/model/horizon_10", DISTANCES, "lower", is_headline=True),
+    Metric("distance_invariance_error/model/horizon_1", DISTANCES, "lower", is_headline=True),
+    *(Metric(f"hits_at_{k}", HITS, "higher") for k in (1, 5, 10)),
+    Metric("mrr", RANKS, "higher"),
+    Metric("hits_at_1_strict", "As hits_at_1, with ties against the own prediction.", "higher"),
+    Metric("ties", "Share of episodes for which another prediction is exactly as near."),
+    Metric("num_ranked", "Number of episodes, on which hits and ranks depend."),
+    Metric("latent_spread", "Root mean square distance of true latents from their mean."),
+    Metric("latent_change", "Mean energy between a state and its next, in validation."),
+    Metric("distinct_latents", "Number of different true latents by that of episodes."),
+    Metric("hard_hits_at_5", "The same, among the five nearest of seven.", "higher"),
+    Metric("traversal_hits_at_1", "Share of hits along a whole turn about an axis.", "higher"),
+    Metric("equivariance_error", EQUIVARIANCE, "lower"),
+    Metric("equivariance_error_raw", "The same as it is, in units of the latent."),
+    Metric("distance_invariance_error", DISTANCES, "lower"),
+    Metric("distance_invariance_error_raw", "The same as it is, in units of the latent."),
+    Metric("rollout_error", "Mean error of rollouts by the distance of two truths.", "lower"),
+    Metric("rollout_error_raw", "The same as it is, in units of the latent."),
+    Metric(
+        "change_error",
+        "Mean error of rollouts by how far the truth has moved: 1 is to predict no change.",
+        "lower",
+    ),
+    Metric("irreps", "Share of the latents' variance in an irreducible representation."),
+    Metric("backdrop_share", "Share of the latents' variance between backdrops."),
+    Metric("mask/fraction_variant", "Share of S's outputs that a learned mask selects."),
+    Metric("loss/positive", "Mean energy of predictions against the truth.", "lower"),
+    Metric("loss/negative", "Mean hinge of energies between states.", "lower"),
+    Metric("loss/reconstruction", "Squared error of decoded frames, summed over pixels.", "lower"),
+    Metric("loss/divergence", "KL divergence of the latents, in nats.", "lower"),
+)
+METHOD = Method("world_model", WorldModelConfig, _make, _measure, _draw, _programs, metrics=METRICS)
