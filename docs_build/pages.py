@@ -16,6 +16,7 @@ ELSEWHERE = {
 """Files of the repository and their place in the site."""
 SETTINGS_INDEX = "reference/settings/index.md"
 API_INDEX = "reference/api/index.md"
+METRICS = "reference/metrics.md"
 
 
 def made_pages() -> dict[str, Callable[[], str]]:
@@ -26,6 +27,7 @@ def made_pages() -> dict[str, Callable[[], str]]:
 
     pages: dict[str, Callable[[], str]] = {
         URI: programs_page,
+        METRICS: _metrics_page,
         SETTINGS_INDEX: _settings_index,
         API_INDEX: _api_index,
     }
@@ -41,6 +43,21 @@ def _settings_index() -> str:
 
     lines = ["# Settings", "", "Every key, its type, default and meaning, by program.", ""]
     lines += [f"* [{page.name}]({page.name}.md): `{page.program}`" for page in PAGES]
+    return "\n".join(lines) + "\n"
+
+
+def _metrics_page() -> str:
+    from pipeline.methods.table import METHODS
+
+    lines = [
+        "# Metrics by method",
+        "",
+        "A name stands also for all that begin with it and `/`.",
+    ]
+    for method in METHODS.values():
+        lines += ["", f"## `{method.name}`", "", "| name | better | meaning |", "|---|---|---|"]
+        for each in method.metrics:
+            lines.append(f"| `{each.name}` | {each.direction or ''} | {each.meaning} |")
     return "\n".join(lines) + "\n"
 
 

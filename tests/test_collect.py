@@ -232,7 +232,8 @@ def test_mean_and_sample_standard_deviation(values: list[float]) -> None:
 def run_of(seed: int, value: object, metric: str = "mse", **config: Any) -> Run:
     evaluation = Evaluation(1, "val", OWN, True, {metric: value})
     name = "_".join(map(str, [*config.values(), seed]))
-    return Run(name, {"seed": seed, **config}, True, 1, (evaluation,))
+    task = {"task.name": "latent_action"}
+    return Run(name, {"seed": seed, **task, **config}, True, 1, (evaluation,))
 
 
 def test_one_seed_has_no_deviation_and_a_repeated_one_counts_once() -> None:

@@ -7,6 +7,7 @@ tutorial comes first and leaves its dataset and run to the other pages.
 import re
 import shutil
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from docs_build.pages import ELSEWHERE, made_pages
 from docs_build.settings_keys import COMMON, dataclass_options, written_meanings
 from docs_build.settings_pages import PAGES, SettingsPage, page_sections, settings_page
 from orbit.core.config import program
+from pipeline.methods.table import METHODS
 
 TUTORIAL = REPOSITORY / "docs/tutorial.md"
 RUN_PAGES = [page for page in pages() if any(block.is_run for block in blocks_of(page))]
@@ -139,6 +141,34 @@ def test_every_key_has_a_type_and_a_meaning(page: SettingsPage) -> None:
             assert key.type
             assert key.meaning
             assert f"| `{section.prefix}{key.name}` |" in text
+
+
+def test_the_pages_explain_the_metrics_that_methods_state_and_no_others() -> None:
+    """The tables of two pages; there `hits_at_K` is `hits_at_1`, and `swap/...` all of `swap`."""
+    rows = list(rows_on_metrics())
+    explained = [re.sub(r"<element>|(?<=_)[KH]\b", "1", name) for name in rows]
+    stated = {each.name for method in METHODS.values() for each in method.metrics}
+    unknown = [
+        name for name in explained if not any(name == s or name.startswith(f"{s}/") for s in stated)
+    ]
+    assert unknown == []
+    for name in stated:
+        short = re.sub(r"(at|horizon)_\d+", r"\1_1", name)
+        assert any(
+            row == short or row.startswith((f"{short}/", f"{short}_")) for row in explained
+        ), name
+
+
+def rows_on_metrics() -> Iterator[str]:
+    """Names in the first column; what begins with a slash goes on where the last name did."""
+    for page in ("metrics.md", "world_model_metrics.md"):
+        text = (REPOSITORY / "docs" / page).read_text(encoding="utf-8")
+        for table in re.findall(r"\| name \| \w+ \|\n\|---\|---\|\n((?:\|.*\n)+)", text):
+            for line in table.splitlines():
+                stem = ""
+                for name in re.findall(r"`([\w<>/]+)`", line.split("|")[1]):
+                    yield stem + name if name.startswith("/") else name
+                    stem = stem if name.startswith("/") else name.rpartition("/")[0]
 
 
 def test_meanings_are_of_keys_that_exist() -> None:

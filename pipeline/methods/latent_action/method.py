@@ -129,19 +129,27 @@ METRICS = (
         "Share of the cells that the block touches: block/share_... of what knows nothing of it.",
         column=Column("block's area", 3),
     ),
-    *(
-        Metric(
-            f"swap/{name}_rmse",
-            meaning,
-            direction,
-            column=Column(f"swap, {name.replace('_', ' ')}"),
-        )
-        for name, meaning, direction in (
-            ("background", "Error of swapped parts on [0, 1] where z_i's image shows.", "lower"),
-            ("foreground", "Error of swapped parts on [0, 1] where z_v's image shows.", "lower"),
-            ("unswapped_background", "The same of the output without a swap.", None),
-            ("unswapped_foreground", "The same of the output without a swap.", None),
-        )
+    Metric(
+        "swap/background_rmse",
+        "Error of swapped parts on [0, 1] where the image of z_i shows.",
+        "lower",
+        column=Column("swap, background"),
+    ),
+    Metric(
+        "swap/foreground_rmse",
+        "Error of swapped parts on [0, 1] where the image of z_v shows.",
+        "lower",
+        column=Column("swap, foreground"),
+    ),
+    Metric(
+        "swap/unswapped_background_rmse",
+        "As swap/background_rmse, of the output without a swap.",
+        column=Column("swap, unswapped background"),
+    ),
+    Metric(
+        "swap/unswapped_foreground_rmse",
+        "As swap/foreground_rmse, of the output without a swap.",
+        column=Column("swap, unswapped foreground"),
     ),
     Metric(
         "mask/fraction_variant",
