@@ -1,4 +1,4 @@
-"""Whole trajectories of a dataset with episodes: as records, as a sheet, as frames to slide."""
+"""Whole trajectories of a dataset with episodes: as arrays, as a contact sheet, as an animation."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +18,14 @@ from orbit.core.store.reader import PairStore
 
 
 def write_pictures(store: PairStore, sheet: Path | None, split: str) -> dict[str, Path]:
-    """Write a contact sheet, and of episodes an animation beside it; what each is, and where.
+    """Write a contact sheet, and for episodes an animation beside it; returns kinds and paths.
 
-    An empty `split` chooses the one that shows most. Raises ValueError for an unknown one, and
+    An empty `split` chooses the one that shows most. Raises ValueError for an unknown split, and
     for a sheet with the ending of an animation.
     """
     if sheet is not None and sheet.suffix.lower() == ".gif":
         raise ValueError(
-            f"out={sheet} is the name of the contact sheet, a png; an animation takes it with the"
+            f"out={sheet} names the contact sheet, which is a png; the animation beside it gets the"
             " ending gif"
         )
     path = sheet or store.root / "contact_sheet.png"
@@ -49,11 +49,11 @@ def write_pictures(store: PairStore, sheet: Path | None, split: str) -> dict[str
 
 @dataclass(frozen=True)
 class Trajectories:
-    """E episodes, each with its K transforms (the untransformed one first).
+    """E episodes, each in K copies (the untransformed one first).
 
-    `frames` (E, K, T + 1, C, H, W) within [0, 1], C being 1 or 3: of frames that stack
-    several pictures the last. `actions` E lists of K lists of T names; `elements` E lists of
-    K names.
+    `frames` (E, K, T + 1, C, H, W) within [0, 1], C being 1 or 3: of frames that stack several
+    pictures only the last picture. `actions` E lists of K lists of T names; `elements` E lists of K
+    names.
     """
 
     numbers: list[int]
@@ -63,7 +63,8 @@ class Trajectories:
 
 
 def sizes_of(manifest: Manifest, split: str) -> tuple[int, int, int]:
-    """Of a split of episodes: how many, steps of each, and copies of each, itself among them."""
+    """The number of episodes of a split, their steps, and their copies (with the untransformed
+    one)."""
     origin = manifest.origin
     assert isinstance(origin, Episodes)
     return origin.num_episodes[split], origin.episode_length[split], origin.num_elements[split]
@@ -99,7 +100,7 @@ def read_trajectories(
 
 
 def _pictures(frames: np.ndarray, manifest: Manifest) -> np.ndarray:
-    """Values within [0, 1]; of stacked pictures the last."""
+    """Pictures with values within [0, 1]; of stacked pictures the last."""
     num_channels = manifest.frames.shape[0]
     kept = 3 if num_channels % 3 == 0 else 1
     low, high = manifest.frames.stored_range
@@ -108,10 +109,10 @@ def _pictures(frames: np.ndarray, manifest: Manifest) -> np.ndarray:
 
 NUM_EPISODES, NUM_STEPS = 2, 30
 COLUMNS = 3
-"""Episodes side by side where there are no transforms of them."""
+"""Episodes side by side if there are no rotated copies."""
 NUM_COLOURS = 128
 SMALLEST_SIDE = 96
-"""Pixels that frames are magnified to, at least."""
+"""Frames are magnified to at least this number of pixels a side."""
 GAP, HEADER = 4, 14
 BACKGROUND, TEXT = (32, 33, 36), (232, 234, 237)
 STEP_MS, LAST_MS = 350, 1200
@@ -119,15 +120,16 @@ MAX_PIXELS_ACROSS = 1000
 
 
 def write_episode_player(path: Path, store: PairStore, split: str) -> None:
-    """Some episodes of a split with their transforms, as a GIF; ValueError for an unknown split."""
+    """Some episodes of a split with their rotated copies, as a GIF; ValueError for an unknown
+    split."""
     store.manifest.split(split)
     *_, num_elements = sizes_of(store.manifest, split)
-    # Without transforms the episodes themselves stand side by side.
+    # Without rotated copies the episodes themselves are side by side.
     num_episodes = NUM_EPISODES if num_elements > 1 else NUM_EPISODES * COLUMNS
     shown = read_trajectories(store, split, num_episodes, NUM_STEPS)
     num_frames = shown.frames.shape[2]
     images = [_image(shown, time) for time in range(num_frames)]
-    # All from one palette, so that still parts stay the same and cost nothing.
+    # One palette for all, so that still parts do not change and take no space.
     every = Image.fromarray(np.concatenate([np.asarray(image) for image in images]))
     palette = every.quantize(NUM_COLOURS, Image.Quantize.MEDIANCUT)
     frames = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
@@ -170,21 +172,21 @@ def _image(shown: Trajectories, time: int) -> Image.Image:
 
 
 def _column_names(elements: list[list[str]]) -> list[str]:
-    """Those of the elements, where all episodes have the same; none without transforms."""
+    """The names of the elements if all episodes have the same ones; none without rotated copies."""
     if len(elements[0]) == 1:
         return []
     is_same = all(names == elements[0] for names in elements)
-    return elements[0] if is_same else ["0", *(f"twin {k}" for k in range(1, len(elements[0])))]
+    return elements[0] if is_same else ["0", *(f"copy {k}" for k in range(1, len(elements[0])))]
 
 
 NUM_COLUMNS, NUM_ROWS = 8, 8
 MAX_SHARP_SIDE = 64
-"""Pixels; larger frames have more than the picture, and would lose some."""
+"""In pixels; frames above this side have more pixels than the figure shows and would be sampled."""
 COLUMN_INCHES, ROW_INCHES, NAME_INCHES = 0.9, 1.04, 0.45
 
 
 def write_episode_sheet(path: Path, store: PairStore, split: str) -> None:
-    """The beginnings of some episodes of a split with their transforms, as a PNG.
+    """The beginnings of some episodes of a split with their rotated copies, as a PNG.
 
     Raises ValueError for an unknown split.
     """
@@ -196,7 +198,7 @@ def write_episode_sheet(path: Path, store: PairStore, split: str) -> None:
     manifest = store.manifest
     manifest.split(split)
     _, length, num_elements = sizes_of(manifest, split)
-    # Short episodes stand side by side.
+    # Short episodes are side by side.
     num_steps = min(length, NUM_COLUMNS - 1)
     across = NUM_COLUMNS // (num_steps + 1)
     shown = read_trajectories(store, split, across * max(1, NUM_ROWS // num_elements), num_steps)
@@ -221,7 +223,7 @@ def write_episode_sheet(path: Path, store: PairStore, split: str) -> None:
 
 
 def _draw_episode(axes: np.ndarray, shown: Trajectories, place: int) -> None:
-    """Element by element in the rows of `axes`, with the action above the frame it begins at."""
+    """Draw an episode, one copy per row of `axes`, with each action above its first frame."""
     num_elements, num_frames = shown.frames.shape[1:3]
     way = "nearest" if shown.frames.shape[-1] <= MAX_SHARP_SIDE else "antialiased"
     for element in range(num_elements):

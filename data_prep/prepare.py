@@ -4,10 +4,10 @@ Examples:
   python data_prep/prepare.py dataset=rotated_mnist source.root=DIR out=DIR
   python data_prep/prepare.py dataset=blocks_3d num_episodes=1000 episode_length=100 out=DIR
 
-Keys: out (where to write), seed, num_samples, num_workers, overwrite, dataset.*, source.*; of
-worlds num_episodes and episode_length, both of the training split.
-A killed preparation continues when run again; a complete one is left alone. With overwrite=true
-the dataset that is there is kept until the new one is complete, and comes back if that fails.
+Keys: out (where to write), seed, num_samples, num_workers, overwrite, dataset.*, source.*; for
+worlds num_episodes and episode_length, both of the training split. A killed preparation continues
+when run again; a complete one is left alone. With overwrite=true the existing dataset is kept until
+the new one is complete, and restored if that fails.
 """
 
 import time

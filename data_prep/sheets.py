@@ -14,7 +14,7 @@ from orbit.core.store.reader import PairStore
 NUM_PAIR_COLUMNS, NUM_VOLUME_COLUMNS, NUM_PAIR_ROWS = 8, 4, 3
 NEW_LINE = "\n"
 LONG_NAME = 6
-"""Characters from which on a name leaves no room for the label beside it."""
+"""Names of at least this many characters leave no room for the label beside them."""
 
 
 def write_contact_sheet(path: Path, store: PairStore, split: str) -> None:
@@ -29,7 +29,7 @@ def write_contact_sheet(path: Path, store: PairStore, split: str) -> None:
     is_volume = len(manifest.frames.shape) == 4
     num_columns = NUM_VOLUME_COLUMNS if is_volume else NUM_PAIR_COLUMNS
     num_pairs = min(num_columns * NUM_PAIR_ROWS, reader.num_records)
-    # Strides without a common factor with the orbits' length show all elements, and no pair twice.
+    # A stride coprime to the orbits' length shows all elements, and no pair twice.
     stride = max(1, reader.num_records // num_pairs)
     while math.gcd(stride, reader.num_records) > 1:
         stride += 1
@@ -63,7 +63,8 @@ def write_contact_sheet(path: Path, store: PairStore, split: str) -> None:
 
 
 def action_names(manifest: Manifest, action: np.ndarray) -> list[str]:
-    """The group's names of action vectors (N, A), or their numbers where they are a world's."""
+    """The group's names of action vectors (N, A), or their numbers if they are actions of a
+    world."""
     group = make_group(manifest.group)
     if tuple(manifest.action) == tuple(group.action_components):
         return group.names(group.decode(torch.from_numpy(action)))

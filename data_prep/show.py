@@ -1,12 +1,12 @@
-"""Describe a prepared dataset and write a contact sheet; of episodes also an animation.
+"""Describe a prepared dataset and write a contact sheet; for episodes also an animation.
 
 Examples:
   python data_prep/show.py DIR
   python data_prep/show.py DIR out=sheet.png split=val json=true
 
-Keys: out (default DIR/contact_sheet.png; the animation, DIR/episodes.gif, takes its name with
-the ending gif), split (default train; of episodes test, where their transforms are), json.
-Where DIR cannot be written and no out is given, there are no pictures.
+Keys: out (default DIR/contact_sheet.png; the animation gets the same name with the ending gif, by
+default DIR/episodes.gif), split (default train; for episodes test, which has their rotated copies),
+json. If DIR is read-only and no out is given, no pictures are written.
 """
 
 import errno

@@ -1,7 +1,7 @@
 """Verify a prepared dataset: manifest, checksums, shapes, finite values, recomputed targets.
 
-Targets have to be the action applied to their sources, and transitions what their world makes
-of state and action.
+Targets must be the action applied to their sources, and transitions must follow from state and
+action in their world.
 
 Example:
   python data_prep/verify.py DIR

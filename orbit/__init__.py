@@ -4,7 +4,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """Whatever `orbit.api` offers, from its first use on: `from orbit import Method`."""
+    """Load a name of `orbit.api` when it is first used: `from orbit import Method`."""
     import importlib
 
     if name.startswith("_"):

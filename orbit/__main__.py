@@ -1,4 +1,4 @@
-"""`python -m orbit WORD ...`, and `torchrun ... -m orbit WORD ...`."""
+"""`python -m orbit PROGRAM ...`, and `torchrun ... -m orbit PROGRAM ...`."""
 
 from orbit.program import main
 

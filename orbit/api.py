@@ -1,6 +1,6 @@
-"""All that a package which adds to Orbit needs: `from orbit import Method, Kind, ...`.
+"""Everything that a plug-in package needs from Orbit: `from orbit import Method, Kind, ...`.
 
-What `make` of a `Kind` takes and gives:
+What `make` of a `Kind` takes and returns:
 
     sources    make(config, seed, num_samples) -> ImageSource
     worlds     make(config, actions) -> World: `actions` are those that training is limited to
@@ -8,8 +8,8 @@ What `make` of a `Kind` takes and gives:
     networks   make(config, frame_shape) -> (encoder, decoder, latent_shape)
     actions    make(config, group, frame_shape, latent_shape) -> module(latent, g), block_sizes
 
-and of a `Method`: make(config, manifest, device) -> Task. Names come from where they are
-defined when they are first used, so that settings can be read without torch.
+and of a `Method`: make(config, manifest, device) -> Task. A name is imported when it is first used,
+so that settings can be read without torch.
 """
 
 import importlib

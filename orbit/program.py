@@ -1,4 +1,4 @@
-"""Distributed training that learns how groups act on images: all programs, each by a word.
+"""Distributed training that learns how groups act on images: all programs in one command.
 
 Examples:
   orbit prepare dataset=rotated_digits out=DIR
@@ -39,8 +39,8 @@ PROGRAMS = {
     "launch-prepare": "launch.prepare",
     "launch-evaluate": "launch.evaluate",
 }
-"""Words, and the modules that are run: those of the scripts. What two folders have by one name
-is meant for one dataset or run; `launch-` before it means on a cluster."""
+"""The name of each program and its module, which is that of the script. Two names exist in two
+folders: alone they work on one dataset or run, with `launch-` in front on a cluster."""
 
 _WORDS = {f"{module.replace('.', '/')}.py": word for word, module in PROGRAMS.items()}
 _SCRIPT = re.compile(
@@ -49,7 +49,7 @@ _SCRIPT = re.compile(
 
 
 def main() -> NoReturn:
-    """Start the program that the first word names."""
+    """Start the program that the first argument names."""
     steady_streams()
     words = sys.argv[1:]
     sys.argv[0] = COMMAND
@@ -64,7 +64,7 @@ def main() -> NoReturn:
 
 
 def in_words(text: str) -> str:
-    """The same text with `orbit WORD` where it names a script by its path."""
+    """The same text with `orbit PROGRAM` instead of the paths of scripts."""
 
     def word(found: re.Match[str]) -> str:
         if found[2] not in _WORDS:
@@ -77,7 +77,7 @@ def in_words(text: str) -> str:
 
 
 def _overview() -> str:
-    """What each program says of itself in its first line."""
+    """The list of all programs with the first lines of their docstrings."""
     width = max(map(len, PROGRAMS))
     lines = [(__doc__ or "").strip(), "", "Programs:"]
     for word, module in PROGRAMS.items():

@@ -1,7 +1,7 @@
-"""The laws that what a package adds has to keep, as functions for its own tests.
+"""The laws that the parts of a plug-in package must satisfy, as functions for its own tests.
 
-Each raises AssertionError with a sentence where a law does not hold. They train and evaluate
-tiny runs in the process that calls them, on its CPU; `one_rank_against_two` starts torchrun.
+Each raises AssertionError with a sentence if a law does not hold. They train and evaluate tiny runs
+in the process that calls them, on its CPU; `one_rank_against_two` starts torchrun.
 """
 
 import json
@@ -27,7 +27,7 @@ from orbit.core.signals import StopRequest
 from pipeline.training.settings import TrainConfig
 
 NUM = 64
-"""Elements, states or images that are drawn for a law."""
+"""How many elements, states or images are drawn to check a law."""
 
 
 def check_group(
@@ -72,7 +72,9 @@ def check_group(
         assert len(elements) == group.num_elements, "num_elements and elements() differ"
         assert len(set(group.names(elements))) == group.num_elements, "two elements share a name"
         index = group.element_index(elements)
-        assert index.tolist() == list(range(group.num_elements)), "element_index is not its place"
+        assert index.tolist() == list(range(group.num_elements)), (
+            "element_index is not its position"
+        )
     for shape in shapes:
         group.check_spatial_shape(shape[1:])
         x = torch.from_numpy(rng.random((num, *shape), np.float32))
@@ -88,7 +90,8 @@ def check_group(
 
 
 def check_world(world: World, num: int = NUM, seed: int = 0) -> None:
-    """The group commutes with the dynamics; draws are functions of seed and episode; frames fit."""
+    """The group commutes with the dynamics; draws are functions of seed and episode; frames have
+    the stated shape."""
     group, rng = make_group(world.group), np.random.default_rng(seed)
     episodes = np.arange(num)
     states = world.reset(seed, 0, episodes, False)
@@ -126,7 +129,8 @@ def check_world(world: World, num: int = NUM, seed: int = 0) -> None:
 
 
 def check_source(source: ImageSource, num: int = 8) -> None:
-    """Shapes and types; an image depends on its position alone; workers can be handed it."""
+    """Shapes and types; an image depends on its position alone; the source can be pickled for
+    workers."""
     for part, count in source.num_images.items():
         indices = np.linspace(0, count - 1, min(num, count)).astype(np.int64)
         images, labels = source.read(part, indices)
@@ -143,13 +147,14 @@ def check_source(source: ImageSource, num: int = 8) -> None:
         assert subjects is None or len(subjects) == count, "not a subject for each image"
     for name, digest in source.checksums().items():
         assert "/" not in name, f"{name}: names of checksums hold no directories"
-        assert len(digest) == 64, f"{name}: {digest!r} is no sha256"
+        assert len(digest) == 64, f"{name}: {digest!r} is not a sha256"
 
 
 def check_network(
     encoder: nn.Module, decoder: nn.Module, latent_shape: Sequence[int], frame_shape: Sequence[int]
 ) -> None:
-    """Latents have the shape that is stated, frames come back, and no record sees another."""
+    """Latents have the stated shape, decoded frames that of the input, and no record influences
+    another."""
     encoder.eval(), decoder.eval()
     frames = torch.rand(4, *frame_shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
@@ -176,9 +181,9 @@ def check_action(
 
 
 def check_resume(words: Sequence[str], folder: Path, stop_after: int = 3) -> None:
-    """A run that is stopped and continued ends with the weights of one that was not.
+    """A run that is stopped and continued ends with the weights of an uninterrupted one.
 
-    `words` are those of a training, without run_dir; keep it short.
+    `words` are overrides for training, without run_dir; keep the run short.
     """
     from pipeline.run_files.checkpoint import MODEL_FILE
     from pipeline.training.run import train
@@ -196,9 +201,9 @@ def check_resume(words: Sequence[str], folder: Path, stop_after: int = 3) -> Non
 
 
 def one_rank_against_two(words: Sequence[str], folder: Path, tolerance: float = 0.01) -> None:
-    """Two ranks share each batch of one: what they log differs by rounding alone.
+    """Two ranks that share each batch log the same values as one rank, up to rounding.
 
-    `tolerance` is relative: to what a few steps of training make of float32's rounding.
+    `tolerance` is relative; it allows for float32 rounding in a few steps of training.
     """
     from pipeline.training.metrics_log import read_metrics
 
@@ -218,7 +223,7 @@ def one_rank_against_two(words: Sequence[str], folder: Path, tolerance: float = 
 
 
 def check_evaluation(run_dir: Path, batches: Sequence[int] = (3, 16)) -> None:
-    """Metrics of a finished run are the same for any batch, but for rounding."""
+    """Metrics of a finished run are the same for any batch size, up to rounding."""
     from pipeline.evaluation.evaluate_run import evaluate_run
     from pipeline.settings import EvaluateConfig
 
@@ -236,14 +241,14 @@ def check_evaluation(run_dir: Path, batches: Sequence[int] = (3, 16)) -> None:
 
 
 class _Never(StopRequest):
-    """Asks to stop after some steps, if any, and leaves signals alone."""
+    """A stop request that is made after some steps, if any, and handles no signals."""
 
     def __init__(self, after: int | None = None) -> None:
         super().__init__()
         self._left = after
 
     def install(self) -> None:
-        """Nothing: the tests' own handlers stay."""
+        """Do nothing: the tests keep their own handlers."""
 
     @property
     def signal_name(self) -> str | None:
@@ -254,7 +259,7 @@ class _Never(StopRequest):
 
     @signal_name.setter
     def signal_name(self, name: str | None) -> None:
-        """It is a function of the steps."""
+        """Ignored: the name depends on the steps alone."""
 
 
 def _config(words: Sequence[str], run_dir: Path) -> TrainConfig:

@@ -5,11 +5,11 @@ Examples:
   python pipeline/apply.py RUN_DIR images=cat.png element=all out=DIR resize=crop
   python pipeline/apply.py RUN_DIR images=heads/ element='[30 z,57 [0.3 0.5 0.8]]' out=DIR
 
-Every file is encoded, its variant latent acted on, and decoded: out/NAME__ELEMENT.png for
-pictures (PNG, JPEG, TIFF, WebP, BMP, GIF), .npy or .nii.gz for volumes, with sheet.png and
-applied.json. An element is written as metrics and pictures
-name it: 90, "90 mirrored", "120 [1 1 1]", "(4, 0)"; for continuous groups any angle in degrees,
-"30 + (2.5, -1)", or angle and axis.
+The model encodes every file, the element acts on its variant latent, and the result is decoded:
+out/NAME__ELEMENT.png for pictures (PNG, JPEG, TIFF, WebP, BMP, GIF), .npy or .nii.gz for volumes,
+with sheet.png and applied.json. Elements have the names that metrics and pictures use: 90, "90
+mirrored", "120 [1 1 1]", "(4, 0)"; for continuous groups any angle in degrees, "30 + (2.5, -1)", or
+angle and axis.
 
 Keys: images, element (one, a list, all, examples), out (RUN_DIR/applied unless given), checkpoint
 (best, last or a step), data (if the dataset has moved), resize (as_prepared, none, crop, pad),

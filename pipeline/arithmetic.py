@@ -1,7 +1,7 @@
-"""How numbers are computed: where 16 bits are fast, float32 that is exact, threads.
+"""Arithmetic: hardware support for 16 bits, exact float32, determinism, threads.
 
-torch lets convolutions use TF32 (10 of a number's 23 bits) unless it is told otherwise. Here
-a training step may, where `precision=tf32` says so; what is measured or handed out never is.
+By default, torch lets convolutions use TF32 (10 of a number's 23 bits). Here only training steps
+with `precision=tf32` do; measurements and outputs never do.
 """
 
 import importlib
@@ -18,13 +18,13 @@ UNITS = {
     "bf16": frozenset({"avx512_bf16", "amx_bf16", "bf16"}),
     "fp16": frozenset({"avx512_fp16", "amx_fp16", "asimdhp"}),
 }
-"""Names in /proc/cpuinfo of what computes products in a format: Intel's and AMD's, then ARM's."""
+"""Names in /proc/cpuinfo of the units for products in a format: Intel's and AMD's, then ARM's."""
 FIRST_GPUS_WITH_BF16 = (8, 0)
 """Compute capability, as torch gives it: Ampere."""
 
 
 def native_formats(device: torch.device) -> frozenset[str]:
-    """Of bf16 and fp16 those whose products a device computes as such.
+    """Those of bf16 and fp16 for which a device has units.
 
     A processor without them converts every number back and forth: in bf16, one without AVX-512
     took 59 times as long for a matrix product and 8 times for a convolution as in float32, one
@@ -37,12 +37,12 @@ def native_formats(device: torch.device) -> frozenset[str]:
 
 
 def formats_of(cpu_flags: frozenset[str]) -> frozenset[str]:
-    """Of bf16 and fp16 those for which a processor with these flags has units."""
+    """Those of bf16 and fp16 for which a processor with these flags has units."""
     return frozenset(name for name, units in UNITS.items() if units & cpu_flags)
 
 
 def read_cpu_flags(file: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """What the first processor is said to have; nothing where that is not said."""
+    """The flags of the first processor; empty if they are not known."""
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -55,7 +55,7 @@ def read_cpu_flags(file: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
 
 
 def complaint(precision: str, device: torch.device) -> str | None:
-    """What to say of a precision that is slower than float32 here; None if there is nothing."""
+    """A message if this precision is slower than float32 on this device, else None."""
     if precision not in UNITS or precision in native_formats(device):
         return None
     what = "CPU" if device.type == "cpu" else "GPU"
@@ -69,8 +69,8 @@ CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 def float32_arithmetic(precision: str) -> Iterator[None]:
     """Let products and convolutions of float32 use TF32 inside if `precision` is `tf32`.
 
-    Otherwise they do not. The settings from before come back at the end. Only the one
-    older family of torch's switches is touched: it complains where the two are mixed.
+    Otherwise they do not. Earlier settings are restored at the end. Only the older family of
+    torch's switches is used, because torch raises an error if the two are mixed.
     """
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = (matmul.allow_tf32, cudnn.allow_tf32)
@@ -83,17 +83,17 @@ def float32_arithmetic(precision: str) -> Iterator[None]:
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """Context, or decorator of a function, in which float32 is float32 on every device."""
+    """Context or decorator in which float32 is computed exactly, without TF32, on every device."""
     with float32_arithmetic("fp32"):
         yield
 
 
 @contextmanager
 def deterministic_algorithms(wanted: bool) -> Iterator[None]:
-    """Choose algorithms inside that give the same bits each time, where torch has one.
+    """Choose algorithms inside that give the same bits each time, if torch has one.
 
-    Where it has none (the gradient of interpolation, `grid_sample`) torch warns once. To be
-    entered before the process has used a GPU, for cuBLAS reads its setting only once.
+    If it has none (the gradient of interpolation, `grid_sample`), torch warns once. Enter it before
+    the process uses a GPU, because cuBLAS reads its setting only once.
     """
     if not wanted:
         yield
@@ -110,10 +110,10 @@ def deterministic_algorithms(wanted: bool) -> Iterator[None]:
     os.environ.setdefault(CUBLAS_WORKSPACE, ":4096:8")
     cudnn.deterministic, cudnn.benchmark = True, False
     if timed_choices is not None:
-        # Kernels are chosen by what they are, not by how long they took just now.
+        # Kernels are chosen by a rule, not by timing them.
         compiler.deterministic = True
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Memory that is read before it is written would be a bug of ours; to fill it costs time.
+    # Reading memory before it is written would be a bug; filling it would cost time.
     memory.fill_uninitialized_memory = False
     try:
         with warnings.catch_warnings():
@@ -130,11 +130,11 @@ def deterministic_algorithms(wanted: bool) -> Iterator[None]:
 
 
 MAX_THREADS = 1024
-"""More than any machine is good for; with a hundred times as many torch ends the process."""
+"""More than any machine can use; with a hundred times as many torch ends the process."""
 
 
 def use_threads(num_threads: int) -> None:
-    """Set the number of threads for arithmetic; ValueError for one that cannot be meant."""
+    """Set the number of threads for arithmetic; ValueError for an impossible number."""
     if not 1 <= num_threads <= MAX_THREADS:
         raise ValueError(f"num_threads={num_threads} is not allowed; allowed: 1 to {MAX_THREADS}")
     torch.set_num_threads(num_threads)

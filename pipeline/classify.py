@@ -1,14 +1,14 @@
-"""Classify images by what a run's frozen encoder makes of them; always tested on rotated images.
+"""Classify images by the features of a run's frozen encoder; always tested on rotated images.
 
 Examples:
   python pipeline/classify.py run_dir=DIR
   python pipeline/classify.py run_dir=DIR features=[pooled_z_v,pixels] fractions=[1.0] \\
       classifiers=[linear] seeds=[0] json=true
 
-Keys: run_dir, checkpoint (best, last or a step), data (if the dataset has moved), features
-(z, z_v, z_i, each also as pooled_ and untrained_; pixels), labels (upright, rotated: the
-training images), max_train (how many have labels), fractions (of these), classifiers
-(linear, mlp), seeds, batch, num_threads, device, json, overwrite.
+Keys: run_dir, checkpoint (best, last or a step), data (if the dataset has moved), features (z, z_v,
+z_i, each also as pooled_ and untrained_; pixels), labels (upright, rotated: how training images are
+posed), max_train (the number of labelled images), fractions (of these), classifiers (linear, mlp),
+seeds, batch, num_threads, device, json, overwrite.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""What torch's compiler shall leave alone, said without importing it.
+"""Marking functions that torch's compiler must not trace, without importing the compiler.
 
-`torch.compiler.disable` imports the compiler, which takes seconds; a program that compiles
-nothing does without.
+`torch.compiler.disable` imports the compiler, which takes seconds that a program without
+compilation saves.
 """
 
 import functools
@@ -19,7 +19,8 @@ _marked: list[list[Callable[..., Any]]] = []
 
 
 def not_compiled(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorate what no graph can hold: it draws by a seed, or speaks with other ranks."""
+    """Mark a function that no graph can contain: it draws by a seed, or communicates with other
+    ranks."""
     called: list[Callable[P, T]] = [function]
     _marked.append(called)
 
@@ -31,11 +32,11 @@ def not_compiled(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def prepare_compiler() -> None:
-    """Tell the compiler what to leave alone; before anything is compiled.
+    """Tell the compiler which functions not to trace; call this before anything is compiled.
 
-    Where torch is told to do without vectors (ATEN_CPU_CAPABILITY=default), its compiler does so
-    too, but takes code with vectors from its cache: a setting that is part of the cache's keys
-    keeps the two apart.
+    If torch must not use vector instructions (ATEN_CPU_CAPABILITY=default), its compiler does not
+    either, but may take code with vectors from its cache. A setting that is part of the cache's
+    keys prevents this.
     """
     if torch.backends.cpu.get_cpu_capability() == "DEFAULT":
         config: Any = importlib.import_module("torch._inductor.config")
@@ -46,6 +47,6 @@ def prepare_compiler() -> None:
 
 
 def compile_in_place(module: nn.Module, mode: str | None = None) -> None:
-    """`module.compile(mode=mode)`, with what is marked left alone."""
+    """`module.compile(mode=mode)`, without tracing marked functions."""
     prepare_compiler()
     module.compile(mode=mode)

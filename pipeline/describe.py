@@ -4,9 +4,9 @@ Examples:
   python pipeline/describe.py RUN_DIR
   python pipeline/describe.py RUN_DIR checkpoint=last data=DIR json=true
 
-Keys: checkpoint (best, last or a step), data (if the dataset has moved), json.
-Exactness is read from the run's evaluation of the test split; where there is none, up to
-256 test records are measured, of large frames fewer.
+Keys: checkpoint (best, last or a step), data (if the dataset has moved), json. Exactness is read
+from the run's evaluation of the test split; without one, up to 256 test records are measured, or
+fewer if frames are large.
 """
 
 import json

@@ -4,9 +4,9 @@ Examples:
   python pipeline/evaluate.py run_dir=DIR
   python pipeline/evaluate.py run_dir=DIR checkpoint=750 split=val json=true
 
-Keys: run_dir, checkpoint (best, last or a step), data (if the dataset has moved), split,
-batch, num_threads, device, json, pictures, analyses, analysis_records (the most that one reads;
-of worlds: episodes).
+Keys: run_dir, checkpoint (best, last or a step), data (if the dataset has moved), split, batch,
+num_threads, device, json, pictures, analyses, analysis_records (the most records that an analysis
+reads; for worlds: episodes).
 """
 
 import json

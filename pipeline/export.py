@@ -4,14 +4,14 @@ Examples:
   python pipeline/export.py RUN_DIR
   python pipeline/export.py RUN_DIR out=DIR checkpoint=last overwrite=true
 
-DIR, RUN_DIR/export unless given, gets model.safetensors, signature.json, which says what goes in
-and comes out, and programs for any batch size, normalisation included: of a latent action model
-transform.pt2 (frames and action vectors to images), encode.pt2 and decode.pt2; of a world model
-encode.pt2 (frames to latents) and predict.pt2 (latents and action vectors to the next latents).
-Elsewhere, torch.export.load("transform.pt2").module() is the model.
+DIR (default RUN_DIR/export) gets model.safetensors, signature.json, which describes inputs and
+outputs, and programs for any batch size, with normalisation: for a latent action model
+transform.pt2 (frames and action vectors to images), encode.pt2 and decode.pt2; for a world model
+encode.pt2 (frames to latents) and predict.pt2 (latents and action vectors to the next latents). In
+any program with torch, torch.export.load("transform.pt2").module() is the model.
 
-Keys: out, checkpoint (best, last or a step), data (if the dataset has moved), overwrite,
-tolerance (to which the written programs must agree with the model), num_threads.
+Keys: out, checkpoint (best, last or a step), data (if the dataset has moved), overwrite, tolerance
+(the largest allowed difference between the written programs and the model), num_threads.
 """
 
 from orbit.core.config.program import run_program, take_run_directory

@@ -1,4 +1,4 @@
-"""A run's model as programs that need no package: which, their signature, their folder.
+"""Exporting a run's model as programs that do not need Orbit, with their signature.
 
 out/
   model.safetensors    the weights alone
@@ -31,7 +31,7 @@ from pipeline.settings import ExportConfig
 
 
 def programs_of(run: Run, manifest: Manifest) -> list[Program]:
-    """The programs of a run's model; ValueError for a task that has none yet."""
+    """The programs of a run's model; ValueError for a method that has none."""
     task: str = run.config.task.name
     programs = method_of(run.config.task).programs
     if programs is None:
@@ -49,7 +49,8 @@ def make_signature(
     programs: Sequence[Program],
     differences: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Plain values: programs, frames, group with its elements, and where the model comes from."""
+    """The signature as plain values: programs, frames, group with its elements, origin of the
+    model."""
     return {
         "format": FORMAT,
         "task": run.config.task.name,
@@ -79,7 +80,8 @@ def make_signature(
 
 
 def _group(group: Group) -> dict[str, Any]:
-    """Components of action vectors, and those of all elements where they are few, else of some."""
+    """Components of action vectors, and the vectors of all elements if there are few, otherwise of
+    some."""
     is_listed = group.num_elements is not None and group.num_elements <= MAX_LISTED
     elements = group.elements() if is_listed else group.examples()
     vectors = zip(group.names(elements), group.encode(elements).tolist(), strict=True)
@@ -96,10 +98,10 @@ WEIGHTS, SIGNATURE = "model.safetensors", "signature.json"
 
 @exact_float32()
 def export_run(config: ExportConfig) -> dict[str, Any]:
-    """Make the folder `config.out_dir`, whole or not at all; returns the signature.
+    """Write the folder `config.out_dir`, completely or not at all; returns the signature.
 
-    Raises FileNotFoundError or ValueError for what cannot be read, a task that cannot be
-    exported, a folder that is in the way, or programs that do not agree with the model.
+    Raises FileNotFoundError or ValueError for files that cannot be read, a method that cannot be
+    exported, an existing folder, or programs that do not agree with the model.
     """
     out = config.out_dir
     _check_place(out, config.overwrite)
@@ -141,10 +143,11 @@ def export_run(config: ExportConfig) -> dict[str, Any]:
 
 
 def _check_place(out: Path, overwrite: bool) -> None:
-    """Only an earlier export may be replaced, never a folder of something else."""
+    """Raise ValueError unless the folder is free or holds an earlier export that may be
+    replaced."""
     if not out.exists():
         return
     if not overwrite:
         raise ValueError(f"{out} exists: choose another out, or say overwrite=true")
     if not (out / SIGNATURE).is_file():
-        raise ValueError(f"{out} is no earlier export: overwrite=true does not replace it")
+        raise ValueError(f"{out} is not an earlier export: overwrite=true does not replace it")

@@ -1,14 +1,14 @@
-"""What a loss or a layer takes of the whole global batch, the same at any number of ranks.
+"""Operations over the whole global batch, with the same results for any world size.
 
-Collectives and draws work with gloo (CPU) and nccl (GPU), are plain on one rank, and leave every
-rank with the same bits. torch.compile does not look into them: a compiled model on several ranks
-has a break in its graph here. All ranks draw the whole batch's on the CPU and take their slice, so
-that the numbers do not depend on the rank count or the device.
+Collectives and draws work with gloo (CPU) and nccl (GPU), do nothing special on one rank, and give
+every rank the same bits. torch.compile does not trace them: on several ranks a compiled model has a
+graph break here. All ranks draw the numbers of the whole batch on the CPU and take their slice, so
+that they do not depend on the world size or the device.
 
-Batch norm: torch's SyncBatchNorm is for GPUs only. On one rank this is torch's own. On several,
-ranks exchange mean and variance of each channel on the way forward and two sums of each channel
-on the way back; all have equally many values. The gradients of weight and bias are those of a
-rank's own rows, which data parallelism then averages like all others.
+Batch norm: torch's SyncBatchNorm is for GPUs only. On one rank this is torch's batch norm. On
+several, ranks exchange mean and variance of each channel in the forward pass and two sums of each
+channel in the backward pass; all have the same number of values. The gradients of weight and bias
+are those of a rank's own rows, which data parallelism then averages like all others.
 """
 
 from collections.abc import Iterator
@@ -82,11 +82,11 @@ def _own_rows(drawn: torch.Tensor, num_rows: int, device: torch.device) -> torch
 
 
 def gather_rows(rows: torch.Tensor) -> torch.Tensor:
-    """Rows (B, ...) of every rank, in rank order: (W * B, ...); every rank has as many.
+    """Rows (B, ...) of every rank, in rank order: (W * B, ...); every rank has the same number.
 
-    The global batch's places are contiguous slices in rank order, so the result is the
-    global batch in its own order. The gradient of a rank's rows is the sum over all ranks
-    of what they make of them. On one rank the rows themselves come back.
+    Ranks hold contiguous slices of the global batch in rank order, so the result is the global
+    batch in its own order. The gradient of a rank's rows is summed over all ranks. On one rank the
+    rows themselves are returned.
     """
     if num_ranks() == 1:
         return rows
@@ -119,9 +119,9 @@ _is_left_alone = False
 
 @contextmanager
 def statistics_left_alone() -> Iterator[None]:
-    """Context in which batch norms compute as they do in training, and count nothing.
+    """Context in which batch norms compute as in training, but do not update running statistics.
 
-    For what is computed a second time: the backward pass of checkpointed activations.
+    For values that are computed a second time, in the backward pass of checkpointed activations.
     """
     global _is_left_alone
     before, _is_left_alone = _is_left_alone, True
@@ -157,7 +157,7 @@ class GlobalBatchNorm(nn.Module):
         """x with zero mean and unit variance in each channel, scaled and shifted."""
         running = (self.running_mean, self.running_var)
         if self.training and _is_left_alone:
-            # torch writes into what it is given.
+            # torch writes into its arguments.
             running = (self.running_mean.clone(), self.running_var.clone())
         elif self.training:
             self.num_batches_tracked.add_(1)

@@ -1,4 +1,5 @@
-"""What a method measures and draws of a finished run: findings, figures, records in turn."""
+"""The common parts of measuring and drawing a finished run: findings, figures, choice of
+records."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from orbit.core.store.reader import Records, SplitReader
 
 
 class TrainedModel(Protocol):
-    """What measures and pictures know of a run: see `pipeline.runs.Run`."""
+    """The part of a run that measures and pictures use; see `pipeline.runs.Run`."""
 
     @property
     def model(self) -> nn.Module:
@@ -29,18 +30,18 @@ class TrainedModel(Protocol):
 
     @property
     def step(self) -> int:
-        """Of the checkpoint."""
+        """The step of the checkpoint."""
 
     def places(self, world_size: int = 1) -> int:
-        """Records of each of so many ranks that fit through the model at a time."""
+        """How many records each of this many ranks can process at a time."""
 
 
 @dataclass(frozen=True)
 class Subject:
     """One checkpoint of a run on one split of a dataset.
 
-    `batch` frames go through the model at a time. `max_records` bounds what is read, each
-    task in its own way; None leaves the choice to the task.
+    The model processes `batch` frames at a time. `max_records` limits the records that are read, as
+    the method defines it; None leaves the choice to the method.
     """
 
     run_dir: Path
@@ -54,8 +55,8 @@ class Subject:
 
 @dataclass(frozen=True)
 class Findings:
-    """`metrics`: finite numbers by name. `curves`: what is a list or a table rather than a
-    number, as plain values; it goes to a file of its own."""
+    """`metrics`: finite numbers by name. `curves`: lists and tables as plain values, which are
+    written to a separate file."""
 
     metrics: dict[str, float]
     curves: dict[str, Any] = field(default_factory=dict)
@@ -68,8 +69,8 @@ RECORD_STREAM, ELEMENT_STREAM, PARTNER_STREAM = 0, 1, 2
 def spread(total: int, num: int) -> np.ndarray:
     """`num` of `total` positions (all, if there are fewer), ascending, int64.
 
-    One is drawn from each of `num` equal stretches: an even step would keep time with
-    records that come in runs, and meet one element of the group only.
+    One is drawn from each of `num` equal intervals: with a constant step, records that come in runs
+    would all have the same group element.
     """
     num = min(num, total)
     edges = np.arange(num + 1) * total // num
@@ -77,15 +78,15 @@ def spread(total: int, num: int) -> np.ndarray:
 
 
 def spread_records(reader: SplitReader, num: int) -> np.ndarray:
-    """Numbers of up to `num` records all over a split, (N,) int64."""
+    """Numbers of up to `num` records, spread over a split, (N,) int64."""
     return spread(reader.num_records, num)
 
 
 def spread_sources(reader: SplitReader, num: int | None = None) -> np.ndarray:
     """Numbers of records of up to `num` source frames (all for None), (N,) int64.
 
-    Each frame comes once where records come in runs that share one; otherwise these
-    are records like any others.
+    Each frame occurs once if records come in runs that share one; otherwise these are ordinary
+    records.
     """
     length = reader.records_per_source or 1
     total = reader.num_records // length
@@ -93,7 +94,7 @@ def spread_sources(reader: SplitReader, num: int | None = None) -> np.ndarray:
 
 
 def partners(num: int) -> np.ndarray:
-    """A fixed permutation of `num` positions that leaves none in place, (N,) int64.
+    """A fixed permutation of `num` positions without fixed points, (N,) int64.
 
     It is one cycle, drawn by a fixed seed. ValueError for fewer than two positions.
     """
@@ -108,14 +109,14 @@ def partners(num: int) -> np.ndarray:
 def batches(
     reader: SplitReader, records: np.ndarray, batch: int
 ) -> Iterator[tuple[slice, Records]]:
-    """The records `batch` at a time, each with their places among `records`."""
+    """The records, `batch` at a time, each batch with its positions among `records`."""
     for first in range(0, len(records), batch):
         places = slice(first, min(first + batch, len(records)))
         yield places, reader.read(records[places])
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the model's parameters are."""
+    """The device of the model's parameters."""
     return next(model.parameters()).device
 
 
@@ -127,10 +128,10 @@ Row = tuple[str, np.ndarray, list[str]]
 def new_figure(
     num_rows: int, num_columns: int, size: tuple[float, float], title: str, **how: Any
 ) -> Any:
-    """A matplotlib figure of that size in inches, and its axes (num_rows, num_columns).
+    """A matplotlib figure of this size in inches, and its axes (num_rows, num_columns).
 
-    A title that is wider takes several lines, for which the figure grows.
-    `how` goes to `matplotlib.pyplot.subplots`.
+    A wider title is broken into several lines, and the figure grows. `how` is passed to
+    `matplotlib.pyplot.subplots`.
     """
     import matplotlib
 
@@ -151,7 +152,7 @@ def new_figure(
 
 
 def show(axis: Any, picture: np.ndarray, **how: Any) -> Any:
-    """A picture without ticks; grey on [0, 1] unless told otherwise."""
+    """Show a picture without ticks; by default grey on [0, 1]."""
     axis.set_xticks([])
     axis.set_yticks([])
     settings = {"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "nearest", **how}
@@ -159,19 +160,19 @@ def show(axis: Any, picture: np.ndarray, **how: Any) -> Any:
 
 
 def label_row(axes: Sequence[Any], label: str) -> None:
-    """A label to the left of a row of axes."""
+    """Write a label to the left of a row of axes."""
     axes[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
 
 
 def name_columns(axes: Sequence[Any], names: Sequence[str]) -> None:
-    """The name of each column's element above it; long ones take two lines."""
+    """Write the name of each column's element above it; long ones take two lines."""
     for axis, name in zip(axes, names, strict=False):
         shown = name.replace(" ", "\n", 1) if len(name) > 10 else name
         axis.set_title(f"g = {shown}", fontsize=8, pad=3)
 
 
 def add_scale(figure: Any, place: Any, image: Any, label: str) -> None:
-    """The colour scale of an image at a place of a grid (a matplotlib SubplotSpec)."""
+    """Draw the colour scale of an image in a cell of a grid (a matplotlib SubplotSpec)."""
     bar = figure.colorbar(image, cax=figure.add_subplot(place))
     bar.ax.tick_params(labelsize=7)
     bar.set_label(label, fontsize=8)

@@ -68,7 +68,8 @@ def check_element(group: Group, action: torch.Tensor) -> None:
     distance = torch.minimum((written - action).abs(), (written + action).abs())
     torch._assert_async(
         (distance <= ELEMENT_TOLERANCE).all(),
-        f"action: a vector is no element of the group {group.name}; see group in signature.json",
+        f"action: a vector is not an element of the group {group.name};"
+        " see group in signature.json",
     )
 
 

@@ -373,5 +373,5 @@ def test_a_mask_of_any_value_is_a_shape(tmp_path: Path, inside: int, resize: str
     assert found.sum() == 4 * 16 * 255
     mask[0, 0] = inside - 1 or 3
     write_png(tmp_path / "a.png", mask)
-    with pytest.raises(ValueError, match=r"a\.png is no mask: beside 0 it holds values from"):
+    with pytest.raises(ValueError, match=r"a\.png is not a mask: besides 0 it holds values from"):
         read_frame(tmp_path / "a.png", preparation(frames=frames, resize=resize))

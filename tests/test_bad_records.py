@@ -57,11 +57,11 @@ def train(values: dict[str, Any]) -> dict[str, Any]:
 MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a shard outside": (
         lambda m: train(m)["shards"][0].update(file="train/../../x.h5"),
-        "is no path below the dataset",
+        "is not a path below the dataset",
     ),
     "an absolute path": (
         lambda m: train(m)["shards"][0].update(file="/data/x.h5"),
-        "is no path below the dataset",
+        "is not a path below the dataset",
     ),
     "other records": (lambda m: train(m).update(num_records=16), "num_records 16 where the shards"),
     "other frames": (lambda m: train(m).update(num_frames=16), "num_frames 16 where the shards"),
@@ -278,7 +278,7 @@ def test_a_packed_nifti_ends_with_its_voxels(
     path = write_nifti(tmp_path / "a.nii.gz", np.zeros((8, 8, 8), np.int16))
     content = gzip.decompress(path.read_bytes())
     path.write_bytes(gzip.compress(content + bytes(500)))
-    with pytest.raises(ValueError, match="it goes on after its voxels"):
+    with pytest.raises(ValueError, match="it continues after its voxels"):
         read_volume(path, "nifti")
 
 
@@ -317,7 +317,7 @@ def saved(state: Any) -> bytes:
 
 
 META: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "another step": (lambda meta: meta.update(step=2), "it speaks of step 2"),
+    "another step": (lambda meta: meta.update(step=2), "it is for step 2"),
     "a step of text": (lambda meta: meta.update(step="1"), "'1' is no step"),
     "another size": (lambda meta: meta["files"]["state.pt"].update(size=1), "bytes, not 1"),
     "a list": (lambda meta: meta.update(files=[]), "meta.json cannot be read"),

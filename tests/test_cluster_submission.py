@@ -438,7 +438,7 @@ def test_a_damaged_dataset_is_refused_before_a_thousand_jobs_find_out(
 def test_a_sweep_is_submitted_once(cluster: Slurm, digits_dir: Path, tmp_path: Path) -> None:
     done = sweep(digits_dir, tmp_path / "sweep", "dry_run=true")
     assert "job arrays: 1" in done.out
-    assert "asked for at most: 0.0 GPU-hours, 1.5 core-hours" in done.out
+    assert "requests at most: 0.0 GPU-hours, 1.5 core-hours" in done.out
     assert untouched(cluster, tmp_path / "sweep")
     done = sweep(digits_dir, tmp_path / "sweep")
     assert "submitted 3 runs: job 100" in done.out

@@ -290,7 +290,7 @@ def test_an_experiment_that_is_gone_names_the_words_that_say_the_same(name: str)
     assert name not in known
     assert FORMER_EXPERIMENTS[name].split()[0] in known
     with pytest.raises(
-        ValueError, match=f"={name} is gone: say experiment={FORMER_EXPERIMENTS[name]}"
+        ValueError, match=f"={name} no longer exists: say experiment={FORMER_EXPERIMENTS[name]}"
     ):
         compose("train", [f"experiment={name}"], frozenset())
 

@@ -1,4 +1,4 @@
-"""Protects the line on images of one value all over: a wrong size or unit makes such ones."""
+"""Protects the line on images with the same value everywhere, which a wrong size or unit makes."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_constant_pictures_are_named_in_one_line(tmp_path: Path, capsys) -> None
     prepare(tmp_path / "out", "dataset=image_folder", f"source.root={tmp_path}/in",
             "dataset.shard_mib=0.0005")  # fmt: skip
     (line,) = lines_of(capsys)
-    assert line.startswith("images of one value all over (5): ")
+    assert line.startswith("images with the same value everywhere (5): ")
     assert line.endswith(" and 2 more")
     assert line.count(".png") == 3
     assert not any(f"{odd}.png" in line for odd in (1, 3, 5, 7))
@@ -42,7 +42,7 @@ def test_a_volume_of_which_one_voxel_is_cut_out_is_named(
     words = [f"dataset={dataset}", "source=nifti", f"source.root={tmp_path}/in", "source.side=12"]
     prepare(tmp_path / "out", *words, "source.extent_mm=36")
     (line,) = lines_of(capsys)
-    assert line == "images of one value all over (1): flat.nii"
+    assert line == "images with the same value everywhere (1): flat.nii"
     (tmp_path / "in/flat.nii").unlink()
     prepare(tmp_path / "other", *words, "source.extent_mm=36")
     assert lines_of(capsys) == []

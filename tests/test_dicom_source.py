@@ -110,7 +110,7 @@ def test_what_is_no_image_is_passed_over_with_a_count(tmp_path: Path, capsys) ->
     (tmp_path / "rubbish").write_bytes(b"\x08\x00" + bytes(range(256)) * 4)
     assert source_of(tmp_path).num_images == {"all": 1}
     err = capsys.readouterr().err
-    assert "3 files that are no DICOM" in err
+    assert "3 files that are not DICOM" in err
     assert "1 DICOM files without an image" in err
 
 

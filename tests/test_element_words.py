@@ -103,7 +103,7 @@ def test_lists_all_and_examples() -> None:
         ("c4", "[90,]", "names no element"),
         ("c4", "[]", "names no element"),
         ("octahedral", "90", "write them like: 0, 90 x"),
-        ("so2", "all", "so2 has no end of elements"),
+        ("so2", "all", "so2 has infinitely many elements"),
         ("so2", "nan", "'nan' is no number"),
         ("so2", "left", "'left' is no number"),
         ("so3", "90", "the axis is missing"),

@@ -193,7 +193,7 @@ def larger(root: Path) -> str:
 
 def no_picture(root: Path) -> str:
     (root / "b.png").write_text("not a picture")
-    return "b.png is no picture of PNG, JPEG, TIFF, WebP, BMP or GIF"
+    return "b.png is not a picture of PNG, JPEG, TIFF, WebP, BMP or GIF"
 
 
 def empty(root: Path) -> str:

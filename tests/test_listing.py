@@ -60,7 +60,7 @@ def test_a_name_that_is_not_utf8_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_pipe_with_the_name_of_a_picture_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
-    with pytest.raises(ValueError, match=r"a\.png is no regular file"):
+    with pytest.raises(ValueError, match=r"a\.png is not a regular file"):
         names(tmp_path)
 
 

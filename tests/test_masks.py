@@ -28,5 +28,5 @@ def test_a_mask_may_be_empty_or_full() -> None:
     [[0, 1, 2], [0, 1, 255], [0, -1], [-1, 1], [0.0, np.nan], [1.0, np.nan], [0.0, np.inf]],
 )
 def test_other_values_are_refused(values: list[float]) -> None:
-    with pytest.raises(ValueError, match=r"is no mask: beside 0 it holds values from .* to "):
+    with pytest.raises(ValueError, match=r"is not a mask: besides 0 it holds values from .* to "):
         as_binary(np.array(values))

@@ -107,7 +107,7 @@ FAULTS = {
     "f 1 2 3": "line 1: a face has vertex 3 of 0",
     "v 0 0 0": "is not an OBJ file with faces",
     "": "is not an OBJ file with faces",
-    "PNG\0": "is not an OBJ file: it is no text",
+    "PNG\0": "is not an OBJ file: it is not text",
 }
 
 

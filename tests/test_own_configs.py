@@ -151,7 +151,7 @@ def test_a_run_needs_its_configurations_no_longer(
 @pytest.mark.parametrize(
     ("files", "words", "said"),
     [
-        ({}, ["experiment=planes"], "own, named by configs= or ORBIT_CONFIGS, is no folder"),
+        ({}, ["experiment=planes"], "own, named by configs= or ORBIT_CONFIGS, is not a folder"),
         ({"notes.txt": ""}, [], "holds no configuration: files lie in folders"),
         ({"experiment/planes.yaml": ""}, [], "has the name of"),
         ({"experiment/mine.yml": ""}, [], "mine.yml is passed over: configurations end in .yaml"),

@@ -222,7 +222,7 @@ def opaque(root: Path) -> str:
 
 def invisible(root: Path) -> str:
     Image.new("RGBA", (8, 8)).save(root / "objects" / "birds" / "object0.png")
-    return "object0.png is transparent all over"
+    return "object0.png is transparent everywhere"
 
 
 def torn(root: Path) -> str:
@@ -233,7 +233,7 @@ def torn(root: Path) -> str:
 
 def no_picture(root: Path) -> str:
     (root / "backgrounds" / "sky0.jpg").write_text("sky")
-    return "sky0.jpg is no picture of PNG"
+    return "sky0.jpg is not a picture of PNG"
 
 
 def no_backgrounds(root: Path) -> str:

@@ -478,7 +478,7 @@ def test_parts_that_a_run_lacks_are_one_line(digits_dir: Path, tmp_path: Path) -
     words = ("epochs=1", "task.mask.name=fixed", "task.mask.variant_fraction=1.0")
     train(make_config(digits_dir, tmp_path / "run", *words), never_stop())
     line = call("pipeline/classify.py", f"run_dir={tmp_path / 'run'}", "features=[z_i]").error_line
-    assert "none of the features asked for (z_i: no channel is invariant)" in line
+    assert "none of the requested features (z_i: no channel is invariant)" in line
     assert not (tmp_path / "run" / "classification").exists()
     config = config_of(tmp_path / "run", "features=[z_i,pooled_z]", "seeds=[0]")
     result, _ = program.classify_run(config)

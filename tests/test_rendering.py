@@ -181,7 +181,7 @@ def test_faulty_and_missing_meshes_are_one_line(tmp_path: Path) -> None:
     path = tmp_path / "bad.obj"
     for text, fault in (
         ("v 0 0 x", "line 1: 'x' is not"),
-        (POINT, "all vertices lie in one place"),
+        (POINT, "all vertices are at the same point"),
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=fault) as error:

@@ -114,9 +114,9 @@ def test_a_key_that_no_run_is_told_apart_by_cannot_be_varied(key: str) -> None:
         RandomSearch("random", {key: Dimension(0, 1)}, 2),
     )
     for search in searches:
-        with pytest.raises(ValueError, match=f"cannot vary {key}, which no run"):
+        with pytest.raises(ValueError, match=f"cannot vary {key}, which is not part"):
             expand(search)
-    with pytest.raises(ValueError, match=f"cannot vary {key}, which no run"):
+    with pytest.raises(ValueError, match=f"cannot vary {key}, which is not part"):
         check_space(OptunaSearch("optuna", {key: Dimension(0, 1)}, 2))
 
 

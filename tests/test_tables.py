@@ -293,7 +293,7 @@ def test_a_name_twice_in_an_archive_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("numbers", ["08:2", "8:02", "1_0:2", "٨:2", "8.0:2", "+8:2"])
 def test_numbers_of_a_group_are_plainly_written(numbers: str) -> None:
-    with pytest.raises(ValueError, match="is no whole number of pixels"):
+    with pytest.raises(ValueError, match="is not a whole number of pixels"):
         make_group(f"wrap2d:{numbers}")
 
 

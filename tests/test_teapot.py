@@ -281,7 +281,10 @@ SOURCE = ("dataset=teapot", "source=mesh")
         ((*SOURCE, "source.root={folder}/none.obj"), "none.obj: there is no such file"),
         ((*SOURCE, "source.root={folder}/bad.obj"), "bad.obj, line 1: 'x' is not a number"),
         ((*SOURCE, "source.root={folder}/large.obj"), "large.obj: the mesh has 50,004 triangles"),
-        ((*SOURCE, "source.root={folder}/point.obj"), "point.obj: all vertices lie in one place"),
+        (
+            (*SOURCE, "source.root={folder}/point.obj"),
+            "point.obj: all vertices are at the same point",
+        ),
     ],
 )
 def test_impossible_settings_are_one_line(words, complaint: str, tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ FAULTS = {
     "not binary": (
         fault_of(CUBE),
         {"binary": True},
-        "is no mask: beside 0 it holds values from 1 to 255",
+        "is not a mask: besides 0 it holds values from 1 to 255",
     ),
     "bad NIfTI": (lambda root: (root / "bad.nii").write_text("x" * 400), {}, "NIfTI"),
     "files beside folders": (

@@ -151,7 +151,7 @@ def test_another_package_by_one_of_our_names_is_named(
     (folder / package).mkdir()
     (folder / package / "__init__.py").write_text("raise RuntimeError('imported')\n")
     line = run(installed / "python", "-m", "orbit", "train", "data=x").error_line
-    assert line.startswith(f"orbit train: {folder / package} is found in place of")
+    assert line.startswith(f"orbit train: {folder / package} is found instead of")
     done = run(installed / "orbit", "train", "data=x")
     assert done.error_line == "orbit train: missing key run_dir: give run_dir=VALUE"
 
@@ -162,7 +162,7 @@ def test_another_package_called_orbit_is_named(
     """What is called `orbit` can only be told apart from outside of it."""
     (folder / "orbit").mkdir()
     (folder / "orbit/__init__.py").write_text("raise RuntimeError('imported')\n")
-    said = f"orbit: {folder / 'orbit'} is found in place of"
+    said = f"orbit: {folder / 'orbit'} is found instead of"
     line = run(installed / "python", "-m", "orbit_command", "train", "data=x").error_line
     assert line.startswith(said)
     assert run(installed / "orbit", "--version").code == 0, "it never looks into this folder"
@@ -177,7 +177,7 @@ def test_scripts_by_path_refuse_another_package_too(
     (folder / "launch/__init__.py").write_text("raise RuntimeError('imported')\n")
     monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{REPOSITORY}")
     line = run(sys.executable, REPOSITORY / "pipeline/train.py", "data=x").error_line
-    assert line.startswith(f"train.py: {folder / 'launch'} is found in place of")
+    assert line.startswith(f"train.py: {folder / 'launch'} is found instead of")
 
 
 def test_ranks_refuse_another_package_too(installed: Path, folder: Path) -> None:

@@ -1,8 +1,8 @@
 """Building a dataset: shards in parallel, resumable, with the manifest written last.
 
-While a build is under way, `.building/plan.json` says what is being built and
-`.building/<split>-<index>.json` holds each finished shard's checksum and sums.
-A killed build continues from these.
+During a build, `.building/plan.json` describes what is being built and
+`.building/<split>-<index>.json` holds each finished shard's checksum and sums. A killed build
+continues from these.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ from orbit.core.user_text import check_utf8
 
 FREE_SPACE_MARGIN = 1.02
 MAX_CHECKSUMS = 4096
-"""Files of the source that each shard names; the manifest names all."""
+"""Each shard names at most this number of source files; the manifest names all."""
 CANNOT_BE_MADE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
@@ -64,16 +64,15 @@ def build_dataset(
     overwrite: bool = False,
     on_shard: Callable[[ShardPlan], None] = lambda plan: None,
 ) -> Manifest:
-    """Write the whole dataset, or what is missing of it, and return its manifest.
+    """Write the dataset, or its missing parts, and return its manifest.
 
-    Where it is complete, nothing needs to be written. With `overwrite` another dataset is
-    set aside until this one is complete, and comes back if this one fails; said again after
-    a kill, it goes on with this one's finished shards.
+    A complete dataset need not be writable. With `overwrite` another dataset is set aside until
+    this one is complete, and restored if this one fails; the same call after a kill continues with
+    the finished shards of the new one.
 
-    Raises ValueError if `out` holds another dataset (unless `overwrite`), files
-    that are not this program's, or if another process is building there. Input that
-    cannot be used raises BadInputError and leaves nothing behind, except the shards of
-    an earlier build that this one continued.
+    Raises ValueError if `out` holds another dataset (unless `overwrite`), files that are not this
+    program's, or if another process is building there. Unusable input raises BadInputError and
+    leaves nothing behind, except the shards of an earlier build that this one continued.
     """
     check_name(out)
     if not overwrite and is_complete(recipe, out):
@@ -84,14 +83,14 @@ def build_dataset(
         with DirectoryLock(out, "preparations") as lock:
             return _build(recipe, out, num_workers, overwrite, on_shard, lock)
     except Exception:
-        # Never more than empty folders: another process may hold the lock by now.
+        # Remove only empty folders: another process may hold the lock by now.
         for folder in made:
             clearing.remove_if_empty(folder)
         raise
 
 
 def make_folders(out: Path) -> list[Path]:
-    """Make a directory with its parents; returns those that were not there, deepest first.
+    """Make a directory with its parents; returns the new ones, deepest first.
 
     Raises ValueError for a directory that cannot be written.
     """
@@ -112,7 +111,7 @@ def make_folders(out: Path) -> list[Path]:
 
 
 def check_name(out: Path) -> None:
-    """Raise ValueError for a directory's name that is not UTF-8, or longer than a name may be."""
+    """Raise ValueError for a directory's name that is not UTF-8 or too long."""
     name = os.fsencode(out.absolute())
     check_utf8("out", str(out.absolute()))
     longest = max(map(len, name.split(b"/")))
@@ -146,9 +145,9 @@ def _build(
 
 
 def abandon_build(out: Path, error: Exception, is_continued: bool, lock: DirectoryLock) -> None:
-    """After a failure: keep what another attempt can go on from, put back what was replaced.
+    """Clean up after a failure: keep what another attempt can use, restore a replaced dataset.
 
-    `is_continued` says that finished shards were there before this attempt began.
+    `is_continued` says that finished shards existed before this attempt.
     """
     try:
         lock.check_owned()
@@ -159,18 +158,19 @@ def abandon_build(out: Path, error: Exception, is_continued: bool, lock: Directo
             if is_hopeless or not has_finished_shards(out):
                 clearing.clear(out)
     except (OSError, LostLockError) as fault:
-        say(f"{out} is left as it is: {fault}", error=True)
+        say(f"{out} is unchanged: {fault}", error=True)
 
 
 def _tidy_if_free(out: Path) -> None:
-    """Remove leftovers of a complete dataset, if this may be written and nobody else is at it."""
+    """Remove leftovers of a complete dataset, if it is writable and no other process works on
+    it."""
     lock = DirectoryLock(out, "preparations")
     try:
         if clearing.has_leftovers(out) and os.access(out, os.W_OK) and lock.try_acquire():
             clearing.tidy(out)
             lock.release()
     except OSError:
-        pass  # It is complete all the same.
+        pass  # The dataset is complete anyway.
 
 
 def _build_missing(
@@ -187,8 +187,8 @@ def _build_missing(
 def start_build(recipe: Recipe, out: Path, overwrite: bool) -> bool:
     """Make `out` ready for shards; False if the dataset is already complete.
 
-    Whatever the manifest will need is checked here. Raises ValueError if jobs are writing
-    there. A failure leaves what was there.
+    Everything that the manifest will need is checked here. Raises ValueError if jobs are writing
+    there. A failure changes nothing.
     """
     foreign = clearing.foreign_split(out)
     if foreign is not None:
@@ -221,17 +221,17 @@ def start_build(recipe: Recipe, out: Path, overwrite: bool) -> bool:
 
 
 def _is_under_way(out: Path, wanted: dict[str, Any]) -> bool:
-    """Whether this very dataset was begun here and is not complete."""
+    """Whether a build of exactly this dataset was started here and is not complete."""
     return is_started(out) and _begun(out) == wanted
 
 
 def _begun(out: Path) -> dict[str, Any]:
-    """What an unfinished dataset says of itself, also one that an earlier version began."""
+    """The description of an unfinished dataset, also of one that an earlier version started."""
     return upgraded(json.loads((out / PLAN).read_text("utf-8")))
 
 
 def is_complete(recipe: Recipe, out: Path) -> bool:
-    """Whether `out` holds this dataset in full; changes nothing.
+    """Whether `out` holds this dataset completely; changes nothing.
 
     Raises ValueError if `out` holds another dataset, complete or not, and ValueError or
     FileNotFoundError for a complete one with a faulty file.
@@ -248,12 +248,12 @@ def is_complete(recipe: Recipe, out: Path) -> bool:
 
 
 def has_finished_shards(out: Path) -> bool:
-    """Whether an unfinished build has notes of shards."""
+    """Whether an unfinished build has records of finished shards."""
     return bool(list_folder(out / BUILDING, "*-*.json"))
 
 
 def is_shard_finished(out: Path, plan: ShardPlan) -> bool:
-    """Whether a shard of an unfinished build is there and matches its checksum."""
+    """Whether a shard of an unfinished build exists and matches its checksum."""
     if not seems_finished(out, plan):
         return False
     recorded = json.loads(_note_path(out, plan).read_text())["shard"]
@@ -261,7 +261,8 @@ def is_shard_finished(out: Path, plan: ShardPlan) -> bool:
 
 
 def seems_finished(out: Path, plan: ShardPlan) -> bool:
-    """Whether a shard of an unfinished build is there in its size; its content is not read."""
+    """Whether a shard of an unfinished build exists with the right size; its content is not
+    read."""
     try:
         note = json.loads(_note_path(out, plan).read_text())
         is_counted = note["num_values"] == plan.layout.num_frames * math.prod(
@@ -273,10 +274,10 @@ def seems_finished(out: Path, plan: ShardPlan) -> bool:
 
 
 def build_shard(recipe: Recipe, out: Path, plan: ShardPlan) -> None:
-    """Write one shard and the note that it is finished.
+    """Write one shard and the record that it is finished.
 
-    Raises BadInputError for input that cannot be used and for values that a shard cannot
-    hold: the same again would not help.
+    Raises BadInputError for unusable input and for values that a shard cannot hold, for which a
+    repetition would not help.
     """
     import torch
 
@@ -314,9 +315,9 @@ def build_shard(recipe: Recipe, out: Path, plan: ShardPlan) -> None:
 
 
 def _blocks(recipe: Recipe, plan: ShardPlan, constant: list[str]) -> Iterator[Block]:
-    """The recipe's blocks; what it says of its input is told apart from faults of the writing.
+    """The recipe's blocks; errors of its input become BadInputError, unlike faults of writing.
 
-    Names of images that have one value all over are added to `constant`.
+    Names of images that have the same value everywhere are added to `constant`.
     """
     try:
         for block in recipe.blocks(plan):
@@ -327,7 +328,7 @@ def _blocks(recipe: Recipe, plan: ShardPlan, constant: list[str]) -> Iterator[Bl
 
 
 def finish_build(recipe: Recipe, out: Path) -> Manifest:
-    """Write the manifest from the notes of all shards; ValueError if one is missing, and
+    """Write the manifest from the records of all shards; ValueError if one is missing, and
     BadInputError for statistics that are not finite."""
     splits: dict[str, Any] = {}
     constant: list[str] = []
@@ -360,7 +361,7 @@ def finish_build(recipe: Recipe, out: Path) -> Manifest:
         )
     if num_constant:
         names = listed(constant, num_constant)
-        say(f"images of one value all over ({num_constant:,}): {names}", error=True)
+        say(f"images with the same value everywhere ({num_constant:,}): {names}", error=True)
     manifest = make_manifest(recipe, splits)
     write_manifest(out, manifest)
     clearing.tidy(out)
@@ -368,7 +369,7 @@ def finish_build(recipe: Recipe, out: Path) -> Manifest:
 
 
 def _attributes(recipe: Recipe, plan: ShardPlan) -> dict[str, str | int]:
-    """What a shard says about itself; nested values as JSON text."""
+    """The attributes of a shard's file; nested values as JSON text."""
     action = [dataclasses.asdict(component) for component in recipe.action_components]
     return {
         "dataset": recipe.name,
@@ -384,7 +385,7 @@ def _attributes(recipe: Recipe, plan: ShardPlan) -> dict[str, str | int]:
 
 
 def _few(checksums: dict[str, str]) -> dict[str, Any]:
-    """The checksums, or of very many their number and one over all, lest shards be full of them."""
+    """The checksums; if there are very many, only their number and one checksum over all."""
     if len(checksums) <= MAX_CHECKSUMS:
         return checksums
     text = json.dumps(checksums, sort_keys=True)
@@ -394,7 +395,7 @@ def _few(checksums: dict[str, str]) -> dict[str, Any]:
 def check_free_space(out: Path, plans: Sequence[ShardPlan]) -> None:
     """Raise ValueError if the disk of `out` has too little space for these shards.
 
-    A file system that does not say how large it is may be as large as it takes.
+    A file system that does not state its size is assumed to be large enough.
     """
     needed = int(sum(plan.layout.num_bytes() for plan in plans) * FREE_SPACE_MARGIN)
     try:

@@ -1,14 +1,14 @@
 """Removing what a build wrote, and nothing else; setting a dataset aside for its successor.
 
-Whatever is not a shard, a manifest or a note of this program stays where it is, even
-in the folders of the splits. Two marks say whose the shards are that lie in a directory,
-wherever a process was killed:
+Files that are not shards, manifests or records of this program are never touched, even in the
+folders of the splits. Two marks say to which dataset the shards in a directory belong, wherever a
+process was killed:
 
-manifest.json          of a complete dataset; what is left in `.replaced` is useless
-.building/plan.json    of the build under way; what it replaces is whole in `.replaced`
-neither of them        of the dataset whose mark is in `.replaced`: its moving was not finished
+    manifest.json          a complete dataset; anything left in `.replaced` is superfluous
+    .building/plan.json    an unfinished build; the dataset that it replaces is in `.replaced`
+    neither of them        the dataset whose mark is in `.replaced`: it was not moved completely
 
-So a mark leaves first when a dataset is set aside, and comes back last.
+So the mark is moved first when a dataset is set aside, and last when it is restored.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ SHARDS = ("shard_*.h5", DRAFTS)
 
 
 def is_ours(out: Path) -> bool:
-    """Whether `out` holds a dataset, complete or not."""
+    """Whether `out` holds a dataset, complete or unfinished."""
     return _is_marked(out) or _is_marked(out / REPLACED)
 
 
@@ -39,7 +39,7 @@ def is_started(out: Path) -> bool:
 
 
 def foreign_split(out: Path) -> Path | None:
-    """A folder named like a split, with something in it, in a directory without a dataset."""
+    """A non-empty folder named like a split in a directory without a dataset, if there is one."""
     if is_ours(out):
         return None
     found = [out / name for name in SPLITS if os.path.lexists(out / name)]
@@ -47,7 +47,7 @@ def foreign_split(out: Path) -> Path | None:
 
 
 def clear(out: Path) -> None:
-    """Remove a dataset's files below `out`, and its folders where nothing else is in them."""
+    """Remove a dataset's files below `out`, and its folders if nothing else is in them."""
     (out / MANIFEST_NAME).unlink(missing_ok=True)
     for split in SPLITS:
         for path in _shards(out / split):
@@ -57,13 +57,13 @@ def clear(out: Path) -> None:
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Remove a folder that is there and empty."""
+    """Remove a folder if it exists and is empty."""
     with contextlib.suppress(OSError):
         folder.rmdir()
 
 
 def remove_drafts(out: Path) -> None:
-    """Remove half-written files of writers that are gone."""
+    """Remove half-written files of writers that have ended."""
     patterns = {
         out: f".{MANIFEST_NAME}.*{TEMPORARY_SUFFIX}",
         out / BUILDING: f".*{TEMPORARY_SUFFIX}",
@@ -77,8 +77,8 @@ def remove_drafts(out: Path) -> None:
 def settle(out: Path) -> None:
     """Finish what a killed process has left half done.
 
-    Afterwards `out` holds a complete dataset, or a build under way that may have one to
-    replace, or nothing.
+    Afterwards `out` holds a complete dataset, or an unfinished build that may replace one, or
+    nothing.
     """
     if (out / MANIFEST_NAME).exists():
         tidy(out)
@@ -87,7 +87,7 @@ def settle(out: Path) -> None:
 
 
 def tidy(out: Path) -> None:
-    """Remove what the making of a complete dataset has left, as far as that can be done."""
+    """Remove what the build of a complete dataset has left, as far as possible."""
     with contextlib.suppress(OSError):
         _remove_notes(out)
         if (out / REPLACED).is_dir():
@@ -101,9 +101,10 @@ def has_leftovers(out: Path) -> bool:
 
 
 def set_aside(out: Path) -> None:
-    """Move a dataset out of the way of the one that replaces it. `out` must be settled.
+    """Set a dataset aside for the one that replaces it.
 
-    What was set aside before is kept, and what was to replace it removed.
+    `out` must be settled. A dataset that was set aside before is kept, and its unfinished successor
+    is removed.
     """
     replaced = out / REPLACED
     if has_replaced(out):
@@ -122,7 +123,7 @@ def set_aside(out: Path) -> None:
 
 
 def restore_replaced(out: Path) -> None:
-    """Undo `set_aside`, if it was done, in place of what was built meanwhile."""
+    """Undo `set_aside`, if it was done, and remove what was built meanwhile."""
     if not _is_marked(out / REPLACED) or (out / MANIFEST_NAME).exists():
         return
     if (out / PLAN).exists():
@@ -143,7 +144,7 @@ def _move_back(out: Path) -> None:
     for mark in (BUILDING, MANIFEST_NAME):
         if (replaced / mark).exists():
             os.rename(replaced / mark, out / mark)
-    # Where names come to be is flushed before where they were: in between, both have them.
+    # The new folder is flushed before the old one, so that in between both hold the names.
     _sync(out, replaced)
     remove_if_empty(replaced)
 
@@ -171,7 +172,7 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def _remove_notes(out: Path) -> None:
-    """Remove the notes of a build, and its mark last: until then its shards are its own."""
+    """Remove the records of a build, and its mark last: until then its shards belong to it."""
     for path in _notes(out / BUILDING):
         path.unlink(missing_ok=True)
     (out / PLAN).unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""What is being built: one description for the build under way and for the manifest.
+"""The description of a dataset, for the unfinished build and for the manifest.
 
-Everything that the manifest will need is looked at before the first shard is made.
+Everything that the manifest will need is checked before the first shard is made.
 """
 
 import dataclasses
@@ -16,13 +16,13 @@ from orbit.core.store.manifest import SCHEMA_VERSION, Manifest, SplitInfo
 from orbit.core.store.origin import Episodes, Orbits, Origin, Sequences
 
 TOLD_BY_SPLIT = ("num_episodes", "episode_length", "num_elements")
-"""Of a world's settings, those that the lines of the splits tell."""
+"""Settings of a world that the lines of the splits show already."""
 MAX_TEXT = 60
-"""Characters of one setting."""
+"""The most characters of one setting that are shown."""
 
 
 def describe(manifest: Manifest) -> str:
-    """A screenful about a dataset."""
+    """A description of a dataset that fits on a screen."""
     frames = manifest.frames
     lines = [
         f"{manifest.name}: {_what_records_are(manifest)}, seed {manifest.seed}",
@@ -76,7 +76,7 @@ def _what_records_are(manifest: Manifest) -> str:
 
 
 def _make_up(manifest: Manifest, split: str) -> str:
-    """How the records of a split belong together, after a comma."""
+    """A clause that says how the records of a split are grouped."""
     per_source = manifest.splits[split].records_per_source
     if per_source:
         return f", {per_source} a source image"
@@ -91,7 +91,7 @@ def _make_up(manifest: Manifest, split: str) -> str:
 
 
 KEYS = ("name", "group", "seed", "action", "frames", "columns", "origin", "source_checksums")
-"""What two datasets must agree in for their shards to be the same."""
+"""The keys in which two datasets must agree to have the same shards."""
 
 
 def make_manifest(recipe: Recipe, splits: dict[str, SplitInfo]) -> Manifest:
@@ -115,7 +115,7 @@ def make_manifest(recipe: Recipe, splits: dict[str, SplitInfo]) -> Manifest:
 
 
 def _plugins(group: str, origin: Origin) -> tuple[str, ...]:
-    """What of a dataset comes from other packages."""
+    """The parts of a dataset that come from other packages."""
     named = [("groups", group)]
     if isinstance(origin, Orbits):
         named.append(("sources", origin.source.name))
@@ -125,16 +125,16 @@ def _plugins(group: str, origin: Origin) -> tuple[str, ...]:
 
 
 def description_of(manifest: Manifest) -> dict[str, Any]:
-    """What determines the records, as plain values."""
+    """The values that determine the records, as plain values."""
     plain = json.loads(json.dumps(dataclasses.asdict(manifest)))
     return {key: plain[key] for key in KEYS}
 
 
 def description_of_recipe(recipe: Recipe) -> dict[str, Any]:
-    """The same of a dataset that is not there yet.
+    """The same for a dataset that does not exist yet.
 
-    Raises BadInputError naming a value that no manifest can hold: a name that is not UTF-8,
-    a number that is not finite.
+    Raises BadInputError naming a value that a manifest cannot hold: a name that is not UTF-8, a
+    number that is not finite.
     """
     manifest = make_manifest(recipe, {})
     for key, value in dataclasses.asdict(manifest).items():
@@ -145,7 +145,7 @@ def description_of_recipe(recipe: Recipe) -> dict[str, Any]:
 
 
 def refuse_difference(out: Path, state: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raise ValueError naming the keys in which the dataset in `out` is another one."""
+    """Raise ValueError naming the keys in which the dataset in `out` differs."""
     differing = _differing(found, wanted)
     if differing:
         raise ValueError(
@@ -156,7 +156,7 @@ def refuse_difference(out: Path, state: str, found: dict[str, Any], wanted: dict
 
 
 def _differing(found: dict[str, Any], wanted: dict[str, Any], place: str = "") -> list[str]:
-    """Dotted keys, those of nested mappings one by one."""
+    """The dotted keys in which two mappings differ."""
     differing = []
     for key in dict.fromkeys((*wanted, *(sorted(found) if place else ()))):
         one, other = found.get(key), wanted.get(key)
@@ -168,7 +168,7 @@ def _differing(found: dict[str, Any], wanted: dict[str, Any], place: str = "") -
 
 
 def _fault_of(value: Any, place: str) -> str | None:
-    """Why a value cannot stand in a JSON file, and where; None if it can."""
+    """Why and where a value cannot be written as JSON; None if it can."""
     if isinstance(value, dict):
         parts = [(key, f"a name in {place}") for key in value]
         parts += [(each, f"{place}.{_shown(str(key))}") for key, each in value.items()]
@@ -184,5 +184,5 @@ def _fault_of(value: Any, place: str) -> str | None:
 
 
 def _shown(text: str) -> str:
-    """The same text, with escapes for what is not UTF-8."""
+    """The same text, with escapes for bytes that are not UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""What a dataset must say about itself so that the builder can write it."""
+"""The interface of recipes: what the builder needs to write a dataset."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from orbit.core.store.shard import Block, ShardLayout
 
 
 class BadInputError(ValueError):
-    """What a recipe reads cannot be used: to run again would not help."""
+    """The input of a recipe cannot be used; running again would not help."""
 
 
 @dataclass(frozen=True)
 class ShardPlan:
     """One shard to be made: items `first` to `last` (exclusive) of a split.
 
-    What an item is (a source image, an episode) is the recipe's own business.
+    The recipe decides what an item is (a source image, an episode).
     """
 
     split: str

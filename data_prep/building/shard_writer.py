@@ -1,9 +1,8 @@
 """Writing one shard, so that a failure of the disk is an ordinary error.
 
-The HDF5 library can crash the process when it cannot write its buffers out. So it
-never sees the disk: it lays the file out in memory, where the arrays take no room
-because it does not write them, and both its bytes and the arrays' are written to
-their places by plain input and output.
+The HDF5 library can crash the process when it cannot write its buffers out. So it never writes to
+the disk: it lays out the file in memory, without the arrays, and plain output then writes its bytes
+and those of the arrays to their positions.
 """
 
 import io
@@ -22,10 +21,10 @@ from orbit.core.store.manifest import FrameSpec, FrameStatistics
 from orbit.core.store.shard import Block, ShardLayout
 
 SHARD_VERSION = 1
-"""Of what a shard holds and says about itself; manifests count on their own."""
+"""Version of the content and attributes of a shard; manifests have a version of their own."""
 
 CHUNK_VALUES = 2**16
-"""So many squares of 8 bits sum up to less than 2**32."""
+"""The sum of this many squares of 8-bit values is below 2**32."""
 
 
 @dataclass
@@ -41,13 +40,13 @@ class FrameSums:
         return cls(np.zeros(num_channels), np.zeros(num_channels), 0)
 
     def add_frames(self, frames: np.ndarray, weights: np.ndarray | None = None) -> None:
-        """Count frames (N, C, ...) in, each as often as its weight (N,) says."""
+        """Add frames (N, C, ...), each as often as its weight (N,) says."""
         for weight in (1,) if weights is None else np.unique(weights[weights > 0]).tolist():
             chosen = frames if weights is None else frames[weights == weight]
             self._add(chosen.reshape(*chosen.shape[:2], math.prod(chosen.shape[2:])), weight)
 
     def _add(self, frames: np.ndarray, weight: int) -> None:
-        """Frames (N, C, S), each `weight` times."""
+        """Add frames (N, C, S), each `weight` times."""
         self.num_values += weight * len(frames) * frames.shape[2]
         if frames.dtype == np.uint8:
             for part in _parts(frames):
@@ -81,8 +80,8 @@ class FrameSums:
 
 
 def _parts(frames: np.ndarray) -> Iterator[np.ndarray]:
-    """Frames (N, C, S) in parts of at most CHUNK_VALUES: sums of whole numbers are exact in any
-    order, so they are taken in 32 bits while these hold them and while they stay in the cache."""
+    """Frames (N, C, S) in parts of at most CHUNK_VALUES, whose sums fit into 32 bits and which stay
+    in the cache. Integer sums are exact in any order."""
     num_frames, num_channels, size = frames.shape
     width = min(max(1, size), max(1, CHUNK_VALUES // num_channels))
     step = max(1, CHUNK_VALUES // max(1, num_channels * size)) if width >= size else 1
@@ -92,7 +91,7 @@ def _parts(frames: np.ndarray) -> Iterator[np.ndarray]:
 
 
 class RecordedWrites(io.RawIOBase):
-    """A file in memory that keeps only what was written, in order; zeros elsewhere."""
+    """A file in memory that keeps only what was written, in order, and is zero elsewhere."""
 
     def __init__(self) -> None:
         self.writes: list[tuple[int, bytes]] = []
@@ -154,7 +153,7 @@ def write_shard(
 def _lay_out(
     file: h5py.File, layout: ShardLayout, attributes: Mapping[str, str | int]
 ) -> dict[str, int]:
-    """Make all attributes and arrays; returns where each array that is not empty begins."""
+    """Make all attributes and arrays; returns the offset of each array that is not empty."""
     file.attrs["schema_version"] = SHARD_VERSION
     for key, value in attributes.items():
         file.attrs[key] = value

@@ -1,7 +1,7 @@
 """Making shards in several processes, and in several jobs that share a folder.
 
-Many jobs may share a directory. Each leaves a note there as long as it lives, so that a
-preparation by one process does not take their half-written files for those of the dead.
+Many jobs may share a directory. Each keeps a note there while it runs, so that a preparation by one
+process does not remove their half-written files.
 """
 
 import errno
@@ -34,8 +34,8 @@ def make_all(
 ) -> None:
     """Call `make` for every item, in up to `num_workers` processes, and `on_made` after each.
 
-    The first exception ends it. Raises ValueError with the cause if the processes cannot be
-    started or one of them is killed.
+    The first exception ends it. Raises ValueError with the cause if the processes cannot be started
+    or one of them is killed.
     """
     if num_workers == 1 or len(items) <= 1:
         for item in items:
@@ -57,7 +57,8 @@ def make_all(
 
 
 def _start_pool(num_workers: int, make: Callable[[Any], None]) -> ProcessPoolExecutor:
-    """Each worker gets `make` once: a recipe may hold the names of a million files."""
+    """Start the pool; each worker receives `make` once, because a recipe may hold a million names
+    of files."""
     try:
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(num_workers, context, _begin, (make,))
@@ -71,7 +72,7 @@ def _start_pool(num_workers: int, make: Callable[[Any], None]) -> ProcessPoolExe
 
 
 def _how_one_ended(workers: Sequence[BaseProcess]) -> str:
-    """What happened to the worker that broke the pool; the others were then told to stop."""
+    """How the worker that broke the pool ended; the others were then told to stop."""
     for worker in workers:
         worker.join(1.0)
     codes = [worker.exitcode for worker in workers if worker.exitcode]
@@ -86,7 +87,7 @@ def _how_one_ended(workers: Sequence[BaseProcess]) -> str:
 
 
 _WORK: list[Callable[[Any], None]] = []
-"""What this process, a worker, was started for."""
+"""The function that this worker process calls for each item."""
 
 
 def _begin(make: Callable[[Any], None]) -> None:
@@ -121,10 +122,10 @@ def announced(out: Path) -> Iterator[None]:
 
 
 def refuse_living_writers(out: Path) -> None:
-    """Raise ValueError if a job writes shards of `out`; notes of the dead are removed.
+    """Raise ValueError if a job writes shards of `out`; notes of dead jobs are removed.
 
-    Where a note's owner cannot be seen from here this waits until it is known to live or
-    to be dead, which it says.
+    If the owner of a note is not visible from here, this waits, and says so, until the owner is
+    known to be alive or dead.
     """
     for note in list_folder(out, f"{NOTE}*"):
         try:

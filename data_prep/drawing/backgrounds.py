@@ -7,7 +7,8 @@ import numpy as np
 from data_prep.drawing.planes import chunks, hsv_to_rgb
 
 OCTAVES = ((4, 2, 1.0), (8, 4, 0.6), (16, 9, 0.36), (32, 20, 0.2))
-"""Cells of noise down and across a picture, and their weight; flat cells make flat clouds."""
+"""Numbers of noise cells down and across a picture, and their weight; flat cells make flat
+clouds."""
 SPLINE_MARGIN = 3
 NUM_UNIFORM = 14
 
@@ -79,7 +80,7 @@ def _spline(num_cells: int, size: int) -> np.ndarray:
     parts = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
     for offset, part in enumerate(parts):
         weights[np.arange(size), cell + offset] = part / 6
-    # Averaging narrows the spread of values: bring it back to about 1.
+    # Averaging reduces the spread of values: bring it back to about 1.
     return weights * np.float32(1.45)
 
 
@@ -88,7 +89,7 @@ def sinusoids(
 ) -> np.ndarray:
     """amplitude * sin(t + phase) at evenly spaced t, float64 (N, num_points).
 
-    The last point is followed by the first: shifting a sequence by one point shifts its phase.
+    The sequence is cyclic: shifting it by one point shifts its phase.
     """
     turns = np.arange(num_points) * num_periods / num_points
     angle = 2 * np.pi * turns + np.asarray(phase, np.float64)[:, None]
@@ -104,7 +105,7 @@ def first_maximum(phase: np.ndarray, num_points: int, num_periods: int) -> np.nd
 
 
 def labels_of_maxima(first: np.ndarray, num_points: int, num_periods: int) -> np.ndarray:
-    """1 at the maxima, one a period, and 0 elsewhere, float64 (N, num_points)."""
+    """1 at the maxima, one per period, and 0 elsewhere, float64 (N, num_points)."""
     period = num_points // num_periods
     return np.asarray(np.arange(num_points) % period == first[:, None], np.float64)
 
@@ -115,7 +116,7 @@ TOP, BOTTOM = 224, 144
 
 @lru_cache(maxsize=8)
 def plain_backdrop(size: int) -> np.ndarray:
-    """A grey that darkens downwards, (3, S, S) uint8; not to be written to."""
+    """A grey that darkens downwards, (3, S, S) uint8; read-only."""
     levels = np.rint(np.linspace(TOP, BOTTOM, size)).astype(np.uint8)
     backdrop = np.broadcast_to(levels[:, None], (3, size, size)).copy()
     backdrop.flags.writeable = False

@@ -1,9 +1,8 @@
 """A brain as depths below surfaces: deformed ellipsoids in the unit ball, grey as in T1 images.
 
-Points (3, n) are float32 with x to the right, y to the front and z to the top; the brain
-is about as long as the ball. A depth (n,) is a distance below a surface, negative
-outside, and near the surface in units of the ball's radius. `aside` is |x|: what is made
-from it lies on both sides.
+Points (3, n) are float32 with x to the right, y to the front and z to the top; the brain is about
+as long as the ball. A depth (n,) is a distance below a surface, negative outside, and near the
+surface in units of the ball's radius. `aside` is |x|: shapes made from it lie on both sides.
 """
 
 from typing import NamedTuple
@@ -19,10 +18,10 @@ CORTEX_THICKNESS = 0.085
 
 
 class Anatomy(NamedTuple):
-    """What differs between brains besides size, pose and the deformation of space.
+    """The differences between brains besides size, pose and the deformation of space.
 
-    The lateral ventricles are that much wider on the left and on the right; the phases
-    (3,) of the cortex's folds are in radians.
+    The lateral ventricles are wider by these factors on the left and on the right; the phases (3,)
+    of the cortex's folds are in radians.
     """
 
     left_ventricle: float
@@ -45,7 +44,7 @@ def brightness(points: np.ndarray, anatomy: Anatomy, blur: float) -> tuple[np.nd
     between = _ellipsoid(0.0, y, z, (0.0, -0.03, -0.04), (1.0, 0.46, 0.34))
     cortex = np.minimum(cerebrum, aside - 0.015 + 2 * np.maximum(between, 0))
     ridge = _ridge(points, anatomy.fold_phases)
-    # A sulcus that voxels cannot show is drawn wider and shallower.
+    # A sulcus that is too narrow for voxels is drawn wider and shallower.
     widening = max(1.0, 2 * FOLD_FREQUENCY * blur)
     folds = FOLD_DEPTH / widening * np.clip(1 - ridge / (0.4 * widening), 0, 1)
     groove = np.maximum(folds, _lateral_sulcus(aside, y, z))
@@ -72,7 +71,7 @@ def brightness(points: np.ndarray, anatomy: Anatomy, blur: float) -> tuple[np.nd
 
 
 def _cerebrum(aside: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """An egg, wider behind and flat below, and the temporal lobes."""
+    """Depth in the cerebrum: an egg, wider behind and flat below, and the temporal lobes."""
     above = z - 0.04
     height = np.where(above > 0, np.float32(1 / 0.6), np.float32(1 / 0.36))
     radius = np.sqrt((aside / (0.62 - 0.13 * y)) ** 2 + (y / 0.86) ** 2 + (above * height) ** 2)
@@ -82,7 +81,7 @@ def _cerebrum(aside: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 def _stem(aside: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """A rod that leans forward, thickest at the pons."""
+    """Depth in the brain stem: a rod that leans forward, thickest at the pons."""
     bulge = np.exp(-(((z + 0.4) / 0.12) ** 2))
     forward = y + 0.18 - 0.22 * (z + 0.3) - 0.05 * bulge
     radius = np.sqrt(aside**2 + forward**2)
@@ -101,7 +100,8 @@ def _lateral_sulcus(aside: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarr
 def _lateral_ventricle(
     aside: np.ndarray, y: np.ndarray, z: np.ndarray, width: np.ndarray
 ) -> np.ndarray:
-    """The curved body with its front horn, and the hind horn that leads outwards and down."""
+    """Depth in a ventricle: the curved body with its front horn, and the hind horn that goes
+    outwards and down."""
     middle = 0.04 + 0.045 * width + 0.35 * (y - 0.02) ** 2
     level = 0.12 - 0.4 * (y + 0.02) ** 2
     body = ((aside - middle) / (0.05 * width)) ** 2 + ((z - level) / (0.085 * width)) ** 2
@@ -153,8 +153,8 @@ def draw_waves(
 ) -> np.ndarray:
     """Sums of plane waves at points (3, n): fields (f, n) between -1 and 1, of the points' type.
 
-    Directions are uniform, frequencies uniform in this range, in radians a unit. The
-    values at a point do not depend on the other points.
+    Directions are uniform, frequencies uniform in this range, in radians per unit. The values at a
+    point do not depend on the other points.
     """
     directions = rng.standard_normal((num_waves, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)

@@ -14,11 +14,11 @@ import torch
 from orbit.core.groups import make_group
 
 CHUNK_PIXELS = 2**17
-"""Pixels worked on at a time: arrays of this size stay in the cache."""
+"""Pixels processed at a time: arrays of this size stay in the cache."""
 
 
 class Sprites(NamedTuple):
-    """Objects cut out: `colour` (n, 3, H, W) and `alpha` (n, 1, H, W), uint8, not premultiplied."""
+    """Cut-out objects: `colour` (n, 3, H, W) and `alpha` (n, 1, H, W), uint8, not premultiplied."""
 
     colour: np.ndarray
     alpha: np.ndarray
@@ -27,8 +27,8 @@ class Sprites(NamedTuple):
 def move_sprites(sprites: np.ndarray, group: str, g: torch.Tensor) -> Sprites:
     """Sprites (n, 4, S, S) uint8, red, green, blue, alpha, each moved by its own element of `g`.
 
-    Colours are weighted by alpha while they are interpolated, so that what lies behind
-    an outline does not bleed into it; where alpha is 0 so are the colours.
+    Colours are weighted by alpha during interpolation, so that the colour outside an outline does
+    not bleed into it; where alpha is 0, the colours are 0.
     """
     colour = np.empty((len(sprites), 3, *sprites.shape[2:]), np.uint8)
     alpha = np.empty((len(sprites), 1, *sprites.shape[2:]), np.uint8)
@@ -79,7 +79,7 @@ CLASS_NAMES = ("airliner", "jet", "propeller plane")
 NUM_PARAMETERS = 32
 HUES = np.array((0.0, 0.02, 0.07, 0.12, 0.30, 0.42, 0.51, 0.57, 0.61, 0.97), np.float32)
 
-# Smallest and largest value of each class: airliner, jet, propeller plane.
+# Smallest and largest value for each class: airliner, jet, propeller plane.
 RANGES: dict[str, tuple[tuple[float, float], ...]] = {
     "nose": ((0.93, 0.98), (0.94, 0.99), (0.58, 0.68)),
     "tail": ((-0.94, -0.88), (-0.80, -0.70), (-0.86, -0.76)),
@@ -152,7 +152,7 @@ def make_planes(kind: np.ndarray, uniform: np.ndarray) -> Planes:
 
 
 def layers(planes: Planes, u: np.ndarray, v: np.ndarray) -> Iterator[Layer]:
-    """The parts of planes from the lowest to the topmost at places (n, S, S)."""
+    """The parts of planes from the lowest to the topmost at positions (n, S, S)."""
     s = {name: value[:, None, None] for name, value in planes.sizes.items()}
     is_jet = planes.kind == 1
     side = np.abs(v)
@@ -246,7 +246,7 @@ def _capsule(u: np.ndarray, v: np.ndarray, rear: np.ndarray, front: np.ndarray) 
 MARGIN = 1.0
 """Pixels between a plane and the edge of the inscribed disc."""
 SMALLEST, LARGEST = 0.72, 0.98
-"""Radius of a plane relative to the room that the margin leaves."""
+"""Radius of a plane relative to the largest radius that the margin allows."""
 LARGEST_OFFSET = 3.0
 NUM_PLACE = 4
 EDGE_DARKNESS = 0.2

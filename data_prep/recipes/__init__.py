@@ -1,4 +1,4 @@
-"""Recipes: how each dataset is made from its source."""
+"""Recipes: how a dataset is made from its source."""
 
 from data_prep.recipes.make import make_recipe
 

@@ -1,7 +1,7 @@
-"""Episodes of a world: how many, how long, played one after the other, with rotated copies.
+"""Episodes of a world: their number, their length, their simulation, and their rotated copies.
 
-Records of a split come episode by episode; of an episode by group element, the untransformed
-one first; of these by time. A trajectory of T steps has T + 1 frames, each stored once.
+Records of a split are sorted by episode, then by group element (the untransformed one first), then
+by time. A trajectory of T steps has T + 1 frames, each stored once.
 """
 
 import math
@@ -25,9 +25,9 @@ TRAIN_EPISODES_A_VAL_EPISODE = 20
 
 @dataclass(frozen=True)
 class EpisodeSizes:
-    """For each split the number of episodes, steps of an episode, and transforms of it.
+    """For each split the number of episodes, of steps per episode, and of copies of an episode.
 
-    `num_elements` counts the episode itself.
+    `num_elements` counts the untransformed episode too.
     """
 
     num_episodes: dict[str, int]
@@ -38,10 +38,10 @@ class EpisodeSizes:
 def episode_sizes(
     config: PrepareConfig, dataset: EpisodeDatasetConfig, group: Group
 ) -> EpisodeSizes:
-    """The sizes that a configuration asks for.
+    """The sizes that a configuration requests.
 
-    A number of validation episodes that is null is a twentieth of those for training; one of
-    test episodes makes as many transitions as there are for training, up to `max_test_episodes`.
+    A null number of validation episodes means a twentieth of the training episodes; a null number
+    of test episodes gives as many transitions as training has, up to `max_test_episodes`.
     """
     num_train = config.num_episodes or config.num_samples or dataset.num_episodes
     length = config.episode_length or dataset.episode_length
@@ -58,12 +58,12 @@ def episode_sizes(
 
 
 def _num_elements(num_twins: int | None, group: Group) -> int:
-    """The identity and the elements that make the twins."""
+    """The number of elements: the identity and those that make the rotated copies."""
     if num_twins is None:
         if group.num_elements is None:
             raise ValueError(
-                f"dataset.num_twins=null takes all elements, and group {group.name} has no end of"
-                " them: give dataset.num_twins=N"
+                f"dataset.num_twins=null takes all elements, and group {group.name} has infinitely"
+                " many: give dataset.num_twins=N"
             )
         return group.num_elements
     if group.num_elements is not None and num_twins >= group.num_elements:
@@ -76,8 +76,8 @@ def _num_elements(num_twins: int | None, group: Group) -> int:
 
 ELEMENT_STREAM = 2
 EPISODES_AN_ELEMENT = 2
-"""Consecutive episodes with the same drawn elements: whether an element changes the distance of
-two states can only be told if it moved both."""
+"""Consecutive episodes with the same drawn elements: only if one element moved two states can one
+measure whether it changes their distance."""
 
 
 class Rollouts(NamedTuple):
@@ -102,13 +102,13 @@ def roll_out(
     return Rollouts(states, actions)
 
 
-def twin_elements(
+def copy_elements(
     group: Group, seed: int, split_number: int, episodes: np.ndarray, num: int
 ) -> torch.Tensor:
     """The identity and `num` - 1 further elements for each episode, (E, num, ...).
 
-    The first ones of a finite group, drawn ones of a continuous group (the same for two
-    episodes, 2m and 2m + 1): what action vectors keep of them.
+    The first elements of a finite group, or drawn ones of a continuous group (the same for episodes
+    2m and 2m + 1), rounded as action vectors are.
     """
     if group.num_elements is not None:
         listed = group.elements()[:num]
@@ -124,7 +124,7 @@ def twin_elements(
     return kept.view(len(episodes), num, *kept.shape[1:])
 
 
-def with_twins(world: World, rollouts: Rollouts, g: torch.Tensor) -> Rollouts:
+def with_copies(world: World, rollouts: Rollouts, g: torch.Tensor) -> Rollouts:
     """Each episode moved by each of its elements `g` (E, K, ...), episodes first: (E * K, ...)."""
     num = g.shape[1]
     if num == 1:
@@ -150,8 +150,8 @@ BLOCK_BYTES = 2**22
 class Episodes:
     """Recipe for transitions of a world; see `data_prep.building.recipe.Recipe`.
 
-    An item is an episode. `actions` are those that training and validation are limited to,
-    as the world was told; None are all. Draws are keyed by (seed, split, episode, time).
+    An item is an episode. `actions` are those to which training and validation are limited; None
+    means all. Draws are keyed by (seed, split, episode, time).
     """
 
     label_meaning = "number of the episode in its split"
@@ -230,14 +230,14 @@ class Episodes:
         return tuple(plans)
 
     def blocks(self, plan: ShardPlan) -> Iterator[Block]:
-        """States of all episodes are simulated together; their pictures come a part at a time."""
+        """States of all episodes are simulated together; their pictures are drawn in parts."""
         split, number = plan.split, SPLITS.index(plan.split)
         episodes = np.arange(plan.first, plan.last)
         length, num_elements = self._sizes.episode_length[split], self._sizes.num_elements[split]
         limited = self._actions is not None and split != "test"
         rollouts = roll_out(self._world, self.seed, number, episodes, length, limited)
-        g = twin_elements(make_group(self.group), self.seed, number, episodes, num_elements)
-        rollouts = with_twins(self._world, rollouts, g)
+        g = copy_elements(make_group(self.group), self.seed, number, episodes, num_elements)
+        rollouts = with_copies(self._world, rollouts, g)
         step = max(1, BLOCK_BYTES // self._frame_bytes)
         for first in range(0, plan.layout.num_frames, step):
             last = min(first + step, plan.layout.num_frames)
@@ -246,7 +246,7 @@ class Episodes:
     def _block(
         self, episodes: np.ndarray, rollouts: Rollouts, g: torch.Tensor, frames: np.ndarray
     ) -> Block:
-        """These consecutive frames of a shard's rollouts, and the records that begin at them."""
+        """These consecutive frames of a shard's rollouts, and the records that start at them."""
         num_elements, length = g.shape[1], rollouts.actions.shape[1]
         rollout, time = np.divmod(frames, length + 1)
         pictures = self._world.render(rollouts.states[rollout, time])
@@ -277,7 +277,7 @@ class Episodes:
         return math.prod(self.frames.shape) * np.dtype(self.frames.dtype).itemsize
 
     def _bytes_per_episode(self, split: str) -> int:
-        """Bytes of an episode's frames and columns, twins among them."""
+        """Bytes of an episode's frames and columns, with its rotated copies."""
         columns = sum(
             math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in self.columns.values()
         )

@@ -16,11 +16,11 @@ from data_prep.settings.sources import LATER_FIELDS, PATH_FIELDS, NoSourceConfig
 from orbit.core.store.origin import Named
 
 PLACES = ("name", "download", "max_megapixels", *PATH_FIELDS)
-"""Settings of a source that say where it lies and what may be read, not what it holds."""
+"""Settings of a source that say where it is and what may be read, not what it holds."""
 
 
 def make_recipe(config: PrepareConfig) -> Recipe:
-    """The recipe of a preparation; opens the source and raises what it raises."""
+    """The recipe of a preparation; opens the source and raises its errors."""
     match config.dataset:
         case OrbitDatasetConfig():
             return _orbits(config, config.dataset)

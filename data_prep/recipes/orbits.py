@@ -1,9 +1,9 @@
 """From the views of a scene to pairs: which elements are drawn for each source, and the records.
 
-Every image is the source of one record per group element (`orbit`) or of some drawn
-elements (`drawn`); with `all_pairs` so is every transform of it. Of `sources` there is the
-record of the identity alone. The image's frame stands first, each transform after it; an
-identity record points twice at the same frame.
+Every image is the source of one record per group element (`orbit`) or of some drawn elements
+(`drawn`); with `all_pairs` so is every transform of it. With `sources` there is only the record of
+the identity. The image's frame comes first, then its transforms; an identity record points twice at
+the same frame.
 """
 
 import itertools
@@ -30,7 +30,7 @@ from orbit.core.store.shard import Block, ShardLayout
 def pair_views(group: Group, views: Views, g: torch.Tensor) -> Block:
     """Records from each image to its k moved frames, for elements `g` (n, k, ...).
 
-    Frames that an identity would repeat are left out; rows count from 0.
+    Frames that an identity would repeat are left out; rows start at 0.
     """
     num_per_image = g.shape[1]
     flat = g.flatten(0, 1)
@@ -39,7 +39,7 @@ def pair_views(group: Group, views: Views, g: torch.Tensor) -> Block:
     rows = np.cumsum(is_new).reshape(is_new.shape) - 1
     source = np.repeat(rows[:, :1], num_per_image, axis=1)
     target = np.where(is_moved, rows[:, 1:], source)
-    # The view that a record's source and target show: 0 is the image itself.
+    # The views that are a record's source and target: 0 is the image itself.
     seen = np.where(is_moved, np.arange(1, num_per_image + 1), 0)
     columns: dict[str, Any] = {
         name: np.repeat(values, num_per_image, axis=0)
@@ -69,7 +69,7 @@ def _weights(is_new: np.ndarray) -> np.ndarray:
 
 
 def with_all_sources(group: Group, block: Block, kept: torch.Tensor) -> Block:
-    """Records from every member of an orbit, given those from its first member in full.
+    """Records from every member of an orbit, given all those from its first member.
 
     Each member is the source of the elements at the positions `kept`.
     """
@@ -105,14 +105,14 @@ def with_all_sources(group: Group, block: Block, kept: torch.Tensor) -> Block:
 BLOCK_BYTES = 2**22
 ELEMENT_STREAM = 1
 MAX_ALL_PAIRS = 64
-"""Elements of a group up to which every member of an orbit can be a source of all of them."""
+"""The largest group for which every member of an orbit can be the source of all elements."""
 
 
 class Orbits:
     """Recipe for pairs of a scene's images; see `data_prep.building.recipe.Recipe`.
 
-    An item is a position in the list of the split's images. Draws are keyed by
-    (seed, stream, split). Raises ValueError for pairs that the group does not have.
+    An item is a position in the list of the split's images. Draws are keyed by (seed, stream,
+    split). Raises ValueError for kinds of pairs that the group does not allow.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class Orbits:
                     num_records=(last - first) * self._records_per_image(split),
                 )
                 per_source = len(self._kept(split))
-                # A single record a source leaves on-line pairing nothing to draw from.
+                # With a single record per source, on-line pairing has nothing to draw from.
                 grouped = per_source if per_source > 1 else None
                 plans.append(ShardPlan(split, index, first, last, layout, grouped))
         return tuple(plans)
@@ -204,7 +204,7 @@ class Orbits:
         return pairing
 
     def _kept(self, split: str) -> torch.Tensor:
-        """Positions of the elements of an orbit that become records; of drawn ones, all."""
+        """Positions of the elements of an orbit that become records; for drawn elements, all."""
         if self._pairing(split) == "drawn":
             return torch.arange(self._config.num_drawn)
         if self._pairing(split) == "sources":
@@ -216,7 +216,7 @@ class Orbits:
         return self._config.train_bins if split == "train" else None
 
     def _num_views(self, split: str) -> int:
-        """Moved frames of each image of a split, the identity's among them."""
+        """The number of moved frames of each image of a split, including the identity's."""
         if self._pairing(split) == "all_pairs":
             return len(make_group(self.group).elements())
         return len(self._kept(split))
@@ -226,8 +226,8 @@ class Orbits:
         return num * self._num_views(split) if self._pairing(split) == "all_pairs" else num
 
     def _bytes_per_image(self, split: str) -> int:
-        """Bytes of an image's frames, and of its records' columns where there are any."""
-        # An orbit holds the image itself; drawn elements come beside it.
+        """Bytes of an image's frames, and of its records' columns if there are any."""
+        # An orbit includes the image itself; drawn elements come in addition to it.
         is_beside = self._pairing(split) == "drawn" or self._bins(split) is not None
         num_frames = self._num_views(split) + is_beside
         columns = sum(
@@ -263,7 +263,7 @@ class Orbits:
 def _drawn(
     group: str, key: tuple[int, ...], num_images: int, num_drawn: int, bins: tuple[str, ...] | None
 ) -> torch.Tensor:
-    """Uniform elements (images, drawn, ...), those outside the bins drawn again."""
+    """Uniform elements (images, drawn, ...); those outside the bins are drawn again."""
     rng, num = np.random.default_rng(key), num_images * num_drawn
     drawn = make_group(group).sample(rng, num)
     drawn = drawn[in_bins(group, drawn, bins)]
@@ -274,8 +274,8 @@ def _drawn(
 
 
 def in_bins(group: str, g: torch.Tensor, bins: tuple[str, ...] | None) -> torch.Tensor:
-    """Which elements lie in the named bins of their group, (N,) bool; ValueError for a name
-    that is none."""
+    """Whether each element lies in one of the named bins of its group, (N,) bool; ValueError for an
+    unknown name."""
     names = make_group(group).bin_names
     unknown = set(bins or ()) - set(names)
     if unknown or bins == ():

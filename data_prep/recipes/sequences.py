@@ -1,6 +1,6 @@
 """Sequence labelling: sinusoids with their maxima labelled, under cyclic shifts.
 
-The supervised toy of Park et al., "Learning Symmetric Embeddings for Equivariant World
+The supervised toy problem of Park et al., "Learning Symmetric Embeddings for Equivariant World
 Models": a record's source is a sequence, its target the labels, its action the shift by 0.
 """
 

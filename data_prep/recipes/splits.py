@@ -1,4 +1,4 @@
-"""Which images of a source make up each split."""
+"""The assignment of a source's images to splits."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from orbit.core.store.manifest import SPLITS
 
 SPLIT_STREAM = 0
 DEFAULT_FRACTION = 0.15
-"""Share of a split that neither the source nor the configuration fixes."""
+"""The share of a split if neither the source nor the configuration states it."""
 
 Images = tuple[str, np.ndarray]
 """A part of the source and positions in it."""
@@ -23,7 +23,7 @@ def assign_splits(
     seed: int,
     num_samples: int | None,
 ) -> dict[str, Images]:
-    """Split name to its images, shuffled where the split is drawn here.
+    """Split name to its images, shuffled if the split is drawn here.
 
     Images of one subject stay together. Raises ValueError for fractions that do not fit
     the source's own split, for an empty split, and for a subject in two splits.
@@ -50,7 +50,7 @@ def assign_splits(
 
 
 def _fraction(key: str, fraction: float | None, has_part: bool, meaning: str) -> float:
-    """The share of images to draw for a split: none where the source brings it."""
+    """The share of images to draw for a split: 0 if the source has that split."""
     if has_part and fraction is not None:
         raise ValueError(f"dataset.{key} must be null for a source with a {meaning} part")
     if has_part:
@@ -61,7 +61,7 @@ def _fraction(key: str, fraction: float | None, has_part: bool, meaning: str) ->
 def _draw(
     num_images: int, subjects: np.ndarray | None, val: float, test: float, seed: int
 ) -> dict[str, np.ndarray]:
-    """Positions of the images of each split; whole subjects are drawn where there are any."""
+    """Positions of the images of each split; whole subjects are drawn if there are any."""
     units = np.arange(num_images) if subjects is None else subjects
     names, unit_of_image = np.unique(units, return_inverse=True)
     order = np.random.default_rng([seed, SPLIT_STREAM]).permutation(len(names))
@@ -88,7 +88,7 @@ def _draw(
 def _check_subjects(
     splits: Mapping[str, Images], subjects: Callable[[str], np.ndarray | None]
 ) -> None:
-    """No subject comes in two splits, which a source's own split could bring about."""
+    """Raise ValueError if a source's own splits share a subject."""
     seen: dict[int, str] = {}
     for split, (part, positions) in splits.items():
         known = subjects(part)
@@ -100,7 +100,7 @@ def _check_subjects(
 
 
 def _limited(splits: dict[str, Images], num_samples: int | None) -> dict[str, Images]:
-    """The first images of each split, in proportion, so that there are `num_samples` in all."""
+    """The first images of each split, in proportion, `num_samples` in total."""
     total = sum(len(positions) for _, positions in splits.values())
     if num_samples is None or num_samples == total:
         return splits
@@ -114,7 +114,7 @@ def _limited(splits: dict[str, Images], num_samples: int | None) -> dict[str, Im
 
 
 def proportions(sizes: Sequence[int], total: int) -> list[int]:
-    """Parts of `total` in proportion to `sizes`, at least 1 each, by largest remainder."""
+    """Parts of `total` in proportion to `sizes`, at least 1 each, by the largest remainders."""
     wanted = [size * total / sum(sizes) for size in sizes]
     parts = [max(1, int(share)) for share in wanted]
     by_remainder = sorted(range(len(sizes)), key=lambda place: parts[place] - wanted[place])

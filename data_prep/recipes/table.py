@@ -1,4 +1,4 @@
-"""Pairs that a user's table lists, and which of its rows make up each split."""
+"""Pairs that a user's table lists, and the assignment of its rows to splits."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,9 +26,9 @@ def split_rows(
 ) -> dict[str, np.ndarray]:
     """Split name to its rows in the order of the table.
 
-    The table's own splits, or else drawn ones in which rows that share a frame, be it
-    through other rows, stay together. `num_samples` keeps the first rows of each, in
-    proportion. Raises ValueError if a split would be empty.
+    The table's own splits, or drawn ones in which rows that share a frame, directly or through
+    other rows, stay together. `num_samples` keeps the first rows of each, in proportion. Raises
+    ValueError if a split would be empty.
     """
     split = pairs.split
     fractions = (config.val_fraction, config.test_fraction)
@@ -83,7 +83,8 @@ def _draw(pairs: Pairs, val: float, test: float, seed: int) -> np.ndarray:
 
 
 def _fitting(sizes: np.ndarray, room: int, max_taken: int) -> list[int]:
-    """Positions of the sets that fit into `room` one after the other, the smallest if none does."""
+    """Positions of the sets that fit into `room` when added in order, or the smallest if none
+    fits."""
     taken: list[int] = []
     for place, size in enumerate(sizes.tolist()):
         if not room or len(taken) == max_taken:
@@ -153,7 +154,7 @@ class PairsTable:
     def blocks(self, plan: ShardPlan) -> Iterator[Block]:
         rows = self._rows[plan.split][plan.first : plan.last]
         numbers = np.stack([self._pairs.source[rows], self._pairs.target[rows]], 1)
-        # Frames stand in the order in which the records first name them.
+        # Frames are in the order in which records first name them.
         frames, first_use, place = np.unique(numbers, return_index=True, return_inverse=True)
         order = np.argsort(first_use)
         rank = np.argsort(order)[place].reshape(numbers.shape)
@@ -174,7 +175,7 @@ class PairsTable:
             )
 
     def _plan(self, split: str) -> Iterator[ShardPlan]:
-        """Shards of consecutive rows with as many different frames as fit into each."""
+        """Shards of consecutive rows, each with as many different frames as fit."""
         rows = self._rows[split]
         num_allowed = self._config.shard_mib * 2**20 / np.prod(self.frames.shape)
         cuts, counts, held = [0], [], set[int]()

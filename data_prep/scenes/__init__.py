@@ -1,4 +1,4 @@
-"""Scenes: on what of an image the group acts."""
+"""Scenes: the part of an image on which the group acts."""
 
 from data_prep.scenes.interface import Scene, Views
 from data_prep.scenes.kinds import make_scene

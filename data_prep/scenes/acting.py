@@ -15,14 +15,14 @@ from orbit.core.groups.targets import make_targets
 PROBE_SIDE = 3
 
 Motion = tuple[tuple[int, ...], tuple[int, ...]]
-"""The axis that each axis was before, and the axes that are then reversed."""
+"""For each axis the axis that it was before, and the axes that are then reversed."""
 
 
 @lru_cache(maxsize=16)
 def axis_motions(group: str, num_axes: int) -> tuple[Motion, ...] | None:
     """The motion of each element of a group on arrays of so many spatial axes, in their order.
 
-    None for a group that moves values otherwise, or interpolates.
+    None for a group that moves values in another way, or interpolates.
     """
     acting: Group = make_group(group)
     shape = (PROBE_SIDE,) * num_axes
@@ -37,7 +37,7 @@ def axis_motions(group: str, num_axes: int) -> tuple[Motion, ...] | None:
 
 
 def moved_by(images: np.ndarray, motion: Motion) -> np.ndarray:
-    """Images (N, C, ...) moved by one motion: a view of them."""
+    """Images (N, C, ...) moved by one motion, as a view."""
     order, reversed_axes = motion
     turned = images.transpose(0, 1, *(2 + axis for axis in order))
     return np.flip(turned, tuple(2 + axis for axis in reversed_axes)) if reversed_axes else turned
@@ -95,15 +95,15 @@ def moved_each(group: Group, images: np.ndarray, g: torch.Tensor) -> np.ndarray:
 
 
 INTERPOLATION_TOLERANCE = 2.0
-"""Largest difference in stored units, on average, to a target that somebody else interpolated."""
+"""Largest mean difference, in stored units, to a target that another program interpolated."""
 
 
 def differs_from_action(
     group: Group, source: np.ndarray, target: np.ndarray, action: np.ndarray
 ) -> np.ndarray:
-    """Which targets (B, C, ...) are not the action on their sources, (B,) bool.
+    """Whether each target (B, C, ...) differs from the action on its source, (B,) bool.
 
-    Exactly for an exact group, else within `INTERPOLATION_TOLERANCE`.
+    Exact for an exact group, otherwise within `INTERPOLATION_TOLERANCE`.
     """
     g = group.decode(torch.from_numpy(action))
     if group.is_exact:

@@ -1,4 +1,4 @@
-"""What a scene shows: an image, and the same image after a group element acted."""
+"""The interface of scenes: an image, and the same image after a group element has acted."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
@@ -10,11 +10,11 @@ from orbit.core.store.manifest import ColumnSpec, FrameSpec
 
 
 class Views(NamedTuple):
-    """Frames of n images: `frames` (n, 1 + k, C, ...), first as they are, then moved by k elements.
+    """Frames of n images: `frames` (n, 1 + k, C, ...), first unmoved, then moved by k elements.
 
-    `image_columns` hold one value an image (n, ...), `view_columns` one a frame
-    (n, 1 + k, ...). `constant` names the images of the user's files that have one value all
-    over. `is_permuted` says that all frames of an image hold the same values at other places.
+    `image_columns` hold one value an image (n, ...), `view_columns` one a frame (n, 1 + k, ...).
+    `constant` names the images of the user's files that have the same value everywhere.
+    `is_permuted` says that all frames of an image hold the same values at other positions.
     """
 
     frames: np.ndarray
@@ -57,13 +57,13 @@ class Scene(Protocol):
         """Whether a moved frame is the group's image action on the first one."""
 
     def subjects(self, part: str) -> np.ndarray | None:
-        """Whom each image shows; see `data_prep.sources.interface`."""
+        """The subject of each image; see `data_prep.sources.interface`."""
 
     def views(self, part: str, indices: np.ndarray, g: torch.Tensor) -> Views:
         """The frames of these images under their own k elements each, `g` of shape (n, k, ...)."""
 
     def counts(self) -> dict[str, int]:
-        """What the source counted among the user's files, if anything."""
+        """The source's counts of the user's files, if it has any."""
 
     def checksums(self) -> dict[str, str]:
         """sha256 of every file read."""

@@ -1,4 +1,4 @@
-"""Scenes by name: what of an image moves.
+"""Scenes by name: which part of an image moves.
 
 plain      the whole image: rotated digits, rotated volumes, a user's own images
 blocked    all but a white block before it, at the same place before and after. It is painted after
@@ -44,9 +44,9 @@ from orbit.core.store.manifest import ColumnSpec, FrameSpec
 class PlainScene:
     """See `data_prep.scenes.interface`. Raises ValueError if the group cannot act on the images.
 
-    A continuous group turns what lies in the inscribed disc or ball. Sources are
-    blank outside it, so that nothing stands still in the corners; with shifts they are
-    blank as much further in, so that nothing leaves the frame.
+    A continuous group turns only the inscribed disc or ball. Sources are blank outside it, so that
+    nothing stays in the corners; for groups with shifts the blank margin is larger by the largest
+    shift, so that nothing leaves the frame.
     """
 
     image_columns: Mapping[str, ColumnSpec] = {}
@@ -83,7 +83,7 @@ class PlainScene:
 def _constant(
     source: ImageSource, part: str, indices: np.ndarray, images: np.ndarray
 ) -> tuple[str, ...]:
-    """The names of those images of files that have one value all over."""
+    """The names of the images of files that have the same value everywhere."""
     if not isinstance(source, NamedImages):
         return ()
     values = images.reshape(len(images), -1)
@@ -107,7 +107,7 @@ WHITE = 255
 
 
 class BlockedScene:
-    """See `data_prep.scenes.interface`; places are drawn by (seed, part, position)."""
+    """See `data_prep.scenes.interface`; corners are drawn by (seed, part, position)."""
 
     view_columns: Mapping[str, ColumnSpec] = {}
     target_is_action_on_source = False
@@ -157,7 +157,7 @@ class BlockedScene:
 
 
 def paint_blocks(frames: np.ndarray, places: np.ndarray, side: int) -> np.ndarray:
-    """Frames (n, k, C, H, W) with a white block at each image's place (n, 2)."""
+    """Frames (n, k, C, H, W) with a white block at each image's corner (n, 2)."""
     is_block = in_block(places, side, frames.shape[-2:])[:, None, None]
     return np.where(is_block, frames.dtype.type(WHITE), frames)
 
@@ -247,11 +247,11 @@ class ViewsScene:
 
 
 NEEDS = {"composite": OBJECTS, "views": VIEWS}
-"""What scenes show that do not show whole images."""
+"""The kind of source that a scene needs, if it does not show whole images."""
 
 
 def make_scene(dataset: OrbitDatasetConfig, config: PrepareConfig) -> Scene:
-    """Open the source and put it into its scene; raises what either raises."""
+    """Open the source and make its scene; raises the errors of either."""
     scene = dataset.scene
     needed = NEEDS.get(scene.name, IMAGES)
     if what_is_brought(config.source) != needed:

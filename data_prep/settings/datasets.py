@@ -50,7 +50,7 @@ class PlainSceneConfig:
 @dataclass(frozen=True)
 @limited
 class BlockedSceneConfig:
-    """A white block of `side` pixels that stays where it is, painted after the action."""
+    """A white block of `side` pixels that does not move, painted after the action."""
 
     name: Literal["blocked"]
     side: Count = 7
@@ -78,15 +78,13 @@ SceneConfig = PlainSceneConfig | BlockedSceneConfig | CompositeSceneConfig | Vie
 class OrbitDatasetConfig:
     """Images paired with their transforms under a group.
 
-    `val_fraction` and `test_fraction` are shares of the images; null takes the source's
-    own split, or 0.15 where it brings none. The pairs of a split are, for
-    each image, `orbit`: the image as source of every element; `drawn`: of
-    `num_drawn` drawn elements; `all_pairs`: every member of its orbit as source of
-    every element. A continuous group has no orbit to store: its pairs are drawn. In the
-    training split, `sources` stores the images alone: training draws the elements and makes
-    the targets itself (`pairs=fresh`).
-    `train_bins` keeps only these elements, or ranges of angles, in the training split, so
-    that evaluation meets elements that training did not.
+    `val_fraction` and `test_fraction` are shares of the images; null takes the source's own split,
+    or 0.15 if it has none. The pairs of a split are, for each image, `orbit`: the image as source
+    of every element; `drawn`: of `num_drawn` drawn elements; `all_pairs`: every member of its orbit
+    as source of every element. A continuous group has no orbit to store: its pairs are drawn. In
+    the training split, `sources` stores the images alone: training draws the elements and makes the
+    targets itself (`pairs=fresh`). `train_bins` keeps only these elements, or ranges of angles, in
+    the training split, so that evaluation uses elements that training did not.
     """
 
     kind: Literal["orbits"]
@@ -116,7 +114,8 @@ class OrbitDatasetConfig:
             self._check_sources()
 
     def _check_sources(self) -> None:
-        """ValueError where sources alone do not say what a target is, or which are allowed."""
+        """ValueError for `train_pairs=sources` if targets are not determined by sources and
+        group."""
         if self.scene.name != "plain":
             raise ValueError(
                 f"train_pairs=sources needs targets that are the group's action on the whole"
@@ -135,9 +134,9 @@ class OrbitDatasetConfig:
 class TableDatasetConfig:
     """Pairs that the user made, listed in a table.
 
-    `targets_are_exact` states that every target is the group's image action on its
-    source, which verification then checks. Fractions as in `OrbitDatasetConfig`: null
-    takes the table's column `split`, or 0.15 where it has none.
+    `targets_are_exact` states that every target is the group's image action on its source, which
+    verification then checks. Fractions as in `OrbitDatasetConfig`: null takes the table's column
+    `split`, or 0.15 if it has none.
     """
 
     kind: Literal["table"]

@@ -17,11 +17,11 @@ ONE_A_SPLIT = Limit("must be at least 3, one a split", lambda value: value >= 3)
 @dataclass(frozen=True)
 @limited
 class PrepareConfig:
-    """`num_samples` limits the source images of all splits together, or says how many to make.
+    """`num_samples` limits the source images of all splits together, or sets the number to make.
 
-    Of a world, `num_episodes` and `episode_length` take the place of the dataset's own, which
-    are those of the training split; `num_samples` does where an episode is a single step, and
-    for labelled sequences.
+    For worlds, `num_episodes` and `episode_length` replace the dataset's own values, which are
+    those of the training split; `num_samples` replaces the number of episodes if each has a single
+    step, and the number of labelled sequences.
     """
 
     dataset: DatasetConfig
@@ -61,12 +61,12 @@ class PrepareConfig:
 
 
 def _check_apart(out: str, root: str | None) -> None:
-    """What is written must not come to lie among the user's files, nor around them."""
+    """Raise ValueError if `out` lies in the folder of the source, or contains it."""
     if root is None:
         return
     try:
         written, read = Path(out).resolve(), Path(root).resolve()
-    except ValueError:  # No path at all; opening it says so.
+    except ValueError:  # Not a path; opening it raises the error.
         return
     if read.is_relative_to(written) or (read.is_dir() and written.is_relative_to(read)):
         raise ValueError(f"out={out} and source.root={root} must not lie in one another")

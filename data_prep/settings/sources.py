@@ -1,4 +1,5 @@
-"""Where images come from. `root` is a folder or file of the user's; null asks for it."""
+"""Settings of sources of images. `root` is a folder or file of the user; null means it must be
+given."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -6,12 +7,13 @@ from typing import Annotated, Literal
 from orbit.core.config.limits import Count, Percentiles, Positive, Share, between, limited
 
 PATH_FIELDS = ("root", "table")
-"""Fields that say where files lie."""
+"""Fields that are paths of files."""
 LATER_FIELDS = {"nan": "refuse", "skip_open": False, "by_object": False}
-"""Fields that manifests hold only if they differ from this: older datasets stay the same."""
+"""Fields that manifests hold only if they differ from these values, so that older datasets do not
+change."""
 
 Nan = Literal["refuse", "background"]
-"""What NaN voxels of a volume are."""
+"""The treatment of NaN voxels."""
 
 
 Side = Annotated[int, between(6, 512)]
@@ -39,11 +41,11 @@ class MnistSourceConfig:
 class NiftiSourceConfig:
     """Skull-stripped brains: a folder of NIfTI files, brought to RAS and to `side` voxels a side.
 
-    Oblique files are turned to the nearest axes of RAS, not resampled along them.
-    `extent_mm` is the side of the cube that is cut out about the centre, or padded to;
-    null takes the largest extent of all files. `percentiles` of the voxels that are not
-    0 become black and white. `nan=background` takes NaN for background as well. `table` is
-    a CSV with columns file, label and, if wanted, subject: no subject comes into two splits.
+    Oblique files are turned to the nearest axes of RAS, not resampled along them. `extent_mm` is
+    the side of the cube that is cut out about the centre, or padded to; null takes the largest
+    extent of all files. `percentiles` of the voxels that are not 0 become black and white.
+    `nan=background` treats NaN as background too. `table` is a CSV with columns file, label and
+    optionally subject: no subject is in two splits.
     """
 
     name: Literal["nifti"]
@@ -60,12 +62,11 @@ class NiftiSourceConfig:
 class DicomSourceConfig:
     """Heads or other volumes: the DICOM series below `root`, brought to RAS and to `side` voxels.
 
-    Files belong together by their SeriesInstanceUID, whatever they and their folders are
-    called. Series of one PatientID do not come into two splits. `extent_mm` is the side of
-    the cube that is cut out about the centre, or padded to; null takes the largest extent of
-    all series. `percentiles` of all voxels but those that files call padding become black
-    and white. `table` is a CSV with columns file (a series' UID), label and, if wanted,
-    subject.
+    Files with the same SeriesInstanceUID form a series, whatever the names of files and folders.
+    Series of one PatientID are never in two splits. `extent_mm` is the side of the cube that is cut
+    out about the centre, or padded to; null takes the largest extent of all series. `percentiles`
+    of all voxels except padding become black and white. `table` is a CSV with columns file (a
+    series' UID), label and optionally subject.
     """
 
     name: Literal["dicom"]
@@ -114,12 +115,12 @@ class MedmnistSourceConfig:
 class MeshesSourceConfig:
     """Voxelised closed meshes, randomly deformed: each OBJ file below `root` is a class.
 
-    `classes` names the files to take (without .obj), null takes all. `deformation` is
-    the largest displacement along an axis relative to the mesh's radius. `skip_open` leaves out
-    meshes that are not closed, and says and records how many; otherwise one is refused.
-    `by_object` keeps all volumes of one mesh in one split, so that test objects are new: files
-    are named by their paths below `root`, meshes of the same shape count once, and without
-    `num_samples` there is one volume of each.
+    `classes` names the files to take (without .obj), null takes all. `deformation` is the largest
+    displacement along an axis relative to the mesh's radius. `skip_open` leaves out meshes that are
+    not closed, and reports and records their number; otherwise such a mesh is refused. `by_object`
+    keeps all volumes of one mesh in one split, so that test objects are new: files are named by
+    their paths below `root`, meshes of the same shape count once, and without `num_samples` there
+    is one volume of each.
     """
 
     name: Literal["meshes"]
@@ -136,7 +137,7 @@ class MeshesSourceConfig:
 class CutOutsSourceConfig:
     """Cut-outs with transparency in `root`/objects in front of pictures in `root`/backgrounds.
 
-    There must be at least 3 cut-outs: none comes into two splits. Larger pictures than
+    There must be at least 3 cut-outs; no cut-out is in two splits. Larger pictures than
     `max_megapixels`, in millions of pixels, are refused: decoding takes memory.
     """
 
@@ -161,9 +162,9 @@ class RenderSourceConfig:
 class ObjectViewsSourceConfig:
     """Views of many meshes under rotations of space, each in a light and a hue of its own.
 
-    Every OBJ file below `root` is an object, of which no view comes into two splits; meshes of
-    the same shape count once. `skip_open` leaves out those that are not closed, and says and
-    records how many; otherwise they are drawn as they are.
+    Every OBJ file below `root` is an object, and no object is in two splits; meshes of the same
+    shape count once. `skip_open` leaves out those that are not closed, and reports and records
+    their number; otherwise they are drawn anyway.
     """
 
     name: Literal["views"]
@@ -186,8 +187,8 @@ class GeneratedPlanesSourceConfig:
 class ImageFolderSourceConfig:
     """PNG, JPEG, TIFF, WebP, BMP and GIF files below `root`; its folders, if any, are the classes.
 
-    With `size` images are cut to a square about their centre and resized; without, all
-    must have one size already. `colour=auto` is grey if all images are. Larger pictures than
+    With `size` images are cut to a square about their centre and resized; without it, all must have
+    the same size already. `colour=auto` is grey if all images are. Larger pictures than
     `max_megapixels`, in millions of pixels, are refused: decoding takes memory.
     """
 
@@ -203,12 +204,11 @@ class ImageFolderSourceConfig:
 class VolumeFolderSourceConfig:
     """NIfTI and NPY volumes below `root`; its folders, if any, are the classes.
 
-    With `side` volumes are padded to a cube and resampled; without, all must be cubes
-    of one size already. `percentiles` of a volume become black and white; null takes
-    uint8 volumes as they are. `nan=background` leaves NaN out of them and makes it black.
-    `binary` says that volumes are masks, of 0 and one positive value (1, say, or 255) or
-    of booleans, whatever the percentiles. Oblique NIfTI files are turned to the nearest axes
-    of RAS.
+    With `side` volumes are padded to a cube and resampled; without it, all must be cubes of the
+    same size already. `percentiles` of a volume become black and white; null takes uint8 volumes
+    unchanged. `nan=background` leaves NaN out of them and makes it black. `binary` says that
+    volumes are masks, of 0 and one positive value (1, say, or 255) or of booleans, whatever the
+    percentiles. Oblique NIfTI files are turned to the nearest axes of RAS.
     """
 
     name: Literal["volumes"]
@@ -244,7 +244,7 @@ class MeshSourceConfig:
 
 @dataclass(frozen=True)
 class NoSourceConfig:
-    """Nothing to read: what is written is simulated."""
+    """No source: the records are simulated."""
 
     name: Literal["none"] = "none"
 

@@ -52,9 +52,9 @@ Shape = Literal["circle", "triangle", "square", "diamond"]
 class Shapes2dWorldConfig:
     """Five shapes on a 5x5 board, seen from above, each cell 10x10 pixels.
 
-    `shapes` are dealt to the objects in turn. Without triangles, turning a picture is the
-    same as drawing the turned board. `num_backdrops` of 2 or more put one of as many dim
-    patterns behind the board, which no action moves and no group element turns.
+    `shapes` are assigned to the objects in turn. Without triangles, turning a picture is the same
+    as drawing the turned board. With `num_backdrops` of 2 or more, one of as many dim patterns is
+    behind the board; no action and no group element changes it.
     """
 
     name: Literal["shapes_2d"]
@@ -97,16 +97,15 @@ WorldConfig = (
 class EpisodeDatasetConfig:
     """Episodes of a world under a random policy.
 
-    `num_episodes` of `episode_length` steps are for training; `num_val_episodes` of the
-    same length are drawn alike. `num_test_episodes` of `test_episode_length` steps know
-    all actions; `actions`, if given, are those that the other two splits are limited to: a
-    name or several. On boards a name is that of a direction, for all objects, or has an object's
-    number before it, as in `0 up`.
-    Test episodes come with their transforms under the group: by every element of a
-    finite group, or by `num_twins` elements beside the identity (drawn ones of a continuous
-    group). A number of episodes that is null follows from the others; see
-    `data_prep.recipes.episodes`. `max_test_episodes` bounds a number of test episodes that
-    does, by default to what the paper ranks among each other.
+    `num_episodes` of `episode_length` steps are for training; `num_val_episodes` of the same length
+    have the same distribution. `num_test_episodes` of `test_episode_length` steps use all actions;
+    `actions`, if given, are one or more names to which the other two splits are limited. On boards
+    a name is a direction, for all objects, or an object's number and a direction, as in `0 up`.
+    Test episodes come with their rotated copies under the group: by every element of a finite
+    group, or by `num_twins` elements besides the identity (drawn ones of a continuous group). A
+    null number of episodes follows from the others; see `data_prep.recipes.episodes`.
+    `max_test_episodes` is the upper limit of a number that follows so, by default the number of
+    episodes that the paper ranks.
     """
 
     kind: Literal["episodes"]
@@ -124,5 +123,5 @@ class EpisodeDatasetConfig:
 
     @property
     def limited_actions(self) -> tuple[str, ...] | None:
-        """`actions` as names, of which there may be one."""
+        """`actions` as a tuple of names, also if a single name is given."""
         return (self.actions,) if isinstance(self.actions, str) else self.actions

@@ -20,7 +20,7 @@ PARTS = ("train", "val", "test")
 class AdrenalSource:
     """1,584 binary volumes (1, S, S, S) of S = 28 or 64 voxels a side: 0 outside, 255 inside.
 
-    Parts `train`, `val` and `test` are the official ones, which share no patient.
+    Parts `train`, `val` and `test` are the official ones, which have no patient in common.
 
     Raises FileNotFoundError if the file is missing, ValueError naming it if its MD5 is not
     the published one, or if it does not hold binary volumes of this side with their labels.
@@ -82,7 +82,7 @@ def _check_md5(path: Path, expected: str) -> None:
 
 @lru_cache(maxsize=3)
 def _load(path: Path, part: str, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Volumes (n, S, S, S), not 0 inside, and labels (n,) int64 of a part."""
+    """Volumes (n, S, S, S), nonzero inside, and labels (n,) int64 of a part."""
     images_name, labels_name = f"{part}_images", f"{part}_labels"
     arrays = load_npz(path, (images_name, labels_name))
     for name in (images_name, labels_name):

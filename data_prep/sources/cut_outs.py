@@ -31,7 +31,7 @@ PLANE_STREAM, SKY_STREAM = 20, 21
 
 
 class GeneratedPlanesSource:
-    """Top views of planes of three classes in turn, in any heading; the group moves the plane.
+    """Top views of planes, of three classes in turn and in any heading; the group moves the plane.
 
     Makes `num_samples` compositions, or 2000 if that is None. Each is a
     function of the seed and its position alone. Raises ValueError for a group that does
@@ -82,12 +82,11 @@ class CutOutsSource:
     """Objects in turn, each before a background drawn for the composition; part `all`.
 
     `config.root`/objects holds pictures with transparency, its folders are classes;
-    `config.root`/backgrounds holds pictures, whose folders mean nothing. Objects are cut to
-    what is visible and fitted into the inscribed disc; backgrounds are cut to a square and
-    resized. Makes `num_samples` compositions, or 2000 if
-    that is None. Raises FileNotFoundError if a folder is missing, ValueError naming a
-    file that cannot be used, for fewer than 3 objects, of which no split shares any, and
-    for a group that does not act on square pictures.
+    `config.root`/backgrounds holds pictures, whose folders are ignored. Objects are cut to their
+    visible part and fitted into the inscribed disc; backgrounds are cut to a square and resized.
+    Makes `num_samples` compositions, or 2000 if that is None. Raises FileNotFoundError if a folder
+    is missing, ValueError naming a file that cannot be used, for fewer than 3 objects (splits have
+    no object in common), and for a group that does not act on square pictures.
     """
 
     def __init__(
@@ -157,15 +156,15 @@ class CutOutsSource:
 
 @lru_cache(maxsize=NUM_CACHED)
 def read_sprite(path: Path, size: int, limit: Limit = Limit()) -> np.ndarray:  # noqa: B008
-    """A cut-out (4, S, S) uint8: what is visible, centred, fills the inscribed disc.
+    """A cut-out (4, S, S) uint8, centred, whose visible part fills the inscribed disc.
 
-    Where alpha is 0 so is the colour. Raises ValueError naming a file that cannot be
-    decoded or shows nothing.
+    Where alpha is 0, the colour is 0. Raises ValueError naming a file that cannot be decoded or
+    shows nothing.
     """
     image = read_cut_out(path, limit)
     box = image.getchannel("A").getbbox()
     if box is None:
-        raise ValueError(f"{path} is transparent all over")
+        raise ValueError(f"{path} is transparent everywhere")
     left, top, right, bottom = box
     seen = Image.fromarray(np.asarray(image)[top:bottom, left:right])
     down, across = np.nonzero(np.array(seen.getchannel("A")))

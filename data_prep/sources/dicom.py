@@ -22,10 +22,9 @@ from orbit.core.reading.volumes import (
 class DicomSource:
     """All series below a folder, in the order of their SeriesInstanceUID; part `all`.
 
-    Frames are (1, D, H, W) with the axes of `orbit.core.reading.nifti`. Tags are read
-    at once, pixels when they are asked for. Without a table every label is 0; a table's
-    column `file` names series by their UID. Series of one PatientID are one subject, unless
-    the table says otherwise.
+    Frames are (1, D, H, W) with the axes of `orbit.core.reading.nifti`. Tags are read at once,
+    pixels on demand. Without a table every label is 0; a table's column `file` names series by
+    their UID. Series of one PatientID are one subject, unless the table says otherwise.
 
     Raises FileNotFoundError if the folder or the table is missing, ValueError naming the
     file or series for one that is not a volume, and for a table that does not list every
@@ -72,7 +71,7 @@ class DicomSource:
         return frames, self._labels[indices]
 
     def checksums(self) -> dict[str, str]:
-        """By UID the sha256 of the text of a series' own checksums, from slice to slice."""
+        """By UID, one sha256 for each series, over the checksums of its slices in order."""
         if self._checksums is None:
             sums = {series.uid: _checksum(series) for series in self._series}
             if self._table is not None:
@@ -90,7 +89,7 @@ class DicomSource:
 
 
 def _patients(series: list[Series]) -> np.ndarray:
-    """A number for each patient; series without a PatientID stand for themselves."""
+    """A number for each patient; a series without a PatientID counts as its own patient."""
     names = [f"patient {each.patient}" if each.patient else each.uid for each in series]
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
 

@@ -13,8 +13,8 @@ from orbit.core.reading.pictures import SUFFIXES, Header, Limit, read_header, re
 class ImageFolderSource:
     """Picture files below `config.root`, part `all`; folders are classes.
 
-    Without folders every label is 0. Images are square: as they are, or cut and resized
-    to `config.size`. Decoding is that of `orbit.core.reading.pictures`.
+    Without folders every label is 0. Images are square: unchanged, or cut and resized to
+    `config.size`. `orbit.core.reading.pictures` decodes them.
 
     Raises FileNotFoundError if the folder is missing, ValueError naming the first file
     that is not a picture or, without `size`, not as large as the first one and square.

@@ -1,4 +1,4 @@
-"""The faces of sources: labelled images, and objects before backgrounds; opening one by name."""
+"""Interfaces of sources: labelled images, and objects before backgrounds; opening one by name."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,9 +31,9 @@ from orbit.core.store.manifest import ColumnSpec
 class ImageSource(Protocol):
     """Labelled uint8 images or volumes in named parts, readable in any order.
 
-    Parts are `train`, `val` and `test` where the source brings a split of its own,
-    `train` and `test` where validation images are still to be taken from `train`, and
-    `all` where there is none. Picklable and cheap to copy.
+    Parts are `train`, `val` and `test` if the source has its own split, `train` and `test` if
+    validation images have to be taken from `train`, and `all` if it has no split. Picklable and
+    cheap to copy.
     """
 
     @property
@@ -53,9 +53,9 @@ class ImageSource(Protocol):
         """What a label is, in words."""
 
     def subjects(self, part: str) -> np.ndarray | None:
-        """Whom each image of a part shows, (n,) int64: no subject comes into two splits.
+        """The subject of each image of a part, (n,) int64: no subject is in two splits.
 
-        None where every image stands for itself.
+        None if every image is its own subject.
         """
 
     def read(self, part: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -70,27 +70,27 @@ class ImageSource(Protocol):
 
 @runtime_checkable
 class NamedImages(Protocol):
-    """What sources of a user's files offer beside the methods of `ImageSource`."""
+    """Further method of sources that read a user's files."""
 
     def names(self, part: str) -> Sequence[str]:
-        """What each image of a part is called in messages: its path below the root, say."""
+        """The name of each image of a part in messages, such as its path below the root."""
 
 
 @runtime_checkable
 class CountedFiles(Protocol):
-    """What sources offer that leave out some of the user's files, or count them."""
+    """Further method of sources that leave out or count some of the user's files."""
 
     def counts(self) -> dict[str, int]:
-        """What was counted, by the name that the manifest gives it."""
+        """The counts, by their names in the manifest."""
 
 
 def counts_of(source: object) -> dict[str, int]:
-    """The counts of a source that has any."""
+    """The counts of a source; empty if it has none."""
     return source.counts() if isinstance(source, CountedFiles) else {}
 
 
 class ObjectSource(Protocol):
-    """Objects on which a group acts, each with the background it stands before.
+    """Objects on which a group acts, each with its background.
 
     Parts, labels, subjects and checksums as in `ImageSource`.
     """
@@ -146,7 +146,7 @@ class ViewSource(Protocol):
 
     @property
     def factors(self) -> Mapping[str, ColumnSpec]:
-        """What else is drawn for a view, by the name of its column."""
+        """The other factors that are drawn for a view, by the names of their columns."""
 
     def subjects(self, part: str) -> np.ndarray | None:
         """See `ImageSource`."""
@@ -172,7 +172,7 @@ OBJECT_SOURCES = (CutOutsSourceConfig, RenderSourceConfig, GeneratedPlanesSource
 
 
 def what_is_brought(config: SourceConfig) -> str:
-    """Of what kind the things are that a source brings, in words."""
+    """The kind of images that a source provides, in words."""
     if isinstance(config, OBJECT_SOURCES):
         return OBJECTS
     return VIEWS if isinstance(config, ObjectViewsSourceConfig) else IMAGES
@@ -181,8 +181,8 @@ def what_is_brought(config: SourceConfig) -> str:
 def open_source(config: PrepareConfig) -> ImageSource:
     """The source of whole images that a preparation names.
 
-    A package's (`orbit.sources`) is `make(config, seed, num_samples)`; it is pickled to worker
-    processes. Raises FileNotFoundError or ValueError if it cannot be read.
+    For a plug-in (`orbit.sources`) this calls `make(config, seed, num_samples)`; the source is
+    pickled to worker processes. Raises FileNotFoundError or ValueError if it cannot be read.
     """
     source = config.source
     match source:
@@ -225,7 +225,7 @@ def open_source(config: PrepareConfig) -> ImageSource:
             source, config.seed, config.num_samples
         )
         return added
-    raise ValueError(f"source={source.name} does not bring whole images")
+    raise ValueError(f"source={source.name} does not provide whole images")
 
 
 def open_object_source(config: PrepareConfig, group: str) -> ObjectSource:
@@ -244,7 +244,7 @@ def open_object_source(config: PrepareConfig, group: str) -> ObjectSource:
             from data_prep.sources.cut_outs import GeneratedPlanesSource
 
             return GeneratedPlanesSource(source, config.seed, config.num_samples, group)
-    raise ValueError(f"source={source.name} does not bring objects before backgrounds")
+    raise ValueError(f"source={source.name} does not provide objects before backgrounds")
 
 
 def open_view_source(config: PrepareConfig, group: str) -> ViewSource:
@@ -254,7 +254,7 @@ def open_view_source(config: PrepareConfig, group: str) -> ViewSource:
         from data_prep.sources.objects import ObjectViewsSource
 
         return ObjectViewsSource(source, config.seed, config.num_samples, group)
-    raise ValueError(f"source={source.name} does not bring views of objects in space")
+    raise ValueError(f"source={source.name} does not provide views of objects in space")
 
 
 def _open_mnist(source: MnistSourceConfig) -> ImageSource:

@@ -1,7 +1,4 @@
-"""Solids to turn around: closed meshes, each a class, randomly deformed and voxelised.
-
-Also which voxels of a lattice lie inside a closed surface of triangles.
-"""
+"""Solids for rotations: closed meshes, each a class, randomly deformed and voxelised."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -17,16 +14,17 @@ from orbit.core.reading.files import find_all, listed
 from orbit.core.reading.meshes import Surface, read_closed_mesh
 
 OFFSET = (0.73e-5, 1.37e-5, 2.91e-5)
-"""How far beside the voxels' centres points are taken, in voxels: clear of corners on a lattice."""
+"""Offset of sample points from the voxels' centres, in voxels, which avoids vertices on the
+lattice."""
 
 
 def fill(vertices: np.ndarray, faces: np.ndarray, side: int) -> np.ndarray:
     """Whether the centre of each voxel lies inside, (side, side, side) bool.
 
-    `vertices` (v, 3) are in voxels along the three axes, voxel centres at integers;
-    `faces` (f, 3) are the corners of triangles that are oriented alike. A point is inside
-    if the surface winds around it: bodies that overlap are joined, and a cavity is one
-    whose faces are turned around. Rays run along the first axis, one a column of voxels.
+    `vertices` (v, 3) are in voxels along the three axes, voxel centres at integers; `faces` (f, 3)
+    are the corners of triangles that are oriented alike. A point is inside if the surface winds
+    around it: overlapping bodies are joined, and a cavity is a body with inverted faces. Rays run
+    along the first axis, one for each column of voxels.
     """
     faces, column = _candidates(vertices, faces, side)
     ray = np.stack([column // side, column % side], 1) + OFFSET[1:]
@@ -45,7 +43,8 @@ def fill(vertices: np.ndarray, faces: np.ndarray, side: int) -> np.ndarray:
 def _candidates(
     vertices: np.ndarray, faces: np.ndarray, side: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Faces and flat columns, (n, 3) and (n,), of which the bounding box is hit by the ray."""
+    """Faces and flattened columns, (n, 3) and (n,), for which the ray hits the face's bounding
+    box."""
     plane = vertices[faces, 1:] - OFFSET[1:]
     first = np.clip(np.ceil(plane.min(1)), 0, side).astype(np.int64)
     num = np.clip(np.floor(plane.max(1)) + 1, 0, side).astype(np.int64) - first
@@ -63,8 +62,8 @@ def _beside_edge(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Twice the signed area between an edge and its ray, and whether it counts as positive.
 
-    The edge's ends are taken in the order of their numbers, so that of the two faces that
-    share it exactly one finds the ray on its positive side: no ray slips between them.
+    The ends of an edge are taken in the order of their numbers, so that exactly one of the two
+    faces that share it finds the ray on its positive side and no ray slips between them.
     """
     start, end = faces[:, pair[0]], faces[:, pair[1]]
     a, b = vertices[np.minimum(start, end), 1:], vertices[np.maximum(start, end), 1:]
@@ -80,21 +79,20 @@ WAVE_FREQUENCIES = (1.0, 4.0)
 TURN_STD = np.radians(4)
 SMALLEST_SIZE = 0.88
 MAX_NAMED = 30
-"""Files that are named where one was asked for that is not there."""
+"""The most files that are listed if a requested one does not exist."""
 
 
 class MeshesSource:
-    """`num_samples`, or else 600, solids; position i shows class i modulo their number.
+    """`num_samples` solids (default 600); position i shows class i modulo the number of classes.
 
-    Frames are (1, D, H, W), 0 outside and 255 inside, with the mesh's x along W to the
-    right, y along H upwards and z along D. Every solid lies in the ball that ends a voxel
-    inside the one inscribed in the lattice. All draws of a volume are keyed by (seed,
-    stream, position). By object, every mesh is a subject and there is one solid of each if
-    not told otherwise.
+    Frames are (1, D, H, W), 0 outside and 255 inside, with the mesh's x along W to the right, y
+    along H upwards and z along D. Every solid lies in a ball whose radius is one voxel less than
+    that of the inscribed one. All draws of a volume are keyed by (seed, stream, position). With
+    `by_object` every mesh is a subject, and by default there is one solid of each.
 
-    Raises FileNotFoundError if the folder is missing, ValueError for unknown or fewer than
-    two classes (three objects), and naming the file for a mesh that cannot be read or, unless
-    those are to be skipped, is not closed.
+    Raises FileNotFoundError if the folder is missing, ValueError for unknown or fewer than two
+    classes (three objects), and naming the file for a mesh that cannot be read or (without
+    `skip_open`) is not closed.
     """
 
     is_binary = True
@@ -119,7 +117,8 @@ class MeshesSource:
         self.num_images = {"all": default if num_samples is None else num_samples}
 
     def subjects(self, part: str) -> np.ndarray | None:
-        """The mesh of each volume by object; None where every split has all classes."""
+        """The mesh of each volume with `by_object`; otherwise None, because every split has all
+        classes."""
         if not self._config.by_object:
             return None
         return np.arange(self.num_images[part]) % len(self._paths)
@@ -130,7 +129,7 @@ class MeshesSource:
     def read(self, part: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         labels = indices.astype(np.int64) % len(self._paths)
         frames = np.empty((len(indices), *self.image_shape), np.uint8)
-        for row in np.argsort(labels, kind="stable"):  # A mesh is read once.
+        for row in np.argsort(labels, kind="stable"):  # Each mesh is read only once.
             rng = np.random.default_rng([self._seed, MESH_STREAM, int(indices[row])])
             surface = _surface(self._paths[labels[row]])
             vertices = draw_deformed(rng, surface.vertices, self._config.deformation)
@@ -145,7 +144,8 @@ class MeshesSource:
 
 
 def draw_deformed(rng: np.random.Generator, vertices: np.ndarray, deformation: float) -> np.ndarray:
-    """A mesh (v, 3) within the unit ball: bent, stretched, turned a little, placed in the ball.
+    """A mesh (v, 3) within the unit ball: bent, stretched, slightly turned, and moved within the
+    ball.
 
     `vertices` fill the unit ball about its centre. No vertex is displaced by more than
     `deformation` along any axis; axes are stretched by up to that share.
@@ -163,14 +163,14 @@ def draw_deformed(rng: np.random.Generator, vertices: np.ndarray, deformation: f
 
 
 def _into_unit_ball(vertices: np.ndarray) -> np.ndarray:
-    """Centred on the middle of the bounding box, the farthest vertex at distance 1."""
+    """The vertices, centred on the middle of their bounding box, the farthest at distance 1."""
     centred = vertices - (vertices.min(0) + vertices.max(0)) / 2
     scaled: np.ndarray = centred / np.sqrt((centred**2).sum(1).max())
     return scaled
 
 
 def _to_lattice(vertices: np.ndarray, side: int) -> np.ndarray:
-    """From (x, y, z) in the unit ball to places along (D, H, W), in voxels."""
+    """Points (x, y, z) of the unit ball as positions along (D, H, W), in voxels."""
     return (side - 1) / 2 + (side - 3) / 2 * vertices[:, ::-1] * (1, -1, 1)
 
 

@@ -1,4 +1,4 @@
-"""MNIST in torchvision's folder layout: ROOT/MNIST/raw/*-ubyte, packed or not; small digits."""
+"""MNIST in torchvision's folder layout, ROOT/MNIST/raw/*-ubyte, gzipped or not; small digits."""
 
 import gzip
 import hashlib

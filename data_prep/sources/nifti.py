@@ -22,13 +22,12 @@ from orbit.core.reading.volumes import (
 class NiftiSource:
     """All NIfTI files below a folder, in the order of their relative paths; part `all`.
 
-    Frames are (1, D, H, W) with the axes of `orbit.core.reading.nifti`. Headers are
-    read at once, voxels when they are asked for. Without a table every label is 0 and
-    every file stands for itself.
+    Frames are (1, D, H, W) with the axes of `orbit.core.reading.nifti`. Headers are read at once,
+    voxels on demand. Without a table every label is 0 and every file is its own subject.
 
-    What a header leaves open is said, with what is assumed. Raises FileNotFoundError if
-    the folder or the table is missing, ValueError naming the file for one that is not a
-    single volume, and for a table that does not list every file once.
+    Assumptions about what a header leaves open are reported. Raises FileNotFoundError if the folder
+    or the table is missing, ValueError naming the file for one that is not a single volume, and for
+    a table that does not list every file once.
     """
 
     is_binary = False

@@ -23,29 +23,28 @@ from orbit.core.store.manifest import ColumnSpec
 MIN_OBJECTS = 3
 """One for each split."""
 DIGEST_STEPS = 1e5
-"""Corners that agree in a hundred-thousandth of the mesh's radius are one place."""
+"""Vertices that agree to 1e-5 of the mesh's radius count as the same point."""
 
 
 class Chosen(NamedTuple):
-    """Files by the names of their objects, in the order of the labels; how many were left out
-    for not being closed, and how many for having the shape of one before them (None where this
-    was not asked)."""
+    """Files by the names of their objects, in the order of the labels; the numbers of meshes left
+    out because they are not closed, or have the shape of an earlier one (None if not checked)."""
 
     files: dict[str, Path]
     num_open: int | None
     num_repeated: int | None
 
     def counts(self) -> dict[str, int]:
-        """What was asked, as the manifest records it."""
+        """The counts as the manifest records them."""
         counts = {"num_skipped_open": self.num_open, "num_skipped_repeated": self.num_repeated}
         found = {name: num for name, num in counts.items() if num is not None}
         return found if self.num_repeated is None else {"num_objects": len(self.files), **found}
 
 
 def find_objects(root: Path) -> dict[str, Path]:
-    """All OBJ files below `root` by their paths there, without the ending.
+    """All OBJ files below `root` by their relative paths without the ending.
 
-    Raises as `find_all` does, and ValueError for two files that differ in their ending alone.
+    Raises as `find_all` does, and ValueError for two files that differ only in the ending.
     """
     found: dict[str, Path] = {}
     for path in find_all(root, (".obj",), "source.root"):
@@ -62,11 +61,11 @@ def choose(
     skip_open: bool = False,
     once_a_shape: bool = False,
 ) -> Chosen:
-    """Read all meshes once, and leave out those that are not wanted; these are said.
+    """Read all meshes once, leave out those that cannot be used, and report them.
 
-    `read` gives vertices (V, 3) and triangles (F, 3). With `skip_open` meshes that are not
-    closed are left out; with `once_a_shape` those of the shape of one before them, and fewer
-    than three objects raise ValueError. Raises what `read` raises.
+    `read` returns vertices (V, 3) and triangles (F, 3). With `skip_open` meshes that are not closed
+    are left out; with `once_a_shape` those with the shape of an earlier one, and fewer than three
+    objects raise ValueError. Raises the errors of `read`.
     """
     kept: dict[str, Path] = {}
     unclosed: list[str] = []
@@ -99,14 +98,14 @@ def choose(
 
 
 def shape_digest(vertices: np.ndarray, faces: np.ndarray) -> bytes:
-    """The same for meshes of the same triangles: moved, scaled, or in another order of vertices
-    or triangles, but not turned."""
+    """A digest that is equal for meshes of the same triangles, also if moved, scaled, or with
+    another order of vertices or triangles, but not if turned."""
     corners = vertices[faces]
     low, high = corners.min((0, 1)), corners.max((0, 1))
     centred = corners - (low + high) / 2
     radius = np.sqrt((centred**2).sum(-1).max())
     places = np.rint(centred * (DIGEST_STEPS / (radius or 1.0))).astype(np.int32)
-    # Each triangle begins with its least corner and keeps its orientation.
+    # Each triangle starts with its smallest corner and keeps its orientation.
     keys = places.astype(np.int64) @ (1 << np.array([42, 21, 0]))
     first = keys.argmin(1)
     turned = (first[:, None] + np.arange(3)) % 3
@@ -116,7 +115,7 @@ def shape_digest(vertices: np.ndarray, faces: np.ndarray) -> bytes:
 
 
 def meaning_of_objects(names: Sequence[str]) -> str:
-    """What the numbers of objects mean, however many there are."""
+    """The meaning of the numbers of objects, for any number of objects."""
     return (
         f"object, by the order of its file among source_checksums: 0 {names[0]}"
         f" to {len(names) - 1} {names[-1]}"
@@ -132,17 +131,16 @@ def _say_left_out(names: list[str], why: str) -> None:
 NUM_VIEWS = 2000
 POSE_STREAM, FACTOR_STREAM = 60, 61
 LOWEST_LIGHT = 0.35
-"""Least share of the light that comes from the viewer's side, so that no view is in the dark."""
+"""Smallest cosine between the light and the direction to the viewer, so that no view is dark."""
 SATURATION = 0.6
 
 
 class ObjectViewsSource:
-    """`num_samples`, or else 2000, views; view i shows object i modulo their number.
+    """`num_samples` views (default 2000); view i shows object i modulo the number of objects.
 
     Pictures are (3, S, S): the object alone before a grey backdrop. Its pose is uniform over all
-    rotations, the light comes from a direction that is uniform over a cap about the viewer, and
-    the hue of its colour is uniform; each is a function of the seed and the view alone. Every
-    object is a subject.
+    rotations, the direction of the light is uniform over a cap about the viewer, and the hue of its
+    colour is uniform; each is a function of the seed and the view alone. Every object is a subject.
 
     Raises FileNotFoundError if the folder is missing, ValueError for fewer than three different
     meshes, naming file and line for a mesh that cannot be read, and for a group that does not
@@ -215,7 +213,8 @@ class ObjectViewsSource:
 
 
 def _directions(uniform: np.ndarray) -> np.ndarray:
-    """Unit vectors (n, 3) float32 uniform over the cap z > LOWEST_LIGHT, of numbers (n, 2)."""
+    """Unit vectors (n, 3) float32, uniform over the cap z > LOWEST_LIGHT, from uniform numbers (n,
+    2)."""
     z = LOWEST_LIGHT + (1 - LOWEST_LIGHT) * uniform[:, 0].astype(np.float64)
     angle = 2 * np.pi * uniform[:, 1].astype(np.float64)
     beside = np.sqrt(1 - z * z)

@@ -1,4 +1,4 @@
-"""Generated brains: skull-stripped T1 images to look at, with a class that is known."""
+"""Generated brains that look like skull-stripped T1 images, with a known class."""
 
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ NUM_VOLUMES = 600
 NUM_CLASSES = 2
 MEAN_LOG_VOLUME = (0.0, 0.9)
 STD_LOG_VOLUME = 0.25
-"""Of the lateral ventricles, relative to their usual volume, by class."""
+"""Standard deviation of the logarithm of the lateral ventricles' relative volume, by class."""
 
 SURFACE_VOXELS = 1.3
 NUM_WAVES = 5
@@ -20,14 +20,13 @@ NUM_BIAS_WAVES = 2
 
 
 class PhantomSource:
-    """`num_samples`, or else 600, generated brains; part `all`.
+    """`num_samples` generated brains (default 600); part `all`.
 
-    Frames are (1, D, H, W) with D from inferior to superior, H from anterior to posterior
-    and W from left to right, as those of `orbit.core.reading.nifti`. All of a brain lies
-    in the ball that ends a voxel inside the one inscribed in the lattice; around it is 0.
-    The lateral ventricles of class 1 have exp(0.9) = 2.5 times the volume of class 0 in the
-    mean; 4 in a hundred lie nearer to the other class. All draws of a volume are keyed by
-    (seed, stream, position).
+    Frames are (1, D, H, W) with D from inferior to superior, H from anterior to posterior and W
+    from left to right, as those of `orbit.core.reading.nifti`. A brain lies in a ball whose radius
+    is one voxel less than that of the inscribed one; outside it is 0. The lateral ventricles of
+    class 1 have on average exp(0.9) = 2.5 times the volume of class 0; 4% are closer to the other
+    class. All draws of a volume are keyed by (seed, stream, position).
     """
 
     is_binary = False
@@ -53,7 +52,7 @@ class PhantomSource:
 
 
 def phantom(config: PhantomSourceConfig, seed: int, index: int) -> np.ndarray:
-    """The volume (D, H, W) uint8 at a position; even positions are of class 0, odd of class 1."""
+    """The volume (D, H, W) uint8 at a position; even positions have class 0, odd ones class 1."""
     side = config.side
     rng = np.random.default_rng([seed, PHANTOM_STREAM, index])
     where, points = _ball(side)
@@ -75,7 +74,8 @@ def _draw_anatomy(rng: np.random.Generator, label: int) -> Anatomy:
 
 
 def _draw_deformed(rng: np.random.Generator, points: np.ndarray) -> np.ndarray:
-    """Where in the standard brain each point lies: turned, stretched, shifted and bent."""
+    """The point of the standard brain that each point shows: turned, stretched, shifted and
+    bent."""
     turn = draw_turn(rng, np.radians(5))
     size = rng.uniform(1.0, 1.1) * np.exp(rng.uniform(-0.05, 0.05, 3))
     shift = rng.uniform(-0.02, 0.02, 3)
@@ -95,9 +95,9 @@ def _draw_bias(rng: np.random.Generator, points: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _ball(side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Flat positions of the voxels in the ball and their points (3, n) in the unit ball.
+    """Flattened positions of the voxels in the ball and their points (3, n) in the unit ball.
 
-    The ball ends one voxel inside the one inscribed in the lattice of voxel centres.
+    The radius is one voxel less than that of the ball inscribed in the lattice of voxel centres.
     """
     axis = (np.arange(side) - (side - 1) / 2) / ((side - 3) / 2)
     z, y, x = np.meshgrid(axis, -axis, axis, indexing="ij")

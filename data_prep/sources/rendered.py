@@ -22,7 +22,7 @@ BASE_STREAM, TINT_STREAM, SKY_STREAM = 30, 31, 32
 
 
 class RenderedSource:
-    """Pictures of each mesh in turn, in a pose of its own that the group turns further.
+    """Pictures of each mesh in turn, in a drawn pose that the group turns further.
 
     `config.root` is an OBJ file, or a folder of them, each a class; null shows a
     generated asymmetric plane. Makes `num_samples` compositions, or 1000 if that is None.
@@ -49,7 +49,7 @@ class RenderedSource:
         self._checksums: dict[str, str] | None = None
 
     def subjects(self, part: str) -> np.ndarray | None:
-        """None: every composition shows a pose of its own, and every split all meshes."""
+        """None: every composition has its own pose, and every split shows all meshes."""
         return None
 
     def check_group(self, group: str) -> None:
@@ -96,7 +96,7 @@ def turned_poses(
     drawn = [np.random.default_rng(key).standard_normal(4) for key in keys]
     base = to_matrices(np.array(drawn).reshape(-1, 4))[place]
     turned = to_matrices(make_group(group).encode(g).numpy())
-    # Sums written out: a matrix product may round differently in another batch.
+    # Written out: the rounding of a matrix product may depend on the batch.
     rotations: np.ndarray = (turned[:, :, :, None] * base[:, None]).sum(2)
     return rotations
 

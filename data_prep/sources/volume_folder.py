@@ -1,4 +1,4 @@
-"""Volumes in NIfTI and NPY files; the folders that they lie in, if any, are their classes."""
+"""Volumes in NIfTI and NPY files; their folders, if any, are their classes."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -28,12 +28,11 @@ SUFFIXES = (*nifti_file.SUFFIXES, ".npy")
 class VolumeFolderSource:
     """All volumes of a folder or of its immediate subfolders, the classes; part `all`.
 
-    Frames are (1, D, H, W): a NIfTI file's axes are those of `orbit.core.reading.nifti`,
-    an NPY file's its own. Shapes are looked at in the headers at once, voxels are read
-    when they are asked for. With `side` each volume is padded to the cube of its longest
-    side (in mm where the file tells them) and resampled. `binary` volumes take no
-    percentiles: the value inside becomes 255, and mixed voxels are rounded. Booleans must
-    be `binary`.
+    Frames are (1, D, H, W): a NIfTI file's axes are those of `orbit.core.reading.nifti`, those of
+    an NPY file are unchanged. Shapes are read from the headers at once, voxels on demand. With
+    `side` each volume is padded to the cube of its longest side (in mm if the file states sizes)
+    and resampled. `binary` volumes take no percentiles: the value inside becomes 255, and mixed
+    voxels are rounded. Booleans must be `binary`.
 
     Raises FileNotFoundError if the folder is missing, ValueError naming the file for one
     that is not a volume or does not fit the settings.
@@ -84,7 +83,7 @@ class VolumeFolderSource:
         return to_uint8(scaled >= 0.5 if self.is_binary else scaled)
 
     def _scale(self, volume: np.ndarray) -> np.ndarray:
-        """Values 0 to 1."""
+        """Grey values scaled to 0 to 1."""
         if volume.dtype == np.bool_ and not self.is_binary:
             raise ValueError("holds booleans: say source.binary=true")
         if self.is_binary:

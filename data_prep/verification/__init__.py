@@ -1,1 +1,1 @@
-"""Checking a dataset against its manifest and what its records claim."""
+"""Checking a dataset against its manifest and recomputing its records."""

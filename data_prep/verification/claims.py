@@ -19,13 +19,13 @@ from orbit.core.store.origin import Orbits, Table
 
 CUT = 127.5
 ROUNDING_TOLERANCE = 1.0
-"""Largest difference in stored units where this program interpolated and rounded."""
+"""Largest difference, in stored units, if this program interpolated and rounded."""
 OUTLINE = 1.0
-"""Pixels from the middle of one that an outline passes to the outline, at most."""
+"""Largest distance, in pixels, from the centre of a pixel on an outline to the outline."""
 
 
 def what_is_checked(manifest: Manifest) -> str | None:
-    """What of a record's frames can be checked, in words; None if nothing can."""
+    """A clause that says what can be checked of a record's frames; None if nothing can."""
     if manifest.target_is_action_on_source or _scene(manifest) == "blocked":
         return "pairs recomputed"
     if _scene(manifest) == "views":
@@ -42,7 +42,7 @@ def faults(
     action: np.ndarray,
     columns: Mapping[str, np.ndarray],
 ) -> np.ndarray:
-    """Which records are not what they claim to be, (B,) bool."""
+    """Whether each record contradicts its own columns, (B,) bool."""
     group = make_group(manifest.group)
     if manifest.target_is_action_on_source and isinstance(manifest.origin, Table):
         return differs_from_action(group, source, target, action)
@@ -83,8 +83,8 @@ def _shows_another_object(
     action: np.ndarray,
     columns: Mapping[str, np.ndarray],
 ) -> np.ndarray:
-    """Records whose object is not the source's moved: by its mask, and where the object covers
-    all of a pixel and pixels only move, by its colour."""
+    """Records whose target does not show the moved object: by its mask, and by its colour in pixels
+    that the object covers completely, if the group only moves pixels."""
     g = group.decode(torch.from_numpy(action))
     mask = columns["source_mask"].astype(np.float32)
     moved = group.act_on_image(torch.from_numpy(mask), g).numpy()
@@ -98,7 +98,7 @@ def _shows_another_object(
 
 
 def _covers_backdrop(frames: np.ndarray) -> np.ndarray:
-    """Views with anything but the backdrop beyond the ball that objects lie in."""
+    """Views that show anything but the backdrop outside the ball of the objects."""
     size = frames.shape[-1]
     squares = (np.arange(size) - (size - 1) / 2) ** 2
     is_beyond = squares + squares[:, None] > (FILLING * size / 2 + OUTLINE) ** 2
@@ -118,7 +118,7 @@ def _differs(
     where: np.ndarray,
     is_binary: bool = False,
 ) -> np.ndarray:
-    """Records whose target is not the action on the source at the places of `where`."""
+    """Records whose target differs from the action on the source in the pixels of `where`."""
     g = group.decode(torch.from_numpy(action))
     if group.is_exact:
         moved = moved_each(group, source, g)
@@ -134,7 +134,7 @@ def _differs(
 def _shows_no_background(
     frames: np.ndarray, columns: Mapping[str, np.ndarray], end: str
 ) -> np.ndarray:
-    """Records whose background is covered where their mask is 0."""
+    """Records that do not show their background where their mask is 0."""
     is_clear = columns[f"{end}_mask"] == 0
     covered = (frames != columns["background"]) & is_clear
     return np.asarray(covered.reshape(len(frames), -1).any(1))

@@ -1,4 +1,4 @@
-"""Checking a dataset against its manifest and its own claims."""
+"""Checking the shards of a dataset against its manifest and recomputing its records."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,32 +17,32 @@ from orbit.core.store.shard import map_shard
 
 NUM_SAMPLED_RECORDS = 4096
 NUM_AHEAD = 2
-"""Shards that are read for their checksums at a time."""
+"""The number of shards that are read for their checksums at a time."""
 BLOCK_RECORDS, BLOCK_BYTES = 256, 2**23
-"""Records that are looked at together, and the frames of their sources: what interpolating and
-comparing these takes is some twenty times as much."""
+"""The most records that are checked together, and bytes of their source frames; interpolating and
+comparing them takes about twenty times as much memory."""
 
 
 def verify_dataset(
     root: Path, on_shard: Callable[[ShardInfo], None] = lambda shard: None
 ) -> Iterator[str]:
-    """Yield a line for each split that is in order; `on_shard` learns of each shard that is.
+    """Yield a line for each correct split; `on_shard` is called for each correct shard.
 
-    Raises ValueError or FileNotFoundError naming file, dataset and row of the first fault;
-    a file with a wrong checksum in which no record is wrong is named alone.
+    Raises ValueError or FileNotFoundError naming file, dataset and row of the first fault; for a
+    file with a wrong checksum and no wrong record, only the file is named.
     """
     manifest = PairStore(root).manifest
     check_files(root, manifest)
     digests = _digests(root, manifest)
     for name, split in manifest.splits.items():
-        # Drawn, not evenly spread: a stride could meet only one element of every orbit.
+        # Drawn, not evenly spread: a stride could hit only one element of every orbit.
         num_sampled = min(NUM_SAMPLED_RECORDS, split.num_records)
         rng = np.random.default_rng(0)
         sampled = np.sort(rng.choice(split.num_records, num_sampled, replace=False))
         first = 0
         for shard in split.shards:
             path = root / shard.file
-            # First, so that what follows finds in memory what was read once, and in order.
+            # First, so that the file is read once, in order, and later checks find it in memory.
             digest = next(digests)
             _check_arrays(path, manifest, shard.num_frames, shard.num_records)
             if digest != shard.sha256:
@@ -61,7 +61,7 @@ def verify_dataset(
 
 
 def _digests(root: Path, manifest: Manifest) -> Iterator[str]:
-    """The checksums of all shards in their order, taken while others are looked at."""
+    """The checksums of all shards in order, computed while other shards are checked."""
     paths = [root / shard.file for split in manifest.splits.values() for shard in split.shards]
     with ThreadPoolExecutor(NUM_AHEAD) as threads:
         ahead = deque(threads.submit(sha256_of_file, path) for path in paths[:NUM_AHEAD])
@@ -118,7 +118,7 @@ def _first_bad(path: Path, name: str, bad: Any, fault: str, offset: int = 0) -> 
 
 
 def _what_is_checked(manifest: Manifest) -> str | None:
-    """What of the records is recomputed, in words; None for nothing."""
+    """A clause that says what is recomputed of the records; None for nothing."""
     if isinstance(manifest.origin, Episodes):
         return transitions.what_is_checked(manifest)
     if isinstance(manifest.origin, Sequences):
@@ -127,7 +127,7 @@ def _what_is_checked(manifest: Manifest) -> str | None:
 
 
 def _check_targets(path: Path, manifest: Manifest, rows: np.ndarray) -> None:
-    """Compare these records of a shard with what they claim."""
+    """Recompute these records of a shard and compare."""
     if _what_is_checked(manifest) is None:
         return
     arrays = map_shard(path)

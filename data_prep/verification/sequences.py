@@ -1,4 +1,4 @@
-"""Whether labelled sequences are what their columns say."""
+"""Check that labelled sequences agree with their columns."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +10,11 @@ from orbit.core.store.manifest import Manifest
 from orbit.core.store.origin import Sequences
 
 RELATIVE_TOLERANCE = 2.0**-10
-"""Of the rounding to half precision."""
+"""The relative rounding error of half precision."""
 
 
 def what_is_checked(manifest: Manifest) -> str:
-    """What of the records can be checked, in words."""
+    """A clause that says what can be checked of the records."""
     return "drawn again"
 
 

@@ -1,4 +1,4 @@
-"""Whether the transitions of a world are what it makes of their states and actions."""
+"""Check the transitions of a world by simulating them again from their states and actions."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +12,14 @@ from orbit.core.groups import make_group
 from orbit.core.store.manifest import Manifest
 
 ROUNDING_TOLERANCE = 1.0
-"""Largest difference of a pixel, in stored units, where a world computes with rounding."""
+"""Largest difference of a pixel, in stored units, for a world that computes with rounding."""
 
 Arrays = Mapping[str, np.ndarray]
 
 
 def what_is_checked(manifest: Manifest) -> str | None:
-    """What of the records can be checked, in words; None if the dataset's world is unknown."""
+    """A clause that says what can be checked of the records; None if the dataset's world is
+    unknown."""
     if not is_world_known(manifest):
         return None
     return (
@@ -27,8 +28,8 @@ def what_is_checked(manifest: Manifest) -> str | None:
 
 
 def check_transitions(path: Path, manifest: Manifest, arrays: Arrays, rows: np.ndarray) -> None:
-    """Raise ValueError naming file, dataset and row of the first record (of these rows of a
-    shard) that does not follow from its state, action and twin, or whose frames show another
+    """Raise ValueError naming file, dataset and row of the first record (of these rows of a shard)
+    that does not follow from its state, action and rotated copy, or whose frames show another
     state."""
     world = world_of(manifest)
     original = arrays["columns/original"][rows]
@@ -36,11 +37,11 @@ def check_transitions(path: Path, manifest: Manifest, arrays: Arrays, rows: np.n
     is_outside = (original < 0) | (original >= num_records)
     _refuse(path, "columns/original", rows, is_outside, "points outside the records")
     _check_steps(path, world, arrays, rows)
-    _check_twins(path, world, arrays, rows, original)
+    _check_copies(path, world, arrays, rows, original)
     if world.can_render:
         ends = (("source", "state"), ("target", "next_state"))
         states = np.concatenate([arrays[f"columns/{column}"][rows] for _, column in ends])
-        # Both at once: a world may draw but once what several frames show.
+        # Both at once: a world may draw only once what several frames show.
         pictures = np.split(world.render(states), len(ends))
         for (end, column), drawn in zip(ends, pictures, strict=True):
             shown = arrays["frames"][arrays[end][rows]]
@@ -62,7 +63,7 @@ def _check_steps(path: Path, world: World, arrays: Arrays, rows: np.ndarray) -> 
     _refuse(path, "columns/state", goes_on, is_wrong, "does not follow from the row before it")
 
 
-def _check_twins(
+def _check_copies(
     path: Path, world: World, arrays: Arrays, rows: np.ndarray, original: np.ndarray
 ) -> None:
     group = make_group(world.group)
@@ -87,7 +88,7 @@ def _check_twins(
 
 
 def _differs(world: World, found: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Which rows are not the same but for rounding."""
+    """Which rows differ by more than rounding."""
     error = np.abs(found.astype(np.float64) - expected)
     return np.asarray(~(error <= world.tolerance).all(-1))
 
@@ -100,7 +101,7 @@ def _refuse(
     fault: str,
     named: np.ndarray | None = None,
 ) -> None:
-    """Complain of the first row that is wrong, under its number in `named` if given."""
+    """Raise ValueError for the first wrong row, with its number in `named` if given."""
     if is_wrong.any():
         first = int(np.argmax(is_wrong))
         row = int((rows if named is None else named)[first])

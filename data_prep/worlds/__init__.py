@@ -1,1 +1,1 @@
-"""Worlds: states, actions and what one sees of them, simulated for many episodes at once."""
+"""Worlds: states, actions and their pictures, simulated for many episodes at once."""

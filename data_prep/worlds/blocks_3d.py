@@ -1,11 +1,11 @@
 """3D Blocks: cubes on a board that a fixed camera sees from above at an angle.
 
-Space has x to the right along columns, y away from the viewer against rows, z upwards; a
+In space, x points to the right along columns, y away from the viewer against rows, z upwards; a
 cell has side 1 and the centre of the board is the origin.
 
-A picture is put together from sprites: a cube of each colour on each cell is drawn once, with
-smooth outlines, and laid over what stands behind it. All of that is whole-number
-arithmetic, so that pictures do not depend on the machine.
+A picture consists of sprites: a cube of each colour on each cell is drawn once, with smooth
+outlines, and laid over the cubes behind it. This uses integer arithmetic only, so that pictures do
+not depend on the machine.
 """
 
 from functools import cache
@@ -16,26 +16,27 @@ import numpy as np
 from data_prep.worlds.grid_world import SIDE, GridWorld
 
 AZIMUTH, ELEVATION = 30.0, 47.0
-"""Degrees that the camera stands to the right of the board's front, and above it."""
+"""Position of the camera, in degrees to the right of the board's front, and above it."""
 DISTANCE = 11.0
-"""From the centre of the board, in cells: near enough for perspective."""
+"""Distance from the centre of the board, in cells: small enough for visible perspective."""
 VIEW_SIDE = 50
 MARGIN = 1.0
-"""Pixels that nothing on the board comes into."""
+"""Empty pixels at the border of a picture."""
 SAMPLES = 16
 """Sample points a side of a pixel."""
 FLOOR_THICKNESS, CUBE_SIDE = 0.3, 0.84
-"""In cells. The picture holds the slab and a cube on any of its cells."""
+"""In cells. The picture shows the slab and a cube on any of its cells."""
 
 
 def pixels(points: np.ndarray) -> np.ndarray:
-    """Where points (..., 3) of space are seen: x to the right and y downwards, (..., 2)."""
+    """The pixels at which points (..., 3) of space are seen: x to the right, y downwards, (...,
+    2)."""
     scale, offset = _frame()
     return np.asarray(_seen(points) * scale + offset)
 
 
 def distance_to_camera(points: np.ndarray) -> np.ndarray:
-    """Distances (...,) of points (..., 3) along the floor."""
+    """Distances (...,) of points (..., 3) from the camera, along the floor."""
     across = points[..., :2] - _camera()[:2]
     return np.asarray(np.hypot(across[..., 0], across[..., 1]))
 
@@ -43,7 +44,7 @@ def distance_to_camera(points: np.ndarray) -> np.ndarray:
 def coverage(corners: np.ndarray) -> np.ndarray:
     """Sample points of each pixel in a convex outline (k, 2) in pixels, (50, 50) int64.
 
-    Up to SAMPLES squared; 0 where the outline is seen from behind (anticlockwise).
+    Up to SAMPLES squared; 0 if the outline is seen from behind (counter-clockwise).
     """
     counts = np.zeros((VIEW_SIDE, VIEW_SIDE), np.int64)
     left, top = np.maximum(np.floor(corners.min(0)).astype(int), 0)
@@ -63,7 +64,7 @@ def _samples(first: int, last: int) -> np.ndarray:
 
 
 def _camera() -> np.ndarray:
-    """Where the camera stands."""
+    """The position of the camera."""
     azimuth, elevation = np.radians(AZIMUTH), np.radians(ELEVATION)
     level = np.array([np.sin(azimuth), -np.cos(azimuth)]) * np.cos(elevation)
     return DISTANCE * np.array([*level, np.sin(elevation)])
@@ -83,7 +84,7 @@ def _seen(points: np.ndarray) -> np.ndarray:
 
 @cache
 def _frame() -> tuple[float, np.ndarray]:
-    """Scale and offset by which the board and what stands on it fill the picture."""
+    """Scale and offset with which the board and its cubes fill the picture."""
     half = SIDE / 2
     corners = [
         (x, y, z)
@@ -107,18 +108,18 @@ COLOURS = (
 """Purple, green, orange, blue, brown."""
 FLOOR, JOINT, RIM = (158, 160, 164), (120, 122, 126), (110, 112, 116)
 JOINT_WIDTH = 0.08
-"""Of the lines between cells, in cells."""
+"""Width of the lines between cells, in cells."""
 TOP_LIGHT, FRONT_LIGHT, SIDE_LIGHT = 1.12, 0.86, 0.62
 FULL = SAMPLES**2
-"""The coverage of a pixel that shows nothing else: 256, so that mixing ends in a shift by 8."""
+"""The coverage of a fully covered pixel: 256, so that mixing ends in a shift by 8."""
 
 
 class Sprite(NamedTuple):
     """Cubes of all colours on one cell, cut to the pixels that they reach.
 
-    `rows` and `columns` are slices of the picture, h and w long; `clear` (h, w) uint16 says how
-    much of 256 stays visible of what lies behind, `paint` (5, 3, h, w) uint16 what is added
-    to 256 times the picture, rounding included.
+    `rows` and `columns` are slices of the picture, h and w long; `clear` (h, w) uint16 is the
+    share, of 256, of the background that stays visible; `paint` (5, 3, h, w) uint16 is added to 256
+    times the picture, with rounding included.
     """
 
     rows: slice
@@ -133,7 +134,7 @@ def blocks_3d(actions: tuple[str, ...] | None) -> GridWorld:
 
 
 def paint_blocks(places: np.ndarray) -> np.ndarray:
-    """Pictures (N, 3, 50, 50) uint8 of places (N, 5, 2) int64."""
+    """Pictures (N, 3, 50, 50) uint8 of objects on cells (N, 5, 2) int64."""
     pictures = np.repeat(_floor()[None], len(places), axis=0)
     cells = places[..., 0] * SIDE + places[..., 1]
     for cell, sprite in _sprites():
@@ -194,7 +195,7 @@ def _floor() -> np.ndarray:
 def _faces(low: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Corners (3, 4, 3) of the faces of a box that the camera sees: top, front, right.
 
-    Clockwise as they are seen.
+    Clockwise as seen.
     """
     top = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 1], [1, 0, 1]])
     front = np.array([[0, 0, 0], [0, 0, 1], [1, 0, 1], [1, 0, 0]])
@@ -216,6 +217,6 @@ def _lit(colour: tuple[int, ...], light: float) -> tuple[int, ...]:
 
 
 def _extent(used: np.ndarray) -> slice:
-    """The smallest slice that holds all that is true."""
+    """The smallest slice that contains all true values."""
     places = np.flatnonzero(used)
     return slice(int(places[0]), int(places[-1]) + 1)

@@ -1,10 +1,8 @@
 """Random draws of worlds as pure functions of a key and a counter (Philox4x32-10).
 
-Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), for any
-number of counters at once. There is no state, so that one draw does not depend on another.
-
-Each row is drawn as if it were alone: it does not depend on which other episodes are drawn
-beside it, in which order, or by which process.
+Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011), for any number
+of counters at once. There is no state: a row does not depend on the other episodes that are drawn,
+on their order, or on the process.
 """
 
 from dataclasses import dataclass
@@ -37,9 +35,9 @@ WORDS_PER_CALL = 4
 
 @dataclass(frozen=True)
 class DrawKey:
-    """What a draw depends on beside its episode: `stream` tells apart what is drawn for.
+    """The key of a draw, besides its episode: `stream` distinguishes what is drawn.
 
-    `seed` lies below 2^63, `split_number` is the place in `SPLITS`, `time` is the step.
+    `seed` lies below 2^63, `split_number` is the position in `SPLITS`, `time` is the step.
     """
 
     seed: int
@@ -54,7 +52,7 @@ def uniforms(key: DrawKey, episodes: np.ndarray, num: int) -> np.ndarray:
 
 
 def integers(key: DrawKey, episodes: np.ndarray, bounds: tuple[int, ...]) -> np.ndarray:
-    """Whole numbers from 0 up to each bound (exclusive), int64 (N, len(bounds)).
+    """Integers from 0 up to each bound (exclusive), int64 (N, len(bounds)).
 
     Uniform up to a relative error of bound / 2^32.
     """

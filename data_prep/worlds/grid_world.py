@@ -1,8 +1,8 @@
-"""Dynamics that the grid worlds share: five objects on a board, one moved at a time; tiles.
+"""The common dynamics of grid worlds: five objects on a board, one moved at a time; tiles.
 
-Places are (N, 5, 2) rows and columns, rows downwards, of any number type. Directions are
-0 to 3: up, right, down, left. A move into a wall or another object changes nothing (Kipf
-et al., "Contrastive Learning of Structured World Models", Section 4.1).
+Cells are (N, 5, 2) rows and columns, rows downwards, of any number type. Directions are 0 to 3: up,
+right, down, left. A move into a wall or another object changes nothing (Kipf et al., "Contrastive
+Learning of Structured World Models", Section 4.1).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,14 +19,14 @@ from orbit.core.store.manifest import FrameSpec
 SIDE = 5
 NUM_OBJECTS = 5
 MOVES = np.array([[-1, 0], [0, 1], [1, 0], [0, -1]], np.float32)
-"""Rows and columns that a step in each direction leads."""
+"""The change of row and column by a step in each direction."""
 NUM_DIRECTIONS = len(MOVES)
 
 RESET_STREAM, ACTION_STREAM, HEADING_STREAM = 0, 1, 2
 
 
 def draw_places(seed: int, split_number: int, episodes: np.ndarray) -> np.ndarray:
-    """Uniform first places (N, 5, 2) float32 of objects on different cells."""
+    """Uniform first cells (N, 5, 2) float32 of objects, all different."""
     key = DrawKey(seed, split_number, RESET_STREAM)
     cells = choices(key, episodes, SIDE * SIDE, NUM_OBJECTS)
     return np.stack(np.divmod(cells, SIDE), -1).astype(np.float32)
@@ -35,21 +35,21 @@ def draw_places(seed: int, split_number: int, episodes: np.ndarray) -> np.ndarra
 def draw_moves(
     seed: int, split_number: int, episodes: np.ndarray, time: int, allowed: np.ndarray
 ) -> np.ndarray:
-    """Actions (N, 2) float32: a uniform one of the objects that may move, and a uniform one of its
-    directions. `allowed` (5, 4) bool says which moves there are."""
+    """Actions (N, 2) float32: one of the objects that may move, and one of its directions, both
+    uniform. `allowed` (5, 4) bool says which moves exist."""
     key = DrawKey(seed, split_number, ACTION_STREAM, time)
     movable = np.flatnonzero(allowed.any(1))
     objects = movable[integers(key, episodes, (len(movable),))[:, 0]]
     directions = np.empty_like(objects)
     for each in movable:
         rows, own = objects == each, np.flatnonzero(allowed[each])
-        # The number of objects leaves the second draw as it is.
+        # The second draw does not depend on the number of objects.
         directions[rows] = own[integers(key, episodes[rows], (1, len(own)))[:, 1]]
     return np.stack([objects, directions], -1).astype(np.float32)
 
 
 def moved(places: np.ndarray, objects: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """Places after one object (N,) of each board has moved in a direction (N,), both whole."""
+    """Cells after one object (N,) of each board has moved in a direction (N,), both integers."""
     rows = np.arange(len(places))
     wanted = places[rows, objects] + MOVES[directions]
     is_inside = ((wanted >= 0) & (wanted < SIDE)).all(-1)
@@ -61,8 +61,8 @@ def moved(places: np.ndarray, objects: np.ndarray, directions: np.ndarray) -> np
 
 
 def turned(places: np.ndarray, turns: torch.Tensor) -> np.ndarray:
-    """Places after counter-clockwise quarter turns (N,) of the board; one takes (r, c) to
-    (4 - c, r)."""
+    """Cells after counter-clockwise quarter turns (N,) of the board; one turn moves (r, c) to (4 -
+    c, r)."""
     number = turns.numpy()[:, None, None]
     row, column = places[..., :1], places[..., 1:]
     last = SIDE - 1
@@ -75,8 +75,8 @@ def turned(places: np.ndarray, turns: torch.Tensor) -> np.ndarray:
 def allowed_moves(names: Sequence[str], actions: tuple[str, ...] | None) -> np.ndarray:
     """Which objects may move in which directions, (5, 4) bool; all for None.
 
-    An action is the name of a direction, for all objects, or an object's number and the name:
-    "up" or "0 up". Raises ValueError for anything else, for a move that comes twice, and for none.
+    An action is the name of a direction, for all objects, or an object's number and the name: "up"
+    or "0 up". Raises ValueError for anything else, for a repeated move, and for no move at all.
     """
     allowed = np.zeros((NUM_OBJECTS, len(names)), np.int64)
     numbers = list(map(str, range(NUM_OBJECTS)))
@@ -98,7 +98,8 @@ def allowed_moves(names: Sequence[str], actions: tuple[str, ...] | None) -> np.n
 def board_facts(
     numbers_an_object: int, directions: Directions, allowed: np.ndarray | None
 ) -> WorldFacts:
-    """What boards declare: of each object a state holds so many numbers, row and column first.
+    """The facts of boards: a state holds this number of values for each object, row and column
+    first.
 
     `allowed` (5, 4) bool are the moves that training is limited to, None for no limit.
     """
@@ -119,7 +120,7 @@ def board_facts(
 TILE = 10
 """Pixels a side of a cell."""
 SAMPLES = 16
-"""Sample points a side of a pixel, by which outlines are smooth."""
+"""Sample points a side of a pixel, which make outlines smooth."""
 
 COLOURS = (
     (228, 26, 28),
@@ -132,7 +133,7 @@ COLOURS = (
 
 
 def sample_points(num_pixels: int = TILE) -> tuple[np.ndarray, np.ndarray]:
-    """x to the right and y upwards of the sample points of a tile, from its centre, in pixels.
+    """x (to the right) and y (upwards) of the sample points of a tile, from its centre, in pixels.
 
     Both (num_pixels * SAMPLES, num_pixels * SAMPLES); multiples of a power of two.
     """
@@ -142,7 +143,7 @@ def sample_points(num_pixels: int = TILE) -> tuple[np.ndarray, np.ndarray]:
 
 
 def coloured_tile(inside: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """A tile (3, 10, 10) uint8 of one colour on black where the sample points are inside."""
+    """A tile (3, 10, 10) uint8 on black, with one colour at the sample points inside."""
     covered = inside.reshape(TILE, SAMPLES, TILE, SAMPLES).sum((1, 3))
     shades = np.array(colour)[:, None, None] * covered
     return np.asarray((shades + SAMPLES**2 // 2) // SAMPLES**2, np.uint8)
@@ -151,8 +152,8 @@ def coloured_tile(inside: np.ndarray, colour: tuple[int, int, int]) -> np.ndarra
 def paint_tiles(tiles: np.ndarray, places: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     """Boards (N, 3, 50, 50) uint8 of objects on different cells.
 
-    `tiles` (K, 3, 10, 10) uint8; `places` (N, n, 2) rows and columns; `kinds` (N, n) or (n,)
-    say which tile shows each object.
+    `tiles` (K, 3, 10, 10) uint8; `places` (N, n, 2) rows and columns; `kinds` (N, n) or (n,) are
+    the tiles of the objects.
     """
     num = len(places)
     shown = np.full((num, SIDE * SIDE), len(tiles))
@@ -172,15 +173,15 @@ OBJECT_COMPONENT = ActionComponent(
 )
 
 Painter = Callable[[np.ndarray], np.ndarray]
-"""Pictures (N, 3, 50, 50) uint8 of places (N, 5, 2) int64; a function that can be pickled."""
+"""Draws pictures (N, 3, 50, 50) uint8 of cells (N, 5, 2) int64; a function that can be pickled."""
 
 
 class GridWorld:
     """Five objects pushed about; see `data_prep.worlds.interface.World`.
 
-    A state holds row and column of each object. Quarter turns of the board turn places and
-    directions (Park et al., "Learning Symmetric Embeddings for Equivariant World Models",
-    Table 1); pictures of turned states are drawn anew.
+    A state holds row and column of each object. Quarter turns of the board turn cells and
+    directions (Park et al., "Learning Symmetric Embeddings for Equivariant World Models", Table 1);
+    pictures of turned states are drawn anew.
     """
 
     group = "c4"

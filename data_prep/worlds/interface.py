@@ -1,4 +1,4 @@
-"""What a world says about itself so that episodes of it can be written."""
+"""The interface of worlds."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -12,11 +12,11 @@ from orbit.core.store.manifest import FrameSpec
 
 
 class World(Protocol):
-    """A deterministic world that a group acts on, for N states at once.
+    """A deterministic world on which a group acts, for N states at once.
 
-    States (N, S) and actions (N, A) are float32. Every draw is a function of the seed, the
-    number of the split in `SPLITS`, the episode and the time (see `data_prep.worlds.draws`),
-    never of the episodes drawn beside it. The group commutes with the dynamics:
+    States (N, S) and actions (N, A) are float32. Every draw is a function of the seed, the number
+    of the split in `SPLITS`, the episode and the time (see `data_prep.worlds.draws`), never of the
+    other episodes that are drawn. The group commutes with the dynamics:
 
         step(act_on_state(s, g), act_on_action(a, g)) = act_on_state(step(s, a), g)
 
@@ -38,7 +38,7 @@ class World(Protocol):
 
     @property
     def frames(self) -> FrameSpec:
-        """Shape and value coding of what one sees of a state."""
+        """Shape and value coding of the pictures of states."""
 
     @property
     def state_size(self) -> int:
@@ -50,16 +50,17 @@ class World(Protocol):
 
     @property
     def tolerance(self) -> float:
-        """Largest difference between two states or actions that are the same: 0 where the
-        arithmetic is exact."""
+        """Largest difference between two states or actions that count as equal: 0 if the arithmetic
+        is exact."""
 
     @property
     def can_render(self) -> bool:
-        """False where a picture needs a file that is not at hand, as when a dataset is read."""
+        """False if pictures need a file that is missing, for example when only the dataset is
+        there."""
 
     @property
     def facts(self) -> WorldFacts:
-        """What evaluation may know of states and actions, recorded in the manifest."""
+        """What evaluation may know about states and actions; recorded in the manifest."""
 
     def reset(
         self, seed: int, split_number: int, episodes: np.ndarray, limited: bool
@@ -75,13 +76,14 @@ class World(Protocol):
         states: np.ndarray,
         limited: bool,
     ) -> np.ndarray:
-        """Actions (N, A) of a random policy; with `limited` from those that training may see."""
+        """Actions (N, A) of a random policy; with `limited` only those to which training is
+        limited."""
 
     def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """States (N, S) after the actions (N, A)."""
 
     def render(self, states: np.ndarray) -> np.ndarray:
-        """Frames (N, C, H, W) of states. A frame that also shows the past needs it in the state."""
+        """Frames (N, C, H, W) of states. If a frame also shows the past, the state must hold it."""
 
     def act_on_state(self, states: np.ndarray, g: torch.Tensor) -> np.ndarray:
         """States (N, S) moved by one group element each."""
@@ -93,7 +95,8 @@ class World(Protocol):
         """A short name of each action, for pictures."""
 
     def checksums(self) -> Mapping[str, str]:
-        """sha256 of each file the world was made from, by name without its directory."""
+        """sha256 of each file from which the world was made, by name without its directory."""
 
     def settings(self) -> Mapping[str, Any]:
-        """What determines the world beside its name and its `facts.solid`, as plain values."""
+        """The values that determine the world besides its name and its `facts.solid`, as plain
+        values."""

@@ -1,5 +1,5 @@
-"""From settings, or from the manifest of a dataset, to the world. Worlds are imported when asked
-for."""
+"""Making a world from settings or from the manifest of a dataset; its module is imported on
+demand."""
 
 import typing
 from dataclasses import dataclass
@@ -35,12 +35,12 @@ def make_world(
     source: SourceConfig,
     must_render: bool = False,
 ) -> World:
-    """The world of these settings; `actions` are those that a limited policy draws from.
+    """The world of these settings; `actions` are those from which a limited policy draws.
 
-    A package's (`orbit.worlds`) is `make(config, actions)`.
+    For a plug-in (`orbit.worlds`) this calls `make(config, actions)`.
 
-    Raises ValueError for actions that it does not have, for a source that it does not read, and
-    with `must_render` where it cannot be drawn; what opening a source raises.
+    Raises ValueError for unknown actions, for a source that it does not use, and with `must_render`
+    if it cannot be drawn; also the errors of opening a source.
     """
     if isinstance(config, TeapotWorldConfig):
         from data_prep.worlds.teapot import Teapot, read_source
@@ -87,7 +87,7 @@ def make_world(
 def is_world_known(manifest: Manifest) -> bool:
     """Whether a dataset holds episodes of a world that can be simulated here.
 
-    ValueError saying what to install for one that came from a package which is not there.
+    Raises ValueError with what to install if the world comes from a package that is missing.
     """
     options = typing.get_args(WorldConfig)
     names = [typing.get_args(typing.get_type_hints(option)["name"])[0] for option in options]

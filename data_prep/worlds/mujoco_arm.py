@@ -1,9 +1,9 @@
 """The arm of `reacher`: gymnasium's Reacher, simulated and drawn by MuJoCo.
 
-Every step begins at the state alone: velocities and goal are set with the angles, and what the
-simulator remembers is cleared, so that a turned state moves as the turned arm. The camera is
-MuJoCo's own, which looks down at half a right angle, but held above the first joint: gymnasium
-places it by the first state that it draws.
+Every step starts from the state alone: velocities and goal are set with the angles, and the
+simulator's memory is cleared, so that a turned state moves like the turned arm. The camera is
+MuJoCo's own, which looks down at 45 degrees, but fixed above the first joint; gymnasium would place
+it by the first state that it draws.
 """
 
 import contextlib
@@ -19,17 +19,17 @@ from PIL import Image
 from orbit.core.reading.files import import_extra
 
 RENDERED_SIDE, CROP = 500, slice(50, 450)
-"""Pixels; pictures are cut out, then brought to their size by area, as in the authors' code."""
+"""In pixels; pictures are cut out, then resized by area, as in the authors' code."""
 LOOK_AT = (0.0, 0.0, 0.01)
 NUM_STEPS_AN_ACTION = 2
 TOLERANCE = 1e-4
-"""Of states in float32, whose velocities go up to tens of radians a second."""
+"""For states in float32, whose velocities reach tens of radians per second."""
 
 
 class MujocoArm:
     """See `data_prep.worlds.reacher.Arm`.
 
-    Methods raise ValueError with one line where gymnasium, MuJoCo or an OpenGL library are absent.
+    Methods raise a one-line ValueError if gymnasium, MuJoCo or an OpenGL library is missing.
     """
 
     tolerance = TOLERANCE
@@ -71,15 +71,15 @@ class MujocoArm:
 
 @cache
 def _why_no_pictures() -> str | None:
-    """What is missing for pictures, None for nothing. To be asked before anything is drawn, and
-    once: the trial ends with no OpenGL context being current."""
+    """What is missing for pictures, None for nothing. Call it once, before anything is drawn: the
+    trial leaves no current OpenGL context."""
     try:
         mujoco = _mujoco()
     except ValueError as error:
         return str(error)
     backend = os.environ.setdefault("MUJOCO_GL", "egl")
-    # Software OpenGL brings an LLVM, as does triton, which torch may load at any time: a process
-    # in which triton comes second crashes.
+    # Software OpenGL and triton, which torch may load at any time, both contain LLVM. A process
+    # that loads triton second crashes.
     with contextlib.suppress(ImportError):
         import_module("triton")
     try:
@@ -88,7 +88,7 @@ def _why_no_pictures() -> str | None:
         nothing = mujoco.MjModel.from_xml_string("<mujoco/>")
         mujoco.MjrContext(nothing, mujoco.mjtFontScale.mjFONTSCALE_100).free()
         context.free()
-    except Exception as error:  # Each backend, and each lack, fails in its own way.
+    except Exception as error:  # Each backend, and each missing part, fails in its own way.
         cause = " ".join(str(error).split()) or type(error).__name__
         return (
             f"dataset=reacher cannot draw with MUJOCO_GL={backend}: {cause}; install libEGL"
@@ -103,7 +103,7 @@ def _mujoco() -> Any:
     try:
         return import_extra("mujoco", "reacher", "reacher", "dataset")
     except (AttributeError, ImportError, OSError, RuntimeError) as error:
-        # With MUJOCO_GL set it needs that library even to be imported.
+        # With MUJOCO_GL set, even its import needs that library.
         cause = " ".join(str(error).split())
         backend = os.environ.get("MUJOCO_GL", "")
         raise ValueError(
@@ -113,7 +113,8 @@ def _mujoco() -> Any:
 
 @cache
 def _simulator() -> tuple[Any, Callable[[np.ndarray, np.ndarray], None]]:
-    """gymnasium's environment, one a process, and what sets its positions and velocities."""
+    """gymnasium's environment, one per process, and the function that sets positions and
+    velocities."""
     mujoco = _mujoco()
     gymnasium = import_extra("gymnasium", "reacher", "reacher", "dataset")
     env = gymnasium.make(

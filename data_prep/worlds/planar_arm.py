@@ -1,11 +1,11 @@
-"""The arm of `reacher_planar`: simulated and painted here, with no library and no display.
+"""The arm of `reacher_planar`, simulated and drawn here without a library or display.
 
-Lengths, masses, armature, damping, gears and the integrator (Runge-Kutta of order 4, two steps
-of 0.01 s an action) are those of its model file. One thing differs: where MuJoCo's soft limit
-slows the second joint down, this one stops it at once.
+Lengths, masses, armature, damping, gears and the integrator (Runge-Kutta of order 4, two steps of
+0.01 s an action) are those of MuJoCo's model file. One thing differs: MuJoCo's soft limit slows the
+second joint down, and this limit stops it at once.
 
-All is sums, products and quotients of float64, so that results are the same on every machine,
-and the mirrored arm moves as the mirror image bit for bit.
+It uses only sums, products and quotients of float64, so that results are the same on every machine,
+and the mirrored arm moves like the mirror image bit for bit.
 
 Links are capsules, joints and goal discs, painted one over the other with smooth outlines, in
 the colours of MuJoCo's Reacher. The lattice of pixels has its centre at the first joint and
@@ -24,14 +24,14 @@ from data_prep.worlds.reacher import MAX_ANGLE, sine_cosine
 STEP_S = 0.01
 NUM_STEPS_AN_ACTION = 2
 LINK_LENGTH, LINK_RADIUS = 0.1, 0.01
-"""Of both links, in metres."""
+"""Length and radius of both links, in metres."""
 TIP_DISTANCE, TIP_RADIUS = 0.11, 0.01
-"""Of the fingertip's centre from the second joint, and of the ball that it is."""
+"""Distance of the fingertip's centre from the second joint, and the fingertip's radius."""
 DENSITY = 1000.0
 ARMATURE, DAMPING, GEAR = 1.0, 1.0, 200.0
 """Rotor inertia in kg m^2, N m s, and N m at an action of 1."""
 MAX_BEND = 3.0
-"""Radians that the second joint can turn either way."""
+"""How far the second joint can turn either way, in radians."""
 
 
 class Inertia(NamedTuple):
@@ -51,8 +51,8 @@ class Motion(NamedTuple):
 
 
 def advance(motion: Motion, torques: np.ndarray) -> tuple[np.ndarray, Motion]:
-    """What an action (N, 2) within [-1, 1] makes of a motion: how far the first joint turned, (N,)
-    in radians, and the motion after it."""
+    """The effect of an action (N, 2) within [-1, 1]: how far the first joint turned, (N,) in
+    radians, and the motion after it."""
     turned = np.zeros_like(motion.bend)
     for _ in range(NUM_STEPS_AN_ACTION):
         angle, motion = _runge_kutta(motion, GEAR * torques)
@@ -87,7 +87,8 @@ def _runge_kutta(motion: Motion, torques: np.ndarray) -> tuple[np.ndarray, Motio
 
 
 def _accelerations(motion: Motion, torques: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of both joints, from M a = torque - Coriolis and centrifugal terms - damping."""
+    """Angular accelerations of both joints, from M a = torque - Coriolis and centrifugal terms -
+    damping."""
     near, far = LINK, FOREARM
     sine, cosine = sine_cosine(motion.bend)
     coupling = far.mass * LINK_LENGTH * far.distance
@@ -108,7 +109,7 @@ def _accelerations(motion: Motion, torques: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _stopped(motion: Motion) -> Motion:
-    """The second joint comes to rest at its limits."""
+    """The motion, with the second joint at rest if it is at a limit."""
     is_beyond = np.abs(motion.bend) > MAX_BEND
     return Motion(
         np.clip(motion.bend, -MAX_BEND, MAX_BEND),
@@ -118,7 +119,7 @@ def _stopped(motion: Motion) -> Motion:
 
 
 def _capsule(length: float, radius: float) -> Inertia:
-    """A cylinder with half balls at its ends, from the joint outwards."""
+    """The inertia of a cylinder with half balls at its ends, from the joint outwards."""
     across, along = radius * radius, length * length
     cylinder, ball = DENSITY * math.pi * across * length, _ball_mass(radius)
     of_cylinder = cylinder * (3 * across + along) / 12
@@ -142,7 +143,7 @@ def _joined(first: Inertia, second: Inertia) -> Inertia:
 
 
 def _moved(part: Inertia, distance: float) -> float:
-    """What a distance from its centre adds to the moment."""
+    """The inertia after a shift of the centre by a distance."""
     return part.mass * distance * distance
 
 
@@ -151,19 +152,19 @@ FOREARM = _joined(LINK, _ball(TIP_DISTANCE, TIP_RADIUS))
 
 
 HALF_VIEW = 0.34
-"""Metres from the centre of the picture to its sides."""
+"""Distance from the centre of the picture to its sides, in metres."""
 WALL_PLACE, WALL_RADIUS = 0.3, 0.02
 ROOT_RADIUS, GOAL_RADIUS = 0.011, 0.012
-"""The goal is a third larger than MuJoCo's, so that few pixels show it."""
+"""In metres; the goal is a third larger than MuJoCo's, so that it is visible on few pixels."""
 GROUND, WALL, ROOT = (92, 92, 96), (150, 66, 100), (214, 95, 143)
 LINK_COLOUR, TIP_COLOUR, GOAL_COLOUR = (18, 104, 150), (26, 196, 146), (255, 74, 58)
 RIM_LIGHT = 0.62
-"""Brightness at the rim of a rounded body, which is 1 along its ridge."""
+"""Brightness at the rim of a rounded body; along its ridge it is 1."""
 
 
 class Body(NamedTuple):
-    """A capsule from `start` to `end`, (N, 2) places in metres, y upwards; a disc where these
-    are the same."""
+    """A capsule from `start` to `end`, (N, 2) points in metres, y upwards; a disc if they are
+    equal."""
 
     start: np.ndarray
     end: np.ndarray
@@ -175,7 +176,7 @@ def paint_arm(direction: np.ndarray, bend: np.ndarray, goal: np.ndarray, size: i
     """Pictures (N, 3, size, size) uint8 of arms and their goals.
 
     `direction` (N, 2) is the unit vector along the first link, `bend` (N,) the angle in radians
-    from it to the second, `goal` (N, 2) a place in metres, all float64.
+    from it to the second, `goal` (N, 2) a point in metres, all float64.
     """
     pictures = np.repeat(_arena(size)[None], len(bend), axis=0)
     for body in arm_bodies(direction, bend, goal):
@@ -184,7 +185,7 @@ def paint_arm(direction: np.ndarray, bend: np.ndarray, goal: np.ndarray, size: i
 
 
 def arm_bodies(direction: np.ndarray, bend: np.ndarray, goal: np.ndarray) -> list[Body]:
-    """What is painted, from the lowest to the topmost."""
+    """The bodies to paint, from the lowest to the topmost."""
     sine, cosine = sine_cosine(bend)
     x, y = direction.T
     forearm = np.stack([x * cosine - y * sine, y * cosine + x * sine], -1)
@@ -246,7 +247,7 @@ def _shade(distance: np.ndarray, radius: float) -> np.ndarray:
 
 @cache
 def _arena(size: int) -> np.ndarray:
-    """Ground and walls (3, size, size) uint8. The walls are one body, with one outline."""
+    """Ground and walls, (3, size, size) uint8. All walls have one common outline."""
     scale, middle = size / (2 * HALF_VIEW), (size - 1) / 2
     place = np.arange(size) - middle
     x, y = np.broadcast_to(place, (4, 1, size)), np.broadcast_to(-place[:, None], (4, size, 1))

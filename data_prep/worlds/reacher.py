@@ -1,11 +1,11 @@
 """A reacher: an arm of two links in the plane and a goal; its states, draws and symmetries.
 
-A state holds the unit vector along the first link, the angle from it to the second, the
-velocities of both joints, the goal, and the arm's pose before the last action. A vector in place
-of the first joint's angle lets quarter turns and mirrors act without rounding: they move signs
-and places of numbers.
+A state holds the unit vector along the first link, the angle from it to the second, the velocities
+of both joints, the goal, and the arm's pose before the last action. With a vector instead of the
+first joint's angle, quarter turns and mirrors act without rounding: they only exchange numbers and
+signs.
 
-Libraries round their trigonometric functions differently. These are odd and even bit for bit.
+Libraries round trigonometric functions differently. The ones here are odd and even bit for bit.
 """
 
 from typing import Any, Protocol
@@ -29,7 +29,7 @@ DIRECTION, BEND, SPEEDS, GOAL = slice(0, 2), 2, slice(3, 5), slice(5, 7)
 PREVIOUS_DIRECTION, PREVIOUS_BEND = slice(7, 9), 9
 VECTORS = (DIRECTION, GOAL, PREVIOUS_DIRECTION)
 SCALARS = (BEND, 3, 4, PREVIOUS_BEND)
-"""What turns, and what turns leave alone but mirrors reverse."""
+"""Positions in the state of vectors, which turn, and of scalars, which only mirrors reverse."""
 
 TORQUES = tuple(
     ActionComponent(f"torque_{joint}", f"torque on the {name} joint", "full torque", -1.0, 1.0)
@@ -37,18 +37,18 @@ TORQUES = tuple(
 )
 POSITIVE_SECOND_TORQUE = "positive_second_torque"
 LIMITED_TORQUES = RangeOfActions("range", (-1.0, 0.0), (1.0, 1.0))
-"""What a limited policy may draw."""
+"""The name of the torques of a limited policy."""
 
 GOAL_PLACE = (0.2, 0.2)
-"""In metres; the arm reaches 0.22."""
+"""In metres; the arm's reach is 0.22."""
 ANGLE_SPREAD, SPEED_SPREAD = 0.1, 0.005
-"""First angles and velocities are uniform within these, either way."""
+"""First angles and velocities are uniform between plus and minus these values."""
 NUM_WARM_UP_STEPS = 50
 RESET_STREAM, ACTION_STREAM, WARM_UP_STREAM = 0, 1, 2
 
 
 def draw_first_motion(seed: int, split_number: int, episodes: np.ndarray) -> np.ndarray:
-    """Angles and velocities of both joints before the warm-up, (N, 4) float64."""
+    """Angles and velocities of both joints before the warm-up steps, (N, 4) float64."""
     drawn = uniforms(DrawKey(seed, split_number, RESET_STREAM), episodes, 4)
     spread = np.array([ANGLE_SPREAD, ANGLE_SPREAD, SPEED_SPREAD, SPEED_SPREAD])
     return np.asarray(spread * (2 * drawn - 1))
@@ -86,15 +86,15 @@ def _signs(g: torch.Tensor) -> np.ndarray:
 
 
 MAX_ANGLE = 8.0
-"""Radians; more than a whole turn either way."""
+"""In radians; more than a whole turn either way."""
 NUM_HALVINGS = 4
 
 
 def sine_cosine(angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sines and cosines, float64, of angles within `MAX_ANGLE`; errors below 1e-14.
 
-    Taylor series at a sixteenth of the angle, then sin 2x = 2 sin x cos x and
-    1 - cos 2x = 2 sin^2 x.
+    It uses Taylor series at a sixteenth of the angle, then sin 2x = 2 sin x cos x and 1 - cos 2x =
+    2 sin^2 x.
     """
     x = np.asarray(angle, np.float64) / 2**NUM_HALVINGS
     square = x * x
@@ -114,11 +114,11 @@ NUM_CHANNELS = 6
 
 
 class Arm(Protocol):
-    """What moves and how it looks, for N arms at once; all in float64."""
+    """The interface of arms: motion and pictures, for N arms at once, in float64."""
 
     @property
     def tolerance(self) -> float:
-        """Of the world; see `data_prep.worlds.interface.World`."""
+        """The tolerance of the world; see `data_prep.worlds.interface.World`."""
 
     @property
     def can_render(self) -> bool:
@@ -136,9 +136,9 @@ class Arm(Protocol):
 class Reacher:
     """A reacher with a fixed goal; see `data_prep.worlds.interface.World`.
 
-    Episodes begin after 50 random actions. Quarter turns of the plane and its mirrors turn the
-    arm and its goal; turns leave torques alone, mirrors reverse them (Park et al., "Learning
-    Symmetric Embeddings for Equivariant World Models", Table 1 and Section 4).
+    Episodes start after 50 random actions. Quarter turns of the plane and its mirrors turn the arm
+    and its goal; turns leave torques alone, mirrors reverse them (Park et al., "Learning Symmetric
+    Embeddings for Equivariant World Models", Table 1 and Section 4).
     """
 
     group = GROUP
@@ -205,7 +205,8 @@ class Reacher:
         return after
 
     def render(self, states: np.ndarray) -> np.ndarray:
-        """The pose before the last action, then the pose of now; each is painted once."""
+        """Pictures of the pose before the last action, then of the current pose; each is drawn
+        once."""
         goal = states[:, GOAL]
         poses = np.concatenate(
             [np.concatenate([pose, goal], 1) for pose in (states[:, 7:], states[:, :3])]

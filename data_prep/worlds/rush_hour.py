@@ -1,4 +1,4 @@
-"""Rush Hour: five arrows on a board, each of which moves relative to where it points."""
+"""Rush Hour: five arrows on a board, each moving relative to its heading."""
 
 from functools import cache
 from typing import Any
@@ -29,15 +29,15 @@ from orbit.core.store.facts import WorldFacts
 
 ACTION_NAMES = ("forward", "right", "back", "left")
 HALF_LENGTH, HALF_WIDTH = 4.75, 3.5
-"""Of a triangle, in pixels: long enough to tell where it points."""
+"""Half the size of a triangle, in pixels; its length shows its heading."""
 
 
 class RushHour:
     """Five arrows that keep their headings; see `data_prep.worlds.interface.World`.
 
-    A state holds row, column and heading (up, right, down, left: 0 to 3) of each. Action d of
-    an object moves it in the direction heading + d. Quarter turns of the board turn places and
-    headings and leave actions as they are (Park et al., Table 1).
+    A state holds row, column and heading (up, right, down, left: 0 to 3) of each. Action d of an
+    object moves it in the direction heading + d. Quarter turns of the board turn cells and headings
+    and leave actions alone (Park et al., Table 1).
     """
 
     name = "rush_hour"
@@ -115,7 +115,7 @@ class RushHour:
 
 
 def _parts(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places (N, 5, 2) and headings (N, 5)."""
+    """Cells (N, 5, 2) and headings (N, 5)."""
     by_object = states.reshape(len(states), NUM_OBJECTS, 3)
     return by_object[..., :2], by_object[..., 2]
 

@@ -33,7 +33,8 @@ def shapes_2d(config: Shapes2dWorldConfig, actions: tuple[str, ...] | None) -> G
 
 
 def paint_shapes(places: np.ndarray, shapes: tuple[str, ...]) -> np.ndarray:
-    """Pictures (N, 3, 50, 50) uint8 of places (N, 5, 2) int64, shapes dealt in turn."""
+    """Pictures (N, 3, 50, 50) uint8 of objects on cells (N, 5, 2) int64, with shapes assigned in
+    turn."""
     return paint_tiles(_tiles(shapes), places, np.arange(NUM_OBJECTS))
 
 
@@ -44,13 +45,13 @@ def _tiles(shapes: tuple[str, ...]) -> np.ndarray:
 
 
 def _inside(shape: str) -> np.ndarray:
-    """Which sample points of a tile the shape covers."""
+    """Whether the shape covers each sample point of a tile."""
     x, y = sample_points()
     match shape:
         case "circle":
             return np.asarray(x**2 + y**2 <= RADIUS**2)
         case "triangle":
-            # The sides rise from the lower corners to the middle of the top.
+            # The sides go from the lower corners to the middle of the top.
             return np.asarray((y >= -RADIUS) & (y + 2 * abs(x) <= RADIUS))
         case "square":
             return np.asarray(np.maximum(abs(x), abs(y)) <= RADIUS)
@@ -61,15 +62,14 @@ def _inside(shape: str) -> np.ndarray:
 
 KIND_STREAM, SHADE_STREAM = 7, 8
 BRIGHTEST = 120
-"""Above the largest shade of a backdrop; objects reach 255."""
+"""Exclusive upper limit of a backdrop's values; objects reach 255."""
 
 
 class BackdropWorld:
-    """A grid world whose state also holds which of `num_backdrops` is behind it.
+    """A grid world whose state also holds the number of the backdrop, one of `num_backdrops`.
 
-    See `data_prep.worlds.interface.World`. The backdrop is drawn with the first state and
-    stays; the group leaves it alone. It is what a frame shows beside the part on which the
-    group acts.
+    See `data_prep.worlds.interface.World`. The backdrop is drawn with the first state and never
+    changes; the group leaves it alone. It is the invariant part of a frame.
     """
 
     def __init__(self, board: GridWorld, num_backdrops: int) -> None:
@@ -128,13 +128,14 @@ class BackdropWorld:
 
 
 def _behind(places: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """States with new places and the old backdrops."""
+    """States with new cells and the old backdrops."""
     return np.concatenate([places, states[:, -1:]], 1)
 
 
 @cache
 def _backdrops(num: int) -> np.ndarray:
-    """(num, 3, 50, 50) uint8: each cell has a dim colour of its own, none twice alike."""
+    """Backdrops (num, 3, 50, 50) uint8: each cell has its own dim colour, and all backdrops
+    differ."""
     cells = integers(DrawKey(0, 0, SHADE_STREAM), np.arange(num), (BRIGHTEST,) * (3 * SIDE * SIDE))
     shades = cells.astype(np.uint8).reshape(num, 3, SIDE, SIDE)
     cell = FRAME_SIDE // SIDE

@@ -1,6 +1,6 @@
 """An object that turns in space: its mesh, its rotations and its frames.
 
-As in `orbit.core.rendering.turning` all is sums, products and roots of single numbers.
+As in `orbit.core.rendering.turning`, it uses only sums, products and roots of single numbers.
 """
 
 import math
@@ -44,8 +44,8 @@ from orbit.core.store.manifest import SPLITS, FrameSpec
 def conjugated(quaternions: np.ndarray, by: np.ndarray) -> np.ndarray:
     """Quaternions of the rotations g a g^-1, float64 (N, 4), for a (N, 4) and g (N, 4).
 
-    The angle stays, so the real part of a stays bit for bit, and with it the choice of sign;
-    g turns the axis.
+    The angle does not change, so the real part of a keeps its bits, and with it the sign; g turns
+    the axis.
     """
     a = np.asarray(quaternions, np.float64)
     axis = product(to_matrices(by), a[:, 1:, None])[..., 0]
@@ -71,7 +71,7 @@ class PackedMesh:
 
 
 def read_source(source: SourceConfig) -> PackedMesh | None:
-    """The mesh of a source; None, for the generated pot, without one.
+    """The mesh of a source; None, meaning the generated pot, if there is no source.
 
     Raises FileNotFoundError if there is no such file, ValueError naming it if it cannot be used.
     """
@@ -99,16 +99,16 @@ TURNS = ("haar", "small")
 RESET_STREAM, ACTION_STREAM, NUM_STREAMS = 0, 1, 2
 SPLITS_HELD_BACK = (SPLITS.index("train"), SPLITS.index("val"))
 TOLERANCE = 2e-6
-"""Of states, rotation matrices in float32, and of actions."""
+"""For states, which are rotation matrices in float32, and for actions."""
 
 
 class Teapot:
-    """An object in an orientation R, which an action a turns to a R; see
+    """An object with an orientation R, which an action a turns to a R; see
     `data_prep.worlds.interface.World`.
 
-    SO(3) turns the object, g R, and with it the axes of actions, g a g^-1 (Park et al., "Learning
-    Symmetric Embeddings for Equivariant World Models", Section 4): the camera stays.
-    Without a `mesh` it is the generated pot.
+    SO(3) turns the object, g R, and the axes of actions, g a g^-1 (Park et al., "Learning Symmetric
+    Embeddings for Equivariant World Models", Section 4): the camera does not move. Without a `mesh`
+    the object is the generated pot.
     """
 
     name, group = "teapot", "so3"
@@ -214,8 +214,8 @@ class Teapot:
         split_number: int,
         num: int,
     ) -> np.ndarray:
-        """What is drawn for each of `num` rows; where it leads to an orientation that is held
-        out of the split, the first further attempt that does not."""
+        """A draw for each of `num` rows; if it leads to an orientation that is held out, the first
+        further draw that does not."""
         held_out, rows = self._config.held_out, np.arange(num)
         drawn, attempt = draw(0, rows), 0
         if held_out is None or split_number not in SPLITS_HELD_BACK:
@@ -244,7 +244,7 @@ def _draw_turns(turns: str, key: DrawKey, episodes: np.ndarray) -> np.ndarray:
 
 
 def _limited_turns(actions: tuple[str, ...] | None, turns: str) -> str:
-    """The turns of training: those of `dataset.actions`, or of the world."""
+    """The actions of training: those of `dataset.actions`, or all of the world."""
     if actions is None:
         return turns
     if len(actions) != 1 or actions[0] not in TURNS:

@@ -22,13 +22,13 @@ def check_folder(folder: Path, config: ClusterConfig) -> None:
     found = TEMPLATE.search(str(folder))
     if found is not None:
         raise ValueError(
-            f"{folder}: SLURM and submitit put the number of a job, or the like, in the place of"
-            f" {found[0]!r}, so jobs would not find this folder: choose another name"
+            f"{folder}: SLURM and submitit replace {found[0]!r} in paths, for example by the number"
+            " of a job, so jobs would not find this folder: choose another name"
         )
     for letter, who in ((":", "PYTHONPATH"), ("\n", "a batch script"), ("\\", "sbatch")):
         if letter in str(folder):
             raise ValueError(
-                f"{folder}: {letter!r} in a path ends it for {who}, so jobs would not find this"
+                f"{folder}: {who} ends a path at {letter!r}, so jobs would not find this"
                 " folder: choose another name"
             )
 

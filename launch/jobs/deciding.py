@@ -31,17 +31,17 @@ def request_restart(job: str, why: str, cancelled: Path | None = None) -> None:
     has_asked = False
     for _ in slurm.pauses():
         if cancelled is not None and cancelled.exists():
-            say(f"{why}: no requeue asked for, the job was cancelled")
+            say(f"{why}: no requeue requested, the job was cancelled")
             return
         try:
             state = slurm.job_state(job)
             if state == "RUNNING":
-                say(f"{why}: asking for another start")
+                say(f"{why}: requesting a requeue")
                 has_asked = True
                 slurm.requeue(job)
             elif not has_asked:
                 shown = "unknown to SLURM" if state is None else state
-                say(f"{why}: no requeue asked for, the job is {shown}")
+                say(f"{why}: no requeue requested, the job is {shown}")
                 return
             # SLURM ends this job now; ending by ourselves could look like success.
             pause(WAIT_FOR_END_S, "SLURM to end this job, which it starts again")
@@ -117,7 +117,7 @@ def after_fault(
     run_dir: Path, order: Order, folder: Path, settle_s: float = SETTLE_S
 ) -> Decision | None:
     """After anything else, on every rank that noted its ending; None if another one decides."""
-    pause(settle_s, "the accounts of the other ranks")
+    pause(settle_s, "the records of the other ranks")
     if not _claim(folder / "decided"):
         return None
     cause = decisive(history.endings(folder))

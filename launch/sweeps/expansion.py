@@ -201,8 +201,8 @@ def _refuse_fixed(keys: Mapping[str, Any]) -> None:
             raise ValueError(f"a sweep cannot vary {key}: {instead}")
     for key in sorted(WITHOUT_TRACE & set(keys)):
         raise ValueError(
-            f"a sweep cannot vary {key}, which no run is told apart by: give it once for all"
-            " runs, or use a sweep_dir for each value"
+            f"a sweep cannot vary {key}, which is not part of the names of runs: give it once for"
+            " all runs, or use a sweep_dir for each value"
         )
 
 

@@ -193,7 +193,7 @@ class Controller:
         self._complaint, self._pause_s = None, FIRST_PAUSE_S
         again = {name: losses[name] for name in taken if name in losses}
         if again:
-            self._say(f"trial {trial.number}: goes on after an interruption: {', '.join(again)}")
+            self._say(f"trial {trial.number}: continues after an interruption: {', '.join(again)}")
             self._study.note(trial.number, "lost", {**trial.notes.get("lost", {}), **again})
 
     def _count_losses(self, trial: OpenTrial, name: str) -> list[int]:

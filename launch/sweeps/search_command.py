@@ -126,7 +126,7 @@ def start_search(request: SweepRequest, directory: SweepDirectory, words: Sequen
     with DirectoryLock(directory.path, "submissions") as lock:
         at_work = live_controller(directory)
         if at_work is not None:
-            say(f"a controller is at work and left alone: {at_work}")
+            say(f"a controller is running and left alone: {at_work}")
             return 0
         mend_journal(directory.path / JOURNAL)
         study = SearchStudy(directory.path, search)
@@ -177,7 +177,7 @@ def live_controller(directory: SweepDirectory) -> str | None:
     records = read_records(directory.path, ("search",))
     liveness = find_live(directory.path, records)
     if liveness.unchecked is not None:
-        raise ValueError(f"cannot tell whether a controller is at work: {liveness.unchecked}")
+        raise ValueError(f"cannot tell whether a controller is running: {liveness.unchecked}")
     for job in liveness.jobs.values():
         return f"{job.state}, {job.job}"
     return None

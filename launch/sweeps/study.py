@@ -69,7 +69,7 @@ def mend_journal(path: Path) -> None:
         end = content.rfind(b"\n") + 1
         if end < len(content):
             if content[end : end + 1] != b"{":
-                raise ValueError(f"{path} is damaged: its last line is no record")
+                raise ValueError(f"{path} is damaged: its last line is not a record")
             file.truncate(end)
             os.fsync(file.fileno())
 
@@ -86,14 +86,14 @@ def _check_journal(path: Path) -> None:
                 return  # It is being written.
             record = parse_json(line)
             if not isinstance(record, dict) or not isinstance(record.get("worker_id"), str):
-                raise ValueError(f"line {number} is no record")
+                raise ValueError(f"line {number} is not a record")
             num_studies += record.get("op_code") == CREATE_STUDY
             study, trial = record.get("study_id", 0), record.get("trial_id", 0)
             if num_studies != 1 or study != 0 or isinstance(study, bool):
-                raise ValueError(f"line {number} speaks of another study")
+                raise ValueError(f"line {number} belongs to another study")
             num_trials += record.get("op_code") == CREATE_TRIAL
             if "trial_id" in record and not (type(trial) is int and 0 <= trial < num_trials):
-                raise ValueError(f"line {number} speaks of a trial that was not made")
+                raise ValueError(f"line {number} belongs to a trial that was not created")
 
 
 class SearchStudy:
@@ -147,7 +147,7 @@ class SearchStudy:
         for number, trial in enumerate(self._trials()):
             measured = [*trial.intermediate_values.values(), *(trial.values or ())]
             if not all(isinstance(value, float) and math.isfinite(value) for value in measured):
-                raise ValueError(f"trial {number} has a value that is no finite number")
+                raise ValueError(f"trial {number} has a value that is not a finite number")
             for key, value in trial.params.items():
                 if not trial.distributions[key]._contains(
                     trial.distributions[key].to_internal_repr(value)

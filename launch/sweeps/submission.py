@@ -126,7 +126,7 @@ def describe_submission(
     hours = len(names) * cluster.time_min / 60
     lines = [
         f"job arrays: {len(cuts)}",
-        f"asked for at most: {hours * cluster.nodes * cluster.gpus_per_node:,.1f} GPU-hours,"
+        f"requests at most: {hours * cluster.nodes * cluster.gpus_per_node:,.1f} GPU-hours,"
         f" {hours * cluster.num_ranks * cluster.cpus_per_task:,.1f} core-hours",
     ]
     if cuts:

@@ -1,4 +1,4 @@
-"""What the numbers of an action mean, as groups, worlds and manifests say it."""
+"""The meaning of the numbers of an action, as groups, worlds and manifests state it."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How much this process may still take: memory, open files."""
+"""How much memory and how many open files this process may still use."""
 
 import os
 import resource
@@ -8,7 +8,7 @@ MEMORY_INFO = Path("/proc/meminfo")
 OWN_GROUPS = Path("/proc/self/cgroup")
 GROUPS = Path("/sys/fs/cgroup")
 PLACES = (
-    # Folder, file of the limit, file of the use, and lines of memory.stat that can be given up.
+    # Folder, file of the limit, file of the usage, and lines of memory.stat that can be reclaimed.
     ("", "memory.max", "memory.current", ("inactive_file", "active_file")),
     (
         "memory",
@@ -17,14 +17,14 @@ PLACES = (
         ("total_inactive_file", "total_active_file"),
     ),
 )
-"""Of control groups of version 2 and of version 1."""
+"""Files of control groups, of version 2 and of version 1."""
 
 
 def available_memory() -> int:
-    """Bytes that can be taken, or filled with files, before memory is short.
+    """Bytes that can be allocated, or filled with cached files, before memory is short.
 
-    The least of what the machine has free (files that it only remembers among it) and what the
-    limits of this process's control groups leave.
+    It is the smaller of the machine's available memory (including cached files) and what the limits
+    of this process's control groups leave.
     """
     return min([_free_on_machine(), *_left_in_groups()])
 
@@ -38,7 +38,7 @@ def _free_on_machine() -> int:
 
 
 def _left_in_groups() -> list[int]:
-    """What each limit leaves, of the process's group and of those that it is in."""
+    """The bytes left by the limit of the process's control group and of each group above it."""
     try:
         lines = OWN_GROUPS.read_text().splitlines()
     except OSError:
@@ -60,20 +60,21 @@ def _left_in_groups() -> list[int]:
                     pair.split(" ", 1) for pair in (folder / "memory.stat").read_text().splitlines()
                 )
             except (OSError, ValueError):
-                # No limit ("max"), no such file, or a group that is not seen from in here.
+                # No limit ("max"), no such file, or a group that is not visible from inside a
+                # container.
                 continue
             left.append(most - used + sum(int(statistics.get(name, 0)) for name in stays))
     return left
 
 
 SPARE = 256
-"""Files that libraries, logs and sockets of a program may need beside those it asks room for."""
+"""Files that libraries, logs and sockets of a program may need besides those requested."""
 
 
 def make_room_for_files(num: int, root: Path) -> None:
     """Let this process hold `num` more files open, all below `root`.
 
-    Raises ValueError if the system lets it hold fewer.
+    Raises ValueError if the system allows fewer.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = float("inf") if hard == resource.RLIM_INFINITY else hard

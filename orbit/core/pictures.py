@@ -1,16 +1,16 @@
-"""Figures as files, whose texts are drawn as they stand.
+"""Figures as files, with texts drawn literally, and sets of frames for sliders.
 
-A dollar or a backslash means nothing, letters that the plot's font lacks come from another
-installed font, and where none has them they become escapes such as \\u4e2d.
+A dollar or a backslash has no special meaning. Letters that the plot's font lacks come from another
+installed font, or become escapes such as \\u4e2d if no font has them.
 
-Sets of frames to slide through: small PNG files and `frames.json` that says what they are.
+A set of frames for a slider consists of small PNG files and `frames.json`, which describes them.
 
 FOLDER/
   000.png 001.png ...   a frame for each value of the slider, `rows` x `num_columns` cells
   frames.json           written last: the set is complete
 
-Cells have `cell` pixels, height and width, and stand a grey line of one pixel apart. Of volumes
-a file holds `num_slices` such pictures one below the other, along the first axis.
+`cell` is the height and width of a cell in pixels; a grey line of one pixel separates cells. For
+volumes a file holds `num_slices` such pictures, stacked along the first axis.
 """
 
 import dataclasses
@@ -32,8 +32,8 @@ SEPARATOR = 0.5
 
 LIGHT = np.array([0.45, 0.55, 0.70], np.float32) / np.float32(np.linalg.norm([0.45, 0.55, 0.70]))
 AMBIENT = 0.35
-"""Where the light of rendered things comes from (right, up, towards the viewer), and its share
-that is everywhere."""
+"""The direction to the light of rendered objects (right, up, towards the viewer), and the share of
+ambient light."""
 
 
 def as_picture(frame: np.ndarray) -> np.ndarray:
@@ -48,7 +48,8 @@ def as_picture(frame: np.ndarray) -> np.ndarray:
 
 
 def flattened(frame: np.ndarray) -> np.ndarray:
-    """What `as_picture` shows of a frame, (C, h, w): of a volume its slices, a picture as it is."""
+    """The frame as `as_picture` shows it, (C, h, w): slices of a volume, or the unchanged
+    picture."""
     if frame.ndim == 3:
         return frame
     _, depth, height, width = frame.shape
@@ -69,11 +70,10 @@ def _side_by_side(slices: list[np.ndarray]) -> np.ndarray:
 
 
 def save_figure(figure: Any, path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a matplotlib figure atomically, with texts of its own in the file, and close it.
+    """Write a matplotlib figure atomically, with literal texts, and close it.
 
-    Texts are drawn as they stand, whatever names they hold. Raises FileNotFoundError naming
-    the folder if there is none to write it into, OSError naming the file if it cannot be
-    written.
+    Raises FileNotFoundError naming the folder if it does not exist, OSError naming the file if it
+    cannot be written.
     """
     import matplotlib.pyplot as plt
 
@@ -90,13 +90,13 @@ def save_figure(figure: Any, path: Path, metadata: Mapping[str, str] | None = No
 
 NO_GLYPH_NEEDED = frozenset("\n")
 NOT_FOR_TEXT = ("Last Resort", ".LastResort", "cm", "STIXNonUnicode", "STIXSize")
-"""Beginnings of the names of fonts that have boxes for everything, or signs in place of letters."""
+"""Beginnings of the names of fonts that draw boxes or symbols instead of letters."""
 REGULAR = 400
 """The usual weight of a font."""
 
 
 def make_plain(figure: Any) -> None:
-    """Prepare all texts of a matplotlib figure but the numbers along its axes."""
+    """Prepare all texts of a matplotlib figure except the numbers along its axes."""
     from matplotlib.text import Text
 
     _escape_ticks(figure)
@@ -114,14 +114,14 @@ def make_plain(figure: Any) -> None:
 
 
 def drawable(name: str) -> str:
-    """A name as figures will show it in their usual font, to be measured or cut."""
+    """A name as figures show it in their usual font, to measure or cut it."""
     import matplotlib
 
     return _escaped(name, _families(matplotlib.rcParams["font.family"], name))
 
 
 def _numbers(figure: Any) -> Iterable[Any]:
-    """Labels of ticks that are made of numbers, powers of ten for example."""
+    """Labels of ticks that consist of numbers, such as powers of ten."""
     for axes in figure.get_axes():
         for axis in (axes.xaxis, axes.yaxis):
             yield axis.get_offset_text()
@@ -139,7 +139,7 @@ def _makes_names(formatter: Any) -> bool:
 
 
 def _escape_ticks(figure: Any) -> None:
-    """Names at ticks are made again whenever a figure is drawn."""
+    """Escape the names at ticks whenever a figure is drawn, because they are made again then."""
     from matplotlib.ticker import FuncFormatter
 
     for axes in figure.get_axes():
@@ -152,7 +152,7 @@ def _escape_ticks(figure: Any) -> None:
 
 
 def _families(families: Iterable[str], content: str) -> list[str]:
-    """These font families, and further ones that have what of a text they lack."""
+    """These font families, and further ones for the letters of a text that they lack."""
     chosen = list(families)
     missing = _missing(content, chosen)
     for family, path in _installed() if missing else ():
@@ -189,7 +189,7 @@ def _path_of(family: str) -> str:
 
 @lru_cache(maxsize=1)
 def _installed() -> tuple[tuple[str, str], ...]:
-    """Families of installed fonts, each with its most usual file."""
+    """Families of installed fonts, each with the file of its most regular weight."""
     from matplotlib.font_manager import fontManager, weight_dict
 
     def unlikeness(font: Any) -> tuple[Any, ...]:
@@ -205,7 +205,7 @@ def _installed() -> tuple[tuple[str, str], ...]:
 
 @lru_cache(maxsize=4096)
 def _letters(path: str) -> frozenset[int]:
-    """Code points that a font file draws; none for one that cannot be scaled, as of emoji."""
+    """Code points that a font file draws; none for a font that cannot be scaled, as of emoji."""
     from matplotlib.ft2font import FT2Font
 
     try:
@@ -220,7 +220,7 @@ FRAMES_FILE = "frames.json"
 
 @dataclass(frozen=True)
 class FrameSet:
-    """What a folder of frames shows. `labels` name the values of the slider `slider`."""
+    """The description of a folder of frames. `labels` name the values of the slider `slider`."""
 
     title: str
     description: str
@@ -255,9 +255,9 @@ def write_frames(
 ) -> FrameSet:
     """Write frames (R, N, C, H, W) or (R, N, C, D, H, W) on [0, 1] and what they are.
 
-    One for each value of the slider, taken when it is written; R rows, N columns. Of two
-    channels the first is shown, of more than three the first three. A set that was there before
-    is replaced.
+    One array for each value of the slider, read from the iterable when it is written; R rows, N
+    columns. With two channels the first is shown, with more than three the first three. An existing
+    set is replaced.
     """
     from PIL import Image
 
@@ -289,7 +289,7 @@ def write_frames(
 
 
 def read_frame_set(folder: Path) -> FrameSet | None:
-    """What a folder holds, None if it is no complete set of frames."""
+    """The set of frames in a folder, None if it is not complete."""
     try:
         content = parse_json((folder / FRAMES_FILE).read_bytes())
         found = build(FrameSet, content)
@@ -301,8 +301,8 @@ def read_frame_set(folder: Path) -> FrameSet | None:
 def mosaic(frames: np.ndarray) -> np.ndarray:
     """Cells (R, N, C, H, W) or (R, N, C, D, H, W) on [0, 1] as one picture of bytes.
 
-    (R H + R - 1, N W + N - 1) where one channel is shown, with a last axis of 3 otherwise;
-    of volumes D of these one below the other.
+    (R H + R - 1, N W + N - 1) where one channel is shown, with a last axis of 3 otherwise; for
+    volumes, D of these stacked.
     """
     if frames.ndim == 6:
         return np.concatenate([mosaic(one) for one in np.moveaxis(frames, 3, 0)])

@@ -1,13 +1,13 @@
-"""What other packages add: methods, worlds, sources, groups, networks, actions, by entry points.
+"""Plug-ins: methods, worlds, sources, groups, networks and actions of other packages.
 
-A package that is installed says in its metadata what it offers, as in
+An installed package names what it offers in its metadata, by entry points such as
 
     [project.entry-points."orbit.sources"]
     arrays = "mylab.arrays:SOURCE"
 
-A configuration or a manifest holds the name alone. It is looked up among what comes with Orbit
-and then here, and that one entry point is loaded, nothing else: who installs packages decides
-what can run, never a file. `orbit.configs` names a package that holds YAML files.
+A configuration or a manifest holds the name alone. It is looked up among the built-in parts and
+then here, and only that entry point is loaded: those who install packages decide what can run,
+never a file. `orbit.configs` names a package that holds YAML files.
 """
 
 import dataclasses
@@ -31,11 +31,10 @@ SINGULAR: Mapping[str, str] = {kind: kind.removesuffix("s") for kind in (*KINDS,
 
 @dataclass(frozen=True)
 class Kind:
-    """One of a kind by its name: a source, a world, a group, a network, a latent action.
+    """A named source, world, group, network or latent action.
 
-    `config` is a frozen dataclass whose field `name` is `Literal[name]`; of a group, which has
-    no settings, it is None. What `make` takes and gives is said where the kind is used:
-    `orbit.api` lists these places.
+    `config` is a frozen dataclass whose field `name` is `Literal[name]`; for a group, which has no
+    settings, it is None. `orbit.api` lists what `make` takes and returns.
     """
 
     name: str
@@ -44,7 +43,7 @@ class Kind:
 
 
 class Open(NamedTuple):
-    """Marks a union of settings, in `Annotated`, that entry points of a kind may add to."""
+    """Marks, in `Annotated`, a union of settings to which entry points of a kind may add."""
 
     kind: KindName
 
@@ -60,7 +59,7 @@ class Origin(NamedTuple):
 
 
 class Plugin(NamedTuple):
-    """An entry point that is installed, not loaded."""
+    """An installed entry point that is not loaded yet."""
 
     kind: str
     name: str
@@ -70,12 +69,12 @@ class Plugin(NamedTuple):
 
 
 _LOADED: dict[type, Plugin] = {}
-"""Classes of settings, and the plug-ins that brought them."""
+"""Classes of settings, and the plug-ins from which they come."""
 
 
 @functools.cache
 def installed(kind: str) -> Mapping[str, Plugin]:
-    """The entry points of a kind by their names; ValueError for two of one name."""
+    """The entry points of a kind by name; ValueError for two of the same name."""
     found: dict[str, Plugin] = {}
     for point in importlib.metadata.entry_points(group=f"orbit.{kind}"):
         origin = Origin("unknown", "0")
@@ -94,10 +93,9 @@ def installed(kind: str) -> Mapping[str, Plugin]:
 
 @functools.cache
 def load(kind: str, name: str) -> Any:
-    """What an entry point stands for, None where no package that is installed offers it.
+    """The object of an entry point, None if no installed package offers it.
 
-    Raises ValueError with one line where it cannot be imported, and for one that is not what
-    its kind asks for.
+    Raises a one-line ValueError if it cannot be imported or is not of its kind.
     """
     plugin = installed(kind).get(name)
     if plugin is None:
@@ -105,11 +103,11 @@ def load(kind: str, name: str) -> Any:
     where = f"the {SINGULAR[kind]} {name!r} of {plugin.origin}"
     try:
         value = plugin.load()
-    except Exception as error:  # whatever a stranger's module raises while it is imported
+    except Exception as error:  # any error of another package's module while it is imported
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{where} cannot be loaded: {type(error).__name__}: {reason}") from error
     if getattr(value, "name", None) != name or not callable(getattr(value, "make", None)):
-        raise ValueError(f"{where} is no Kind or Method named {name!r}: see {plugin.value}")
+        raise ValueError(f"{where} is not a Kind or Method named {name!r}: see {plugin.value}")
     config: Any = getattr(value, "config", None)
     if (config is None) != (kind == "groups") or (
         config is not None and not dataclasses.is_dataclass(config)
@@ -125,21 +123,21 @@ def load(kind: str, name: str) -> Any:
 
 
 def config_of(kind: str, name: str) -> type | None:
-    """The dataclass of a plug-in's settings, None where there is no such plug-in."""
+    """The dataclass of a plug-in's settings, None if there is no such plug-in."""
     value = load(kind, name)
     config: type | None = None if value is None else value.config
     return config
 
 
 def origin_of(kind: str, name: str) -> Origin:
-    """Where an installed plug-in comes from."""
+    """The distribution that an installed plug-in comes from."""
     return installed(kind)[name].origin
 
 
 def used_by(settings: Any) -> dict[str, str]:
     """The plug-ins among nested settings: 'sources/arrays' -> 'mylab 0.1'.
 
-    `settings` is a dataclass; each in it whose class is a plug-in's counts.
+    `settings` is a dataclass, searched for nested settings whose class belongs to a plug-in.
     """
     found: dict[str, str] = {}
     for value in _dataclasses_in(settings):
@@ -150,16 +148,16 @@ def used_by(settings: Any) -> dict[str, str]:
 
 
 def recorded(named: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """Of kinds and names those that packages offer, each as `kind/NAME: PACKAGE VERSION`."""
+    """Those of these kinds and names that packages offer, each as `kind/NAME: PACKAGE VERSION`."""
     return tuple(
         f"{kind}/{name}: {origin_of(kind, name)}" for kind, name in named if name in installed(kind)
     )
 
 
 def require(recorded: object) -> None:
-    """ValueError saying what to install where a record names plug-ins that are not there.
+    """Raise ValueError with what to install if a record names plug-ins that are missing.
 
-    `recorded` are texts such as `methods/NAME: PACKAGE VERSION`; anything else is passed over.
+    `recorded` are texts such as `methods/NAME: PACKAGE VERSION`; other texts are ignored.
     """
     for text in recorded if isinstance(recorded, list | tuple) else ():
         match = re.fullmatch(r"(\w+)/(\S+): (\S+) (\S+)", str(text))
@@ -174,7 +172,7 @@ def require(recorded: object) -> None:
 
 
 def differing_versions(recorded: Iterable[str]) -> list[str]:
-    """A line for each plug-in of a record that is installed in another version by now."""
+    """A line for each plug-in of a record whose installed version differs from the recorded one."""
     found = []
     for text in recorded:
         what, _, before = text.partition(": ")
@@ -188,29 +186,29 @@ def differing_versions(recorded: Iterable[str]) -> list[str]:
 
 
 def config_folders() -> dict[str, Path]:
-    """Folders of YAML files that packages bring, by the names of the entry points.
+    """Folders of YAML files of installed packages, by the names of the entry points.
 
-    Raises ValueError for a package that is not there, or that is no folder of files.
+    Raises ValueError for a package that is missing or is not a folder of files.
     """
     found: dict[str, Path] = {}
     for plugin in installed(CONFIGS).values():
         package, *inside = plugin.value.split(".")
-        spec = importlib.util.find_spec(package)  # which imports nothing
+        spec = importlib.util.find_spec(package)  # this imports nothing
         places = list(spec.submodule_search_locations or ()) if spec is not None else []
         folder = next(
             (Path(place, *inside) for place in places if Path(place, *inside).is_dir()), None
         )
         if folder is None:
-            raise ValueError(f"{plugin.value}, the configs of {plugin.origin}, is no folder")
+            raise ValueError(f"{plugin.value}, the configs of {plugin.origin}, is not a folder")
         found[plugin.name] = folder
     return found
 
 
 def editable_packages() -> dict[str, Path]:
-    """The folders, or single files, of plug-ins that are installed as links to their sources.
+    """The folders, or single files, of plug-ins that are installed as links to their sources
+    (editable), by the name under which they are imported.
 
-    By the name that each has where it is imported from. Whoever edits them expects a copy of
-    the code to hold what they were then.
+    A copy of the code must hold them in their current state.
     """
     found: dict[str, Path] = {}
     points = [
@@ -238,7 +236,7 @@ def editable_packages() -> dict[str, Path]:
 
 
 def forget() -> None:
-    """Look again at what is installed: for tests that install something."""
+    """Read the installed entry points again: for tests that install something."""
     installed.cache_clear()
     load.cache_clear()
     _LOADED.clear()

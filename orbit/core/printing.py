@@ -1,7 +1,7 @@
-"""Saying something to whoever watches. Printing never ends a program.
+"""Printing lines for the user. Printing never ends a program.
 
-A pipe whose reader is gone, a full disk, a closed terminal or one that knows ASCII alone
-are no reason to lose hours of work: what cannot be shown is dropped.
+A pipe without a reader, a full disk, a closed terminal or an ASCII terminal must not cost hours of
+work: text that cannot be shown is dropped.
 """
 
 import errno
@@ -15,10 +15,10 @@ from orbit.core.user_text import parse_integer
 
 
 class SteadyStream(io.TextIOBase):
-    """A text stream that cannot fail: writes to `stream` what that takes.
+    """A text stream that cannot fail: it writes to `stream` what can be written.
 
-    Letters that its encoding lacks are written as escapes. A full disk is complained of
-    once on standard error; a reader that is gone is not.
+    Letters that its encoding lacks are written as escapes. A full disk is reported once on standard
+    error; a reader that has gone is not.
     """
 
     def __init__(self, stream: Any, name: str = "standard output") -> None:
@@ -66,12 +66,12 @@ class SteadyStream(io.TextIOBase):
             self._is_complained_of = True
             reason = getattr(error, "strerror", None) or str(error)
             SteadyStream(sys.stderr, "standard error").write(
-                f"{self._name} cannot be written ({reason}): going on without it\n"
+                f"{self._name} cannot be written ({reason}): continuing without it\n"
             )
 
 
 def steady_streams() -> None:
-    """Make what anybody prints in this process harmless, libraries included."""
+    """Let nothing that this process or its libraries print raise an error."""
     if not isinstance(sys.stdout, SteadyStream):
         sys.stdout = SteadyStream(sys.stdout)  # type: ignore[assignment]
     if not isinstance(sys.stderr, SteadyStream):
@@ -89,8 +89,8 @@ def say(text: str, error: bool = False) -> None:
 def rank_of_environment(environment: Mapping[str, str] | None = None) -> int:
     """The rank that the environment gives this process; 0 unless WORLD_SIZE is above 1.
 
-    So a RANK that was left behind by something else means nothing. Raises ValueError for a
-    rank that is no number or does not lie below WORLD_SIZE.
+    So a RANK that another program left in the environment is ignored. Raises ValueError for a rank
+    that is not a number below WORLD_SIZE.
     """
     given = os.environ if environment is None else environment
     world_size = world_size_of_environment(given)
@@ -99,19 +99,19 @@ def rank_of_environment(environment: Mapping[str, str] | None = None) -> int:
     rank = parse_integer(given.get("RANK", ""))
     if rank is None or not 0 <= rank < world_size:
         raise ValueError(
-            f"RANK={given.get('RANK', '')} in the environment is no rank of"
+            f"RANK={given.get('RANK', '')} in the environment is not a rank of"
             f" WORLD_SIZE={world_size}: start through torchrun, or unset both"
         )
     return rank
 
 
 def world_size_of_environment(environment: Mapping[str, str] | None = None) -> int:
-    """How many ranks the environment speaks of; 1 where it says nothing.
+    """The world size that the environment gives; 1 if it gives none.
 
-    Raises ValueError for a WORLD_SIZE that is no number from 1.
+    Raises ValueError for a WORLD_SIZE that is not an integer of at least 1.
     """
     text = (os.environ if environment is None else environment).get("WORLD_SIZE", "")
     world_size = 1 if text == "" else parse_integer(text)
     if world_size is None or world_size < 1:
-        raise ValueError(f"WORLD_SIZE={text} in the environment is no number of ranks")
+        raise ValueError(f"WORLD_SIZE={text} in the environment is not a number of ranks")
     return world_size

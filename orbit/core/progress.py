@@ -18,9 +18,8 @@ T = TypeVar("T")
 class Progress:
     """Counts `total` units of work; a context manager.
 
-    `note` is a short text shown beside the count, such as the latest loss. With
-    `enabled=False` (ranks other than the first) nothing is shown, with `lines=False`
-    nothing but on a terminal.
+    `note` is a short text shown beside the count, such as the latest loss. With `enabled=False`
+    (ranks other than the first) nothing is shown; with `lines=False` it is shown on terminals only.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class Progress:
 
     @contextmanager
     def showing(self, text: str) -> Iterator[None]:
-        """A text beside the bar while something else is at work than what is counted."""
+        """Show a text beside the bar while the program does something that is not counted."""
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=True)
         yield
@@ -85,13 +84,13 @@ class Progress:
             say(f"{self.label}: {self.done}/{self.total} {self.unit}{note}")
 
     def over(self, items: Iterable[T]) -> Iterator[T]:
-        """The items, each counted when the next one is asked for."""
+        """Yield the items; each is counted when the next one is requested."""
         for item in items:
             yield item
             self.advance()
 
     def through(self, parts: Mapping[str, Callable[[], T]]) -> Iterator[T]:
-        """Results of named pieces of work, each name shown while it is at work."""
+        """Yield the results of named pieces of work, and show the name of the current piece."""
         for name, work in parts.items():
             with self.showing(name):
                 result = work()

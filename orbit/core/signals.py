@@ -1,4 +1,4 @@
-"""Which signals ask a program to stop. All of them end a process that does not handle them."""
+"""The signals that ask a program to stop. All of them end a process that does not handle them."""
 
 import os
 import signal
@@ -15,13 +15,12 @@ STOP_SIGNALS = (
     signal.SIGHUP,
     signal.SIGXCPU,
 )
-"""A scheduler's, Ctrl-C, a terminal that was closed, a limit of processor time that is reached.
-
-QUIT is not among them: it is how one ends a program that no longer listens."""
+"""Those of schedulers, Ctrl-C, a closed terminal, a reached limit of processor time. QUIT is not
+among them, so that a user can still end a program that does not respond."""
 
 
 def heeded_stop_signals() -> tuple[signal.Signals, ...]:
-    """Those to install a handler for: not HUP where `nohup` or a launcher has it ignored."""
+    """The signals to handle: without HUP if `nohup` or a launcher has set it to be ignored."""
     is_hang_up_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return tuple(
         number for number in STOP_SIGNALS if number != signal.SIGHUP or not is_hang_up_ignored
@@ -35,13 +34,13 @@ class StopRequest:
         self.signal_name: str | None = None
 
     def install(self) -> None:
-        """Handle the stop signals from now on, in place of earlier handlers."""
+        """Handle the stop signals from now on, instead of earlier handlers."""
         if threading.current_thread() is threading.main_thread():
             for number in heeded_stop_signals():
                 signal.signal(number, self._remember)
 
     def is_made(self) -> bool:
-        """Whether to stop: what every wait asks."""
+        """Whether a stop was requested; every wait checks this."""
         return self.signal_name is not None
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
@@ -50,7 +49,7 @@ class StopRequest:
 
 
 class EndedBySignal(BaseException):
-    """A stop signal came to a program that has no state to save; raised wherever it stands."""
+    """A stop signal reached a program that has no state to save; raised at any point."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"ended by {signal.Signals(number).name}")
@@ -59,10 +58,11 @@ class EndedBySignal(BaseException):
 
 @contextmanager
 def ending_cleanly() -> Iterator[None]:
-    """Turn the first stop signal into EndedBySignal inside, so that locks and drafts are cleared.
+    """Turn the first stop signal inside the block into EndedBySignal, so that locks and drafts are
+    removed.
 
-    A second one ends the process at once. Ctrl-C stays Python's own KeyboardInterrupt, and
-    handlers that others install meanwhile stay theirs.
+    A second one ends the process at once. Ctrl-C remains a KeyboardInterrupt, and handlers that
+    other code installs meanwhile are kept.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -72,7 +72,7 @@ def ending_cleanly() -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:
         put_back()
         if os.getpid() != owner:
-            # A worker that was forked off: it ends as it would have without us.
+            # In a forked worker: end as without this handler.
             os.kill(os.getpid(), number)
             return
         raise EndedBySignal(number)

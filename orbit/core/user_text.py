@@ -1,7 +1,7 @@
-"""Numbers and names in text that a user wrote. Strict: whatever is not plainly a number is none.
+"""Numbers and names in text that a user wrote. Only plain decimal notation counts as a number.
 
-Python's own `int` and `float` take underscores, spaces, digits of other scripts, leading
-zeros, `nan` and `infinity`; two texts that differ would become one number without a word.
+Python's own `int` and `float` take underscores, spaces, digits of other scripts, leading zeros,
+`nan` and `infinity`; different texts would silently become the same number.
 """
 
 import math
@@ -14,7 +14,7 @@ MAX_DIGITS = 4000
 
 
 def parse_integer(text: str) -> int | None:
-    """The integer that a text writes in the one plain way, None for anything else.
+    """The integer that a text gives in its only plain notation, None for anything else.
 
     '7' and '-12' are integers; '007', '+7', '1_1', '1.0', ' 7' and '-0' are not.
     """
@@ -24,7 +24,7 @@ def parse_integer(text: str) -> int | None:
 
 
 def parse_number(text: str) -> float | None:
-    """The finite number that a text writes in decimal notation, None for anything else.
+    """The finite number that a text gives in decimal notation, None for anything else.
 
     '0.5', '.5', '3', '1e-4' are numbers; '1_0', 'nan', 'inf', '0x1', '1e999' are not.
     """
@@ -35,7 +35,7 @@ def parse_number(text: str) -> float | None:
 
 
 def check_utf8(key: str, text: str) -> None:
-    """ValueError naming the key for a text that no record can hold: bytes that are not UTF-8."""
+    """ValueError naming the key for a text that is not UTF-8, which no record can hold."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

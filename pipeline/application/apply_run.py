@@ -39,7 +39,7 @@ from pipeline.training.distributed import choose_device
 
 
 def to_file_values(images: np.ndarray, is_binary: bool) -> np.ndarray:
-    """Model outputs (N, C, ...) on [0, 1] as uint8, shapes cut at one half."""
+    """Model outputs (N, C, ...) on [0, 1] as uint8; shapes are thresholded at one half."""
     values: np.ndarray = np.clip(np.rint(images * WHITE), 0, WHITE).astype(np.uint8)
     return np.where(values >= HALF, WHITE, 0).astype(np.uint8) if is_binary else values
 
@@ -80,7 +80,7 @@ MAX_NAME = 14
 
 
 class Sheet:
-    """Collects the first files: a column each, above it the file's name."""
+    """A sheet of the first files: a column for each, with the file's name above."""
 
     def __init__(self, elements: list[str]) -> None:
         self._elements = elements[:MAX_ELEMENTS]
@@ -88,7 +88,7 @@ class Sheet:
         self._columns: list[np.ndarray] = []
 
     def add(self, name: str, frame: np.ndarray, moved: np.ndarray) -> None:
-        """A file's frame (C, ...) and its transforms (num_elements, C, ...), all uint8."""
+        """Add a file's frame (C, ...) and its transforms (num_elements, C, ...), all uint8."""
         if len(self._columns) < MAX_FILES:
             shown = drawable(name)
             self._names.append(shown if len(shown) <= MAX_NAME else f"{shown[: MAX_NAME - 1]}…")
@@ -96,7 +96,7 @@ class Sheet:
             self._columns.append(np.stack([flattened(each) for each in frames]))
 
     def write(self, path: Path, title: str) -> None:
-        """The sheet as a PNG."""
+        """Write the sheet as a PNG."""
         pictures = np.stack(self._columns, 1).astype(np.float32) / 255
         rows: list[Row] = [("file", pictures[0], self._names)]
         for name, row in zip(self._elements, pictures[1:], strict=True):
@@ -111,9 +111,9 @@ RECORD, SHEET = "applied.json", "sheet.png"
 def apply_run(config: ApplyConfig) -> dict[str, Any]:
     """Write g x for every file and element below `config.out_dir`, `applied.json`, the sheet.
 
-    Returns the content of applied.json. Raises FileNotFoundError or ValueError, before
-    anything is written, for what cannot be understood, does not suit the model by its header,
-    or would be overwritten. Damage that shows only on reading ends the work there.
+    Returns the content of applied.json. Raises FileNotFoundError or ValueError, before anything is
+    written, for an unknown element, for files whose headers do not suit the model, and for files
+    that would be overwritten. A file that turns out to be damaged ends the work at this file.
     """
     use_threads(config.num_threads)
     device = choose_device(config.device, 0)

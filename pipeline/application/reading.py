@@ -1,4 +1,5 @@
-"""Which files a user means, how their results are called, and their frames as a model wants."""
+"""The files that a user names, the names of their results, and their frames as a model takes
+them."""
 
 import hashlib
 import os
@@ -37,7 +38,7 @@ DIGEST_LETTERS = 8
 
 @dataclass(frozen=True)
 class Input:
-    """A file to read, and the path without ending, below `out`, of what is made of it."""
+    """A file to read, and the path of its results below `out`, without ending."""
 
     path: Path
     stem: Path
@@ -45,7 +46,7 @@ class Input:
     def result(self, label: str) -> Path:
         """Path below `out` of the result of an element; its name is never too long.
 
-        Of a long name the beginning is kept, and a digest in place of the rest.
+        In a long name a digest replaces the end.
         """
         name = self.path.name.lower()
         ending = "npy" if name.endswith(".npy") else "nii.gz" if ".nii" in name[-7:] else "png"
@@ -62,10 +63,10 @@ class Input:
 def find_inputs(images: Path, suffixes: tuple[str, ...], kind: str) -> list[Input]:
     """The file, or all files of a folder and its subfolders that end in a suffix.
 
-    `kind` says in words what the model takes. What is passed over is said. Raises
-    FileNotFoundError if there is nothing there, ValueError for a file of another suffix or a
-    name that is not UTF-8, a folder that holds none of these, or two files whose results
-    would have one name.
+    `kind` says in words what the model takes. Files that are passed over are reported. Raises
+    FileNotFoundError if the path does not exist, ValueError for a file with another suffix or a
+    name that is not UTF-8, a folder without any of these files, or two files whose results would
+    have the same name.
     """
     if not images.exists():
         raise FileNotFoundError(f"images={images}: there is no such file or folder")
@@ -94,18 +95,18 @@ def file_labels(names: Sequence[str]) -> list[str]:
 
 PICTURE_CHANNELS = (1, 3)
 HEADS = ("nifti", "dicom")
-"""Sources that cut a cube of so many mm."""
+"""Sources that cut out a cube of `extent_mm`."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done to a file. `side` is the model's, in pixels or voxels.
+    """How a file is prepared. `side` is the model's, in pixels or voxels.
 
-    `percentiles` None takes uint8 volumes as they are; with `zero_is_background` zeros do
-    not count among them, nor does NaN where `nan` takes it for background. `extent_mm` is
-    the side of the cube cut out of a volume, None for the volume's own. `to_grey` allows
-    coloured pictures. With `margin` everything becomes black that lies further out than the
-    inscribed disc or ball less so many pixels. Pictures beyond `limit` are not decoded.
+    With `percentiles` None uint8 volumes are not changed; with `zero_is_background` zeros do not
+    count for percentiles, nor does NaN if `nan` treats it as background. `extent_mm` is the side of
+    the cube cut out of a volume, None for the volume's own. `to_grey` allows coloured pictures.
+    With `margin` everything outside the inscribed disc or ball, reduced by this number of pixels,
+    becomes black. Pictures larger than `limit` are not decoded.
     """
 
     frames: FrameSpec
@@ -131,7 +132,7 @@ class Preparation:
         return self.frames.values == "binary"
 
     def in_words(self) -> str:
-        """The policy in one line."""
+        """One line that describes the preparation."""
         lattice = " x ".join(map(str, self.frames.shape[1:]))
         square, disc = ("cube", "ball") if self.is_volume else ("square", "disc")
         size = {
@@ -153,9 +154,9 @@ class Preparation:
 
 
 def make_preparation(config: ApplyConfig, manifest: Manifest, group: Group) -> Preparation:
-    """What to do to files, by configuration and, where that leaves it open, as the dataset's.
+    """How to prepare files: by configuration, or else as the dataset was prepared.
 
-    Raises ValueError for frames that no file can be, or a setting without effect.
+    Raises ValueError for frames that no file can give, or a setting without effect.
     """
     frames, origin = manifest.frames, manifest.origin
     made: Mapping[str, Any] = origin.source.settings if isinstance(origin, Orbits) else {}
@@ -173,7 +174,8 @@ def make_preparation(config: ApplyConfig, manifest: Manifest, group: Group) -> P
         raise ValueError("percentiles has no effect: it is for volumes of grey values")
     given = made.get("percentiles") if source in ("nifti", "dicom", "volumes") else None
     percentiles = config.percentiles or (tuple(given) if given is not None else None)
-    # What a continuous group turns must not leave its disc: so sources were prepared.
+    # Content that a continuous group turns must not leave its disc; sources were prepared like
+    # this.
     is_inscribed = not group.is_exact and isinstance(origin, Orbits) and origin.scene == "plain"
     return Preparation(
         frames,
@@ -200,7 +202,7 @@ def _prepared_resize(source: str, made: Mapping[str, object]) -> Literal["none",
 
 VOLUME_SUFFIXES = (*nifti_file.SUFFIXES, ".npy")
 SOURCE = "volumes"
-"""What messages about a missing library call the reader."""
+"""The name of this reader in messages about a missing library."""
 HALF, WHITE = 128, 255
 
 
@@ -212,12 +214,13 @@ class Frame(NamedTuple):
 
 
 def suffixes(preparation: Preparation) -> tuple[str, ...]:
-    """Endings of the files that the model takes."""
+    """The suffixes of the files that the model takes."""
     return VOLUME_SUFFIXES if preparation.is_volume else PICTURE_SUFFIXES
 
 
 def check_file(path: Path, preparation: Preparation) -> None:
-    """What a header tells: ValueError or FileNotFoundError if the file does not suit the model."""
+    """Check a file's header: ValueError or FileNotFoundError if the file does not suit the
+    model."""
     if preparation.is_volume:
         shape = (
             open_npy(path).shape if _is_npy(path) else nifti_file.read_header(path, SOURCE).shape
@@ -232,7 +235,7 @@ def check_file(path: Path, preparation: Preparation) -> None:
 
 
 def remarks(paths: list[Path], preparation: Preparation) -> list[str]:
-    """Lines on what the headers of files leave open, and what is assumed of them."""
+    """Lines on what the headers of files leave open, and the assumptions made."""
     if not preparation.is_volume:
         return []
     volumes = [path for path in paths if not _is_npy(path)]
@@ -243,8 +246,8 @@ def remarks(paths: list[Path], preparation: Preparation) -> list[str]:
 def read_frame(path: Path, preparation: Preparation) -> Frame:
     """One file at the model's size, as the preparation says.
 
-    Raises FileNotFoundError or ValueError naming the file if `check_file` does, if it is
-    damaged, or holds values that the model does not know.
+    Raises FileNotFoundError or ValueError naming the file as `check_file` does, and if the file is
+    damaged or its values do not suit the model.
     """
     check_file(path, preparation)
     read = _read_volume if preparation.is_volume else _read_picture
@@ -272,7 +275,7 @@ def _read_picture(path: Path, preparation: Preparation) -> Frame:
 
 
 def _shape_of(path: Path, pixels: np.ndarray) -> np.ndarray:
-    """A mask's pixels as 0 and 255."""
+    """The pixels of a mask as 0 and 255."""
     try:
         return as_binary(pixels) * np.uint8(WHITE)
     except ValueError as error:
@@ -309,7 +312,8 @@ def _is_npy(path: Path) -> bool:
 
 
 def _scale(volume: np.ndarray, preparation: Preparation) -> np.ndarray:
-    """Values 0 to 1; ValueError, without naming the file, for values unknown to the model."""
+    """Values scaled to 0 to 1; ValueError, without naming the file, for values that do not suit the
+    model."""
     if preparation.is_binary:
         return as_binary(without_nan(volume, preparation.nan)).astype(np.float32)
     if volume.dtype == np.uint8 and preparation.percentiles is None:

@@ -1,8 +1,8 @@
 """Batches that threads of this process fill ahead of the step, for data beyond memory.
 
-Reads go in groups: the steps of a window of the order, or as many as fill some megabytes. While
-one group is used, the records of the next are read in the order in which they lie on disk, each
-put into its place in its batch's buffer. So two groups are in memory at any time.
+Steps are read in groups: the steps of a window of the order, or as many as fill some megabytes.
+While one group is used, the records of the next are read in the order on disk, each into its
+position in its batch's buffer. So two groups are in memory at any time.
 """
 
 import queue
@@ -17,15 +17,15 @@ from pipeline.data.batches import Batches
 from pipeline.data.packing import BatchLayout
 
 GROUP_BYTES = 2**25
-"""A group of an order that has no windows."""
+"""Bytes of a group if the order has no windows."""
 
 
 class AheadSource:
     """The callable that DALI polls: the same batches as `StepSource`'s, read by threads.
 
-    A buffer may be used until the next call. Nothing is read before the first one. Reads after
-    `end_step`, which DALI asks for ahead of a GPU, are zeros that nobody uses. Its threads and
-    buffers are given up by `stop`.
+    A buffer is valid until the next call. Nothing is read before the first call. Reads after
+    `end_step`, which DALI requests ahead of a GPU, return zeros that nobody uses. `stop` releases
+    threads and buffers.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class AheadSource:
         self._groups: list[_Group] = []
 
     def stop(self) -> None:
-        """End the threads; there are no more batches."""
+        """End the threads; no more batches can be read."""
         self._team.stop()
         self._groups.clear()
         self._plan.forget()
@@ -62,7 +62,7 @@ class AheadSource:
 class _Group:
     """Consecutive reads that are filled together, from read number `first` on.
 
-    `buffers` (reads, bytes) are theirs.
+    `buffers` (reads, bytes) hold their data.
     """
 
     def __init__(self, first: int, buffers: np.ndarray) -> None:
@@ -72,18 +72,18 @@ class _Group:
         self._is_ready, self._lock = threading.Event(), threading.Lock()
 
     def wait(self) -> None:
-        """Until all is read; raises what went wrong."""
+        """Wait until all is read; raises the error of a failed read."""
         self._is_ready.wait()
         if self.error is not None:
             raise self.error
 
     def expect(self, num: int) -> None:
-        """So many parts of the work more are to be done."""
+        """Announce `num` more parts of the work."""
         with self._lock:
             self.num_left += num
 
     def done(self, finish: Callable[[], None]) -> None:
-        """One part of the work is done; after the last one `finish` is called."""
+        """Mark one part of the work as done; after the last one `finish` is called."""
         with self._lock:
             self.num_left -= 1
             is_last = self.num_left == 0
@@ -93,13 +93,13 @@ class _Group:
             self._is_ready.set()
 
     def fail(self, error: BaseException) -> None:
-        """Let the consumer raise this."""
+        """Let the consumer raise this error."""
         self.error = error
         self._is_ready.set()
 
 
 class _Plan:
-    """Which reads form the next group, and the work to fill it."""
+    """The plan of groups: which reads form the next group, and the work to fill it."""
 
     def __init__(
         self,
@@ -116,11 +116,11 @@ class _Plan:
         self._free: list[np.ndarray] = []
 
     def reuse(self, buffers: np.ndarray) -> None:
-        """Take back buffers that are not needed any more."""
+        """Take back buffers that are no longer needed."""
         self._free.append(buffers if buffers.base is None else buffers.base)
 
     def forget(self) -> None:
-        """Give up the buffers that wait to be used again."""
+        """Release the buffers that wait for reuse."""
         self._free.clear()
 
     def nothing(self) -> np.ndarray:
@@ -128,7 +128,7 @@ class _Plan:
         return np.zeros(self._layout.num_bytes, np.uint8)
 
     def next_group(self) -> _Group | None:
-        """Begin to fill the group that follows; None after the last step."""
+        """Start to fill the next group; None after the last step."""
         first = self._start_step + self._next_read * self._steps_per_read
         if self._end_step is not None and first >= self._end_step:
             return None
@@ -154,7 +154,7 @@ class _Plan:
         return kept[:num_reads]
 
     def _begin(self, group: _Group, first: int) -> None:
-        """Put the reading of a group's pieces on the threads' list."""
+        """Put the reading of a group's pieces on the list of the threads."""
         reader = self._batches.reader
         assert isinstance(reader, DirectReader)
         steps = range(first, first + len(group.buffers) * self._steps_per_read)
@@ -179,7 +179,7 @@ class _Plan:
 
 
 def guarded(group: _Group, work: Callable[[], None]) -> Callable[[], None]:
-    """`work`, whose failure the group's consumer shall hear of."""
+    """`work`, whose error is passed to the group's consumer."""
 
     def attempt() -> None:
         if group.error is not None:
@@ -193,7 +193,7 @@ def guarded(group: _Group, work: Callable[[], None]) -> Callable[[], None]:
 
 
 class _Team:
-    """Threads that take work from one list, in order, from the first piece of it on."""
+    """Threads that take work from one list, in order; they start with the first piece."""
 
     def __init__(self, num_threads: int) -> None:
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()

@@ -1,8 +1,8 @@
-"""Batches of records for training and evaluation, and which pairs a dataset allows.
+"""Batches of records for training and evaluation, and the kinds of pairs that a dataset allows.
 
-Both classes are stateless functions of the step, so a loader that starts at step
-s yields what an uninterrupted one yields from s on. They are picklable, so that
-DALI can run them in spawned processes.
+Both classes are stateless functions of the step, so a loader that starts at step s yields the same
+batches as one that was not interrupted. They are picklable, so that DALI can run them in spawned
+processes.
 """
 
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ class Batches(Protocol):
 
     @property
     def reader(self) -> RecordReader:
-        """Where the records come from."""
+        """The reader of the records."""
 
     @property
     def batch_size(self) -> int:
-        """Records that this rank reads a step."""
+        """Records that this rank reads per step."""
 
     @property
     def has_targets(self) -> bool:
@@ -39,15 +39,15 @@ class Batches(Protocol):
         """Record numbers (batch_size,) int64 that this rank reads in a step."""
 
     def window(self, step: int) -> tuple[int, int] | None:
-        """First and last step (exclusive) of those that are best read together, if any are."""
+        """First and last step (exclusive) of the steps that should be read together, if any."""
 
     def finish(self, step: int, out: Records, valid: np.ndarray) -> None:
-        """What `read` does after the records were read."""
+        """Complete `out` after the records are read, as `read` does."""
 
     def read(self, step: int, out: Records, valid: np.ndarray) -> None:
-        """Fill `out` with the records of as many steps, from `step` on, as it has places for.
+        """Fill `out` with the records of as many steps, from `step` on, as it has room for.
 
-        `valid` becomes 1, or 0 for filled-up places.
+        `valid` becomes 1, or 0 for padding.
         """
 
 
@@ -55,10 +55,10 @@ class Batches(Protocol):
 class TrainBatches:
     """Shuffled training records.
 
-    `stored` walks the records; `online` walks the source frames and draws, for
-    each (seed, epoch, source), one of the records that share it: the group
-    element is uniform over the stored orbit. `fresh` walks the source frames too, reads
-    them alone, and draws an element of the whole `group` for each (seed, epoch, source).
+    With `stored` the items of an epoch are records. With `online` they are source frames, and one
+    of the records of a source is drawn for each (seed, epoch, source): the group element is uniform
+    over the stored orbit. With `fresh` they are source frames too, only these are read, and an
+    element of the whole `group` is drawn for each (seed, epoch, source).
     """
 
     reader: RecordReader
@@ -84,7 +84,7 @@ class TrainBatches:
         return np.asarray(items * num_choices + draws)
 
     def actions(self, steps: range) -> np.ndarray:
-        """Action vectors (places, A) float32 of the elements that `fresh` pairs draw."""
+        """Action vectors (B, A) float32 of the elements that are drawn for `fresh` pairs."""
         assert self.group is not None
         group, places = make_group(self.group), [self._places(step) for step in steps]
         epochs, items = (np.concatenate(part) for part in zip(*places, strict=True))
@@ -92,7 +92,7 @@ class TrainBatches:
         return np.asarray(group.encode(group.from_uniforms(torch.from_numpy(uniforms))).numpy())
 
     def _places(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Epoch and item of each place of this rank's share."""
+        """Epoch and item of each position of this rank's share."""
         epochs, items = self.order.batch(step)
         share = rank_slice(self.order.global_batch, self.rank, self.world_size)
         return epochs[share], items[share]
@@ -121,10 +121,10 @@ class TrainBatches:
 
 @dataclass(frozen=True)
 class EvaluationBatches:
-    """Records of a split in order; the last batch is filled up with invalid places.
+    """Records of a split in order; the last batch is padded with invalid records.
 
-    All of them, or those whose numbers (M,) int64 are given. After `num_steps` steps the
-    records begin again, so one loader serves many passes.
+    All records, or those with the given numbers (M,) int64. After `num_steps` steps they start
+    again, so that one loader serves many passes.
     """
 
     reader: RecordReader
@@ -163,14 +163,14 @@ class EvaluationBatches:
         self.finish(step, out, valid)
 
     def _places(self, step: int, num_places: int) -> np.ndarray:
-        """Places in the split of this rank's records of the steps from `step` on."""
+        """Positions in the split of this rank's records of the steps from `step` on."""
         share = rank_slice(self.global_batch, self.rank, self.world_size)
         steps = np.arange(step, step + num_places // self.batch_size) % self.num_steps
         firsts = steps[:, None] * self.global_batch
         return np.asarray((firsts + np.arange(share.start, share.stop)).reshape(-1))
 
     def _chosen(self, places: np.ndarray) -> np.ndarray:
-        """Their record numbers; the first one's where there is none."""
+        """Their record numbers; that of the first record for padding."""
         records = np.where(places < self.num_records, places, 0)
         return records if self.chosen is None else self.chosen[records]
 
@@ -186,9 +186,9 @@ def make_train_order(
 ) -> SampleOrder:
     """The order of an epoch: over records when stored, over source frames otherwise.
 
-    Of these only the `num_first` first ones, if given; by blocks, if their sizes are. Raises
-    ValueError if there are not so many, and for on-line pairs where records are not grouped
-    by source. Where they are not, fresh pairs take each record for a source.
+    Only the first `num_first` items, if given; by blocks, if their sizes are given. Raises
+    ValueError if there are fewer items, and for on-line pairs if records are not grouped by source.
+    If they are not, fresh pairs treat each record as a source.
     """
     if pairs == "online" and reader.records_per_source is None:
         raise ValueError(
@@ -206,7 +206,8 @@ def make_train_order(
 
 
 def check_pairs(manifest: Manifest, pairs: Pairs) -> None:
-    """Raise ValueError for pairs that the training split cannot give, naming those it can."""
+    """Raise ValueError for a kind of pairs that the training split cannot give, naming those it
+    can."""
     if pairs != "fresh":
         manifest.check_has_targets("train", f"pairs={pairs}", "pairs=fresh")
         return
@@ -226,20 +227,20 @@ def check_pairs(manifest: Manifest, pairs: Pairs) -> None:
 
 
 def what_stays(manifest: Manifest) -> str | None:
-    """Why a target of this dataset is not the group's action on its whole source, as a
-    sentence; None if it is."""
+    """A clause that says why a target of this dataset is not the group's action on its whole
+    source; None if it is."""
     origin = manifest.origin
     if isinstance(origin, Episodes):
         return f"the actions are those of the world {origin.world.name}"
     if isinstance(origin, Sequences):
-        return "labels stand in the place of the targets"
+        return "its targets are labels"
     if isinstance(origin, Table):
         return "the targets are the user's own files (source=table)"
     if manifest.target_is_action_on_source:
         return None
     parts = {
-        "blocked": "a block stays in its place",
-        "composite": "the background stays in its place",
+        "blocked": "a block does not move",
+        "composite": "the background does not move",
         "views": "the object is turned before it is drawn",
     }.get(origin.scene, "parts of the frame stay")
     return f"{parts} (dataset.scene.name={origin.scene})"

@@ -1,10 +1,11 @@
-"""The order by blocks, for data beyond memory: its settings, and which items come when.
+"""The order by blocks, for data beyond memory: its sizes, and the order of items.
 
-The items of an epoch stand in a circle, cut into blocks of consecutive ones from a drawn item
-on. Shuffled, the blocks form a stream, which is dealt out to lanes in equal parts. A lane goes
-through its part window by window and shuffles the items of each. A global batch takes the same
-number of items from every lane, so that each rank of any number that divides the lanes reads
-its own lanes only. All of it is arithmetic on (seed, epoch, step): nothing is kept.
+The items of an epoch form a circle, which is cut into blocks of consecutive items, starting at a
+drawn item. The shuffled blocks form a stream, which is divided into equal parts, one for each lane.
+A lane goes through its part window by window and shuffles the items of each window. A global batch
+takes the same number of items from every lane, so that for any world size that divides the number
+of lanes each rank reads only its own lanes. Everything is a function of (seed, epoch, step); there
+is no state.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ BLOCK_STREAM, SHIFT_STREAM, WINDOW_STREAM = 13, 14, 15
 
 
 class BlockSizes(NamedTuple):
-    """The sizes of an order by blocks, as `BlockOrder` wants them."""
+    """The sizes of an order by blocks, for `BlockOrder`."""
 
     num_lanes: int
     block_items: int
@@ -32,9 +33,9 @@ class BlockSizes(NamedTuple):
 class BlockOrder(SampleOrder):
     """Order of training items by blocks of `block_items`, in windows of `window_items` a lane.
 
-    Blocks begin at multiples of `unit` items. `tail` means what it means for `SampleOrder`:
-    `drop` leaves out the last items of each lane. Raises ValueError if the lanes do not divide
-    the global batch, and for sizes that cannot be.
+    Blocks start at multiples of `unit` items. `tail` has the meaning that it has for `SampleOrder`:
+    `drop` leaves out the last items of each lane. Raises ValueError if the lanes do not divide the
+    global batch, and for impossible sizes.
     """
 
     num_lanes: int
@@ -60,7 +61,7 @@ class BlockOrder(SampleOrder):
         return self.global_batch // self.num_lanes
 
     def window(self, step: int) -> tuple[int, int]:
-        """First and last step (exclusive) of those whose items are read together."""
+        """First and last step (exclusive) of the steps whose items are read together."""
         epoch = self.epoch_of_step(step)
         first, last = self._first_step(epoch), self._first_step(epoch + 1)
         num_steps = last - first
@@ -70,7 +71,7 @@ class BlockOrder(SampleOrder):
         return first + edges[0], first + edges[1]
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Epoch and item number, both (global_batch,) int64, of every place: lane after lane."""
+        """Epoch and item number, both (global_batch,) int64, of every position, lane after lane."""
         first, last = self.window(step)
         epochs, items = _window_items(self, first, last)
         share = slice((step - first) * self.lane_batch, (step - first + 1) * self.lane_batch)
@@ -80,7 +81,7 @@ class BlockOrder(SampleOrder):
         """The items at these positions of an epoch's stream of shuffled blocks."""
         num_blocks = self.num_items // self.block_items
         places, within = np.divmod(positions, self.block_items)
-        # What is left after the last whole block comes last; the drawn shift says what it is.
+        # The items after the last whole block come last; the drawn offset decides which they are.
         blocks = np.where(places < num_blocks, places, 0)
         if num_blocks <= NUM_STORED:
             blocks = _block_permutation(self.seed, epoch, num_blocks)[blocks]
@@ -96,16 +97,16 @@ class BlockOrder(SampleOrder):
         return self.unit * int(rng.integers(max(1, self.num_items // self.unit)))
 
     def _first_step(self, epoch: int) -> int:
-        """The first step that begins in an epoch."""
+        """The first step that starts in an epoch."""
         if self.tail == "drop":
             return epoch * (self.num_items // self.global_batch)
         return -(-epoch * self.num_items // self.global_batch)
 
     def lane_starts(self, epoch: int) -> np.ndarray:
-        """Where each lane's part of an epoch begins, counted from the lane's first item; (L,).
+        """Where each lane's part of an epoch starts, counted from the lane's first item; (L,).
 
-        With `carry` these are the items that came before in the lane; the lanes' parts differ
-        by one item where they do not divide the epoch, and take turns to be the longer ones.
+        With `carry` this is the number of earlier items in the lane. If the lanes do not divide the
+        epoch, their parts differ by one item, and the lanes take turns in having the longer ones.
         """
         lanes = np.arange(self.num_lanes)
         if self.tail == "drop":
@@ -113,7 +114,7 @@ class BlockOrder(SampleOrder):
         return (epoch * self.num_items + lanes) // self.num_lanes
 
     def stream_starts(self, epoch: int) -> np.ndarray:
-        """Where each lane's part begins in the epoch's stream, (L,)."""
+        """Where each lane's part starts in the epoch's stream, (L,)."""
         if self.tail == "drop":
             return np.arange(self.num_lanes) * self.num_items // self.num_lanes
         lengths = self.lane_starts(epoch + 1) - self.lane_starts(epoch)
@@ -135,7 +136,7 @@ def _window_items(order: BlockOrder, first: int, last: int) -> tuple[np.ndarray,
     epochs = np.where(is_next, epoch + 1, epoch)
     within = positions - np.where(is_next, ends[:, None], starts[:, None])
     for lane in range(order.num_lanes):
-        # The items of two epochs in one window stay apart.
+        # Items of two epochs in one window are not mixed.
         num = int(is_next[lane].argmax()) if is_next[lane, -1] else len(positions)
         for part in (slice(0, num), slice(num, None)):
             if len(values := within[lane, part]) > 1:
@@ -167,9 +168,9 @@ def block_sizes(
     unit: int,
     free_bytes: int = 4 * WINDOW_MIB * 2**20,
 ) -> BlockSizes:
-    """Sizes for `num_items` items of `item_bytes` in a batch; blocks begin at multiples of `unit`.
+    """Sizes for `num_items` items of `item_bytes` in a batch; blocks start at multiples of `unit`.
 
-    `free_bytes` is the memory there is. Raises ValueError for keys that do not go together.
+    `free_bytes` is the free memory. Raises ValueError for keys that cannot be combined.
     """
     lanes = config.num_lanes or max(
         number for number in range(1, MAX_LANES + 1) if global_batch % number == 0

@@ -1,11 +1,11 @@
 """DALI feeds the batches: in process by default, from spawned workers by config.
 
-Frames cross to the device as they are stored (uint8 over the bus); the model
-casts and normalises them there. DALI calls an endless source by step number and
-never sees an epoch's end, so the loader's only state is the next step.
+Frames are sent to the device as they are stored (uint8); the model converts and normalises them
+there. DALI calls an endless source with a step number and needs no end of an epoch, so the loader's
+only state is the next step.
 
-A run of DALI has a fixed price, several times that of reading a small batch: one
-run brings the batches of several consecutive steps where they are small.
+A run of DALI has a fixed cost, several times that of reading a small batch. So if batches are
+small, one run reads those of several consecutive steps.
 """
 
 import signal
@@ -28,7 +28,7 @@ READ_BYTES = 2**20
 """A read takes as many whole steps as fit in this many bytes, at least one."""
 
 QUEUE_BYTES = 2**16
-"""What the messages between DALI and its workers take, at most."""
+"""The most bytes of the messages between DALI and its workers."""
 
 LOST_WORKER = "Worker data receiving interrupted"
 
@@ -36,8 +36,8 @@ LOST_WORKER = "Worker data receiving interrupted"
 class StepSource:
     """The callable that DALI polls; module-level so that it can be spawned.
 
-    Each call reads as many steps as the layout has room for. With `keeps_buffer` it
-    fills the same buffer again and again, for a caller that copies at once.
+    Each call reads as many steps as the layout has room for. With `keeps_buffer` it reuses one
+    buffer, for a caller that copies at once.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class StepSource:
 class Loader:
     """Iterator over the batches of steps `start_step` to `end_step` (exclusive; None: endless).
 
-    A batch's tensors are views of DALI's memory: use them before the next call, do
-    not write into them. `wait_s` adds up the time spent waiting for data.
+    A batch's tensors are views of DALI's memory: use them before the next call and do not write
+    into them. `wait_s` is the total time spent waiting for data.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Loader:
         self._steps_per_read = num_steps
         self._layout = batches_layout(batches, num_steps)
         self._waiting: list[Batch] = []
-        # In process, DALI copies what it is given before it asks for more.
+        # In process, DALI copies its input before it requests more.
         source: StepSource | AheadSource
         if config.num_workers == 0 and isinstance(batches.reader, DirectReader):
             source = AheadSource(batches, self._layout, start_step, end_step, config.num_readers)
-            # DALI may hold on to its source for longer.
+            # DALI may keep its source for longer.
             weakref.finalize(self, source.stop)
         else:
             source = StepSource(batches, self._layout, start_step, config.num_workers == 0)
@@ -114,21 +114,21 @@ class Loader:
                 raise
             raise RuntimeError(
                 "a worker of the loader was lost: too little memory, or /dev/shm is full;"
-                " loader.num_workers=0 does without"
+                " loader.num_workers=0 works without them"
             ) from error
         buffer = torch.from_dlpack(output.as_tensor())[0]
         return self._layout.as_batch(buffer).parts(self._steps_per_read)[::-1]
 
 
 def steps_per_read(batches: Batches, num_steps_left: int | None = None) -> int:
-    """How many steps one run of DALI brings; no more than are left."""
+    """How many steps one run of DALI reads; no more than are left."""
     num_bytes = batches_layout(batches, 1).num_bytes
     num_steps = READ_BYTES // num_bytes
     return max(1, num_steps if num_steps_left is None else min(num_steps, num_steps_left))
 
 
 def shared_bytes(batches: Batches, config: LoaderConfig) -> int:
-    """Shared memory that DALI's workers fill: a read more than go ahead, as was measured."""
+    """Shared memory that DALI's workers use: one read more than the prefetch, as measured."""
     if config.num_workers == 0:
         return 0
     num_bytes = batches_layout(batches, steps_per_read(batches)).num_bytes
@@ -151,7 +151,7 @@ def _build_pipeline(
 ) -> Any:
     from nvidia.dali import Pipeline, fn
 
-    # In process on a CPU nothing runs beside the consumer: further buffers only cost cache.
+    # In process on a CPU nothing runs in parallel with the consumer: more buffers only cost cache.
     depth = config.prefetch if config.num_workers or device.type == "cuda" else 1
     pipeline = Pipeline(
         batch_size=1,

@@ -1,12 +1,12 @@
-"""Which item comes when: permutations as pure functions of (seed, epoch, index).
+"""The order of items: permutations as pure functions of (seed, epoch, index).
 
-A Feistel network over the pairs (left, right) of two digits permutes side^2 places, whatever
-its round function is; places beyond the last item are walked on from until they meet an
-item (cycle walking; Black and Rogaway, "Ciphers with arbitrary finite domains", 2002). With
-the smallest side whose square holds all items hardly any place has to be walked on from.
+A Feistel network over the pairs (left, right) of two digits permutes side^2 positions, whatever its
+round function is. From a position beyond the last item it is applied again until it gives an item
+(cycle walking; Black and Rogaway, "Ciphers with arbitrary finite domains", 2002). The side is the
+smallest one whose square holds all items, so that this is rarely necessary.
 
-Nothing here knows of workers, restarts or wall clocks. A rank takes its slice of
-the global batch, so any number of ranks that divides it reads the same items.
+Nothing here depends on workers, restarts or the clock. A rank takes its slice of the global batch,
+so any number of ranks that divides it reads the same items.
 """
 
 import math
@@ -22,12 +22,12 @@ MAX_ITEMS = 2**62
 
 @lru_cache(maxsize=64)
 def round_keys(*words: int) -> tuple[int, ...]:
-    """Keys of a permutation or of draws, from whole numbers that are not negative."""
+    """Keys of a permutation or of draws, from nonnegative integers."""
     return tuple(np.random.SeedSequence(words).generate_state(NUM_ROUNDS, np.uint64).tolist())
 
 
 def permuted(places: np.ndarray, num_items: int, keys: tuple[int, ...]) -> np.ndarray:
-    """The items at these places (B,) of a permutation of 0..num_items-1, (B,) int64.
+    """The items at these positions (B,) of a permutation of 0..num_items-1, (B,) int64.
 
     Raises ValueError for more than 2^62 items.
     """
@@ -61,7 +61,7 @@ def _rounds(places: np.ndarray, side: int, keys: tuple[int, ...]) -> np.ndarray:
 
 
 def _mixed(values: np.ndarray, key: int) -> np.ndarray:
-    """64 bits that look random, of each value and the key (the finaliser of SplitMix64)."""
+    """64 pseudo-random bits of each value and the key (the finaliser of SplitMix64)."""
     bits = values + np.uint64(key)
     bits ^= bits >> np.uint64(30)
     bits *= np.uint64(0xBF58476D1CE4E5B9)
@@ -80,9 +80,10 @@ Tail = Literal["drop", "carry"]
 
 ORDER_STREAM, DRAW_STREAM, ELEMENT_STREAM = 10, 11, 12
 NUM_STORED = 2**20
-"""Epochs of more items are not kept as arrays, which would take seconds and gigabytes to make."""
+"""Epochs with more items are not kept as arrays, which would take seconds and gigabytes."""
 NUM_TOGETHER = 2**13
-"""Places whose items are computed at a time: a batch's alone cost ten times as much each."""
+"""Positions whose items are computed together: computing only a batch costs ten times as much per
+item."""
 
 
 @lru_cache(maxsize=4)
@@ -126,9 +127,9 @@ def _computed_items(seed: int, epoch: int, num_items: int, part: int) -> np.ndar
 class SampleOrder:
     """Order of training items.
 
-    `drop` leaves out the last num_items % global_batch items of each epoch's
-    permutation; `carry` lets a batch run on from one epoch into the next. No item
-    comes twice in an epoch. Raises ValueError if an epoch has less than one batch.
+    `drop` leaves out the last num_items % global_batch items of each epoch's permutation; with
+    `carry` a batch continues from one epoch into the next. No item occurs twice in an epoch. Raises
+    ValueError if an epoch has less than one batch.
     """
 
     seed: int
@@ -150,29 +151,30 @@ class SampleOrder:
         return num_epochs * self.num_items // self.global_batch
 
     def steps_per_epoch(self) -> int:
-        """Steps of one epoch; with `carry`, steps that begin in the first epoch."""
+        """Steps of one epoch; with `carry`, steps that start in the first epoch."""
         if self.tail == "drop":
             return self.num_items // self.global_batch
         return -(-self.num_items // self.global_batch)
 
     def epoch_of_step(self, step: int) -> int:
-        """The epoch, counted from 0, in which a step (counted from 0) begins."""
+        """The epoch, counted from 0, in which a step (counted from 0) starts."""
         if self.tail == "drop":
             return step // (self.num_items // self.global_batch)
         return step * self.global_batch // self.num_items
 
     def is_epoch_end(self, num_steps_done: int) -> bool:
-        """Whether an epoch ended with the step just done (with `carry`: within it)."""
+        """Whether an epoch ended with the latest step (with `carry`: within it)."""
         if num_steps_done == 0:
             return False
         return self.epochs_done(num_steps_done) > self.epochs_done(num_steps_done - 1)
 
     def window(self, step: int) -> tuple[int, int] | None:
-        """First and last step (exclusive) of those whose items are read together, if any are."""
+        """First and last step (exclusive) of the steps whose items are read together, if any."""
         return None
 
     def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Epoch and item number, both (global_batch,) int64, of every place of a step's batch."""
+        """Epoch and item number, both (global_batch,) int64, of every position of a step's
+        batch."""
         if self.tail == "drop":
             per_epoch = self.num_items // self.global_batch
             epoch, position = divmod(step, per_epoch)
@@ -198,7 +200,7 @@ class SampleOrder:
 def draw_choices(
     seed: int, epochs: np.ndarray, items: np.ndarray, num_items: int, num_choices: int
 ) -> np.ndarray:
-    """A uniform draw for each (epoch, item), whatever else is in the batch; (B,) int64."""
+    """A uniform draw for each (epoch, item), independent of the rest of the batch; (B,) int64."""
     draws = np.empty(len(items), np.int64)
     for epoch in np.unique(epochs).tolist():
         within = epochs == epoch
@@ -215,7 +217,7 @@ def _draws_of(
 
 
 def draw_uniforms(seed: int, epochs: np.ndarray, items: np.ndarray, num: int) -> np.ndarray:
-    """`num` uniform numbers in [0, 1) for each (epoch, item), whatever else is in the batch;
+    """`num` uniform numbers in [0, 1) for each (epoch, item), independent of the rest of the batch;
     float64 (B, num)."""
     numbers = np.empty((len(items), num))
     for epoch in np.unique(epochs).tolist():
@@ -227,7 +229,7 @@ def draw_uniforms(seed: int, epochs: np.ndarray, items: np.ndarray, num: int) ->
 
 
 def rank_slice(global_batch: int, rank: int, world_size: int) -> slice:
-    """The places of a global batch that a rank reads.
+    """The positions of a global batch that a rank reads.
 
     Raises ValueError if the ranks do not divide the batch.
     """

@@ -1,8 +1,8 @@
 """Batches as one flat buffer of bytes.
 
-DALI charges a fixed price for every sample and every output of a batch. One
-buffer that holds a whole batch, or those of several steps one after the other, is
-one sample of one output, and a single copy to the device.
+DALI has a fixed cost for every sample and every output of a batch. One buffer with a whole batch,
+or with those of several consecutive steps, is one sample of one output, and a single copy to the
+device.
 """
 
 import math
@@ -21,9 +21,9 @@ ALIGNMENT = 64
 class Batch(NamedTuple):
     """One rank's share of a global batch, on the device.
 
-    `source`, `target` (B, C, H, W) or (B, C, D, H, W) as stored; `action` (B, A)
-    float32; `label` (B,) int64; `valid` (B,) float32, 0 for filled-up places. Where targets
-    are made on the device, `target` is (B, 0) until then.
+    `source`, `target` (B, C, H, W) or (B, C, D, H, W) as stored; `action` (B, A) float32; `label`
+    (B,) int64; `valid` (B,) float32, 0 for padding. If targets are made on the device, `target` is
+    (B, 0) until then.
     """
 
     source: torch.Tensor
@@ -41,7 +41,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Field:
-    """Where an array lies in the buffer."""
+    """The position of an array in the buffer."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -50,7 +50,8 @@ class Field:
 
 
 class BatchLayout:
-    """Places of a batch's arrays in one buffer of `num_bytes`, with or without target frames."""
+    """The positions of a batch's arrays in one buffer of `num_bytes`, with or without target
+    frames."""
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class BatchLayout:
     def as_records(self, buffer: np.ndarray) -> tuple[Records, np.ndarray]:
         """Views of a (..., num_bytes) uint8 array: the records and their `valid` weights.
 
-        Buffers of several batches give arrays with as many axes more.
+        Leading axes of the buffers become leading axes of the arrays.
         """
         *records, valid = (
             buffer[..., field.start : field.start + field.num_bytes]

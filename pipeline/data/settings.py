@@ -1,6 +1,6 @@
-"""What a run can be told of its data: which pairs, in which order, read by whom.
+"""Settings of a run's data: pairs, order, and loader.
 
-Nothing here needs torch, so that programs which only check a configuration start at once.
+Nothing here imports torch, so that programs which only check a configuration start at once.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ Pairs = Literal["stored", "online", "fresh"]
 class LoaderConfig:
     """`num_workers=0` reads in process; workers are for slow storage.
 
-    `prefetch` is how many reads go ahead of the consumer, with workers or a GPU. `num_readers`
-    threads read in process where the data does not fit into memory.
+    `prefetch` is how many reads are done ahead of the consumer, with workers or a GPU.
+    `num_readers` threads read in process if the data does not fit into memory.
     """
 
     num_workers: NotNegativeInt = 0
@@ -28,12 +28,13 @@ class LoaderConfig:
 @dataclass(frozen=True)
 @limited
 class BlocksConfig:
-    """What the order by blocks needs; null takes what suits the data.
+    """Sizes of the order by blocks; null chooses a size that suits the data.
 
-    The global batch takes as many items from each of `num_lanes` lanes, which the ranks share
-    out: only so many ranks can train as divide them. `block_items` consecutive items are read
-    together: about a MiB. `window_mib` is the memory for the windows of all lanes, the one that
-    is used and the next: 512 MiB or a quarter of the free memory, but room for four steps in each.
+    The global batch takes the same number of items from each of `num_lanes` lanes, which are
+    divided among the ranks: the world size must divide their number. `block_items` consecutive
+    items are read together: by default about a MiB. `window_mib` is the memory for the windows of
+    all lanes, the current and the next one: by default 512 MiB or a quarter of the free memory, but
+    at least four steps in each.
     """
 
     num_lanes: PositiveInt | None = None

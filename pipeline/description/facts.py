@@ -1,4 +1,4 @@
-"""What there is to know about a run, as plain values: data, parameters, costs, exactness."""
+"""The facts about a run, as plain values: data, parameters, costs, exactness."""
 
 import dataclasses
 import math
@@ -25,12 +25,12 @@ from pipeline.training.run_directory import RunDirectory
 
 
 def num_parameters(module: nn.Module) -> int:
-    """Numbers that training can change."""
+    """The number of parameters that training can change."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def parameters_by_part(model: nn.Module) -> dict[str, int]:
-    """Parameters of each immediate part that has any; what belongs to none is left out."""
+    """The number of parameters of each immediate submodule that has any; others are left out."""
     counts = {name: num_parameters(part) for name, part in model.named_children()}
     return {name: count for name, count in counts.items() if count}
 
@@ -39,8 +39,8 @@ def parameters_by_part(model: nn.Module) -> dict[str, int]:
 def flops_by_part(model: LatentActionModel) -> dict[str, int]:
     """Operations of encoding, acting and decoding one image, by torch's FlopCounterMode.
 
-    A multiplication and an addition are two. Only products count (convolutions, linear
-    layers, matrices): moving values and pointwise functions are free to the counter.
+    A multiplication and an addition count as two. Only products count (convolutions, linear layers,
+    matrices), not moving values or pointwise functions.
     """
     device = next(model.parameters()).device
     images = torch.zeros(1, *model.frames.shape, device=device)
@@ -61,20 +61,20 @@ def _count(work: Callable[[], Any]) -> int:
 
 MAX_RECORDS, MIN_RECORDS = 256, 16
 MAX_VALUES = 1 << 23
-"""Numbers of all frames that are measured, for a program that answers at once."""
+"""The most values of all measured frames together, so that the program answers at once."""
 
 
 class Exactness(NamedTuple):
-    """Metrics by name, and where they come from, in words."""
+    """Metrics by name, and their origin in words."""
 
     metrics: dict[str, float]
     origin: str
 
 
 def read_or_measure(run_dir: Path, run: Run, data: Path) -> Exactness:
-    """The test split's evaluation of this checkpoint, if there is one of these weights.
+    """The evaluation of this checkpoint on the test split, if there is one of these weights.
 
-    Otherwise up to 256 test records are measured, of large frames fewer. Raises
+    Otherwise up to 256 test records are measured, or fewer if frames are large. Raises
     FileNotFoundError or ValueError if they cannot be read.
     """
     name = evaluation_file(run.step, "test")
@@ -86,7 +86,7 @@ def read_or_measure(run_dir: Path, run: Run, data: Path) -> Exactness:
 
 
 def measure(run: Run, data: Path) -> tuple[dict[str, float], int]:
-    """Metrics of some records spread over the test split, and how many these are."""
+    """Metrics of some records spread over the test split, and their number."""
     model = run.model
     assert isinstance(model, LatentActionModel)
     store = PairStore(data)
@@ -107,7 +107,7 @@ def measure(run: Run, data: Path) -> tuple[dict[str, float], int]:
 
 
 def _is_of(written: Any, run: Run) -> bool:
-    """Whether an evaluation is of these weights, on the dataset that they were trained on."""
+    """Whether an evaluation used these weights on the dataset of their training."""
     meta = run.checkpoint.meta
     return (
         isinstance(written, dict)
@@ -126,10 +126,9 @@ def describe_run(
 ) -> dict[str, Any]:
     """All facts of a run's checkpoint.
 
-    `data` is where the dataset lies now. What only a latent action model has (latents,
-    mask, costs by part, exactness) is left out for other models; `further` is what the method
-    says of itself. Raises FileNotFoundError or
-    ValueError for what cannot be read.
+    `data` is the dataset's current path. Facts that only a latent action model has (latents, mask,
+    costs by part, exactness) are left out for other models; `further` holds the method's own lines.
+    Raises FileNotFoundError or ValueError for what cannot be read.
     """
     run = load_run(run_dir, checkpoint, data)
     place = data if data is not None else Path(run.config.data)

@@ -31,12 +31,12 @@ def in_words(facts: Mapping[str, Any]) -> str:
 
 
 def verdict(relative_error: float) -> str:
-    """How well two things agree whose difference is this share of their size."""
+    """In words, how well two values agree whose difference is this share of their size."""
     return next(words for limit, words in VERDICTS if relative_error <= limit)
 
 
 def amount(number: float) -> str:
-    """A large number in short: 24.1 million."""
+    """A large number in short form: 24.1 million."""
     for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
         if number >= size:
             return f"{number / size:.1f} {word}"

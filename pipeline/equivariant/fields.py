@@ -1,10 +1,10 @@
-"""Fields: representations by which fibres move, types, actions, sizes, norms and pooling.
+"""Fields: representations of fibres, types, actions, sizes, norms and pooling.
 
-Windows lie symmetrically on a side of n cells if the last one ends as far from the end as
-the first begins from the start: (n + 2 padding - reach) must be divisible by the stride,
-where reach = dilation (kernel - 1) + 1. Otherwise a turned map is sampled at other places,
-and no layer of that stride commutes with the group (a stride-2 3x3 convolution with padding
-1 needs odd sides: 129, 65, 33, ...).
+Windows lie symmetrically on a side of n cells if the last one ends as far from the end as the first
+begins from the start: (n + 2 padding - reach) must be divisible by the stride, where reach =
+dilation (kernel - 1) + 1. Otherwise a turned map is sampled at other positions, and no layer of
+that stride commutes with the group (a stride-2 3x3 convolution with padding 1 needs odd sides: 129,
+65, 33, ...).
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from pipeline.global_batch import GlobalBatchNorm
 GROUPS = ("c4", "d4")
 ORDERS = {"c4": 4, "d4": 8}
 PERMUTATIONS = ("trivial", "quotient", "regular")
-"""Representations that move the values of a fibre and compute nothing: ReLU and norms suit them."""
+"""Representations that only permute the values of a fibre: ReLU and norms commute with them."""
 SIGNED = ("sign", "standard")
 """Representations that also change signs of values."""
 REPRESENTATIONS = (*PERMUTATIONS, *SIGNED)
@@ -39,9 +39,9 @@ def representation_matrices(group: str, representation: str) -> torch.Tensor:
     """Orthogonal matrices (|G|, size, size), float64, of all elements in order.
 
     `trivial`: 1. `sign`: for d4 -1 on mirrors, for c4 -1 on odd turns. `quotient`: two values
-    exchanged where the sign is -1 (functions on d4/c4, or on c4/c2). `regular`: the value of
-    h becomes that of h g. `standard`: the plane itself, columns (x, y) with y upwards.
-    ValueError for an unknown group or representation.
+    exchanged if the sign is -1 (functions on d4/c4, or on c4/c2). `regular`: the value of h becomes
+    that of h g. `standard`: the plane itself, columns (x, y) with y upwards. ValueError for an
+    unknown group or representation.
     """
     check_representation(group, representation)
     if representation == "sign":
@@ -54,7 +54,7 @@ def representation_matrices(group: str, representation: str) -> torch.Tensor:
 
 @cache
 def moved_places(group: str, representation: str) -> torch.Tensor:
-    """Where each value of a moved fibre comes from: (rho(g) x)_a = sign[g, a] x[table[g, a]].
+    """The source of each value of a moved fibre: (rho(g) x)_a = sign[g, a] x[table[g, a]].
 
     The table is (|G|, size) int64; for the signs see `moved_signs`.
     """
@@ -71,7 +71,7 @@ def moved_places(group: str, representation: str) -> torch.Tensor:
 
 @cache
 def moved_signs(group: str, representation: str) -> torch.Tensor:
-    """The sign with which each value of a moved fibre arrives, (|G|, size) int64: 1 or -1."""
+    """The sign of each value of a moved fibre, (|G|, size) int64: 1 or -1."""
     if representation in SIGNED:
         return representation_matrices(group, representation).sum(-1).to(torch.int64)
     return torch.ones_like(moved_places(group, representation))
@@ -98,7 +98,7 @@ def signs(group: str) -> torch.Tensor:
 
 
 def check_group(group: str) -> None:
-    """ValueError unless layers exist for this group."""
+    """Raise ValueError unless layers exist for this group."""
     if group not in GROUPS:
         raise ValueError(f"no layers for group {group!r}; there are some for {', '.join(GROUPS)}")
 
@@ -118,12 +118,12 @@ def _elements(group: str) -> PointGroup:
 
 @dataclass(frozen=True)
 class FieldType:
-    """`num_fields` fields on the plane whose fibres move by one representation.
+    """`num_fields` fields on the plane whose fibres have the same representation.
 
-    Feature maps of this type are (N, num_channels, H, W); the values of one field are
-    neighbours. `representation` is `trivial`, `quotient`, `regular`, `sign` or `standard`;
-    the values of the last two change signs, so that they take no bias, norm or ReLU. ValueError
-    for another group than c4 and d4, another representation, or no field.
+    Feature maps of this type are (N, num_channels, H, W); the values of one field are neighbours.
+    `representation` is `trivial`, `quotient`, `regular`, `sign` or `standard`; the values of the
+    last two change signs, so they have no bias, norm or ReLU. ValueError for another group than c4
+    and d4, another representation, or no field.
     """
 
     group: str
@@ -137,12 +137,12 @@ class FieldType:
 
     @property
     def fibre_size(self) -> int:
-        """Number of values of one field at one place."""
+        """Number of values of one field at one position."""
         return representation_size(self.group, self.representation)
 
     @property
     def has_signs(self) -> bool:
-        """Whether elements change signs of values, beside their places."""
+        """Whether elements change the signs of values, not only their positions."""
         return self.representation in SIGNED
 
     @property
@@ -156,7 +156,7 @@ def act_on_fibre(
 ) -> torch.Tensor:
     """Move the fibres along axis `dim` of `x` (N, ...), one element of `g` (N,) int64 each.
 
-    Exact, of any dtype with signs where the representation has them; `dim` is not 0.
+    Exact, for any dtype (with signs if the representation has them); `dim` is not 0.
     """
     check_representation(group, representation)
     places = moved_places(group, representation).to(x.device)[g]
@@ -173,7 +173,7 @@ def act_on_fibre(
 def act_on_fields(x: torch.Tensor, g: torch.Tensor, fields: FieldType) -> torch.Tensor:
     """Move feature maps (N, num_channels, S, S) of a type, one element of `g` (N,) each.
 
-    The map turns as a picture does (`orbit.core.groups`) and its fibres move along. Exact.
+    The map turns like a picture (`orbit.core.groups`) and its fibres move with it. Exact.
     ValueError unless maps are square.
     """
     if x.shape[-1] != x.shape[-2]:
@@ -186,7 +186,7 @@ def act_on_fields(x: torch.Tensor, g: torch.Tensor, fields: FieldType) -> torch.
 class FibreLayerNorm(nn.LayerNorm):
     """Layer norm of fibres (..., fibre, channels) over channels, with one affine map for all.
 
-    Statistics or weights over the fibre, too, would tell its values apart.
+    Separate statistics or weights for the values of a fibre would not commute with the group.
     """
 
     def __init__(self, num_channels: int, eps: float = 1e-5) -> None:
@@ -196,9 +196,9 @@ class FibreLayerNorm(nn.LayerNorm):
 class FieldBatchNorm2d(GlobalBatchNorm):
     """Batch norm of feature maps (N, num_channels, H, W) with one mean and variance a field.
 
-    Statistics are over the global batch, the plane and the fibre; parameters and running
-    statistics are (num_fields,), shared over the fibre. ValueError for fields with signs: a
-    mean that is taken away would change sign with them.
+    Statistics are over the global batch, the plane and the fibre; parameters and running statistics
+    are (num_fields,), shared over the fibre. ValueError for fields with signs, whose mean would
+    change sign too.
     """
 
     def __init__(self, fields: FieldType, eps: float = 1e-5, momentum: float = 0.1) -> None:
@@ -267,7 +267,7 @@ class FieldMaxPool2d(nn.Module):
 
 
 class FieldAvgPool2d(FieldMaxPool2d):
-    """The mean of each channel in windows; places outside the map do not count."""
+    """The mean of each channel in windows; positions outside the map do not count."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self._check(x)

@@ -4,16 +4,16 @@ For an irrep D of size d let
 
     P(v)[a, b](p) = sum_h D(h^-1)[a, b] sum_q v(h q) x_h(p + q)
 
-for filters v from a basis of the kernels' cells. These are fixed sums of the input. The
-output's Fourier coefficients follow from them by products in which neither the fibre's value
-a nor the place p appears: y[a, e] = sum_{b, v} P(v)[a, b] W(v)[b, e] with
-W(v)[b, e] = sum_m <v, psi_m(m^-1 .)> D(m)[b, e], where psi_m is the kernel from fibre value m
-to fibre value 0. Of |G|^2 k^2 products (576 for d4 and k = 3) 108 remain, with the six smooth
-filters 72; for c4 of 144 there remain 54, or 36.
+for filters v from a basis of the kernels' cells. These are fixed linear functions of the input. The
+output's Fourier coefficients follow from them by products that do not depend on the fibre's value a
+or the position p: y[a, e] = sum_{b, v} P(v)[a, b] W(v)[b, e] with W(v)[b, e] = sum_m <v, psi_m(m^-1
+.)> D(m)[b, e], where psi_m is the kernel from fibre value m to fibre value 0. Instead of |G|^2 k^2
+products (576 for d4 and k = 3) this needs 108, or 72 with the six smooth filters; for c4, 54 or 36
+instead of 144.
 
-y_h = sum_k W[k h^-1] x_k is a product in the group's algebra: in the basis of irreps it falls
-into one small product for each, (|G| c)^2 multiplications into 5 c^2 of 16 for c4 and 12 c^2
-of 64 for d4. Outputs and gradients are those of the plain form up to rounding.
+y_h = sum_k W[k h^-1] x_k is a product in the group algebra. In the basis of irreps it splits into
+one small product for each: 5 c^2 instead of 16 c^2 multiplications for c4, 12 c^2 instead of 64 c^2
+for d4. Outputs and gradients are those of the plain form up to rounding.
 """
 
 import math
@@ -34,13 +34,12 @@ from pipeline.equivariant.steerable_basis import (
 
 
 class FourierTables(NamedTuple):
-    """All float64; features, coefficients and weights are in the order of `blocks`.
+    """Tables in float64; features, coefficients and weights are in the order of `blocks`.
 
-    `blocks` (size d, rows r) of each irrep; a real irrep of complex type has one row, from
-    which the others follow. `analysis` (sum of r d F, |G|, k, k) is a kernel from a fibre to
-    features [a, b, v] of F filters, `synthesis` (sum of r d, |G|) leads from coefficients
-    [a, e] back to the fibre, `factors` (sum of d F d, num_weights) from a layer's weights to
-    those of the blocks, [b, v, e].
+    `blocks` (size d, rows r) of each irrep; a real irrep of complex type has one row, from which
+    the other follows. `analysis` (sum of r d F, |G|, k, k) is a kernel from a fibre to features [a,
+    b, v] of F filters, `synthesis` (sum of r d, |G|) maps coefficients [a, e] back to the fibre,
+    `factors` (sum of d F d, num_weights) from a layer's weights to those of the blocks, [b, v, e].
     """
 
     blocks: tuple[tuple[int, int], ...]
@@ -83,8 +82,8 @@ def fourier_tables(group: str, kernel_size: int, basis: str, dilation: int) -> F
 def _filters(group: str, kernel_size: int, basis: str, dilation: int) -> torch.Tensor:
     """Orthonormal filters (F, k^2) that span the kernels from one value to another.
 
-    By Gram and Schmidt in the order of the kernels: the same ones on every machine, where a
-    singular value decomposition may turn those of equal size among themselves.
+    By Gram-Schmidt in the order of the kernels, so that they are the same on every machine; a
+    singular value decomposition may mix filters of equal singular values.
     """
     if basis == "lattice":
         return torch.eye(kernel_size**2, dtype=torch.float64)
@@ -92,7 +91,7 @@ def _filters(group: str, kernel_size: int, basis: str, dilation: int) -> torch.T
     filters: list[torch.Tensor] = []
     for row in spanning:
         rest = row
-        for _ in range(2):  # once more for what rounding left
+        for _ in range(2):  # a second time to remove rounding errors
             for other in filters:
                 rest = rest - (rest * other).sum() * other
         if rest.norm() > 1e-6 * row.norm():
@@ -101,11 +100,11 @@ def _filters(group: str, kernel_size: int, basis: str, dilation: int) -> torch.T
 
 
 MIN_FIELDS = {"c4": 192, "d4": 32}
-"""From so many fields on, in and out, this form is the faster one, as measured on a CPU."""
+"""From this number of input and output fields on, this form is faster, as measured on a CPU."""
 
 
 def is_conv_faster(group: str, num_in: int, num_out: int) -> bool:
-    """Whether to use this form between so many regular fields."""
+    """Whether to use this form for these numbers of regular fields."""
     return min(num_in, num_out) >= MIN_FIELDS[group]
 
 
@@ -148,11 +147,11 @@ def fourier_conv2d(
 
 MIN_CHANNELS = {"c4": 96, "d4": 32}
 MIN_CHANNELS_COMPILED = {"c4": 32, "d4": 16}
-"""From so many channels on, in and out, this form is the faster one, as measured on a CPU."""
+"""From this number of input and output channels on, this form is faster, as measured on a CPU."""
 
 
 def is_linear_faster(group: str, num_in: int, num_out: int) -> bool:
-    """Whether to use this form; compiled code makes the sums around the products cheaper."""
+    """Whether to use this form; in compiled code the sums around the products are cheaper."""
     limits = MIN_CHANNELS_COMPILED if torch.compiler.is_compiling() else MIN_CHANNELS
     return min(num_in, num_out) >= limits[group]
 
@@ -165,7 +164,7 @@ def fourier_linear(group: str, x: torch.Tensor, weight: torch.Tensor) -> torch.T
 
 
 def _c4_linear(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Two real products and one complex one, that of three multiplications (Gauss)."""
+    """Two real products and one complex one, computed by three multiplications (Gauss)."""
     total, alternating, p, q = _waves(x, 1)
     w_total, w_alternating, w_p, w_q = _waves(weight, 0)
     # The complex product: u = w_p p + w_q q, v = w_p q - w_q p.

@@ -22,9 +22,9 @@ FORMS = ("auto", "plain", "fourier")
 
 
 def check_form(form: Form, input: str, output: str) -> Form:
-    """The form a layer shall have: `auto` is `plain` between other than regular fibres.
+    """The form of a layer: `auto` becomes `plain` unless both fibres are regular.
 
-    ValueError for an unknown form, and for one that does not exist between such fibres.
+    ValueError for an unknown form, and for a form that does not exist between these fibres.
     """
     if form not in FORMS:
         raise ValueError(f"unknown form {form!r}; known: {', '.join(FORMS)}")
@@ -38,20 +38,20 @@ def check_form(form: Form, input: str, output: str) -> Form:
 class GroupLinear(nn.Module):
     """Linear layer on fibres (..., fibre, num_in) -> (..., fibre, num_out) of c4 or d4.
 
-    y_h = sum_k W[k h^-1] x_k + b: all linear maps that commute with the group. For c4 this is
-    the paper's C4-conv, y_g = sum_h W[(h - g) mod 4] x_h + b. `weight` is
-    (num_relations, num_out, num_in) with as many relations as there are orbits of pairs of
-    fibre values (|G| between regular fibres, 2 from a quotient fibre to a regular one);
-    drawn from U(-0.5, 0.5) / sqrt(num_in) as in the released code. The bias (num_out,) is
-    shared over the fibre and begins at 0; `sign` and `standard` fibres have none. `input` and
-    `output` name representations, see `representation_matrices`. For inputs of several kinds add
-    the outputs of several layers, one of which has a bias.
+    y_h = sum_k W[k h^-1] x_k + b: all linear maps that commute with the group. For c4 this is the
+    paper's C4-conv, y_g = sum_h W[(h - g) mod 4] x_h + b. `weight` is (num_relations, num_out,
+    num_in), with one relation for each orbit of pairs of fibre values (|G| between regular fibres,
+    2 from a quotient fibre to a regular one); drawn from U(-0.5, 0.5) / sqrt(num_in) as in the
+    released code. The bias (num_out,) is shared over the fibre and initialised to 0; `sign` and
+    `standard` fibres have none. `input` and `output` name representations, see
+    `representation_matrices`. For inputs of several kinds add the outputs of several layers, one of
+    which has a bias.
 
-    `form`: `plain` is one product with the full matrix, `fourier` one in the group's Fourier
-    basis (between regular fibres), which needs less than half of the arithmetic for c4 and a
-    fifth for d4; `auto` takes the faster one for the size. They differ by rounding only.
-    ValueError for unknown names, for `fourier` between other fibres, and between fibres that no
-    map but 0 joins (`trivial` and `sign`).
+    `form`: `plain` is one product with the full matrix, `fourier` one in the group's Fourier basis
+    (between regular fibres), which needs less than half of the multiplications for c4 and a fifth
+    for d4; `auto` takes the faster one for the size. They differ only by rounding. ValueError for
+    unknown names, for `fourier` between other fibres, and between fibres with no nonzero map
+    (`trivial` and `sign`).
     """
 
     relations: torch.Tensor
@@ -117,22 +117,22 @@ BASES = ("steerable", "lattice")
 class GroupConv2d(nn.Module):
     """Equivariant convolution from one type of feature fields to another.
 
-    `forward` maps (N, input.num_channels, H, W) to (N, output.num_channels, H', W') and
-    commutes with `act_on_fields`. Kernels are square, of any side. `basis`: `steerable`,
-    the default, keeps kernels to the smooth functions of the library that the paper's models
-    use (3x3: 6 of 9 numbers for each pair of fibre values; see `steerable_basis`); `lattice`
-    takes all kernels. `weight` is (output.num_fields, input.num_fields, num_weights), drawn
-    so that variances are kept. A bias is shared over the fibre and begins at 0; `sign` and
-    `standard` fields have none. For inputs of
-    several types add the outputs of several layers, one of which has a bias.
+    `forward` maps (N, input.num_channels, H, W) to (N, output.num_channels, H', W') and commutes
+    with `act_on_fields`. Kernels are square, of any side. `basis`: `steerable`, the default, limits
+    kernels to the smooth functions of the library that the paper's models use (3x3: 6 of 9 numbers
+    for each pair of fibre values; see `steerable_basis`); `lattice` allows all equivariant kernels.
+    `weight` is (output.num_fields, input.num_fields, num_weights), initialised so that variances
+    are preserved. A bias is shared over the fibre and initialised to 0; `sign` and `standard`
+    fields have none. For inputs of several types add the outputs of several layers, one of which
+    has a bias.
 
     `form`: `plain` is one ordinary convolution, `fourier` (between regular fields) one in the
     group's Fourier basis with a fraction of the products; `auto` takes the faster one for the
     number of fields. They differ by rounding only.
 
-    ValueError for types of different groups, an unknown basis, types that no kernel but 0 joins
-    and, in `forward`, sides on which the stride breaks equivariance (see
-    `pipeline.equivariant.fields`; `require_exact=False` lets them pass).
+    ValueError for types of different groups, an unknown basis, types with no nonzero kernel between
+    them and, in `forward`, sides on which the stride breaks equivariance (see
+    `pipeline.equivariant.fields`; `require_exact=False` allows them).
     """
 
     rows: torch.Tensor | None

@@ -1,20 +1,20 @@
 """Bases of kernels that commute with a point group.
 
-Fibres are split into irreducible parts, cells of a kernel into orbits; a basis couples both.
+Fibres are split into irreducible parts, cells of a kernel into orbits; a basis combines both.
 
-A kernel maps fibres b at place p + q to fibres a at p: y_a(p) = sum K_{ab}(q) x_b(p + q).
-It commutes with the group if K_{ag, bg}(q) = K_{ab}(g q), so a kernel is one free number for
-each orbit of triples (a, b, q) under (a, b, q) -> (a g, b g, g^-1 q). Where representations have
-signs, the numbers of an orbit agree up to these, and some must be 0.
+A kernel maps fibres b at position p + q to fibres a at p: y_a(p) = sum K_{ab}(q) x_b(p + q). It
+commutes with the group if K_{ag, bg}(q) = K_{ab}(g q), so a kernel has one free number for each
+orbit of triples (a, b, q) under (a, b, q) -> (a g, b g, g^-1 q). If representations have signs, the
+numbers of an orbit agree up to sign, and some must be 0.
 
 (Released code of Park et al., "orbit stack".)
 
-The models of Park et al. use that library's default basis. It bounds the angular frequency on
-each ring, so that a 3x3 kernel between two regular fields of c4 has 24 weights of the 36 that
-the lattice admits (d4: 48 of 72). A dilated kernel may have a higher frequency, as if it were
-a large one; from dilation 4 on there are more weights than a kernel has free numbers, and
-from 8 on no kernel reaches the corners. Weights of models are counted with these; kernels
-that they span are the same as the library's.
+The models of Park et al. use the default basis of e2cnn ("the library"). It bounds the angular
+frequency on each ring, so that a 3x3 kernel between two regular fields of c4 has 24 weights of the
+36 that the lattice admits (d4: 48 of 72). A dilated kernel may have a higher frequency, like a
+large kernel; from dilation 4 on there are more weights than free numbers of a kernel, and from 8 on
+no kernel reaches the corners. The numbers of weights and the spanned kernels are those of the
+library.
 """
 
 import itertools
@@ -38,7 +38,7 @@ from pipeline.equivariant.fields import (
 
 
 class Part(NamedTuple):
-    """One irreducible part of a fibre: part @ fibre moves by the irrep `name`.
+    """One irreducible part of a fibre: `matrix` @ fibre transforms by the irrep `name`.
 
     `matrix` (size, fibre), orthonormal rows, float64.
     """
@@ -57,10 +57,9 @@ def irreps(group: str) -> dict[str, torch.Tensor]:
 
 @cache
 def num_copies(group: str, irrep: str) -> int:
-    """How often a real irrep is part of a regular fibre.
+    """The number of copies of a real irrep in a regular fibre.
 
-    As often as its size, except for the rotation of c4, whose two copies are one: it is of
-    complex type.
+    Its size, except for the rotation of c4, which is of complex type and occurs once.
     """
     return 1 if group == "c4" else irreps(group)[irrep].shape[-1]
 
@@ -98,8 +97,8 @@ def parts(group: str, representation: str) -> tuple[Part, ...]:
 class KernelOrbits(NamedTuple):
     """`orbit` and `sign` of each number of a kernel, (output size, input size, k, k) int64 each.
 
-    A number is its orbit's free number times 1 or -1, or 0 where an element asks it to be its
-    own negative. Orbits are numbered in the order in which they appear, `num` of them.
+    A number is its orbit's free number times 1 or -1, or 0 if an element maps it to its own
+    negative. Orbits are numbered in the order in which they appear, `num` of them.
     """
 
     orbit: torch.Tensor
@@ -109,13 +108,13 @@ class KernelOrbits(NamedTuple):
 
 @cache
 def kernel_orbits(group: str, input: str, output: str, kernel_size: int) -> KernelOrbits:
-    """Between regular fibres orbit m k^2 + u holds cell u of the map from fibre value m to fibre
-    value 0. ValueError if there is no kernel but 0."""
+    """The orbits of a kernel's numbers. Between regular fibres, orbit m k^2 + u holds cell u of the
+    map from fibre value m to fibre value 0. ValueError if the only kernel is 0."""
     out_places, in_places = moved_places(group, output), moved_places(group, input)
     out_signs, in_signs = moved_signs(group, output), moved_signs(group, input)
     cells = turned_cells(group, kernel_size)[inverses(group)]
     num_out, num_in, num_cells = out_places.shape[1], in_places.shape[1], cells.shape[1]
-    # (|G|, a, b, q): where each element takes each triple, and with which sign.
+    # (|G|, a, b, q): the triple to which each element moves each triple, and the sign.
     taken = out_places[:, :, None, None] * num_in + in_places[:, None, :, None]
     taken = (taken * num_cells + cells[:, None, None, :]).flatten(1)
     signs = (out_signs[:, :, None] * in_signs[:, None, :])[..., None].expand(-1, -1, -1, num_cells)
@@ -133,13 +132,14 @@ def kernel_orbits(group: str, input: str, output: str, kernel_size: int) -> Kern
 
 @cache
 def turned_cells(group: str, size: int) -> torch.Tensor:
-    """Where each cell of a size x size array goes, (|G|, size^2) int64, cells row by row.
+    """For each cell of a size x size array the cell to which it moves, (|G|, size^2) int64, row by
+    row.
 
     Rows of an array run downwards, y upwards.
     """
     x, y = cell_places(size)
     turned = torch.einsum("gij,jn->gin", point_group(group).matrices, torch.stack((x, y)))
-    # Odd distances in half cells for even sides, so that all stays in whole numbers.
+    # In half cells, so that the distances for even sides are integers too.
     column, row = (turned[:, 0] + size - 1) // 2, (size - 1 - turned[:, 1]) // 2
     return row * size + column
 
@@ -164,9 +164,9 @@ def num_orbits(size: int) -> int:
 def orbit_stack(maps: torch.Tensor) -> torch.Tensor:
     """Square maps (..., S, S) to regular c4 fibres (..., 4, num_orbits(S)).
 
-    Value h of a fibre is read from the map after h quarter turns, so that a turn of the map
-    moves the fibre by the regular representation. Values are moved only. ValueError unless
-    the maps are square.
+    Value h of a fibre is read from the map after h quarter turns, so that a turn of the map moves
+    the fibre by the regular representation. Values are only moved. ValueError unless the maps are
+    square.
     """
     size = maps.shape[-1]
     if maps.shape[-2] != size:
@@ -181,7 +181,7 @@ def orbit_stack(maps: torch.Tensor) -> torch.Tensor:
 
 INNER_WIDTH, LAST_WIDTH, CENTRE_WIDTH = 0.6, 0.4, 0.005
 ROUNDING = 1e-12
-"""Of the numbers of a kernel of norm 1."""
+"""Rounding error of the numbers of a kernel of norm 1."""
 VANISHING = 1e-15
 """Squared norm below which a sampled harmonic counts as zero everywhere."""
 
@@ -190,8 +190,8 @@ class KernelBasis(NamedTuple):
     """Basis of the kernels between one field and another.
 
     `rows` (num_weights, num_orbits) float64 are the kernels' free numbers, in the order of
-    `kernel_orbits`; `spread` (num_weights,) is the standard deviation of each weight, before
-    division by the square root of the number of input fields, that keeps variances.
+    `kernel_orbits`; `spread` (num_weights,) is the standard deviation of each weight that preserves
+    variances, before division by the square root of the number of input fields.
     """
 
     rows: torch.Tensor
@@ -211,12 +211,12 @@ def lattice_basis(group: str, input: str, output: str, kernel_size: int) -> Kern
 def steerable_basis(
     group: str, input: str, output: str, kernel_size: int, dilation: int = 1
 ) -> KernelBasis:
-    """The library's basis, each kernel of its norm, weights spread as there.
+    """The library's basis, with its norms and standard deviations of weights.
 
-    ValueError where the library has no kernels (as of side 2).
+    ValueError if the library has no kernels (for example of side 2).
     """
     orbits = kernel_orbits(group, input, output, kernel_size)
-    # Where each orbit first appears, with sign 1, to read its number from a kernel.
+    # The first position of each orbit, with sign 1, at which its number is read from a kernel.
     places = orbits.sign.flatten().nonzero()[:, 0]
     first = torch.full((orbits.num,), orbits.sign.numel())
     first.scatter_reduce_(0, orbits.orbit.flatten()[places], places, "amin")
@@ -225,10 +225,10 @@ def steerable_basis(
         for kernel in _kernels_between(group, source, target, kernel_size, dilation):
             on_fibres = torch.einsum("oa,oiq,ib->abq", target.matrix, kernel, source.matrix)
             numbers = on_fibres.flatten()[first]
-            # What sums of rounded products leave of 0 is not the same on every machine.
+            # Rounding errors instead of 0 would differ between machines.
             rows.append(torch.where(numbers.abs() > ROUNDING, numbers, 0.0))
             pairs.append((source.name, target.name, target.copy))
-    # Each irreducible part of the output takes equally much from each kind of input part.
+    # Each irreducible part of the output gets the same variance from each kind of input part.
     num_kinds = {pair[1:]: len({p[0] for p in pairs if p[1:] == pair[1:]}) for pair in pairs}
     spread = [1 / math.sqrt(num_kinds[pair[1:]] * pairs.count(pair)) for pair in pairs]
     if not rows:
@@ -265,8 +265,8 @@ def _kernels_between(
 def _waves(kernel_size: int, frequency: int) -> torch.Tensor:
     """cos and sin of frequency times the angles of a kernel's cells, (2, cells) float64.
 
-    By the addition theorem: products and roots are the same on every machine, and what is 0 on
-    the axes and diagonals is 0. At the centre all but frequency 0 vanish.
+    By the addition theorem, so that results are the same on every machine and zeros on the axes and
+    diagonals are exact. At the centre only frequency 0 does not vanish.
     """
     x, y = cell_places(kernel_size)
     length = (x.square() + y.square()).to(torch.float64).sqrt().clamp_min(1)
@@ -305,8 +305,8 @@ def _harmonics(group: str, source: str, target: str, frequency: int) -> list[tor
 def _starts(num_out: int, num_in: int, frequency: int) -> list[torch.Tensor]:
     """Pairs (A, B) that span all, (2, num_out, num_in) each.
 
-    Maps between planes begin with cos beside sin, so that they turn with the angle and
-    none vanishes on the diagonals or axes of the lattice alone: the library's choice.
+    Maps between planes combine cos and sin, so that they turn with the angle and none vanishes only
+    on the diagonals or axes of the lattice, as in the library.
     """
     units = torch.eye(2 * num_out * num_in, dtype=torch.float64).view(-1, 2, num_out, num_in)
     if frequency == 0:
@@ -318,9 +318,9 @@ def _starts(num_out: int, num_in: int, frequency: int) -> list[torch.Tensor]:
 
 
 def _turned_waves(group: str, frequency: int) -> torch.Tensor:
-    """(|G|, 2, 2): what cos and sin of frequency times (g angle) are in cos and sin of the angle.
+    """(|G|, 2, 2): cos and sin of frequency times (g angle), in terms of cos and sin of the angle.
 
-    [g, v, w]: the wave w at the turned angle has that much of the wave v.
+    [g, v, w] is the coefficient of wave v in wave w at the turned angle.
     """
     found = []
     matrices = point_group(group).matrices

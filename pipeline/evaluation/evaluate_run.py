@@ -1,7 +1,7 @@
 """Evaluate one checkpoint of a run on one split, on any number of ranks.
 
-Events lie in a folder of their own: TensorBoard leaves a file of events for good once a newer
-one lies beside it, and training may go on.
+Event files have a folder of their own: TensorBoard stops reading a file of events once there is a
+newer one beside it, and training may continue.
 """
 
 import math
@@ -36,8 +36,8 @@ FOLDER = "evaluations"
 
 
 def write_events(run_dir: Path, step: int, split: str, metrics: Mapping[str, float]) -> None:
-    """Put metrics and the run's pictures into `run_dir/evaluations`, replacing those of the
-    same step and split."""
+    """Write metrics and the run's pictures as events into `run_dir/evaluations`, replacing those of
+    the same step and split."""
     from PIL import Image
 
     suffix = f".step_{step:08d}-{split}"
@@ -52,19 +52,19 @@ def write_events(run_dir: Path, step: int, split: str, metrics: Mapping[str, flo
             with Image.open(file) as picture:
                 pixels = np.asarray(picture.convert("RGB"))
             writer.add_image(file.stem, pixels, step, dataformats="HWC")
-    writer.flush()  # Raises what its thread met; `close` alone would not.
+    writer.flush()  # Raises an error of its thread; `close` alone would not.
     writer.close()
 
 
 @exact_float32()
 def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict[str, Any]:
-    """Write `evaluations/step_XXXXXXXX-<split>.json`, curves beside it, and pictures.
+    """Write `evaluations/step_XXXXXXXX-<split>.json`, curves, and pictures.
 
-    Returns the JSON's content. On another dataset than the run's own, file names carry the
-    start of that dataset's fingerprint. `num_batches` measures no more than so many, for a
-    rehearsal, and the result says so. Raises FileNotFoundError or ValueError for what
-    cannot be read, and for metrics that are not finite. Ranks other than the first return
-    what all of them measured, without the analyses.
+    Returns the JSON's content. On another dataset than the run's own, file names contain the start
+    of that dataset's fingerprint. `num_batches` limits the batches that are measured, for a
+    rehearsal, and the result records it. Raises FileNotFoundError or ValueError for files that
+    cannot be read, and for metrics that are not finite. Ranks other than the first return the
+    common metrics, without the analyses.
     """
     use_threads(config.num_threads)
     run = RunDirectory(Path(config.run_dir))
@@ -100,7 +100,7 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
     }
     if not world.is_first:
         return result
-    # Out of the group: the others are not kept waiting for what one process does alone.
+    # Outside the process group, so that other ranks do not wait for the work of one.
     other = None if fingerprint == loaded.checkpoint.meta["dataset"] else fingerprint
     name = f"evaluations/{evaluation_file(loaded.step, config.split, other)}"
     method = method_of(loaded.config.task)
@@ -138,22 +138,22 @@ def _refuse_non_finite(metrics: Mapping[str, float], of: str) -> None:
 
 
 def untransformed_records(manifest: Manifest, reader: SplitReader) -> np.ndarray | None:
-    """Numbers of the records that are no transforms of others, (M,) int64; None for all.
+    """Numbers of the records that are not in rotated copies, (M,) int64; None for all.
 
-    Episodes of a test split come with twins, which the metrics of training leave out: they
-    would be four or eight times the work, and each other's neighbours.
+    Episodes of a test split come with rotated copies, which the metrics of training leave out: they
+    would multiply the work by four or eight, and would be compared with each other.
     """
     if "element" not in manifest.columns:
         return None
-    twin = reader.read_column("element", np.arange(reader.num_records))
-    return np.flatnonzero(twin == 0) if twin.any() else None
+    copy = reader.read_column("element", np.arange(reader.num_records))
+    return np.flatnonzero(copy == 0) if copy.any() else None
 
 
 NUM_ANALYSIS_RECORDS = 64
 
 
 def rehearse_evaluation(config: TrainConfig, data_copy: Path | None) -> None:
-    """Evaluate the last checkpoint of a run that asks for it (`debug.evaluate`), on one rank."""
+    """Evaluate the last checkpoint of a run with `debug.evaluate`, on one rank."""
     if world_size_of_environment() > 1:
         if rank_of_environment() == 0:
             say("debug.evaluate is for one rank: not evaluated")

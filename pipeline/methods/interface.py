@@ -1,4 +1,4 @@
-"""What the rest of the package knows of a method, and the trainer of its task."""
+"""The interfaces of methods and of their tasks, as the trainer and other programs use them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class Evaluation(Protocol):
-    """Sums over a split, on the device, that add up over batches and ranks."""
+    """Sums over a split, on the device, which can be added over batches and ranks."""
 
     def update(self, batch: Batch) -> None:
-        """Add one batch; places with `valid` 0 must not count."""
+        """Add one batch; records with `valid` 0 must not count."""
 
     def sums(self) -> torch.Tensor:
         """All sums as one float64 vector."""
@@ -36,7 +36,7 @@ class Task(Protocol):
 
     @property
     def model(self) -> nn.Module:
-        """What is checkpointed."""
+        """The module whose state is checkpointed."""
 
     @property
     def objective(self) -> nn.Module:
@@ -72,7 +72,7 @@ class Task(Protocol):
         """Restore what `state_dict` returned."""
 
     def collapse_message(self, means: Mapping[str, float]) -> str | None:
-        """What has gone wrong if the logged means show a collapsed model, else None."""
+        """A message if the logged means show a collapsed model, else None."""
 
     def evaluation(self, model: nn.Module) -> Evaluation:
         """A fresh evaluation of `model` (the task's own, or an average of its weights), which
@@ -80,14 +80,14 @@ class Task(Protocol):
 
 
 class PlainTask:
-    """What of a `Task` most methods have no use for, to inherit from: nothing runs along with
-    training, and no mean shows a collapse."""
+    """Defaults to inherit from, for the members of a `Task` that most methods do not use: no
+    statistics and no detection of a collapse."""
 
     def after_step(self) -> None:
-        """Nothing runs along."""
+        """Do nothing."""
 
     def end_epoch(self) -> None:
-        """Nothing counts over an epoch."""
+        """Do nothing."""
 
     def statistics(self) -> dict[str, float]:
         """None."""
@@ -98,7 +98,7 @@ class PlainTask:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """There is nothing to restore."""
+        """Do nothing: there is no state."""
 
     def collapse_message(self, means: Mapping[str, float]) -> str | None:
         """None."""

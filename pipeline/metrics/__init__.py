@@ -1,1 +1,1 @@
-"""Measures of latents, as pure functions of tensors: nothing here knows of runs or datasets."""
+"""Metrics of images and latents, as pure functions of tensors, independent of runs and datasets."""

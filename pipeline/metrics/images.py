@@ -1,10 +1,10 @@
-"""Errors of images (PSNR, squared errors) and relative errors of latents, by element too.
+"""Errors of images (PSNR, squared errors) and relative errors of latents, also for each element.
 
     equivariance        | g f(s) - f(g s) |
     distance invariance | | f(s) - f(s') | - | f(g s) - f(g s') | |
 
-with the Euclidean norm of flattened latents (Park et al., "EE" and "DIE"). The second asks for
-nothing to act on f, but an f that changes no distance may still be not equivariant.
+with the Euclidean norm of flattened latents (Park et al., "EE" and "DIE"). The second needs no
+action on f, but an f that preserves all distances may still not be equivariant.
 """
 
 import math
@@ -26,7 +26,7 @@ def distances(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 def change_of_distance(
     first: torch.Tensor, second: torch.Tensor, moved_first: torch.Tensor, moved_second: torch.Tensor
 ) -> torch.Tensor:
-    """By how much the distances (N,) of two latents change when the group moves both."""
+    """The change of the distances (N,) of two latents when the group moves both."""
     return (distances(first, second) - distances(moved_first, moved_second)).abs()
 
 
@@ -38,7 +38,7 @@ def lengths(latents: torch.Tensor) -> torch.Tensor:
 
 @dataclass
 class MeanError:
-    """Means over samples that come in batches: of an error, and of the norm it is measured by.
+    """Means over samples that come in batches: of an error, and of the norm that it is divided by.
 
     `raw` is the mean error, `relative` the mean error divided by the mean norm: the two
     forms in which the papers' tables and their code give it.
@@ -49,13 +49,13 @@ class MeanError:
     num: int = 0
 
     def add(self, error: torch.Tensor, norm: torch.Tensor) -> None:
-        """Count errors and norms of the same samples, (N,) each."""
+        """Add errors and norms of the same samples, (N,) each."""
         self.error_sum += float(error.double().sum())
         self.norm_sum += float(norm.double().sum())
         self.num += len(error)
 
     def join(self, other: "MeanError") -> "MeanError":
-        """The means over the samples of both."""
+        """Combined means over the samples of both."""
         return MeanError(
             self.error_sum + other.error_sum, self.norm_sum + other.norm_sum, self.num + other.num
         )
@@ -66,7 +66,7 @@ class MeanError:
 
     @property
     def relative(self) -> float:
-        """0 where all norms are 0 and so are all errors; infinite for errors of nothing."""
+        """The relative error: 0 if all norms and errors are 0; infinite if only the norms are 0."""
         if self.norm_sum > 0:
             return self.error_sum / self.norm_sum
         return 0.0 if self.error_sum == 0 else float("inf")
@@ -78,7 +78,8 @@ def psnr(mean_squared_error: float) -> float:
 
 
 class Row(NamedTuple):
-    """One bin of elements: number of samples, mean error, and that by the mean norm."""
+    """One bin of elements: number of samples, mean error, and mean error divided by the mean
+    norm."""
 
     num: int
     raw: float
@@ -93,21 +94,21 @@ class ErrorsByElement:
         self.bins = [MeanError() for _ in group.bin_names]
 
     def add(self, g: torch.Tensor, error: torch.Tensor, norm: torch.Tensor) -> None:
-        """Count errors and norms (N,) of samples that elements (N, ...) have moved."""
+        """Add errors and norms (N,) of samples that elements (N, ...) have moved."""
         bins = self.group.bin_index(g.cpu())
         for index in bins.unique().tolist():
             chosen = bins == index
             self.bins[index].add(error.cpu()[chosen], norm.cpu()[chosen])
 
     def total(self) -> MeanError:
-        """Over all samples."""
+        """The means over all samples."""
         total = MeanError()
         for each in self.bins:
             total = total.join(each)
         return total
 
     def table(self) -> dict[str, Row]:
-        """Bins that were met, by name."""
+        """Bins with samples, by name."""
         return {
             name: Row(each.num, each.raw, each.relative)
             for name, each in zip(self.group.bin_names, self.bins, strict=True)

@@ -1,8 +1,8 @@
-"""Numbers on latents and matrices: spread, drift, turns, how cyclic a matrix is.
+"""Metrics of latents and matrices: spread, drift, traversals, circulant share.
 
-A traversal has K poses, the last of them the first one again. From the latent of its start the
-model predicts K steps, each from the prediction before. Step k is a hit if pose k alone is
-nearest to it among all K encoded poses.
+A traversal has K poses, and the last one equals the first. From the latent of its start the model
+predicts K steps, each from the previous prediction. Step k is a hit if pose k is strictly nearest
+to it among all K encoded poses.
 """
 
 import torch
@@ -14,7 +14,7 @@ from pipeline.metrics.ranking import squared_distances
 def circulant_part(matrix: torch.Tensor) -> torch.Tensor:
     """The nearest circulant matrix to (n, n), float64: means along the wrapped diagonals.
 
-    A circulant C has C[i, j] = c[(j - i) mod n], which is what commutes with cyclic shifts.
+    A circulant C has C[i, j] = c[(j - i) mod n]; these matrices commute with cyclic shifts.
     """
     size = len(matrix)
     if matrix.shape != (size, size):
@@ -27,7 +27,7 @@ def circulant_part(matrix: torch.Tensor) -> torch.Tensor:
 
 
 def circulant_share(matrix: torch.Tensor) -> float:
-    """Share of the squared entries of (n, n) that its circulant part holds: 1 for a circulant
+    """Share of the sum of squared entries of (n, n) in its circulant part: 1 for a circulant
     matrix, 1/n for noise, 0 for zeros."""
     whole = float(matrix.double().square().sum())
     return float(circulant_part(matrix).square().sum()) / whole if whole > 0 else 0.0
@@ -36,9 +36,9 @@ def circulant_share(matrix: torch.Tensor) -> float:
 class Drift:
     """Sums over trajectories that come in batches, for steps 0 to `num_steps`.
 
-    `errors` are mean distances |p_h - t_h| of prediction and truth; `typical` the root mean
-    square distance of the truths of two trajectories at step h, which is the error of a
-    prediction that knows nothing.
+    `errors` are mean distances |p_h - t_h| of prediction and truth; `typical` the root mean square
+    distance of the truths of two trajectories at step h, which is the error of an uninformed
+    prediction.
     """
 
     def __init__(self, num_steps: int) -> None:
@@ -47,13 +47,13 @@ class Drift:
         self._moments: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def add(self, true: torch.Tensor, predicted: torch.Tensor) -> None:
-        """Count latents (N, num_steps + 1, ...)."""
+        """Add latents (N, num_steps + 1, ...)."""
         num, num_times = true.shape[:2]
         true, predicted = (x.flatten(2).double().cpu() for x in (true, predicted))
         error = lengths((predicted - true).flatten(0, 1)).view(num, num_times)
         self._error_sums += error.sum(0)
         if self._moments is None:
-            # From the first latent, so that their spread is not lost in their size.
+            # Relative to the first latent, so that a small spread is not lost in rounding.
             self._origin = true[:1].clone()
             zero = torch.zeros_like(true[0])
             self._moments = (zero, torch.zeros(num_times, dtype=torch.float64))
@@ -79,7 +79,7 @@ class Drift:
 def latent_spread(latents: torch.Tensor) -> float:
     """Root mean square distance of latents (N, ...) from their mean; 0 if all are equal.
 
-    Two drawn ones are sqrt(2) times as far apart, as a root mean square.
+    The root mean square distance of two drawn latents is sqrt(2) times this.
     """
     flat = latents.flatten(1).double()
     return float((flat - flat.mean(0)).square().sum(1).mean().sqrt())

@@ -1,17 +1,17 @@
-"""Which of all predictions is nearest to each true latent: hits at k, mean reciprocal rank.
+"""The rank of each prediction among all for its true latent: hits at k, mean reciprocal rank.
 
-With true latents t_i and predictions p_j, d_ij = |t_i - p_j|^2 of flattened latents, each true
-one ranks all predictions (Park et al., Symmetric Embeddings, "Hits and MRR"):
+With true latents t_i and predictions p_j, and d_ij = |t_i - p_j|^2 of flattened latents, each true
+latent ranks all predictions (Park et al., Symmetric Embeddings, "Hits and MRR"):
 
     rank_i = 1 + number of j != i with d_ij < d_ii
 
-A prediction as near as the own one does not count against it, so that an encoder whose
-latents are all equal has rank 1 throughout. `num_tied` tells such hits from others.
+A prediction of another episode that is as near does not lower the rank, so that an encoder with
+equal latents has rank 1 everywhere. `num_tied` distinguishes such hits from others.
 
     rank_i = 1 + number of n with |p_i - f(s'_in)| <= |p_i - t_i|
 
-Here the prediction ranks the true state and its own negatives. A negative as near as the truth
-counts against it, so that equal latents are never hits.
+Here the prediction ranks the true state and its own negatives. A negative that is as near as the
+truth lowers the rank, so that equal latents are never hits.
 """
 
 from typing import NamedTuple
@@ -24,7 +24,8 @@ BLOCK_VALUES = 1 << 20
 
 
 class Ranks(NamedTuple):
-    """`rank` (N,) int64 from 1; `num_tied` (N,) int64, predictions just as near as the own one."""
+    """`rank` (N,) int64 from 1; `num_tied` (N,) int64, the number of other predictions that are
+    exactly as near as the own one."""
 
     rank: torch.Tensor
     num_tied: torch.Tensor
@@ -36,8 +37,8 @@ def rank_predictions(
     """Rank of each own prediction among all, for latents (N, ...) of one shape.
 
     Distances are sums of squared differences in float64, a block of rows of `block_values`
-    distances at a time: |a|^2 - 2ab + |b|^2 would be faster for long latents but takes
-    close ones for equal or the wrong way round. ValueError for shapes that differ.
+    distances at a time: |a|^2 - 2ab + |b|^2 would be faster for long latents but may order close
+    ones wrongly. ValueError for shapes that differ.
     """
     if true.shape != predicted.shape:
         raise ValueError(f"latents {tuple(true.shape)} and {tuple(predicted.shape)} do not pair up")
@@ -59,8 +60,8 @@ def rank_predictions(
 def squared_distances(points: torch.Tensor, components: torch.Tensor) -> torch.Tensor:
     """Squared distances (B, N) of points (B, D) to others given by component, (D, N).
 
-    Square and sum are rounded apart: in one operation some processors round once, at some
-    places only, and then equal predictions are not as near as each other.
+    Square and sum are rounded separately: some processors round a combined operation once, at some
+    positions only, and then equal predictions would have different distances.
     """
     distance = points.new_zeros(len(points), components.shape[1])
     difference = torch.empty_like(distance)
@@ -97,7 +98,7 @@ def hard_ranks(
 
 
 class LabelCounts(NamedTuple):
-    """How many labels were said and true, said and false, and so on; they add up over batches."""
+    """True and false positives and negatives; they can be added over batches."""
 
     true_positive: int = 0
     false_positive: int = 0
@@ -109,12 +110,12 @@ class LabelCounts(NamedTuple):
 
     @property
     def accuracy(self) -> float:
-        """Share of labels that are right."""
+        """Share of correct labels."""
         return (self.true_positive + self.true_negative) / max(1, sum(self))
 
     @property
     def f1(self) -> float:
-        """2 tp / (2 tp + fp + fn); 1 where there is no positive to be found nor said."""
+        """2 tp / (2 tp + fp + fn); 1 if there are neither true nor predicted positives."""
         wrong = self.false_positive + self.false_negative
         if self.true_positive == 0:
             return float(wrong == 0)

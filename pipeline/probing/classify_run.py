@@ -77,7 +77,7 @@ def classify_run(config: ClassifyConfig) -> tuple[dict[str, Any], Path]:
     features = [feature for feature in config.features if feature not in skipped]
     if not features:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
-        raise ValueError(f"this run has none of the features asked for ({reasons})")
+        raise ValueError(f"this run has none of the requested features ({reasons})")
     num_fits = len(features) * len(config.labels) * len(config.fractions)
     num_fits *= len(config.classifiers) * len(config.seeds)
     with (

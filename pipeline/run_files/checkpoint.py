@@ -111,7 +111,7 @@ class CheckpointStore:
             with contextlib.suppress(OSError):
                 remove_tree(draft)
             if isinstance(error, OSError) and error.errno:
-                reason = f"{error.strerror}; it was not saved, those before it are as they were"
+                reason = f"{error.strerror}; it was not saved; earlier checkpoints are unchanged"
                 raise OSError(error.errno, reason, str(final)) from error
             raise
         sync_directory(self.folder)
@@ -279,7 +279,7 @@ def _read_files(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
             for name in (MODEL_FILE, STATE_FILE)
         }
         if path.name != f"step_{_as_step(meta['step']):08d}":
-            raise ValueError(f"it speaks of step {meta['step']}")
+            raise ValueError(f"it is for step {meta['step']}")
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedCheckpointError(
             f"checkpoint {path} is damaged: {META_FILE} cannot be read ({error})"
@@ -301,7 +301,7 @@ def _read_files(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 def _as_step(value: Any) -> int:
     """A step as JSON holds it; ValueError for anything else."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value!r} is no step")
+        raise ValueError(f"{value!r} is not a step")
     return value
 
 

@@ -23,11 +23,11 @@ from pipeline.training.settings import TrainConfig
 
 ORDER_FILE = "order.json"
 WARNING = (
-    f"warning: this run does not note its order, and epochs of more than {NUM_STORED:,} items had"
-    " another one in earlier versions: items of the epoch under way may come twice, or not at all"
+    f"warning: this run does not record its order, and earlier versions ordered epochs of more than"
+    f" {NUM_STORED:,} items differently: items of the current epoch may occur twice, or not at all"
 )
 USED_SHARE = 0.75
-"""Of the available memory, what a dataset may fill: the rest is the model's."""
+"""The share of the available memory that a dataset may fill; the rest is for the model."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def choose_order(
         return noted, None
     if noted is None and config.order != "blocks" and run.checkpoints.steps():
         # Of the time before there was a choice.
-        known = DataOrder(asked, "uniform", "as this run was begun")
+        known = DataOrder(asked, "uniform", "as when this run began")
         return known, WARNING if _num_items(config, manifest) > NUM_STORED else None
     size, free = training_bytes(config, manifest), available_memory()
     decided = _decided(asked, config, manifest, size <= USED_SHARE * free, free)
@@ -152,7 +152,7 @@ def _decided(
         order: Literal["uniform", "blocks"] = "uniform" if fits else "blocks"
         because = f"because the training data {'fits' if fits else 'does not fit'} into memory"
     else:
-        order, because = asked.order, "as asked for"
+        order, because = asked.order, "as requested"
     return DataOrder(
         asked, order, because, _sizes(config, manifest, free) if order == "blocks" else None
     )

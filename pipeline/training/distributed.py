@@ -281,7 +281,7 @@ class World:
                 raise
         dist.broadcast_object_list(message, src=0, group=self.control)
         if message[0] is not None:
-            raise ExitWithCode("ended because rank 0 did, which says why", message[0])
+            raise ExitWithCode("ended because rank 0 failed; its message says why", message[0])
         result: T = message[1]
         return result
 
@@ -333,7 +333,7 @@ def _local_rank(world_size: int) -> int:
     text = os.environ.get("LOCAL_RANK", "0")
     number = parse_integer(text)
     if number is None or number < 0:
-        raise ValueError(f"LOCAL_RANK={text} in the environment is no rank of a node")
+        raise ValueError(f"LOCAL_RANK={text} in the environment is not a rank of a node")
     return number
 
 

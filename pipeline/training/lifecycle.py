@@ -134,10 +134,10 @@ def prepare_start(
     run.clear_leftovers()
     checkpoint, complaints = run.checkpoints.newest_valid()
     for trouble in complaints:
-        say(f"warning: {trouble}; going on from the one before")
+        say(f"warning: {trouble}; continuing from the one before")
     if checkpoint is not None and checkpoint.meta["attempt"] > attempt:
         raise ValueError(
-            f"{run.path / RESTARTS} tells of {attempt} restarts, but the checkpoint of step"
+            f"{run.path / RESTARTS} records {attempt} restarts, but the checkpoint of step"
             f" {checkpoint.step} was made after {checkpoint.meta['attempt']}: put the file back,"
             " or choose another run_dir"
         )

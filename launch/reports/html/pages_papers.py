@@ -123,7 +123,7 @@ SPEED_MEANINGS = (
     (
         "lost",
         "Wall-clock time between the last line of one process and the first of the next, less what"
-        " their steps usually take: repeated steps, start-up and waiting for a place.",
+        " their steps usually take: repeated steps, start-up and waiting in the queue.",
     ),
     ("waiting", "The part of it between the end of an attempt and the start of the next."),
     (

@@ -42,8 +42,8 @@ MEANINGS = {
     "latent_grid": ("Latent grid", "Where the states of the world lie in the latent."),
     "irreps": (
         "Irreducible parts",
-        "Latents of test states and their twins, split into irreducible parts of the group and"
-        " coloured by the angle of the state.",
+        "Latents of test states and their rotated copies, split into irreducible parts of the group"
+        " and coloured by the angle of the state.",
     ),
     "first_layer": ("First layer", "Weights of the first layer beside their circulant part."),
 }

@@ -51,9 +51,9 @@ def write_report(request: ReportRequest) -> Report:
 def check_place(out: Path) -> None:
     """ValueError unless a report may be put there."""
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out={out} is a file: choose another place")
+        raise ValueError(f"out={out} is a file: choose another path")
     if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
-        raise ValueError(f"out={out} holds something that is not a report: choose another place")
+        raise ValueError(f"out={out} holds something that is not a report: choose another path")
 
 
 def size_of(folder: Path) -> int:

@@ -1,14 +1,14 @@
-"""From command-line words and YAML files to a plain mapping, through hydra's compose API.
+"""From overrides and YAML files to a plain mapping, through hydra's compose API.
 
-Includes what hydra's own parser cannot say: which file and line a mistake of YAML is in.
+It also names the file and line of a mistake in YAML, which hydra's own parser does not.
 
-`1e-4` is a number, dates are texts, and a key that is given twice is an error. Words of which
-YAML 1.1 makes something else than the command line are refused by name: yes, no, on and off
-(truth values there), 010 (eight), 0x10 (sixteen), 4:00:00 (a number to base 60).
+`1e-4` is a number, dates are texts, and a key that is given twice is an error. Values that YAML 1.1
+reads in another way than the command line are refused by name: yes, no, on and off (truth values
+there), 010 (eight), 0x10 (sixteen), 4:00:00 (a number to base 60).
 
-Words have the form `key=value`. A key that names a folder under `configs/`
-chooses a file from it; any other key sets a value in hydra's override grammar,
-except keys that hold paths: their text is taken as it stands.
+Overrides have the form `key=value`. A key that names a folder under `configs/` chooses a file from
+it; any other key sets a value in hydra's override grammar, except keys that hold paths: their text
+is taken literally.
 """
 
 import copy
@@ -53,12 +53,12 @@ TRAP = "!two-meanings"
 
 
 class _Loader(_SafeLoader):  # type: ignore[misc, valid-type]
-    """Plain words as on the command line."""
+    """Reads unquoted values as the command line does."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        """A mapping whose keys differ."""
+        """A mapping; ValueError for a key that is given twice."""
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
@@ -70,7 +70,7 @@ class _Loader(_SafeLoader):  # type: ignore[misc, valid-type]
 
 
 class _Dumper(_SafeDumper):  # type: ignore[misc, valid-type]
-    """Quotes the texts of which either dialect would make something else."""
+    """Quotes texts that either dialect would read as another value."""
 
 
 def _refuse(loader: Any, node: Any) -> None:
@@ -99,7 +99,7 @@ for _tag, _pattern in (("tag:yaml.org,2002:float", REAL), (TRAP, TWO_MEANINGS)):
 
 
 def read_yaml(text: str) -> Any:
-    """The plain values of a document; ValueError with one line if there is none or two readings."""
+    """The plain values of a document; a one-line ValueError if it is not YAML or is ambiguous."""
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -107,7 +107,7 @@ def read_yaml(text: str) -> Any:
 
 
 def yaml_text(values: Any) -> str:
-    """Plain values as a document that `read_yaml`, and any reader of YAML 1.1, reads back."""
+    """A document that `read_yaml`, and any reader of YAML 1.1, reads as these plain values."""
     text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     return text
 
@@ -117,11 +117,11 @@ INPUTS = ("data", "init_from", "task.run")
 PATH_KEYS = frozenset({RUN_DIR, *INPUTS})
 """Dotted keys of a training configuration that hold paths."""
 WRITTEN_DOWN = PATH_KEYS | {"out", "images", "runs", "sweep_dir", "jobs_dir", "work"}
-"""Keys of any configuration whose absolute paths records hold."""
+"""Keys of all configurations that are recorded as absolute paths."""
 
 
 def check_path(key: str, text: str) -> None:
-    """ValueError naming the key for a path that no record can hold: one that is not UTF-8."""
+    """ValueError naming the key for a path that is not UTF-8, which no record can hold."""
     check_utf8(key, os.path.abspath(text) if key in WRITTEN_DOWN else text)
 
 
@@ -131,16 +131,15 @@ def with_absolute_paths(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_real_paths(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same nested values, with one spelling for each place: for comparisons."""
+    """The same nested values, with symbolic links resolved in paths: for comparisons."""
     return _changed(values, PATH_KEYS, os.path.realpath)
 
 
 def with_found_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """What a run directory that lies in `folder` by now was made from, as far as it is there.
+    """The recorded values of a run directory that may have been moved to `folder`.
 
-    A path that was written down counts where it leads somewhere. Otherwise, and first of all
-    if it is relative to a folder that nobody remembers, the place counts that is as far from
-    the run directory as it was at the start.
+    A recorded absolute path is kept if it exists. Otherwise, and for a relative path whose starting
+    folder is not known, the path with the same position relative to the run directory is taken.
     """
     before = values.get(RUN_DIR)
     if not isinstance(before, str):
@@ -165,7 +164,7 @@ def _changed(
     keys: "frozenset[str] | tuple[str, ...]",
     change: Callable[[str], str],
 ) -> dict[str, Any]:
-    """A copy in which the texts at dotted keys are changed, where there are any."""
+    """A copy in which the texts at these dotted keys, if they exist, are changed."""
     found = copy.deepcopy(dict(values))
     for key in keys:
         *parents, leaf = key.split(".")
@@ -194,7 +193,8 @@ def split_word(word: str) -> tuple[str, str]:
 
 
 def group_options(group: str) -> list[str]:
-    """Names one can choose for a group, in order; empty if there is no such group."""
+    """The names that one can choose for a configuration group, sorted; empty if there is no such
+    group."""
     return list(group_files(group))
 
 
@@ -204,13 +204,13 @@ def compose(
     path_keys: frozenset[str],
     dependent_groups: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Compose `configs/<config_name>.yaml` with command-line words into plain values.
+    """Compose `configs/<config_name>.yaml` with overrides into plain values.
 
     `dependent_groups` maps a group whose options depend on the choice of another group to that
     other group: {'source': 'dataset'} makes `source=NAME` choose a file of the folder below
-    `configs/source/` that the defaults of the dataset's file name, or, where they name none,
-    the one source that stands in that file. Files of all `config_roots` count. Raises ValueError
-    with one line for an unknown choice or a value that cannot be read.
+    `configs/source/` that the defaults of the dataset's file name, or, where they name none, the
+    only source in that file. Files in all `config_roots` are considered. Raises ValueError with one
+    line for an unknown choice or a value that cannot be read.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
@@ -273,10 +273,10 @@ def compose(
 
 
 def read_composed(file: Path, words: Sequence[str], path_keys: frozenset[str]) -> dict[str, Any]:
-    """The values of a resolved configuration file, with command-line words on top.
+    """The values of a resolved configuration file, changed by overrides.
 
-    Of a run directory that was moved, paths are found where they are now. Raises
-    FileNotFoundError or ValueError with one line; a choice of a group is refused.
+    If the run directory was moved, paths are looked up relative to it. Raises FileNotFoundError or
+    ValueError with one line; a choice of a group is refused.
     """
     if not file.is_file():
         raise FileNotFoundError(f"config={file}: there is no such file")
@@ -333,7 +333,7 @@ def set_dotted(mapping: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _search_path() -> list[str]:
-    """The word by which hydra looks into further folders, if there are any."""
+    """The override that makes hydra search further folders, if there are any."""
     others = config_roots()[1:]
     quoted = [re.sub(r"(\\*)'", r"\1\1\\'", f"file://{root}") for root in others]
     texts = [re.sub(r"(\\+)$", r"\1\1", text) for text in quoted]
@@ -342,9 +342,9 @@ def _search_path() -> list[str]:
 
 
 def _dependent_choices(group: str, owner: str, chosen: str) -> tuple[str, list[str]]:
-    """The folder that the file of `owner=chosen` takes the group from, or the one choice in it.
+    """The folder from which the file of `owner=chosen` takes the group, or the only choice in it.
 
-    A file that says nothing of the group has what the files it builds on have.
+    A file that does not mention the group inherits it from the files that it builds on.
     """
     files = group_files(owner)
     content = _read_config(files[chosen])
@@ -365,7 +365,7 @@ def _check_choice(group: str, choice: str, options: list[str]) -> None:
     if choice not in options:
         instead = words_instead(f"{group}={choice}")
         if instead is not None:
-            raise ValueError(f"{group}={choice} is gone: say {instead}")
+            raise ValueError(f"{group}={choice} no longer exists: say {instead}")
         if "," in choice and all(part in options for part in choice.split(",")):
             raise ValueError(f"{group}={choice} names several; {SWEEP_HINT.format(key=group)}")
         hint = suggestion(choice, options).split(";")[1] if options else ""
@@ -377,7 +377,7 @@ def _check_choice(group: str, choice: str, options: list[str]) -> None:
 
 @functools.lru_cache(maxsize=16)
 def _check_own_files(roots: tuple[Path, ...]) -> None:
-    """All files beside Orbit's own: also one that is only a base of another has one reading."""
+    """Check all files outside Orbit, also those that are only the base of another."""
     if len(roots) > 1:
         for group in (path for path in list_folder(CONFIG_ROOT) if path.is_dir()):
             for file in group_files(group.name).values():
@@ -386,7 +386,7 @@ def _check_own_files(roots: tuple[Path, ...]) -> None:
 
 
 def _check_yaml(file: Path) -> None:
-    """ValueError for words that hydra reads in another way than the command line does."""
+    """ValueError for values that hydra reads in another way than the command line does."""
     try:
         read_yaml(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -394,7 +394,7 @@ def _check_yaml(file: Path) -> None:
 
 
 def _default_choices(config_name: str) -> dict[str, str]:
-    """What a configuration chooses of each of its groups unless told otherwise."""
+    """The default choice of each group of a configuration."""
     entries = [
         entry
         for entry in _read_config(CONFIG_ROOT / f"{config_name}.yaml").get("defaults", [])

@@ -1,4 +1,4 @@
-"""Experiments that are gone, and the words that say the same: for old results and old habits."""
+"""Experiments that no longer exist, and the overrides that replace them: for old results."""
 
 from collections.abc import Sequence
 
@@ -33,18 +33,18 @@ FORMER_EXPERIMENTS = {
     "shapes_2d/ours_change": "shapes_2d/ours task.loss.change_weight=1.0",
     "shapes_2d/ours_change_small": "shapes_2d/ours_small task.loss.change_weight=1.0",
 }
-"""The experiment of today, and words to go with it, by the name that they replace."""
+"""By former name: the experiment of today, and overrides to go with it."""
 
 
 def words_instead(word: str) -> str | None:
-    """The words that replace `experiment=NAME`; None if NAME was never an experiment."""
+    """The overrides that replace `experiment=NAME`; None if NAME was never an experiment."""
     key, _, name = word.partition("=")
     found = FORMER_EXPERIMENTS.get(name) if key == "experiment" else None
     return None if found is None else f"experiment={found}"
 
 
 def former_spellings(words: Sequence[str]) -> list[tuple[str, ...]]:
-    """The words, then every way in which earlier versions said the same, in the same order."""
+    """The overrides, then every equivalent list in terms of earlier versions, in the same order."""
     spellings = [tuple(words)]
     for name, found in FORMER_EXPERIMENTS.items():
         experiment, *others = f"experiment={found}".split()

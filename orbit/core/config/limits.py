@@ -1,7 +1,7 @@
-"""Limits of values as annotations: `epochs: Count = 1` in place of a check of one's own.
+"""Limits of values as annotations: `epochs: Count = 1` instead of a check in `__post_init__`.
 
-A class with such annotations is `limited` below its `dataclass`, so that the limits hold however it
-is made, from a file or in code.
+A class with these annotations has the decorator `limited` below `dataclass`, so that the limits are
+checked however it is made, from a file or in code.
 """
 
 import functools
@@ -15,16 +15,16 @@ T = TypeVar("T")
 
 
 class Limit(NamedTuple):
-    """A condition on a number or a list, and the end of the sentence about a value that breaks it.
+    """A condition on a number or a list, and the end of the message for a value that breaks it.
 
-    Floats must be finite as well. What is null or a text (`auto`) has no limit.
+    Floats must also be finite. Null and texts (`auto`) have no limit.
     """
 
     words: str
     is_met: Callable[[Any], bool]
 
     def check(self, name: str, value: Any) -> None:
-        """ValueError naming the value, unless the condition holds."""
+        """Raise ValueError naming the value, unless the condition holds."""
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{name}={value} must be finite")
         if not self.is_met(value):
@@ -33,12 +33,12 @@ class Limit(NamedTuple):
 
 
 def at_least(least: int) -> Limit:
-    """From `least` on."""
+    """A limit: at least `least`."""
     return Limit(f"must be at least {least}", lambda value: value >= least)
 
 
 def between(least: float, most: float) -> Limit:
-    """From `least` to `most`, both allowed."""
+    """A limit: from `least` to `most`, both allowed."""
     return Limit(f"must lie between {least} and {most}", lambda value: least <= value <= most)
 
 
@@ -64,7 +64,7 @@ Percentiles = Annotated[
 def limited(cls: type[T]) -> type[T]:
     """The class with a `__post_init__` that first checks the limits of its annotations.
 
-    What it raises is a ValueError with one line that names the field.
+    It raises a one-line ValueError that names the field.
     """
     own = getattr(cls, "__post_init__", None)
 

@@ -1,4 +1,4 @@
-"""The packages beside this one are Orbit's own, not others by the same names found before them."""
+"""Check that the packages beside this one are Orbit's own, and not others of the same names."""
 
 import importlib.util
 import os
@@ -10,16 +10,16 @@ NEIGHBOURS = ("pipeline", "data_prep", "launch")
 
 
 def check_neighbours() -> None:
-    """ValueError naming the path of a package that would be imported in place of Orbit's own.
+    """Raise ValueError naming the path of a package that would be imported instead of Orbit's own.
 
-    Nothing is imported. Where one of ours is not there at all, its import says so.
+    Nothing is imported. A package that is missing altogether is left to the import, which says so.
     """
     for name in NEIGHBOURS:
         own = HOME / name
         found = _place(_find(name))
         if found is not None and os.path.realpath(found) != str(own):
             raise ValueError(
-                f"{found} is found in place of Orbit's own package {name!r} in {own}: rename it,"
+                f"{found} is found instead of Orbit's own package {name!r} in {own}: rename it,"
                 " take its folder out of PYTHONPATH, or start from another folder"
             )
 
@@ -32,7 +32,7 @@ def _find(name: str) -> ModuleSpec | None:
 
 
 def _place(spec: ModuleSpec | None) -> str | None:
-    """The folder of a package, the file of a module; None for what is not there."""
+    """The folder of a package or the file of a module; None if it does not exist."""
     if spec is None:
         return None
     folders = list(spec.submodule_search_locations or ())

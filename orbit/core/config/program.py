@@ -1,4 +1,4 @@
-"""What all command-line programs share: --help, --version, and errors without tracebacks."""
+"""The common part of all command-line programs: --help, --version, errors without tracebacks."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ EXIT_CLUSTER_FAULT = 78
 
 SHOW_TRACEBACK = "ORBIT_TRACEBACK"
 COMMAND = "orbit"
-"""The program that starts all others by a word; see `orbit/program.py`."""
+"""The program that starts all others by their names; see `orbit/program.py`."""
 
 
 class ExitWithCode(Exception):
@@ -45,10 +45,10 @@ def run_program(
 ) -> NoReturn:
     """Run `main(words)` as a command-line program and exit.
 
-    Mistakes of the user (ValueError and file errors) become one line and exit
-    code 1; a bug keeps its traceback. `ORBIT_TRACEBACK=1` shows every traceback.
-    `program` and `words` are those of the command line unless given; `wording` changes
-    help and complaints for who starts programs by other names than their paths.
+    Mistakes of the user (ValueError and file errors) become one line and exit code 1; a bug keeps
+    its traceback. `ORBIT_TRACEBACK=1` shows every traceback. `program` and `words` default to those
+    of the command line; `wording` changes help and errors if programs are started by other names
+    than their paths.
     """
     steady_streams()
     words = list(sys.argv[1:] if words is None else words)
@@ -89,7 +89,7 @@ def run_program(
 
 
 def refuse_strangers(program: str) -> None:
-    """End with one line where another package would be imported in place of one of Orbit's."""
+    """End with one line if another package would be imported instead of one of Orbit's."""
     try:
         check_neighbours()
     except ValueError as error:
@@ -117,7 +117,7 @@ def take_switch(words: list[str], name: str) -> bool:
 
 
 def take_value(words: list[str], name: str, default: str) -> str:
-    """Remove `name=VALUE` from the words and return VALUE as it stands."""
+    """Remove `name=VALUE` from the words and return VALUE unchanged."""
     for word in words:
         key, separator, value = word.partition("=")
         if key == name and separator:
@@ -127,7 +127,7 @@ def take_value(words: list[str], name: str, default: str) -> str:
 
 
 def take_directory(words: list[str], what: str) -> str:
-    """The one remaining word, a directory; ValueError if there is none or more than that."""
+    """The only remaining word, a directory; ValueError if there is none, or more than one."""
     if len(words) != 1:
         extra = f"; cannot use {words[1]!r}" if len(words) > 1 else ""
         raise ValueError(f"give one directory, the {what}{extra} (see --help)")
@@ -135,7 +135,7 @@ def take_directory(words: list[str], what: str) -> str:
 
 
 def take_run_directory(words: Sequence[str]) -> list[str]:
-    """Words whose first may be a run directory without its key: it becomes run_dir=DIR."""
+    """Overrides; a first word without a key is a run directory and becomes run_dir=DIR."""
     if not words or any(word.startswith("run_dir=") for word in words):
         return list(words)
     if "=" in words[0] and not os.path.isdir(words[0]):
@@ -144,13 +144,14 @@ def take_run_directory(words: Sequence[str]) -> list[str]:
 
 
 def _complain(program: str, message: str) -> None:
-    """Every rank says its own failure, with its rank; an empty message is another's."""
+    """Print this rank's own failure, with its rank; an empty message belongs to another rank."""
     if message:
         say(f"{program}: {_rank_words()}{message}", error=True)
 
 
 def command_for(name: str) -> str:
-    """How to start another program of this one's folder: as this one was started."""
+    """The command for another program of the same folder, in the form in which this one was
+    started."""
     if os.path.basename(sys.argv[0]) == COMMAND:
         return f"{COMMAND} {name}"
     return f"python {Path(sys.argv[0]).parent / name}.py"

@@ -1,8 +1,8 @@
-"""Where YAML files lie: with Orbit, in its package or in a checkout beside it, and with the user.
+"""The folders of YAML files: Orbit's own (in its package or a checkout), and the user's.
 
-A user's own folders are named by `configs=DIR` or by ORBIT_CONFIGS; packages that are installed
-name theirs by the entry point `orbit.configs`. Their files may build on ours
-and are chosen like ours; none takes the place of another.
+A user names folders by `configs=DIR` or by ORBIT_CONFIGS; installed packages name theirs by the
+entry point `orbit.configs`. Their files may build on ours and are chosen like ours; no file
+replaces another.
 """
 
 import functools
@@ -20,7 +20,7 @@ HOME = PACKAGE.parent
 
 
 def shipped(name: str, in_checkout: str) -> Path:
-    """The folder that a wheel holds as `orbit/<name>`, or its place in a checkout."""
+    """The folder that a wheel holds as `orbit/<name>`, or the same folder of a checkout."""
     inside = PACKAGE / name
     return inside if inside.is_dir() else HOME / in_checkout
 
@@ -32,15 +32,16 @@ SUFFIX = ".yaml"
 
 
 def is_installed(home: Path = HOME) -> bool:
-    """Whether the packages in `home` came from a wheel: what else is there belongs to others."""
+    """Whether the packages in `home` came from a wheel; everything else there then belongs to
+    others."""
     return (home / "orbit" / "configs").is_dir()
 
 
 def config_roots() -> tuple[Path, ...]:
     """All folders of configurations: Orbit's own, those of packages, the user's.
 
-    Raises FileNotFoundError or ValueError with one line where a folder is not there or has
-    nothing to choose, and where two hold a file of one name.
+    Raises a one-line FileNotFoundError or ValueError if a folder does not exist or has nothing to
+    choose, or if two folders hold a file of the same name.
     """
     roots = (CONFIG_ROOT, *plugins.config_folders().values(), *own_roots())
     _check(roots)
@@ -57,8 +58,8 @@ def own_roots() -> tuple[Path, ...]:
 def take_configs(words: Sequence[str]) -> list[str]:
     """The words without `configs=DIR`.
 
-    The folders it names belong to `config_roots` from here on, in this process and in those
-    that it starts. Raises FileNotFoundError or ValueError for one that cannot be used.
+    The folders that it names belong to `config_roots` from now on, in this process and its child
+    processes. Raises FileNotFoundError or ValueError for one that cannot be used.
     """
     prefix = f"{WORD}="
     folders = [word.removeprefix(prefix) for word in words if word.startswith(prefix)]
@@ -87,20 +88,21 @@ def group_files(group: str) -> dict[str, Path]:
 
 
 def is_group(key: str) -> bool:
-    """Whether a key chooses a file: a group is a folder among Orbit's own configurations."""
+    """Whether a key chooses a file, because Orbit's own configurations have a folder of that
+    name."""
     return "." not in key and (CONFIG_ROOT / key).is_dir()
 
 
 @functools.lru_cache(maxsize=16)
 def _check(roots: tuple[Path, ...]) -> None:
-    """Look at the folders beside Orbit's own, once for each list of folders."""
+    """Check the folders other than Orbit's own, once for each list of folders."""
     if len(roots) == 1:
         return
     groups = [path.name for path in list_folder(CONFIG_ROOT) if path.is_dir()]
     owners: dict[str, Path] = {}
     for root in roots:
         if not root.is_dir():
-            raise FileNotFoundError(f"{root}, {NAMED}, is no folder")
+            raise FileNotFoundError(f"{root}, {NAMED}, is not a folder")
         files = [
             file
             for group in groups

@@ -1,10 +1,9 @@
 """Strict construction of frozen dataclasses from plain mappings.
 
-A dataclass is the schema: its fields are the allowed keys, its annotations the
-allowed types, their limits (`orbit.core.config.limits`) and its
-`__post_init__` the allowed values. Anything else is a
-ValueError that names the dotted key. A union of dataclasses is told apart by
-their literal `kind` field where all have one, else by their literal `name`.
+A dataclass is the schema: its fields are the allowed keys, its annotations the allowed types, their
+limits (`orbit.core.config.limits`) and its `__post_init__` the allowed values. Anything else is a
+ValueError that names the dotted key. The dataclass of a union is chosen by the literal field `kind`
+if all have one, otherwise by the literal field `name`.
 """
 
 import dataclasses
@@ -25,8 +24,8 @@ T = TypeVar("T")
 def build(schema: type[T], values: Mapping[str, Any]) -> T:
     """Make a `schema` instance from nested plain values.
 
-    Raises ValueError for an unknown key (suggesting the nearest), a missing key,
-    a value of the wrong type, or whatever the dataclass itself refuses.
+    Raises ValueError for an unknown key (suggesting the nearest), a missing key, a value of the
+    wrong type, or a value that the dataclass itself refuses.
     """
     try:
         return typing.cast(T, _build_dataclass(schema, values, ""))
@@ -39,7 +38,8 @@ def build(schema: type[T], values: Mapping[str, Any]) -> T:
 
 
 def suggestion(word: str, known: list[str]) -> str:
-    """'; did you mean ...?' for the nearest known word, else the list of all when it is short."""
+    """'; did you mean ...?' with the nearest known name, otherwise the list of all names if it is
+    short."""
     nearest = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if not nearest:
         leaf = word.rsplit(".", 1)[-1]
@@ -65,7 +65,7 @@ class _UnknownKeyError(Exception):
 
 
 def _without_effect(error: _UnknownKeyError) -> str:
-    """A key that another option of a union has, said of the option that was chosen."""
+    """The message for a key that another option of a union has, but not the chosen one."""
     hints = _hints(error.schema)
     key = "kind" if "kind" in hints else "name"
     chosen = _name_of(error.schema, key)
@@ -85,14 +85,14 @@ def _hints(schema: Any) -> dict[str, Any]:
 
 
 def _without_marks(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    """An annotation and what `Annotated` says of it."""
+    """An annotation without `Annotated`, and the metadata of `Annotated`."""
     if typing.get_origin(annotation) is Annotated:
         return annotation.__origin__, annotation.__metadata__
     return annotation, ()
 
 
 def _name_of(option: Any, key: str) -> str:
-    """The text of the literal by which a dataclass of a union is chosen."""
+    """The literal name by which a dataclass of a union is chosen."""
     return str(typing.get_args(_without_marks(_hints(option)[key])[0])[0])
 
 
@@ -198,7 +198,7 @@ def names_of(union: Any) -> list[str]:
 
 
 def _convert_open(annotation: Any, mark: plugins.Open, values: Any, path: str) -> Any:
-    """As a union, to which packages that are installed may add by their entry points."""
+    """Convert values of a union to which entry points of installed packages may add."""
     options = _dataclass_options(annotation)
     name = values.get("name")
     if isinstance(name, str) and name not in names_of(annotation):
@@ -211,7 +211,8 @@ def _convert_open(annotation: Any, mark: plugins.Open, values: Any, path: str) -
 def _chosen_option(
     options: list[Any], values: Mapping[str, Any], path: str, kind: str | None = None
 ) -> Any:
-    """The dataclass of a union that the values name; without a name the one that has a default."""
+    """The dataclass of a union that the values name; without a name, the one whose name has a
+    default."""
     key = "kind" if all("kind" in _hints(option) for option in options) else "name"
     by_name: dict[str, Any] = {}
     default = None
@@ -245,7 +246,8 @@ def _type_name(annotation: Any) -> str:
 
 
 def _show(value: Any) -> str:
-    """A value in a message, cut off where it is nested: aliases in YAML may repeat it endlessly."""
+    """A value for a message, without its nested parts: aliases in YAML may repeat them
+    endlessly."""
     if value is None:
         return "null"
     if isinstance(value, bool):

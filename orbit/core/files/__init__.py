@@ -1,1 +1,1 @@
-"""Files and directories that survive crashes and refuse two writers."""
+"""Writing files that survive crashes, and locks that refuse a second writer."""

@@ -1,6 +1,6 @@
 """Files that are either complete or absent: written under another name, flushed, renamed.
 
-Also JSON as strict text, and folders whose names are flushed.
+Also strict JSON, and flushing the names in a folder.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from typing import Any
 def parse_json(text: str | bytes) -> Any:
     """The value of a JSON text in UTF-8.
 
-    Raises ValueError also for brackets nested too deep, and for a name that is given twice
-    in one object, of which Python would keep the last.
+    Also raises ValueError for brackets that are nested too deep, and for a name that is given twice
+    in one object (Python would keep the last value).
     """
     try:
         return json.loads(_decoded(text), object_pairs_hook=_object)
@@ -45,17 +45,17 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 TEMPORARY_SUFFIX = ".tmp"
 MAX_NAME_BYTES = 255
 HAVE_NO_DIRECTORY_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS)
-"""What fsync of a directory says on file systems that have no such thing."""
+"""Errors of fsync on a directory if the file system does not support it."""
 HAVE_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL)
-"""What a hard link says on file systems that have no such thing."""
+"""Errors of a hard link if the file system does not support it."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; what was written there replaces `path` at the end.
+    """A temporary path beside `path`; at the end the file written there replaces `path`.
 
-    An error leaves nothing behind, and one of the operating system names `path`.
-    Writers on several hosts that share the directory do not meet.
+    An error leaves nothing behind, and errors of the operating system name `path`. Writers on
+    several hosts that share the directory use different temporary names.
     """
     temporary = temporary_beside(path)
     try:
@@ -72,10 +72,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def create_exclusively(path: Path, text: str) -> bool:
-    """Make a file with this content; False if there is one already. One of many callers wins.
+    """Make a file with this content; False if it exists already. Only one of many callers succeeds.
 
-    Where hard links exist the file is complete from the moment it can be seen; elsewhere
-    (exFAT, SMB, buckets mounted as folders) it may be seen empty for a moment.
+    With hard links the file is complete as soon as it is visible; without (exFAT, SMB, buckets
+    mounted as folders) it may be empty for a moment.
     """
     draft = temporary_beside(path)
     try:
@@ -83,7 +83,7 @@ def create_exclusively(path: Path, text: str) -> bool:
         try:
             sync_file(draft)
         except FileNotFoundError:
-            return False  # Whoever won has swept the draft away already.
+            return False  # The process that succeeded has removed the draft already.
         try:
             os.link(draft, path)
         except FileExistsError:
@@ -115,7 +115,7 @@ def _create_in_place(path: Path, text: str) -> bool:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A hidden name of its own beside `path`, never longer than file systems allow."""
+    """A unique hidden name beside `path`, never longer than file systems allow."""
     ending = f".{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}"
     room = MAX_NAME_BYTES - len(ending) - 1
     kept = os.fsencode(path.name)[:room].decode("utf-8", "ignore")
@@ -135,7 +135,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def without_non_finite(value: Any) -> Any:
-    """The same nested values, None in place of each NaN and infinity, which JSON lacks."""
+    """The same nested values, with None instead of NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {key: without_non_finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -151,8 +151,8 @@ def write_json(path: Path, value: Any) -> None:
 def read_json_object(path: Path) -> dict[str, Any] | None:
     """A JSON object, None if there is no such file or it holds something else.
 
-    Raises what else the operating system says: a file that cannot be read just now is not
-    one that was never written.
+    Raises other errors of the operating system: a file that cannot be read at the moment is not one
+    that was never written.
     """
     try:
         value = parse_json(path.read_bytes())
@@ -162,7 +162,7 @@ def read_json_object(path: Path) -> dict[str, Any] | None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make a rename in this directory survive a power loss, where its file system can."""
+    """Make a rename in this directory survive a power loss, if the file system can."""
     try:
         sync_file(path)
     except OSError as error:
@@ -188,16 +188,16 @@ def sha256_of_file(path: Path) -> str:
 
 
 def _names(error: OSError, temporary: Path) -> bool:
-    """Whether an error names the temporary file, or none at all."""
+    """Whether an error names the temporary file, or no file."""
     return not error.filename or os.fspath(error.filename) == str(temporary)
 
 
 STILL_IN_USE = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY})
-"""What a network file system answers while somebody reads a file that is being removed."""
+"""Errors of a network file system while another process reads a file that is being removed."""
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory, and those above it, and put the new entries on disk."""
+    """Make a directory and its parents, and flush the new entries to disk."""
     missing = []
     place = path
     while not os.path.lexists(place):
@@ -209,10 +209,10 @@ def make_directory(path: Path) -> None:
 
 
 def remove_tree(path: Path) -> bool:
-    """Remove a directory and all in it, or a file; nothing there is fine.
+    """Remove a directory with its content, or a file; it may be missing.
 
-    Returns False, and leaves what is left, where somebody still reads a file in it. Any
-    other error is raised.
+    Returns False and leaves the rest if another process still reads a file in it. Raises any other
+    error.
     """
     try:
         if path.is_dir() and not path.is_symlink():
@@ -220,7 +220,7 @@ def remove_tree(path: Path) -> bool:
         else:
             path.unlink(missing_ok=True)
     except FileNotFoundError:
-        # Somebody else removes the same.
+        # Another process removes the same file.
         return not path.exists()
     except OSError as error:
         if error.errno not in STILL_IN_USE:

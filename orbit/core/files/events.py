@@ -10,8 +10,8 @@ _print_error = threading.excepthook
 def open_events(folder: Path, **options: Any) -> Any:
     """TensorBoard's SummaryWriter, with these options.
 
-    A thread of its own writes. What the operating system has against that is raised by the
-    next call of `add_scalar` or `flush`, and not printed by the thread as well.
+    It writes in a thread of its own. An error of the operating system is raised by the next call of
+    `add_scalar` or `flush`; the thread does not print it.
     """
     from torch.utils.tensorboard import SummaryWriter
 

@@ -1,7 +1,7 @@
-"""Which files below a folder are meant: one way for every program.
+"""Finding the files below a folder, in the same way for every program.
 
-All depths are searched and linked folders entered. Endings are compared without case.
-Whatever is passed over is counted, for the program to say.
+It searches all depths and enters linked folders. Endings are compared without case. Files that are
+passed over are counted, so that the program can report them.
 """
 
 import fnmatch
@@ -26,7 +26,7 @@ class Found:
     passed_over: Counter[str] = field(default_factory=Counter)
 
     def remark(self) -> str:
-        """A line on what was passed over, empty if nothing was."""
+        """A line about the files that were passed over, empty if there are none."""
         if not self.passed_over:
             return ""
         kinds = [f"{num} {kind}" for kind, num in self.passed_over.most_common()]
@@ -41,11 +41,11 @@ class Found:
 def find_files(root: Path, suffixes: Sequence[str], key: str) -> Found:
     """The files with one of these endings in `root` and in all folders below it.
 
-    Hidden files and folders, and what operating systems leave behind, are passed over, as
-    is a linked folder that leads back to one above it. `key` is how the user named `root`.
+    Hidden files and folders, files of operating systems, and links to a folder above are passed
+    over. `key` is how the user named `root`.
 
-    Raises FileNotFoundError if there is no such folder, OSError naming a folder that
-    cannot be read, ValueError for a name that is not UTF-8 or a file that is no regular one.
+    Raises FileNotFoundError if there is no such folder, OSError naming a folder that cannot be
+    read, ValueError for a name that is not UTF-8 or a file that is not a regular one.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{key}={root}: there is no such directory")
@@ -59,8 +59,8 @@ def find_files(root: Path, suffixes: Sequence[str], key: str) -> Found:
 def list_folder(folder: Path, pattern: str = "*") -> list[Path]:
     """The entries of a folder whose names match a pattern, hidden ones too, sorted.
 
-    There are none where there is no such folder. Raises OSError for one that cannot be
-    listed: `Path.glob` takes that for an empty one.
+    There are none if the folder does not exist. Raises OSError for a folder that cannot be listed;
+    `Path.glob` would treat it as empty.
     """
     try:
         names = os.listdir(folder)
@@ -70,11 +70,11 @@ def list_folder(folder: Path, pattern: str = "*") -> list[Path]:
 
 
 def matching_paths(pattern: str) -> list[Path]:
-    """The paths that a pattern of `*`, `?` and `[...]` means, sorted; or the path that it is.
+    """The paths that match a pattern of `*`, `?` and `[...]`, sorted; or the path itself.
 
-    What exists under a part's own name is taken literally, and so are the brackets of a part
-    where that leads somewhere: `sweep[1]/runs/*` finds the runs of a folder of that name.
-    Hidden files need a dot of their own. Raises OSError for a folder that cannot be listed.
+    A part of the path that exists under exactly this name is taken literally, and so are brackets
+    if that finds something: `sweep[1]/runs/*` finds the runs of a folder of that name. Hidden files
+    match only patterns that begin with a dot. Raises OSError for a folder that cannot be listed.
     """
     found = [Path(os.path.splitdrive(pattern)[0] or ("/" if os.path.isabs(pattern) else "."))]
     for part in Path(pattern).parts[1 if os.path.isabs(pattern) else 0 :]:
@@ -94,7 +94,7 @@ def _matching(folder: Path, part: str) -> list[Path]:
 
 
 def checked_file(path: Path) -> Path:
-    """The path of a regular file; ValueError if it is none or if its name is not UTF-8.
+    """The path of a regular file; ValueError if it is not one or if its name is not UTF-8.
 
     Raises FileNotFoundError for a link to a file that is not there.
     """
@@ -107,12 +107,12 @@ def checked_file(path: Path) -> Path:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is a link to a file that is not there") from None
     if not stat.S_ISREG(mode):
-        raise ValueError(f"{path} is no regular file")
+        raise ValueError(f"{path} is not a regular file")
     return path
 
 
 def has_suffix(name: str, suffixes: Sequence[str]) -> bool:
-    """Whether a file's name ends in one of these, whatever the case."""
+    """Whether a file's name ends in one of these suffixes, in upper or lower case."""
     return name.lower().endswith(tuple(suffix.lower() for suffix in suffixes))
 
 

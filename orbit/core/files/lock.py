@@ -1,13 +1,13 @@
 """One writer per directory, without flock (which network file systems may not honour).
 
-The owner of a lock is a process on a host: the second part says how processes are told apart
-across restarts, hosts and PID namespaces.
+The owner of a lock is a process on a host. The second part of this file identifies processes across
+restarts, hosts and PID namespaces.
 
-The lock is a file that names its owner's host, process and start time. The owner
-touches it every few seconds. It is free to take if its owner is seen to be dead (a process
-that can be seen from here and is gone), or if whoever wants it has watched it stay
-unchanged for `STALE_AFTER_S` seconds by a clock of its own: clocks of other machines count
-for nothing. An owner that slept so long finds out by `check_owned`.
+The lock is a file that names its owner's host, process and start time. The owner touches it every
+few seconds. Another process may take it over if the owner is known to be dead (it would be visible
+from here and does not exist), or if the file has not changed for `STALE_AFTER_S` seconds by the
+other's own clock: clocks of other machines are never used. An owner that slept so long finds out by
+`check_owned`.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ from orbit.core.files.waiting import wait_until
 
 
 def describe_process(pid: int) -> dict[str, Any]:
-    """What names a process of this host: together these are never given to another one."""
+    """Values that together identify a process of this host: no other process ever has the same."""
     return {
         "host": socket.gethostname(),
         "boot": _boot_id(),
@@ -44,10 +44,10 @@ def describe_process(pid: int) -> dict[str, Any]:
 
 
 def can_see(process: Mapping[str, Any]) -> bool:
-    """Whether one can tell from here if a described process runs.
+    """Whether this process can tell if the described one runs.
 
-    Not that of another machine, even one of the same name, nor of a container whose process
-    numbers are its own.
+    It cannot for a process of another machine, even one of the same name, nor of a container with
+    its own process numbers.
     """
     boot = _boot_id()
     namespace = _pid_namespace()
@@ -56,7 +56,7 @@ def can_see(process: Mapping[str, Any]) -> bool:
 
 
 def is_running(process: Mapping[str, Any]) -> bool:
-    """Whether a process that one can see still runs: same boot, same pid, same start time."""
+    """Whether a visible process still runs: same boot, same pid, same start time."""
     if not can_see(process):
         return False
     start = _process_start(int(str(process.get("pid", 0))))
@@ -96,11 +96,11 @@ LOOK_EVERY_S = 0.5
 
 
 class LostLockError(ValueError):
-    """Another process took the directory over; this one must write nothing more there."""
+    """Another process has taken the directory over; this one must write nothing more there."""
 
 
 class Sight(NamedTuple):
-    """What a look at a lock shows: as long as its owner lives, it keeps changing."""
+    """The observed state of a lock: it keeps changing as long as the owner lives."""
 
     text: str
     inode: int
@@ -110,9 +110,9 @@ class Sight(NamedTuple):
 class DirectoryLock:
     """Context manager that holds `directory/.lock`, or another file there.
 
-    Raises ValueError on entry if a living process holds it. Where that cannot be seen from
-    here, it waits until the lock changes, or until the owner counts as dead; `should_stop`
-    ends the wait with StoppedWaiting.
+    Raises ValueError on entry if a living process holds it. If the owner is not visible from here,
+    it waits until the lock changes, or until the owner counts as dead; `should_stop` ends the wait
+    with StoppedWaiting.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class DirectoryLock:
         """Take the lock; ValueError if a living process holds it."""
         wait_until(
             lambda: self.try_acquire() or self._is_alive,
-            lambda: f"{self._holder()}, which may be dead, to let go of {self.path.parent}",
+            lambda: f"{self._holder()}, which may have ended, to release {self.path.parent}",
             poll_s=LOOK_EVERY_S,
             should_stop=self._should_stop,
         )
@@ -161,7 +161,7 @@ class DirectoryLock:
     def try_acquire(self) -> bool:
         """Take the lock if it is free now; False if it is not.
 
-        Remembers what it saw: tried again and again, it finds out that an owner is dead.
+        Remembers the observed state, so that repeated calls find out that an owner is dead.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         token = {**describe_process(os.getpid()), "token": uuid.uuid4().hex}
@@ -181,8 +181,8 @@ class DirectoryLock:
         """Raise LostLockError if another process has taken the directory over meanwhile."""
         if _read_text(self.path) != self._owner:
             raise LostLockError(
-                f"{self.path.parent} was taken over by {self._holder()}, since this process"
-                f" did not answer for more than {STALE_AFTER_S:.0f} s: it stops here"
+                f"{self.path.parent} was taken over by {self._holder()}, because this process"
+                f" did not respond for more than {STALE_AFTER_S:.0f} s: it stops here"
             )
 
     def release(self) -> None:
@@ -191,13 +191,14 @@ class DirectoryLock:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        # A file system that is away for a moment leaves a lock that dies with this process.
+        # If the file system fails now, the lock stays, but it counts as dead after this process
+        # ends.
         with contextlib.suppress(OSError):
             if _read_text(self.path) == self._owner:
                 self.path.unlink(missing_ok=True)
 
     def _is_abandoned(self) -> bool:
-        """Whether there is a lock whose owner is dead, as far as one knows by now."""
+        """Whether there is a lock whose owner is known to be dead by now."""
         sight = _look(self.path)
         if sight is None:
             self._seen = None
@@ -208,7 +209,7 @@ class DirectoryLock:
             self._is_alive = is_running(owner)
             return not self._is_alive
         if self._seen != sight:
-            # The same owner at another time: somebody touched it.
+            # The same owner with another time: it has touched the lock.
             self._is_alive = self._seen is not None and self._seen.text == sight.text
             self._seen, self._seen_at = sight, time.monotonic()
             return False
@@ -223,7 +224,7 @@ class DirectoryLock:
             return
         taken = _read_text(grave)
         if taken is not None and taken != self._seen.text:
-            # Somebody took the lock between our look and our rename: give it back.
+            # Another process took the lock between our check and our rename: give it back.
             create_exclusively(self.path, taken)
         grave.unlink(missing_ok=True)
 
@@ -239,7 +240,7 @@ class DirectoryLock:
 
     def _keep_fresh(self) -> None:
         while not self._stop.wait(TOUCH_EVERY_S):
-            # A file system that is away for a moment: the next touch may do.
+            # The file system may fail for a moment; the next touch may succeed.
             with contextlib.suppress(OSError):
                 self._touch()
 
@@ -250,11 +251,11 @@ class DirectoryLock:
         with contextlib.suppress(OSError):
             os.utime(self.path)
         if _look(self.path) == before:
-            # No times are kept here: the file itself has to change.
+            # Modification times are not kept on this file system: the content has to change.
             write_text(self.path, self._owner)
 
     def _sweep_drafts(self) -> None:
-        """Remove what others who were killed on the way to this lock have left, if that works."""
+        """Remove drafts of processes that were killed while they took this lock, if possible."""
         pattern = f".{self.path.name}.*{TEMPORARY_SUFFIX}"
         with contextlib.suppress(OSError):
             for draft in list_folder(self.path.parent, pattern):
@@ -262,7 +263,8 @@ class DirectoryLock:
 
 
 def _look(path: Path) -> Sight | None:
-    """A lock as it is now. Opened, since network file systems ask the server only then."""
+    """The current state of a lock. It is opened because network file systems ask the server only
+    then."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             status = os.fstat(file.fileno())

@@ -1,4 +1,4 @@
-"""Waiting for something outside, and trying again: never in silence, never deaf to a stop."""
+"""Waiting for something outside, and trying again: it says so, and a stop signal ends it."""
 
 import errno
 import os
@@ -32,9 +32,9 @@ def wait_until(
 ) -> T:
     """Call `check` every `poll_s` seconds until it returns something true, and return that.
 
-    After `timeout_s` seconds it returns what `check` returned last. `what` says what is
-    waited for; it is printed after two seconds, and every minute. Raises StoppedWaiting
-    within a poll of `should_stop` turning true.
+    After `timeout_s` seconds it returns what `check` returned last. `what` names what it waits for;
+    it is printed after two seconds, and every minute. Raises StoppedWaiting within a poll of
+    `should_stop` turning true.
     """
     started = time.monotonic()
     say_at = started + SAY_AFTER_S
@@ -53,13 +53,13 @@ def wait_until(
 
 
 def pause(seconds: float, what: str, should_stop: Callable[[], bool] | None = None) -> None:
-    """Let time pass for a stated reason; StoppedWaiting as `wait_until`."""
+    """Wait `seconds` for a stated reason; raises StoppedWaiting as `wait_until` does."""
     wait_until(lambda: False, what, timeout_s=seconds, should_stop=should_stop)
 
 
 @contextmanager
 def saying(what: str) -> Iterator[None]:
-    """For a call of a library or a program that waits by itself: says so after two seconds."""
+    """Context for a call that waits by itself: prints what it waits for after two seconds."""
     timer = threading.Timer(SAY_AFTER_S, say, [f"waiting for {what}"], {"error": True})
     timer.daemon = True
     timer.start()
@@ -100,23 +100,23 @@ PASSING_ERRORS = FILE_SYSTEM_HICCUPS | {
     errno.EMFILE,
     errno.ENFILE,
 }
-"""Errors of reading that say nothing about what a file holds."""
+"""Errors of reading that may pass and say nothing about the content of a file."""
 PAUSES_S = (2.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-"""Seconds before each new try: nearly nine minutes in all."""
+"""Seconds before each retry: nearly nine minutes in all."""
 
 
 def is_hiccup(error: BaseException) -> bool:
-    """Whether a file system said no that may say yes at the next try."""
+    """Whether an error of the file system may pass, so that a retry makes sense."""
     return isinstance(error, OSError) and error.errno in FILE_SYSTEM_HICCUPS
 
 
 def trying_again(
     action: Callable[[], T], what: str, should_stop: Callable[[], bool] | None = None
 ) -> T:
-    """What `action` returns; after a hiccup it is called again, after longer and longer pauses.
+    """Return what `action` returns; after a passing error call it again, with growing pauses.
 
-    Raises its error if that is none, or if it comes again after the last pause, and
-    StoppedWaiting within a pause in which `should_stop` turns true.
+    Raises the error if it is not a passing one, or if it occurs again after the last pause, and
+    StoppedWaiting if `should_stop` turns true in a pause.
     """
     for seconds in PAUSES_S:
         try:
@@ -126,15 +126,15 @@ def trying_again(
                 raise
             place = "" if error.filename is None else f"{error.filename}: "
             say(f"{what}: {place}{error.strerror or error}; trying again", error=True)
-        pause(seconds, f"another try: {what}", should_stop)
+        pause(seconds, f"trying again: {what}", should_stop)
     return action()
 
 
 def raise_passing(error: BaseException, path: Path) -> None:
-    """Raise OSError naming the file if a reader failed since it could not be read just now.
+    """Raise OSError naming the file if a reader failed because of a passing error of reading.
 
-    Readers call this before they say that a file is damaged. Libraries turn errors of the
-    operating system into errors of their own, so what an error arose from counts too.
+    Readers call this before they say that a file is damaged. Libraries turn errors of the operating
+    system into errors of their own, so the causes of an error are checked too.
     """
     cause: BaseException | None = error
     while cause is not None:

@@ -39,15 +39,15 @@ def make_group(spec: str) -> Group:
     """The group of that specification.
 
     A name of `GROUP_NAMES`; `wrap1d`, `wrap2d`, `wrap3d`, `c4+wrap`, `d4+wrap` or `octahedral+wrap`
-    followed by :PERIOD:STEP; `so2+shift` or `so3+shift` followed by :PERIOD:MAX, all in
-    pixels; a name that an installed package offers (`orbit.groups`), whose `make()` is asked.
-    ValueError with what is allowed otherwise.
+    followed by :PERIOD:STEP; `so2+shift` or `so3+shift` followed by :PERIOD:MAX, all in pixels; a
+    name that an installed package offers (`orbit.groups`). Raises ValueError with what is allowed
+    for anything else.
     """
     added = None if spec.partition(":")[0] in FAMILIES else plugins.load("groups", spec)
     if added is not None:
         group: Group = added.make()
         if group.name != spec:
-            raise ValueError(f"the group {spec!r} of a package calls itself {group.name!r}")
+            raise ValueError(f"the group {spec!r} of a package is named {group.name!r}")
         return group
     parsed = parse_group(spec)
     match parsed.family.split("+"):

@@ -19,10 +19,10 @@ from orbit.core.groups.point_tables import point_irreps
 def rotate_quarter_turns(x: torch.Tensor, num_turns: torch.Tensor) -> torch.Tensor:
     """Rotate each sample counter-clockwise in its last two axes, by its own number of turns.
 
-    `x` has shape (N, ..., S, S), `num_turns` int64 of shape (N,) with values 0 to 3.
-    Values are moved, never computed with: the result is bit-equal to a loop of
-    `torch.rot90`, of any dtype. One gather by table is, with its backward pass, about
-    four times faster than selecting among rotated copies.
+    `x` has shape (N, ..., S, S), `num_turns` int64 of shape (N,) with values 0 to 3. Values are
+    moved, never computed with: the result has the bits of a loop of `torch.rot90`, for any dtype.
+    One gather by table, with its backward pass, is about four times faster than selecting among
+    rotated copies.
     """
     index = _turned_places(x.shape[-1], x.device)[num_turns]
     index = index.view(len(x), *(1,) * (x.ndim - 3), -1)

@@ -4,10 +4,10 @@ For matrices R(g) of a representation and D(g) of an irreducible one of size d, 
 
     P_kl = d / |G| sum over g of D(g)_kl R(g)
 
-take the l-th coordinate of a copy of D in R to its k-th one and all else to 0 (Serre, Linear
+map the l-th coordinate of a copy of D in R to its k-th one and everything else to 0 (Serre, Linear
 Representations of Finite Groups, 2.7; for real D that stay irreducible over the complex numbers).
-The turns of c4 do not: they are of complex type, a turn of their plane commutes with them, and
-P_00 keeps a whole copy. P_k0 takes any vector there to its k-th partner all the same.
+The rotation of c4 does not: it is of complex type, a turn of its plane commutes with it, and P_00
+keeps a whole copy. P_k0 still maps any vector there to its k-th partner.
 
 With the character chi(g) = trace D(g) and m = 1 / |G| sum over g of chi(g)^2, which is 1, or 2
 for complex type,
@@ -40,9 +40,8 @@ def copies_of_irreps(
 ) -> list[Copy]:
     """The copies that orthogonal matrices (K, n, n) of all elements (K, ...) hold.
 
-    Their rows together are an orthonormal basis, float64. ValueError if they are not, which
-    is so for matrices that are no representation, and for irreps that are not all of the
-    group's.
+    Their rows together are an orthonormal basis, float64. Raises ValueError if they are not,
+    because the matrices are not a representation or the irreps are not all of the group's.
     """
     matrices = matrices.double()
     copies: list[Copy] = []
@@ -58,8 +57,8 @@ def copies_of_irreps(
 
 
 def _copies(operators: torch.Tensor) -> list[torch.Tensor]:
-    """Rows (d, n) of each copy, from the operators P_k0 (d, n, n), by Gram and Schmidt on the
-    columns of P_00 from the left: the same ones on every machine."""
+    """Rows (d, n) of each copy, from the operators P_k0 (d, n, n), by Gram-Schmidt on the columns
+    of P_00 from the left, so that they are the same on every machine."""
     found: list[torch.Tensor] = []
     for column in operators[0].T:
         rest = column.clone()
@@ -73,7 +72,7 @@ def _copies(operators: torch.Tensor) -> list[torch.Tensor]:
 def isotypic_shares(
     irreps: Sequence[Irrep], elements: torch.Tensor, correlations: torch.Tensor
 ) -> dict[str, float]:
-    """Share of the mean squared norm of vectors x that all copies of each irrep hold together.
+    """For each irrep, the share of the mean squared norm of vectors x that lies in all its copies.
 
     `correlations` (K,) are the means of x . R(g) x for all elements (K, ...) of a group, the
     identity first; they are enough, since |P x|^2 = x . P x. The shares sum to 1 if the irreps
@@ -86,6 +85,6 @@ def isotypic_shares(
     for irrep in irreps:
         character = irrep.matrix(elements).double().diagonal(dim1=1, dim2=2).sum(1)
         held = irrep.size * float(character @ correlations.double())
-        # Rounding can leave less than nothing.
+        # Rounding can give values below 0.
         shares[irrep.name] = max(0.0, held / (float(character.square().sum()) * whole))
     return shares

@@ -1,14 +1,12 @@
 """What a group offers: elements, products, names, actions on frames; constants on a device.
 
-A batch of group elements is a tensor whose first axis is the batch; what the
-other axes hold is the group's own business (a quarter-turn count, a
-quaternion, ...). Outside a group, elements travel as *action vectors*: float32
-rows of fixed length, described by `action_components`.
+A batch of group elements is a tensor whose first axis is the batch; the group decides what the
+other axes hold (a quarter-turn count, a quaternion, ...). Outside a group, elements travel as
+*action vectors*: float32 rows of fixed length, described by `action_components`.
 
-Coordinates of a frame are x along its last axis to the right, y along the last but
-one axis *upwards*, z along the first of three axes, from the centre of the
-lattice. A turn of an image is counter-clockwise to the eye; a rotation matrix acts
-on columns (x, y) or (x, y, z).
+Coordinates of a frame are x along its last axis to the right, y along the last but one axis
+*upwards*, z along the first of three axes, from the centre of the lattice. Images turn
+counter-clockwise as seen; a rotation matrix acts on columns (x, y) or (x, y, z).
 """
 
 from collections.abc import Callable
@@ -26,14 +24,14 @@ Function = TypeVar("Function", bound=Callable[..., object])
 def constant_to_compiler(function: Function) -> Function:
     """What `torch.compiler.assume_constant_result` does, without importing the compiler.
 
-    That takes a second, for which programs that compile nothing need not wait.
+    That import takes a second, which programs that compile nothing save.
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
 
 
 MIN_INTERPOLATED_LATENT_SIDE = 14
-"""Interpolating on fewer latent cells a side loses most of what a latent holds."""
+"""With fewer cells a side, interpolation loses most of the information of a latent."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Group(Protocol):
 
     @property
     def name(self) -> str:
-        """The name by which configurations and manifests know the group."""
+        """The name of the group in configurations and manifests."""
 
     @property
     def action_components(self) -> tuple[ActionComponent, ...]:
@@ -74,16 +72,16 @@ class Group(Protocol):
 
     @property
     def bin_names(self) -> tuple[str, ...]:
-        """Names of the sets of elements by which metrics are broken down; the identity first.
+        """Names of the sets of elements for which metrics are given separately; the identity first.
 
-        The elements themselves where they are few, else ranges of the distance
-        from the identity.
+        These are single elements if there are few, otherwise ranges of the distance from the
+        identity.
         """
 
     @property
     def margin(self) -> float:
-        """Pixels that content must keep from the rim of the inscribed disc or ball, so that no
-        element that `sample` draws moves it out of the frame."""
+        """Pixels between the content and the rim of the inscribed disc or ball that are needed so
+        that no element drawn by `sample` moves content out of the frame."""
 
     def check_spatial_shape(self, spatial_shape: tuple[int, ...]) -> None:
         """Raise ValueError if the group cannot act on frames of this lattice."""
@@ -95,7 +93,7 @@ class Group(Protocol):
         """All elements of a finite group, identity first; ValueError for a continuous one."""
 
     def examples(self) -> torch.Tensor:
-        """At most 8 telling elements for pictures, identity first."""
+        """At most 8 typical elements for pictures, identity first."""
 
     def identity(self, num: int) -> torch.Tensor:
         """A batch of `num` identities."""
@@ -111,12 +109,12 @@ class Group(Protocol):
 
     @property
     def num_uniforms(self) -> int:
-        """How many uniform numbers `from_uniforms` makes an element of."""
+        """How many uniform numbers `from_uniforms` needs for one element."""
 
     def from_uniforms(self, uniforms: torch.Tensor) -> torch.Tensor:
         """An element for each row (N, num_uniforms) of float64 numbers in [0, 1).
 
-        Where these are uniform, the elements are drawn as `sample` draws them.
+        If these are uniform, the elements have the distribution of `sample`.
         """
 
     def distance(self, g: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
@@ -141,9 +139,9 @@ class Group(Protocol):
         """Transform images (N, C, H, W) or volumes (N, C, D, H, W), one element each."""
 
     def act_by_vector(self, image: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
-        """`act_on_image` by the elements whose action vectors these are, to the same bits.
+        """`act_on_image` by the elements with these action vectors, with the same bits.
 
-        `decode` may round them; this does not.
+        `decode` may round vectors; this does not.
         """
 
     def act_on_latent(self, latent: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
@@ -152,6 +150,6 @@ class Group(Protocol):
     def irreps(self, max_frequency: int) -> tuple[Irrep, ...]:
         """Irreducible representations, trivial first, up to a frequency or degree.
 
-        A finite group has all of its own and ignores the bound. ValueError for a
-        group whose representations are not offered.
+        A finite group returns all its irreps and ignores the bound. Raises ValueError if the group
+        offers no representations.
         """

@@ -1,9 +1,8 @@
 """Linear interpolation of square images and cubic volumes under rigid motions, and their shapes.
 
-Positions are in pixels from the centre of the lattice, (x, y) or (x, y, z) with y
-upwards. Halves are computed in float32 and given back as they came; uint8 is rounded.
-Positions are worked out elementwise, as a matrix product in mixed precision would
-misplace pixels.
+Positions are in pixels from the centre of the lattice, (x, y) or (x, y, z) with y upwards. float16
+is computed in float32 and converted back; uint8 is rounded. Positions are computed elementwise,
+because a matrix product in mixed precision would misplace pixels.
 """
 
 from collections.abc import Iterable
@@ -30,7 +29,7 @@ def rotate_inscribed(image: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
 
 
 def move_frame(image: torch.Tensor, matrix: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Turn each frame, then shift it; what comes into view repeats the border.
+    """Turn each frame, then shift it; areas that come into view repeat the border.
 
     Shapes as in `rotate_inscribed`, with `shift` (N, k) in pixels of the image.
     """
@@ -53,7 +52,7 @@ def _as_before(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _lattice_points(values: torch.Tensor) -> list[torch.Tensor]:
-    """The coordinates of all lattice points, x first, each (1, S, 1, 1) and the like."""
+    """The coordinates of all lattice points, x first, each of a shape like (1, S, 1, 1)."""
     num_axes, side = values.ndim - 2, values.shape[-1]
     line = torch.arange(side, device=values.device, dtype=values.dtype) - (side - 1) / 2
     before = [(1,) * (num_axes - axis) for axis in range(num_axes)]
@@ -63,7 +62,7 @@ def _lattice_points(values: torch.Tensor) -> list[torch.Tensor]:
 
 
 def _sample(values: torch.Tensor, points: list[torch.Tensor], matrix: torch.Tensor) -> torch.Tensor:
-    """The values at R^-1 p for each point p, beyond the border those of the border."""
+    """The values at R^-1 p for each point p; beyond the border the values of the border."""
     num_axes, side = len(points), values.shape[-1]
     # `grid_sample` counts from -1 to 1 between the outermost lattice points, y downwards.
     scale = 2 / max(side - 1, 1)
@@ -93,7 +92,7 @@ LATTICE_NAMES = {
 def check_lattice(name: str, spatial_shape: tuple[int, ...], num_axes: int) -> None:
     """Raise ValueError unless there are `num_axes` axes, all of one length.
 
-    One axis are the rows of an image, of any number.
+    One axis means the rows of an image; their number does not matter.
     """
     fits = len(spatial_shape) == max(2, num_axes)
     if not fits or (num_axes > 1 and len(set(spatial_shape)) != 1):
@@ -104,7 +103,7 @@ def check_lattice(name: str, spatial_shape: tuple[int, ...], num_axes: int) -> N
 
 
 def check_volume(name: str, spatial_shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless this is a cubic volume; an image is told what it can have instead."""
+    """Raise ValueError unless this is a cubic volume; for an image it names the alternative."""
     if len(spatial_shape) == 2:
         raise ValueError(
             f"group {name} does not act on the pixels of images: for images of 3D objects use "
@@ -133,14 +132,14 @@ def check_interpolated_latent(name: str, spatial_shape: tuple[int, ...]) -> None
 
 
 def no_irreps(name: str) -> ValueError:
-    """The error of a group whose representations are not offered."""
+    """The error of a group that offers no representations."""
     return ValueError(
         f"group {name} offers no representations; use the spatial or the learned action with it"
     )
 
 
 def no_elements(name: str) -> ValueError:
-    """The error of a continuous group that is asked for its elements."""
+    """The error if a list of elements is requested from a continuous group."""
     return ValueError(f"group {name} is continuous: its elements cannot be listed or numbered")
 
 

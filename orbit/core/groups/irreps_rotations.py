@@ -1,8 +1,8 @@
 """Real irreducible representations of SO(2) and SO(3), by exponentials of exact generators.
 
-`torch.matrix_exp` asks a GPU for the norms of its arguments before it goes on. Here the
-work is the same for all of them: halve `NUM_SQUARINGS` times, a Taylor polynomial, square
-again. In float64 exact to 1e-10 up to a norm of 30, to 1e-5 up to 64.
+`torch.matrix_exp` reads the norms of its arguments from a GPU and so waits for it. Here the work
+does not depend on values: halve `NUM_SQUARINGS` times, a Taylor polynomial, square again. In
+float64 exact to 1e-10 up to a norm of 30, to 1e-5 up to 64.
 """
 
 import math
@@ -77,7 +77,7 @@ def _generators(degree: int, device: torch.device) -> torch.Tensor:
 
 @cache
 def _generators_on(degree: int, device: torch.device) -> torch.Tensor:
-    # A tensor born in inference mode could later not take part in training.
+    # A tensor created in inference mode could not be used in training later.
     with torch.inference_mode(False):
         return rotation_generators(degree).to(device)
 
@@ -85,10 +85,11 @@ def _generators_on(degree: int, device: torch.device) -> torch.Tensor:
 def rotation_generators(degree: int) -> torch.Tensor:
     """Antisymmetric generators of turns about x, y and z, (3, 2l + 1, 2l + 1) float64.
 
-    The angular momentum matrices of degree l, taken to real spherical harmonics: orders m and
-    roots of whole numbers, written out, so that all zeros are zeros on every machine.
+    The angular momentum matrices of degree l, in the basis of real spherical harmonics. They
+    consist of orders m and roots of integers, written out, so that all zeros are exact on every
+    machine.
     """
-    middle = degree  # the place of m = 0
+    middle = degree  # the position of m = 0
     x, y, z = halves = torch.zeros(3, 2 * degree + 1, 2 * degree + 1, dtype=torch.float64)
     for m in range(1, degree + 1):
         z[middle - m, middle + m] = m

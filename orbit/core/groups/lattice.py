@@ -1,9 +1,8 @@
 """Finite groups that permute the cells of a periodic lattice, and how they act on its frames.
 
-Elements are kept as integers: shifts, and bins of the shifts that stand for them.
-
-A group of few elements has each for itself. Else rotations go by their kind, with pure
-shifts apart, and groups of shifts alone by the length of the shift on the torus.
+Elements are integers. Bins of a group with few elements are its elements. Otherwise bins are the
+kinds of rotations, with pure shifts separate; in groups of shifts alone they are ranges of the
+shift's length on the torus.
 
 An element is a point symmetry R about the centre of the lattice followed by a
 shift t: p -> R p + t, everything modulo the period. A lattice of one axis is each row of a
@@ -38,8 +37,8 @@ def move_cells(
     Values are moved by one gather, of any dtype and bit for bit.
     """
     side, num_axes = x.shape[-1], axis.shape[1]
-    # Such a motion moves each axis as a whole, so where a value comes from is a sum of one
-    # small table for each axis.
+    # The motion moves each axis as a whole, so the source of a value is the sum of one small table
+    # for each axis.
     place = torch.arange(side, device=x.device).expand(len(axis), num_axes, side)
     if shift is not None:
         place = place - shift[:, :, None]
@@ -59,13 +58,13 @@ def move_cells(
 
 
 MAX_NAMED = 8
-"""Up to so many elements are told apart one by one."""
+"""Groups with at most this number of elements have a bin for each."""
 
 
 def lattice_bin_names(point: PointGroup, num_steps: int, step: int) -> tuple[str, ...]:
     """Names of the bins of a group of more than `MAX_NAMED` elements, identity first.
 
-    `num_steps` shifts of `step` pixels lead once around the torus.
+    `num_steps` shifts by `step` pixels go once around the torus.
     """
     if num_steps == 1:
         return ("identity", *point.kind_names)
@@ -102,7 +101,7 @@ def _length_range(squared: torch.Tensor, num_steps: int) -> torch.Tensor:
 
 @cache
 def _occupied_ranges(num_steps: int, num_axes: int) -> tuple[int, ...]:
-    """The ranges of length into which any shift falls; they follow one upon the other."""
+    """The ranges of length that contain at least one shift; they are consecutive."""
     squares = [n * n for n in range(num_steps // 2 + 1)]
     sums = {sum(legs) for legs in itertools.combinations_with_replacement(squares, num_axes)}
     lengths = torch.tensor(sorted(sums - {0}))
@@ -117,10 +116,10 @@ MEANINGS = ("to the right", "upwards", "along the first axis")
 class LatticeGroup:
     """A point group, alone or with the shifts by multiples of `step` pixels.
 
-    An element is int64: the point element plus the number of point elements times the
-    position of the shift, x fastest. `step` divides `period`, the side of a frame in
-    pixels; both are None for a point group alone. Distances are the angle of the point
-    part and the shifts as turns of the torus, both in radians, as legs of a right angle.
+    An element is int64: the point element plus the number of point elements times the position of
+    the shift, x fastest. `step` divides `period`, the side of a frame in pixels; both are None for
+    a point group alone. The distance is the root of the sum of squares of the point part's angle
+    and of the shifts as angles on the torus, in radians.
     """
 
     is_exact = True
@@ -175,8 +174,8 @@ class LatticeGroup:
             else "no step fits this side"
         )
         raise ValueError(
-            f"group {self.name} shifts by multiples of {step} of {period} pixels, no whole number "
-            f"of cells of a latent of side {side}; {advice}"
+            f"group {self.name} shifts by multiples of {step} of {period} pixels, which is not a"
+            f" whole number of cells of a latent of side {side}; {advice}"
         )
 
     def elements(self) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""A finite group by what it does to the cells of a frame: the short way to a group of one's own.
+"""A finite group defined by how it permutes the cells of a frame: the short way to a new group.
 
 An element g is a permutation of the cells: value i of g x is value `places(shape)[g, i]` of x.
-Products and inverses follow from the permutations, so that the laws hold if these are closed.
+Products and inverses follow from the permutations, so the laws hold if the set is closed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,11 +20,11 @@ Places = Callable[[tuple[int, ...]], np.ndarray]
 class PermutationGroup:
     """See `orbit.core.groups.interface.Group`; an element is its position in `element_names`.
 
-    `places` maps the spatial shape of a frame, (H, W) or (D, H, W), to (K, cells) int64, one
-    row for each element and the identity first; it raises ValueError for a lattice on which the
-    group cannot act. The product table is taken from the lattice `probe`, on which no two
-    elements may do the same. `irreps` holds orthogonal matrices (K, d, d) by name, trivial
-    first. Raises ValueError where the rows are no permutations or not closed.
+    `places` maps the spatial shape of a frame, (H, W) or (D, H, W), to (K, cells) int64, one row
+    for each element and the identity first; it raises ValueError for a lattice on which the group
+    cannot act. The product table is taken from the lattice `probe`, on which no two elements may do
+    the same. `irreps` holds orthogonal matrices (K, d, d) by name, trivial first. Raises ValueError
+    if the rows are not permutations or not closed.
     """
 
     is_exact = True
@@ -70,7 +70,7 @@ class PermutationGroup:
             raise ValueError(f"group {self.name}: a product of elements is none of them") from None
 
     def rows(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Where the cells of a lattice come from, (K, cells) int64."""
+        """For each element, the cell that each cell's value comes from, (K, cells) int64."""
         return np.ascontiguousarray(self._places(shape), np.int64)
 
     def check_spatial_shape(self, spatial_shape: tuple[int, ...]) -> None:
@@ -104,7 +104,7 @@ class PermutationGroup:
         return place.to(torch.int64)
 
     def distance(self, g: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
-        """0 or 1: nothing says which elements are near each other."""
+        """0 for equal elements, else 1: no finer distance is known."""
         return (g != h).to(torch.float32)
 
     def encode(self, g: torch.Tensor) -> torch.Tensor:
@@ -135,7 +135,7 @@ class PermutationGroup:
         return self.act_on_image(latent, g)
 
     def irreps(self, max_frequency: int) -> tuple[Irrep, ...]:
-        """Those given, whatever the bound; ValueError if none were."""
+        """The given irreps, whatever the bound; ValueError if none were given."""
         if not self._irreps:
             raise no_irreps(self.name)
         return tuple(
@@ -145,7 +145,7 @@ class PermutationGroup:
 
 
 _GROUPS: dict[str, PermutationGroup] = {}
-"""By their names, by which the compiler may ask for constants."""
+"""The groups by name: `torch.compile` keeps a constant for each name."""
 
 
 @constant_to_compiler

@@ -16,14 +16,14 @@ from orbit.core.groups.irreps_rotations import planar_irreps, planar_matrix
 
 ANGLE_BIN_NAMES = ("identity", "0-45", "45-90", "90-135", "135-180")
 TOLERANCE = 1e-5
-"""Radians; what float32 makes of the identity after a few compositions."""
+"""Radians; the rounding error of the identity in float32 after a few compositions."""
 
 
 def angle_bin_index(angle: torch.Tensor, is_identity: torch.Tensor) -> torch.Tensor:
     """Position in `ANGLE_BIN_NAMES` of each angle, (N,) int64.
 
-    `angle` in radians from 0 to pi; a range includes its upper end. `is_identity` (N,)
-    bool marks what goes into bin 0.
+    `angle` in radians from 0 to pi; a range includes its upper end. `is_identity` (N,) bool marks
+    the elements of bin 0.
     """
     index = torch.ones_like(angle, dtype=torch.int64)
     for degrees in (45, 90, 135):
@@ -34,8 +34,8 @@ def angle_bin_index(angle: torch.Tensor, is_identity: torch.Tensor) -> torch.Ten
 class SO2:
     """Rotations of the plane; an element is its counter-clockwise angle in radians, (N,).
 
-    Images turn within the inscribed disc, the corners stay as they are: the action
-    leaves constants alone. Interpolation makes it a group action up to its error only.
+    Images turn within the inscribed disc and the corners stay, so constant images do not change.
+    The laws of a group action hold only up to the error of interpolation.
     """
 
     name = "so2"
@@ -106,7 +106,7 @@ class SO2:
         return planar_matrix(1, g)
 
     def matrix_of_vector(self, action: torch.Tensor) -> torch.Tensor:
-        """`matrix` of the elements whose action vectors (N, 2) these are, to the same bits."""
+        """`matrix` of the elements with these action vectors (N, 2), with the same bits."""
         cosine, sine = action.unbind(1)
         return torch.stack((cosine, -sine, sine, cosine), -1).view(-1, 2, 2)
 
@@ -125,5 +125,5 @@ class SO2:
 
 
 def _to_half_turns(angle: torch.Tensor) -> torch.Tensor:
-    """The same angle from -pi to pi; exactly itself where it is there already."""
+    """The same angle from -pi to pi; unchanged if it already lies there."""
     return angle - 2 * math.pi * torch.round(angle / (2 * math.pi))

@@ -47,18 +47,19 @@ def cube_rotation_matrices() -> torch.Tensor:
 def cube_quaternions(matrices: torch.Tensor) -> torch.Tensor:
     """Canonical unit quaternions (K, 4) float64 of rotations of the cube (K, 3, 3) int64.
 
-    Their squares are quarters of whole numbers, to which they are rounded: elements are
-    numbered by them.
+    Their squares are multiples of 1/4, to which they are rounded, because the order of elements
+    depends on them.
     """
     q = quaternions.from_matrix(matrices.to(torch.float64))
     return q.sign() * (4 * q.square()).round().sqrt() / 2
 
 
 def determinants(matrices: torch.Tensor) -> torch.Tensor:
-    """+1 or -1 of each signed permutation matrix, (K,) int64, in whole numbers.
+    """The determinant, +1 or -1, of each signed permutation matrix, (K,) int64, in integer
+    arithmetic.
 
-    The product of its signs, and the parity of its permutation: that of the pairs of rows
-    whose columns stand the other way round.
+    It is the product of the signs times the parity of the permutation: the number of pairs of rows
+    whose columns are in reversed order.
     """
     column = matrices.abs().argmax(-1)
     later = torch.triu(column[:, :, None] > column[:, None, :], 1)
@@ -66,23 +67,22 @@ def determinants(matrices: torch.Tensor) -> torch.Tensor:
 
 
 def products(matrices: torch.Tensor) -> torch.Tensor:
-    """Where each product of two matrices stands in the list, (K, K) int64."""
+    """The position of each product of two matrices in the list, (K, K) int64."""
     together = matrices[:, None] @ matrices
     is_same = (together[:, :, None] == matrices).flatten(-2).all(-1)
     return is_same.to(torch.int64).argmax(-1)
 
 
 def inverses(matrices: torch.Tensor) -> torch.Tensor:
-    """Where the inverse of each matrix stands in the list, (K,) int64."""
+    """The position of the inverse of each matrix in the list, (K,) int64."""
     return (products(matrices) == 0).to(torch.int64).argmax(-1)
 
 
 def angles(matrices: torch.Tensor) -> torch.Tensor:
     """Angles of rotation in radians, 0 to pi, (K,) float32.
 
-    A symmetry of the plane is taken as the rotation of space that continues it; a
-    mirror image is then a half turn about an axis of the plane. A line has no symmetry but
-    the identity here.
+    A symmetry of the plane is extended to a rotation of space; a mirror image is then a half turn
+    about an axis of the plane. A line has only the identity here.
     """
     traces = matrices.diagonal(dim1=-2, dim2=-1).sum(-1)
     if matrices.shape[-1] == 1:
@@ -94,7 +94,7 @@ def angles(matrices: torch.Tensor) -> torch.Tensor:
 
 
 def sources(matrices: torch.Tensor) -> torch.Tensor:
-    """For each axis of a turned array the axis it was before, and its direction.
+    """For each axis of a turned array, the axis that it was before, and its direction.
 
     (K, k, 2) int64: [..., 0] is the axis of the array, [..., 1] is +1 if values keep their
     order along it and -1 if they are reversed. Array axes are (z,) y downwards, x.
@@ -135,11 +135,11 @@ class PointGroup:
 
     @property
     def kind_names(self) -> tuple[str, ...]:
-        """Every kind once, in the order of the elements."""
+        """Each kind once, in the order of the elements."""
         return tuple(dict.fromkeys(self.kinds[1:]))
 
     def tables(self) -> dict[str, torch.Tensor]:
-        """Everything that is looked up by element; see `point_tables`."""
+        """All tables that are indexed by element; see `point_tables`."""
         kinds = [0] + [1 + self.kind_names.index(kind) for kind in self.kinds[1:]]
         return {
             "matrices": self.matrices,
@@ -208,7 +208,7 @@ def point_group(name: str) -> PointGroup:
     """`c4`, `d4`, `octahedral`, or the trivial group of a line, the plane or space: `wrap1d`,
     `wrap2d`, `wrap3d`.
 
-    The last three are named after the groups of shifts whose point part they are.
+    The last three have the names of the groups of shifts to which they belong.
     """
     if name.startswith("wrap"):
         return _trivial(name, int(name[4]))

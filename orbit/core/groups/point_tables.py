@@ -1,7 +1,7 @@
 """Multiplication tables of point groups, and their real irreducible representations.
 
-Tables stay on the device: a copy from the host at every step would make the host wait
-for the device; for `torch.compile` a table is a constant, chosen by names that it can compare.
+Tables stay on the device, because a copy from the host in every step would make the host wait for
+the device. For `torch.compile` a table is a constant, identified by names that it can compare.
 """
 
 import math
@@ -47,10 +47,11 @@ def _dihedral(matrices: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def _octahedral(matrices: torch.Tensor) -> dict[str, torch.Tensor]:
-    """A2 is the parity with which the axes change places, E the same on the plane x+y+z = 0."""
+    """A2 is the parity of the permutation of the axes, E is this permutation on the plane x+y+z =
+    0."""
     permutations = matrices.abs()
     parity = _one_dimensional(point_matrices.determinants(permutations))
-    # In whole numbers up to the lengths of these axes: the same bits on every machine.
+    # Integers up to the lengths of these axes: the same bits on every machine.
     plane = torch.tensor([[1, -1, 0], [1, 1, -2]])
     between = math.sqrt(2 * 6)
     lengths = torch.tensor([[2.0, between], [between, 6.0]], dtype=torch.float64)
@@ -65,7 +66,7 @@ def _octahedral(matrices: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def _swaps_axes(matrices: torch.Tensor) -> torch.Tensor:
-    """-1 where x and y change places, else +1."""
+    """-1 if x and y are exchanged, else +1."""
     return _one_dimensional(1 - 2 * matrices[:, 0, 1].abs())
 
 
@@ -84,8 +85,8 @@ def point_table(group: str, table: str, device: torch.device) -> torch.Tensor:
 def table_look_up(table: str) -> TableLookUp:
     """`point_table` of one table, (group, device) to tensor, a constant to the compiler.
 
-    The compiler names a constant by the code that made it, and refuses two of one name in
-    a graph: the code of each table has a name of its own.
+    The compiler names a constant after the function that made it, and refuses two constants of one
+    name in a graph, so each table has a function with its own name.
     """
 
     def look_up(group: str, device: torch.device) -> torch.Tensor:

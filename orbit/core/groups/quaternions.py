@@ -1,7 +1,7 @@
 """Unit quaternions (w, x, y, z) as rotations of space; pure functions on (..., 4) tensors.
 
-q and -q are the same rotation. All is written out in elementwise operations, which
-mixed precision leaves alone: a matrix product in bfloat16 would misplace pixels.
+q and -q are the same rotation. Everything uses elementwise operations, which mixed precision does
+not change; a matrix product in bfloat16 would misplace pixels.
 """
 
 import math
@@ -50,13 +50,13 @@ def rotation_vector(q: torch.Tensor) -> torch.Tensor:
     q = canonical(q)
     length = q[..., 1:].norm(dim=-1, keepdim=True)
     is_tiny = length < 1e-6
-    # The angle is 2 asin(length), which for tiny angles is twice the length to rounding.
+    # The angle is 2 asin(length), which for tiny angles is twice the length up to rounding.
     ratio = 2 * torch.atan2(length, q[..., :1]) / torch.where(is_tiny, 1.0, length)
     return torch.where(is_tiny, 2.0, ratio) * q[..., 1:]
 
 
 def from_axis(axis: Sequence[float], degrees: float) -> torch.Tensor:
-    """The turn by an angle about an axis of any length, (4,) float64."""
+    """The rotation by an angle about an axis of any length, (4,) float64."""
     direction = torch.tensor(axis, dtype=torch.float64)
     half = math.radians(degrees) / 2
     real = torch.tensor([math.cos(half)], dtype=torch.float64)
@@ -77,7 +77,7 @@ def to_matrix(q: torch.Tensor) -> torch.Tensor:
 def from_matrix(matrix: torch.Tensor) -> torch.Tensor:
     """Canonical unit quaternions (..., 4) of rotation matrices (..., 3, 3)."""
     (a, b, c), (d, e, f), (g, h, i) = (row.unbind(-1) for row in matrix.unbind(-2))
-    # Row n is 4 q_n q: all four are the quaternion, and the longest has lost no digits.
+    # Row n is 4 q_n q, so every row gives the quaternion, and the longest row has lost no digits.
     rows = (
         (1 + a + e + i, h - f, c - g, d - b),
         (h - f, 1 + a - e - i, b + d, c + g),
@@ -100,8 +100,8 @@ def sample(rng: np.random.Generator, num: int) -> torch.Tensor:
 def from_uniforms(uniforms: torch.Tensor) -> torch.Tensor:
     """Canonical quaternions (N, 4) float32 at points (N, 3) float64 of the unit cube.
 
-    Uniform over all rotations where the points are uniform (Shoemake, Graphics Gems III): two
-    circles in space of four dimensions, whose squared radii share 1 uniformly.
+    Uniform over all rotations if the points are uniform (Shoemake, Graphics Gems III): two circles
+    in four-dimensional space, whose squared radii sum to 1, uniformly divided.
     """
     share, first, second = uniforms.unbind(1)
     circles = [
@@ -113,9 +113,9 @@ def from_uniforms(uniforms: torch.Tensor) -> torch.Tensor:
 
 
 def name(q: torch.Tensor) -> str:
-    """One rotation (4,) in words: degrees, then an axis: "90 z", "120 [1 1 1]", "57 [0.3 0.5 0.8]".
+    """One rotation (4,) as text, degrees and axis: "90 z", "120 [1 1 1]", "57 [0.3 0.5 0.8]".
 
-    The angle is from 0 to 180, the axis signed as that asks: "90 -z" is 270 degrees about z.
+    The angle is from 0 to 180, and the sign of the axis follows: "90 -z" is 270 degrees about z.
     """
     degrees = f"{math.degrees(float(angle(q))):.0f}"
     if degrees == "0":

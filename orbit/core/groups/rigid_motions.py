@@ -23,18 +23,18 @@ from orbit.core.groups.space_rotations import SO3
 class RigidMotions:
     """p -> R p + t: a rotation about the centre of the frame, then a shift.
 
-    An element is a row of the rotation's numbers (the angle, or the quaternion) followed
-    by the shift in pixels of a frame of side `period`, (N, 3) or (N, 7). Composition knows
-    no bound; `sample` draws shifts from the cube [-max_shift, max_shift], and this is the
-    range that the action components state. What comes into view repeats the border.
-    Distances are the angle and the shift as a part of a turn, in radians, 2 pi |t| / period,
-    as legs of a right angle.
+    An element is a row of the rotation's numbers (the angle, or the quaternion) followed by the
+    shift in pixels of a frame of side `period`, (N, 3) or (N, 7). Compositions may exceed any
+    bound; `sample` draws shifts from the cube [-max_shift, max_shift], and the action components
+    state this range. Areas that come into view repeat the border. The distance is the root of the
+    sum of squares of the angle and of the shift, both in radians; a shift t counts 2 pi |t| /
+    period.
     """
 
     num_elements = None
     is_exact = False
     bin_names = ANGLE_BIN_NAMES
-    """By the angle of the rotation, whatever the shift; the identity moves nothing."""
+    """Bins of the rotation's angle, whatever the shift; the first holds the identity alone."""
 
     def __init__(self, name: str, rotations: SO2 | SO3, period: int, max_shift: float) -> None:
         self.name, self.rotations = name, rotations

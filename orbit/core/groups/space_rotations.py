@@ -25,14 +25,14 @@ EXAMPLES = (
     ((1, 1, 0), 180),
     ((0, 0, 1), 180),
 )
-"""Axis and degrees."""
+"""Axes and degrees of the elements that pictures show."""
 
 
 class SO3:
     """Rotations of space; an element is a unit quaternion (w, x, y, z), (N, 4), or its negative.
 
-    Volumes turn within the inscribed ball, the rest stays as it is: the action leaves
-    constants alone. Interpolation makes it a group action up to its error only.
+    Volumes turn within the inscribed ball and the rest stays, so constant volumes do not change.
+    The laws of a group action hold only up to the error of interpolation.
     """
 
     name = "so3"
@@ -83,7 +83,7 @@ class SO3:
         return quaternions.canonical(g).to(torch.float32).clamp(-1, 1)
 
     def decode(self, action: torch.Tensor) -> torch.Tensor:
-        """Scaled to unit length, so that rounded action vectors will do."""
+        """The vectors scaled to unit length, so that rounded action vectors are accepted."""
         length: torch.Tensor = action.norm(dim=-1, keepdim=True)
         return action / length
 
@@ -102,7 +102,7 @@ class SO3:
         return quaternions.to_matrix(g)
 
     def matrix_of_vector(self, action: torch.Tensor) -> torch.Tensor:
-        """`matrix` of the elements whose action vectors (N, 4) these are, to the same bits."""
+        """`matrix` of the elements with these action vectors (N, 4), with the same bits."""
         return quaternions.to_matrix(action)
 
     def act_on_image(self, image: torch.Tensor, g: torch.Tensor) -> torch.Tensor:

@@ -1,9 +1,8 @@
-"""The target of a source: what preparation stores and what a training step makes itself.
+"""The target of a source, as preparation stores it and as a training step computes it.
 
-Both call this one function on frames as they are stored, so that a pair made on the device
-is the pair that would have been stored, for a group that interpolates as far as two devices
-round alike. Where a group only moves values, preparation may copy views of arrays instead:
-these are the same bits.
+Both call the same function on frames as they are stored, so that a pair made on the device equals
+the pair that would have been stored (for a group that interpolates, up to rounding of the device).
+If a group only moves values, preparation may copy views of arrays instead, with the same bits.
 """
 
 import torch
@@ -12,7 +11,7 @@ from orbit.core.groups import make_group
 from orbit.core.groups.interface import Group
 
 WHITE, HALF = 255, 128
-"""Interpolated shapes are cut at one half."""
+"""Interpolated binary shapes are thresholded at one half."""
 
 
 def make_targets(
@@ -20,7 +19,7 @@ def make_targets(
 ) -> torch.Tensor:
     """Frames (N, C, ...) under the elements with these action vectors (N, A), of the same dtype.
 
-    `is_binary` frames hold 0 and 255 and nothing else, before and after.
+    With `is_binary`, frames hold only 0 and 255, before and after.
     """
     if group.is_exact:
         return group.act_by_vector(sources, action)
@@ -37,7 +36,7 @@ def _interpolated(
 ) -> torch.Tensor:
     """`make_targets` as one operation of a compiled step.
 
-    The compiler has a formula of its own for interpolation, which rounds positions otherwise.
+    The compiler would use another formula for interpolation, which rounds positions differently.
     """
     return make_targets(make_group(group), sources, action, is_binary)
 

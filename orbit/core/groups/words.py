@@ -1,7 +1,4 @@
-"""Elements from words, such as people write on a command line: the inverse of `Group.names`.
-
-Also the names of groups in configurations, parsed.
-"""
+"""Parsing of elements on a command line, the inverse of `Group.names`, and of group names."""
 
 import math
 import re
@@ -19,17 +16,17 @@ from orbit.core.groups.space_rotations import SO3
 from orbit.core.user_text import parse_integer, parse_number
 
 MAX_LISTED = 64
-"""`all` lists no more elements than this."""
+"""`all` is allowed for groups with at most this number of elements."""
 AXES = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
 SHIFT = re.compile(r"^(?:(?P<turn>.*?)\s*\+\s*)?\((?P<shift>[^()]*)\)$")
 
 
 def read_elements(group: Group, text: str) -> tuple[list[str], torch.Tensor]:
-    """Elements in words: one, a list [a,b], `all` of a finite group, or `examples`.
+    """The elements that a text names: one, a list [a,b], `all` of a finite group, or `examples`.
 
-    Returns a name for each, as it was written or as the group gives it, and the elements.
-    Commas within brackets do not part a list: [(4, 0),(0, 4)]. Raises ValueError with what
-    the group understands.
+    Returns a name for each, as it was written or as the group gives it, and the elements. Commas
+    within brackets do not separate elements: [(4, 0),(0, 4)]. Raises ValueError with what the group
+    accepts.
     """
     text = text.strip()
     if text == "all":
@@ -41,16 +38,15 @@ def read_elements(group: Group, text: str) -> tuple[list[str], torch.Tensor]:
     is_list = text.startswith("[") and text.endswith("]")
     words = split_list(text[1:-1]) if is_list else [text]
     if not words or not all(words):
-        raise ValueError(f"element={text} names no element; {_advice(group)}")
+        raise ValueError(f"element={text} does not name an element; {_advice(group)}")
     return words, torch.cat([read_element(group, word) for word in words])
 
 
 def read_element(group: Group, text: str) -> torch.Tensor:
-    """One element in the words of `Group.names`, (1, ...).
+    """One element, written as in `Group.names`, (1, ...).
 
-    An angle may be any number of degrees, an axis of any length: "-30", "400", "57 [1 2 2]",
-    "30 + (2.5, -1)". A shift may stand alone. Raises ValueError with what the group
-    understands.
+    An angle may be any number of degrees, an axis of any length: "-30", "400", "57 [1 2 2]", "30 +
+    (2.5, -1)". A shift may be given alone. Raises ValueError with what the group accepts.
     """
     try:
         element = _read(group, " ".join(text.split()))
@@ -63,7 +59,7 @@ def read_element(group: Group, text: str) -> torch.Tensor:
 
 
 def split_list(text: str) -> list[str]:
-    """Parts between commas that stand outside of all brackets, without the blanks around them."""
+    """The parts between commas outside all brackets, without surrounding spaces."""
     parts, depth = [""], 0
     for character in text:
         depth += (character in "([") - (character in ")]")
@@ -98,11 +94,11 @@ def _read(group: Group, text: str) -> torch.Tensor:
             elements = group.elements()
             return elements[_place(tuple(group.names(elements)), text)][None]
         case _:
-            raise ValueError("its elements have no words")
+            raise ValueError("its elements cannot be written")
 
 
 def _place(names: tuple[str, ...], text: str) -> int:
-    """Where a name stands; degrees may go round more than once."""
+    """The position of a name; degrees may exceed a full turn."""
     first, _, rest = text.partition(" ")
     try:
         degrees = _number(first) % 360
@@ -127,14 +123,14 @@ def _space_rotation(text: str) -> torch.Tensor:
     elif rest.startswith("[") and rest.endswith("]"):
         axis = [_number(part) for part in rest[1:-1].replace(",", " ").split()]
     else:
-        raise ValueError(f"{rest} is no axis")
+        raise ValueError(f"{rest} is not an axis")
     if len(axis) != 3 or not any(axis):
         raise ValueError("an axis has three numbers, not all 0")
     return quaternions.from_axis(axis, degrees)[None].to(torch.float32)
 
 
 def _split_shift(text: str, num_axes: int) -> tuple[str, list[float]]:
-    """A rotation in words, "0" if none is given, and the shift, zeros if none is given."""
+    """The text of a rotation, "0" if none is given, and the shift, zeros if none is given."""
     found = SHIFT.match(text)
     if found is None:
         return text, [0.0] * num_axes
@@ -147,12 +143,16 @@ def _split_shift(text: str, num_axes: int) -> tuple[str, list[float]]:
 def _number(text: str) -> float:
     value = parse_number(text)
     if value is None:
-        raise ValueError(f"{text!r} is no number")
+        raise ValueError(f"{text!r} is not a number")
     return value
 
 
 def _how_many(group: Group) -> str:
-    return "no end of elements" if group.num_elements is None else f"{group.num_elements} elements"
+    return (
+        "infinitely many elements"
+        if group.num_elements is None
+        else f"{group.num_elements} elements"
+    )
 
 
 def _advice(group: Group) -> str:
@@ -223,7 +223,9 @@ def parse_group(text: str) -> GroupSpec:
 def _whole(text: str, what: str, digits: str) -> int:
     number = parse_integer(digits)
     if number is None or number < 1:
-        raise ValueError(f"group {text!r}: {what} {digits!r} is no whole number of pixels above 0")
+        raise ValueError(
+            f"group {text!r}: {what} {digits!r} is not a whole number of pixels above 0"
+        )
     return number
 
 
@@ -231,7 +233,7 @@ def _greatest_shift(text: str, digits: str, period: int) -> float:
     shift = parse_number(digits)
     if shift is None or not 0 < shift <= period:
         raise ValueError(
-            f"group {text!r}: MAX {digits!r} is no number of pixels above 0 and up to "
+            f"group {text!r}: MAX {digits!r} is not a number of pixels above 0 and up to "
             f"PERIOD {period}"
         )
     return shift

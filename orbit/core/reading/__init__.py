@@ -1,1 +1,1 @@
-"""Reading files that users bring, each format in a module of its own."""
+"""Readers of a user's files, one module for each format."""

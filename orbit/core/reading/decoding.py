@@ -1,4 +1,4 @@
-"""Decoding the pixels of an opened picture, where Pillow is lenient or libtiff talkative."""
+"""Decoding the pixels of an opened picture, stricter than Pillow and without libtiff's messages."""
 
 import io
 import os
@@ -38,7 +38,7 @@ def decode(image: Image.Image) -> None:
         return
     tile = getattr(image, "tile", None)
     if file is not None and tile and tile[0][0] == "libtiff":
-        # Read here: libtiff would tell an error of the file system as a fault of the file.
+        # Read it here: libtiff would report an error of the file system as a fault of the file.
         file.seek(0)
         image.fp = io.BytesIO(file.read())  # type: ignore[attr-defined]
         with _no_standard_error():
@@ -48,7 +48,7 @@ def decode(image: Image.Image) -> None:
 
 
 def _decode_png(image: Image.Image, file: IO[bytes]) -> None:
-    """Rows that are missing leave the last one zero, so only then are they counted."""
+    """Rows are counted only if the last one is zero, as missing rows leave it."""
     is_interlaced = bool(image.info.get("interlace"))
     try:
         image.load()
@@ -60,7 +60,7 @@ def _decode_png(image: Image.Image, file: IO[bytes]) -> None:
 
 
 def _is_row_written(image: Image.Image) -> bool:
-    # Not by Image.crop, which has a limit of its own to how many pixels there may be.
+    # Not by Image.crop, which has its own limit of pixels.
     row = image.im.crop((0, image.height - 1, image.width, image.height))
     return row.getbbox() is not None
 
@@ -77,7 +77,7 @@ def _check_rows(file: IO[bytes]) -> None:
                 try:
                     found += len(packed.decompress(body, BLOCK_BYTES))
                 except zlib.error:
-                    return  # Pillow says what is wrong.
+                    return  # Pillow reports the error.
                 body = packed.unconsumed_tail
         if header and found >= wanted:
             return
@@ -94,7 +94,7 @@ def _chunks(file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _num_bytes(header: bytes) -> int:
-    """Bytes of all rows, each with its filter, that a header speaks of; 0 for an unknown one."""
+    """Bytes of all rows with their filters, according to the header; 0 for an unknown kind."""
     if len(header) != 13:
         return 0
     width, height, depth, colour, _, _, is_interlaced = struct.unpack(">IIBBBBB", header)
@@ -110,11 +110,11 @@ def _num_bytes(header: bytes) -> int:
 
 @contextmanager
 def _no_standard_error() -> Iterator[None]:
-    """libtiff prints its complaints past Python; the error that follows says what is wrong."""
+    """libtiff prints its messages past Python; the error that follows has the cause."""
     sys.stderr.flush()
     try:
         kept = os.dup(2)
-    except OSError:  # There is none.
+    except OSError:  # There is no standard error.
         yield
         return
     nothing = os.open(os.devnull, os.O_WRONLY)

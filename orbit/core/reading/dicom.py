@@ -1,9 +1,9 @@
-"""DICOM files below a folder, brought together to series by their tags, never by their names.
+"""DICOM files below a folder, grouped into series by their tags, never by their names.
 
 A series becomes a volume whose axes are those of a frame.
 
-A series is the images of one SeriesInstanceUID. Where a slice lies is what its
-ImagePositionPatient and ImageOrientationPatient say. Axes become those of
+A series consists of the images with one SeriesInstanceUID. ImagePositionPatient and
+ImageOrientationPatient give the position of a slice. Axes become those of
 `orbit.core.reading.nifti`.
 """
 
@@ -28,17 +28,17 @@ from orbit.core.reading.numpy_files import check_expansion
 SOURCE = "dicom"
 MIN_SLICES = 3
 TOLERANCE = 0.02
-"""By what share of their distance slices may lie beside their places."""
+"""How far slices may lie from their regular positions, as a share of their distance."""
 PREAMBLE = 128
 META_START = PREAMBLE + 16
-"""Where the meta information begins whose length stands in the 4 bytes before."""
+"""Offset of the meta information; the 4 bytes before it hold its length."""
 MAX_META = 2**12
 DEFLATED = b"1.2.840.10008.1.2.1.99"
-"""The transfer syntax of files that are deflated behind their meta information."""
+"""The transfer syntax of files that are deflated after their meta information."""
 BLOCK_BYTES = 2**20
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-NO_DICOM, NO_IMAGE = "files that are no DICOM", "DICOM files without an image"
+NO_DICOM, NO_IMAGE = "files that are not DICOM", "DICOM files without an image"
 TAGS = [
     "SOPClassUID",
     "PatientID",
@@ -57,9 +57,9 @@ TAGS = [
 
 
 class Slice(NamedTuple):
-    """Where the image of a file lies, in mm in DICOM's patient axes, and what it belongs to.
+    """The position of a file's image, in mm in DICOM's patient axes, and its series.
 
-    `kind` is what all slices of a series must have in common, by name.
+    `kind` holds the values, by name, that all slices of a series must have in common.
     """
 
     path: Path
@@ -87,8 +87,8 @@ class Series:
 def find_series(root: Path, key: str) -> tuple[list[Series], Counter[str]]:
     """All series below a folder in the order of their UIDs, and what was passed over.
 
-    Raises FileNotFoundError if there is no such folder, ValueError naming the file or the
-    series for one that is no volume of parallel slices at equal distances.
+    Raises FileNotFoundError if there is no such folder, and ValueError naming the file or the
+    series if it is not a volume of parallel slices at equal distances.
     """
     pydicom = import_extra("pydicom", SOURCE, "dicom")
     found = find_files(root, ("",), key)
@@ -108,7 +108,7 @@ def find_series(root: Path, key: str) -> tuple[list[Series], Counter[str]]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what pydicom remarks on values that break the standard."""
+    """Silence pydicom's warnings about values that break the standard."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -119,7 +119,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _header(pydicom: Any, path: Path) -> Any:
-    """The tags of an image; or what else a file is, as one says in a count of such files."""
+    """The tags of an image; or the kind of another file, as named in the count of skipped files."""
     with open(path, "rb") as file:
         start = file.read(META_START + MAX_META)
     has_preamble = start[PREAMBLE : PREAMBLE + 4] == b"DICM"
@@ -132,7 +132,7 @@ def _header(pydicom: Any, path: Path) -> Any:
                 path, stop_before_pixels=True, force=not has_preamble, specific_tags=TAGS
             )
             uid, num_rows = dataset.get("SeriesInstanceUID"), dataset.get("Rows")
-    except Exception as error:  # whatever its parser stumbles over is the file's fault
+    except Exception as error:  # any error of its parser is a fault of the file
         raise_passing(error, path)
         if not has_preamble:
             return NO_DICOM
@@ -143,7 +143,7 @@ def _header(pydicom: Any, path: Path) -> Any:
 
 
 def _check_deflated(path: Path, start: bytes) -> None:
-    """Refuse a file that is deflated as a whole and unpacks to far more than it is.
+    """Refuse a file that is deflated as a whole and unpacks to far more than its size.
 
     `start` holds the file's first bytes, with all of its meta information.
     """
@@ -158,13 +158,14 @@ def _check_deflated(path: Path, start: bytes) -> None:
             try:
                 unpacked += len(packer.decompress(rest, BLOCK_BYTES))
             except zlib.error:
-                return  # The reader says what is wrong.
+                return  # The reader reports the error.
             check_expansion(path, size, unpacked, "save it without deflating it")
             rest = packer.unconsumed_tail or file.read(BLOCK_BYTES)
 
 
 def _slice(pydicom: Any, path: Path, dataset: Any) -> Slice:
-    """Raises ValueError naming a file whose image is no grey slice in space that can be decoded."""
+    """The slice of a file; ValueError naming the file if it has no grey slice that can be
+    decoded."""
     try:
         with quiet():
             if int(dataset.get("NumberOfFrames") or 1) > 1:
@@ -245,8 +246,8 @@ def _more(num: int) -> str:
 def order_slices(slices: list[Slice]) -> tuple[list[Slice], np.ndarray]:
     """Slices along the normal of their plane, and the affine from (column, row, slice) to RAS.
 
-    Raises ValueError, without naming the series, for slices that differ in size or kind, are
-    not parallel, lie twice at one place, or leave unequal distances.
+    Raises ValueError, without naming the series, for slices that differ in size or kind, are not
+    parallel, share a position, or have unequal distances.
     """
     first = slices[0]
     if len(slices) < MIN_SLICES:
@@ -264,7 +265,7 @@ def order_slices(slices: list[Slice]) -> tuple[list[Slice], np.ndarray]:
     usual = float(np.median(steps))
     if (close := np.flatnonzero(steps <= TOLERANCE * max(usual, 1e-6))).size:
         one, other = ordered[close[0]].path, ordered[close[0] + 1].path
-        raise ValueError(f"has two slices at one place: {one} and {other}")
+        raise ValueError(f"has two slices at one position: {one} and {other}")
     if (odd := np.flatnonzero(np.abs(steps / usual - 1) > TOLERANCE)).size:
         widest = int(odd[np.argmax(steps[odd])])
         raise ValueError(
@@ -275,7 +276,8 @@ def order_slices(slices: list[Slice]) -> tuple[list[Slice], np.ndarray]:
     beside = np.linalg.norm(np.cross(step, normal))
     if beside > TOLERANCE * usual:
         raise ValueError(
-            f"is sheared: each slice lies {beside:g} mm beside the one before (a tilted gantry)"
+            f"is sheared: each slice is shifted {beside:g} mm sideways from the one before it"
+            " (a tilted gantry)"
         )
     affine = np.eye(4)
     affine[:3, 0] = along_row * first.spacing[1]
@@ -289,7 +291,7 @@ def _check_alike(first: Slice, each: Slice) -> None:
         raise ValueError(f"has images of {first.shape} and, in {each.path}, {each.shape} pixels")
     if np.abs(each.orientation - first.orientation).max() > TOLERANCE:
         raise ValueError(
-            f"has images that are not parallel, such as {each.path}: a localiser is no volume"
+            f"has images that are not parallel, such as {each.path}: a localiser is not a volume"
         )
     if not np.allclose(each.spacing, first.spacing, rtol=TOLERANCE, atol=0):
         raise ValueError(f"has images of different PixelSpacing, such as {each.path}")
@@ -299,11 +301,12 @@ def _check_alike(first: Slice, each: Slice) -> None:
 
 
 def read_series(series: Series) -> np.ndarray:
-    """The volume (D, H, W) float32 of a series; NaN where a file says that nothing was measured.
+    """The volume (D, H, W) float32 of a series; NaN marks voxels that a file declares as not
+    measured.
 
     Rescale slope and intercept are applied and MONOCHROME1, whose low values are bright, is
-    negated. Raises FileNotFoundError, or ValueError naming the file that is damaged or whose
-    numbers have a meaning that is not known.
+    negated. Raises FileNotFoundError, or ValueError naming a file that is damaged or whose values
+    have an unknown meaning.
     """
     pydicom = import_extra("pydicom", SOURCE, "dicom")
     slices = np.stack([_read_slice(pydicom, path) for path in series.paths])
@@ -334,7 +337,7 @@ def _read_slice(pydicom: Any, path: Path) -> np.ndarray:
             values[_is_padding(dataset, stored)] = np.nan
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing") from None
-    except Exception as error:  # whatever its parser or decoder stumbles over is the file's fault
+    except Exception as error:  # any error of its parser or decoder is a fault of the file
         raise_passing(error, path)
         raise ValueError(f"{path} cannot be read: {one_line(error)}") from None
     image: np.ndarray = np.asarray(values, np.float32)
@@ -346,7 +349,7 @@ def stored_values(
 ) -> np.ndarray:
     """The numbers in the `bits_stored` bits up to `high_bit` of whole pixels, int64.
 
-    What stands in further bits (overlays, in old files) does not count.
+    Other bits (overlays, in old files) are ignored.
     """
     if pixels.dtype.kind not in "iu" or not 1 <= bits_stored <= 8 * pixels.dtype.itemsize:
         raise ValueError(f"{bits_stored} bits stored in {pixels.dtype}")
@@ -373,7 +376,7 @@ def _number(dataset: Any, name: str, usual: float) -> float:
 
 
 def _is_padding(dataset: Any, stored: np.ndarray) -> np.ndarray:
-    """Pixels of the value, or between the values, that stand for nothing measured."""
+    """Which pixels have the padding value, or one in the padding range."""
     value = dataset.get("PixelPaddingValue")
     if value is None:
         return np.zeros(stored.shape, bool)

@@ -1,7 +1,4 @@
-"""Files below a folder, the classes that its subfolders stand for, and what is said of them.
-
-And labels as users write them in a column: integers, or names to be numbered.
-"""
+"""Files below a folder and the classes of its subfolders; remarks on files; labels of a column."""
 
 import re
 import unicodedata
@@ -20,7 +17,7 @@ NAMES_OF_SPLITS = ("train", "val", "valid", "validation", "test")
 
 
 def find_all(root: Path, suffixes: Sequence[str], key: str) -> list[Path]:
-    """All files with these suffixes below `root`; what is passed over is said in a line.
+    """All files with these suffixes below `root`; one line reports the files that are passed over.
 
     `key` is how the user named `root`. Raises as `find_files` does, and ValueError if
     there is no such file.
@@ -39,15 +36,15 @@ def find_all(root: Path, suffixes: Sequence[str], key: str) -> list[Path]:
 def list_files(
     root: Path, suffixes: Sequence[str], are_classes: bool = True
 ) -> tuple[list[Path], np.ndarray, list[str]]:
-    """Files with these suffixes in `root`, or in its immediate subfolders, which are the classes.
+    """Files with these suffixes in `root`, or in its immediate subfolders, which are classes.
 
-    Returns the files in the order of their class and then their name, the labels
-    (n,) int64, and the class names in the order of their labels: sorted names of
-    subfolders, or none where the files lie in `root` itself (all labels are then 0).
-    Where folders are no classes, files of all depths are taken and every label is 0.
+    Returns the files in the order of their class and then their name, the labels (n,) int64, and
+    the class names in the order of their labels: sorted names of subfolders, or none if the files
+    lie in `root` itself (all labels are then 0). If folders are not classes, files of all depths
+    are taken and every label is 0.
 
-    Raises as `find_all` does, and ValueError for files both beside and inside subfolders,
-    for a deeper folder that holds some, and if all subfolders are named like splits.
+    Raises as `find_all` does, and ValueError for files both beside and inside subfolders, for a
+    deeper folder with such files, and if all subfolders are named like splits.
     """
     files = find_all(root, suffixes, "source.root")
     places = [path.relative_to(root).parts[:-1] for path in files]
@@ -99,7 +96,7 @@ SIGNATURES = (
     (4, b"ftyphev", "is a HEIF picture"),
     (4, b"ftypmif", "is a HEIF picture"),
     (4, b"ftypmsf", "is a HEIF picture"),
-    (4, b"ftyp", "is a film (MP4 or its like)"),
+    (4, b"ftyp", "is a video (MP4 or similar)"),
     (0, b"\xff\x0a", "is a JPEG XL picture"),
     (4, b"JXL \r\n\x87\n", "is a JPEG XL picture"),
     (4, b"jP  \r\n\x87\n", "is a JPEG 2000 picture"),
@@ -118,17 +115,18 @@ SIGNATURES = (
     (0, b"BZh", "is compressed by bzip2"),
     (0, b"7z\xbc\xaf\x27\x1c", "is a 7z archive"),
 )
-"""Offset, bytes there, and what a file with them is."""
+"""Offset, bytes at this offset, and what a file with these bytes is."""
 MARKUP = (
     (b"<svg", "is an SVG drawing"),
-    (b"<!doctype html", "is an HTML page, as failed downloads are"),
-    (b"<html", "is an HTML page, as failed downloads are"),
+    (b"<!doctype html", "is an HTML page, like a failed download"),
+    (b"<html", "is an HTML page, like a failed download"),
     (b"<?xml", "is an XML document"),
 )
 
 
 def describe_content(path: Path) -> str | None:
-    """A clause such as "is an HTML page" to go behind a file's name; None if nothing is plain.
+    """A clause such as "is an HTML page" to follow a file's name; None if the content is not
+    recognised.
 
     Raises OSError if the file cannot be read.
     """
@@ -140,7 +138,7 @@ def describe_content(path: Path) -> str | None:
         while is_zero and (more := file.read(2**20)):
             is_zero = not any(more)
     if is_zero:
-        return "holds nothing but zero bytes, as interrupted downloads do"
+        return "holds only zero bytes, like an interrupted download"
     for offset, signature, clause in SIGNATURES:
         if head[offset : offset + len(signature)] == signature:
             return clause
@@ -156,7 +154,8 @@ MAX_NAMES = 3
 
 
 def gathered(remarks: Iterable[tuple[str, str]]) -> list[str]:
-    """A line for each remark, from (name, remark): how many files, the first of them, what."""
+    """A line for each remark, from (name, remark): the number of files, the first of them, the
+    remark."""
     by_remark: dict[str, list[str]] = {}
     for name, remark in remarks:
         by_remark.setdefault(remark, []).append(name)
@@ -164,7 +163,7 @@ def gathered(remarks: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def listed(names: list[str], num: int | None = None, most: int = MAX_NAMES) -> str:
-    """Up to `most` of `num` names, and how many more there are; `num` is theirs if None."""
+    """Up to `most` of `num` names, and the number of further ones; `num` None means all names."""
     total = len(names) if num is None else num
     shown = names[:most]
     more = total - len(shown)
@@ -172,9 +171,9 @@ def listed(names: list[str], num: int | None = None, most: int = MAX_NAMES) -> s
 
 
 def import_extra(module: str, name: str, extra: str, kind: str = "source") -> Any:
-    """Import a module of an optional library that the source, or the dataset, of a name needs.
+    """Import a module of an optional library that the named source or dataset needs.
 
-    Raises ValueError saying how to install it if it is absent.
+    Raises ValueError with the command that installs it if it is missing.
     """
     try:
         return import_module(module)
@@ -188,7 +187,7 @@ INT64 = np.iinfo(np.int64)
 MISSING = frozenset(
     ("", "nan", "NaN", "NAN", "-nan", "-NaN", "NaT", "NA", "<NA>", "N/A", "n/a", "#N/A", "None")
 ).union(("null", "NULL"))
-"""What programs write where there is no value."""
+"""Texts that programs write for a missing value."""
 WHOLE = re.compile(r"(-?[0-9]+)\.0*")
 
 
@@ -197,10 +196,9 @@ def number_labels(
 ) -> tuple[np.ndarray, list[str]]:
     """Labels (n,) int64 and the names that they number.
 
-    Where all texts are integers, or all are integers written as whole floats (`2.0`), they
-    stay as they are, without names; other texts are numbered in sorted order.
-    `place` says where a row stands. Raises ValueError as `check_words`, and naming the row
-    of an integer outside int64.
+    If all texts are integers, or all are integers written as floats (`2.0`), these are the labels,
+    without names; other texts are numbered in sorted order. `place` names the position of a row.
+    Raises ValueError as `check_words` does, and for an integer outside int64, naming the row.
     """
     check_words(texts, place, "label")
     numbers = [_whole_number(text) for text in texts]
@@ -215,11 +213,10 @@ def number_labels(
 
 
 def check_words(texts: Sequence[str], place: Callable[[int], str], what: str) -> None:
-    """Refuse what is missing, and one word in two spellings, in a column of `what`.
+    """Refuse missing values, and one value in two spellings, in a column of `what`.
 
-    Missing is what is empty or stands for it, such as `nan`, `NA` and `None`. Two spellings
-    are `2` and `2.0`, or two texts of other letters that look alike. Raises ValueError
-    naming the row.
+    Missing values are empty cells, `nan`, `NA`, `None` and the like. Two spellings are `2` and
+    `2.0`, or two texts of different letters that look alike. Raises ValueError naming the row.
     """
     first_row: dict[object, int] = {}
     for row, text in enumerate(texts):
@@ -237,6 +234,6 @@ def check_words(texts: Sequence[str], place: Callable[[int], str], what: str) ->
 
 
 def _whole_number(text: str) -> int | None:
-    """The integer that a text writes, plainly or as a whole float."""
+    """The integer that a text gives, as an integer or as a float such as `2.0`."""
     match = WHOLE.fullmatch(text)
     return parse_integer("0" if match and match[1] == "-0" else match[1] if match else text)

@@ -1,7 +1,7 @@
 """The triangles of a Wavefront OBJ file: the one reader of meshes.
 
-Statements `v` and `f` count; texture, normals, materials, groups, lines, curves and whatever
-else a file holds are passed over. A line that ends in a backslash goes on in the next.
+It reads the statements `v` and `f` and ignores all others (texture, normals, materials, groups,
+lines, curves). A line that ends in a backslash continues on the next one.
 """
 
 import codecs
@@ -19,12 +19,12 @@ from orbit.core.reading.files import import_extra
 NEWLINE = re.compile(r"\r\n|\r|\n")
 INTEGER = re.compile(r"[+-]?[0-9]+")
 MAX_COORDINATE = 1e10
-"""Corners are compared in steps of 1e-8, counted in 64 bits."""
+"""Coordinates are compared in steps of 1e-8, counted in 64 bits, which sets this bound."""
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class NotFiniteError(ValueError):
-    """A corner that is nowhere."""
+    """A vertex has a coordinate that is not finite."""
 
 
 def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +66,7 @@ def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _text(path: Path) -> str:
-    """What counts is ASCII, so that comments and names may be in any encoding."""
+    """The text of a file. Statements are ASCII, so comments and names may be in any encoding."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -80,12 +80,12 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        raise ValueError(f"{path} is not an OBJ file: it is no text")
+        raise ValueError(f"{path} is not an OBJ file: it is not text")
     return text
 
 
 def _statements(text: str) -> Iterator[tuple[int, list[str]]]:
-    """The number of the line on which each statement begins, and its words."""
+    """For each statement, the number of its first line, and its words."""
     words: list[str] = []
     begun = 0
     for number, line in enumerate(NEWLINE.split(text), start=1):
@@ -143,7 +143,7 @@ class Surface(NamedTuple):
 
 
 def read_closed_mesh(path: Path) -> Surface:
-    """The triangles of an OBJ file, its bodies together, corners at one place made one.
+    """The triangles of all bodies of an OBJ file, with vertices at the same point merged.
 
     Raises what `read_obj` raises, and OpenMeshError naming the file if it does not enclose a
     volume: if edges are open, faces oriented in different ways, or corners not finite.

@@ -1,12 +1,12 @@
 """One NIfTI file as a volume whose axes are those of a frame, by the orientation in its header.
 
-A frame's axes D, H, W run from inferior to superior, from anterior to posterior and from
-left to right of the patient. A slice of fixed D is thus an axial one, seen from above,
-with the nose on top, and the coordinates (x, y, z) of groups are those of RAS. Axes of an
-oblique volume are taken for the nearest ones of RAS; nothing is resampled along those.
+A frame's axes D, H, W run from inferior to superior, from anterior to posterior and from left to
+right of the patient. So a slice with fixed D is an axial one, seen from above, with the nose on
+top, and the coordinates (x, y, z) of groups are those of RAS. Axes of an oblique volume are
+assigned to the nearest ones of RAS, without resampling.
 
-What a header says of the meaning of values is obeyed: scale, units of length, the affine of
-its sform code or else of its qform code. What it leaves open is assumed with a remark.
+The header's scale, units of length and affine (of its sform code, else of its qform code) are
+obeyed. If it leaves something open, an assumption is made and a remark reports it.
 """
 
 import contextlib
@@ -61,7 +61,8 @@ def voxel_sizes(affine: np.ndarray) -> np.ndarray:
 
 
 def lattice_of(shape: tuple[int, ...], affine: np.ndarray, axes: np.ndarray) -> Lattice:
-    """What a volume of stored shape (3,) is as a frame; `axes` as `nearest_axes` gives them."""
+    """The lattice of a volume of stored shape (3,) as a frame; `axes` as `nearest_axes` returns
+    them."""
     sizes = voxel_sizes(affine)
     order = [int(np.flatnonzero(axes[:, 0] == axis)[0]) for axis in (2, 1, 0)]
     depth, height, width = (shape[axis] for axis in order)
@@ -79,10 +80,10 @@ def to_frame(values: np.ndarray, axes: np.ndarray, source: str) -> np.ndarray:
 SUFFIXES = (".nii", ".nii.gz")
 CHUNK_BYTES = 2**20
 START_BYTES = 1024
-"""What nibabel looks at to tell kinds of files apart."""
+"""The number of bytes from which nibabel recognises the kind of a file."""
 UNIT_BITS = 0b111
 UNITS_MM = {1: 1000.0, 2: 1.0, 3: 0.001}
-"""Codes of units of length that NIfTI has: metre, millimetre, micron."""
+"""NIfTI's codes of units of length, in mm: metre, millimetre, micron."""
 SIZE_TOLERANCE = 0.01
 NO_ORIENTATION = (
     "has no orientation code: its axes are assumed to run to the right, to the front and up"
@@ -93,8 +94,8 @@ NO_UNIT = "states no unit of length where other files do: millimetres are assume
 class Header(NamedTuple):
     """Voxels (D, H, W) of a volume and their sizes in mm along these axes.
 
-    `has_unit` says whether the file states its unit of length, `remarks` what was assumed
-    or left aside.
+    `has_unit` says whether the file states its unit of length, `remarks` what was assumed or
+    ignored.
     """
 
     shape: tuple[int, int, int]
@@ -114,8 +115,8 @@ def read_header(path: Path, source: str) -> Header:
 
 
 def read_volume(path: Path, source: str) -> tuple[np.ndarray, Header]:
-    """The volume (D, H, W) and its header; ValueError naming the file if it is damaged,
-    OSError if it cannot be read just now.
+    """The volume (D, H, W) and its header; ValueError naming the file if it is damaged, OSError if
+    it cannot be read at the moment.
 
     Grey values are float32, or uint8 if stored so without a scale. Axes are swapped and
     flipped to the nearest ones of RAS.
@@ -136,7 +137,7 @@ def read_volume(path: Path, source: str) -> tuple[np.ndarray, Header]:
 
 
 def remarks_on(names: Sequence[str], headers: Sequence[Header]) -> list[tuple[str, str]]:
-    """(name, remark) of all that was assumed about the files of a dataset."""
+    """(name, remark) for each assumption about the files of a dataset."""
     found = [
         (name, remark)
         for name, header in zip(names, headers, strict=True)
@@ -160,7 +161,7 @@ def _voxels(image: Any, path: Path, source: str) -> np.ndarray:
     with gzip.open(path) as stream, _without_log(imageglobals.logger):
         values: np.ndarray = np.asanyarray(type(image).from_stream(stream).dataobj)
         if len(stream.read(CHUNK_BYTES)) == CHUNK_BYTES and stream.read(1):
-            raise ValueError("it goes on after its voxels")
+            raise ValueError("it continues after its voxels")
     return values
 
 
@@ -168,7 +169,7 @@ def _open(path: Path, source: str) -> Any:
     nibabel = import_extra("nibabel", source, "volumes")
     known = (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError)
     try:
-        # What nibabel mends in a header, and would print, is looked at below.
+        # nibabel would repair and print some faults of headers; they are checked below.
         with _without_log(nibabel.imageglobals.logger):
             image = _load(nibabel, path)
     except FileNotFoundError as error:
@@ -183,14 +184,15 @@ def _open(path: Path, source: str) -> Any:
 
 
 def _load(nibabel: Any, path: Path) -> Any:
-    """`nibabel.load`, which would take a file that cannot be read just now for another kind."""
+    """`nibabel.load`; it would mistake a file that cannot be read at the moment for another
+    kind."""
     start = b""
     with contextlib.suppress(gzip.BadGzipFile, EOFError, zlib.error), _stream(path) as stream:
         start = stream.read(START_BYTES)
     for kind in nibabel.imageclasses.all_image_classes:
         if kind.path_maybe_image(str(path), (start, str(path)))[0]:
             return kind.from_filename(path)
-    return nibabel.load(path)  # Says what it is instead.
+    return nibabel.load(path)  # Names the kind of file that it is instead.
 
 
 def _stream(path: Path) -> Any:
@@ -236,7 +238,7 @@ def _check_length(image: Any, path: Path) -> None:
 
 @contextmanager
 def _without_log(logger: logging.Logger) -> Iterator[None]:
-    """Nothing is printed; a logger without any handler would print to standard error."""
+    """Silence nibabel's logger, which would print to standard error without a handler."""
     is_disabled, logger.disabled = logger.disabled, True
     try:
         yield
@@ -245,14 +247,14 @@ def _without_log(logger: logging.Logger) -> Iterator[None]:
 
 
 def _stored_header(image: Any, path: Path) -> Any:
-    """The header as it is in the file: nibabel mends some fields of its own."""
+    """The header as it is in the file: nibabel changes some fields of its own copy."""
     size = len(image.header.binaryblock)
     with _stream(path) as stream:
         return type(image.header)(stream.read(size), check=False)
 
 
 def _affine(image: Any, stored: Any, source: str) -> tuple[np.ndarray, list[str]]:
-    """From indices to the file's unit in RAS, and what was assumed for it."""
+    """The affine from indices to the file's unit in RAS, and the assumptions made for it."""
     header = image.header
     pixdim = np.asarray(stored["pixdim"][1:4], np.float64)
     has_sform, has_qform = header["sform_code"] > 0, header["qform_code"] > 0
@@ -267,7 +269,7 @@ def _affine(image: Any, stored: Any, source: str) -> tuple[np.ndarray, list[str]
 
 
 def _disagreement(header: Any, pixdim: np.ndarray, has_qform: bool, source: str) -> list[str]:
-    """Where the affine of a sform code contradicts the header's other geometry."""
+    """How the affine of the sform code contradicts the header's other geometry, if it does."""
     sform = header.get_sform()
     sizes = voxel_sizes(sform)
     if not np.allclose(sizes, np.abs(pixdim), rtol=SIZE_TOLERANCE, atol=0):

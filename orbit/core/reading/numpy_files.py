@@ -14,14 +14,14 @@ from numpy.lib.format import MAGIC_PREFIX, read_array_header_1_0, read_array_hea
 from orbit.core.files.waiting import raise_passing
 
 UNREADABLE = (OSError, EOFError, ValueError, TypeError, SyntaxError, OverflowError, TokenError)
-"""What NumPy raises for files that are no arrays."""
+"""What NumPy raises for files that are not arrays."""
 
 
 def load_npy(path: Path) -> np.ndarray:
     """The array of an NPY file, whatever its shape and type, mapped into memory.
 
-    Raises FileNotFoundError, or ValueError naming the file if it is not NPY, is cut off,
-    goes on after its end or holds objects; OSError if it cannot be read just now.
+    Raises FileNotFoundError, or ValueError naming the file if it is not NPY, is cut off, continues
+    after its end or holds objects; OSError if it cannot be read at the moment.
     """
     try:
         with open(path, "rb") as file:
@@ -39,9 +39,9 @@ def load_npy(path: Path) -> np.ndarray:
 
 
 def stated_length(stream: IO[bytes]) -> int:
-    """Bytes of the header that the stream begins with and of the array that it speaks of.
+    """Bytes of the header at the start of the stream plus those of the array that it describes.
 
-    Raises one of `UNREADABLE` if that is no header of an array of plain values.
+    Raises one of `UNREADABLE` if it is not the header of an array of plain values.
     """
     start = stream.read(len(MAGIC_PREFIX))
     if start != MAGIC_PREFIX:
@@ -54,17 +54,16 @@ def stated_length(stream: IO[bytes]) -> int:
     read = read_array_header_1_0 if version == (1, 0) else read_array_header_2_0
     shape, _, dtype = read(stream)
     if dtype.hasobject:
-        raise ValueError("it holds Python objects; arrays of numbers or text are needed")
+        raise ValueError("it holds Python objects; it must hold arrays of numbers or text")
     if any(length < 0 for length in shape):
         raise ValueError(f"its header states a shape of {shape}")
     return int(stream.tell() + math.prod(shape) * dtype.itemsize)
 
 
 def open_npy(path: Path) -> np.ndarray:
-    """The volume (D, H, W) of an NPY file; a leading channel of 1 is dropped.
+    """The volume (D, H, W) of an NPY file; a leading axis of length 1 is dropped.
 
-    Raises as `load_npy`, and ValueError for other than one volume of real numbers or
-    booleans.
+    Raises as `load_npy`, and ValueError for anything but one volume of real numbers or booleans.
     """
     array = load_npy(path)
     if array.ndim == 4 and array.shape[0] == 1:
@@ -83,8 +82,8 @@ MAX_RATIO = 200
 def check_expansion(path: Path, packed: int, unpacked: int, advice: str) -> None:
     """Refuse a file of `packed` bytes that unpacks to far more, before it does.
 
-    Half a GiB is always allowed, and 200 times the file's size: blank frames may reach
-    1000 times theirs. `advice` says how to give the file otherwise. Raises ValueError.
+    Half a GiB is always allowed, and 200 times the file's size (blank frames may compress 1000
+    times). `advice` says in which other form to give the file. Raises ValueError.
     """
     if unpacked > max(HARMLESS_BYTES, MAX_RATIO * packed):
         raise ValueError(
@@ -101,12 +100,11 @@ DAMAGES = (
 
 
 def load_npz(path: Path, wanted: Collection[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of an archive by name: those `wanted`, as far as they are there, or all.
+    """The arrays of an archive by name: those in `wanted` that exist, or all.
 
-    Raises FileNotFoundError, or ValueError naming the file if it is no whole archive of
-    arrays, if an array's header and length differ, if it holds objects, a name twice or
-    something else than arrays, or unpacks to suspiciously much; OSError if it cannot be read
-    just now.
+    Raises FileNotFoundError, or ValueError naming the file if it is not a complete archive of
+    arrays, if an array's header and length differ, if it holds objects, a name twice or anything
+    but arrays, or unpacks to suspiciously much; OSError if it cannot be read at the moment.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing")
@@ -128,8 +126,8 @@ def _why_no_archive(path: Path) -> str:
     with open(path, "rb") as file:
         start = file.read(len(np.lib.format.MAGIC_PREFIX))
     if start == np.lib.format.MAGIC_PREFIX:
-        return f"{path} holds a single array, as NPY files do, and is no archive"
-    return f"{path} is not a readable npz file: it is no whole zip archive"
+        return f"{path} holds a single array, as NPY files do, and is not an archive"
+    return f"{path} is not a readable npz file: it is not a complete zip archive"
 
 
 def _members(
@@ -163,5 +161,5 @@ def _read(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.nda
     with archive.open(info) as stream:
         array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
         if stream.read(1):
-            raise ValueError(f"{path}: {name} goes on after its end")
+            raise ValueError(f"{path}: {name} continues after its end")
     return array

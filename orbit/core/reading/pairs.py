@@ -1,4 +1,4 @@
-"""What a user's table of pairs says, whatever its format, and such a table as an NPZ archive."""
+"""A user's table of pairs, whatever its format, and reading one from an NPZ archive."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,18 +25,18 @@ class Frames(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(C, H, W) or (C, D, H, W), of every frame"""
+        """The shape of every frame, (C, H, W) or (C, D, H, W)."""
 
     def read(self, numbers: np.ndarray) -> np.ndarray:
         """Frames (n, C, ...) uint8; ValueError or FileNotFoundError naming a bad file."""
 
     def checksums(self) -> dict[str, str]:
-        """sha256 of every file read, the table among them."""
+        """sha256 of every file that is read, including the table."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where each row stands, for messages: `word` is line or row, `numbers` (N,)."""
+    """The position of each row, for messages: `word` is line or row, `numbers` (N,)."""
 
     table: Path
     word: str
@@ -66,7 +66,8 @@ class Pairs:
 def frame_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Shape (C, H, W) or (C, D, H, W) of an array (H, W), (C, H, W), (D, H, W) or (C, D, H, W).
 
-    A first of three axes that is longer than 4 is one of space. ValueError for other arrays.
+    The first of three axes is a spatial one if it is longer than 4. Raises ValueError for other
+    arrays.
     """
     if len(shape) == 2 or (len(shape) == 3 and shape[0] > MAX_CHANNELS):
         shape = (1, *shape)
@@ -76,10 +77,10 @@ def frame_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def checked_actions(name: str, action: np.ndarray, places: Places) -> np.ndarray:
-    """Action vectors (N, A) of a group as it writes them itself, float32.
+    """Action vectors (N, A) float32 in the group's own form; quaternions get length 1, for example.
 
-    Quaternions get length 1, for example. Raises ValueError naming the first row that
-    is out of range or far from every element of the group.
+    Raises ValueError naming the first row that is out of range or far from every element of the
+    group.
     """
     group = make_group(name)
     given = action.astype(np.float32)
@@ -101,14 +102,15 @@ def checked_actions(name: str, action: np.ndarray, places: Places) -> np.ndarray
     if not is_near.all():
         row = int(np.argmin(is_near))
         values = ", ".join(f"{value:g}" for value in given[row])
-        raise ValueError(f"{places[row]}: action ({values}) is no element of the group {name}")
+        raise ValueError(f"{places[row]}: action ({values}) is not an element of the group {name}")
     return written
 
 
 def checked_labels(texts: Sequence[str] | None, places: Places) -> tuple[np.ndarray, str]:
-    """Labels (N,) int64 and their meaning: integers as they are, else sorted names in turn.
+    """Labels (N,) int64 and their meaning: integers unchanged, other texts numbered in sorted
+    order.
 
-    Raises ValueError naming the row of an empty label or of one that is no int64.
+    Raises ValueError naming the row of an empty label or of one outside int64.
     """
     if texts is None:
         return np.zeros(len(places.numbers), np.int64), "always 0: the table has no labels"
@@ -118,7 +120,7 @@ def checked_labels(texts: Sequence[str] | None, places: Places) -> tuple[np.ndar
 
 
 def checked_splits(texts: Sequence[str], places: Places) -> np.ndarray:
-    """Positions in `SPLITS` (N,) int64; ValueError naming the row of another name."""
+    """Positions in `SPLITS` (N,) int64; ValueError naming the row of an unknown split."""
     for row, text in enumerate(texts):
         if text not in SPLITS:
             raise ValueError(f"{places[row]}: split {text!r} is none of {', '.join(SPLITS)}")
@@ -128,9 +130,9 @@ def checked_splits(texts: Sequence[str], places: Places) -> np.ndarray:
 def first_shared_frame(pairs: Pairs, split: np.ndarray) -> tuple[int, int] | None:
     """The first two rows that share a frame but not their `split` (N,), or None.
 
-    The second is the earliest row with a frame that an earlier row, the first, has in
-    another split. Frames are the same if their numbers are: files by name, and rows of
-    an npz never.
+    The second is the earliest row with a frame that an earlier row, the first, has in another
+    split. Frames are the same if their numbers are: files by name; rows of an npz are never the
+    same.
     """
     frames = np.stack([pairs.source, pairs.target], 1).ravel()
     _, first_use, place = np.unique(frames, return_index=True, return_inverse=True)

@@ -1,4 +1,4 @@
-"""CSV files as a spreadsheet writes them, and a CSV of pairs whose frames are files."""
+"""CSV files as spreadsheets write them, and a CSV of pairs whose frames are files."""
 
 import csv
 import os
@@ -30,30 +30,30 @@ OTHER_ENCODINGS = {
 }
 OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 MAX_LINE = 2**20
-"""No line of a table has more characters."""
+"""The longest line of a table, in characters."""
 
 
 class CsvTable(NamedTuple):
-    """Values (N) of each column, without the blanks around them; `lines` (N,) from 1."""
+    """Values (N) of each column, without surrounding spaces; `lines` (N,) from 1."""
 
     path: Path
     columns: dict[str, list[str]]
     lines: np.ndarray
 
     def place(self, row: int) -> str:
-        """Where a row stands, for messages."""
+        """The position of a row, for messages."""
         return f"{self.path}, line {self.lines[row]}"
 
 
 def read_csv_table(
     path: Path, needed: tuple[str, ...], optional: tuple[str, ...], has_others: bool = False
 ) -> CsvTable:
-    """The columns `needed`, and those of `optional` that there are, of a CSV in UTF-8.
+    """The columns `needed`, and those of `optional` that exist, of a CSV in UTF-8.
 
-    A table that `has_others` may have further columns, which are passed over. Raises
-    FileNotFoundError, or ValueError in one line naming the table, the line and what to do,
-    for another encoding, delimiter or way of quoting, for columns that are missing, unknown
-    or there twice, for rows of another length, and for a table without rows.
+    With `has_others` further columns are allowed and ignored. Raises FileNotFoundError, or
+    ValueError in one line naming the table, the line and what to do, for another encoding,
+    delimiter or quoting, for columns that are missing, unknown or repeated, for rows of another
+    length, and for a table without rows.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file")
@@ -152,7 +152,8 @@ def _hint(values: list[str], num_columns: int) -> str:
 
 
 def _first_bad_byte(path: Path, error: UnicodeDecodeError) -> str:
-    """The place of the first byte that is not UTF-8: the error's is one within a block."""
+    """The line and value of the first byte that is not UTF-8; the error only gives one within a
+    block."""
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             try:
@@ -248,7 +249,7 @@ def _number(name: str, text: str, place: str) -> float:
 def _check_files(
     folder: Path, places: dict[str, str], limit: Limit
 ) -> tuple[tuple[int, ...], bool]:
-    """Shape that all frames have and whether pictures are grey, from the files' headers."""
+    """The common shape of all frames and whether pictures are grey, from the files' headers."""
     spatial: dict[str, tuple[int, ...]] = {}
     are_grey = []
     for name, place in places.items():
@@ -262,7 +263,7 @@ def _check_files(
                 spatial[name] = (header.height, header.width)
                 are_grey.append(header.is_grey)
             else:
-                raise ValueError(f"{file} is no file of {', '.join((*SUFFIXES, '.npy'))}")
+                raise ValueError(f"{file} is not a file of {', '.join((*SUFFIXES, '.npy'))}")
         except (ValueError, FileNotFoundError) as error:
             raise type(error)(f"{place}: {error}") from None
         except OSError as error:
@@ -282,7 +283,7 @@ def _check_files(
 
 
 def _check_place(folder: Path, name: str) -> None:
-    """Refuse a name that leaves the table's folder, and one that is no file."""
+    """Refuse a name that leaves the table's folder or is not a file."""
     file = folder / name
     if os.path.isabs(name) or name.split("/")[0] == "..":
         raise ValueError(f"{name} leaves the folder of the table: files have to lie below it")

@@ -1,16 +1,13 @@
 """The pixels of an opened picture as they are meant to be shown, in 8 bits.
 
-What a file says of its values is obeyed or refused: colour profiles, PNG chunks, TIFF tags.
+Metadata about values are obeyed or refused: colour profiles, PNG chunks, TIFF tags. Values within
+`TOLERANCE` of sRGB are not changed, so pictures with one of the many profiles of sRGB keep every
+bit. A profile that cannot be read, or is for another kind of picture, is ignored.
 
-Values within `TOLERANCE` of those of sRGB stay as they are: pictures with one of the many
-profiles that mean sRGB keep every bit. A profile that cannot be read, or is for another
-kind of picture, means nothing and is left out.
-
-Obeyed are what decoders of Pillow obey (white as zero, order of bits, palettes, inverted
-inks, premultiplied alpha), and here: the orientation of EXIF, 12 and 16 bits of grey from
-black or from white, the transparent value of a PNG, profiles and gammas far from sRGB. Not
-looked at are what describes the camera or the print (sBIT, MaxSampleValue, density and
-resolution, EXIF's name of a colour space).
+Pillow's decoders obey white as zero, order of bits, palettes, inverted inks and premultiplied
+alpha. This module obeys the orientation of EXIF, 12 and 16 bits of grey from black or from white,
+the transparent value of a PNG, and profiles and gammas far from sRGB. It ignores what describes the
+camera or the print (sBIT, MaxSampleValue, density and resolution, EXIF's name of a colour space).
 """
 
 import io
@@ -30,17 +27,17 @@ KEPT = (b"IHDR", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"iCCP", b"tRNS")
 MAX_LENGTH = 1024
 TEXTS, MAX_KEYWORD = (b"tEXt", b"zTXt", b"iTXt"), 80
 KEYWORDS = (b"Raw profile type", b"XML:com.adobe.xmp")
-"""Beginnings of keywords under which programs put EXIF and XMP."""
+"""Beginnings of the keywords under which programs store EXIF and XMP."""
 GREY_TYPE, RGB_TYPE, DEEP = 0, 2, 16
 SRGB_GAMMA = 1 / 2.2
 SRGB_CORNERS = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
-"""White, red, green and blue, x and y each."""
+"""Chromaticities x and y of white, red, green and blue."""
 CORNER_TOLERANCE = 0.02
 BT709_PRIMARIES, LIKE_SRGB = 1, (1, 6, 13, 14, 15)
 
 
 def read_chunks(path: Path) -> dict[bytes, bytes]:
-    """The chunks before the pixels that say what values mean; of long ones the name alone."""
+    """The chunks before the pixels that give the meaning of values; of long ones only the name."""
     chunks: dict[bytes, bytes] = {}
     with open(path, "rb") as file:
         file.seek(8)
@@ -87,10 +84,10 @@ def transparent_grey(chunks: dict[bytes, bytes]) -> int | None:
 
 
 def check_chunks(chunks: dict[bytes, bytes]) -> float:
-    """The exponent that brings stored values on [0, 1] to those of sRGB; 1 for most files.
+    """The exponent that maps stored values on [0, 1] to sRGB; 1 for most files.
 
-    What says more goes before what says less: cICP, iCCP (left to others), sRGB, gAMA with
-    cHRM. Raises ValueError, without naming the file, for what is not obeyed.
+    The more specific chunk has priority: cICP, iCCP (handled elsewhere), sRGB, gAMA with cHRM.
+    Raises ValueError, without naming the file, for chunks that are not supported.
     """
     if b"tRNS" in chunks and tuple(chunks[b"IHDR"][8:10]) == (DEEP, RGB_TYPE):
         raise ValueError("makes one colour of 16 bits transparent: save it with an alpha channel")
@@ -119,7 +116,7 @@ NUM_SAMPLES, INK_SET, SAMPLE_FORMAT = 277, 332, 339
 WHITE_IS_ZERO, SEPARATED, CMYK_INKS = 0, 5, 1
 REDUCED_COPY, MASK = 1, 4
 UNSIGNED = (1, 4)
-"""Unsigned, and undefined, which readers take for unsigned."""
+"""Sample formats: unsigned, and undefined, which readers treat as unsigned."""
 FORMATS = {
     2: "signed integers",
     3: "floating-point numbers",
@@ -127,7 +124,8 @@ FORMATS = {
     6: "complex numbers",
 }
 OBEYED = (0, 1, 2, 3, 5, 6, 8)
-"""Photometric interpretations: grey from white or from black, RGB, palette, inks, YCbCr, L*a*b*."""
+"""Supported photometric interpretations: grey from white or from black, RGB, palette, inks, YCbCr,
+L*a*b*."""
 INTERPRETATIONS = {
     4: "a transparency mask",
     9: "ICC L*a*b*",
@@ -163,9 +161,9 @@ def check_tags(tags: Mapping[int, Any]) -> None:
 
 
 def why_undecoded(path: Path) -> str | None:
-    """A clause that says why a TIFF cannot be decoded; None if its tags do not tell."""
+    """A clause that says why a TIFF cannot be decoded; None if its tags do not show it."""
     try:
-        # Pillow warns of what it cannot read, which is looked at here.
+        # Pillow warns of what it cannot read; this is checked here.
         with warnings.catch_warnings(action="ignore"), open(path, "rb") as file:
             header = file.read(8)
             if header[2:3] == b"+" or header[3:4] == b"+":  # BigTIFF
@@ -178,9 +176,9 @@ def why_undecoded(path: Path) -> str | None:
                 for tag in (BITS, PHOTOMETRIC, NUM_SAMPLES, COMPRESSION, SAMPLE_FORMAT)
                 if tag in tags
             }
-    except Exception:  # a directory that cannot be read tells nothing
+    except Exception:  # an unreadable directory gives no cause
         return None
-    if PHOTOMETRIC not in found:  # Cut off: no TIFF is without.
+    if PHOTOMETRIC not in found:  # Cut off: every TIFF has these tags.
         return None
     try:
         check_tags(found)
@@ -202,13 +200,13 @@ def _as_tuple(value: Any) -> tuple[int, ...]:
 
 
 TOLERANCE = 12
-"""Of 255. Between sRGB and a plain gamma of 2.2 lie 8."""
+"""Largest difference, of 255, that counts as sRGB; a plain gamma of 2.2 differs by 8."""
 SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 NUM_LEVELS = 6
 
 
 def to_srgb(image: Image.Image, profile: bytes | None, exponent: float) -> Image.Image:
-    """A picture of mode L, RGB or CMYK, in sRGB if what it means is far from that."""
+    """A picture of mode L, RGB or CMYK, converted to sRGB if its colours are far from sRGB."""
     transform = _transform(profile, image.mode) if profile else None
     if transform is not None:
         moved: Image.Image = transform.apply(image)
@@ -232,7 +230,7 @@ def is_curved(exponent: float) -> bool:
 
 @lru_cache(maxsize=16)
 def _transform(profile: bytes, mode: str) -> Any:
-    """From pixels of a mode to sRGB; None if nothing has to be done."""
+    """The transform from pixels of a mode to sRGB; None if none is needed."""
     from PIL import ImageCms
 
     try:
@@ -263,10 +261,10 @@ BMP_PROFILE_HEADER, BMP_EMBEDDED, BMP_LINKED = 124, b"DEBM", b"KNIL"
 
 
 class Meaning(NamedTuple):
-    """What metadata say of stored values.
+    """The meaning of stored values according to metadata.
 
-    Grey of more than 8 bits reaches from 0 to `deepest`, `is_inverted` from white to black.
-    `transparent` is the one value of grey that is not seen, as decoded.
+    Grey of more than 8 bits has the range 0 to `deepest`, from white to black if `is_inverted`.
+    `transparent` is the value of grey that is transparent, as decoded.
     """
 
     deepest: int = 65535
@@ -277,12 +275,13 @@ class Meaning(NamedTuple):
 
 
 def has_alpha(image: Image.Image) -> bool:
-    """Whether some places of a picture may be transparent."""
+    """Whether parts of a picture may be transparent."""
     return image.mode in ALPHA_MODES or "transparency" in image.info
 
 
 def read_meaning(image: Image.Image, path: Path) -> Meaning:
-    """From the header alone; ValueError, without naming the file, for what is not obeyed."""
+    """The meaning of values, from the header alone; ValueError, without naming the file, for
+    metadata that are not supported."""
     profile = image.info.get("icc_profile")
     if image.format == "TIFF":
         tags: Any = image.tag_v2  # type: ignore[attr-defined]
@@ -301,9 +300,10 @@ def read_meaning(image: Image.Image, path: Path) -> Meaning:
 
 
 def as_shown(image: Image.Image, meaning: Meaning) -> Image.Image:
-    """Upright pixels of 8 bits: with transparency LA or RGBA, else of any mode of 8 bits.
+    """Upright pixels of 8 bits:
 
-    May raise whatever Pillow's decoders raise.
+    LA or RGBA with transparency, otherwise any mode of 8 bits. May raise any error of Pillow's
+    decoders.
     """
     decode(image)
     upright = ImageOps.exif_transpose(image)
@@ -333,14 +333,14 @@ def _deep_grey(image: Image.Image, meaning: Meaning) -> Image.Image:
 
 
 def _with_transparent(grey: Image.Image, stored: np.ndarray, transparent: int) -> Image.Image:
-    """LA whose transparent places are those of one value."""
+    """LA in which the pixels of one value are transparent."""
     is_seen = stored != transparent
     grey.putalpha(Image.fromarray(is_seen.astype(np.uint8) * np.uint8(255)))
     return grey
 
 
 def _coloured(image: Image.Image, profile: bytes | None, exponent: float) -> Image.Image:
-    """The picture in sRGB; unchanged where it is already, or near."""
+    """The picture in sRGB; unchanged if it is sRGB already, or close to it."""
     base = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK"}.get(image.mode, "RGB")
     if image.mode == "LAB" or not (is_curved(exponent) or is_far(profile, base)):
         return image

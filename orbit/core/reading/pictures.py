@@ -29,7 +29,7 @@ FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF")
 KNOWN = "PNG, JPEG, TIFF, WebP, BMP or GIF"
 TIFF = "is a TIFF picture"
 DECODED = tuple(f"is a {name} picture" for name in ("PNG", "JPEG", "TIFF", "WebP", "GIF"))
-"""What `describe_content` says of pictures that are read."""
+"""What `describe_content` returns for pictures that can be read."""
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
 COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
 KINDS_OF_MODES = {"F": "floating-point numbers", "I": "integers of 32 bits"}
@@ -47,11 +47,11 @@ DAMAGES = (
     struct.error,
     zlib.error,
 )
-"""What decoders stumble with over damaged files."""
+"""Errors that decoders raise for damaged files."""
 
 
 class Limit(NamedTuple):
-    """The largest picture that is decoded, and the key that moves this limit."""
+    """The largest picture that is decoded, and the key that changes this limit."""
 
     max_megapixels: int = 90
     key: str = "source.max_megapixels"
@@ -59,16 +59,17 @@ class Limit(NamedTuple):
 
 @contextmanager
 def open_picture(path: Path, limit: Limit) -> Iterator[Image.Image]:
-    """A picture, its header read, its pixels not yet.
+    """Context with a picture whose header is read and whose pixels are not.
 
-    Whatever fails inside the block, at decoding for example, is told as the file's fault.
-    Raises ValueError naming the file and the cause, FileNotFoundError if there is none,
-    OSError naming the file if it cannot be read.
+    Errors inside the block, for example in decoding, are reported as faults of the file. Raises
+    ValueError naming the file and the cause, FileNotFoundError if there is none, OSError naming the
+    file if it cannot be read.
     """
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
-            # Given a name, Pillow may map the file, which scrambles TIFF files to be turned.
+            # Given a name, Pillow may map the file, which scrambles TIFF files that have to be
+            # turned.
             with open(path, "rb", buffering=0) as plain, Watched(plain) as raw:
                 try:
                     with io.BufferedReader(raw, BUFFER_BYTES) as file, _identify(file) as image:
@@ -90,7 +91,8 @@ def open_picture(path: Path, limit: Limit) -> Iterator[Image.Image]:
 
 
 class Watched(io.RawIOBase):
-    """A file that remembers its last error: Pillow does without tags that it could not read."""
+    """A file that remembers its last error, because Pillow silently skips tags that it could not
+    read."""
 
     fault: OSError | None = None
 
@@ -115,7 +117,7 @@ class Watched(io.RawIOBase):
 
 
 class Refused(Exception):
-    """A clause that says what of a picture is not accepted."""
+    """An error whose text is a clause that says why a picture is refused."""
 
 
 def _identify(file: Any) -> Image.Image:
@@ -152,7 +154,7 @@ def _check(image: Image.Image, limit: Limit) -> None:
 
 
 def _cause(path: Path, error: BaseException) -> str:
-    """A clause on what is wrong with a file that no decoder took."""
+    """A clause that says what is wrong with a file that no decoder accepted."""
     line = " ".join(str(error).split()) or type(error).__name__
     is_unidentified = isinstance(error, UnidentifiedImageError)
     content = describe_content(path)
@@ -161,7 +163,7 @@ def _cause(path: Path, error: BaseException) -> str:
     if not is_unidentified:
         return f"cannot be decoded: {line}"
     if content is None:
-        return f"is no picture of {KNOWN}"
+        return f"is not a picture of {KNOWN}"
     if content in DECODED:
         return f"{content} whose header is damaged"
     is_told = any(mark in content for mark in ",:(")
@@ -198,7 +200,7 @@ class Header(NamedTuple):
 def read_header(path: Path, limit: Limit = DEFAULT_LIMIT) -> Header:
     """What a file says about itself, without decoding it.
 
-    Raises ValueError naming a file that is no picture of the known formats, has values that
+    Raises ValueError naming a file that is not a picture of the known formats, has values that
     are not 8 to 16 unsigned bits, several frames or pages, more pixels than the limit, or
     metadata that are not obeyed.
     """
@@ -209,7 +211,7 @@ def read_header(path: Path, limit: Limit = DEFAULT_LIMIT) -> Header:
         if image.format == "PNG" and not may_be_turned(path):
             return Header(width, height, image.mode in GREY_MODES, has_alpha(image))
         exif = image.getexif()
-        if image.format == "TIFF":  # some versions of Pillow give the size as shown, others not
+        if image.format == "TIFF":  # Pillow gives it as shown, or stored
             width, height = exif[TIFF_WIDTH], exif[TIFF_HEIGHT]
         if exif.get(EXIF_ORIENTATION) in QUARTER_TURNED:
             width, height = height, width

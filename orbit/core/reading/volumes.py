@@ -9,14 +9,14 @@ from orbit.core.reading.files import check_words, number_labels
 from orbit.core.reading.pairs_csv import read_csv_table
 
 NanPolicy = Literal["refuse", "background"]
-"""What voxels that are NaN stand for."""
+"""The meaning of voxels that are NaN."""
 
 
 def as_binary(values: np.ndarray) -> np.ndarray:
-    """Where a mask is set, as booleans of its shape: a mask holds 0 and one positive value.
+    """A mask as booleans of the same shape: a mask holds 0 and one positive value.
 
-    Which value that is (1, 255, a label, True) makes no difference, and either may be
-    absent. Raises ValueError, without naming the file, for any other value.
+    It may be any value (1, 255, a label, True), and either of the two may be absent. Raises
+    ValueError, without naming the file, for any other value.
     """
     is_set: np.ndarray = np.asarray(values != 0)
     if values.dtype != np.bool_ and is_set.any():
@@ -24,17 +24,16 @@ def as_binary(values: np.ndarray) -> np.ndarray:
         low, high = inside.min(), inside.max()
         if not 0 < low == high < np.inf:
             raise ValueError(
-                f"is no mask: beside 0 it holds values from {low:g} to {high:g}, and a mask has"
+                f"is not a mask: besides 0 it holds values from {low:g} to {high:g}, and a mask has"
                 " 0 and one positive value, such as 1 or 255"
             )
     return is_set
 
 
 def without_nan(volume: np.ndarray, nan: NanPolicy = "refuse") -> np.ndarray:
-    """A volume whose NaN voxels, if they are said to be background, are 0.
+    """The volume with NaN voxels set to 0, if the policy says that they are background.
 
-    Raises ValueError, without naming the file, counting NaN that is not said to be so, and
-    infinite values.
+    Otherwise NaN raises ValueError with the number of such voxels, and so do infinite values.
     """
     if volume.dtype.kind != "f" or np.isfinite(volume).all():
         return volume
@@ -61,9 +60,8 @@ def normalise_percentiles(
 ) -> np.ndarray:
     """Map these percentiles of a volume to 0 and 1, values beyond them clipped; float32.
 
-    Voxels equal to `background`, and NaN where that is background, do not count and become
-    0. Raises ValueError, without naming the file, as `without_nan` does, or if the
-    percentiles coincide.
+    Voxels equal to `background`, and NaN if it means background, do not count and become 0. Raises
+    ValueError, without naming the file, as `without_nan` does, or if the percentiles coincide.
     """
     finite = without_nan(volume, nan)
     is_inside = None if background is None else finite != background
@@ -97,10 +95,10 @@ def largest_extent(shape: tuple[int, ...], voxel: tuple[float, ...]) -> float:
 def resample(volume: np.ndarray, voxel: tuple[float, ...], extent: float, side: int) -> np.ndarray:
     """The cube of side `extent` about a volume's centre, as `side` voxels a side; float32.
 
-    `voxel` is the size of a voxel along each of the three axes, in the unit of
-    `extent`. What lies beyond the volume is 0. Interpolation is trilinear; where
-    voxels become larger the triangle filter widens with them, against aliasing. Raises
-    ValueError, without naming the file, for a volume thinner than a voxel of the cube.
+    `voxel` is the size of a voxel along each of the three axes, in the unit of `extent`. Outside
+    the volume values are 0. Interpolation is trilinear; if voxels become larger, the triangle
+    filter widens with them, against aliasing. Raises ValueError, without naming the file, for a
+    volume thinner than a voxel of the cube.
     """
     out: np.ndarray = np.asarray(volume, np.float32)
     for axis, size in enumerate(voxel):
@@ -126,7 +124,7 @@ def to_uint8(volume: np.ndarray) -> np.ndarray:
 
 
 def _taps(num: int, scale: float, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each of `side` output voxels the input voxels that it mixes, and their weights.
+    """For each of `side` output voxels, the input voxels that it averages, and their weights.
 
     `scale` is an output voxel's size in input voxels. Weights sum to 1 over an endless
     lattice; those beyond its `num` voxels are then 0.
@@ -142,9 +140,9 @@ def _taps(num: int, scale: float, side: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class VolumeTable(NamedTuple):
-    """Labels and subjects (n,) int64 in the order of the files asked for.
+    """Labels and subjects (n,) int64 in the order of the requested files.
 
-    `names` are the texts that the labels number, or none where labels are integers.
+    `names` are the texts that the labels number, or none if labels are integers.
     """
 
     labels: np.ndarray

@@ -1,7 +1,7 @@
 """Meshes to render: triangles with normals, and a generated pot without any symmetry.
 
-The spout points to +x, the loop to -x, the lid to +y and the stick to +z. Without the stick the
-pot would be its own mirror image, and its outlines from opposite sides the same.
+The spout points to +x, the handle to -x, the lid to +y and the stick to +z. Without the stick the
+pot would be its own mirror image, with the same outline from opposite sides.
 """
 
 from functools import cache
@@ -11,9 +11,10 @@ import numpy as np
 
 PLAIN_COLOUR = (0.85, 0.85, 0.85)
 CLOSE_DIGITS = 5
-"""Vertices that agree in these are one place."""
+"""Vertices that agree to this number of digits are the same point."""
 CREASE_COSINE = 0.8
-"""A corner is shaded flat where its face leans further than this from the vertex's normal."""
+"""A corner is shaded flat if the angle between its face and the vertex's normal has a smaller
+cosine."""
 
 
 class Mesh(NamedTuple):
@@ -33,14 +34,14 @@ class Mesh(NamedTuple):
 def make_mesh(vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray | None = None) -> Mesh:
     """A mesh of vertices (V, 3), faces (F, 3) and face colours (F, 3), fitted into the unit ball.
 
-    Its centre is that of its bounding box, and its farthest vertex has distance 1.
-    Raises ValueError if all vertices of its faces lie in one place.
+    Its centre is that of its bounding box, and its farthest vertex has distance 1. Raises
+    ValueError if all vertices of its faces are at the same point.
     """
     used = vertices[np.unique(faces)].astype(np.float64)
     centre = (used.min(0) + used.max(0)) / 2
     radius = np.linalg.norm(used - centre, axis=1).max()
     if not radius > 0:
-        raise ValueError("all vertices lie in one place")
+        raise ValueError("all vertices are at the same point")
     fitted = (vertices - centre) / radius
     corners = fitted[faces]
     crossed = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -61,8 +62,8 @@ def make_mesh(vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray | Non
 
 
 def is_closed(mesh: Mesh) -> bool:
-    """Whether the mesh bounds solids, oriented outwards: every side of a triangle is one of
-    another, the other way round."""
+    """Whether the mesh bounds solids, oriented outwards: every side of a triangle is also a side of
+    another, in the opposite direction."""
     places = mesh.vertices.round(CLOSE_DIGITS) + np.float32(0)
     place = np.unique(places, axis=0, return_inverse=True)[1].reshape(-1)
     corners = place[mesh.faces].astype(np.int64)
@@ -75,7 +76,7 @@ def is_closed(mesh: Mesh) -> bool:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (..., 3) at length 1; what has no length points to the viewer."""
+    """Vectors (..., 3) scaled to length 1; vectors of length 0 point to the viewer."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.where(length > 0, vectors / np.where(length > 0, length, 1), (0.0, 0.0, 1.0))
 
@@ -131,7 +132,7 @@ NUM_LOOP_RINGS = 11
 
 @cache
 def asymmetric_pot(num_sides: int = 24) -> Mesh:
-    """The pot as a mesh of about 1,400 grey triangles, smooth but for its rims."""
+    """The pot as a mesh of about 1,400 grey triangles, smooth except at its rims."""
     half = num_sides // 2
     zero = np.zeros(len(BODY))
     angle = np.linspace(-0.5, 0.5, NUM_LOOP_RINGS) * np.pi
@@ -158,8 +159,8 @@ def asymmetric_pot(num_sides: int = 24) -> Mesh:
 def tube(
     centres: np.ndarray, radii: np.ndarray, num_sides: int, normal: tuple[float, float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rings about a path in a plane, joined: vertices (V, 3) and triangles (F, 3) seen from
-    outside anticlockwise.
+    """Joined rings about a path in a plane: vertices (V, 3) and triangles (F, 3), counter-clockwise
+    as seen from outside.
 
     `centres` (K, 3) lie in a plane with this unit normal; a radius of 0 closes an end.
     """

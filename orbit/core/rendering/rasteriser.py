@@ -1,8 +1,8 @@
-"""From projected triangles to pixels: rows first, then pixel centres, the nearest by depth.
+"""From projected triangles to pixels: rows, then pixel centres, then the nearest by depth.
 
 The camera looks along -z; x is to the right and y up, as in `orbit.core.groups.interface`.
-Triangles are cut into rows and rows into pixels. Pixel centres within a triangle compete
-by one integer each, depth before face, so that neither order nor batch has any effect.
+Triangles are cut into rows and rows into pixels. Each pixel centre in a triangle gets one integer,
+made of depth and then face, and the nearest wins, so that neither order nor batch has any effect.
 """
 
 import base64
@@ -18,11 +18,12 @@ from orbit.core.rendering.meshes import Mesh, make_mesh
 
 CHUNK_FRAGMENTS = 1_000_000
 EDGE_TOLERANCE = 1e-4
-"""In pixels; neighbours overlap by it, so that rounding leaves no gap between them."""
+"""In pixels; neighbouring triangles overlap by this, so that rounding leaves no gap between
+them."""
 MIN_SLOPE = 1e-3
-"""Triangles seen under a smaller sine have no area worth a pixel."""
+"""Triangles seen at an angle with a smaller sine are too thin to draw."""
 LEVEL = 1e-3
-"""Sides lower than this, in pixels, bound no row."""
+"""Sides of a smaller height, in pixels, bound no row."""
 
 
 def find_fragments(
@@ -51,7 +52,7 @@ def find_fragments(
     kept = np.flatnonzero(is_seen)
     x, y, z = ([np.take(values, kept) for values in corners] for corners in (x, y, z))
     dx, dy, dz = ([c[1] - c[0], c[2] - c[0]] for c in (x, y, z))
-    # Cross product of two sides, z in pixels as well: (-gradient of z, 1) * area.
+    # Cross product of two sides, with z in pixels too: (-gradient of z, 1) * area.
     area = dx[0] * dy[1] - dx[1] * dy[0]
     slope_x = dz[0] * dy[1] - dz[1] * dy[0]
     slope_y = dx[0] * dz[1] - dx[1] * dz[0]
@@ -92,8 +93,8 @@ def _spans(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where each row of each triangle starts and ends, in pixels.
 
-    Corners are sorted downwards first: triangles that share a side then share its
-    place bit for bit, whatever the order of their corners.
+    Corners are sorted downwards first, so that triangles that share a side compute the same bits
+    for it, whatever the order of their corners.
     """
     (xa, xb, xc), (ya, yb, yc) = x, y
     ya, yb, xa, xb = _sorted(ya, yb, xa, xb)
@@ -123,7 +124,8 @@ def _sorted(
 def _line(
     xa: np.ndarray, ya: np.ndarray, xb: np.ndarray, yb: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Slope and start of x = start + slope * y; a level line is taken as upright at its end."""
+    """Slope and start of x = start + slope * y; a horizontal line is treated as vertical at its
+    end."""
     height = yb - ya
     is_level = height < np.float32(LEVEL)
     slope = np.where(is_level, 0, (xb - xa) / np.where(is_level, 1, height)).astype(np.float32)
@@ -138,7 +140,7 @@ def _counted(counts: np.ndarray) -> np.ndarray:
 
 
 def _bounded(counts: np.ndarray) -> Iterator[slice]:
-    """Consecutive slices of at most CHUNK_FRAGMENTS counted things, or of one entry."""
+    """Consecutive slices whose counts sum to at most CHUNK_FRAGMENTS, or slices of one entry."""
     ends = np.cumsum(counts)
     first = 0
     while first < len(counts):
@@ -149,14 +151,14 @@ def _bounded(counts: np.ndarray) -> Iterator[slice]:
 
 
 MAX_FACES = 50_000
-"""A tenth of that already makes a manifest of 100 kB."""
+"""A tenth of this already makes a manifest of 100 kB."""
 
 
 def pack_mesh(vertices: np.ndarray, faces: np.ndarray) -> str:
     """Vertices (V, 3) and triangles (F, 3) as NUM_VERTICES:NUM_FACES:DATA.
 
-    DATA are the vertices that triangles have, in float32, then the triangles in int32,
-    compressed, in base64. Raises ValueError for more than `MAX_FACES` triangles.
+    DATA is base64 of the compressed arrays: the vertices used by triangles in float32, then the
+    triangles in int32. Raises ValueError for more than `MAX_FACES` triangles.
     """
     if len(faces) > MAX_FACES:
         raise ValueError(f"the mesh has {len(faces):,} triangles; up to {MAX_FACES:,} are allowed")
@@ -167,7 +169,7 @@ def pack_mesh(vertices: np.ndarray, faces: np.ndarray) -> str:
 
 
 def unpack_mesh(text: str) -> Mesh:
-    """The mesh of a packed text; ValueError if it is none."""
+    """The mesh of a packed text; ValueError for another text."""
     try:
         num_vertices, num_faces, data = text.split(":")
         size = 12 * (int(num_vertices) + int(num_faces))
@@ -177,7 +179,7 @@ def unpack_mesh(text: str) -> Mesh:
         if len(faces) != int(num_faces) or not 0 <= faces.min() <= faces.max() < len(vertices):
             raise ValueError
     except (ValueError, zlib.error):
-        raise ValueError("settings.mesh of the manifest is no packed mesh") from None
+        raise ValueError("settings.mesh of the manifest is not a packed mesh") from None
     return make_mesh(vertices, faces)
 
 
@@ -211,9 +213,9 @@ def render(
 ) -> Pictures:
     """Pictures of `size` pixels a side under rotation matrices (N, 3, 3).
 
-    Every pixel is the mean of `supersampling` squared samples, which is its coverage
-    where an outline passes. Faces are lit from both sides. `lights` are unit vectors to the
-    light as seen, (N, 3) float32, or one for all pictures, (3,).
+    Every pixel is the mean of `supersampling` squared samples; `alpha` is thus the covered share of
+    a pixel. Faces are lit from both sides. `lights` are unit vectors to the light as seen, (N, 3)
+    float32, or one for all pictures, (3,).
     """
     fine = size * supersampling
     num = len(rotations)
@@ -249,13 +251,13 @@ def render(
 
 
 def views_at_once(mesh: Mesh, fine: int) -> int:
-    """How many views of `fine` samples a side fit into the caches together."""
+    """How many views of `fine` samples a side fit into the processor's cache together."""
     return max(1, min(CHUNK_TRIANGLES // len(mesh.faces), CHUNK_SAMPLES // fine**2))
 
 
 class Samples(NamedTuple):
-    """What is seen at samples: `place` in the flattened (N, S, S), `face`, `brightness` and
-    `depth` of the nearest surface there."""
+    """The visible samples: `place` is the index in the flattened (N, S, S); `face`, `brightness`
+    and `depth` belong to the nearest surface."""
 
     place: np.ndarray
     face: np.ndarray
@@ -273,7 +275,7 @@ def find_samples(
 ) -> Samples:
     """The samples of `size` a side that show the mesh under rotations (N, 3, 3) float32.
 
-    Of closed surfaces one side is enough: insides are never seen. `lights` as in `render`.
+    For closed surfaces one side is enough, because insides are never seen. `lights` as in `render`.
     """
     num_faces = len(mesh.faces)
     scale = np.float32(FILLING * size / 2)
@@ -316,8 +318,9 @@ def _shade(
     view: np.ndarray,
     weights: list[np.ndarray] | None,
 ) -> np.ndarray:
-    """Lambert's law and ambient light, 0..1, for these faces; flat without weights of corners."""
-    # The light and the viewer, turned back into the mesh's own frame.
+    """Brightness 0..1 of these faces by Lambert's law and ambient light; flat without weights of
+    corners."""
+    # The light and the viewer, turned into the mesh's own frame.
     lights = _sum([rotations[:, k] * lights[:, k, None] for k in range(3)])
     lit, facing, square = (np.zeros(len(face), np.float32) for _ in range(3))
     for axis in range(3):

@@ -1,4 +1,4 @@
-"""Grey pictures of a mesh on black: as `render`, but nothing is computed that they do not show.
+"""Grey pictures of a mesh on black: like `render`, but faster, without colour and alpha.
 
 The generated plane's nose points to +x, its fin to +y, its starboard wing to +z. Wings differ in
 colour, and only one carries an engine, so that no rotation looks like another.
@@ -22,7 +22,7 @@ def render_grey(
     """Pictures (N, 1, size, size) uint8 under rotation matrices (N, 3, 3), faces in the grey of
     their mean colour.
 
-    Surfaces that are closed (see `meshes.is_closed`) are drawn faster if they are known to be.
+    Closed surfaces (see `meshes.is_closed`) are drawn faster if `is_closed` says so.
     """
     fine = size * supersampling
     grey = mesh.colours.mean(1) * np.float32(255 / supersampling**2)
@@ -149,7 +149,7 @@ def _plate(
     sides = [(k, (k + 1) % 4, 4 + (k + 1) % 4, 4 + k) for k in range(4)]
     quads = np.array([*sides, (4, 5, 6, 7), (3, 2, 1, 0)])
     faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
-    # Corners of their own: a plate has sharp edges.
+    # Separate vertices for each face: a plate has sharp edges.
     return (
         vertices[faces.reshape(-1)],
         np.arange(faces.size).reshape(-1, 3),
@@ -158,6 +158,6 @@ def _plate(
 
 
 def _upright(part: Part) -> Part:
-    """A wing turned up to be a fin."""
+    """A fin: a wing turned upright."""
     vertices, faces, colours = part
     return vertices[:, [0, 2, 1]], faces, colours

@@ -1,6 +1,7 @@
 """One object that turns in space: rotation matrices, and pictures of it in any orientation.
 
-All is sums, products and roots of single numbers, so that results are the same on every machine.
+It uses only sums, products and roots of single numbers, so that results are the same on every
+machine.
 """
 
 from functools import cache
@@ -27,7 +28,8 @@ def to_matrices(quaternions: np.ndarray) -> np.ndarray:
 
 
 def product(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Matrix products, written out: a library's may round by the size of the batch."""
+    """Matrix products, written out, because the rounding of a library's may depend on the batch
+    size."""
     parts = [first[..., k, None] * second[..., k, None, :] for k in range(3)]
     return np.asarray(parts[0] + parts[1] + parts[2])
 
@@ -62,9 +64,9 @@ def draw_solid(solid: Solid, states: np.ndarray) -> np.ndarray:
 
 @cache
 def mesh_of(text: str | None) -> tuple[Mesh, bool]:
-    """The mesh of a text, or the generated pot, and whether it is closed.
+    """The mesh of a packed text, or the generated pot for None, and whether it is closed.
 
-    Raises ValueError for a text that is no mesh.
+    Raises ValueError for a text that is not a mesh.
     """
     mesh = asymmetric_pot() if text is None else unpack_mesh(text)
     return mesh, is_closed(mesh)

@@ -1,8 +1,8 @@
 """Records of a split read by position from its files, without memory maps.
 
-For data that does not fit into memory, where a map brings in page after page: here neighbouring
-frames come by one `preadv`, past the page cache where each is read once an epoch, and are copied
-from there to the places of the records that want them. Several threads may read at once.
+For data that does not fit into memory, for which a memory map would wait for every page. Here one
+`preadv` reads neighbouring frames, bypassing the page cache if each frame is read once an epoch,
+and they are copied to their positions in the batch. Several threads may read at once.
 """
 
 import math
@@ -26,20 +26,21 @@ from orbit.core.store.shard import Place, Stamp, locate_arrays, stamp_of
 from orbit.core.store.shard_file import ALIGNMENT, ShardFile, retried, room_for
 
 PIECE_BYTES = 2**22
-"""Frames of a piece's records, at most."""
+"""The most bytes of frames in one piece."""
 READ_BYTES = 2**20
-"""Neighbouring frames that are read at once, at most."""
+"""The most bytes of neighbouring frames that are read at once."""
 GAP_BYTES = 2**15
-"""Bytes between two rows up to which reading on costs less than another call."""
+"""Gaps between two rows up to this size are read too, which costs less than another call."""
 KEPT_BYTES = 2**26
-"""What is read as a whole and kept of a split, for all arrays other than frames."""
+"""Arrays of a split other than frames are read once and kept if they take at most this many
+bytes."""
 MAX_OPEN = 128
 
 
 class Piece(NamedTuple):
-    """Records of one shard that are read together: their rows, ascending, and where to put them.
+    """Records of one shard that are read together: their rows, ascending, and their positions.
 
-    `places` count through all batches of a destination.
+    `places` are positions counted through all batches of a destination.
     """
 
     shard: int
@@ -48,10 +49,10 @@ class Piece(NamedTuple):
 
 
 class Destination:
-    """Batches of equal size whose places are filled in any order, by any thread.
+    """Batches of equal size that several threads fill in any order.
 
-    Arrays of (num_batches, B, ...) whose batches are contiguous, each by itself. A target
-    without room, (num_batches, B, 0), is given no frames.
+    Arrays of (num_batches, B, ...) in which each batch is contiguous. A target of shape
+    (num_batches, B, 0) receives no frames.
     """
 
     def __init__(self, batches: Records) -> None:
@@ -64,8 +65,8 @@ class Destination:
 class DirectReader:
     """The records of a split, as `SplitReader` numbers them.
 
-    Shards are opened when they are needed. From `open` on these files are read and no others.
-    With `past_cache` frames go past the page cache, on file systems that can.
+    Shards are opened when they are needed. After `open`, only the files that were there then are
+    read. With `past_cache` frames bypass the page cache on file systems that can do this.
     """
 
     def __init__(self, reader: SplitReader, past_cache: bool = False) -> None:
@@ -85,18 +86,18 @@ class DirectReader:
 
     @property
     def num_sources(self) -> int:
-        """Number of source frames, where records come in runs that share one."""
+        """Number of source frames, if records come in runs that share one."""
         if self.records_per_source is None:
             raise ValueError("the records of this dataset are not grouped by source frame")
         return self.num_records // self.records_per_source
 
     def open(self) -> None:
-        """Note which files lie there now; FileNotFoundError if one is missing."""
+        """Remember the files that are there now; FileNotFoundError if one is missing."""
         if self._stamps is None:
             self._stamps = [stamp_of(self.root / info.file) for info in self._infos]
 
     def check_unchanged(self) -> None:
-        """Raise ValueError if other files lie there than when this was opened."""
+        """Raise ValueError if the files have been replaced since this was opened."""
         for info, stamp in zip(self._infos, self._stamps or [], strict=False):
             path = self.root / info.file
             refuse_other(path, stamp_of(path), stamp)
@@ -117,7 +118,7 @@ class DirectReader:
         return out
 
     def pieces(self, records: np.ndarray) -> list[Piece]:
-        """These records (B,) int64 in pieces, as they lie on disk.
+        """These records (B,) int64 in pieces, in the order on disk.
 
         Raises IndexError for a number beyond the last record.
         """
@@ -138,10 +139,10 @@ class DirectReader:
         return found
 
     def read_piece(self, piece: Piece, out: Destination) -> None:
-        """Read a piece's records to their places.
+        """Read a piece's records into their positions.
 
-        Raises OSError for what stays unreadable, and ValueError for a shard that is not as
-        the manifest says or was replaced.
+        Raises OSError if the file stays unreadable, and ValueError for a shard that differs from
+        the manifest or was replaced.
         """
         file = self._file(piece.shard)
         places = np.divmod(piece.places, out.batch_size)
@@ -166,7 +167,8 @@ class DirectReader:
         """A piece's rows of an array other than frames."""
         place, kept = file.places[name], self._columns.get((piece.shard, name))
         if kept is None and self._keeps_columns:
-            # A few bytes of each record, all over the file: a wait of the disk for each, or one.
+            # A few bytes of each record, spread over the file: reading all at once waits for the
+            # disk once.
             kept = np.empty(place.shape, place.dtype)
             _read_rows(file, place, 0, kept)
             self._columns[piece.shard, name] = kept
@@ -183,7 +185,7 @@ class DirectReader:
         return np.asarray(values[piece.rows - (firsts - offsets)[run]])
 
     def _read_frames(self, file: ShardFile, first: int, last: int) -> np.ndarray:
-        """These rows of the frames, as whole rows, until the thread reads others."""
+        """These rows of the frames, as whole rows; valid until this thread reads others."""
         place = file.places["frames"]
         num_bytes = (last - first) * place.row_bytes
         room = self._room("read", room_for(num_bytes))
@@ -191,7 +193,7 @@ class DirectReader:
         return read.view(f"V{place.row_bytes}")
 
     def _room(self, name: str, num_bytes: int) -> np.ndarray:
-        """Memory from a page on, which the thread uses again and again."""
+        """Page-aligned memory of this thread, which is reused."""
         kept: dict[str, np.ndarray] = self._rooms.__dict__
         if name not in kept or len(kept[name]) < num_bytes:
             memory = np.empty(num_bytes + ALIGNMENT, np.uint8)
@@ -207,7 +209,7 @@ class DirectReader:
         with self._lock:
             self._files[index] = opened
             while len(self._files) > MAX_OPEN:
-                # Whoever reads from it now keeps it open until then.
+                # A thread that reads from it keeps it open until it is done.
                 self._files.popitem(last=False)
         return opened
 
@@ -227,7 +229,7 @@ class DirectReader:
                 self._places[index] = places
             if self._stamps is not None:
                 refuse_other(path, stamp, self._stamps[index])
-            # What is read ahead of a random row is thrown away again.
+            # Read-ahead is useless for random rows.
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
             opened = ShardFile(path, os.dup(file.fileno()), stamp, self._places[index])
         if self._past_cache:
@@ -249,7 +251,7 @@ class DirectReader:
 
 
 class _Copies:
-    """What is copied from frames that were read, run after run, to one end of a piece's records."""
+    """The copies from frames that were read, run after run, to one end of a piece's records."""
 
     def __init__(
         self,
@@ -266,7 +268,7 @@ class _Copies:
         self._edges = np.searchsorted(self._rows, np.stack([firsts, lasts])).tolist()
 
     def of_run(self, run: int, frames: np.ndarray, room: Callable[[str, int], np.ndarray]) -> None:
-        """Copy the frames of a run, which may use a room that is not the one they are in."""
+        """Copy the frames of a run; the target may be in other memory than the frames."""
         size = frames.itemsize
         most = max(1, READ_BYTES // size)
         for first in range(self._edges[0][run], self._edges[1][run], most):
@@ -275,7 +277,7 @@ class _Copies:
             if rows[-1] - rows[0] + 1 == len(rows) and (rows[1:] != rows[:-1]).all():
                 chosen = frames[rows[0] : rows[-1] + 1]
             else:
-                # Processors copy slowly to a place that is just behind the other in its page.
+                # Processors copy slowly if the target lies just behind the source in its page.
                 start = (frames.ctypes.data + ALIGNMENT // 2) % ALIGNMENT
                 free = room("chosen", ALIGNMENT + len(rows) * size)[start:]
                 chosen = free[: len(rows) * size].view(frames.dtype)
@@ -286,9 +288,9 @@ class _Copies:
 def open_directly(
     store: PairStore, splits: Sequence[str], past_cache: Sequence[str] = ()
 ) -> dict[str, DirectReader]:
-    """Readers of these splits, whose files are those that the manifest speaks of now.
+    """Readers of these splits, whose files are those of the current manifest.
 
-    Those named in `past_cache` read frames past the page cache.
+    Splits named in `past_cache` read frames without the page cache.
 
     Raises as `PairStore.open_all`.
     """

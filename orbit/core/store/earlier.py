@@ -1,7 +1,7 @@
 """Manifests of version 1, in which `generator` held the settings of a dataset flat and untyped.
 
-What a world declares of itself today was not recorded then. The six worlds that there were are
-listed here as they were, so that nobody has to prepare a dataset again.
+They did not record the facts that a world declares today. The facts of the six worlds of that
+version are listed here, so that nobody has to prepare a dataset again.
 """
 
 import dataclasses
@@ -33,10 +33,11 @@ TURN_TOLERANCE = 2e-6
 
 
 def upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest, or what an unfinished dataset says of itself, with `origin` for `generator`.
+    """A manifest, or the description of an unfinished dataset, with `origin` instead of
+    `generator`.
 
-    What has no `generator` comes back as it is. Raises ValueError, with what to do, for settings
-    that no version has written.
+    Values without `generator` are returned unchanged. Raises ValueError with the remedy for
+    settings that no version has written.
     """
     if "generator" not in values:
         return dict(values)
@@ -60,8 +61,8 @@ class _Recorded:
 
 
 def origin_of(generator: Mapping[str, Any]) -> Origin:
-    """The typed origin of flat settings: `origin_of(origin.flat())` is the origin again, for what
-    comes with this package."""
+    """The typed origin of flat settings: for the built-in sources and worlds,
+    `origin_of(origin.flat())` equals the origin."""
     told = dict(generator)
     if "world" in told:
         values = _episodes(told)
@@ -122,8 +123,7 @@ def _facts_of(
 def _board(
     num_each: int, names: tuple[str, ...], actions: tuple[str, ...] | None, fixed: int | None
 ) -> WorldFacts:
-    """Five objects on cells, of each of which a state holds `num_each` numbers, row and column
-    first."""
+    """Five objects on cells; a state holds `num_each` numbers for each, row and column first."""
     cells = tuple((num_each * which, num_each * which + 1) for which in range(NUM_OBJECTS))
     rows, columns = zip(*cells, strict=True)
     moves = []

@@ -1,7 +1,7 @@
 """What a world declares about its states and actions, as its datasets' manifests record it.
 
-Evaluation knows of a world what stands here and nothing else. All of it is optional: what a
-world does not declare is not measured or drawn.
+Evaluation uses only these facts about a world. All are optional: if a world does not declare one,
+what needs it is not measured or drawn.
 """
 
 import math
@@ -13,10 +13,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class StateAngles:
-    """For each object a direction in the plane, told by two numbers of a state.
+    """For each object, a direction in the plane that two numbers of a state give.
 
-    `right` and `up` are their places in the state, one of each an object; both count from
-    `centre`, and `up` downwards where `counts_down`. `what` says in words what it is the angle of.
+    `right` and `up` are the positions of these numbers, one of each for every object; both are
+    measured from `centre`, and `up` points downwards if `counts_down`. `what` describes the angle
+    in words.
     """
 
     what: str
@@ -40,14 +41,14 @@ class StateAngles:
 
 @dataclass(frozen=True)
 class ListedActions:
-    """The actions that lie within `tolerance`, in every component, of one of `vectors`."""
+    """The actions within `tolerance`, in every component, of one of `vectors`."""
 
     kind: Literal["listed"]
     vectors: tuple[tuple[float, ...], ...]
     tolerance: float = 0.0
 
     def include(self, actions: np.ndarray) -> np.ndarray:
-        """Which of the actions (N, A) these are, (N,) bool."""
+        """Whether each action of (N, A) is one of these, (N,) bool."""
         found = np.zeros(len(actions), bool)
         for vector in np.array(self.vectors, actions.dtype):
             found |= np.abs(actions - vector).max(-1) <= self.tolerance
@@ -63,7 +64,7 @@ class RangeOfActions:
     maximum: tuple[float, ...]
 
     def include(self, actions: np.ndarray) -> np.ndarray:
-        """Which of the actions (N, A) these are, (N,) bool."""
+        """Whether each action of (N, A) is one of these, (N,) bool."""
         low, high = (np.array(end, actions.dtype) for end in (self.minimum, self.maximum))
         return np.asarray(((actions >= low) & (actions <= high)).all(-1))
 
@@ -75,8 +76,8 @@ SeenActions = ListedActions | RangeOfActions
 class HeldOut:
     """Orientations that training and validation never show, neither before nor after an action.
 
-    Those that turn the object's `axis` to within `degrees` of `towards`; x is to the right, y
-    up and z to the viewer, in the object's own frame as in the picture. Lengths do not matter.
+    These orientations turn the object's `axis` to within `degrees` of `towards`; x is to the right,
+    y up and z to the viewer, in the object's own frame and in the picture. Lengths do not matter.
     """
 
     degrees: float
@@ -92,7 +93,8 @@ class HeldOut:
                 raise ValueError(f"{name}={list(vector)} has no direction")
 
     def include(self, states: np.ndarray) -> np.ndarray:
-        """Which rotation matrices (N, 9), row by row, turn the axis into the cap, (N,) bool."""
+        """Whether each rotation matrix of (N, 9), row by row, turns the axis to within `degrees`,
+        (N,) bool."""
         matrices = states.reshape(len(states), 3, 3).astype(np.float64)
         axis, towards = (np.array(v) / math.hypot(*v) for v in (self.axis, self.towards))
         cosine = np.zeros(len(matrices))
@@ -104,10 +106,10 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Solid:
-    """One object whose orientation is the state: what `orbit.core.rendering.turning` draws.
+    """One object whose orientation is the state, as `orbit.core.rendering.turning` draws it.
 
     Pictures have `size` pixels a side. `mesh` is the object as text (see
-    `orbit.core.rendering.rasteriser`), None the generated pot.
+    `orbit.core.rendering.rasteriser`), or None for the generated pot.
     """
 
     size: int
@@ -117,7 +119,7 @@ class Solid:
 def in_block(corners: np.ndarray, side: int, lattice: tuple[int, ...]) -> np.ndarray:
     """Which pixels of pictures (H, W) a block of `side` pixels covers, (N, H, W) bool.
 
-    `corners` (N, 2) are row and column of its top left pixel: see `origin.Orbits.block_side`.
+    `corners` (N, 2) are the row and column of the block's top left pixel.
     """
     rows, columns = np.arange(lattice[0]), np.arange(lattice[1])
     in_rows = (rows >= corners[:, :1]) & (rows < corners[:, :1] + side)
@@ -132,12 +134,12 @@ Directions = Literal["absolute", "relative"]
 class WorldFacts:
     """All that a world may declare.
 
-    `angles` are directions by which states are coloured. `cells` are, for each object, the places
-    of its row and column in a state. `fixed_part` is the place of the number that no action moves
-    and no group element turns. `directions` of actions are `absolute`, turned by the group, or
-    `relative` to where an object points, which the group leaves alone. `seen_actions` are those
-    that training is limited to, None where it knows all; `held_out` are orientations that it
-    never shows. `solid` is what turns, where actions turn one object in space.
+    `angles` are directions by which states are coloured. `cells` are, for each object, the
+    positions of its row and column in a state. `fixed_part` is the position of the number that no
+    action and no group element changes. `directions` of actions are `absolute`, turned by the
+    group, or `relative` to where an object points, which the group leaves alone. `seen_actions` are
+    the actions to which training is limited, None if it uses all; `held_out` are orientations that
+    it never shows. `solid` is the object, if actions turn one object in space.
     """
 
     angles: StateAngles | None = None
@@ -149,8 +151,8 @@ class WorldFacts:
     solid: Solid | None = None
 
     def check(self, num_components: int, state_size: int) -> None:
-        """Raise ValueError where actions do not have so many components, or states no such
-        places as are named here."""
+        """Raise ValueError if the facts do not fit actions of `num_components` and states of
+        `state_size` numbers."""
         angles = self.angles
         places = [*(angles.right + angles.up if angles else ())]
         places += [place for cell in self.cells or () for place in cell]

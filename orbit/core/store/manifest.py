@@ -1,4 +1,4 @@
-"""The manifest: everything one must know to read a dataset, in one JSON file.
+"""The manifest: the description of a dataset that its readers need, in one JSON file.
 
 Its fields are the schema; `fingerprint` identifies the data by the checksums of
 its shards, so that two directories with the same content have the same one.
@@ -31,10 +31,10 @@ Values = Literal["continuous", "binary"]
 class FrameSpec:
     """Shape and value coding of every frame of a dataset.
 
-    `shape` is (C, H, W) or (C, D, H, W). A stored value v is loaded as the point
-    of `loaded_range` at which v stands in `stored_range`. `values` are `binary` where
-    frames show a shape: nothing but the ends of the range. Raises ValueError for a range
-    that is not two finite, rising numbers which `dtype` can hold.
+    `shape` is (C, H, W) or (C, D, H, W). Stored values are mapped linearly from `stored_range` to
+    `loaded_range` when loaded. `values` are `binary` if frames hold only the ends of the range,
+    which show a shape. Raises ValueError for a range that is not two finite, ascending numbers that
+    `dtype` can hold.
     """
 
     shape: tuple[int, ...]
@@ -52,8 +52,8 @@ class FrameSpec:
         low, high = self.stored_range
         if not least <= low < high <= greatest:
             raise ValueError(
-                f"stored_range {list(self.stored_range)} is no range of {self.dtype}, which holds"
-                f" {least:g} to {greatest:g}"
+                f"stored_range {list(self.stored_range)} is not a range of {self.dtype}, which"
+                f" holds {least:g} to {greatest:g}"
             )
         low, high = self.loaded_range
         if not -math.inf < low < high < math.inf:
@@ -69,7 +69,7 @@ class FrameSpec:
 
 @dataclass(frozen=True)
 class ColumnSpec:
-    """A named array with one row a record, beside source, target, action and label."""
+    """A named array with one row per record, besides source, target, action and label."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -92,7 +92,7 @@ class ShardInfo:
     def __post_init__(self) -> None:
         normal = os.path.normpath(self.file)
         if os.path.isabs(normal) or normal.split(os.sep)[0] in ("..", "."):
-            raise ValueError(f"file {self.file!r} is no path below the dataset")
+            raise ValueError(f"file {self.file!r} is not a path below the dataset")
         if min(self.num_frames, self.num_records, self.size) < 0:
             raise ValueError(f"file {self.file!r} has a number below 0")
 
@@ -101,8 +101,7 @@ class ShardInfo:
 class FrameStatistics:
     """Mean and standard deviation per channel, in loaded units, over all frames of a split.
 
-    Raises ValueError for another number of the one than of the other, and for deviations
-    below 0.
+    Raises ValueError if their numbers differ, and for deviations below 0.
     """
 
     mean: tuple[float, ...]
@@ -115,10 +114,11 @@ class FrameStatistics:
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """One split. `records_per_source` is set where records come in runs of that
-    length that share a source frame and hold its orbit; on-line pairing needs it.
+    """One split.
 
-    Raises ValueError unless its numbers are the sums of its shards' and whole runs.
+    `records_per_source` is set if records come in runs of that length that share a source frame and
+    hold its orbit; on-line pairing needs it. Raises ValueError unless its numbers are the sums of
+    its shards' numbers and multiples of the run.
     """
 
     num_frames: int
@@ -141,7 +141,7 @@ class SplitInfo:
 class Manifest:
     """Description of a complete dataset.
 
-    `plugins` are what of it comes from other packages, each as `groups/NAME: PACKAGE VERSION`.
+    `plugins` lists the parts that come from other packages, each as `groups/NAME: PACKAGE VERSION`.
     """
 
     schema_version: int
@@ -184,15 +184,15 @@ class Manifest:
 
     @property
     def facts(self) -> WorldFacts:
-        """What the dataset's world declares; nothing where there is no world."""
+        """What the dataset's world declares; empty facts if there is no world."""
         return self.origin.facts if isinstance(self.origin, Episodes) else WorldFacts()
 
     def holds_sources_only(self, split: str) -> bool:
-        """Whether the split's records are images beside themselves, for `pairs=fresh`."""
+        """Whether the split stores images without targets, for `pairs=fresh`."""
         return isinstance(self.origin, Orbits) and self.origin.pairs.get(split) == "sources"
 
     def check_has_targets(self, split: str, use: str, instead: str) -> None:
-        """Raise ValueError if the split holds sources only, which do not do for `use`."""
+        """Raise ValueError if the split holds sources only, and `use` needs targets."""
         if self.holds_sources_only(split):
             raise ValueError(
                 f"{use} needs stored targets, but the {split} split of {self.name} holds sources"
@@ -216,8 +216,8 @@ def write_manifest(root: Path, manifest: Manifest) -> None:
 def read_manifest(root: Path) -> Manifest:
     """Read a dataset's manifest, also one that an earlier version wrote.
 
-    Raises FileNotFoundError where there is no complete dataset and ValueError
-    for a manifest that cannot be read.
+    Raises FileNotFoundError if there is no complete dataset, and ValueError for a manifest that
+    cannot be read.
     """
     path = root / MANIFEST_NAME
     if not root.is_dir():
@@ -242,7 +242,7 @@ def _fingerprint(manifest: Manifest) -> str:
     """Hash of what determines the records: layout, group and shard checksums."""
     frames = dataclasses.asdict(manifest.frames)
     if frames["values"] == "continuous":
-        del frames["values"]  # Not a part of the manifests of old.
+        del frames["values"]  # Older manifests do not have it.
     content = {
         "frames": frames,
         "group": manifest.group,

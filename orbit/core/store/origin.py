@@ -1,9 +1,10 @@
-"""Where the records of a dataset come from, typed, as its manifest records it.
+"""The origin of a dataset's records, as its manifest records it, with one class for each kind of
+dataset.
 
-One class for each kind of dataset. Sources and worlds may come from other packages, so what
-determines them stands here under their name as plain values; what others may rely on is typed.
+Sources and worlds may come from other packages, so their settings are plain values under their
+name; everything that other code relies on is typed.
 
-`flat` gives all settings in one mapping, as shards carry them and people read them.
+`flat` returns all settings in one mapping, for attributes of shards and for display.
 """
 
 from dataclasses import dataclass, field
@@ -28,10 +29,10 @@ class Named:
 class Orbits:
     """Images of a source, paired with their transforms.
 
-    `pairs` says for each split which pairs are made of an image, `num_drawn` how many where they
-    are drawn, `train_bins` to which elements training is limited. `scene` is what the group acts
-    on; of `blocked` a block of `block_side` pixels stays in its place. Fractions are shares of
-    the images, None those of the source. `num_samples` is how many were asked for, None all.
+    `pairs` says for each split which pairs are made of an image, `num_drawn` how many if they are
+    drawn, `train_bins` to which elements training is limited. `scene` is what the group acts on; in
+    `blocked` a block of `block_side` pixels does not move. Fractions are shares of the images; None
+    means the source's own splits. `num_samples` is the requested number, None means all.
     """
 
     kind: Literal["orbits"]
@@ -48,10 +49,10 @@ class Orbits:
 
     def __post_init__(self) -> None:
         if (self.scene == "blocked") != (self.block_side is not None):
-            raise ValueError(f"block_side={self.block_side} does not go with scene={self.scene}")
+            raise ValueError(f"block_side={self.block_side} has no effect with scene={self.scene}")
 
     def flat(self) -> dict[str, Any]:
-        """All settings; what goes without saying (a plain scene, one drawn element) left out."""
+        """All settings without defaults (a plain scene, one drawn element)."""
         return {
             "source": self.source.name,
             **self.source.settings,
@@ -69,8 +70,8 @@ class Orbits:
 
 @dataclass(frozen=True)
 class Table:
-    """Pairs of a user's own table; `targets_are_exact` where its targets are the group's action
-    on their sources. The other fields are as in `Orbits`."""
+    """Pairs of a user's own table; `targets_are_exact` if its targets are the group's action on
+    their sources. The other fields are as in `Orbits`."""
 
     kind: Literal["table"]
     targets_are_exact: bool
@@ -95,9 +96,9 @@ class Table:
 class Episodes:
     """Episodes of a simulated world.
 
-    By split: the number of episodes, the steps of each, and its transformed copies, itself among
-    them. `actions` names those that training and validation are limited to, None if they know all.
-    `facts` are what the world declares for evaluation.
+    For each split: the number of episodes, the steps of each, and its copies (the untransformed one
+    and the rotated ones). `actions` names those to which training and validation are limited, None
+    if they use all. `facts` are what the world declares for evaluation.
     """
 
     kind: Literal["episodes"]
@@ -111,7 +112,7 @@ class Episodes:
 
     def __post_init__(self) -> None:
         if not self.num_episodes.keys() == self.episode_length.keys() == self.num_elements.keys():
-            raise ValueError("num_episodes, episode_length and num_elements tell of other splits")
+            raise ValueError("num_episodes, episode_length and num_elements name other splits")
 
     def flat(self) -> dict[str, Any]:
         """All settings."""

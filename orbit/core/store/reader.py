@@ -1,8 +1,8 @@
 """Random access to the records of a complete dataset, through memory maps.
 
-A `SplitReader` opens its shards when it is first used, or all at once by
-`PairStore.open_all`, and again after it was pickled, so it can be sent to spawned
-processes. It holds no locks; what it reads is shared between processes by the page cache.
+A `SplitReader` opens its shards at first use, or all at once in `PairStore.open_all`, and again
+after unpickling, so it can be sent to spawned processes. It holds no locks; processes share what
+they read through the page cache.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ SMALL_FRAME_BYTES = 4096
 
 
 class Records(NamedTuple):
-    """A batch of records in the order asked for.
+    """A batch of records in the requested order.
 
     `source`, `target` (B, C, H, W) or (B, C, D, H, W) as stored; `action` (B, A)
     float32; `label` (B,) int64.
@@ -48,7 +48,7 @@ class RecordReader(Protocol):
 
     @property
     def num_sources(self) -> int:
-        """Number of source frames, where records come in runs that share one."""
+        """Number of source frames, if records come in runs that share one."""
 
     def read(self, records: np.ndarray, out: Records | None = None) -> Records:
         """The records at these numbers (B,) int64, in this order, into `out` if given."""
@@ -72,7 +72,7 @@ class SplitReader:
 
     @property
     def num_sources(self) -> int:
-        """Number of source frames, where records come in runs that share one."""
+        """Number of source frames, if records come in runs that share one."""
         if self.records_per_source is None:
             raise ValueError("the records of this dataset are not grouped by source frame")
         return self.num_records // self.records_per_source
@@ -90,8 +90,8 @@ class SplitReader:
     def read(self, records: np.ndarray, out: Records | None = None) -> Records:
         """The records at these numbers (B,) int64, in this order, into `out` if given.
 
-        An `out` whose target has no room, (B, 0), is given none.
-        Raises IndexError for a number beyond the last record.
+        An `out` with a target of shape (B, 0) receives no targets. Raises IndexError for a number
+        beyond the last record.
         """
         out = self.empty(len(records)) if out is None else out
         for shard, places, rows in self._by_shard(records):
@@ -125,15 +125,15 @@ class SplitReader:
     def open(self) -> None:
         """Map all shards now, not at the first read.
 
-        From then on this reader, also where it was sent to another process, reads these
-        files and no others: what took their place since is refused. Raises FileNotFoundError
-        or ValueError naming a shard that is not as the manifest says, and ValueError where
-        the system lets a process hold fewer files open than there are.
+        From then on this reader, even in another process, reads only these files and refuses files
+        that have replaced them. Raises FileNotFoundError or ValueError naming a shard that differs
+        from the manifest, and ValueError if there are more shards than the system allows open
+        files.
         """
         self._open()
 
     def check_unchanged(self) -> None:
-        """Raise ValueError if other files lie where those that are mapped were."""
+        """Raise ValueError if other files have replaced those that are mapped."""
         for shard, stamp in zip(self.infos, self._stamps or [], strict=False):
             refuse_other(self.root / shard.file, stamp_of(self.root / shard.file), stamp)
 
@@ -160,10 +160,10 @@ class SplitReader:
     def _by_shard(
         self, records: np.ndarray
     ) -> Iterator[tuple[dict[str, np.ndarray], Any, np.ndarray]]:
-        """Split record numbers into (shard, places in the batch, rows in the shard)."""
+        """Split record numbers into (shard, positions in the batch, rows in the shard)."""
         shards = self._open()
         if len(shards) == 1:
-            # A full slice keeps the single-shard case free of a second copy.
+            # A full slice avoids a second copy if there is a single shard.
             yield shards[0], slice(None), records
             return
         shard_of = np.searchsorted(self.ends, records, side="right")
@@ -194,9 +194,9 @@ class PairStore:
     def open_all(self, splits: Sequence[str] = SPLITS) -> dict[str, SplitReader]:
         """Readers of these splits with all their shards mapped; see `SplitReader.open`.
 
-        What they read is what the manifest speaks of, whatever happens to the directory
-        later. Raises ValueError or FileNotFoundError if a shard is not as the manifest says
-        or the dataset is being replaced by another.
+        They read the files that the manifest describes, whatever happens to the directory later.
+        Raises ValueError or FileNotFoundError if a shard differs from the manifest or the dataset
+        is being replaced.
         """
         readers = {name: self.split(name) for name in splits}
         for reader in readers.values():
@@ -207,14 +207,15 @@ class PairStore:
         return readers
 
     def check_same(self) -> None:
-        """Raise ValueError if another dataset lies there now."""
-        # The manifest goes first and comes last when a dataset is replaced.
+        """Raise ValueError if another dataset has replaced this one."""
+        # When a dataset is replaced, its manifest is removed first and written last.
         if read_manifest(self.root).fingerprint != self.manifest.fingerprint:
             raise ValueError(f"{self.root} was replaced while it was opened: start again")
 
 
 def check_files(root: Path, manifest: Manifest) -> None:
-    """Compare the shards' sizes with the manifest; raises naming the first that differs."""
+    """Compare the shards' sizes with the manifest; raises an error naming the first that
+    differs."""
     for split in manifest.splits.values():
         for shard in split.shards:
             path = root / shard.file
@@ -231,7 +232,7 @@ def check_shard(
     shard: ShardInfo,
     spec: FrameSpec,
 ) -> None:
-    """Raise ValueError if an opened shard is not as the manifest says."""
+    """Raise ValueError if an opened shard differs from the manifest."""
     _check_size(path, stamp.size, shard)
     expected = ((shard.num_frames, *spec.shape), np.dtype(spec.dtype))
     if (frames.shape, frames.dtype) != expected or num_records != shard.num_records:
@@ -259,7 +260,7 @@ def _take(frames: np.ndarray, rows: np.ndarray, out: np.ndarray, places: Any) ->
     elif out[0].nbytes <= SMALL_FRAME_BYTES:
         out[places] = frames.take(rows, axis=0, mode="clip")
     else:
-        # As bytes: to slice a memoryview costs less than to index an array.
+        # As bytes: slicing a memoryview costs less than indexing an array.
         size = out[0].nbytes
         bytes_in, bytes_out = frames.data.cast("B"), out.data.cast("B")
         for to, start in zip((places * size).tolist(), (rows * size).tolist(), strict=True):

@@ -6,10 +6,10 @@
     label             (N,) int64
     columns/NAME      (N, ...) further columns declared in the manifest
 
-Attributes of the file repeat what the manifest says of the dataset; those of
-`frames` hold its value ranges and this shard's own mean and standard deviation.
-Contiguous storage lets a reader map each array into memory at its offset in the
-file: about 50 times faster than h5py on random rows, and without its locks.
+Attributes of the file repeat the manifest's description of the dataset; those of `frames` hold its
+value ranges and this shard's own mean and standard deviation. Contiguous storage lets a reader map
+each array into memory at its offset in the file: about 50 times faster than h5py on random rows,
+and without its locks.
 """
 
 import dataclasses
@@ -30,14 +30,14 @@ from orbit.core.files.waiting import PASSING_ERRORS
 from orbit.core.store.manifest import ColumnSpec, FrameSpec
 
 SAY_NOTHING = PASSING_ERRORS | {errno.EACCES, errno.EPERM}
-"""Errors of reading that say nothing about what the file holds."""
+"""Errors of reading that say nothing about the content of the file."""
 HAVE_NO_MAPS = (errno.ENODEV, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
-"""What mapping a file says on file systems that have no such thing."""
+"""Errors of mapping a file if the file system does not support it."""
 
 
 @dataclass(frozen=True)
 class ShardLayout:
-    """Sizes of a shard, known before its first value is made."""
+    """Sizes of a shard, which are known before its values are made."""
 
     frames: FrameSpec
     num_action_components: int
@@ -60,7 +60,7 @@ class ShardLayout:
         return layout
 
     def num_bytes(self) -> int:
-        """Bytes of all arrays, headers aside."""
+        """Bytes of all arrays, without headers."""
         return sum(
             math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in self.arrays().values()
         )
@@ -70,10 +70,10 @@ class ShardLayout:
 class Block:
     """Consecutive frames and records of a shard.
 
-    `source` and `target` are rows counted from the first frame of the *shard*. `constant`
-    names the user's images among them that have one value all over. `weights` (F,) int64, if
-    given, says of how many frames each one stands for in sums: of frames with the same values
-    at other places one counts for all, the others 0.
+    `source` and `target` are rows counted from the first frame of the *shard*. `constant` names the
+    user's images among them that have the same value everywhere. `weights` (F,) int64, if given,
+    are the weights of frames in the statistics: of frames that are permutations of each other one
+    counts for all, and the others have weight 0.
     """
 
     frames: np.ndarray
@@ -86,22 +86,22 @@ class Block:
     weights: np.ndarray | None = None
 
     def moved_by(self, num_frames: int) -> "Block":
-        """The same block after `num_frames` other frames of its shard."""
+        """The same block, moved behind `num_frames` other frames of its shard."""
         return dataclasses.replace(
             self, source=self.source + num_frames, target=self.target + num_frames
         )
 
 
 class Stamp(NamedTuple):
-    """What tells a file from one that takes its place: not its inode, which some network
-    file systems number anew."""
+    """What distinguishes a file from one that replaces it: not its inode, which some network file
+    systems change."""
 
     size: int
     mtime_ns: int
 
 
 class Place(NamedTuple):
-    """Where an array lies in its file: raw values from byte `offset` on."""
+    """The position of an array in its file: raw values from byte `offset` on."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -125,11 +125,10 @@ def map_shard(path: Path) -> dict[str, np.ndarray]:
 
 
 def open_shard(path: Path) -> tuple[dict[str, np.ndarray], Stamp]:
-    """All arrays of a shard, mapped read-only into memory, and the stamp of the file they are of.
+    """All arrays of a shard, mapped read-only into memory, and the stamp of its file.
 
-    Raises FileNotFoundError if the file is missing, ValueError if it is not a shard
-    (truncated, chunked, not HDF5) or lies where files cannot be mapped, and OSError for
-    what the operating system has against reading it.
+    Raises FileNotFoundError if the file is missing, ValueError if it is not a shard (truncated,
+    chunked, not HDF5) or is on a file system without memory maps, and OSError if it cannot be read.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing")
@@ -146,7 +145,7 @@ def open_shard(path: Path) -> tuple[dict[str, np.ndarray], Stamp]:
 
 
 def locate_arrays(file: FileIO, path: Path) -> tuple[dict[str, Place], Stamp]:
-    """Where each array of an opened shard lies, and the file's stamp; raises as `open_shard`."""
+    """The position of each array of a shard, and the file's stamp; raises as `open_shard`."""
     status = os.fstat(file.fileno())
     try:
         with h5py.File(file, "r") as content:
@@ -172,7 +171,7 @@ def _find_arrays(file: h5py.File, size: int) -> dict[str, Place]:
 
 
 def _map_file(descriptor: int, path: Path) -> mmap.mmap:
-    """The whole file; privately where its file system has no shared maps."""
+    """Map the whole file; privately if the file system has no shared maps."""
     try:
         return mmap.mmap(descriptor, 0, mmap.MAP_SHARED, mmap.PROT_READ)
     except OSError as error:

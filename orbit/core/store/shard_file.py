@@ -1,4 +1,4 @@
-"""One shard opened for reading by position; what fails is tried again for some seconds."""
+"""One shard opened for reading by position; failing reads are tried again for some seconds."""
 
 import errno
 import os
@@ -15,16 +15,16 @@ from orbit.core.store.shard import Place, Stamp
 T = TypeVar("T")
 
 PAUSES_S = (0.1, 0.5, 2.0, 4.0)
-"""Before each new try of a read that failed or met the file's end too early."""
+"""Seconds before each retry of a read that failed or met the file's end too early."""
 RETRIED = FILE_SYSTEM_HICCUPS | {errno.EINTR, errno.EAGAIN, errno.ENOMEM}
 ALIGNMENT = 4096
-"""Of places in the file and in memory, for reads past the page cache; a page."""
+"""Alignment of file offsets and memory for reads that bypass the page cache: a page."""
 
 
 class ShardFile:
-    """A shard's descriptor, and a second one for reads past the page cache where there is one.
+    """A shard's descriptor, and a second one for reads that bypass the page cache, if possible.
 
-    Both are closed when nobody refers to it any more.
+    Both are closed when the object is no longer referenced.
     """
 
     def __init__(self, path: Path, descriptor: int, stamp: Stamp, places: dict[str, Place]) -> None:
@@ -33,7 +33,7 @@ class ShardFile:
         self._uncached: int | None = None
 
     def go_past_cache(self) -> None:
-        """Let `read_past_cache` do so, on file systems that can."""
+        """Let `read_past_cache` bypass the cache, on file systems that can do this."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
         except OSError:
@@ -43,7 +43,7 @@ class ShardFile:
             self._uncached = descriptor
 
     def open_again(self) -> None:
-        """Follow a network file system that has given the file another handle."""
+        """Open the file again after a network file system has given it another handle."""
         with open(self.path, "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             refuse_other(self.path, Stamp(status.st_size, status.st_mtime_ns), self.stamp)
@@ -52,8 +52,8 @@ class ShardFile:
     def read_fully(self, offset: int, view: memoryview) -> None:
         """Fill the view with the bytes from `offset` on.
 
-        A read that is short goes on where it ended. One that fails for a reason that may pass, or
-        meets the end of the file, is tried again after pauses; then OSError naming the file.
+        A short read continues where it ended. A read that fails with a passing error, or meets the
+        end of the file, is tried again after pauses; then OSError naming the file.
         """
 
         def read() -> int:
@@ -72,10 +72,10 @@ class ShardFile:
             view, offset = view[num:], offset + num
 
     def read_past_cache(self, offset: int, room: np.ndarray, num_bytes: int) -> np.ndarray:
-        """A view of `num_bytes` from `offset` on, within the room.
+        """A view of `num_bytes` from `offset` on, within `room`: page-aligned uint8 memory of
+        `room_for(num_bytes)` bytes.
 
-        That is uint8 memory which begins at a page, with `room_for(num_bytes)` bytes. What cannot
-        be read past the cache is read through it.
+        If the cache cannot be bypassed, the bytes are read through it.
         """
         skip = offset % ALIGNMENT
         found = room[skip : skip + num_bytes]
@@ -85,7 +85,7 @@ class ShardFile:
             try:
                 num = os.preadv(self._uncached, [room[:whole].data], offset - skip) - skip
             except OSError:
-                # What is wrong, if anything but this way of reading, the other way will tell.
+                # If anything else is wrong, the other way of reading raises it.
                 self._uncached = None
         num = max(0, num)
         if num < num_bytes:
@@ -98,12 +98,12 @@ class ShardFile:
 
 
 def room_for(num_bytes: int) -> int:
-    """Bytes of memory for reading so many from anywhere in a file."""
+    """Bytes of memory needed to read `num_bytes` from any offset of a file."""
     return num_bytes + 2 * ALIGNMENT
 
 
 def retried(action: Callable[[], T], path: Path) -> T:
-    """What `action` returns, tried again after pauses where it fails for what may pass.
+    """Return what `action` returns; after a passing error try again, with pauses.
 
     The last error names the file.
     """
@@ -117,4 +117,4 @@ def retried(action: Callable[[], T], path: Path) -> T:
                 if error.errno is None or error.filename is not None:
                     raise
                 raise OSError(error.errno, error.strerror, str(path)) from None
-        pause(pause_s, f"{path}, which cannot be read just now")
+        pause(pause_s, f"{path}, which cannot be read at the moment")

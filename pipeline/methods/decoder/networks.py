@@ -52,7 +52,7 @@ def maps_decoder(
 def upsampling_decoder(
     config: UpsamplingDecoderConfig, num_in: int, frame_shape: tuple[int, ...]
 ) -> nn.Sequential:
-    """1x1 convolutions, up-sampling with 3x3 ones, then S backwards."""
+    """1x1 convolutions, up-sampling with 3x3 ones, then the layers of S reversed."""
     num_out, side, _ = frame_shape
     embedding_side = _halved(_halved(side))
     middle = _halved(_halved(embedding_side))
@@ -83,7 +83,7 @@ def upsampling_decoder(
 
 
 def _halved(side: int) -> int:
-    """Cells a side after a stride or a pooling by two of an odd side, 1 after 3."""
+    """Cells a side after a stride or a pooling by two of an odd side; 3 becomes 1."""
     return 1 if side <= 3 else (side + 1) // 2
 
 
@@ -105,18 +105,18 @@ class FrozenModelWithDecoder(nn.Module):
         return self
 
     def decode(self, latent: torch.Tensor) -> torch.Tensor:
-        """Images (B, C, H, W) of latents, in loaded units."""
+        """Decode latents to images (B, C, H, W) in loaded units."""
         images: torch.Tensor = self.decoder(latent)
         return images
 
 
 def make_model(config: DecoderConfig, manifest: Manifest) -> FrozenModelWithDecoder:
-    """Read the run that the configuration names; ValueError unless it is of a world model."""
+    """Read the run that the configuration names; ValueError unless it is a world model."""
     run_dir = Path(config.run)
     recorded = read_config_values(run_dir).get("task")
     name = recorded.get("name") if isinstance(recorded, dict) else None
     if not isinstance(recorded, dict) or name != "world_model":
-        raise ValueError(f"task.run={config.run} is a run of task.name={name}, no world model")
+        raise ValueError(f"task.run={config.run} is a run of task.name={name}, not a world model")
     try:
         task = build(WorldModelConfig, recorded)
     except ValueError as error:

@@ -20,7 +20,8 @@ class MapsDecoderConfig:
 @dataclass(frozen=True)
 @limited
 class UpsamplingDecoderConfig:
-    """The reacher's E and S backwards: `hidden` and `channels` are theirs, plain ones."""
+    """The layers of the reacher's E and S reversed, without equivariance: `hidden` and `channels`
+    have their meaning."""
 
     name: Literal["upsampling"]
     hidden: Count = 512
@@ -34,7 +35,7 @@ DecoderSettings = MapsDecoderConfig | UpsamplingDecoderConfig
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """`run` is the run directory of a world model, `checkpoint` best, last or a step of it."""
+    """`run` is the run directory of a world model, `checkpoint` is best, last or a step."""
 
     name: Literal["decoder"]
     run: str

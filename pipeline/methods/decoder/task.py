@@ -2,7 +2,7 @@
 
 |D(z) - x|^2 + |D(T(z, a)) - x'|^2      summed over pixels, mean over records
 
-And its final evaluation: errors of decoded frames, and pictures of them.
+The final evaluation measures errors of decoded frames and draws them.
 """
 
 from pathlib import Path
@@ -34,7 +34,7 @@ def sample_losses(
     with torch.no_grad():
         latent = world.latent(source)
         following = world.predict(latent, action)
-    # One call for both: the statistics of batch norm are those of all that is drawn.
+    # One call for both, so that batch norm takes the statistics of all drawn frames.
     drawn = model.decode(torch.cat((latent, following)).float()).float()
     wanted = torch.cat((world.normalise(source), world.normalise(target)))
     current, after = (drawn - wanted).square().flatten(1).sum(1).chunk(2)
@@ -42,7 +42,7 @@ def sample_losses(
 
 
 class DecoderObjective(nn.Module):
-    """What the decoder minimises."""
+    """The loss of the decoder."""
 
     def __init__(self, model: FrozenModelWithDecoder) -> None:
         super().__init__()
@@ -125,10 +125,11 @@ def write_decoded(
     action: torch.Tensor,
     title: str,
 ) -> None:
-    """Two rows a record (stored frames, action vectors), as a PNG.
+    """Write two rows for each record (stored frames, action vectors), as a PNG.
 
-    First the frame x, then D(g z) for elements g, the identity first; below the next frame
-    and D(g T(z, a)). Where the model has no action on its latents, D(z) and D(T(z, a)) alone.
+    The first row has the frame x, then D(g z) for elements g, the identity first; the second has
+    the next frame and D(g T(z, a)). If the model has no action on its latents, only D(z) and D(T(z,
+    a)).
     """
     world = model.world_model
     elements = world.group.examples()[:MAX_DECODED]
@@ -156,14 +157,14 @@ def write_decoded(
 def _moved(
     model: FrozenModelWithDecoder, z: torch.Tensor, elements: torch.Tensor
 ) -> list[torch.Tensor]:
-    """The latent moved by each element, (1, ...) each; itself where there is but one."""
+    """The latent moved by each element, (1, ...) each; unchanged if there is only one."""
     if len(elements) == 1:
         return [z[None]]
     return [model.world_model.act_on_latent(z[None], g[None]) for g in elements]
 
 
 def to_picture(model: FrozenModelWithDecoder, images: torch.Tensor) -> np.ndarray:
-    """Images (B, C, H, W) in loaded units on [0, 1]; of several frames stacked, the last."""
+    """Images (B, C, H, W) in loaded units mapped to [0, 1]; of stacked frames the last one."""
     low, high = model.world_model.frames.loaded_range
     shown = ((images.float() - low) / (high - low)).clamp(0, 1)
     num_channels = 3 if shown.shape[1] % 3 == 0 else 1
@@ -174,7 +175,7 @@ NUM_SHOWN = 4
 
 
 def draw(subject: Subject) -> None:
-    """pictures/decoded.png, rollouts.png, and decoded_orbit.png where there are twins."""
+    """pictures/decoded.png, rollouts.png, and, if there are rotated copies, decoded_orbit.png."""
     model = subject.run.model
     assert isinstance(model, FrozenModelWithDecoder)
     device = device_of(model)

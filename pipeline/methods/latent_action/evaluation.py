@@ -7,10 +7,9 @@ error, SSIM with its usual 11-wide Gaussian window. Latent errors are relative:
     equivariance_error/variant_centred    the same over ||z_v(g x) - mean of z_v(g x)||
     invariance_error/invariant      ||z_i(x) - z_i(g x)|| / ||z_i(g x)||,    g not the identity
 
-with norms over the whole split (root of summed squares), and the mean its mean latent,
-cell by cell: what is the same in every image hides no error from the centred form.
-Binary frames have `dice` too, 2 |A and B| / (|A| + |B|) of the shapes of output and
-target, cut at one half.
+with norms over the whole split (root of summed squares), and its mean latent, cell by cell: in the
+centred form a component that all images share cannot hide an error. Binary frames also have `dice`,
+2 |A and B| / (|A| + |B|) of the shapes of output and target, thresholded at one half.
 """
 
 import math
@@ -50,7 +49,7 @@ class LatentActionEvaluation:
         seen_bins: Sequence[str] | None = None,
         kind: LatentLosses = "stop_gradient",
     ) -> None:
-        """`seen_bins` are those that training knew, where it did not know all."""
+        """`seen_bins` are the bins that training used, None if it used all."""
         self.model, self.weights, self.reconstruct = model, weights, reconstruct
         self.bin_names: Sequence[str] = model.group.bin_names
         self.seen_bins, self.latent_losses = seen_bins, kind
@@ -98,7 +97,7 @@ class LatentActionEvaluation:
         images = as_images(raw, kind)
         low, high = model.frames.loaded_range
         error, similarity = compare(images, wanted, (low, high), self._room)
-        # The loss of outputs by a Tanh is their squared error.
+        # With a Tanh output the loss is the squared error.
         loss = error * (high - low) ** 2
         both = either = torch.zeros_like(error)
         if kind == "logits":
@@ -111,11 +110,11 @@ class LatentActionEvaluation:
     def _of_latents(
         self, pairs: PairOutputs, valid: torch.Tensor, is_moved: torch.Tensor
     ) -> torch.Tensor:
-        """The two losses, and the squares of difference and norm of both parts, (6, N)."""
+        """The two losses, and the squared differences and norms of both parts, (6, N)."""
         variant, invariant = pairs.target_parts
         shape, num = self._variant_sum.shape, len(valid)
         num_channels = shape[0]
-        # Variant and invariant parts have channels of their own: both are in their sum.
+        # Variant and invariant parts have different channels, so their sum contains both.
         wanted, found = self._room.take(2, variant.shape, variant)
         torch.add(variant, invariant, out=wanted)
         torch.add(pairs.moved_variant, pairs.source_invariant, out=found)
@@ -141,7 +140,7 @@ class LatentActionEvaluation:
         )
 
     def _control_loss(self, frames: torch.Tensor) -> torch.Tensor:
-        """What a control without an action minimises, of each stored frame, (N,)."""
+        """The loss of a control without an action, for each stored frame, (N,)."""
         model = self.model
         wanted = model.normalise(frames)
         raw = model.decode_raw(model.encode(wanted)).float()
@@ -228,5 +227,5 @@ def _loss_of_records(
 
 
 def _row_sums(x: torch.Tensor) -> torch.Tensor:
-    """Sums (N,) of (N, D), by a product: to sum short rows is slow."""
+    """Sums (N,) of the rows of (N, D), by a product, because summing short rows is slow."""
     return x @ x.new_ones(x.shape[1])

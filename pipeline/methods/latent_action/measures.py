@@ -2,17 +2,17 @@
 
     equivariance_error/latent    ||g z(x) - z(g x)|| / ||z(g x)||,  g not the identity
 
-with norms over all records. `equivariance_error/variant` is the same of z_v alone: the
-two differ by what the mask keeps from the group (paper, "Group action").
+with norms over all records. `equivariance_error/variant` is the same for z_v alone; they differ by
+the channels that the mask excludes from the action (paper, "Group action").
 
-For elements g, h drawn uniformly, one pair a record, by a fixed seed:
+For elements g, h drawn uniformly, one pair for each record, by a fixed seed:
 
     composition_error/image     root mean square of g(h x) - (g h) x, model outputs on [0, 1]
     composition_error/latent    ||g(h z_v) - (g h) z_v|| / ||z_v||
     psnr/composed               of g(h x) against the true (g h) x
 
-The latent one is exactly 0 where an exact group moves latent cells, and says how far
-an interpolating or a learned action is from one of the group.
+The latent error is exactly 0 if an exact group moves latent cells; otherwise it measures how far an
+interpolating or learned action is from a group action.
 
 baseline/psnr_copy    PSNR of the source as it is, as if no element moved anything
 baseline/psnr_mean    PSNR of the mean target of these records, the best constant image
@@ -77,7 +77,7 @@ def composition_metrics(
 ) -> dict[str, float]:
     """The metrics above on these records' sources.
 
-    `psnr/composed` only where `group_acts_on_frames`, which makes the truth known.
+    `psnr/composed` is measured only if `group_acts_on_frames`, because the truth is known then.
     """
     device, group = device_of(model), model.group
     rng = np.random.default_rng([SEED, ELEMENT_STREAM])
@@ -124,7 +124,7 @@ def baseline_metrics(
         squares += square_sum(target)
         total += target.sum(0, dtype=torch.float64)
     num_values = len(records) * math.prod(shape)
-    # Of float64 sums: the mean's square is taken off the mean square.
+    # In float64, because the square of the mean is subtracted from the mean square.
     constant = squares - total.square().sum().item() / len(records)
     return {
         "baseline/psnr_copy": psnr(copied / num_values),
@@ -135,7 +135,7 @@ def baseline_metrics(
 def analyse(
     run: TrainedModel, manifest: Manifest, reader: SplitReader, max_records: int, batch: int
 ) -> dict[str, float]:
-    """Metrics by name, finite, and but for rounding the same for any `batch`.
+    """Finite metrics by name, which do not depend on `batch` except by rounding.
 
     Each reads up to `max_records` records spread over the split; `block/` reads all.
     """
@@ -161,5 +161,5 @@ def analyse(
 
 
 def is_spatial(model: LatentActionModel) -> bool:
-    """Whether the latent has cells that stand for places, not one vector."""
+    """Whether the latent has spatial cells, and is not one vector."""
     return math.prod(model.latent_shape[1:]) > 1

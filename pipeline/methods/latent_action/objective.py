@@ -5,8 +5,8 @@ view of g x_n), after a projector and of length 1:
 
     -1/2 mean_n [ log softmax_m (a_n . b_m / t)_n  +  log softmax_m (b_n . a_m / t)_n ]
 
-The mean over the latent's cells is the same for every element of a group that moves
-cells, so that z_v can keep all that the group acts on and still be read without its pose.
+The mean over the latent's cells is invariant under a group that moves cells, so z_v can hold
+everything on which the group acts, and its mean still does not depend on the pose.
 
     L_recon = || D(g z_v(x) + z_i(x)) - g x ||^2
     L_inv   = || z_i(x) - sg[z_i(g x)] ||^2
@@ -16,9 +16,8 @@ sg stops the gradient. Each is a mean over all elements, masked zeros included, 
 in the released script. For binary frames L_recon is a cross-entropy. The target branch
 is encoded only.
 
-`relative` latent losses have no sg, and divide the squares of each record by the spatial
-variance of its z(g x), mean over channels. Neither larger latents nor latents that are
-the same everywhere make them smaller.
+`relative` latent losses have no sg, and divide the squares of each record by the spatial variance
+of its z(g x), averaged over channels. Neither smaller latents nor an added constant lower them.
 """
 
 from typing import Literal, NamedTuple
@@ -47,8 +46,8 @@ NUM_DRAWS = 7
 def deform(images: torch.Tensor, draws: torch.Tensor, config: ViewsContrastConfig) -> torch.Tensor:
     """Views (N, C, H, W) of images in [-1, 1], from uniform draws (N, `NUM_DRAWS`) in [0, 1).
 
-    What lies beyond the frame continues its border. In float32 whatever autocast says: places
-    in bfloat16 would be off by a tenth of a pixel.
+    Outside the frame the border is repeated. It is computed in float32 even under autocast, because
+    positions in bfloat16 would be off by a tenth of a pixel.
     """
     with torch.autocast(images.device.type, enabled=False):
         images = images.float()
@@ -58,7 +57,7 @@ def deform(images: torch.Tensor, draws: torch.Tensor, config: ViewsContrastConfi
 
 
 def affine_maps(draws: torch.Tensor, config: ViewsContrastConfig) -> torch.Tensor:
-    """From places in a view to places in the image, both in [-1, 1], (N, 2, 3).
+    """Maps from positions in a view to positions in the image, both in [-1, 1], (N, 2, 3).
 
     A draw of one half in every column is the identity.
     """
@@ -76,7 +75,7 @@ def affine_maps(draws: torch.Tensor, config: ViewsContrastConfig) -> torch.Tenso
 
 
 def change_thickness(images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """Bright parts a pixel thinner (draws below 1/3), as they are, or thicker (above 2/3)."""
+    """Make bright parts a pixel thinner (draws below 1/3), thicker (above 2/3), or leave them."""
     thicker = max_pool2d(images, 3, 1, 1)
     thinner = -max_pool2d(-images, 3, 1, 1)
     draws = draws.view(-1, 1, 1, 1)
@@ -111,9 +110,9 @@ class ViewsContrast(nn.Module):
 
 
 def info_nce(first: torch.Tensor, second: torch.Tensor, temperature: float) -> torch.Tensor:
-    """The loss above, of this rank's rows (N, D) of length 1, against those of all ranks.
+    """The loss above for this rank's rows (N, D) of length 1, compared with those of all ranks.
 
-    In float32 whatever autocast says.
+    It is computed in float32 even under autocast.
     """
     own = rank_number() * len(first) + torch.arange(len(first), device=first.device)
     with torch.autocast(first.device.type, enabled=False):
@@ -134,7 +133,7 @@ SMALLEST_VARIANCE = 1e-6
 
 
 class PairOutputs(NamedTuple):
-    """Everything the losses and metrics need of a batch of pairs; `raw` is the decoder's output."""
+    """The values of a batch of pairs that losses and metrics use; `raw` is the decoder's output."""
 
     raw: torch.Tensor
     target: torch.Tensor
@@ -144,7 +143,7 @@ class PairOutputs(NamedTuple):
     target_parts: LatentParts
 
     def part(self, records: slice) -> "PairOutputs":
-        """The same of some of the records."""
+        """The same values for some of the records."""
         variant, invariant = self.target_parts
         return PairOutputs(
             self.raw[records],
@@ -235,7 +234,7 @@ class LatentActionObjective(nn.Module):
 
 
 class ReconstructionObjective(nn.Module):
-    """Plain autoencoding, the group left out: of sources, or of targets (augmentation)."""
+    """Plain autoencoding without the group: of sources, or of targets (augmentation)."""
 
     def __init__(self, model: LatentActionModel, of: Literal["source", "target"]) -> None:
         super().__init__()

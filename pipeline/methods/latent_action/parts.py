@@ -1,4 +1,4 @@
-"""What the parts of the latent hold: blocks of the frame, and the swap of parts (paper 1).
+"""Which part of the latent holds what: the block in blocked images, and swapped parts (paper 1).
 
 A is the channel mean of |z_i| (or |z_v|) in each latent cell, background the median of A
 in that cell over all source images. Of a map D = (A - background)^2 (or |A - background|
@@ -6,24 +6,24 @@ for the absolute form) the share is
 
     sum of D over the cells that the block touches / sum of D over all cells
 
-summed over all source images of the split, each once (of more than memory holds the maps of, as
-many all over it). A cell is as many pixels as the
-frame has for each latent cell. A part that knows only the block has share 1; one that
-does not care where the block is has `block/area_fraction` (paper, latent figure).
+summed over all source images of the split, each once (or over as many, spread over it, as memory
+can hold). A cell corresponds to a rectangle of pixels. A part that holds only the block has share
+1; a part that does not depend on the block's position has share `block/area_fraction` (paper,
+latent figure).
 
-Objects before backgrounds: frame = a c + (1 - a) b with coverage a, so that the object of
-i before the background of j is frame_i + (1 - a_i)(b_j - b_i). Blocked images: image i with
-the block of j painted on it. What the block of i hides of the digit is not known there,
-and counts as neither foreground nor background.
+Objects before backgrounds: frame = a c + (1 - a) b with coverage a, so that the object of i before
+the background of j is frame_i + (1 - a_i)(b_j - b_i). Blocked images: image i with the block of j
+painted on it. The part of the digit behind the block of i is unknown, and counts as neither
+foreground nor background.
 
-Record i is paired with another record j by a fixed permutation. D(z_v(i) + z_i(j)) must
-show the moving part of i and the resting part of j (paper, swap figure):
+Record i is paired with another record j by a fixed permutation. D(z_v(i) + z_i(j)) must show the
+moving part of i and the fixed part of j (paper, swap figure):
 
     swap/foreground_rmse, swap/background_rmse    root mean squared error on [0, 1] there
     swap/unswapped_...                            of D(z_v(i) + z_i(i)), which ignores j
 
-A model that splits as it should has a small error in both; the unswapped output shows
-how large the error in the background is for one that does not.
+A model that separates the parts has a small error in both; the unswapped output shows how large the
+background error is for one that does not.
 """
 
 import math
@@ -46,21 +46,21 @@ def square_sum(x: torch.Tensor) -> float:
 
 
 def relative(squared_difference: float, squared_norm: float) -> float:
-    """Root of a ratio of sums of squares; 0 where there is nothing to differ from."""
+    """Root of a ratio of sums of squares; 0 if the denominator is 0."""
     return math.sqrt(squared_difference / squared_norm) if squared_norm > 0 else 0.0
 
 
 def ratio(part: float, whole: float) -> float:
-    """part / whole; 0 where the whole is 0."""
+    """part / whole; 0 if the whole is 0."""
     return part / whole if whole > 0 else 0.0
 
 
 MAX_VALUES, MIN_SOURCES = 1 << 25, 4096
-"""Numbers of the maps of one part that are kept for their median, and sources at the least."""
+"""The most values of maps that are kept for the median, and the fewest sources."""
 
 
 def block_side(manifest: Manifest) -> int | None:
-    """Pixels a side of the block that every record has at a known place; None without one."""
+    """Side, in pixels, of the block whose position every record has; None without a block."""
     origin = manifest.origin
     return origin.block_side if isinstance(origin, Orbits) and "block" in manifest.columns else None
 
@@ -117,8 +117,8 @@ OBJECT_COLUMNS = {"source_mask", "background"}
 
 
 class SwapTruth(NamedTuple):
-    """`images` (N, C, H, W) float32 on [0, 1]; which pixels show the moving and the resting
-    part, each (N, 1, H, W) bool and never both."""
+    """`images` (N, C, H, W) float32 on [0, 1]; which pixels show the moving and the fixed part, (N,
+    1, H, W) bool each and never both."""
 
     images: np.ndarray
     foreground: np.ndarray
@@ -126,7 +126,7 @@ class SwapTruth(NamedTuple):
 
 
 def can_swap(manifest: Manifest, reader: SplitReader) -> bool:
-    """Whether the dataset knows enough to composite the truth, of two sources at least."""
+    """Whether the dataset has the columns to compose the truth, and at least two sources."""
     is_known = block_side(manifest) is not None or manifest.columns.keys() >= OBJECT_COLUMNS
     return is_known and len(spread_sources(reader, 2)) == 2
 
@@ -138,7 +138,7 @@ def swap_truth(
     first: np.ndarray,
     second: np.ndarray,
 ) -> SwapTruth:
-    """The truth for the moving parts of records `first` with the resting parts of `second`.
+    """The truth for the moving parts of records `first` with the fixed parts of `second`.
 
     `frames` (N, C, H, W) are the source frames of `first` as stored.
     """

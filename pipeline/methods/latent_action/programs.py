@@ -1,4 +1,4 @@
-"""What is exported of a latent action model: transform, and its two halves."""
+"""The exported programs of a latent action model: transform, and its two halves."""
 
 import copy
 
@@ -47,7 +47,7 @@ class Encode(nn.Module):
 
 
 class Decode(nn.Module):
-    """Latent parts and action vectors to images on [0, 1]: the action on the first, then D."""
+    """Latent parts and action vectors to images on [0, 1]: act on the variant part, then decode."""
 
     def __init__(self, model: LatentActionModel) -> None:
         super().__init__()
@@ -118,9 +118,9 @@ def latent_action_programs(model: LatentActionModel) -> list[Program]:
 
 
 def without(model: LatentActionModel, part: str) -> LatentActionModel:
-    """The same model, its weights shared, less one part: what is not called is not exported."""
+    """The same model with shared weights but without one part, which is then not exported."""
     trimmed = copy.copy(model)
-    # A copy shares the table of parts, which is replaced here rather than changed.
+    # A shallow copy shares the table of submodules, so it is replaced here and not changed.
     trimmed._modules = {name: each for name, each in model._modules.items() if name != part}
     return trimmed
 

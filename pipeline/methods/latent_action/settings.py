@@ -25,7 +25,7 @@ LatentLosses = Literal["stop_gradient", "full_gradient", "relative"]
 @dataclass(frozen=True)
 @limited
 class LossWeights:
-    """Weights of L_recon, L_inv (invariance) and L_const (consistency); the paper has 1, 1, 1."""
+    """Weights of L_recon, L_inv (invariance) and L_const (consistency); 1, 1, 1 in the paper."""
 
     recon: NotNegative = 1.0
     invariance: NotNegative = 1.0
@@ -38,7 +38,7 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class NoContrastConfig:
-    """Images are not compared with each other (the paper's)."""
+    """Images are not compared with each other (as in the paper)."""
 
     name: Literal["none"] = "none"
 
@@ -46,7 +46,8 @@ class NoContrastConfig:
 @dataclass(frozen=True)
 @limited
 class ViewsContrastConfig:
-    """Pooled z_v of x shall be nearer to that of a deformed g x than to those of other images.
+    """A loss that pulls pooled z_v of x closer to that of a deformed g x than to those of other
+    images.
 
     InfoNCE with `weight`, over the global batch, after a projector with `hidden` and then
     `size` units; similarities are divided by `temperature`. A deformation is a random affine
@@ -76,15 +77,16 @@ ContrastConfig = NoContrastConfig | ViewsContrastConfig
 class LatentActionConfig:
     """Network, action, mask, its threshold, output and loss weights.
 
-    `output=auto` is a Tanh, or logits with cross-entropy where the dataset is binary.
-    `reconstruct=action` decodes the moved latent of x into g x (the paper's). The controls
-    do without the action: `source` decodes E(x) into x, `target` E(g x) into g x.
+    `output=auto` is a Tanh, or logits with cross-entropy if the dataset is binary.
+    `reconstruct=action` decodes the moved latent of x into g x (as in the paper). The controls do
+    not use the action: `source` decodes E(x) into x, `target` E(g x) into g x.
 
-    `latent_losses=stop_gradient` are the paper's: L_inv and L_const hold the latent of g x
-    fixed. For some seeds, and for actions that interpolate, it then pays to make all latents
-    larger without end. `full_gradient` lets the target move too, and latents shrink instead;
-    `relative` moreover divides both by how much the latent of g x varies over its cells, so
-    that neither larger nor more uniform latents pay. At weights of 0 all three are one.
+    `latent_losses=stop_gradient` is the paper's form: no gradient flows through the latent of g x.
+    For some seeds, and for actions that interpolate, larger latents then lower the loss, and they
+    grow without bound. With `full_gradient` the gradient flows through the target too, and latents
+    shrink instead; `relative` also divides both losses by how much the latent of g x varies over
+    its cells, so that neither the size nor a constant matters. With weights of 0 all three are the
+    same.
     """
 
     name: Literal["latent_action"]
@@ -117,7 +119,7 @@ class LatentActionConfig:
             self._check_contrast()
 
     def _check_contrast(self) -> None:
-        """ValueError where z_v is no map of cells, or nothing."""
+        """Raise ValueError for a contrast if z_v has no spatial cells, or no channels."""
         if not isinstance(self.action, SpatialActionConfig):
             raise ValueError(
                 f"contrast.name=views averages over cells that the group moves; with"

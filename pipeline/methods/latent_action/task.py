@@ -1,4 +1,4 @@
-"""The latent action task: what the trainer needs, put together."""
+"""The task of latent actions: model, objective and evaluation for the trainer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +29,7 @@ RUNAWAY_RATIO = 10.0
 
 
 def output_kind(config: LatentActionConfig, frames: FrameSpec) -> OutputKind:
-    """What the decoder's last values mean; ValueError for logits of grey values."""
+    """The kind of the decoder's output; ValueError for logits of grey values."""
     if config.output == "logits" and frames.values != "binary":
         raise ValueError("task.output=logits needs a dataset of binary shapes; allowed: auto, tanh")
     if config.output != "auto":
@@ -40,7 +40,7 @@ def output_kind(config: LatentActionConfig, frames: FrameSpec) -> OutputKind:
 def make_objective(
     model: LatentActionModel, config: LatentActionConfig
 ) -> LatentActionObjective | ReconstructionObjective:
-    """What training minimises."""
+    """The training objective."""
     if config.reconstruct == "action":
         return LatentActionObjective(
             model, config.weights, config.latent_losses, make_contrast(model, config)
@@ -49,7 +49,8 @@ def make_objective(
 
 
 def make_contrast(model: LatentActionModel, config: LatentActionConfig) -> ViewsContrast | None:
-    """The contrast that training adds; its seed follows the weights in torch's draws."""
+    """The contrast that training adds; its seed is drawn from torch's generator after the
+    weights."""
     if not isinstance(config.contrast, ViewsContrastConfig):
         return None
     return ViewsContrast(model, config.contrast, int(torch.randint(2**62, ())))
@@ -124,9 +125,9 @@ class LatentActionTask:
     def collapse_message(self, means: Mapping[str, float]) -> str | None:
         """A constant output image, or latent losses that grow without bound.
 
-        The first compares the variance of outputs across a batch with that of the
-        targets. The second happens where sources are all upright: the target branch
-        moves with the source branch but has no gradient to hold it.
+        The first compares the variance of outputs across a batch with that of the targets. The
+        second happens if all sources are upright: the target branch grows with the source branch,
+        and no gradient limits it.
         """
         variation = means["output_variation"]
         if variation < COLLAPSED_VARIATION:

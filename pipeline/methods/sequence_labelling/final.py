@@ -1,6 +1,6 @@
 """Final evaluation of sequence labelling: scores, and the first layer's weights in a picture.
 
-accuracy, f1            over all places of all sequences, cut at a probability of one half
+accuracy, f1            over all positions of all sequences, at a threshold of one half
 circulant_share         of the first layer's energy: 1 for a cyclic convolution, 1/L for noise
 equivariance_error/...  |f(shifted x) - shifted f(x)| by the norm of f(x), where f is the
                         `first_layer` or all of the network (`logits`), shifts in turn
@@ -59,12 +59,12 @@ def labelling_metrics(
 
 
 def shifts_of(places: slice, length: int) -> np.ndarray:
-    """How far the records at these places are shifted: 1 to L - 1 in turn, (N,) int64."""
+    """The shifts of the records at these positions: 1 to L - 1 in turn, (N,) int64."""
     return np.asarray(1 + np.arange(places.start, places.stop) % (length - 1))
 
 
 def shifted(sequences: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
-    """Sequences (N, ..., L), each moved to the right around its end by its own shift (N,)."""
+    """Sequences (N, ..., L), each shifted cyclically to the right by its own shift (N,)."""
     length = sequences.shape[-1]
     source = (torch.arange(length, device=shifts.device) - shifts[:, None]) % length
     index = source.view(len(shifts), *(1,) * (sequences.ndim - 2), length)
@@ -72,14 +72,14 @@ def shifted(sequences: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
 
 
 CLIPPED = 99.5
-"""Percentile of magnitudes where the colours of each panel end."""
+"""Percentile of magnitudes at which the colours of each panel saturate."""
 
 
 def write_first_layer(path: Path, weights: torch.Tensor, title: str) -> None:
     """Heat maps of (n, n) weights, rows outputs and columns inputs, as a PNG.
 
-    Each panel has a colour scale of its own: the circulant part of weights that are mostly
-    noise would be invisible on theirs.
+    Each panel has its own colour scale, because the circulant part of noisy weights would be
+    invisible on theirs.
     """
     weights = weights.detach().cpu().double()
     share = circulant_share(weights)

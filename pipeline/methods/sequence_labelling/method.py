@@ -1,4 +1,4 @@
-"""Labels of sequences by a layer that may come to commute with shifts (paper 2)."""
+"""Sequence labelling with a layer that may learn to commute with shifts (paper 2)."""
 
 from __future__ import annotations
 

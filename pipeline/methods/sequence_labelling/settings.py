@@ -33,7 +33,7 @@ class ConvolutionalConfig:
 @dataclass(frozen=True)
 @limited
 class SequenceLabellingConfig:
-    """A network and the weight of a peak in the loss, relative to any other place."""
+    """A network and the weight of a peak in the loss, relative to other positions."""
 
     name: Literal["sequence_labelling"]
     model: FullyConnectedConfig | ConvolutionalConfig

@@ -1,11 +1,11 @@
-"""The sequence labelling task: weighted cross-entropy of the places of a sequence.
+"""The sequence labelling task: weighted cross-entropy of the positions of a sequence.
 
-The loss is a mean over places, peaks counting `positive_weight` times. Beside it, how much
-of the first layer is a cyclic convolution (`circulant_share`, paper: its heat map).
+The loss is a mean over positions; peaks count `positive_weight` times. Evaluation also measures how
+much of the first layer is a cyclic convolution (`circulant_share`; the paper shows its heat map).
 
-The network is a fully connected layer that may come to commute with shifts, and what follows it.
-The first layer has no activation: with convolutions behind it, which commute with shifts
-exactly, it plays the symmetric embedding network.
+The network is a fully connected layer that may learn to commute with shifts, followed by other
+layers. The first layer has no activation: before convolutions, which commute with shifts exactly,
+it has the role of the symmetric embedding network.
 """
 
 from itertools import pairwise
@@ -27,7 +27,7 @@ from pipeline.metrics.latents import circulant_share
 
 
 class SequenceLabeller(nn.Module):
-    """Logits of the labels of each place of sequences, which are frames (B, 1, 1, L).
+    """Logits of the labels of each position of sequences, which are frames (B, 1, 1, L).
 
     `first` is the first layer, `rest` maps its outputs (B, L) to logits (B, L).
     """
@@ -68,7 +68,7 @@ def linear_layers(length: int, num_layers: int) -> nn.Sequential:
 
 
 def cyclic_convolutions(config: ConvolutionalConfig) -> nn.Sequential:
-    """Convolutions around the sequence's end, ReLU between them: (B, L) to (B, L)."""
+    """Cyclic convolutions with ReLU between them: (B, L) to (B, L)."""
     sizes = [1, *[config.channels] * (config.num_layers - 1), 1]
     layers: list[nn.Module] = [nn.Unflatten(1, (1, -1))]
     for index, (num_in, num_out) in enumerate(pairwise(sizes)):
@@ -113,7 +113,7 @@ class SequenceObjective(nn.Module):
 
 
 class SequenceEvaluation:
-    """Loss, and precision and recall of places, cut at a probability of one half.
+    """Loss, and precision and recall of positions, thresholded at a probability of one half.
 
     Float64 sums; see `pipeline.methods.interface.Evaluation`.
     """
@@ -121,7 +121,7 @@ class SequenceEvaluation:
     def __init__(self, model: SequenceLabeller, positive_weight: float) -> None:
         self.model, self.positive_weight = model, positive_weight
         device = next(model.parameters()).device
-        # Sequences, loss, peaks found, places called a peak, peaks, sequences without a mistake.
+        # Sequences, loss, true positives, predicted positives, peaks, sequences without a mistake.
         self._sums = torch.zeros(6, dtype=torch.float64, device=device)
 
     @torch.no_grad()

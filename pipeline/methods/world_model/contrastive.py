@@ -1,27 +1,26 @@
 """The contrastive loss of paper 2: energies of pairs of latents, negatives of a global batch.
 
-So hits and negatives do not depend on how many records go through the model at a time, nor on
-how many ranks there are.
+Hits and negatives do not depend on the batch size or the world size.
 
     e(x, y)   = |x - y|^2 / (2 sigma^2)            mean over objects, sum over the rest
     positive  = mean_i e(T(z_i, a_i), z'_i)
     negative  = mean_i mean_j max(0, hinge - e(z_i, z_i+j))
 
-and, ours,
+and our additions,
 
     change_weight * mean_i max(0, hinge - e(z_i, z'_i))
     variant_weight * the share of S's outputs that a learned mask selects
 
-Negatives differ in what no action changes (headings, backdrops), which is enough for the hinge:
-the first of these terms asks for what actions do change. Where a state stays as it is the
-energy is at its minimum of 0 and has no gradient, so that such records do no harm.
+Negatives differ in something that no action changes (headings, backdrops), which can satisfy the
+hinge alone; the first of these terms needs what actions change. If a state does not change, the
+energy is at its minimum of 0 and has no gradient, so such records do no harm.
 
-z are latents of current states, z' of next ones, z_i+j negatives (see `energy.py`). Squared
-distances, where the paper's formula has norms; the hinge of each negative on its own, where
-the released code averages the negatives' energies first (the same for one).
+z are latents of current states, z' of next ones, z_i+j negatives (see `energy`). Distances are
+squared, while the paper's formula has norms; each negative has its own hinge, while the released
+code averages the negatives' energies first (which is the same for one).
 
-Current and next states go through S and E in two calls, as in the released code: batch norm
-takes the statistics of each by itself, and its running statistics see both.
+Current and next states go through S and E in two calls, as in the released code: batch norm takes
+the statistics of each separately, and its running statistics include both.
 """
 
 from collections.abc import Iterator
@@ -39,19 +38,19 @@ def energy(
 ) -> torch.Tensor:
     """|x - y|^2 / (2 sigma^2), a mean over objects and a sum over all else, (B,) float32.
 
-    The released code's: a sum over all numbers of a latent that is one whole.
+    As in the released code; a latent without objects is summed over all its numbers.
     """
     squares = (first.float() - second.float()).square().flatten(1).sum(1)
     return squares / (2 * sigma**2 * num_objects)
 
 
 def negatives(latent: torch.Tensor, num_negatives: int) -> list[torch.Tensor]:
-    """For each row, the latents of the next rows of the global batch, around its end.
+    """For each row, the latents of the next rows of the global batch, cyclically.
 
-    The order of a global batch is a uniformly random permutation already: the row j places
-    on is a uniformly random other one, at any number of ranks, without a further draw. (The
-    released code permutes the batch anew, which lets a row be its own negative.) Latents
-    are those of current states. Raises ValueError if there are not so many other rows.
+    The order of a global batch is already a uniformly random permutation, so the row j positions
+    later is a uniformly random other one, for any world size, without a further draw. (The released
+    code permutes the batch anew, which lets a row be its own negative.) Latents are those of
+    current states. Raises ValueError if there are not so many other rows.
     """
     rows = gather_rows(latent)
     num_rows, num_own = len(rows), len(latent)
@@ -60,24 +59,25 @@ def negatives(latent: torch.Tensor, num_negatives: int) -> list[torch.Tensor]:
             f"task.loss.num_negatives={num_negatives} is not below the batch of {num_rows}"
         )
     first = rank_number() * num_own
-    # Rolled rather than indexed: the gradient of an index adds up in no fixed order on a GPU.
+    # Rolled rather than indexed: the gradient of indexing is summed in no fixed order on a GPU.
     return [rows.roll(-shift - first, 0)[:num_own] for shift in range(1, num_negatives + 1)]
 
 
 GROUP_SIZE = 256
 
 Rows = tuple[torch.Tensor, ...]
-"""Tensors with one row a record."""
+"""Tensors with one row per record."""
 
 
 class Groups:
-    """Collects the rows of all ranks until a group is whole. All ranks add together."""
+    """Collects the rows of all ranks until a group is complete. All ranks add at the same time."""
 
     def __init__(self) -> None:
         self._waiting: Rows = ()
 
     def add(self, *rows: torch.Tensor) -> Iterator[Rows]:
-        """This rank's rows of a global batch; the groups that are whole now, on every rank."""
+        """Add this rank's rows of a global batch; returns the groups that are now complete, on
+        every rank."""
         gathered = tuple(map(gather_rows, rows))
         pairs = zip(self._waiting, gathered, strict=True)
         self._waiting = tuple(map(torch.cat, pairs)) if self._waiting else gathered
@@ -93,7 +93,7 @@ class Groups:
 
 
 def own_places(num: int, device: torch.device) -> torch.Tensor:
-    """The places of a group of `num` that this rank compares with the others, (M,) int64."""
+    """The positions in a group of `num` that this rank compares with all others, (M,) int64."""
     rank, world_size = rank_number(), num_ranks()
     first, last = (num * number // world_size for number in (rank, rank + 1))
     return torch.arange(first, last, device=device)

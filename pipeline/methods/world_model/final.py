@@ -1,7 +1,6 @@
 """Metrics of a world model over a split, the same for any batch size and rank count.
 
-Records are compared with others within groups of 256 (the last may be smaller), however many go
-through the model at a time:
+Records are compared with others within groups of 256 (the last may be smaller), for any batch size:
 
     loss/...        the training loss but for a mask's term, negatives spread evenly over
                     the group
@@ -11,8 +10,8 @@ through the model at a time:
     latent_change   mean energy between a state and its next: far below `latent_spread` if
                     latents hold what no action changes
 
-Records of a split come in the order of time. A negative one place on would be the next
-state of the same episode, so negatives here are n / (K + 1) places apart, of n records.
+Records of a split are sorted by time. The next record would be the next state of the same episode,
+so negatives here are n / (K + 1) positions apart, of n records.
 
 The final evaluation adds metrics over episodes, curves, and pictures.
 """
@@ -42,7 +41,7 @@ from pipeline.world_models.world_model import WorldModel
 class ContrastiveEvaluation:
     """Float64 sums of one split; see `pipeline.methods.interface.Evaluation`.
 
-    All ranks update together, and each compares its share of the latents of all.
+    All ranks update at the same time, and each compares its share of all latents.
     """
 
     def __init__(self, model: WorldModel, config: ContrastiveConfig) -> None:
@@ -73,7 +72,7 @@ class ContrastiveEvaluation:
         latent, following, predicted = latents[own], following[own], predictions[own]
         valid = is_valid[own].double()
         positive = energy(predicted, following, model.num_objects, config.sigma)
-        # Valid places come first.
+        # Valid records come first.
         count = is_valid.sum().long().clamp_min(1)
         distance = (count // (config.num_negatives + 1)).clamp_min(1)
         apart = torch.stack(
@@ -122,7 +121,8 @@ def hits(
 ) -> torch.Tensor:
     """Whether no other valid prediction of a group is nearer to a true latent, (B,).
 
-    `predicted` are all of the group, `following` the true latents at its places `own`.
+    `predicted` are all predictions of the group, `following` the true latents at its positions
+    `own`.
     """
     distances = torch.cdist(
         following.float().flatten(1),
@@ -144,7 +144,7 @@ def measure(subject: Subject) -> Findings:
 
 
 def draw(subject: Subject) -> None:
-    """What fits the world, below pictures/."""
+    """The pictures that suit the world, below pictures/."""
     model, episodes, batch = _model(subject), episodes_of(subject), subject.batch
     device, step = device_of(model), subject.run.step
     folder = subject.run_dir / "pictures"
@@ -175,7 +175,7 @@ def draw(subject: Subject) -> None:
 
 
 def episodes_of(subject: Subject) -> Episodes:
-    """The episodes that are meant; ValueError for a dataset without any."""
+    """The episodes to measure; ValueError for a dataset without any."""
     return read_episodes(
         subject.manifest, subject.reader, subject.split, subject.run.group, subject.max_records
     )

@@ -1,4 +1,4 @@
-"""What is exported of a world model: from frames to latents, and from latents to the next."""
+"""The exported programs of a world model: from frames to latents, and from latents to the next."""
 
 from collections.abc import Sequence
 

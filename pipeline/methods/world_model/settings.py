@@ -10,12 +10,11 @@ from pipeline.world_models.settings import HomeomorphicVAEConfig, WorldModelSett
 @dataclass(frozen=True)
 @limited
 class ContrastiveConfig:
-    """The paper's loss: `hinge` is the energy up to which negatives are pushed away,
-    `sigma` the length that energies are measured by, `num_negatives` those of a record.
-    `change_weight` is that of one negative more, a record's own next state: what no action
-    changes tells the others apart, but not those two.
-    `variant_weight` times the share of S's outputs that a learned mask selects is added, so that
-    the group acts on no more than it must."""
+    """The paper's loss: `hinge` is the energy up to which negatives are pushed away, `sigma` the
+    length scale of energies, `num_negatives` the number of negatives of a record. `change_weight`
+    is the weight of one more negative, a record's own next state: unlike other records, it does not
+    differ in what no action changes. `variant_weight` times the share of S's outputs that a learned
+    mask selects is added, so that the group acts on no more outputs than necessary."""
 
     name: Literal["contrastive"] = "contrastive"
     hinge: Positive = 1.0
@@ -28,7 +27,7 @@ class ContrastiveConfig:
 @dataclass(frozen=True)
 @limited
 class VariationalConfig:
-    """Reconstruction and a KL divergence of weight `beta`, without actions (the VAE's)."""
+    """Reconstruction and a KL divergence with weight `beta`, without actions (for the VAE)."""
 
     name: Literal["variational"]
     beta: NotNegative = 1.0
@@ -36,7 +35,7 @@ class VariationalConfig:
 
 @dataclass(frozen=True)
 class WorldModelConfig:
-    """A domain's networks and what trains them."""
+    """The networks of a domain and their loss."""
 
     name: Literal["world_model"]
     model: WorldModelSettings

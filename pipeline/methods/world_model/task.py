@@ -1,4 +1,4 @@
-"""The world model task: what the trainer needs, put together."""
+"""The task of world models: model, objective and evaluation for the trainer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,8 +23,8 @@ COLLAPSED_SPREAD = 0.01
 class WorldModelTask(PlainTask):
     """See `pipeline.methods.interface.Task`.
 
-    The best checkpoint is that of the lowest validation loss, on a split with the training
-    distribution of actions. (The paper has no such split and takes the lowest training loss.)
+    The best checkpoint has the lowest validation loss, on a split with the training distribution of
+    actions. (The paper has no such split and takes the lowest training loss.)
     """
 
     mixes_batch = True  # negatives, and batch norm
@@ -63,7 +63,8 @@ class WorldModelTask(PlainTask):
             self.objective.step = state["step"]
 
     def collapse_message(self, means: Mapping[str, float]) -> str | None:
-        """Latents that are all the same, where the hinge asks for an energy of 1."""
+        """A message if all latents are nearly the same, so that their energy is far below the
+        hinge."""
         if isinstance(self._config.loss, VariationalConfig):
             return None
         spread, hinge = means["latent_spread"], self._config.loss.hinge

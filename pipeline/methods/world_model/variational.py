@@ -1,4 +1,4 @@
-"""The objective of the homeomorphic VAE: it draws source frames, and sees no actions.
+"""The objective of the homeomorphic VAE: it reconstructs source frames and uses no actions.
 
 |decode(R) - x|^2 summed over pixels  +  beta * KL(q(R | x), uniform)      means over records
 """
@@ -34,7 +34,7 @@ class VariationalObjective(nn.Module):
         label: torch.Tensor,
         valid: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss and the vector of `TERM_NAMES`; of a record only its source is used."""
+        """The loss and the vector of `TERM_NAMES`; only the source of a record is used."""
         reconstruction, divergence = sample_losses(self.model, source, self._noise(source))
         reconstruction, divergence = reconstruction.mean(), divergence.mean()
         total = reconstruction + self.beta * divergence
@@ -58,7 +58,7 @@ def sample_losses(
 
 
 class VariationalEvaluation:
-    """The training loss with noise that is always the same, and hits of T(z, a) = a z.
+    """The training loss with fixed noise, and hits of T(z, a) = a z.
 
     Float64 sums; see `pipeline.methods.interface.Evaluation`.
     """
@@ -82,7 +82,7 @@ class VariationalEvaluation:
             self._compare(*group)
 
     def _noise(self, source: torch.Tensor) -> torch.Tensor:
-        """Of each record's own place in the split, whatever it is in a batch with."""
+        """Noise that depends only on a record's position in the split, not on its batch."""
         first = self._num_seen + rank_number() * len(source)
         last = first + len(source)
         groups = range(first // GROUP_SIZE, (last - 1) // GROUP_SIZE + 1)

@@ -1,4 +1,4 @@
-"""Pictures of what a model does, as PNG files in the run directory."""
+"""Pictures of a latent action model, as PNG files in the run directory."""
 
 from pipeline.measuring import picture_grid
 from pipeline.methods.latent_action.pictures.elements import orbit_records, predict, write_orbits

@@ -51,12 +51,14 @@ def unit_range(frames: np.ndarray, spec: FrameSpec) -> np.ndarray:
 
 
 def middle_slice(frame: np.ndarray) -> np.ndarray:
-    """A volume (C, D, H, W) in the middle of its first axis, (C, H, W); an image as it is."""
+    """The middle slice (C, H, W) of a volume (C, D, H, W) along its first axis; an image is
+    unchanged."""
     return frame[:, frame.shape[1] // 2] if frame.ndim == 4 else frame
 
 
 def varied_records(run: TrainedModel, reader: SplitReader, num: int) -> np.ndarray:
-    """Up to `num` records all over the split, the kinds of their elements in turn, (N,) int64."""
+    """Up to `num` records, spread over the split and cycling through the bins of elements, (N,)
+    int64."""
     candidates = spread_records(reader, NUM_CANDIDATES)
     action = torch.from_numpy(reader.read_column("action", candidates))
     bins = run.group.bin_index(run.group.decode(action)).numpy()
@@ -74,19 +76,19 @@ def varied_records(run: TrainedModel, reader: SplitReader, num: int) -> np.ndarr
 
 NUM_IMAGES, NUM_VOLUMES = 8, 3
 MAX_PIXELS, MAX_VOXELS = 160, 64
-"""A side of what is shown; larger frames are shrunk by a whole factor."""
+"""The largest side of shown frames; larger ones are shrunk by an integer factor."""
 MAX_ELEMENTS = 48
-"""All elements of a finite group of this order or less."""
+"""A slider shows all elements of finite groups up to this order."""
 NUM_TURNS = 24
-"""Elements of a full turn in a continuous group; half as many where frames are volumes."""
+"""Elements of a full turn in a continuous group; half as many for volumes."""
 TILT = 1 / math.sqrt(3)
-"""Components of the axis (1, 1, 1) about which space is turned."""
+"""Components of the axis (1, 1, 1) about which volumes turn."""
 
 
 def slider_elements(group: Group, num_turns: int = NUM_TURNS) -> torch.Tensor:
-    """Elements in an order to slide through, the identity first.
+    """Elements in the order of a slider, the identity first.
 
-    All of a small finite group, some of a large one, and of a continuous one those of a
+    All elements of a small finite group, some of a large one, and for a continuous group those of a
     full turn: of the plane, or of space about the axis (1, 1, 1).
     """
     if group.num_elements is not None:
@@ -106,7 +108,7 @@ def slider_elements(group: Group, num_turns: int = NUM_TURNS) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class ElementFrames:
-    """`num_sources` sources all over a split under K elements, whose names are `labels`.
+    """`num_sources` sources, spread over a split, under K elements, whose names are `labels`.
 
     `frames` makes (R, N, C, ...) on [0, 1] of N sources, for one element after the other. Rows
     are source, output and, where it is known, truth: where the group acts on whole frames, or
@@ -120,7 +122,7 @@ class ElementFrames:
 
 
 def element_frames(run: TrainedModel, manifest: Manifest, reader: SplitReader) -> ElementFrames:
-    """What the model makes of the same sources under one element after the other."""
+    """The outputs of the model for the same sources under one element after the other."""
     is_volume = len(reader.frames.shape) == 4
     elements = slider_elements(run.group, NUM_TURNS // 2 if is_volume else NUM_TURNS)
     most = MAX_VOXELS if is_volume else MAX_PIXELS
@@ -140,8 +142,8 @@ def element_frames(run: TrainedModel, manifest: Manifest, reader: SplitReader) -
 
 
 def shrunk(frames: np.ndarray, most: int) -> np.ndarray:
-    """Frames (N, C, ...) with sides of `most` at most: means over blocks of a whole side, what
-    does not fill a block left out."""
+    """Frames (N, C, ...) with sides of at most `most`: means over blocks of an integer side;
+    incomplete blocks are left out."""
     factor = -(-max(frames.shape[2:]) // most)
     if factor == 1:
         return frames
@@ -179,7 +181,8 @@ def _truth(
     numbers: np.ndarray,
     source: np.ndarray,
 ) -> Callable[[int], np.ndarray] | None:
-    """From an element's place to truths (N, C, ...) on [0, 1]; None where they are not known."""
+    """A function from an element's position to truths (N, C, ...) on [0, 1]; None if they are not
+    known."""
     if manifest.target_is_action_on_source:
         frames = torch.from_numpy(source)
         frames = frames if group.is_exact else frames.float()
@@ -194,7 +197,7 @@ def _truth(
     orbits = numbers[:, None] + np.arange(len(elements))
     actions = torch.from_numpy(reader.read_column("action", orbits.ravel()))
     stored = group.element_index(group.decode(actions))
-    # The orbit's order need not be that of the elements.
+    # The order of the orbit may differ from that of the elements.
     places = stored.numpy().reshape(orbits.shape).argsort(1)
 
     def read(index: int) -> np.ndarray:
@@ -207,7 +210,7 @@ def _truth(
 NUM_ORBIT_IMAGES = 6
 NUM_ORBIT_VOLUMES = 3
 MAX_COLUMNS, MAX_DRAWN = 8, 4
-"""Elements of a finite group, and drawn ones of a continuous group, of each source."""
+"""The most elements for each source, of a finite group, and drawn ones of a continuous group."""
 
 
 def orbit_records(
@@ -219,7 +222,7 @@ def orbit_records(
     """
     length = reader.records_per_source or 1
     total = reader.num_records // length
-    # An odd stride meets every pose where the members of an orbit are sources in turn.
+    # If the members of an orbit are sources in turn, an odd stride reaches every pose.
     stride = max(1, total // num_sources - 1) | 1
     sources = np.arange(min(num_sources, total)) * stride % total
     elements = np.arange(0, length, -(-length // max_elements))
@@ -246,5 +249,6 @@ def write_orbits(path: Path, run: TrainedModel, reader: SplitReader) -> None:
 
 
 def _shown(frames: np.ndarray) -> np.ndarray:
-    """What is shown of frames (N, C, ...): whole volumes are not kept for every row."""
+    """The part of frames (N, C, ...) that is shown, so that whole volumes are not kept for every
+    row."""
     return np.stack([flattened(frame) for frame in frames])

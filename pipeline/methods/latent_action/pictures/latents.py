@@ -36,7 +36,8 @@ NUM_COLUMNS = 5
 def latent_rows(
     run: TrainedModel, source: np.ndarray, action: np.ndarray
 ) -> dict[str, list[np.ndarray]]:
-    """Channel means of magnitudes, (h, w) a record, by row; of volumes the middle slice."""
+    """For each row of the picture, channel means of magnitudes, (h, w) per record; of volumes the
+    middle slice."""
     model = run.model
     assert isinstance(model, LatentActionModel)
     device = device_of(model)
@@ -115,8 +116,7 @@ PANELS = {
 def write_mask(path: Path, log: Path) -> bool:
     """The share of variant channels and how often entries flipped, by step, as a PNG.
 
-    Returns whether the log (metrics.jsonl) has lines about a mask, without which
-    nothing is written.
+    Returns whether the log (metrics.jsonl) has lines about a mask; otherwise nothing is written.
     """
     lines = [
         line
@@ -129,7 +129,7 @@ def write_mask(path: Path, log: Path) -> bool:
     figure, axes = new_figure(len(PANELS), 1, (6.4, 3.9), "Mask over training")
     for axis, (name, label) in zip(axes[:, 0], PANELS.items(), strict=True):
         values = np.array([line[name] for line in lines], float)
-        # A count that falls was set to 0 between two epochs.
+        # A falling count was reset between two epochs.
         falls = np.diff(values) < 0 if "epoch" in name else np.zeros(len(values) - 1, bool)
         breaks = np.flatnonzero(falls) + 1
         x, y = (np.insert(v.astype(float), breaks, np.nan) for v in (steps, values))

@@ -1,4 +1,4 @@
-"""Volumes as solid things: surface.png, by marching rays."""
+"""Volumes as solid objects: surface.png, by ray marching."""
 
 from pathlib import Path
 
@@ -24,8 +24,8 @@ COLOUR = (0.93, 0.80, 0.66)
 
 
 def content_radius(volumes: np.ndarray, level: float = 0.5) -> float:
-    """Distance from the centre of the farthest voxel inside any of (N, D, H, W), whose cubes
-    are [-1, 1]^3; 1 if there is none."""
+    """Distance from the centre to the farthest voxel inside any of the volumes (N, D, H, W), which
+    fill the cube [-1, 1]^3; 1 if there is none."""
     axes = [(2 * np.arange(num) + 1) / num - 1 for num in volumes.shape[1:]]
     z, y, x = np.meshgrid(*axes, indexing="ij")
     inside = (volumes >= level).any(0)
@@ -37,9 +37,9 @@ def surface_picture(
 ) -> np.ndarray:
     """An orthographic picture (size, size, 3) on [0, 1], white where there is no surface.
 
-    `volume` (D, H, W), the cube [-1, 1]^3, has x along W, y up along H, z along D; values
-    from `level` on are inside. `view` (3, 3) rotates it about its centre; the camera looks
-    along -z and sees as far as `radius` to either side.
+    `volume` (D, H, W), the cube [-1, 1]^3, has x along W, y up along H, z along D; values from
+    `level` on are inside. `view` (3, 3) rotates it about its centre; the camera looks along -z and
+    sees up to `radius` to either side.
     """
     blank = torch.ones(size, size, 3)
     field = torch.from_numpy(np.ascontiguousarray(volume)).float()
@@ -48,7 +48,7 @@ def surface_picture(
     side = torch.linspace(-radius, radius, size)
     depth = torch.linspace(REACH, -REACH, round(REACH * STEPS_PER_VOXEL * max(field.shape)))
     y, x = torch.meshgrid(-side, side, indexing="ij")
-    # Points are rows: times `view` from the right, they turn by its inverse.
+    # Points are rows: multiplied by `view` from the right, they turn by its inverse.
     to_volume = torch.from_numpy(np.asarray(view, np.float32))
     places = torch.stack([x, y, torch.zeros_like(x)], -1) @ to_volume
     values = torch.stack([_sample(field, places + z * to_volume[2]) for z in depth])
@@ -77,7 +77,7 @@ def _sample(field: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
 
 
 def _outward(field: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """Unit normals that point to lower values, by differences a voxel and a half apart."""
+    """Unit normals that point to lower values, by differences over one and a half voxels."""
     steps = 3.0 / torch.tensor([field.shape[2], field.shape[1], field.shape[0]])
     slope = [
         _sample(field, places - step) - _sample(field, places + step) for step in torch.diag(steps)

@@ -1,4 +1,4 @@
-"""All pictures of a latent action model, the swap among them."""
+"""All pictures of a latent action model, including swapped parts."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +31,7 @@ LEFT_OUT = 0.5
 
 
 def write_swap(path: Path, run: TrainedModel, manifest: Manifest, reader: SplitReader) -> None:
-    """Pairs of inputs, the decoded mixture of their latents, and its truth, as a PNG."""
+    """Write pairs of inputs, the decoded mixture of their latents, and its truth, as a PNG."""
     model = run.model
     assert isinstance(model, LatentActionModel)
     first = spread_sources(reader, NUM_COLUMNS)
@@ -61,7 +61,7 @@ def write_swap(path: Path, run: TrainedModel, manifest: Manifest, reader: SplitR
 def write_pictures(
     run_dir: Path, run: TrainedModel, manifest: Manifest, reader: SplitReader
 ) -> None:
-    """orbits.png and what follows from it, below pictures/."""
+    """Write orbits.png, and all other pictures below pictures/."""
     assert isinstance(run.model, LatentActionModel)
     folder = run_dir / "pictures"
     folder.mkdir(exist_ok=True)

@@ -1,9 +1,10 @@
 """Episodes of a split, and the embeddings and latents of their frames.
 
-Where elements are drawn for episodes, these two share theirs (`data_prep.recipes.episodes`).
+Each episode has several copies: copy 0 is the trajectory itself, the others are rotated copies,
+moved by a group element. If elements are drawn, two consecutive episodes have the same ones
+(`data_prep.recipes.episodes`). Records are sorted by episode, then by copy, then by step.
 
-A twin is the whole trajectory moved by a group element; twin 0 is the trajectory itself.
-Records come episode by episode, in each twin by twin, in each step by step.
+
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,8 +24,8 @@ from pipeline.data.places import slices
 class MeasuredModel(Protocol):
     """S: frames -> y (embedding), E: y -> z (latent), T: (z, action) -> the next z.
 
-    `act_on_embedding` and `act_on_latent` are rho_Y and rho_Z: how the group is taken to act
-    there, one element a row. Either raises ValueError where the model has no such action.
+    `act_on_embedding` and `act_on_latent` are rho_Y and rho_Z, the assumed actions of the group,
+    one element per row. Either raises ValueError if the model has no such action.
     """
 
     @property
@@ -52,7 +53,7 @@ def acted(
 ) -> torch.Tensor | None:
     """Elements g (N, ...) applied to embeddings or latents (N, ...).
 
-    None where the model refuses, which it does with a ValueError.
+    None if the model has no such action and raises ValueError.
     """
     try:
         return action(values, g.to(values.device)).float()
@@ -61,9 +62,9 @@ def acted(
 
 
 def partners(elements: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Places of s and of s' (M,) among episodes whose elements (N, ...) are given, the first of
-    them an even one. Pairs that one element did not move alike are left out, and so is an odd
-    last episode."""
+    """Positions of s and of s' (M,) among episodes with elements (N, ...); the number of the first
+    episode is even. Pairs that different elements moved are left out, and so is an unpaired last
+    episode."""
     first = torch.arange(len(elements) // 2 * 2, device=elements.device)
     second = first ^ 1
     rows = elements.view(len(elements), -1)
@@ -91,8 +92,8 @@ def encode_frames(
 def encode_latents(
     model: MeasuredModel, frames: Iterable[np.ndarray], batch: int, device: torch.device
 ) -> torch.Tensor:
-    """Latents (N, ...) of frames that come as arrays (M, C, ...) as stored; embeddings, which are
-    large, are not kept."""
+    """Latents (N, ...) of frames that come as arrays (M, C, ...) as stored; embeddings are not kept
+    because they are large."""
     latents = []
     for stored in frames:
         for part in slices(len(stored), batch):
@@ -107,8 +108,8 @@ def roll_out(
 ) -> torch.Tensor:
     """Predictions (N, K, ...) after these numbers of steps, from latents (N, ...).
 
-    Each step starts from the prediction before: T(... T(T(z, a_1), a_2) ..., a_h). `actions`
-    (N, H, A) with H at least the largest of `steps`; step 0 is the latent itself.
+    Each step starts from the previous prediction: T(... T(T(z, a_1), a_2) ..., a_h). `actions` (N,
+    H, A) with H at least the largest of `steps`; step 0 is the latent itself.
     """
     actions = actions.to(latent.device)
     found = {0: latent}
@@ -121,59 +122,59 @@ def roll_out(
 
 @dataclass(frozen=True)
 class Episodes:
-    """`length` steps, so that a trajectory has `length + 1` frames. Only the first
-    `num_episodes` of the split are meant."""
+    """The first `num_episodes` episodes of a split, each in `num_copies` copies (copy 0 is the
+    trajectory itself) of `length` steps, which have `length + 1` frames."""
 
     reader: SplitReader
     group: Group
     num_episodes: int
-    num_twins: int
+    num_copies: int
     length: int
 
-    def records(self, episodes: np.ndarray, twin: int, times: Sequence[int]) -> np.ndarray:
+    def records(self, episodes: np.ndarray, copy: int, times: Sequence[int]) -> np.ndarray:
         """Record numbers (N, K) of the steps that start at `times` in these episodes."""
-        trajectories = np.asarray(episodes) * self.num_twins + twin
+        trajectories = np.asarray(episodes) * self.num_copies + copy
         return np.asarray(trajectories[:, None] * self.length + np.asarray(times))
 
-    def frames(self, episodes: np.ndarray, twin: int, times: Sequence[int]) -> np.ndarray:
+    def frames(self, episodes: np.ndarray, copy: int, times: Sequence[int]) -> np.ndarray:
         """Frames (N, K, C, ...) as stored, at times from 0 to `length`."""
         if not times:
             return np.empty((len(episodes), 0, *self.reader.frames.shape))
-        # The last frame is the source of no step.
+        # The last frame is not the source of any step.
         read: dict[int, np.ndarray] = {}
         inner = [time for time in times if time < self.length]
         last = [time for time in times if time == self.length]
         if inner:
-            found = self._ends("source", episodes, twin, inner)
+            found = self._ends("source", episodes, copy, inner)
             read.update(zip(inner, found.swapaxes(0, 1), strict=True))
         if last:
-            read[self.length] = self._ends("target", episodes, twin, [self.length - 1])[:, 0]
+            read[self.length] = self._ends("target", episodes, copy, [self.length - 1])[:, 0]
         return np.stack([read[time] for time in times], 1)
 
     def _ends(
         self,
         end: Literal["source", "target"],
         episodes: np.ndarray,
-        twin: int,
+        copy: int,
         times: Sequence[int],
     ) -> np.ndarray:
-        records = self.records(episodes, twin, times)
+        records = self.records(episodes, copy, times)
         found = self.reader.read_frames(end, records.reshape(-1))
         return found.reshape(*records.shape, *found.shape[1:])
 
-    def column(self, name: str, episodes: np.ndarray, twin: int, num_steps: int) -> np.ndarray:
+    def column(self, name: str, episodes: np.ndarray, copy: int, num_steps: int) -> np.ndarray:
         """A column of the first steps, (N, num_steps, ...)."""
-        records = self.records(episodes, twin, range(num_steps))
+        records = self.records(episodes, copy, range(num_steps))
         values = self.reader.read_column(name, records.reshape(-1))
         return values.reshape(*records.shape, *values.shape[1:])
 
-    def actions(self, episodes: np.ndarray, twin: int, num_steps: int) -> torch.Tensor:
+    def actions(self, episodes: np.ndarray, copy: int, num_steps: int) -> torch.Tensor:
         """Action vectors of the first steps, (N, num_steps, A) float32."""
-        return torch.from_numpy(self.column("action", episodes, twin, num_steps))
+        return torch.from_numpy(self.column("action", episodes, copy, num_steps))
 
-    def elements(self, episodes: np.ndarray, twin: int) -> torch.Tensor:
-        """By which group element the twin differs from the trajectory itself, (N, ...)."""
-        encoded = self.column("group_element", episodes, twin, 1)[:, 0]
+    def elements(self, episodes: np.ndarray, copy: int) -> torch.Tensor:
+        """The group elements that move the trajectories to this copy, (N, ...)."""
+        encoded = self.column("group_element", episodes, copy, 1)[:, 0]
         return self.group.decode(torch.from_numpy(encoded))
 
     def blocks(self, num: int) -> Iterator[np.ndarray]:
@@ -183,14 +184,14 @@ class Episodes:
 
 
 def trajectory_frames(
-    episodes: Episodes, numbers: np.ndarray, twin: int, batch: int
+    episodes: Episodes, numbers: np.ndarray, copy: int, batch: int
 ) -> Iterator[np.ndarray]:
-    """All frames of whole trajectories, one trajectory after the other: arrays (M, C, ...) of up
-    to `batch` frames as stored."""
+    """All frames of trajectories, one trajectory after the other: arrays (M, C, ...) of up to
+    `batch` frames as stored."""
     for number in numbers:
         times = range(episodes.length + 1)
         for part in slices(len(times), batch):
-            yield episodes.frames(np.array([number]), twin, times[part])[0]
+            yield episodes.frames(np.array([number]), copy, times[part])[0]
 
 
 def read_episodes(
@@ -202,11 +203,11 @@ def read_episodes(
         raise ValueError(
             f"dataset {manifest.name} holds no episodes of a world, which its evaluation needs"
         )
-    num, twins = origin.num_episodes[split], origin.num_elements[split]
+    num, copies = origin.num_episodes[split], origin.num_elements[split]
     length = origin.episode_length[split]
-    if num * twins * length != reader.num_records:
+    if num * copies * length != reader.num_records:
         raise ValueError(
-            f"{num} episodes x {twins} twins x {length} steps are not the"
+            f"{num} episodes x {copies} copies x {length} steps are not the"
             f" {reader.num_records} records of split {split}"
         )
-    return Episodes(reader, group, min(num, max_episodes or num), twins, length)
+    return Episodes(reader, group, min(num, max_episodes or num), copies, length)

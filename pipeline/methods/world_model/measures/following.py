@@ -1,13 +1,13 @@
-"""Following episodes: rollouts, which of them were seen, hits, embeddings block by block.
+"""Encoding episodes and rolling them out: errors of embeddings, hits, seen and unseen rollouts.
 
     equivariance of S     | rho_Y(g) S(s) - S(g s) |         at all times that are read
     equivariance of E     | rho_Z(g) E(y) - E(rho_Y(g) y) |  at the start
     distances under S     | |S(s) - S(s')| - |S(g s) - S(g s')| |
 
-for all twins. Each goes with the norm of S(s), or of E(y), of the same samples.
+for all rotated copies, each with the norm of S(s), or of E(y), of the same samples.
 
-What depends on embeddings, which are large, is summed on the way; latents at the start and
-at the horizons are kept, (twin, episode, ...) each.
+Errors of embeddings, which are large, are summed block by block; latents at the start and at the
+horizons are kept, (copy, episode, ...) each.
 """
 
 import math
@@ -37,8 +37,8 @@ from pipeline.metrics.ranking import hits_at, mean_reciprocal_rank, rank_predict
 class EmbeddingErrors:
     """`embedding`, `encoder`: equivariance; `distance`: distance invariance.
 
-    The first two stay empty where the model says that the group has no action there. States
-    s and s' are the starts of two episodes, see `pairing.py`.
+    The first two stay empty if the model has no action of the group there. States s and s' are the
+    starts of two episodes, see `partners`.
     """
 
     def __init__(self, model: MeasuredModel) -> None:
@@ -49,8 +49,8 @@ class EmbeddingErrors:
 
     @torch.no_grad()
     def add(self, embeddings: Sequence[torch.Tensor], elements: Sequence[torch.Tensor]) -> None:
-        """For each twin an (N, K, ...) of the next N episodes at K times, the start first, and
-        elements (N, ...). N is even but for the last ones."""
+        """Add, for each copy, embeddings (N, K, ...) of the next N episodes at K times, the start
+        first, and elements (N, ...). N is even except in the last call."""
         own, *moved = embeddings
         for each, g in zip(moved, elements[1:], strict=True):
             self._add_embedding(own, each, g)
@@ -75,8 +75,8 @@ class EmbeddingErrors:
 
 
 class Division(NamedTuple):
-    """`known[h]` (N,) bool: rollouts of h steps that go by the first of `names`, and the others
-    by the second."""
+    """`known[h]` (N,) bool marks the rollouts of h steps that belong to the first of `names`; the
+    others belong to the second."""
 
     names: tuple[str, str]
     known: dict[int, torch.Tensor]
@@ -85,7 +85,8 @@ class Division(NamedTuple):
 def divisions(
     manifest: Manifest, episodes: Episodes, actions: np.ndarray, horizons: Sequence[int]
 ) -> list[Division]:
-    """All of a dataset: by actions (N, H, A), and by the poses at both ends of a rollout."""
+    """All divisions of a dataset: by actions (N, H, A), and by the poses at both ends of a
+    rollout."""
     found = []
     seen = seen_rollouts(manifest, actions, horizons)
     if seen is not None:
@@ -99,9 +100,10 @@ def divisions(
 def seen_rollouts(
     manifest: Manifest, actions: np.ndarray, horizons: Sequence[int]
 ) -> dict[int, torch.Tensor] | None:
-    """For each horizon whether the first so many actions of (N, H, A) are all known, (N,) bool.
+    """For each horizon h, whether the first h actions of (N, H, A) are all seen in training, (N,)
+    bool.
 
-    None for a dataset whose training knows all actions.
+    None for a dataset whose training uses all actions.
     """
     seen = manifest.facts.seen_actions
     if seen is None:
@@ -124,10 +126,10 @@ def _by_pose(held_out: HeldOut, episodes: Episodes, horizons: Sequence[int]) -> 
 
 @dataclass(frozen=True)
 class Followed:
-    """Latents of G twins of N episodes: `start` (G, N, ...); by horizon `true` and
+    """Latents of G copies of N episodes: `start` (G, N, ...); by horizon `true` and
     `predicted`, the rollouts from the start, (G, N, ...) float32 each.
 
-    `elements` are the twins' group elements (N, ...); `actions` (G, N, H, A).
+    `elements` are the copies' group elements (N, ...); `actions` (G, N, H, A).
     """
 
     start: torch.Tensor
@@ -147,29 +149,31 @@ def follow(
     batch: int,
     device: torch.device,
 ) -> Followed:
-    """Encode and roll out; the untransformed trajectories up to `drift_steps` steps, and
-    their twins up to the last of `horizons`."""
+    """Encode and roll out; the untransformed trajectories up to `drift_steps` steps, and the
+    rotated copies up to the last of `horizons`."""
     times = [0, *horizons]
     all_times = range(drift_steps + 1)
     every = np.arange(episodes.num_episodes)
-    elements = [episodes.elements(every, twin) for twin in range(episodes.num_twins)]
+    elements = [episodes.elements(every, copy) for copy in range(episodes.num_copies)]
     embedding = EmbeddingErrors(model)
     drift = Drift(drift_steps)
     blocks: list[tuple[torch.Tensor, ...]] = []
-    # An even number of episodes, so that no pair of them is torn apart.
+    # An even number of episodes, so that pairs stay together.
     for numbers in episodes.blocks(2 * max(1, batch // (2 * drift_steps + 2))):
-        twins = []
-        for twin in range(episodes.num_twins):
-            steps = list(all_times) if twin == 0 else times
-            y, z = _encoded(model, episodes, numbers, twin, steps, times, batch, device)
-            actions = episodes.actions(numbers, twin, max(steps))
+        copies = []
+        for copy in range(episodes.num_copies):
+            steps = list(all_times) if copy == 0 else times
+            y, z = _encoded(model, episodes, numbers, copy, steps, times, batch, device)
+            actions = episodes.actions(numbers, copy, max(steps))
             rolled = roll_out(model, z[:, 0], actions, steps)
-            if twin == 0:
+            if copy == 0:
                 drift.add(z, rolled)
                 z, rolled = z[:, times], rolled[:, times]
-            twins.append((y, z, rolled, actions[:, : times[-1]]))
-        embedding.add([y for y, *_ in twins], [g[numbers] for g in elements])
-        blocks.append(tuple(torch.stack(part).cpu() for part in list(zip(*twins, strict=True))[1:]))
+            copies.append((y, z, rolled, actions[:, : times[-1]]))
+        embedding.add([y for y, *_ in copies], [g[numbers] for g in elements])
+        blocks.append(
+            tuple(torch.stack(part).cpu() for part in list(zip(*copies, strict=True))[1:])
+        )
     true, rolled, actions = (torch.cat(part, 1) for part in zip(*blocks, strict=True))
     return Followed(
         start=true[:, :, 0],
@@ -186,7 +190,7 @@ def _encoded(
     model: MeasuredModel,
     episodes: Episodes,
     numbers: np.ndarray,
-    twin: int,
+    copy: int,
     steps: Sequence[int],
     kept: Sequence[int],
     batch: int,
@@ -197,7 +201,7 @@ def _encoded(
     embeddings, latents = [], []
     for part in slices(len(steps), max(1, batch // len(numbers))):
         some = list(steps[part])
-        frames = episodes.frames(numbers, twin, some)
+        frames = episodes.frames(numbers, copy, some)
         y, z = encode_frames(model, frames, batch, device)
         embeddings.append(y[:, [place for place, step in enumerate(some) if step in kept]])
         latents.append(z)
@@ -210,10 +214,10 @@ HITS_AT = (1, 5, 10)
 def hit_metrics(
     followed: Followed, divisions: Sequence[Division], device: torch.device
 ) -> dict[str, float]:
-    """Hits, ranks and how far to trust them, by horizon, over untransformed trajectories.
+    """Hits, ranks, ties and spreads by horizon, over untransformed trajectories.
 
-    Where trajectories are divided (by whether training knew their actions, say), hits and errors
-    are also measured for each side of the division.
+    If trajectories are divided, for example by whether training used their actions, hits and errors
+    are also measured for each part.
     """
     metrics: dict[str, float] = {}
     for horizon, true in followed.true.items():
@@ -241,7 +245,7 @@ def rank_metrics(rank: torch.Tensor, end: str) -> dict[str, float]:
 
 
 def _split(division: Division, horizon: int) -> tuple[tuple[str, torch.Tensor], ...]:
-    """Both parts, unless one of them is empty and the other says nothing new."""
+    """Both parts, unless one of them is empty and the other is the whole."""
     known, (first, second) = division.known[horizon], division.names
     if bool(known.all()) or not bool(known.any()):
         return ()

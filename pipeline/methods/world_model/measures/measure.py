@@ -8,12 +8,12 @@ With f = E S, p_h the rollout over h steps from f(s) and p_h^g that from f(g s) 
     distances       | |f(s) - f(s')| - |f(g s) - f(g s')| |
                     | |p_h - t'_h| - |p_h^g - t'_h^g| |
 
-all by the mean norm of f(s). s' and t'_h are of another episode, see `pairing.py`.
+all divided by the mean norm of f(s). s' and t'_h belong to another episode, see `partners`.
 
     backdrop_share = variance between the means of each backdrop / all variance
 
-of the latents of first states: 0 where a part does not depend on the backdrop, 1 where it
-depends on nothing else.
+of the latents of first states: 0 if a part does not depend on the backdrop, 1 if it depends on
+nothing else.
 """
 
 import math
@@ -42,14 +42,14 @@ Errors = dict[str, ErrorsByElement]
 def equivariance_errors(
     model: MeasuredModel, followed: Followed, batch: int, device: torch.device
 ) -> Errors:
-    """`latent`, `transition` and `model/horizon_H`; empty where the group has no action on
-    latents. `batch` episodes at a time."""
+    """`latent`, `transition` and `model/horizon_H`; empty if the group has no action on latents.
+    `batch` episodes are processed at a time."""
     errors: Errors = {}
     norm = lengths(followed.start[0])
-    for twin, g in enumerate(followed.elements[1:], 1):
+    for copy, g in enumerate(followed.elements[1:], 1):
         for first in range(0, len(g), batch):
             places = slice(first, first + batch)
-            pairs = _equivariance_pairs(model, followed, twin, places, device)
+            pairs = _equivariance_pairs(model, followed, copy, places, device)
             for name, (wanted, actual) in pairs.items():
                 errors.setdefault(name, ErrorsByElement(model.group))
                 errors[name].add(g[places], distances(wanted, actual).cpu(), norm[places])
@@ -57,12 +57,12 @@ def equivariance_errors(
 
 
 def _equivariance_pairs(
-    model: MeasuredModel, followed: Followed, twin: int, places: slice, device: torch.device
+    model: MeasuredModel, followed: Followed, copy: int, places: slice, device: torch.device
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """What should be and what is, of some episodes; nothing without an action on latents."""
-    g = followed.elements[twin][places]
-    start, moved_start = (followed.start[which, places].to(device) for which in (0, twin))
-    action, moved_action = (followed.actions[which, places, 0].to(device) for which in (0, twin))
+    """Pairs of expected and actual latents of some episodes; empty without an action on latents."""
+    g = followed.elements[copy][places]
+    start, moved_start = (followed.start[which, places].to(device) for which in (0, copy))
+    action, moved_action = (followed.actions[which, places, 0].to(device) for which in (0, copy))
     turned = acted(model.act_on_latent, start, g)
     if turned is None:
         return {}
@@ -71,7 +71,7 @@ def _equivariance_pairs(
     moved = {"transition": model.predict(turned, moved_action).float()}
     for horizon, predicted in followed.predicted.items():
         plain[f"model/horizon_{horizon}"] = predicted[0, places].to(device)
-        moved[f"model/horizon_{horizon}"] = predicted[twin, places].to(device)
+        moved[f"model/horizon_{horizon}"] = predicted[copy, places].to(device)
     for name, latent in plain.items():
         wanted = acted(model.act_on_latent, latent, g)
         assert wanted is not None
@@ -80,17 +80,17 @@ def _equivariance_pairs(
 
 
 def distance_errors(model: MeasuredModel, followed: Followed) -> Errors:
-    """`latent` and `model/horizon_H`; empty where no element moved two episodes."""
+    """`latent` and `model/horizon_H`; empty if no element moved two episodes."""
     errors: Errors = {}
     pairs = {"latent": (followed.start, followed.start)}
     for horizon, predicted in followed.predicted.items():
         pairs[f"model/horizon_{horizon}"] = (predicted, followed.true[horizon])
     norm = lengths(followed.start[0])
-    for twin, g in enumerate(followed.elements[1:], 1):
+    for copy, g in enumerate(followed.elements[1:], 1):
         first, second = partners(g)
         for name, (one, other) in pairs.items():
             plain = one[0, first], other[0, second]
-            moved = one[twin, first], other[twin, second]
+            moved = one[copy, first], other[copy, second]
             errors.setdefault(name, ErrorsByElement(model.group))
             errors[name].add(g[first], change_of_distance(*plain, *moved), norm[first])
     return errors
@@ -100,8 +100,8 @@ def distance_errors(model: MeasuredModel, followed: Followed) -> Errors:
 def irrep_metrics(model: MeasuredModel, latents: torch.Tensor) -> dict[str, float]:
     """`irreps/NAME`: shares of the variance of latents (N, ...) about their mean, summing to 1.
 
-    Empty for a group that is not finite or whose irreps are not offered, for latents on which
-    the group has no action, and for latents that are all equal.
+    Empty for an infinite group, a group without irreps, latents without an action of the group, and
+    latents that are all equal.
     """
     group = model.group
     if group.num_elements is None:
@@ -125,10 +125,9 @@ def irrep_metrics(model: MeasuredModel, latents: torch.Tensor) -> dict[str, floa
 def part_metrics(
     latent: torch.Tensor, episodes: Episodes, manifest: Manifest, parts: LatentParts | None
 ) -> dict[str, float]:
-    """`mask/fraction_variant` with a mask, and `backdrop_share/...` where there are backdrops.
+    """`mask/fraction_variant` if there is a mask, and `backdrop_share/...` if there are backdrops.
 
-    `latent` (N, ...) are those of the first states of the episodes. A model with neither gets
-    no metrics here.
+    `latent` (N, ...) are those of the first states of the episodes. Empty if there is neither.
     """
     metrics: dict[str, float] = {}
     pieces = {"latent": latent}
@@ -163,12 +162,12 @@ DRIFT_STEPS = 100
 
 
 def horizons_of(episodes: Episodes) -> list[int]:
-    """The horizons that these episodes are long enough for."""
+    """The horizons for which these episodes are long enough."""
     return [h for h in HORIZONS if h <= episodes.length]
 
 
 def drift_steps_of(episodes: Episodes) -> int:
-    """How far drift can be followed."""
+    """The number of steps for which drift can be measured."""
     return min(DRIFT_STEPS, episodes.length)
 
 
@@ -219,7 +218,8 @@ def measure_episodes(
 
 
 def error_metrics(kind: str, errors: Errors) -> dict[str, float]:
-    """`KIND/NAME`, the mean error by the mean norm, and `KIND_raw/NAME` over all elements."""
+    """`KIND/NAME`, the mean error divided by the mean norm, and `KIND_raw/NAME`, over all
+    elements."""
     metrics: dict[str, float] = {}
     for name, each in errors.items():
         total = each.total()
@@ -230,7 +230,7 @@ def error_metrics(kind: str, errors: Errors) -> dict[str, float]:
 
 
 def drift_metrics(followed: Followed) -> dict[str, float]:
-    """`rollout_error/horizon_H`, by the typical distance of two truths, and raw."""
+    """`rollout_error/horizon_H`, divided by the typical distance of two truths, and raw."""
     metrics: dict[str, float] = {}
     errors, relative = followed.drift.errors, relative_drift(followed.drift)
     last = len(errors) - 1
@@ -241,10 +241,11 @@ def drift_metrics(followed: Followed) -> dict[str, float]:
 
 
 def change_metrics(followed: Followed) -> dict[str, float]:
-    """`change_error/horizon_H`: the mean error by how far the truth has moved from its start.
+    """`change_error/horizon_H`: the mean error divided by how far the truth has moved from its
+    start.
 
-    Left out where nothing has moved. Hits do not show that a model predicts no change at all:
-    what tells episodes apart need not be what actions move.
+    Left out if nothing has moved. Hits do not show whether a model predicts no change at all,
+    because episodes may differ in something that actions do not move.
     """
     metrics = {}
     for horizon, true in followed.true.items():
@@ -256,7 +257,7 @@ def change_metrics(followed: Followed) -> dict[str, float]:
 
 
 def drift_curve(followed: Followed) -> dict[str, Any]:
-    """Errors for each number of steps from 0, and how many steps were asked for and are there."""
+    """Errors for each number of steps from 0, and the numbers of requested and available steps."""
     errors = followed.drift.errors.tolist()
     return {
         "steps_wanted": DRIFT_STEPS,
@@ -268,7 +269,7 @@ def drift_curve(followed: Followed) -> dict[str, Any]:
 
 
 def relative_drift(drift: Drift) -> list[float]:
-    """Errors by typical distances; infinite where all truths are equal."""
+    """Errors divided by typical distances; infinite if all truths are equal."""
     return [
         0.0 if error == 0 else error / typical if typical > 0 else math.inf
         for error, typical in zip(drift.errors.tolist(), drift.typical.tolist(), strict=True)

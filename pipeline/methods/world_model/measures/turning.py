@@ -1,6 +1,6 @@
 """Objects that turn in space: hits against close poses, and along whole turns (paper, HH and TH).
 
-Both need frames that are no part of any episode; they are drawn from what the manifest says turns.
+Both need frames that are not in any episode; they are drawn with the solid of the manifest.
 
 * *Hard hits.* The six negatives of an episode are its true next pose turned by 2 pi / 30 one way
   or the other about x, y and z.
@@ -36,7 +36,7 @@ HARD_HITS_AT = (1, 5)
 
 class Traversals(NamedTuple):
     """Turns of T first poses about one axis: frames (T, K + 1, C, ...) as stored, latents of them
-    and rollouts from the first, (T, K + 1, ...), and which steps 1 to K are hits, (T, K)."""
+    and rollouts from the first, (T, K + 1, ...), and whether each step 1 to K is a hit, (T, K)."""
 
     frames: np.ndarray
     encoded: torch.Tensor
@@ -45,13 +45,13 @@ class Traversals(NamedTuple):
 
 
 def turning_solid(manifest: Manifest, group: Group) -> Solid | None:
-    """What turns in the pictures, where actions are rotations of space; else None."""
+    """The object in the pictures if actions are rotations of space, else None."""
     is_turned = manifest.group == "so3" and manifest.action == group.action_components
     return manifest.facts.solid if is_turned else None
 
 
 def turn_by(group: Group, name: str, num_steps: int) -> np.ndarray:
-    """The action (1, A) of so many steps about an axis; negative ones lead back."""
+    """The action (1, A) of this number of steps about an axis; negative numbers turn back."""
     q = quaternions.from_axis(AXES[name], 360 / NUM_STEPS * num_steps)
     return np.asarray(group.encode(q[None].float()).numpy())
 

@@ -1,12 +1,12 @@
-"""Latents of a world model: fields, a grid of them, split into irreps.
+"""Pictures of latents of a world model: on the grid of cells, and split into irreps.
 
-A panel for each object. Where the latent of an object is not a point of the plane, its part
-that turns with the board is shown, for fibres over the quarter turns, or else its first two
+The grid has a panel for each object. If the latent of an object is not a point of the plane, the
+panel shows the part that turns with the board (for fibres over the quarter turns), or the first two
 principal components.
 
-A row for each object, of the regular fibre that varies most. One-dimensional copies are drawn
-against an angle of the state, where one is known, else as densities; two-dimensional ones as
-planes. Points have the colour of that angle, on a scale that ends as it begins.
+The picture of irreps has a row for each object, with the regular fibre that varies most.
+One-dimensional copies are drawn against an angle of the state, or as densities if none is known;
+two-dimensional ones as planes. Colours show that angle, on a cyclic scale.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,8 @@ from pipeline.world_models.world_model import WorldModel
 def with_signs(axes: np.ndarray) -> np.ndarray:
     """Each row of (k, n) or its negative, so that its largest component is positive.
 
-    The same on every machine; of components as large as each other up to rounding the first.
+    The result is the same on every machine: of components that are equal up to rounding, the first
+    counts.
     """
     sizes = np.abs(axes)
     is_largest = sizes >= sizes.max(1, keepdims=True) * (1 - 1e-6)
@@ -41,7 +42,7 @@ Place = tuple[int | slice, ...]
 
 
 def fibre_places(latents: torch.Tensor, group: Group, num_objects: int) -> list[Place]:
-    """For each object the fibre that varies most.
+    """For each object, the position of the fibre that varies most.
 
     Latents are (N, fields, |G|), or (N, objects, |G|, copies); without such fibres the list is
     empty.
@@ -59,8 +60,8 @@ def fibre_places(latents: torch.Tensor, group: Group, num_objects: int) -> list[
 def fibre_copies(
     model: WorldModel, shape: torch.Size, place: Place, device: torch.device
 ) -> list[Copy] | None:
-    """The copies of irreps that a fibre (K,) of latents of this shape holds, None if the model
-    has no action on latents."""
+    """The copies of irreps in a fibre (K,) of latents of this shape, None if the model has no
+    action on latents."""
     elements = model.group.elements()
     num = len(elements)
     basis = torch.zeros(num, *shape, device=device)
@@ -69,7 +70,7 @@ def fibre_copies(
     moved = acted(model.act_on_latent, basis.repeat(num, *(1 for _ in shape)), every)
     if moved is None:
         return None
-    # Column j of a matrix is what becomes of the j-th basis vector.
+    # Column j of a matrix is the image of the j-th basis vector.
     matrices = moved[(slice(None), *place)].view(num, num, num).transpose(1, 2).cpu()
     return copies_of_irreps(model.group.irreps(0), elements, matrices)
 
@@ -78,9 +79,9 @@ MAX_POINTS = 4000
 
 
 def planar_points(latents: np.ndarray) -> tuple[np.ndarray, str]:
-    """Points (N, objects, 2) for latents (N, objects, ...), and in words what they are.
+    """Points (N, objects, 2) for latents (N, objects, ...), and a description of them.
 
-    Of fibres x (4, copies) the turning part is (x_0 - x_2, x_1 - x_3) of the copy in which it
+    For fibres x (4, copies) this is the turning part (x_0 - x_2, x_1 - x_3) of the copy in which it
     varies most.
     """
     if latents.shape[2:] == (2,):
@@ -104,7 +105,7 @@ def planar_points(latents: np.ndarray) -> tuple[np.ndarray, str]:
 def write_latent_grid(path: Path, latents: np.ndarray, cells: np.ndarray, title: str) -> None:
     """`latents` (N, objects, ...) and `cells` (N, objects, 2), rows and columns from 0, as a PNG.
 
-    Colours run with the row from blue to red and with the column from dark to bright.
+    Colours go from blue to red with the row and from dark to bright with the column.
     """
     points, what = planar_points(latents[:MAX_POINTS].astype(np.float64))
     colours = cell_colours(cells[:MAX_POINTS])
@@ -141,13 +142,13 @@ def cell_colours(cells: np.ndarray) -> np.ndarray:
 
 PLAIN, EPISODE, RIM = "#4878b0", "#d1372c", "0.45"
 RING = (0.55, 0.95)
-"""Inner and outer radius of the key's ring, of half its side."""
+"""Inner and outer radius of the key's ring, relative to half its side."""
 
 
 @dataclass(frozen=True)
 class FibreStates:
     """A fibre of K numbers and the copies of irreps it holds, of all states (N, K) and of one
-    episode (T, K), with an angle of each in degrees, or None where none is known."""
+    episode (T, K), with an angle for each in degrees, or None if none is known."""
 
     name: str
     copies: Sequence[Copy]
@@ -158,9 +159,10 @@ class FibreStates:
 
 
 def principal_copies(copies: Sequence[Copy], states: np.ndarray) -> list[Copy]:
-    """Copies of the same irreps that hold as much of `states` (N, n) as possible, one by one.
+    """Copies of the same irreps, each holding as much of the variance of `states` (N, n) as
+    possible.
 
-    Several copies of one irrep may be mixed among themselves by any rotation.
+    Copies of one irrep may be replaced by any rotation of them; this chooses one.
     """
     mixed: list[Copy] = []
     for name in dict.fromkeys(copy.name for copy in copies):
@@ -175,10 +177,10 @@ def principal_copies(copies: Sequence[Copy], states: np.ndarray) -> list[Copy]:
 
 
 def write_irreps(path: Path, fibres: Sequence[FibreStates], what: str, title: str) -> None:
-    """A row a fibre, a panel a copy, as a PNG; `what` the angles are of.
+    """Write a row for each fibre and a panel for each copy, as a PNG; `what` describes the angles.
 
-    Titles say which share of the fibre's variance a copy holds. Of a copy of more than two
-    dimensions the first two are shown.
+    Titles give a copy's share of the fibre's variance. Of a copy with more than two dimensions the
+    first two are shown.
     """
     num = max(len(fibre.copies) for fibre in fibres)
     has_angles = any(fibre.angles is not None for fibre in fibres)
@@ -193,7 +195,7 @@ def write_irreps(path: Path, fibres: Sequence[FibreStates], what: str, title: st
         label_row(row, fibre.name)
     for axis in axes[:, num:].flat:
         axis.set_axis_off()
-    text = "points: test states and their twins; red: one episode, its start ringed"
+    text = "points: test states and their rotated copies; red: one episode, its start ringed"
     if has_angles:
         _draw_key(axes[0, num], what)
         text += f"; 1D parts against the angle of the {what}"
@@ -219,7 +221,7 @@ def _copy_names(copies: Sequence[Copy]) -> list[str]:
 
 
 def _share(states: np.ndarray, copy: Copy) -> float:
-    """Of the variance of states (N, K), what a copy holds; 0 where all are equal."""
+    """A copy's share of the variance of states (N, K); 0 if all are equal."""
     whole = float(states.var(0).sum())
     return float((states @ copy.rows.numpy().T).var(0).sum()) / whole if whole else 0.0
 
@@ -245,14 +247,14 @@ def _draw_copy(axis: Any, fibre: FibreStates, copy: Copy) -> None:
 
 
 def _draw_points(axis: Any, points: np.ndarray, colours: Any) -> None:
-    """The first two coordinates of points (N, d)."""
+    """Draw the first two coordinates of points (N, d)."""
     axis.axhline(0, color="0.85", linewidth=0.7, zorder=0)
     axis.axvline(0, color="0.85", linewidth=0.7, zorder=0)
     axis.scatter(*points[:, :2].T, s=7, c=colours, edgecolors=RIM, linewidths=0.15)
 
 
 def _draw_density(axis: Any, every: np.ndarray, some: np.ndarray) -> None:
-    """States as a histogram; the episode above it, time upwards."""
+    """Draw states as a histogram, and the episode above it with time upwards."""
     axis.hist(every, bins=60, color=PLAIN, linewidth=0)
     top = axis.get_ylim()[1]
     height = top * (1.08 + 0.5 * np.arange(len(some)) / max(1, len(some) - 1))
@@ -264,14 +266,15 @@ def _draw_density(axis: Any, every: np.ndarray, some: np.ndarray) -> None:
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
-    """Not to enlarge rounding: at least a tenth of a thousandth around the middle."""
+    """Limits of an axis, at least 1e-4 around the middle, so that rounding errors are not
+    magnified."""
     middle = float(values.max() + values.min()) / 2
     half = max(float(np.ptp(values)) * 0.55, 1e-4)
     return middle - half, middle + half
 
 
 def _draw_key(axis: Any, what: str) -> None:
-    """A ring with the colour of each angle where that angle lies."""
+    """Draw a ring that shows the colour of each angle."""
     side = np.linspace(-1, 1, 201)
     x, y = np.meshgrid(side, side)
     radius = np.hypot(x, y)

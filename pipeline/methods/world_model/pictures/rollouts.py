@@ -1,7 +1,7 @@
 """Rollouts and orbits of a world model as frames, decoded or by the nearest known frame.
 
-A predicted latent is shown decoded, where there is a decoder; else as the test frame whose
-latent is nearest to it, which says what the model takes the state for but not how it looks.
+A predicted latent is shown decoded if there is a decoder. Otherwise the test frame with the nearest
+latent is shown, which identifies the predicted state but does not show decoding errors.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ class Bank:
 
     @property
     def num_episodes(self) -> int:
-        """How many episodes are known."""
+        """The number of encoded episodes."""
         return len(self.latents) // len(self.times)
 
     def nearest(self, latents: torch.Tensor) -> np.ndarray:
@@ -55,7 +55,7 @@ class Bank:
 def make_bank(
     model: MeasuredModel, episodes: Episodes, batch: int, device: torch.device, max_frames: int
 ) -> Bank:
-    """Encode up to `max_frames` frames of untransformed trajectories, all times of each."""
+    """Encode up to `max_frames` frames of untransformed trajectories, whole trajectories only."""
     times = range(episodes.length + 1)
     num = max(1, min(episodes.num_episodes, max_frames // len(times)))
     frames = trajectory_frames(episodes, np.arange(num), 0, batch)
@@ -67,8 +67,8 @@ Decoder = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Show:
-    """How a model's latents become visible: `latents` (N, K, ...) to frames (N, K, C, H, W) on
-    [0, 1], and in a word `how`. What is true of the first `num_episodes` can be shown."""
+    """A way to make latents visible: `latents` (N, K, ...) to frames (N, K, C, H, W) on [0, 1];
+    `how` names it. It works for the first `num_episodes` episodes."""
 
     latents: Callable[[torch.Tensor], np.ndarray]
     how: str
@@ -78,7 +78,7 @@ class Show:
 def nearest_frames(
     model: MeasuredModel, episodes: Episodes, batch: int, device: torch.device
 ) -> Show:
-    """By the untransformed test frame whose latent is nearest."""
+    """Show latents by the untransformed test frame with the nearest latent."""
     bank = make_bank(model, episodes, batch, device, MAX_FRAMES)
     return Show(
         lambda latents: visible(bank.nearest(latents)), "nearest\nknown frame", bank.num_episodes
@@ -86,7 +86,8 @@ def nearest_frames(
 
 
 def decoded_frames(decode: Decoder, episodes: Episodes, batch: int) -> Show:
-    """By a decoder, which gives frames (B, C, H, W) in loaded units, of `batch` at a time."""
+    """Show latents by a decoder, which returns frames (B, C, H, W) in loaded units, `batch` at a
+    time."""
     low, high = episodes.reader.frames.loaded_range
 
     @torch.no_grad()
@@ -101,14 +102,14 @@ def decoded_frames(decode: Decoder, episodes: Episodes, batch: int) -> Show:
     return Show(show, "decoded", episodes.num_episodes)
 
 
-def true_frames(episodes: Episodes, numbers: np.ndarray, twin: int, times: list[int]) -> np.ndarray:
+def true_frames(episodes: Episodes, numbers: np.ndarray, copy: int, times: list[int]) -> np.ndarray:
     """Stored frames (N, K, C, H, W) on [0, 1]."""
-    frames = episodes.frames(numbers, twin, times)
+    frames = episodes.frames(numbers, copy, times)
     return visible(unit_range(frames, episodes.reader.frames))
 
 
 def visible(frames: np.ndarray) -> np.ndarray:
-    """Of frames (..., C, H, W) that show two moments in colour, the later one."""
+    """The frames (..., C, H, W); of frames that show two moments in colour, the later one."""
     return frames[..., -3:, :, :] if frames.shape[-3] == 6 else frames
 
 
@@ -120,9 +121,10 @@ def write_rollouts(
     how: str,
     title: str,
 ) -> None:
-    """Two rows an episode, as a PNG: `truth` and `predicted` (N, K, C, H, W) on [0, 1] at K times.
+    """Write two rows for each episode, as a PNG: `truth` and `predicted` (N, K, C, H, W) on [0, 1]
+    at K times.
 
-    `how` says how predictions were made visible.
+    `how` names the way in which predictions are shown.
     """
     rows: list[Row] = []
     for number, (true, shown) in enumerate(zip(truth, predicted, strict=True)):
@@ -136,8 +138,9 @@ MAX_ELEMENTS = 8
 
 @dataclass(frozen=True)
 class DecodedOrbits:
-    """First states s of N episodes under K elements of these `names`: the twins' frames `truth`,
-    of g s, and `decoded`, of rho(g) z for the latent z of s, (N, K, C, H, W) each on [0, 1]."""
+    """First states s of N episodes under K elements of these `names`: frames `truth` of g s, from
+    the rotated copies, and `decoded` from rho(g) z for the latent z of s, (N, K, C, H, W) each on
+    [0, 1]."""
 
     names: list[list[str]]
     truth: np.ndarray
@@ -147,16 +150,16 @@ class DecodedOrbits:
 def decoded_orbits(
     model: MeasuredModel, episodes: Episodes, numbers: np.ndarray, show: Show, device: torch.device
 ) -> DecodedOrbits | None:
-    """Under the elements of the twins, the identity first; None without twins, or without an
-    action on latents."""
-    twins = range(min(episodes.num_twins, MAX_ELEMENTS))
+    """Decoded orbits under the elements of the rotated copies, the identity first; None if there
+    are no rotated copies or no action on latents."""
+    copies = range(min(episodes.num_copies, MAX_ELEMENTS))
     latents = encode_latents(model, [episodes.frames(numbers, 0, [0])[:, 0]], 1, device)
-    elements = [episodes.elements(numbers, twin) for twin in twins]
+    elements = [episodes.elements(numbers, copy) for copy in copies]
     moved = [acted(model.act_on_latent, latents, g) for g in elements]
     found = [each for each in moved if each is not None]
-    if len(twins) < 2 or not found:
+    if len(copies) < 2 or not found:
         return None
-    truth = [true_frames(episodes, numbers, twin, [0])[:, 0] for twin in twins]
+    truth = [true_frames(episodes, numbers, copy, [0])[:, 0] for copy in copies]
     names = [
         [model.group.names(g[row : row + 1])[0] for g in elements] for row in range(len(numbers))
     ]
@@ -164,7 +167,7 @@ def decoded_orbits(
 
 
 def write_decoded_orbits(path: Path, orbits: DecodedOrbits, how: str, title: str) -> None:
-    """Two rows a state, truth and what was decoded, as a PNG; `how` names the second."""
+    """Write two rows for each state, truth and decoded frames, as a PNG; `how` names the second."""
     rows: list[Row] = []
     for number, (true, shown) in enumerate(zip(orbits.truth, orbits.decoded, strict=True)):
         # Elements of a continuous group are drawn for each state.

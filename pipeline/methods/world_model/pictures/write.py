@@ -1,8 +1,8 @@
-"""Pictures of a world model as files; whole turns; the angle by which latents are coloured.
+"""Pictures of a world model as files, and whole turns of an object.
 
-Latents that are rotations are drawn as three axes: red, green and blue are the images of x, y
-and z, seen as frames are (x to the right, y up), lighter where they point away. The paper's
-figure shows inputs and encoded frames; here rollouts from the first pose are added.
+Latents that are rotations are drawn as three axes: red, green and blue are the images of x, y and
+z, seen like frames (x to the right, y up), lighter if they point away. The paper's figure shows
+inputs and encoded frames; this one also shows rollouts from the first pose.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ from pipeline.world_models.world_model import WorldModel
 
 
 def state_angles(manifest: Manifest) -> StateAngles | None:
-    """The angles of a dataset's states; None where its world declares none."""
+    """The angles of a dataset's states; None if its world declares none."""
     return manifest.facts.angles if "state" in manifest.columns else None
 
 
@@ -65,7 +65,7 @@ class Traversal(NamedTuple):
 
 
 def write_traversal(path: Path, traversals: Sequence[Traversal], title: str) -> None:
-    """Three rows a traversal, as a PNG; rollouts that miss have a grey ground."""
+    """Write three rows for each traversal, as a PNG; rollouts that miss have a grey background."""
     figure, axes = new_figure(
         3 * len(traversals), NUM_COLUMNS, (0.95 * NUM_COLUMNS + 1.1, 2.9 * len(traversals)), title
     )
@@ -83,7 +83,7 @@ def write_traversal(path: Path, traversals: Sequence[Traversal], title: str) -> 
 
 
 def draw_axes(axis: Any, matrix: np.ndarray, is_faulty: bool = False) -> None:
-    """The columns of a matrix (3, 3) as arrows, those that point to the viewer on top."""
+    """Draw the columns of a matrix (3, 3) as arrows, those that point to the viewer on top."""
     for index in np.argsort(matrix[2]):
         x, y, z = matrix[:, index]
         colour = np.array([int(COLOURS[index][k : k + 2], 16) / 255 for k in (1, 3, 5)])
@@ -131,9 +131,9 @@ def draw_rollouts(
 def draw_orbits(
     path: Path, model: WorldModel, episodes: Episodes, show: Show, device: torch.device, title: str
 ) -> bool:
-    """decoded_orbit.png: rho(g) z of a few states under the elements of their twins.
+    """decoded_orbit.png: rho(g) z of a few states under the elements of their rotated copies.
 
-    Returns whether there are twins and an action on latents, without which nothing is drawn.
+    Returns whether there are rotated copies and an action on latents; otherwise nothing is drawn.
     """
     numbers = _spread(show.num_episodes)
     orbits = decoded_orbits(model, episodes, numbers, show, device)
@@ -151,9 +151,9 @@ def draw_latent_grid(
     device: torch.device,
     title: str,
 ) -> bool:
-    """latent_grid.png, for objects on cells; returns whether this is such a world.
+    """latent_grid.png, for objects on cells; returns whether the world has them.
 
-    `places` are, for each object, those of its row and column in a state.
+    `places` are, for each object, the positions of its row and column in a state.
     """
     if places is None or len(places) != model.num_objects:
         return False
@@ -181,19 +181,19 @@ def draw_irreps(
     title: str,
 ) -> bool:
     """irreps.png, for latents that are regular fibres of d4 or c4; returns whether they are."""
-    num = max(1, NUM_FIELD_STATES // episodes.num_twins // (episodes.length + 1))
+    num = max(1, NUM_FIELD_STATES // episodes.num_copies // (episodes.length + 1))
     numbers = np.arange(min(episodes.num_episodes, num))
-    # Twin by twin, of each episode by episode.
+    # Copy by copy, and in each episode by episode.
     latents = torch.cat(
         [
-            _trajectory_latents(model, episodes, numbers, twin, batch, device)
-            for twin in range(episodes.num_twins)
+            _trajectory_latents(model, episodes, numbers, copy, batch, device)
+            for copy in range(episodes.num_copies)
         ]
     )
     every, first = latents.flatten(0, 1), latents[0]
     degrees = None
     if angles is not None:
-        states = [_trajectory_states(episodes, numbers, t) for t in range(episodes.num_twins)]
+        states = [_trajectory_states(episodes, numbers, t) for t in range(episodes.num_copies)]
         degrees = angles.of(np.concatenate(states))
     fibres = []
     for number, place in enumerate(fibre_places(every, model.group, model.num_objects)):
@@ -221,20 +221,20 @@ def _trajectory_latents(
     model: WorldModel,
     episodes: Episodes,
     numbers: np.ndarray,
-    twin: int,
+    copy: int,
     batch: int,
     device: torch.device,
 ) -> torch.Tensor:
     """Latents (N, T + 1, ...) of whole trajectories, on the host."""
-    frames = trajectory_frames(episodes, numbers, twin, batch)
+    frames = trajectory_frames(episodes, numbers, copy, batch)
     latents = encode_latents(model, frames, batch, device).cpu()
     return latents.view(len(numbers), episodes.length + 1, *latents.shape[1:])
 
 
-def _trajectory_states(episodes: Episodes, numbers: np.ndarray, twin: int) -> np.ndarray:
+def _trajectory_states(episodes: Episodes, numbers: np.ndarray, copy: int) -> np.ndarray:
     """States of whole trajectories one after another, (N (T + 1), S)."""
-    before = episodes.column("state", numbers, twin, episodes.length)
-    after = episodes.column("next_state", numbers, twin, episodes.length)
+    before = episodes.column("state", numbers, copy, episodes.length)
+    after = episodes.column("next_state", numbers, copy, episodes.length)
     states = np.concatenate([before, after[:, -1:]], 1)
     return states.reshape(-1, states.shape[-1])
 
@@ -263,6 +263,6 @@ def draw_traversals(
 
 
 def _spread(num_episodes: int) -> np.ndarray:
-    """A few of the first episodes, far apart."""
+    """A few of the first episodes, evenly spread."""
     num = min(NUM_EPISODES, num_episodes)
     return np.arange(num) * (num_episodes // num)
