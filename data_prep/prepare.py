@@ -20,13 +20,13 @@ PATH_KEYS = frozenset({"out", "source.root", "source.table"})
 GROUPS = ("dataset", "source")
 
 
-def main(words: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     from data_prep.settings import PrepareConfig
     from orbit.core.config.compose import compose
     from orbit.core.config.roots import take_configs
     from orbit.core.config.schema import build
 
-    values = compose("prepare", take_configs(words), PATH_KEYS, {"source": "dataset"})
+    values = compose("prepare", take_configs(arguments), PATH_KEYS, {"source": "dataset"})
     config = build(PrepareConfig, values)
 
     from data_prep.building.builder import build_dataset

@@ -20,11 +20,11 @@ from orbit.core.printing import say
 NOT_TO_BE_WRITTEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def main(words: list[str]) -> None:
-    as_json = take_switch(words, "json")
-    split = take_value(words, "split", "")
-    out = take_value(words, "out", "")
-    root = Path(take_directory(words, "dataset"))
+def main(arguments: list[str]) -> None:
+    as_json = take_switch(arguments, "json")
+    split = take_value(arguments, "split", "")
+    out = take_value(arguments, "out", "")
+    root = Path(take_directory(arguments, "dataset"))
 
     from data_prep.building.identity import describe
     from data_prep.episode_sheets import write_pictures

@@ -14,8 +14,8 @@ from pathlib import Path
 from orbit.core.config.program import run_program, take_directory
 
 
-def main(words: list[str]) -> None:
-    root = Path(take_directory(words, "dataset"))
+def main(arguments: list[str]) -> None:
+    root = Path(take_directory(arguments, "dataset"))
 
     from data_prep.verification.datasets import verify_dataset
     from orbit.core.progress import Progress

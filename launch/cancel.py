@@ -3,7 +3,7 @@
 Example:
   python launch/cancel.py DIR
 
-Runs keep what they have saved; launch/sweep.py takes them up again.
+Runs keep what they have saved, and launch/sweep.py continues them.
 """
 
 from pathlib import Path
@@ -12,8 +12,8 @@ from orbit.core.config.program import run_program, take_directory
 from orbit.core.printing import say
 
 
-def main(words: list[str]) -> None:
-    path = Path(take_directory(words, "sweep"))
+def main(arguments: list[str]) -> None:
+    path = Path(take_directory(arguments, "sweep"))
 
     from launch.jobs.cancelling import cancel_jobs
 

@@ -1,4 +1,4 @@
-"""Gather what the runs of a sweep measured: a table of all rows, and means over seeds.
+"""Collect the metrics of a sweep's runs: a table of all rows, and means over seeds.
 
 Examples:
   python launch/collect.py DIR
@@ -19,12 +19,12 @@ from orbit.core.config.program import run_program, take_directory, take_switch, 
 from orbit.core.printing import say
 
 
-def main(words: list[str]) -> None:
-    as_json = take_switch(words, "json")
-    metric = take_value(words, "metric", "loss/total")
-    split = take_value(words, "split", "")
-    out = take_value(words, "out", "")
-    root = Path(take_directory(words, "sweep"))
+def main(arguments: list[str]) -> None:
+    as_json = take_switch(arguments, "json")
+    metric = take_value(arguments, "metric", "loss/total")
+    split = take_value(arguments, "split", "")
+    out = take_value(arguments, "out", "")
+    root = Path(take_directory(arguments, "sweep"))
 
     from launch.reports.collecting import as_csv, make_table, read_runs
     from launch.reports.seed_summary import as_plain, as_text, summarise

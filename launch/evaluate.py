@@ -16,10 +16,10 @@ from orbit.core.config.program import run_program
 GROUPS = ("cluster",)
 
 
-def main(words: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     from launch.evaluation.command import run_evaluation
 
-    return run_evaluation(words)
+    return run_evaluation(arguments)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""List what can be named in configurations, and which package each thing comes from.
+"""List the methods, worlds, sources, groups, networks and actions, and their packages.
 
 Examples:
   python launch/plugins.py
   python launch/plugins.py json=true
 
-Methods, worlds, sources, groups, networks and latent actions: Orbit's own, then those of
-packages that are installed (their entry points `orbit.methods` and so on), with the reason
-where one cannot be loaded. The exit code is 1 where one cannot.
-Keys: json.
+Methods, worlds, sources, groups, networks and latent actions: Orbit's own, then those of installed
+packages (their entry points `orbit.methods` and so on), with the reason if one cannot be loaded.
+The exit code is 1 if one cannot be loaded. Keys: json.
 """
 
 import json
@@ -15,13 +14,13 @@ import json
 from orbit.core.config.program import run_program, take_switch
 
 
-def main(words: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     from launch.reports.kinds_table import list_everything
     from orbit.core.printing import say
 
-    as_json = take_switch(words, "json")
-    if words:
-        raise ValueError(f"cannot use {words[0]!r}; keys: json")
+    as_json = take_switch(arguments, "json")
+    if arguments:
+        raise ValueError(f"cannot use {arguments[0]!r}; keys: json")
     rows = list_everything()
     if as_json:
         say(json.dumps(rows, indent=1))

@@ -4,10 +4,10 @@ Examples:
   python launch/prepare.py dataset=rotated_mnist source.root=DIR out=DIR cluster=slurm
   python launch/prepare.py dataset=rotated_digits out=DIR cluster=local cluster.max_running=2
 
-Keys: cluster and cluster.*, shards_per_task, dry_run (say what would be submitted); all other
-keys are those of data_prep/prepare.py. Every task takes one CPU and no GPU.
-Run it again at any time: it tells how far the jobs are, or submits the shards that are missing.
-Jobs, logs and code lie in OUT.jobs; python launch/cancel.py OUT.jobs cancels what is left.
+Keys: cluster and cluster.*, shards_per_task, dry_run (say what would be submitted); all other keys
+are those of data_prep/prepare.py. Every task takes one CPU and no GPU. Run it again at any time: it
+prints the progress of the jobs, or submits missing shards. Jobs, logs and code are in OUT.jobs;
+python launch/cancel.py OUT.jobs cancels the remaining jobs.
 """
 
 from orbit.core.config.program import run_program
@@ -15,10 +15,10 @@ from orbit.core.config.program import run_program
 GROUPS = ("dataset", "source", "cluster")
 
 
-def main(words: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     from launch.preparation.command import run_preparation
 
-    return run_preparation(words)
+    return run_preparation(arguments)
 
 
 if __name__ == "__main__":

@@ -5,22 +5,22 @@ Examples:
   python launch/report.py SWEEP_DIR OTHER_RUN out=DIR metric=psnr split=val
   python launch/report.py runs/* out=DIR paper=symmetric_embeddings
 
-Each directory is a run, a sweep or a folder of runs, in any state: running, failed and empty
-ones are shown as such. Keys: out (a new directory, or an older report, which is replaced),
-metric (what runs are judged by, default loss/total), split (default test where there are test
-evaluations, else val), paper (numbers to put beside ours: a file in docs/papers, or a path),
-title. Open out/index.html.
+Each directory is a run, a sweep or a folder of runs, in any state: running, failed and empty ones
+are shown as such. Keys: out (a new directory, or an older report, which is replaced), metric (the
+metric that ranks runs, default loss/total), split (default test where there are test evaluations,
+else val), paper (published numbers to compare with: a file in docs/papers, or a path), title. Open
+out/index.html.
 """
 
 from orbit.core.config.program import run_program
 from orbit.core.printing import say
 
 
-def main(words: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     from launch.reports.html.report import read_request
     from launch.reports.html.writing import size_of, write_report
 
-    request = read_request(words)
+    request = read_request(arguments)
     report = write_report(request)
     num = len(report.gathered.records)
     size = size_of(report.out) / 2**20

@@ -8,12 +8,12 @@ Examples:
 
 Keys: work (datasets, runs and logs), mnist (a folder that holds MNIST/raw), meshes (a folder of OBJ
 files), preset (small or full), only (datasets), controls (variants of the method), seeds,
-num_parallel (runs at a time, one core each), results (where result files go; by default
-docs/results/NAME; preset=full needs a place of its own), document (the text whose tables are
-rewritten; by default docs/NAME.md unless results lie elsewhere), dry_run (say what would run),
-tables (rewrite tables and figures, run nothing).
-Run it again at any time: it does what is missing, or was made by other words, and goes on with
-what was stopped. Exit codes: 0 all there, 1 a mistake or a failed run, 75 stopped.
+num_parallel (runs at a time, one core each), results (the folder of result files; by default
+docs/results/NAME; preset=full needs another one), document (the text whose tables are rewritten; by
+default docs/NAME.md if results is the default), dry_run (print what would run), tables (rewrite
+tables and figures, run nothing). Run it again at any time: it does runs that are missing or were
+made with other overrides, and continues stopped ones. Exit codes: 0 all done, 1 a mistake or a
+failed run, 75 stopped.
 """
 
 from orbit.core.config.program import run_program
@@ -21,10 +21,10 @@ from orbit.core.config.program import run_program
 GROUPS = ("reproduction",)
 
 
-def main(words: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     from launch.reproduction.command import reproduce
 
-    return reproduce(words)
+    return reproduce(arguments)
 
 
 if __name__ == "__main__":

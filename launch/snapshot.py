@@ -1,10 +1,10 @@
 """The code that runs is the code that was submitted: a copy of it, named by its content.
 
-`folder/<first 12 hex digits of the digest>/` holds what git tracks, with uncommitted
-changes, and what git neither tracks nor ignores; without git, the folders and files that
-runs are made of; of an installed wheel, its packages alone. `snapshot.json` inside says where
-it came from and is no part of the digest; neither is `__pycache__`. A process runs the copy by
-starting a program in it with the copy first in PYTHONPATH.
+`folder/<first 12 hex digits of the digest>/` holds the files that git tracks, with uncommitted
+changes, and new files that git does not ignore; without git, the folders and files that runs need;
+of an installed wheel, only its packages. `snapshot.json` inside records the origin; it is not part
+of the digest, and neither is `__pycache__`. A process runs the copy by starting a program in it
+with the copy first in PYTHONPATH.
 """
 
 import errno
@@ -32,7 +32,7 @@ from orbit.core.files.atomic import (
 from orbit.core.files.listing import list_folder
 
 SNAPSHOT_NOTE = "snapshot.json"
-"""File name known to `pipeline/training/environment.py` as well."""
+"""`pipeline/training/environment.py` reads a file of the same name."""
 
 MAX_BYTES = 200 * 10**6
 ESSENTIAL = "pipeline/__init__.py"
@@ -42,9 +42,9 @@ TOP_LEVEL = ("*.toml", "README*", "LICENSE*")
 LEFTOVER_AFTER_S = 3600.0
 GIT_TIMEOUT_S = 60.0
 HAVE_NO_MODES = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
-"""What chmod says on file systems that keep no modes."""
+"""Errors of chmod on file systems without modes."""
 GIT_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
-"""Set inside git hooks, where they would point at another work tree."""
+"""Variables that are set inside git hooks, where they would refer to another work tree."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,11 @@ def take_snapshot(
     leave_out: Sequence[Path] = (),
     packages: Mapping[str, Path] = NO_PACKAGES,
 ) -> Snapshot:
-    """Copy the code at `root` below `folder`, or find the copy that is there already.
+    """Copy the code at `root` below `folder`, or find the existing copy.
 
     `folder` itself and the paths `leave_out` are never copied. `packages` are folders or modules
-    that lie elsewhere, by the names that they have in the copy. Raises ValueError where
-    `root` holds no code, where the code is too large, and where an earlier copy of the
-    same code was changed.
+    elsewhere, by the names that they get in the copy. Raises ValueError if `root` holds no code, if
+    the code is too large, and if an earlier copy of the same code was changed.
     """
     root, folder = Path(os.path.realpath(root)), Path(os.path.realpath(folder))
     names = _without(root, _names(root), [folder, *leave_out])
@@ -93,7 +92,7 @@ def take_snapshot(
 
 
 def check_snapshot(path: Path, digest: str) -> None:
-    """Raise FileNotFoundError if there is no copy, ValueError if its content is another."""
+    """Raise FileNotFoundError if there is no copy, ValueError if its content was changed."""
     if not path.is_dir():
         raise FileNotFoundError(f"no copy of the submitted code at {path}")
     root = Path(os.path.realpath(path))
@@ -108,7 +107,7 @@ def check_snapshot(path: Path, digest: str) -> None:
 
 
 class _Places:
-    """Where the file of a name lies: below the code, or in a package that lies elsewhere."""
+    """The path of each file: below the code, or in a package elsewhere."""
 
     def __init__(self, root: Path, packages: Mapping[str, Path] = NO_PACKAGES) -> None:
         self._root, self._packages = root, packages
@@ -128,13 +127,13 @@ def _names(root: Path) -> list[str]:
     names = [os.fsdecode(name) for name in (listed or b"").split(b"\0") if name]
     if ESSENTIAL in names:
         return [name for name in names if name != SNAPSHOT_NOTE and not _is_residue(name)]
-    # No git, no repository, or one that ignores this folder.
+    # No git, no repository, or a repository that ignores this folder.
     names = [f"{top}/{name}" for top in FOLDERS for name in _sources(root / top)]
     return names + [path.name for pattern in TOP_LEVEL for path in list_folder(root, pattern)]
 
 
 def _sources(folder: Path) -> list[str]:
-    """All files below a folder but hidden ones and what installing leaves behind."""
+    """All files below a folder except hidden ones and those that an installation leaves behind."""
     return [
         name
         for name in _found(folder)
@@ -144,9 +143,9 @@ def _sources(folder: Path) -> list[str]:
 
 
 def _found(root: Path) -> list[str]:
-    """All files and links below `root`, relative to it, but for what running leaves behind.
+    """All files and links below `root`, relative to it, except files that programs leave behind.
 
-    None where there is no such folder; OSError for one that cannot be listed.
+    None if the folder does not exist; OSError if it cannot be listed.
     """
     names = []
     for folder, folders, files in _walk(root) if root.is_dir() else ():
@@ -157,7 +156,7 @@ def _found(root: Path) -> list[str]:
 
 
 def _walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """`os.walk` without its silence: what cannot be listed would be missing from a copy."""
+    """`os.walk` that raises errors: a folder that cannot be listed would be missing from a copy."""
 
     def fail(error: OSError) -> None:
         raise error
@@ -166,7 +165,8 @@ def _walk(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def _is_residue(name: str) -> bool:
-    """Compiled modules, and names a network file system gives to deleted files still open."""
+    """Whether this is a compiled module, or a deleted file that a network file system keeps
+    open."""
     return "__pycache__" in name.split("/") or os.path.basename(name).startswith(".nfs")
 
 
@@ -182,9 +182,9 @@ def _without(root: Path, names: list[str], paths: Iterable[Path]) -> list[str]:
 def _entries(root: Path, names: Iterable[str]) -> dict[str, str | None]:
     """Name -> None for a file, the text of the link for a link to a folder.
 
-    A link to a file counts as the file it leads to. A link to a folder is kept, relative,
-    where the folder has files of its own here. Everything else (deleted files, nested
-    repositories, links to data elsewhere) is left out.
+    A link to a file counts as that file. A link to a folder is kept, relative, if the folder is
+    part of the code. Everything else (deleted files, nested repositories, links to data elsewhere)
+    is left out.
     """
     known = sorted(set(names), key=os.fsencode)
     entries: dict[str, str | None] = {}
@@ -230,7 +230,7 @@ def _digest(place: _Places, entries: dict[str, str | None]) -> str:
 
 
 def _copy(root: Path, place: _Places, folder: Path, entries: dict[str, str | None]) -> str:
-    """Copy under a temporary name, rename to the digest of what was copied, and return that."""
+    """Copy under a temporary name, rename to the digest of the copy, and return the digest."""
     temporary = folder / f".{uuid.uuid4().hex}.tmp"
     try:
         for name, link in entries.items():
@@ -267,7 +267,7 @@ def _copy_file(path: Path, target: Path) -> None:
 
 
 def _link(target: Path, text: str) -> bool:
-    """Make a symbolic link; False on a file system that has none."""
+    """Make a symbolic link; False on a file system without links."""
     try:
         target.symlink_to(text)
     except OSError as error:
@@ -278,7 +278,7 @@ def _link(target: Path, text: str) -> bool:
 
 
 def _set_mode(path: Path, mode: int) -> None:
-    """Where a file system keeps no modes, a file is what that makes of all."""
+    """Set a file's mode, if the file system has modes."""
     try:
         path.chmod(mode)
     except OSError as error:
@@ -291,7 +291,7 @@ def _is_executable(path: Path) -> bool:
 
 
 def _clear_leftovers(folder: Path) -> None:
-    """Remove what callers that were killed long ago left unfinished."""
+    """Remove unfinished copies of callers that were killed long ago."""
     for path in list_folder(folder, ".*.tmp"):
         try:
             if time.time() - path.stat().st_mtime > LEFTOVER_AFTER_S:
@@ -326,13 +326,13 @@ def _write_note(root: Path, copy: Path, digest: str) -> None:
 
 
 def _read_note(root: Path) -> dict[str, Any] | None:
-    """The note of a copy made here, None for any other folder."""
+    """The note of a copy that was made here, None for any other folder."""
     note = read_json_object(root / SNAPSHOT_NOTE) or {}
     return note if "digest" in note else None
 
 
 def _git(root: Path, *words: str) -> bytes | None:
-    """What git prints, None where git is missing, refuses or takes too long."""
+    """The output of git, None if git is missing, fails or takes too long."""
     environment = {key: value for key, value in os.environ.items() if key not in GIT_VARIABLES}
     try:
         answer = subprocess.run(

@@ -1,4 +1,4 @@
-"""A dataset on a node's own disk: copied once, whoever of the node asks first.
+"""A dataset on a node's own disk: the first process of the node that needs it copies it.
 
 DISK/orbit-USER/<first 16 hex digits of the fingerprint>/
   train/shard_00000.h5 ...   copied under a temporary name, checked, renamed
@@ -36,15 +36,16 @@ def stage_dataset(
     say: Callable[[str], object] = say,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Path:
-    """Where on this node's `disk` a complete copy of the dataset `data` lies; makes it if need be.
+    """The path of a complete copy of the dataset `data` on this node's `disk`; makes it if
+    necessary.
 
-    Processes of one node may call this at once: one copies, the others wait for it. A copy
-    with missing files or files of another size is mended. Raises FileNotFoundError where
-    there is no such dataset or disk, and ValueError where a shard differs from the manifest
-    or the disk has too little space. Ends by StoppedWaiting soon after `should_stop` turns
-    true; shards that are whole stay for the next start.
+    Processes of one node may call this at once: one copies, the others wait for it. A copy with
+    missing files or files of another size is completed. Raises FileNotFoundError if the dataset or
+    the disk does not exist, and ValueError if a shard differs from the manifest or the disk has too
+    little space. Raises StoppedWaiting soon after `should_stop` turns true; complete shards are
+    kept for the next attempt.
     """
-    # Reading manifests imports torch, which those who only start jobs do without.
+    # Reading manifests imports torch, which programs that only start jobs do not need.
     from orbit.core.store.manifest import MANIFEST_NAME, read_manifest
 
     manifest = read_manifest(data)
@@ -85,7 +86,7 @@ def _fill(
     (target / MANIFEST_NAME).unlink(missing_ok=True)
     for folder in (target, *(target / split for split in manifest.splits)):
         for leftover in list_folder(folder, f".*{TEMPORARY_SUFFIX}"):
-            # Drafts of the lock belong to processes that wait.
+            # Drafts of the lock belong to waiting processes.
             if ".lock." not in leftover.name:
                 leftover.unlink(missing_ok=True)
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
@@ -129,7 +130,7 @@ def _copy_shards(
 def _copy_shard(
     source: Path, target: Path, shard: "ShardInfo", should_stop: Callable[[], bool]
 ) -> None:
-    """Copy a shard; ValueError if what was read is not what the manifest says."""
+    """Copy a shard; ValueError if its content differs from the manifest."""
     checksum = hashlib.sha256()
     with replacing(target) as draft, open(source, "rb") as file, open(draft, "wb") as copy:
         while chunk := file.read(CHUNK_BYTES):
@@ -144,7 +145,7 @@ def _copy_shard(
 
 
 def _is_complete(target: Path, manifest: "Manifest", manifest_text: bytes) -> bool:
-    """Whether the copy has this very manifest and every shard in its size."""
+    """Whether the copy has exactly this manifest and every shard with its size."""
     from orbit.core.store.manifest import MANIFEST_NAME
     from orbit.core.store.reader import check_files
 
@@ -162,7 +163,7 @@ def _has_size(path: Path, size: int) -> bool:
 
 
 def _own_folder(disk: Path) -> Path:
-    """This user's folder on a disk that others use too; ValueError if it is not theirs."""
+    """This user's folder on a shared disk; ValueError if it belongs to another user."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):

@@ -1,4 +1,4 @@
-"""Show where the runs of a sweep, or a folder of runs, are.
+"""Show the states of the runs of a sweep, or of a folder of runs.
 
 Examples:
   python launch/status.py DIR
@@ -6,9 +6,9 @@ Examples:
   python launch/status.py DIR watch=true          # until nothing runs or waits, or Ctrl-C
 
 States: finished, pruned (given up by a search), running, waiting, failed (and why), stopped,
-cancelled, lost (its job is gone without a word), missing, unknown (SLURM does not say).
-Keys: json, watch, every (seconds between two looks while watching, default 5). Exit code 0 if
-every run is finished, pruned, running or waiting, 3 otherwise.
+cancelled, lost (its job ended without a record), missing, unknown (SLURM does not answer). Keys:
+json, watch, every (seconds between updates while watching, default 5). Exit code 0 if every run is
+finished, pruned, running or waiting, 3 otherwise.
 """
 
 import json
@@ -21,10 +21,10 @@ from orbit.core.printing import say
 EXIT_NOT_WELL = 3
 
 
-def main(words: list[str]) -> int:
-    as_json, is_watching = take_switch(words, "json"), take_switch(words, "watch")
-    every = take_value(words, "every", "")
-    path = Path(take_directory(words, "sweep or folder of runs"))
+def main(arguments: list[str]) -> int:
+    as_json, is_watching = take_switch(arguments, "json"), take_switch(arguments, "watch")
+    every = take_value(arguments, "every", "")
+    path = Path(take_directory(arguments, "sweep or folder of runs"))
     if as_json and is_watching:
         raise ValueError("json=true has no effect with watch=true")
     if every and not is_watching:

@@ -6,10 +6,10 @@ Examples:
   python launch/sweep.py experiment=rotated_digits data=DIR sweep=paper1_losses cluster=local \\
       cluster.max_running=2 sweep_dir=DIR dry_run=true
 
-Keys: sweep_dir, sweep and sweep.*, cluster and cluster.*, dry_run (say what would be submitted),
-stage (copy the dataset to the nodes' own disks), verify (sizes or full), retry_failed, hold;
-all other keys are those of pipeline/train.py and hold for every run.
-Run it again at any time: finished, running and waiting runs are left alone.
+Keys: sweep_dir, sweep and sweep.*, cluster and cluster.*, dry_run (print what would be submitted),
+stage (copy the dataset to the nodes' own disks), verify (sizes or full), retry_failed, hold; all
+other keys are those of pipeline/train.py and apply to every run. Run it again at any time:
+finished, running and waiting runs are left alone.
 """
 
 from orbit.core.config.program import run_program
@@ -17,10 +17,10 @@ from orbit.core.config.program import run_program
 GROUPS = ("experiment", "task", "sweep", "cluster")
 
 
-def main(words: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     from launch.sweeps.command import run_sweep
 
-    return run_sweep(words)
+    return run_sweep(arguments)
 
 
 if __name__ == "__main__":

@@ -51,11 +51,11 @@ _SCRIPT = re.compile(
 def main() -> NoReturn:
     """Start the program that the first argument names."""
     steady_streams()
-    words = sys.argv[1:]
+    arguments = sys.argv[1:]
     sys.argv[0] = COMMAND
-    if not words or words[0] not in PROGRAMS:
-        run_program(_refuse, _overview(), program=COMMAND, words=words or ["--help"])
-    word, *others = words
+    if not arguments or arguments[0] not in PROGRAMS:
+        run_program(_refuse, _overview(), program=COMMAND, arguments=arguments or ["--help"])
+    word, *others = arguments
     program = f"{COMMAND} {word}"
     refuse_strangers(program)
     module = importlib.import_module(PROGRAMS[word])
@@ -87,5 +87,5 @@ def _overview() -> str:
     return "\n".join(lines)
 
 
-def _refuse(words: list[str]) -> None:
-    raise ValueError(f"unknown program {words[0]!r}{suggestion(words[0], list(PROGRAMS))}")
+def _refuse(arguments: list[str]) -> None:
+    raise ValueError(f"unknown program {arguments[0]!r}{suggestion(arguments[0], list(PROGRAMS))}")

@@ -180,27 +180,27 @@ def check_action(
     assert off <= tolerance, f"the identity moves latents by {off:g}"
 
 
-def check_resume(words: Sequence[str], folder: Path, stop_after: int = 3) -> None:
+def check_resume(overrides: Sequence[str], folder: Path, stop_after: int = 3) -> None:
     """A run that is stopped and continued ends with the weights of an uninterrupted one.
 
-    `words` are overrides for training, without run_dir; keep the run short.
+    `overrides` are overrides for training, without run_dir; keep the run short.
     """
     from pipeline.run_files.checkpoint import MODEL_FILE
     from pipeline.training.run import train
 
-    train(_config(words, folder / "whole"), _Never())
+    train(_config(overrides, folder / "whole"), _Never())
     code = None
     try:
-        train(_config(words, folder / "parts"), _Never(stop_after))
+        train(_config(overrides, folder / "parts"), _Never(stop_after))
     except ExitWithCode as error:
         code = error.code
     assert code == EXIT_STOPPED, "the run was over before it could be stopped: give it more steps"
-    train(_config(words, folder / "parts"), _Never())
+    train(_config(overrides, folder / "parts"), _Never())
     first, second = (_newest(folder / run) / MODEL_FILE for run in ("whole", "parts"))
     assert first.read_bytes() == second.read_bytes(), "a run that was stopped ends elsewhere"
 
 
-def one_rank_against_two(words: Sequence[str], folder: Path, tolerance: float = 0.01) -> None:
+def one_rank_against_two(overrides: Sequence[str], folder: Path, tolerance: float = 0.01) -> None:
     """Two ranks that share each batch log the same values as one rank, up to rounding.
 
     `tolerance` is relative; it allows for float32 rounding in a few steps of training.
@@ -212,7 +212,7 @@ def one_rank_against_two(words: Sequence[str], folder: Path, tolerance: float = 
         run_dir = folder / f"ranks{num_ranks}"
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += [f"--nproc-per-node={num_ranks}", "-m", "pipeline.train"]
-        command += [*words, f"run_dir={run_dir}", "device=cpu"]
+        command += [*overrides, f"run_dir={run_dir}", "device=cpu"]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         lines = read_metrics(run_dir / "metrics.jsonl")
@@ -262,8 +262,8 @@ class _Never(StopRequest):
         """Ignored: the name depends on the steps alone."""
 
 
-def _config(words: Sequence[str], run_dir: Path) -> TrainConfig:
-    given = [*words, f"run_dir={run_dir}", "device=cpu"]
+def _config(overrides: Sequence[str], run_dir: Path) -> TrainConfig:
+    given = [*overrides, f"run_dir={run_dir}", "device=cpu"]
     return build(TrainConfig, compose("train", given, PATH_KEYS))
 
 

@@ -22,12 +22,12 @@ from orbit.core.printing import say
 PATH_KEYS = frozenset({"run_dir", "images", "element", "out", "data"})
 
 
-def main(words: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     from orbit.core.config.compose import compose
     from orbit.core.config.schema import build
     from pipeline.settings import ApplyConfig
 
-    config = build(ApplyConfig, compose("apply", take_run_directory(words), PATH_KEYS))
+    config = build(ApplyConfig, compose("apply", take_run_directory(arguments), PATH_KEYS))
 
     from pipeline.application.apply_run import apply_run
     from pipeline.training.distributed import cluster_faults_end_the_program

@@ -19,12 +19,12 @@ from orbit.core.printing import say
 PATH_KEYS = frozenset({"run_dir", "data"})
 
 
-def main(words: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     from orbit.core.config.compose import compose
     from orbit.core.config.schema import build
     from pipeline.settings import ClassifyConfig
 
-    config = build(ClassifyConfig, compose("classify", words, PATH_KEYS))
+    config = build(ClassifyConfig, compose("classify", arguments, PATH_KEYS))
 
     from pipeline.probing.classify_run import classify_run
     from pipeline.probing.experiment import classification_table

@@ -16,11 +16,11 @@ from orbit.core.config.program import run_program, take_directory, take_switch, 
 from orbit.core.printing import say
 
 
-def main(words: list[str]) -> None:
-    as_json = take_switch(words, "json")
-    checkpoint = take_value(words, "checkpoint", "best")
-    data = take_value(words, "data", "")
-    run_dir = take_directory(words, "run directory").removeprefix("run_dir=")
+def main(arguments: list[str]) -> None:
+    as_json = take_switch(arguments, "json")
+    checkpoint = take_value(arguments, "checkpoint", "best")
+    data = take_value(arguments, "data", "")
+    run_dir = take_directory(arguments, "run directory").removeprefix("run_dir=")
 
     from pipeline.description.facts import describe_run
     from pipeline.description.words import in_words

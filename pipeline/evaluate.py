@@ -17,12 +17,12 @@ from orbit.core.printing import rank_of_environment, say
 PATH_KEYS = frozenset({"run_dir", "data"})
 
 
-def main(words: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     from orbit.core.config.compose import compose
     from orbit.core.config.schema import build
     from pipeline.settings import EvaluateConfig
 
-    config = build(EvaluateConfig, compose("evaluate", words, PATH_KEYS))
+    config = build(EvaluateConfig, compose("evaluate", arguments, PATH_KEYS))
 
     from pipeline.evaluation.evaluate_run import evaluate_run
     from pipeline.report import metrics_table

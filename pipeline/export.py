@@ -20,12 +20,12 @@ from orbit.core.printing import say
 PATH_KEYS = frozenset({"run_dir", "out", "data"})
 
 
-def main(words: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     from orbit.core.config.compose import compose
     from orbit.core.config.schema import build
     from pipeline.settings import ExportConfig
 
-    config = build(ExportConfig, compose("export", take_run_directory(words), PATH_KEYS))
+    config = build(ExportConfig, compose("export", take_run_directory(arguments), PATH_KEYS))
 
     from pipeline.exporting import export_run
     from pipeline.training.distributed import cluster_faults_end_the_program

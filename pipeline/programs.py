@@ -1,8 +1,7 @@
-"""One exported program: examples of its inputs, guards on them, the file, the comparison.
+"""One exported program: example inputs, checks of inputs, the file, the comparison with the model.
 
-A program that is given an action that is none ends with a RuntimeError that says so, and so it
-does for a batch of nothing. On a GPU, where such a check cannot wait, the error comes from the
-next call that does.
+For an invalid action or an empty batch a program raises a RuntimeError that says so. On a GPU,
+where checks do not wait, the error comes from the next call that waits.
 """
 
 import io
@@ -38,7 +37,8 @@ def example_frames(spec: FrameSpec, num: int) -> torch.Tensor:
 
 
 def example_actions(components: Sequence[ActionComponent], num: int) -> torch.Tensor:
-    """Action vectors (num, A) within the ranges of their components, whole where counted."""
+    """Action vectors (num, A) within the ranges of their components; counted components are
+    integers."""
     low, high = (
         torch.tensor([getattr(component, end) for component in components])
         for end in ("minimum", "maximum")
@@ -49,13 +49,13 @@ def example_actions(components: Sequence[ActionComponent], num: int) -> torch.Te
 
 
 COUNTED = "number"
-"""The unit of components that say which of several things is meant."""
+"""The unit of components that count or number things."""
 ELEMENT_TOLERANCE = 0.02
-"""As far as numbers of an action vector may lie from those of an element."""
+"""The largest difference of the numbers of an action vector from those of an element."""
 
 
 def check_batch(values: torch.Tensor) -> None:
-    """Fail for a batch of nothing: the arithmetic behind is not made for it."""
+    """Fail for an empty batch, which the model cannot process."""
     each = torch.ones(values.shape[0], dtype=torch.bool, device=values.device)
     torch._assert_async(each.any(), "a batch must hold at least one record")
 
@@ -74,9 +74,9 @@ def check_element(group: Group, action: torch.Tensor) -> None:
 
 
 def check_range(components: Sequence[ActionComponent], action: torch.Tensor) -> None:
-    """Fail for action vectors (B, A) with a number beyond its component's range, or NaN.
+    """Fail for action vectors (B, A) with a number outside its component's range, or NaN.
 
-    So it does for a part of one where a component counts things.
+    Also fail for a fraction in a component that counts things.
     """
     low, high = (
         torch.tensor([getattr(component, end) for component in components], dtype=action.dtype)
@@ -93,13 +93,13 @@ def check_range(components: Sequence[ActionComponent], action: torch.Tensor) -> 
 
 
 BATCHES = (1, 2, 5)
-"""Batch sizes at which a written program is compared with its model."""
+"""Batch sizes for which a written program is compared with its model."""
 TRACED_BATCH = 3
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor that goes in or comes out; `shape` without the batch, which is the first axis."""
+    """An input or output tensor; `shape` is without the batch, which is the first axis."""
 
     name: str
     dtype: str
@@ -107,16 +107,16 @@ class TensorSpec:
     meaning: str
 
     def as_json(self) -> dict[str, Any]:
-        """For the signature."""
+        """The entry in the signature."""
         shape = ["batch", *self.shape]
         return {"name": self.name, "dtype": self.dtype, "shape": shape, "meaning": self.meaning}
 
 
 @dataclass(frozen=True)
 class Program:
-    """`module` maps tensors of `inputs` to a tuple of those of `outputs`.
+    """A program: `module` maps tensors of `inputs` to a tuple of those of `outputs`.
 
-    `example` makes inputs of a batch size, the same ones every time.
+    `example` makes inputs of a batch size, always the same ones.
     """
 
     name: str
@@ -137,20 +137,20 @@ def write_program(program: Program, path: Path) -> None:
     inputs = program.example(TRACED_BATCH)
     batch = torch.export.Dim("batch")
     shapes = tuple({0: batch} for _ in inputs)
-    # Only the strict tracer keeps a batch size open that the code asks for by len().
+    # Only the strict tracer keeps the batch size variable if the code uses len().
     exported = torch.export.export(program.module, inputs, dynamic_shapes=shapes, strict=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         content = io.BytesIO()
         torch.export.save(exported, content)
-    # By Python: torch's own writer and reader of files have no names for what a disk lacks.
+    # With Python's files: torch's own writer and reader do not report errors of the disk by name.
     path.write_bytes(content.getvalue())
 
 
 @torch.no_grad()
 def greatest_difference(program: Program, path: Path, max_batch: int) -> float:
-    """Between the model and the program read back from its file, over several batch sizes: no
-    larger than `max_batch`, but for the two that show that the size is open."""
+    """The greatest difference between the model and the program read back from its file, over
+    several batch sizes up to `max_batch` (at least two, to show that the size is variable)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         written = torch.export.load(io.BytesIO(path.read_bytes())).module()

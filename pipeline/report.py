@@ -13,7 +13,7 @@ def metrics_table(metrics: Mapping[str, float]) -> str:
 
 
 def print_result(result: Mapping[str, Any], run_dir: str) -> None:
-    """Say how a run ended, on the first rank."""
+    """Print how a run ended, on the first rank."""
     if rank_of_environment() != 0:
         return
     say(f"finished after step {result['step']}; best validation at step {result['best_step']}:")

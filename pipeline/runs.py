@@ -1,4 +1,4 @@
-"""Using a run that was trained: `load_run(run_dir)` gives model, group and configuration."""
+"""Using a trained run: `load_run(run_dir)` returns model, group and configuration."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from pipeline.training.settings import TrainConfig
 
 @dataclass(frozen=True)
 class Run:
-    """A trained model with all that is needed to use it."""
+    """A trained model with everything needed to use it."""
 
     model: nn.Module
     group: Group
@@ -32,8 +32,8 @@ class Run:
     frames: FrameSpec
 
     def places(self, world_size: int = 1) -> int:
-        """How many records each of so many ranks takes through the model at a time, where it does
-        not learn: what fits because a step of training did."""
+        """How many records each of `world_size` ranks processes at a time outside of training; this
+        fits into memory because a training step did."""
         num_ranks = self.checkpoint.meta.get("world_size", 1)
         config = self.config
         local_batch = local_batch_of(config.global_batch, config.accumulation, num_ranks)
@@ -48,8 +48,8 @@ def load_run(
 ) -> Run:
     """Load a run's model from checkpoint `best`, `last` or a step number.
 
-    `data` is where the dataset lies now, if not where it was trained. Raises
-    FileNotFoundError or ValueError if run, checkpoint or dataset cannot be read.
+    `data` is the dataset's current path, if it has moved since training. Raises FileNotFoundError
+    or ValueError if run, checkpoint or dataset cannot be read.
     """
     run = RunDirectory(Path(run_dir))
     config = run.read_config()

@@ -11,11 +11,11 @@ from orbit.core.config.limits import Count, InnerShare, Percentiles, at_least, l
 @dataclass(frozen=True)
 @limited
 class EvaluateConfig:
-    """`checkpoint` is best, last or a step; `data` where the dataset lies, if it has moved.
+    """`checkpoint` is best, last or a step; `data` is the dataset's path, if it has moved.
 
-    `analyses=false` measures what is measured during training and no more; otherwise
-    each analysis reads up to `analysis_records` records (of worlds: so many episodes); null
-    is the task's own choice. `pictures=false` leaves all pictures as they are.
+    `analyses=false` measures only the metrics of training; otherwise each analysis reads up to
+    `analysis_records` records (for worlds: episodes); null is the method's own choice.
+    `pictures=false` draws no pictures.
     """
 
     run_dir: str
@@ -42,7 +42,7 @@ def evaluation_file(step: int, split: str, other_dataset: str | None = None) -> 
 
 
 def curves_file(evaluation: str) -> str:
-    """Where the curves of an evaluation go: beside it."""
+    """Name of the file of an evaluation's curves, in the same folder."""
     return evaluation.removesuffix(".json") + "-curves.json"
 
 
@@ -65,11 +65,11 @@ ClassifierName = Literal["linear", "mlp"]
 @dataclass(frozen=True)
 @limited
 class ClassifyConfig:
-    """`checkpoint` is best, last or a step; `data` where the dataset lies, if it has moved.
+    """`checkpoint` is best, last or a step; `data` is the dataset's path, if it has moved.
 
-    `labels` are the images that have labels in training: upright ones, or each moved by
-    a random element. `max_train` bounds how many they are, fractions are of these.
-    `overwrite=true` computes anew what a file holds already.
+    `labels` says how labelled training images are posed: upright, or each moved by a random
+    element. `max_train` limits their number, and `fractions` are shares of it. `overwrite=true`
+    measures again and replaces the file.
     """
 
     run_dir: str
@@ -116,28 +116,28 @@ def _check_list(name: str, values: Sequence[Any]) -> None:
 
 
 Resize = Literal["as_prepared", "none", "crop", "pad"]
-"""How a file comes to the model's size."""
+"""How a file is brought to the model's size."""
 
 
 @dataclass(frozen=True)
 @limited
 class ApplyConfig:
-    """`images` is a file or a folder of them; `element` says what acts, in the group's words.
+    """`images` is a file or a folder of files; `element` names the elements that act.
 
-    `run_dir` is the trained run, `checkpoint` best, last or a step, `data` where its dataset
-    lies, if it has moved. Results go to `out`, RUN_DIR/applied if null; `overwrite` lets them
-    replace files there, and `sheet` adds a contact sheet. `element` is one, a list [90,180],
-    `all` or `examples`.
+    `run_dir` is the trained run, `checkpoint` is best, last or a step, `data` is its dataset's
+    path, if it has moved. Results go to `out`, RUN_DIR/applied if null; `overwrite` lets them
+    replace files there, and `sheet` adds a contact sheet. `element` is one, a list [90,180], `all`
+    or `examples`.
 
-    `resize=none` takes files of the model's own size only; `crop` cuts the largest square or
-    cube about the centre, `pad` fills up with black to a square or cube, and both then
-    resample. `as_prepared` does what the preparation of the dataset did, and so do
-    `percentiles` (of grey values of volumes, which become black and white) where null.
-    `to_grey` lets coloured pictures become grey for a grey model.
+    `resize=none` accepts only files of the model's own size; `crop` cuts the largest square or cube
+    about the centre, `pad` pads with black to a square or cube, and both then resample.
+    `as_prepared` does what the preparation of the dataset did. `percentiles` of a volume's grey
+    values become black and white; null takes those of the dataset. `to_grey` converts coloured
+    pictures for a grey model.
 
     Pictures larger than `max_megapixels`, in millions of pixels, are refused: decoding takes
-    memory. `batch` images go through the model at a time (null goes by their size and the batch
-    of training), on `device` and `num_threads` threads.
+    memory. The model processes `batch` images at a time (null chooses by their size and the batch
+    of training), on `device` with `num_threads` threads.
     """
 
     run_dir: str
@@ -165,11 +165,11 @@ class ApplyConfig:
 @dataclass(frozen=True)
 @limited
 class ExportConfig:
-    """`run_dir` is the trained run, `out` the folder to be made, RUN_DIR/export if null.
+    """`run_dir` is the trained run, `out` the folder to write, RUN_DIR/export if null.
 
-    `checkpoint` is best, last or a step; `data` is where the run's dataset lies, if it has
-    moved. `overwrite` replaces an earlier export in `out`. What was exported must agree with
-    the model to `tolerance`, on images with values 0 to 1. `num_threads` is for this check.
+    `checkpoint` is best, last or a step; `data` is the path of the run's dataset, if it has moved.
+    `overwrite` replaces an earlier export in `out`. Exported programs must agree with the model
+    within `tolerance`, on images with values 0 to 1. `num_threads` is for this check.
     """
 
     run_dir: str
@@ -182,5 +182,5 @@ class ExportConfig:
 
     @property
     def out_dir(self) -> Path:
-        """The folder to be made."""
+        """The folder to write."""
         return Path(self.run_dir) / "export" if self.out is None else Path(self.out)

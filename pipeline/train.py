@@ -8,13 +8,12 @@ Examples:
 
 Keys: data, run_dir, seed, epochs, global_batch, pairs, precision, compile, deterministic,
 checkpoint_every, resume, num_threads, init_from, ... and optimizer.*, schedule.*, task.*,
-collapse.*, loader.*.
-config=FILE takes all keys from a run's config.yaml in place of an experiment; keys beside it win.
-debug=overfit learns one batch by heart, debug=fast goes through everything in two steps,
-debug=profile writes a trace of ten steps to RUN_DIR/profile.
-data_copy=DIR reads the records from a copy of the dataset, such as one on a node's own disk.
-Exit codes: 0 finished, 1 mistake in the call, 75 stopped and saved (run again to continue),
-76 loss not finite, 77 collapsed, 78 fault of the cluster (lost ranks, network, file system).
+collapse.*, loader.*. config=FILE takes all keys from a run's config.yaml instead of an experiment;
+other keys override it. debug=overfit overfits one batch, debug=fast goes through everything in two
+steps, debug=profile writes a trace of ten steps to RUN_DIR/profile. data_copy=DIR reads the records
+from a copy of the dataset, such as one on a node's own disk. Exit codes: 0 finished, 1 mistake in
+the call, 75 stopped and saved (run again to continue), 76 loss not finite, 77 collapsed, 78 fault
+of the cluster (lost ranks, network, file system).
 """
 
 from pathlib import Path
@@ -24,18 +23,18 @@ from orbit.core.config.program import run_program, take_value
 GROUPS = ("experiment", "task", "control", "debug")
 
 
-def main(words: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     from orbit.core.config.compose import PATH_KEYS, compose, read_composed
     from orbit.core.config.roots import take_configs
     from orbit.core.config.schema import build
     from pipeline.training.settings import TrainConfig
 
-    data_copy = take_value(words, "data_copy", "")
-    file = take_value(words, "config", "")
+    data_copy = take_value(arguments, "data_copy", "")
+    file = take_value(arguments, "config", "")
     if file:
-        composed = read_composed(Path(file), words, PATH_KEYS)
+        composed = read_composed(Path(file), arguments, PATH_KEYS)
     else:
-        composed = compose("train", take_configs(words), PATH_KEYS)
+        composed = compose("train", take_configs(arguments), PATH_KEYS)
     config = build(TrainConfig, composed)
 
     from pipeline.report import print_result

@@ -111,10 +111,10 @@ def single_array(root: Path) -> None:
 
 FAULTS = {
     "missing array": (without_labels, "it holds no val_labels"),
-    "cut": (cut, "no whole zip archive"),
+    "cut": (cut, "not a complete zip archive"),
     "damaged": (damaged, "Bad CRC-32"),
-    "empty": (lambda root: (root / "adrenalmnist3d.npz").touch(), "no whole zip archive"),
-    "text": (lambda root: (root / "adrenalmnist3d.npz").write_text("text"), "no whole zip"),
+    "empty": (lambda root: (root / "adrenalmnist3d.npz").touch(), "not a complete zip archive"),
+    "text": (lambda root: (root / "adrenalmnist3d.npz").write_text("text"), "not a complete zip"),
     "objects": (objects, "holds Python objects"),
     "another archive": (other_archive, "train_images is not an array"),
     "single array": (single_array, "single array"),
@@ -123,7 +123,7 @@ FAULTS = {
     "too few labels": (change("val_labels", lambda labels: labels[1:]), "for 3 volumes"),
     "labels of text": (change("val_labels", lambda labels: labels.astype(str)), "val_labels"),
     "third class": (change("val_labels", lambda labels: labels + 1), "other than 0 and 1"),
-    "three values": (change("test_images", lambda images: images + images[::-1]), "is no mask"),
+    "three values": (change("test_images", lambda images: images + images[::-1]), "is not a mask"),
     "floats": (change("test_images", lambda images: images / 2), "float64, not uint8"),
 }
 

@@ -318,7 +318,7 @@ def saved(state: Any) -> bytes:
 
 META: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "another step": (lambda meta: meta.update(step=2), "it is for step 2"),
-    "a step of text": (lambda meta: meta.update(step="1"), "'1' is no step"),
+    "a step of text": (lambda meta: meta.update(step="1"), "'1' is not a step"),
     "another size": (lambda meta: meta["files"]["state.pt"].update(size=1), "bytes, not 1"),
     "a list": (lambda meta: meta.update(files=[]), "meta.json cannot be read"),
 }

@@ -168,7 +168,7 @@ def test_a_full_disk_leaves_what_was_there(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="it was not saved, those before it are as") as raised:
+        with pytest.raises(OSError, match="it was not saved; earlier checkpoints are") as raised:
             save(store, 20)
     assert raised.value.errno == number
     assert "step_00000020" in str(raised.value.filename)

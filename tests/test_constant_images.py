@@ -11,7 +11,7 @@ from PIL import Image
 
 def lines_of(capsys) -> list[str]:
     err = capsys.readouterr().err
-    return [line for line in err.splitlines() if "one value all over" in line]
+    return [line for line in err.splitlines() if "the same value everywhere" in line]
 
 
 def test_constant_pictures_are_named_in_one_line(tmp_path: Path, capsys) -> None:

@@ -77,7 +77,7 @@ def test_where_data_fits_auto_is_uniform_and_reads_maps(
     order, line = choose_order(RunDirectory(old), config, store.manifest)
     assert order.order == "uniform"
     assert line is not None
-    assert "may come twice" in line
+    assert "may occur twice" in line
 
 
 def test_what_counts_are_the_bytes_that_training_reads(

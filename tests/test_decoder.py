@@ -104,5 +104,5 @@ def test_runs_that_hold_no_world_model_are_refused(
     with pytest.raises(FileNotFoundError, match=r"config\.yaml is missing"):
         train(decoder_config(data, tmp_path / "nowhere", tmp_path / "run"), never_stop())
     train(decoder_config(data, frozen, tmp_path / "first", "epochs=1"), never_stop())
-    with pytest.raises(ValueError, match=r"is a run of task\.name=decoder, no world model"):
+    with pytest.raises(ValueError, match=r"is a run of task\.name=decoder, not a world model"):
         train(decoder_config(data, tmp_path / "first", tmp_path / "second"), never_stop())

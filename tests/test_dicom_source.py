@@ -253,10 +253,10 @@ def compressed(paths: list[Path]) -> None:
 
 FAULTS: dict[str, tuple[Callable[[list[Path]], object], str]] = {
     "missing slice": (lambda paths: paths[5].unlink(), "6 mm between"),
-    "the same slice twice": (copied, "two slices at one place"),
+    "the same slice twice": (copied, "two slices at one position"),
     "another echo at one place": (
         set_tags(ImagePositionPatient=[0.0, 0.0, 12.0]),
-        "two slices at one place",
+        "two slices at one position",
     ),
     "two slices": (few, "has fewer slices (2) than the 3"),
     "localiser": (set_tags(ImageOrientationPatient=[0, 1.0, 0, 0, 0, -1.0]), "not parallel"),

@@ -215,7 +215,7 @@ def test_mistakes_are_one_line_and_leave_nothing(
     assert "overwrite=true" in line(str(digits_run), f"out={exported}")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
-    assert "no earlier export" in line(str(digits_run), f"out={tmp_path}/mine", "overwrite=true")
+    assert "an earlier export" in line(str(digits_run), f"out={tmp_path}/mine", "overwrite=true")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
     assert "tolerance=2.0" in line(str(digits_run), f"out={tmp_path}/x", "tolerance=2.0")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]

@@ -300,10 +300,18 @@ def test_what_has_parts_that_stay_is_refused(tmp_path: Path) -> None:
     mnist = f"source.root={tmp_path / 'mnist'}"
     few = ("num_episodes=3", "episode_length=2")
     for name, words, reason in (
-        ("blocked", ("dataset=rotated_blocked_mnist", mnist), "a block stays .*name=blocked"),
-        ("planes", ("dataset=planes", "source.size=24", "num_samples=9"), "background stays"),
+        (
+            "blocked",
+            ("dataset=rotated_blocked_mnist", mnist),
+            "a block does not .*name=blocked",
+        ),
+        (
+            "planes",
+            ("dataset=planes", "source.size=24", "num_samples=9"),
+            "background does not",
+        ),
         ("world", ("dataset=shapes_2d", *few), "actions are those of the world shapes_2d"),
-        ("labels", ("dataset=sequence_labelling", "num_samples=30"), "labels stand in the place"),
+        ("labels", ("dataset=sequence_labelling", "num_samples=30"), "its targets are labels"),
     ):
         store = prepare(tmp_path / name, *words)
         with pytest.raises(ValueError, match=f"pairs=fresh moves whole frames, but .*{reason}"):

@@ -219,7 +219,7 @@ def web_page(root: Path) -> str:
 
 def zeros(root: Path) -> str:
     (root / "b.png").write_bytes(bytes(4000))
-    return "b.png holds nothing but zero bytes"
+    return "b.png holds only zero bytes"
 
 
 def array(root: Path) -> str:

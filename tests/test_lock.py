@@ -128,7 +128,7 @@ def test_the_wait_ends_when_the_owner_lets_go(tmp_path: Path, clock: Clock) -> N
 def test_the_wait_ends_at_a_request_to_stop(tmp_path: Path, clock: Clock) -> None:
     path = write_owner(tmp_path, **ELSEWHERE)
     lock = DirectoryLock(tmp_path, "trainers", should_stop=lambda: clock.now > 1005)
-    with pytest.raises(StoppedWaiting, match="which may be dead"):
+    with pytest.raises(StoppedWaiting, match="which may have ended"):
         lock.acquire()
     lock.release()
     assert path.exists()

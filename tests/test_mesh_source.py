@@ -227,7 +227,7 @@ FAULTS = {
     "a face turned": (with_a_face_turned, "not oriented alike"),
     "empty": (lambda path: path.write_text(""), "not an OBJ file with faces"),
     "text": (lambda path: path.write_text("no mesh\n" * 9), "not an OBJ file with faces"),
-    "bytes": (lambda path: path.write_bytes(bytes(range(256)) * 9), "it is no text"),
+    "bytes": (lambda path: path.write_bytes(bytes(range(256)) * 9), "it is not text"),
     "no faces": (lambda path: path.write_text("v 0 0 0\nv 1 1 1\n"), "not an OBJ file with faces"),
     "absent corner": (
         lambda path: path.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 9\n"),

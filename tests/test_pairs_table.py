@@ -352,7 +352,7 @@ def test_npz_shapes(tmp_path: Path, shape: tuple[int, ...], expected: tuple[int,
         ({"label": np.arange(5)}, "label is int64 of shape (5,)"),
         ({"split": np.array(["train"] * 5 + ["dev"])}, "row 5: split 'dev' is none of train, val"),
         ({"split": np.array(["train"] * 6)}, "the val split would be empty: no row"),
-        ({"label": np.array([{}] * 6, object)}, "it holds Python objects; arrays of numbers or"),
+        ({"label": np.array([{}] * 6, object)}, "it holds Python objects; it must hold arrays"),
         ({"label": np.array(["a"] * 5 + [""])}, "row 5 has no label"),
         ({"label": np.array([2**63] * 6, np.uint64)}, "row 0: label 9223372036854775808 does not"),
         ({"source": np.zeros((0, 6, 6), np.uint8)}, "has no rows"),
@@ -382,7 +382,9 @@ def test_an_npz_of_another_kind_of_file_is_one_line(tmp_path: Path) -> None:
 def test_npz_that_is_none(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.npz"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.npz is not a readable npz file: it is no whole zip"):
+    with pytest.raises(
+        ValueError, match=r"a\.npz is not a readable npz file: it is not a complete"
+    ):
         recipe(path)
 
 
@@ -458,7 +460,7 @@ def latin(root: Path) -> None:
         (line(3, "i0_0.png,i0_1.png"), "line 3: 2 values in 3 columns"),
         (line(3, "i0_0.png,i0_1.png,one"), "line 3: quarter_turns='one' is not a number"),
         (line(3, "i0_0.png,i0_1.png,4"), "line 3: quarter_turns=4 is not within 0 to 3"),
-        (line(3, "i0_0.png,i0_1.png,0.4"), "line 3: action (0.4) is no element"),
+        (line(3, "i0_0.png,i0_1.png,0.4"), "line 3: action (0.4) is not an element"),
         (line(3, "i0_0.png,i0_1.gif,0"), "line 3:"),
         (no_rows, "has no rows"),
         (nothing, "has no column source"),

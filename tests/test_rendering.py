@@ -308,7 +308,7 @@ def test_a_mesh_comes_back_from_its_text() -> None:
         text.replace("4:4", "3:4"),
     )
     for bad in (*broken, text[:-8]):
-        with pytest.raises(ValueError, match="no packed mesh"):
+        with pytest.raises(ValueError, match="not a packed mesh"):
             unpack_mesh(bad)
 
 

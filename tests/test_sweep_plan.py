@@ -18,7 +18,7 @@ from launch.cluster.settings import InlineConfig, LocalConfig, SlurmConfig, minu
 from launch.jobs.liveness import LiveJob, Liveness
 from launch.sweeps.expansion import PlannedRun, Resolver, expand
 from launch.sweeps.plan import SweepDirectory, describe_plan, make_plan
-from launch.sweeps.request import SweepRequest, read_request, split_words
+from launch.sweeps.request import SweepRequest, read_request, split_overrides
 from launch.sweeps.settings import Dimension, GridSearch, PointsSearch, RandomSearch, SweepConfig
 from orbit.core.config.compose import compose, group_options, set_dotted
 from orbit.core.config.schema import build
@@ -182,7 +182,7 @@ def test_words_are_split_between_launcher_and_training() -> None:
     own += ["stage=true", "verify=full", "hold=true", "dry_run=true", "retry_failed=false"]
     training = ["data=x", "epochs=3", "experiment=a", "task.tau=0.3", "clu.ster=1", "x=sweep=1"]
     mixed = [word for pair in itertools.zip_longest(training, own) for word in pair if word]
-    assert split_words(mixed) == (own, training)
+    assert split_overrides(mixed) == (own, training)
 
 
 @pytest.mark.parametrize(
@@ -192,10 +192,10 @@ def test_a_mistyped_key_of_the_launcher_is_not_taken_for_one_of_training(
     typed: str, meant: str
 ) -> None:
     with pytest.raises(ValueError, match=f"unknown key '{typed}'; did you mean '{meant}'"):
-        split_words([f"{typed}=x"])
+        split_overrides([f"{typed}=x"])
     for field in dataclasses.fields(TrainConfig):
         if field.name not in ("run_dir", "seed"):  # refused for another reason
-            assert split_words([f"{field.name}=x"]) == ([], [f"{field.name}=x"])
+            assert split_overrides([f"{field.name}=x"]) == ([], [f"{field.name}=x"])
 
 
 @pytest.mark.parametrize("group", ["sweep", "cluster"])

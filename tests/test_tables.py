@@ -124,7 +124,7 @@ HEADER = "source,target,quarter_turns"
         (f',{HEADER}\n0,0.npy,1.npy,1', "utf-8", "index=False keeps pandas from"),
         (f'{HEADER}\n"0.npy,1.npy,1\n2.npy,3.npy,1', "utf-8", "is not a CSV file: line 3"),
         (f"{HEADER},source\n0.npy,1.npy,1,2.npy", "utf-8", "has column source twice"),
-        (f"{HEADER}\n0.npy,1\0.npy,1", "utf-8", "is no text"),
+        (f"{HEADER}\n0.npy,1\0.npy,1", "utf-8", "is not text"),
     ],
 )  # fmt: skip
 def test_a_table_of_another_kind_is_named(
@@ -299,13 +299,13 @@ def test_numbers_of_a_group_are_plainly_written(numbers: str) -> None:
 
 @pytest.mark.parametrize("size", ["1_0", "٣", "inf", "0x3"])
 def test_a_greatest_shift_is_plainly_written(size: str) -> None:
-    with pytest.raises(ValueError, match=r"MAX .* is no number"):
+    with pytest.raises(ValueError, match=r"MAX .* is not a number"):
         make_group(f"so2+shift:28:{size}")
 
 
 @pytest.mark.parametrize("text", ["3_0", "٣٠", "infinity", "30 + (1_0, 0)"])
 def test_an_angle_is_plainly_written(text: str) -> None:
-    with pytest.raises(ValueError, match="is no number"):
+    with pytest.raises(ValueError, match="is not a number"):
         read_elements(make_group("so2+shift:28:10"), text)
 
 

@@ -107,7 +107,7 @@ def test_checkpoints_are_not_cleared_because_the_list_of_restarts_is_lost(
     for meta in (run_dir / "checkpoints").glob("step_*/meta.json"):
         meta.write_text(json.dumps({**json.loads(meta.read_text()), "attempt": 1}))
     before = tree(run_dir / "checkpoints")
-    with pytest.raises(ValueError, match=r"restarts\.json tells of 0 restarts"):
+    with pytest.raises(ValueError, match=r"restarts\.json records 0 restarts"):
         train(make_config(digits_dir, run_dir, *WORDS), never_stop())
     assert tree(run_dir / "checkpoints") == before
 
@@ -280,7 +280,7 @@ def second_rank(monkeypatch: pytest.MonkeyPatch, message: list[Any]) -> World:
 def test_other_ranks_end_as_the_first_one_does(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of the cluster on rank 0 must not become a mistake of rank 1."""
     world = second_rank(monkeypatch, [code, None])
-    with pytest.raises(ExitWithCode, match="ended because rank 0 did") as ended:
+    with pytest.raises(ExitWithCode, match="ended because rank 0 failed") as ended:
         world.first_decides(lambda: None)
     assert ended.value.code == code
 

@@ -217,7 +217,7 @@ def test_show_as_json_into_another_file(volume_dir: Path, tmp_path: Path) -> Non
     assert "train, val, test" in call("data_prep/show.py", str(volume_dir), "split=x").error_line
     assert "allowed: true, false" in call("data_prep/show.py", "d", "json=yes").error_line
     line = call("data_prep/show.py", str(volume_dir), f"out={tmp_path}/sheet.gif").error_line
-    assert "is the name of the contact sheet, a png" in line
+    assert "names the contact sheet, which is a png" in line
     line = call("data_prep/show.py", str(volume_dir), f"out={tmp_path}/no/sheet.png").error_line
     assert "no/" in line
 

@@ -1,1 +1,1 @@
-"""Where jobs run: cluster settings, what SLURM says, handing jobs over."""
+"""Where jobs run: settings of clusters, SLURM's answers, submission of jobs."""

@@ -1,7 +1,7 @@
-"""What is checked before anything is submitted.
+"""Checks before anything is submitted.
 
-Each check raises ValueError or FileNotFoundError with one line; `check_cluster`
-returns what could not be checked, because the cluster does not say.
+Each check raises a one-line ValueError or FileNotFoundError; `check_cluster` returns what could not
+be checked, because the cluster does not answer.
 """
 
 import re
@@ -12,11 +12,11 @@ from launch.cluster import slurm
 from launch.cluster.settings import ClusterConfig, InlineConfig, SlurmConfig
 
 TEMPLATE = re.compile(r"%\d*[AaBJjNnstuxb%]")
-"""What sbatch and submitit replace in paths: numbers of jobs and tasks, names of nodes."""
+"""Patterns that sbatch and submitit replace in paths: numbers of jobs and tasks, names of nodes."""
 
 
 def check_folder(folder: Path, config: ClusterConfig) -> None:
-    """ValueError for a folder whose name means something else to those who submit from it."""
+    """Raise ValueError for a folder whose name SLURM or Python would change or split."""
     if isinstance(config, InlineConfig):
         return
     found = TEMPLATE.search(str(folder))
@@ -34,8 +34,8 @@ def check_folder(folder: Path, config: ClusterConfig) -> None:
 
 
 def check_cluster(config: ClusterConfig, folder: Path) -> list[str]:
-    """What is written from `folder`, then partition, account, node count, GPUs and time limit
-    against what SLURM says."""
+    """Check the name of `folder`, then partition, account, node count, GPUs and time limit by
+    asking SLURM."""
     check_folder(folder.absolute(), config)
     if not isinstance(config, SlurmConfig):
         return []
@@ -75,7 +75,8 @@ def check_cluster(config: ClusterConfig, folder: Path) -> list[str]:
 
 
 def check_datasets(datasets: Sequence[str], thoroughly: bool) -> None:
-    """Every dataset is complete, its files have their sizes and, if asked, their checksums."""
+    """Check that every dataset is complete, with the right sizes of files and, if requested,
+    checksums."""
     from orbit.core.files.atomic import sha256_of_file
     from orbit.core.progress import Progress
     from orbit.core.store.manifest import read_manifest
@@ -95,7 +96,7 @@ def check_datasets(datasets: Sequence[str], thoroughly: bool) -> None:
 
 
 def check_ranks(global_batch: int, accumulation: int, num_ranks: int, run: str) -> None:
-    """The ranks of a job divide the batch."""
+    """Check that the global batch is a multiple of the ranks of a job."""
     if (global_batch // accumulation) % num_ranks:
         per_step = f"global_batch={global_batch}"
         if accumulation > 1:

@@ -1,7 +1,7 @@
-"""What was handed over to a cluster: one file a job array, `<base>/jobs/<name>.json`.
+"""Records of submitted jobs: one file for each job array, `<base>/jobs/<name>.json`.
 
-The file is written before the hand-over and again, with the job's id, after it: a
-submission that was cut off in between is found by its name.
+The file is written before the submission and again, with the job's id, after it: a submission that
+was interrupted in between is found by its name.
 """
 
 import dataclasses
@@ -36,12 +36,12 @@ class JobRecord:
     processes: tuple[dict[str, Any], ...] = ()
 
     def is_alive_here(self) -> bool:
-        """Whether a worker of it runs on this machine."""
+        """Whether one of its workers runs on this machine."""
         return any(is_running(process) for process in self.processes)
 
 
 def new_name(label: str) -> str:
-    """A job name that no other has."""
+    """A unique name for a job."""
     safe = "".join(letter if letter.isalnum() else "-" for letter in label)[:30]
     return f"orbit-{safe}-{uuid.uuid4().hex[:8]}"
 

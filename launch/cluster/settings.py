@@ -1,4 +1,4 @@
-"""A cluster as configuration: every file in `configs/cluster/` is one of these."""
+"""Settings of clusters: every file in `configs/cluster/` is one of these classes."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ FromZero = Annotated[int, at_least(0)]
 @dataclass(frozen=True)
 @limited
 class RetryConfig:
-    """How often a run goes on by itself after each kind of interruption.
+    """How often a run is requeued after each kind of interruption.
 
     `max_faults` counts faults of the cluster (a lost node, a broken connection) in a
     row without a newer checkpoint in between.
@@ -26,15 +26,14 @@ class RetryConfig:
 @dataclass(frozen=True)
 @limited
 class SlurmConfig:
-    """Resources of one run on a SLURM cluster and how jobs are handed over.
+    """Resources of one run on a SLURM cluster, and how jobs are submitted.
 
-    `time` is minutes or SLURM's own notation (`[days-]hours:minutes:seconds`).
-    `setup` lines run on every node's batch shell before the program (modules, a virtual
-    environment); `python` replaces the interpreter, with words of a container in front
-    if need be. `signal_before_s` is how long before the time limit a run is told to
-    save. `array_limit` bounds the tasks of one job array (the cluster's own limit holds
-    as well), `max_running` how many runs of one submission go at a time.
-    `options` are further sbatch options as they stand (`{nice: 100}`).
+    `time` is minutes or SLURM's own notation (`[days-]hours:minutes:seconds`). `setup` lines run on
+    every node's batch shell before the program (modules, a virtual environment); `python` replaces
+    the interpreter, if necessary after the command of a container. `signal_before_s` is how long
+    before the time limit a run is told to save. `array_limit` limits the tasks of one job array (in
+    addition to the cluster's own limit), `max_running` the runs of one submission at a time.
+    `options` are further sbatch options (`{nice: 100}`).
     """
 
     name: Literal["slurm"]
@@ -83,9 +82,9 @@ class SlurmConfig:
 @dataclass(frozen=True)
 @limited
 class LocalConfig:
-    """This machine: at most `max_running` runs at a time in the background.
+    """This machine: at most `max_running` runs at a time, in the background.
 
-    With GPUs each run has one to itself; `num_ranks` processes a run need a CPU.
+    With GPUs each run has its own; `num_ranks` above 1 (processes per run) works on CPUs only.
     """
 
     name: Literal["local"]

@@ -1,8 +1,8 @@
-"""Talking to SLURM: its commands, its answers, work cut into job arrays.
+"""SLURM: its commands, its answers, division of work into job arrays.
 
-There may be no accounting database, so only squeue, scontrol and sinfo are relied
-on; what they cannot answer is None, never a guess. A question that SLURM leaves without
-an answer raises SlurmError: silence says nothing about a job.
+There may be no accounting database, so only squeue, scontrol and sinfo are used; what they cannot
+answer is None, never a guess. If SLURM does not answer, SlurmError is raised: a missing answer says
+nothing about a job.
 """
 
 import getpass
@@ -27,10 +27,10 @@ class ArrayCut:
 def cut_into_arrays(
     tasks: Sequence[str], array_limit: int, max_running: int | None
 ) -> list[ArrayCut]:
-    """Arrays of at most `array_limit` tasks of which at most `max_running` run at once in all.
+    """Arrays of at most `array_limit` tasks, of which at most `max_running` run at once in total.
 
-    The bound is shared out among the arrays; if there are more arrays than it allows,
-    the later ones wait for an earlier one each.
+    The limit is divided among the arrays; if there are more arrays than it allows, each later one
+    waits for an earlier one.
     """
     pieces = [
         tuple(tasks[first : first + array_limit]) for first in range(0, len(tasks), array_limit)
@@ -54,13 +54,14 @@ INHERITED = re.compile(
     r"|ORBIT_RENDEZVOUS|CUDA_VISIBLE_DEVICES)$"
 )
 PAUSES_S = (2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 60.0, 60.0, 60.0, 60.0, 60.0, 60.0, 60.0)
-"""Between questions that must be answered: nine minutes, a restart of the controller."""
+"""Pauses between retries of a query, nine minutes in total, enough for a restart of SLURM's
+controller."""
 NO_SUCH_JOB = re.compile(r"invalid job id", re.I)
 KEPT = ("SLURM_CONF", "SLURM_CLUSTERS")
 
 
 class SlurmError(ValueError):
-    """SLURM is not there, did not answer, or refused; the message says which."""
+    """SLURM is missing, did not answer, or refused; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class LiveTask:
 
 @dataclass(frozen=True)
 class Partition:
-    """Limits of a partition; None where there is none."""
+    """Limits of a partition; None means no limit."""
 
     max_minutes: int | None
     num_nodes: int
@@ -87,7 +88,7 @@ class Partition:
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what belongs to the job one is in, so that a new job starts clean."""
+    """The environment without the variables of the current job, so that a new job starts clean."""
     return {
         name: value
         for name, value in environment.items()
@@ -96,7 +97,8 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def ask(*words: str) -> str:
-    """The standard output of a SLURM command; SlurmError with its first complaint otherwise."""
+    """The standard output of a SLURM command; SlurmError with the first line of its error
+    otherwise."""
     environment = clean_environment(os.environ)
     try:
         with saying(f"{words[0]} to answer (at most {ANSWER_TIMEOUT_S} s)"):
@@ -185,7 +187,7 @@ def max_array_size() -> int | None:
 
 
 def accounts() -> set[str] | None:
-    """Accounts this user may charge, None where there is no accounting to ask."""
+    """Accounts that this user may use, None if there is no accounting."""
     try:
         output = ask(
             "sacctmgr",
@@ -202,9 +204,10 @@ def accounts() -> set[str] | None:
 
 
 def job_state(job_id: str) -> str | None:
-    """A job's state, None if SLURM says that it knows no such job; SlurmError if it says nothing.
+    """A job's state, None if SLURM says that it knows no such job; SlurmError if it does not
+    answer.
 
-    What cannot be understood is no answer either.
+    An answer that cannot be parsed counts as no answer.
     """
     try:
         answer = ask("scontrol", "--oneliner", "show", "job", job_id)
@@ -219,7 +222,7 @@ def job_state(job_id: str) -> str | None:
 
 
 def pauses() -> Iterator[None]:
-    """For loops that ask until they are answered: ends after the last of the `PAUSES_S`."""
+    """Pauses for loops that ask until there is an answer; ends after the last of the `PAUSES_S`."""
     yield
     for seconds in PAUSES_S:
         pause(seconds, "SLURM to answer")
@@ -227,7 +230,7 @@ def pauses() -> Iterator[None]:
 
 
 def requeue(job_id: str) -> None:
-    """Ask for another start of this job."""
+    """Request a requeue of this job."""
     ask("scontrol", "requeue", job_id)
 
 
@@ -239,7 +242,7 @@ def cancel(job_ids: Iterable[str]) -> None:
 
 
 def first_host(node_list: str) -> str:
-    """The first node of SLURM's compressed list, `node[1-3,5]`; asks until it is answered."""
+    """The first node of SLURM's compressed list, `node[1-3,5]`; asks until SLURM answers."""
     complaint = SlurmError("scontrol named no node")
     for _ in pauses():
         try:

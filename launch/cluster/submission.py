@@ -1,4 +1,4 @@
-"""Handing jobs to SLURM, or to workers in the background of this machine."""
+"""Submitting jobs to SLURM, or to background workers on this machine."""
 
 import contextlib
 import dataclasses
@@ -34,7 +34,7 @@ def submit_workers(
 ) -> JobRecord:
     """Start up to `max_running` workers on `tasks`; they outlive this program.
 
-    `worker_of(record's path, worker's number)` is what a worker calls.
+    A worker calls `worker_of(record's path, worker's number)`.
     """
     import submitit
 
@@ -60,7 +60,8 @@ def submit_workers(
 
 @contextmanager
 def _background(code: Path) -> Iterator[None]:
-    """Start processes without our terminal, our pipes or our job, on the snapshot's code."""
+    """Start processes detached from this terminal, its pipes and this job, on the snapshot's
+    code."""
     environment = dict(os.environ)
     kept = clean_environment(environment)
     hang_up = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -86,13 +87,14 @@ def _background(code: Path) -> Iterator[None]:
 Function = Callable[[], Any]
 
 IGNORE_SIGNALS = """trap "" TERM USR2; exec "$0" "$@\""""
-"""A signal before Python has handlers would end the job, and SLURM would not start it again."""
+"""Without this, a signal before Python has handlers would end the job, and SLURM would not requeue
+it."""
 
 
 def array_limit(config: SlurmConfig) -> int:
-    """Tasks an array may have: the configured limit or the cluster's own, if that is lower.
+    """The most tasks of an array: the configured limit or the cluster's own, if that is lower.
 
-    Where a cluster has no arrays at all (0), every task is a job of its own.
+    If a cluster has no arrays at all (0), every task is a job of its own.
     """
     theirs = slurm.max_array_size()
     return config.array_limit if theirs is None else max(1, min(config.array_limit, theirs))
@@ -130,7 +132,7 @@ def submit_arrays(
 def sbatch_text(
     config: SlurmConfig, base: Path, code: Path, name: str, cut: ArrayCut, after: Sequence[str] = ()
 ) -> str:
-    """The batch script that `submit_arrays` hands over for this array."""
+    """The batch script that `submit_arrays` submits for this array."""
     executor = make_executor(config, base, code, name, cut, [], after, False)
     if len(cut.tasks) > 1:
         executor.parameters["map_count"] = len(cut.tasks)
@@ -148,7 +150,7 @@ def make_executor(
     after: Sequence[str],
     hold: bool,
 ) -> Any:
-    """A submitit executor with the resources of `config`; SlurmError where there is no SLURM."""
+    """A submitit executor with the resources of `config`; SlurmError if there is no SLURM."""
     import submitit
 
     interpreter = config.python or shlex.quote(sys.executable)
@@ -173,7 +175,7 @@ def make_executor(
         "qos": config.qos,
         "constraint": config.constraint,
         "gpus_per_node": config.gpus_per_node or None,
-        # SLURM takes whole numbers only.
+        # SLURM accepts integers only.
         "mem": f"{math.ceil(1024 * config.memory_gb)}M" if config.memory_gb is not None else None,
     }
     executor.update_parameters(
@@ -189,7 +191,8 @@ def make_executor(
         setup=[
             *config.setup,
             f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}",
-            # Else `python -m` looks into the current folder first: the code as it is by then.
+            # Otherwise `python -m` would take the code of the current folder, which may have
+            # changed.
             "export PYTHONSAFEPATH=1",
         ],
         teardown=[
@@ -228,7 +231,8 @@ def _submit(executor: Any, functions: list[Function]) -> list[Any]:
 
 @contextlib.contextmanager
 def _clean_process_environment() -> Iterator[None]:
-    """submitit starts sbatch with this process's environment: hide the job we may be in."""
+    """Hide the variables of the current job, because submitit starts sbatch with this
+    environment."""
     before = dict(os.environ)
     kept = slurm.clean_environment(before)
     for name in before:

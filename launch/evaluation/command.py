@@ -1,4 +1,4 @@
-"""The evaluation command: find what is missing, submit it; and the jobs that evaluate."""
+"""The evaluation command: find missing evaluations, submit them; and the jobs that evaluate."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ from orbit.core.printing import say
 
 
 def write_task(path: Path, work: Work, targets: list[Target] | None) -> None:
-    """What a job does: these checkpoints, or with None whatever appears."""
+    """Write the task of a job: these checkpoints, or with None all checkpoints that appear."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "work": asdict(work),
@@ -70,7 +70,7 @@ def run_task(path: Path, stop: StopNote) -> int:
 
 
 class EvaluateJob:
-    """Does the task in a file; goes on where it was after a preemption or a time-out."""
+    """Does the task in a file; continues after a preemption or a time limit."""
 
     def __init__(self, task: str) -> None:
         self.task = task
@@ -86,7 +86,7 @@ class EvaluateJob:
 
 
 class EvaluateWorker:
-    """A worker on this machine: does all tasks of a record, sharing them with others by claims."""
+    """A worker on this machine: does the tasks of a record; workers divide them by claims."""
 
     def __init__(self, record: str) -> None:
         self.record = record
@@ -104,9 +104,9 @@ PATH_KEYS = frozenset({"runs", "data", "jobs_dir"})
 DEFAULT_CHECKPOINTS_PER_JOB = 20
 
 
-def run_evaluation(words: Sequence[str]) -> int:
-    """Submit evaluation jobs for what has no valid result; returns the exit code."""
-    request = build(EvaluateRequest, compose("launch_evaluate", take_configs(words), PATH_KEYS))
+def run_evaluation(overrides: Sequence[str]) -> int:
+    """Submit evaluation jobs for checkpoints without a valid result; returns the exit code."""
+    request = build(EvaluateRequest, compose("launch_evaluate", take_configs(overrides), PATH_KEYS))
     runs = find_runs(request.runs)
     if not runs:
         raise FileNotFoundError(f"runs={request.runs}: no run directory there")
@@ -140,7 +140,7 @@ def run_evaluation(words: Sequence[str]) -> int:
 
 
 def make_tasks(request: EvaluateRequest, work: Work, base: Path) -> list[list[Target] | None]:
-    """Lists of checkpoints, one a job; with watch=true, as many times `whatever appears`."""
+    """Lists of checkpoints, one for each job; with watch=true, one open task for each evaluator."""
     live = _live_evaluations(base, work)
     if request.watch:
         num_watching = sum(targets is None for targets in live)
@@ -159,7 +159,7 @@ def make_tasks(request: EvaluateRequest, work: Work, base: Path) -> list[list[Ta
 
 
 def make_work(request: EvaluateRequest, base: Path) -> Work:
-    """What the evaluators are told."""
+    """The description of the work for the evaluators."""
     data = None if request.data is None else str(Path(request.data).absolute())
     return Work(
         runs=str(Path(request.runs).absolute()),
@@ -175,7 +175,8 @@ def make_work(request: EvaluateRequest, base: Path) -> Work:
 
 
 def jobs_directory(request: EvaluateRequest, runs: Sequence[Path]) -> Path:
-    """Where jobs are recorded: as asked, or the sweep the runs belong to, or beside them."""
+    """Where jobs are recorded: the requested folder, or the sweep of the runs, or a folder beside
+    them."""
     if request.jobs_dir is not None:
         return Path(request.jobs_dir).absolute()
     parent = runs[0].parent
@@ -185,7 +186,7 @@ def jobs_directory(request: EvaluateRequest, runs: Sequence[Path]) -> Path:
 
 
 def _live_evaluations(base: Path, work: Work) -> list[list[Target] | None]:
-    """The tasks of waiting and running jobs that make what this work asks for."""
+    """The tasks of waiting and running jobs that make the results of this work."""
     liveness = find_live(base, read_records(base, ("evaluate",)))
     if liveness.unchecked is not None:
         raise ValueError(f"cannot tell which evaluations are under way: {liveness.unchecked}")
@@ -194,7 +195,7 @@ def _live_evaluations(base: Path, work: Work) -> list[list[Target] | None]:
 
 
 def _is_same(theirs: Work, ours: Work, is_watching: bool) -> bool:
-    """Whether two pieces of work make the same results of a checkpoint, and of which."""
+    """Whether two descriptions of work give the same results for a checkpoint."""
     keys = ["split", "data", "analyses"]
     keys += ["runs", "checkpoints"] if is_watching else []
     return all(getattr(theirs, key) == getattr(ours, key) for key in keys)

@@ -1,7 +1,7 @@
-"""What `launch/evaluate.py` was asked to do, which checkpoints wait, their evaluation.
+"""The request of `launch/evaluate.py`, the checkpoints without results, and their evaluation.
 
-Only directories that were renamed into place count, and a result counts only if it
-is of the weights that lie there now.
+Only completely written directories count, and a result counts only if it belongs to the current
+weights.
 """
 
 import math
@@ -29,7 +29,7 @@ Checkpoints = Literal["best", "last", "all"]
 @dataclass(frozen=True)
 @limited
 class Work:
-    """What an evaluator does; jobs read it from a file.
+    """The work of an evaluator; jobs read it from a file.
 
     `runs` is a glob of run directories. `base` is where jobs are recorded.
     """
@@ -50,10 +50,9 @@ class Work:
 class EvaluateRequest:
     """The keys of `launch/evaluate.py`.
 
-    `analyses=false` measures what is measured during training and no more.
-    `num_evaluators` jobs follow the runs with `watch=true`; otherwise each job takes
-    up to `checkpoints_per_job` checkpoints. `jobs_dir` is where jobs are recorded:
-    the sweep directory by default.
+    `analyses=false` measures only the metrics of training. `num_evaluators` jobs follow the runs
+    with `watch=true`; otherwise each job takes up to `checkpoints_per_job` checkpoints. `jobs_dir`
+    is where jobs are recorded: the sweep directory by default.
     """
 
     runs: str
@@ -100,7 +99,7 @@ def find_runs(pattern: str) -> list[Path]:
 
 
 def find_targets(runs: Sequence[Path], checkpoints: Checkpoints) -> tuple[list[Target], list[str]]:
-    """The checkpoints to look at, oldest first in each run, and a line for each unreadable one."""
+    """The checkpoints to evaluate, oldest first in each run, and a line for each unreadable one."""
     targets, complaints = [], []
     for run in runs:
         for step in _steps(run / "checkpoints", checkpoints):
@@ -110,7 +109,7 @@ def find_targets(runs: Sequence[Path], checkpoints: Checkpoints) -> tuple[list[T
                 assert meta is not None
                 weights = str(meta["files"]["model.safetensors"]["sha256"])
             except (AssertionError, KeyError, TypeError):
-                if folder.is_dir():  # else it was pruned while we looked
+                if folder.is_dir():  # otherwise it has just been pruned
                     complaints.append(f"{folder}: meta.json cannot be read, skipped")
                 continue
             targets.append(Target(str(run), step, weights))
@@ -118,7 +117,7 @@ def find_targets(runs: Sequence[Path], checkpoints: Checkpoints) -> tuple[list[T
 
 
 def is_evaluated(target: Target, split: str, other_dataset: str | None) -> bool:
-    """Whether there is a result of exactly these weights."""
+    """Whether there is a result for exactly these weights."""
     name = evaluation_file(target.step, split, other_dataset)
     result = read_json_object(Path(target.run_dir) / "evaluations" / name)
     return (
@@ -130,7 +129,7 @@ def is_evaluated(target: Target, split: str, other_dataset: str | None) -> bool:
 
 
 def claim_file(target: Target, split: str, other_dataset: str | None) -> str:
-    """Name of the lock of whoever makes a result: each has its own."""
+    """Name of the lock for making a result; each result has its own."""
     name = evaluation_file(target.step, split, other_dataset)
     return f".claim-{name.removeprefix('step_').removesuffix('.json')}"
 
@@ -150,7 +149,7 @@ StopAsked = Callable[[], bool]
 
 
 class Evaluator:
-    """Works through checkpoints; remembers those that cannot be read, to report them once."""
+    """Evaluates checkpoints; remembers unreadable ones, to report them only once."""
 
     def __init__(self, work: Work, say: Say = print, stop_asked: StopAsked = lambda: False) -> None:
         self._work, self._say, self._stop_asked = work, say, stop_asked
@@ -165,7 +164,7 @@ class Evaluator:
         return len(self._given_up)
 
     def pending(self) -> list[Target]:
-        """What is left to do now, including what another evaluator is doing."""
+        """The checkpoints without results, including those that other evaluators are working on."""
         targets, complaints = find_targets(find_runs(self._work.runs), self._work.checkpoints)
         for complaint in complaints:
             if complaint not in self._reported:
@@ -179,7 +178,7 @@ class Evaluator:
         ]
 
     def evaluate(self, targets: Sequence[Target]) -> None:
-        """Evaluate what no one else has or is at."""
+        """Evaluate the checkpoints that no other evaluator has done or is working on."""
         for target in targets:
             if self._stop_asked():
                 return
@@ -193,7 +192,7 @@ class Evaluator:
                 self._give_up(target, error)
 
     def watch(self) -> None:
-        """Evaluate what appears until all runs have ended and nothing is left."""
+        """Evaluate new checkpoints until all runs have ended and nothing is left."""
         while not self._stop_asked():
             try:
                 is_over, targets = trying_again(
@@ -207,11 +206,11 @@ class Evaluator:
                 return
 
     def all_ended(self) -> bool:
-        """Whether no run waits or trains any more."""
+        """Whether no run is waiting or training."""
         base = Path(self._work.base)
         liveness = find_live(base, read_records(base, ("train",)))
         if liveness.unchecked is not None:
-            return False  # SLURM is silent: no reason to leave runs that may be waiting
+            return False  # SLURM does not answer: runs may still be waiting
         runs = find_runs(self._work.runs)
         return all(
             read_run_state(run, liveness.jobs.get(run.name)).state not in ("running", "waiting")
@@ -219,7 +218,7 @@ class Evaluator:
         )
 
     def _take(self, target: Target) -> None:
-        """Evaluate a checkpoint unless another evaluator is at it or has done it."""
+        """Evaluate a checkpoint unless another evaluator is working on it or has done it."""
         claim = DirectoryLock(
             Path(target.run_dir) / "evaluations",
             "evaluators",

@@ -1,1 +1,1 @@
-"""What runs inside a job: ranks, attempts and their ends, records of what was submitted."""
+"""The code inside a job: ranks, attempts and their ends, records of submitted jobs."""

@@ -1,7 +1,7 @@
-"""What a SLURM batch script does after its job step failed: the last to know of a lost node.
+"""The program that a SLURM batch script runs after its job step has failed.
 
-Called as `python -m launch.jobs.aftermath RECORD EXIT_CODE` on the job's first node. The
-ranks decide for themselves when they can; this is for when all of them were killed.
+Called as `python -m launch.jobs.aftermath RECORD EXIT_CODE` on the job's first node. The ranks
+decide themselves if they can; this is for the case that all of them were killed.
 """
 
 import os
@@ -22,11 +22,12 @@ from orbit.core.files.waiting import pause
 from orbit.core.printing import say
 
 MAX_RESTARTS_OF_OTHERS = 5
-"""For jobs that keep no count of their own (evaluations, preparations, searches)."""
+"""The most restarts of jobs that keep no count of their own (evaluations, preparations,
+searches)."""
 
 
 def main(record_path: str, exit_code: str) -> None:
-    """Decide in place of the ranks, and ask for another start if the run may go on."""
+    """Decide instead of the ranks, and request a requeue if the run may continue."""
     path = Path(record_path)
     record = read_record(path)
     job = slurm_job(os.environ)
@@ -34,7 +35,7 @@ def main(record_path: str, exit_code: str) -> None:
     if not may_be_running(job):
         return
     if record.kind != "train":
-        # 75: the job wanted another start, and SLURM did not answer.
+        # 75: the job requested a requeue, and SLURM did not answer.
         wants_more = int(exit_code) == EXIT_STOPPED
         if wants_more or (int(exit_code) > 128 and restart < MAX_RESTARTS_OF_OTHERS):
             request_restart(job, f"the job step ended with {exit_code}")
@@ -48,7 +49,7 @@ def main(record_path: str, exit_code: str) -> None:
 
 
 def may_be_running(job: str) -> bool:
-    """False only if SLURM says that the job is not running: its silence is no answer."""
+    """False only if SLURM says that the job is not running; a missing answer does not count."""
     try:
         return slurm.job_state(job) == "RUNNING"
     except slurm.SlurmError as error:
@@ -57,16 +58,17 @@ def may_be_running(job: str) -> bool:
 
 
 def batch_place(environment: Mapping[str, str], job: str, restart: int) -> Place:
-    """The batch script's own place: that of the first rank."""
+    """The place of the batch script, which is that of the first rank."""
     host = environment.get("SLURMD_NODENAME", "")
     num_ranks = int(environment.get("SLURM_NTASKS", "1"))
     return Place(0, num_ranks, 0, host, host, job, restart)
 
 
 def decide_for_the_ranks(run_dir: Path, place: Place, exit_code: str) -> str | None:
-    """Why the attempt ended: as the ranks said or, if none of them could, a fault of the cluster.
+    """The reason why the attempt ended: the ranks' own or, if none could record one, a fault of the
+    cluster.
 
-    Waits a while before a fault that repeats, so that SLURM can notice a lost node.
+    After repeated faults it waits longer, so that SLURM can notice a lost node.
     """
     order = read_order(run_dir)
     folder = run_dir / history.ATTEMPTS / place.attempt
@@ -77,7 +79,7 @@ def decide_for_the_ranks(run_dir: Path, place: Place, exit_code: str) -> str | N
             message = f"the job step was lost (srun ended with {exit_code})"
             ending = Ending("cluster_fault", message, 0, place.host, int(exit_code))
             history.note_ending(folder, ending)
-        # All ranks are gone: one that had claimed the decision died over it.
+        # All ranks have ended: the one that claimed the decision was killed before it decided.
         (folder / "decided").unlink(missing_ok=True)
         after_fault(run_dir, order, folder, settle_s=0)
         earlier = [attempt.reason for attempt in earlier_attempts(run_dir, order, folder)]

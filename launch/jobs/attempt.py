@@ -1,7 +1,7 @@
-"""One attempt of a run in a job: ranks started, watched, stopped; single runs given up.
+"""One attempt of a run in a job: starting, watching and stopping ranks; pruning runs.
 
-Every rank's watcher notes how its process ended; then one of them (the first for a
-stop, the fastest survivor for a fault) decides for all whether the run goes on.
+The watcher of each rank records how its process ended; then one of them (the first rank after a
+stop, the fastest survivor after a fault) decides whether the run continues.
 """
 
 import os
@@ -40,12 +40,12 @@ PRUNED_FILE = "pruned.json"
 
 
 def is_pruned(run_dir: Path) -> bool:
-    """Whether the run was given up: it shall stop, and not start again."""
+    """Whether the run was pruned: it must stop, and not start again."""
     return (run_dir / PRUNED_FILE).exists()
 
 
 def mark_pruned(run_dir: Path, reason: str) -> None:
-    """Give a run up, for good; the first reason stays."""
+    """Prune a run for good; the first reason is kept."""
     if run_dir.is_dir() and not is_pruned(run_dir):
         write_json(run_dir / PRUNED_FILE, {"reason": reason, "time": time.time()})
 
@@ -53,7 +53,7 @@ def mark_pruned(run_dir: Path, reason: str) -> None:
 POLL_S = 0.2
 PRUNED_POLL_S = 2.0
 PEER_PATIENCE_S = 30.0
-"""How long ranks of this place that still run may outlive one that failed."""
+"""How long ranks of this process may outlive one that failed."""
 
 
 def run_attempt(
@@ -61,8 +61,8 @@ def run_attempt(
 ) -> Decision | None:
     """Run the ranks at `places` to their end.
 
-    Returns the decision if this process is the one to carry it out, else None. A run
-    that was given up does not start, and one that is given up meanwhile is told to stop.
+    Returns the decision if this process has to carry it out, else None. A pruned run does not
+    start, and one that is pruned meanwhile is told to stop.
     """
     started = time.time()
     first = places[0]
@@ -70,7 +70,7 @@ def run_attempt(
         return Decision("pruned", False) if first.rank == 0 else None
     folder = history.begin(run_dir, first, order.submission, started, order.digest or "")
     if first.rank == 0:
-        # Whatever is left of an earlier attempt's failure is history now.
+        # Remove the error of an earlier attempt.
         (run_dir / ERROR_FILE).unlink(missing_ok=True)
         given_up = vanished_too_often(run_dir, order, folder)
         if given_up is not None:
@@ -130,7 +130,7 @@ def run_attempt(
 
 
 def _ending_before_start(error: ValueError | OSError, place: Place) -> Ending:
-    """How an attempt ended that could not even start its ranks."""
+    """The ending of an attempt that could not start its ranks."""
     if is_hiccup(error):
         message = describe_error(error)
         return Ending("cluster_fault", message, place.rank, place.host, EXIT_CLUSTER_FAULT)
@@ -144,11 +144,11 @@ def _command(
     if order.digest is not None and place.local_rank == 0:
         check_snapshot(code, order.digest)
     program = [sys.executable, str(code / "pipeline" / "train.py")]
-    words = [f"config={run_dir / 'config.yaml'}", f"run_dir={run_dir}"]
+    overrides = [f"config={run_dir / 'config.yaml'}", f"run_dir={run_dir}"]
     if order.stage is not None:
         copy = stage_dataset(Path(order.data), Path(order.stage), should_stop=should_stop)
-        words.append(f"data_copy={copy}")
-    return [*program, *words]
+        overrides.append(f"data_copy={copy}")
+    return [*program, *overrides]
 
 
 def _watch(
@@ -158,10 +158,10 @@ def _watch(
     patience_s: float,
     is_given_up: Callable[[], bool],
 ) -> list[Ending]:
-    """Wait for all ranks here, passing a stop signal on, or telling them that the run is given up.
+    """Wait for all ranks of this process; pass stop signals on, and stop them if the run is pruned.
 
-    Ranks that outlive a failed one, or that have not saved `patience_s` after they were
-    told to, are killed.
+    Ranks that outlive a failed one for too long, or have not saved within `patience_s` after they
+    were told to, are killed.
     """
     was_passed_on = False
     failed_at: float | None = None

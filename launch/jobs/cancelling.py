@@ -1,4 +1,4 @@
-"""Cancelling what was submitted from a directory."""
+"""Cancelling the jobs that were submitted from a directory."""
 
 import os
 import signal
@@ -16,8 +16,8 @@ from orbit.core.files.lock import is_running
 def cancel_jobs(base: Path) -> list[str]:
     """Cancel every live job recorded below `base`; a line for each kind of job.
 
-    Jobs are found by the names given to them, never by an id alone, which SLURM may
-    have handed on. Raises FileNotFoundError if nothing was ever submitted there.
+    Jobs are found by their names, never by an id alone, which SLURM may have reused. Raises
+    FileNotFoundError if nothing was ever submitted there.
     """
     if not (base / JOBS).is_dir():
         raise FileNotFoundError(f"nothing was submitted from {base}: there is no {JOBS}/ in it")
@@ -38,7 +38,7 @@ def cancel_jobs(base: Path) -> list[str]:
         for record in records
         if record.job_id and any(job.record == record.name for job in liveness.jobs.values())
     }
-    # An array that is alive is cancelled by its number: that changes nothing for finished tasks.
+    # A live array is cancelled as a whole; this does not affect its finished tasks.
     slurm.cancel(sorted(whole | {job for job in in_slurm if job.split("_")[0] not in whole}))
     num_workers = sum(_stop_workers(record) for record in records if record.cluster == "local")
     lines = [f"cancelled {len(in_slurm)} SLURM tasks in {len(whole)} jobs"] if in_slurm else []

@@ -1,4 +1,5 @@
-"""What a job does when a run's attempt ends: go on, restart, give up. Pure but for one request."""
+"""The decision when a run's attempt ends: continue, requeue or fail. Pure except for one
+request."""
 
 import dataclasses
 import json
@@ -21,12 +22,11 @@ WAIT_FOR_END_S = 90.0
 
 
 def request_restart(job: str, why: str, cancelled: Path | None = None) -> None:
-    """Ask for one more start of `job`, unless SLURM is about to give one or it was cancelled.
+    """Request one requeue of `job`, unless SLURM requeues it anyway or it was cancelled.
 
-    `cancelled` is a file whose presence says that the user has given the job up. Returns only
-    if SLURM says that the job is not running any more, or if it was cancelled. Where SLURM
-    does not answer, it is asked again for minutes; then the process ends with 75, so that
-    the batch script goes on asking.
+    `cancelled` is a file that exists if the user has cancelled the job. Returns only if SLURM says
+    that the job is no longer running, or if it was cancelled. If SLURM does not answer, it is asked
+    again for minutes; then the process ends with 75, so that the batch script continues to ask.
     """
     has_asked = False
     for _ in slurm.pauses():
@@ -43,7 +43,7 @@ def request_restart(job: str, why: str, cancelled: Path | None = None) -> None:
                 shown = "unknown to SLURM" if state is None else state
                 say(f"{why}: no requeue requested, the job is {shown}")
                 return
-            # SLURM ends this job now; ending by ourselves could look like success.
+            # SLURM ends this job now; exiting here could look like success.
             pause(WAIT_FOR_END_S, "SLURM to end this job, which it starts again")
             sys.exit(1)
         except slurm.SlurmError as error:
@@ -56,10 +56,10 @@ ORDER_FILE = "launch.json"
 
 @dataclass(frozen=True)
 class Order:
-    """How a run is to be run. `time_limit_s` is None where a job has no limit.
+    """How a run is to be executed. `time_limit_s` is None if a job has no limit.
 
-    `code` is the snapshot's path, `digest` its content; `stage` the node's disk to copy
-    the dataset to, None to read it where it lies.
+    `code` is the snapshot's path, `digest` its checksum; `stage` is the node's disk to which the
+    dataset is copied, None to read it directly.
     """
 
     submission: str
@@ -89,7 +89,7 @@ def read_order(run_dir: Path) -> Order:
 
 
 SETTLE_S = 4.0
-"""After a fault, how long to wait for the other ranks' accounts of what happened."""
+"""After a fault, how long to wait for the records of other ranks."""
 
 ERROR_FILE = "error.json"
 GOES_ON = ("preempted", "timeout", "cluster_fault")
@@ -97,7 +97,7 @@ GOES_ON = ("preempted", "timeout", "cluster_fault")
 
 @dataclass(frozen=True)
 class Decision:
-    """What follows an attempt: whether to go on, and why not if that is a failure."""
+    """The decision after an attempt: whether to continue, and the failure if not."""
 
     reason: str
     goes_on: bool
@@ -105,7 +105,7 @@ class Decision:
 
 
 def after_stop(run_dir: Path, order: Order, folder: Path, reason: str, ending: Ending) -> Decision:
-    """After a stop that was asked for; on the first rank."""
+    """The decision after a requested stop; on the first rank."""
     why_not = _refusal(run_dir, order, folder, reason)
     if why_not is not None:
         return conclude(run_dir, folder, "gave_up", why_not, ending)
@@ -116,7 +116,8 @@ def after_stop(run_dir: Path, order: Order, folder: Path, reason: str, ending: E
 def after_fault(
     run_dir: Path, order: Order, folder: Path, settle_s: float = SETTLE_S
 ) -> Decision | None:
-    """After anything else, on every rank that noted its ending; None if another one decides."""
+    """The decision after any other ending, on every rank that recorded one; None if another rank
+    decides."""
     pause(settle_s, "the records of the other ranks")
     if not _claim(folder / "decided"):
         return None
@@ -131,7 +132,7 @@ def after_fault(
 
 
 def vanished_too_often(run_dir: Path, order: Order, folder: Path) -> str | None:
-    """Why not even to begin: the attempts before this one took their nodes with them."""
+    """The reason not to start at all: earlier attempts lost their nodes too often."""
     earlier = earlier_attempts(run_dir, order, folder)
     if not earlier or earlier[-1].reason is not None:
         return None
@@ -142,7 +143,7 @@ def vanished_too_often(run_dir: Path, order: Order, folder: Path) -> str | None:
 def conclude(
     run_dir: Path, folder: Path, kind: str, message: str, cause: Ending | None
 ) -> Decision:
-    """Write error.json and the attempt's end: the run has failed."""
+    """Record that the run has failed: write error.json and the attempt's end."""
     content = {
         "kind": kind,
         "message": message,

@@ -1,4 +1,4 @@
-"""attempts.jsonl: how each attempt of a run went, and how a rank's process ended.
+"""The history of a run: its attempts, and how the process of each rank ended.
 
 attempts/<job>-<restart>/
   begin.json          written by the first rank when it starts
@@ -41,11 +41,12 @@ SEVERITY: tuple[Kind, ...] = (
     "non_finite",
     "crash",
 )
-"""From harmless to what explains the others: a peer's bug also looks like a lost connection."""
+"""Kinds of endings, from harmless to decisive: a bug of one rank looks like a lost connection to
+others."""
 
 
 PREFIX = re.compile(r"^train\.py: (rank \d+: )?")
-"""What a program puts before its last line; an ending says the rank by itself."""
+"""The beginning of a program's last line; an ending records the rank separately."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class Ending:
 def classify(exit_code: int, last_lines: list[str], was_told_to_stop: bool) -> tuple[Kind, str]:
     """Kind and one line for a process that ended with `exit_code` (negative: by a signal).
 
-    A killed process counts as a fault of the cluster, because nothing in it can tell
-    a lost node from an exhausted memory; retries are bounded.
+    A killed process counts as a fault of the cluster, because a lost node and exhausted memory look
+    the same; retries are limited.
     """
     said = next((line.strip() for line in reversed(last_lines) if line.strip()), "")
     said = PREFIX.sub("", said)
@@ -80,7 +81,7 @@ def classify(exit_code: int, last_lines: list[str], was_told_to_stop: bool) -> t
             return ("cluster_fault" if lost else "crash"), f"ended by {name}: {said}"
         return "cluster_fault", f"killed by {name}"
     if exit_code - 128 in STOP_SIGNALS:
-        # By a signal that came before the trainer knew what to do with it.
+        # By a signal that came before the trainer had handlers.
         name = _signal_name(exit_code - 128)
         if was_told_to_stop:
             return "stopped", f"ended by {name} before it could save"
@@ -98,7 +99,7 @@ def classify(exit_code: int, last_lines: list[str], was_told_to_stop: bool) -> t
 def decisive(endings: list[Ending]) -> Ending:
     """The ending that explains the others: the most severe, of the lowest rank.
 
-    An ending without a message gives way to one of its kind that has one.
+    Of endings of the same kind, one with a message is preferred.
     """
     return min(endings, key=lambda end: (-SEVERITY.index(end.kind), not end.message, end.rank))
 
@@ -122,9 +123,9 @@ ATTEMPTS = "attempts"
 
 @dataclass(frozen=True)
 class Attempt:
-    """One start of a run. `reason` is None while it runs, or if it vanished.
+    """One start of a run. `reason` is None while it runs, or if it left no record.
 
-    `ended` is when it ended or was told to stop, in seconds since the epoch, where known.
+    `ended` is when it ended or was told to stop, in seconds since the epoch, if known.
     """
 
     name: str
@@ -137,7 +138,7 @@ class Attempt:
 
 
 def begin(run_dir: Path, place: Place, submission: str, started: float, code: str) -> Path:
-    """Note that an attempt begins (on the first rank) and return its folder."""
+    """Record that an attempt starts (on the first rank) and return its folder."""
     folder = run_dir / ATTEMPTS / place.attempt
     folder.mkdir(parents=True, exist_ok=True)
     if place.rank == 0:
@@ -156,27 +157,27 @@ def begin(run_dir: Path, place: Place, submission: str, started: float, code: st
 
 
 def end(folder: Path, reason: str, time: float, message: str = "") -> None:
-    """Note why an attempt ended."""
+    """Record why an attempt ended."""
     write_json(folder / "end.json", {"reason": reason, "time": time, "message": message})
 
 
 def note_signal(folder: Path, reason: str, time: float, name: str) -> None:
-    """Note that the attempt was told to stop: its reason, should everything be killed now."""
+    """Record that the attempt was told to stop, which is its reason if everything is killed now."""
     write_json(folder / "signal.json", {"reason": reason, "time": time, "signal": name})
 
 
 def note_ending(folder: Path, ending: Ending) -> None:
-    """Note how one rank ended."""
+    """Record how one rank ended."""
     write_json(folder / f"rank_{ending.rank:05d}.json", asdict(ending))
 
 
 def endings(folder: Path) -> list[Ending]:
-    """The endings noted so far."""
+    """The endings recorded so far."""
     return [Ending(**json.loads(path.read_text())) for path in list_folder(folder, "rank_*.json")]
 
 
 def read_attempts(run_dir: Path) -> list[Attempt]:
-    """All attempts, oldest first; what cannot be read is left out."""
+    """All attempts, oldest first; unreadable records are left out."""
     found = []
     folder = run_dir / ATTEMPTS
     for path in folder.iterdir() if folder.is_dir() else ():
@@ -200,7 +201,7 @@ def read_attempts(run_dir: Path) -> list[Attempt]:
 
 
 def first_step_of(folder: Path) -> int:
-    """The newest checkpoint when the attempt began."""
+    """The newest checkpoint when the attempt started."""
     return int((read_json_object(folder / "begin.json") or {}).get("first_step", 0))
 
 
@@ -218,11 +219,10 @@ def newest_step(run_dir: Path) -> int:
 def refusal(
     earlier: list[Attempt], reason: str | None, first_step: int, step: int, retry: RetryConfig
 ) -> str | None:
-    """Why a run may not go on after an attempt that ended for `reason`; None if it may.
+    """Why a run may not continue after an attempt that ended for `reason`; None if it may.
 
-    `earlier` are the attempts of this submission before it, `first_step` and `step` the
-    newest checkpoint when it began and now. An earlier attempt without a reason
-    vanished with its node.
+    `earlier` are the attempts of this submission before it, `first_step` and `step` the newest
+    checkpoint when it started and now. An earlier attempt without a reason was lost with its node.
     """
     ends = [attempt.reason or "vanished" for attempt in earlier] + [reason or "vanished"]
     for kind, limit, words in (
@@ -248,5 +248,5 @@ def refusal(
 
 
 def kind_key(kind: str) -> str:
-    """The plural in the key of `RetryConfig` for a reason."""
+    """The plural of a reason in the keys of `RetryConfig`."""
     return {"preempted": "preemptions", "timeout": "timeouts"}[kind]

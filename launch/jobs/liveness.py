@@ -1,4 +1,4 @@
-"""Which tasks of the recorded jobs are waiting or running now."""
+"""The tasks of recorded jobs that are waiting or running now."""
 
 import time
 from collections.abc import Sequence
@@ -11,12 +11,13 @@ from launch.jobs.local_worker import claimed
 from orbit.core.files.lock import is_running
 
 SUBMISSION_GRACE_S = 30.0
-"""A record without a job id this young belongs to a submission that is under way."""
+"""A record without a job id that is younger than this belongs to a submission in progress."""
 
 
 @dataclass(frozen=True)
 class LiveJob:
-    """A waiting or running task: `state` is waiting or running, `job` what to cancel it by."""
+    """A waiting or running task: `state` is waiting or running, `job` is the id with which to
+    cancel it."""
 
     state: str
     reason: str
@@ -26,14 +27,14 @@ class LiveJob:
 
 @dataclass(frozen=True)
 class Liveness:
-    """Live tasks by name; `unchecked` says what could not be asked, None if all was."""
+    """Live tasks by name; `unchecked` says what could not be checked, None if everything was."""
 
     jobs: dict[str, LiveJob]
     unchecked: str | None = None
 
 
 def find_live(base: Path, records: Sequence[JobRecord]) -> Liveness:
-    """The live tasks of these records: one question to SLURM, and the processes of this host."""
+    """The live tasks of these records, by one query to SLURM and the processes of this host."""
     jobs: dict[str, LiveJob] = {}
     for record in records:
         if record.cluster == "local":

@@ -1,4 +1,4 @@
-"""A worker on this machine: takes runs from a list that it shares with others, one at a time."""
+"""A worker on this machine: takes runs, one at a time, from a list that workers share."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from orbit.core.printing import say
 
 
 class LocalWorker:
-    """Works through the runs of a job record until none is left or it is told to stop."""
+    """Trains the runs of a job record until none is left or it is told to stop."""
 
     def __init__(self, record: str, runs: str) -> None:
         self.record, self.runs = record, runs
@@ -49,7 +49,7 @@ class LocalWorker:
 
 
 def claims_folder(record: Path) -> Path:
-    """Where the workers of a record note which of them has taken a run."""
+    """The folder in which the workers of a record record who has taken a run."""
     return record.with_suffix(".claims")
 
 
@@ -69,5 +69,6 @@ def claimed(record: Path) -> dict[str, dict[str, object]]:
 
 
 def _owner(claim: Path) -> dict[str, object]:
-    """Who holds a claim; nobody for one that is just being written, where links are missing."""
+    """The owner of a claim; nobody while it is being written on a file system without hard
+    links."""
     return read_json_object(claim) or {}

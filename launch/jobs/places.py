@@ -1,4 +1,4 @@
-"""Where a process of a job stands: its rank, its peers, its start of the job."""
+"""The place of a process in a job: its rank, the world size, and the attempt."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ from launch.cluster.slurm import first_host
 
 @dataclass(frozen=True)
 class Place:
-    """One rank of one start of a job. `restart` counts the job's earlier starts."""
+    """One rank of one attempt of a job. `restart` counts the job's earlier attempts."""
 
     rank: int
     world_size: int
@@ -22,7 +22,7 @@ class Place:
 
     @property
     def attempt(self) -> str:
-        """A name that no other job and no other start of this job has."""
+        """A name that no other job and no other attempt of this job has."""
         return f"{self.job}-{self.restart}"
 
 
@@ -43,9 +43,10 @@ def slurm_place(environment: Mapping[str, str]) -> Place:
 
 
 def slurm_job(environment: Mapping[str, str]) -> str:
-    """Name of the job one is in, `<array>_<index>` in an array.
+    """Name of the current job, `<array>_<index>` in an array.
 
-    Not SLURM_JOB_ID there: one task's equals the array's own, and would name all of it.
+    SLURM_JOB_ID is not used there, because for one task it equals the array's own and would name
+    the whole array.
     """
     array, index = (environment.get(f"SLURM_ARRAY_{name}") for name in ("JOB_ID", "TASK_ID"))
     return f"{array}_{index}" if array and index else environment["SLURM_JOB_ID"]

@@ -1,7 +1,7 @@
-"""A training process of one rank, watched from outside.
+"""A training process of one rank, and its watcher.
 
-The watcher is light and outlives whatever happens to the trainer: it notes how the
-process ended even when that was killed, and passes signals on.
+The watcher is small and outlives the trainer: it records how the process ended, even if it was
+killed, and passes signals on.
 """
 
 import collections
@@ -22,14 +22,14 @@ NUM_KEPT_LINES = 60
 
 
 class StopNote:
-    """Remembers the first stop signal; installed after, and in place of, other handlers."""
+    """Remembers the first stop signal; installed after other handlers, which it replaces."""
 
     def __init__(self, given: signal.Signals | None = None) -> None:
         self.signal = given
         self.time: float | None = None if given is None else time.time()
 
     def install(self) -> None:
-        """Only note stop signals from now on; CONT goes by."""
+        """Only record stop signals from now on; CONT is ignored."""
         for number in heeded_stop_signals():
             signal.signal(number, self._remember)
         signal.signal(signal.SIGCONT, signal.SIG_DFL)
@@ -41,7 +41,7 @@ class StopNote:
 
 
 class RankProcess:
-    """Starts `command` as rank `place`; its standard error goes on and its end is kept."""
+    """Starts `command` as rank `place`; its standard error is passed on, and its end is kept."""
 
     def __init__(
         self,
@@ -83,18 +83,18 @@ class RankProcess:
         return self._process.poll()
 
     def send(self, number: signal.Signals) -> None:
-        """Pass a signal on, if the process is still there."""
+        """Send a signal to the process, if it still exists."""
         if self._process.poll() is None:
             self._process.send_signal(number)
 
     def kill(self) -> None:
-        """End it without asking."""
+        """Kill it."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
 
     def ending(self, was_told_to_stop: bool) -> Ending:
-        """How it ended; call after `poll` gave a code."""
+        """How it ended; call this after `poll` has returned a code."""
         self._reader.join(timeout=5)
         if self._out is not None:
             self._out.close()

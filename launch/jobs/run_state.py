@@ -1,4 +1,4 @@
-"""The state of a run, from its directory and what is known of its job."""
+"""The state of a run, from its directory and its job."""
 
 import time
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ FRESH_S = 60.0
 
 @dataclass(frozen=True)
 class RunState:
-    """Where a run is. `detail` says why it waits or failed; numbers are of its heartbeat."""
+    """The state of a run. `detail` says why it waits or failed; numbers come from its heartbeat."""
 
     state: State
     detail: str = ""
@@ -43,14 +43,14 @@ class RunState:
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing has to be done about it."""
+        """Whether the run needs no attention."""
         return self.state in ("finished", "pruned", "running", "waiting")
 
 
 def read_run_state(
     run_dir: Path, live: LiveJob | None, was_submitted: bool = True, now: float | None = None
 ) -> RunState:
-    """Look at a run's files; `live` is its job if that waits or runs."""
+    """Read a run's state from its files; `live` is its job if that is waiting or running."""
     now = time.time() if now is None else now
     heartbeat = read_json_object(run_dir / "heartbeat.json") or {}
     numbers = _numbers(heartbeat, now)
@@ -58,7 +58,7 @@ def read_run_state(
         numbers.pop("remaining_s")
         return RunState("finished", "", count_restarts(run_dir), **numbers)
     error = read_json_object(run_dir / "error.json")
-    # Written at the very end: the job that is still alive ends, or is at another run by now.
+    # Written at the very end: a live job is about to end, or works on another run by now.
     has_failed = error is not None and (live is None or live.state == "running")
     if live is not None and not has_failed:
         detail = live.reason if live.state == "waiting" else ""
@@ -98,7 +98,8 @@ def count_restarts(run_dir: Path) -> int:
 
 
 def _is_beating(heartbeat: dict[str, Any], now: float) -> bool:
-    """Whether a heartbeat is fresh and, if it can be seen from here, its process still runs."""
+    """Whether a heartbeat is recent and, if its process is visible from here, the process still
+    runs."""
     if now - heartbeat.get("time", 0.0) >= FRESH_S:
         return False
     return not can_see(heartbeat) or is_running(heartbeat)

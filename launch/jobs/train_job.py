@@ -15,7 +15,7 @@ from orbit.core.printing import say
 
 
 class TrainJob:
-    """Trains, or goes on training, one run. Everything but the run directory is read there."""
+    """Trains or continues one run. Everything else is read from the run directory."""
 
     def __init__(self, run_dir: str) -> None:
         self.run_dir = run_dir
@@ -37,7 +37,8 @@ class TrainJob:
         return decision.reason
 
     def _leave_it_to_the_decider(self, run_dir: Path, place: Place) -> str:
-        """Another rank requeues this job or fails it; leaving first could end it the wrong way."""
+        """Wait while another rank requeues or fails this job; exiting first could end it in the
+        wrong way."""
         folder = run_dir / history.ATTEMPTS / place.attempt
         if (folder / f"rank_{place.rank:05d}.json").exists():
             ended = wait_until(

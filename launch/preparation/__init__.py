@@ -1,1 +1,1 @@
-"""Preparing a dataset by several jobs: what was asked for, tasks, orders, submission."""
+"""Preparing a dataset by several jobs: requests, tasks, orders, submission."""

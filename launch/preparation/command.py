@@ -1,4 +1,4 @@
-"""The preparation command: look, check, submit what is missing."""
+"""The preparation command: check, and submit what is missing."""
 
 import collections
 from collections.abc import Sequence
@@ -45,9 +45,9 @@ NEVER = "DependencyNeverSatisfied"
 NUM_SHOWN_FAILURES = 3
 
 
-def run_preparation(words: Sequence[str]) -> int:
-    """Submit what the words ask for, or say how far it is; returns the exit code."""
-    request, config = read_request(words)
+def run_preparation(overrides: Sequence[str]) -> int:
+    """Submit the requested preparation, or print its progress; returns the exit code."""
+    request, config = read_request(overrides)
     recipe = make_recipe(config)
     out = Path(config.out)
     check_name(out)
@@ -91,7 +91,7 @@ def run_preparation(words: Sequence[str]) -> int:
 def live_jobs(directory: JobsDirectory) -> dict[str, LiveJob]:
     """Waiting and running tasks by name; ValueError if the cluster cannot be asked.
 
-    A job whose condition can no longer come true is cancelled and does not count.
+    A job whose dependency can no longer be satisfied is cancelled and does not count.
     """
     liveness = find_live(directory.path, read_records(directory.path, (KIND,)))
     if liveness.unchecked is not None:
@@ -100,17 +100,17 @@ def live_jobs(directory: JobsDirectory) -> dict[str, LiveJob]:
     try:
         slurm.cancel(job.job for job in dead.values())
     except slurm.SlurmError:
-        pass  # It is gone already.
+        pass  # It has ended already.
     return {task: job for task, job in liveness.jobs.items() if task not in dead}
 
 
 def missing_shards(recipe: Recipe, out: Path) -> list[ShardPlan]:
-    """Shards that are not there, or not as they were written."""
+    """Shards that are missing, or differ from what was written."""
     return [plan for plan in recipe.plans() if not is_shard_finished(out, plan)]
 
 
 def _is_under_way(config: PrepareConfig, recipe: Recipe, directory: JobsDirectory) -> bool:
-    """Whether jobs are at it; says how far they are."""
+    """Whether jobs are working on it; prints their progress."""
     live = live_jobs(directory)
     if not live:
         return False
@@ -160,7 +160,7 @@ def _describe(
     recipe: Recipe,
     directory: JobsDirectory,
 ) -> int:
-    """What would be submitted; changes nothing."""
+    """Print what would be submitted; changes nothing."""
     out = Path(config.out)
     if not config.overwrite and is_complete(recipe, out):
         return _say_complete(recipe, out)

@@ -1,9 +1,9 @@
-"""What `launch/prepare.py` was asked to do, and where its jobs leave their words.
+"""The request of `launch/prepare.py`, and the directory of its jobs.
 
 <out>.jobs/
   submissions/<name>/order.json           configuration, tasks and code of one submission
   submissions/<name>/failed/<task>.json   why a task failed
-  jobs/                                   what was submitted, a file a job array
+  jobs/                                   submitted jobs, one file for each array
   logs/                                   output of the jobs, by job
   code/                                   snapshots of the code that was submitted
 """
@@ -34,7 +34,8 @@ INLINE_KEYS = frozenset({"num_workers"})
 @dataclass(frozen=True)
 @limited
 class PreparationRequest:
-    """The launcher's own keys. `shards_per_task` is null for one, or what an array needs."""
+    """The launcher's own keys. `shards_per_task` null means one, or as many as the limit of an
+    array needs."""
 
     cluster: ClusterConfig
     shards_per_task: Count | None = None
@@ -48,12 +49,12 @@ class PreparationRequest:
 OWN_KEYS = tuple(PreparationRequest.__dataclass_fields__)
 
 
-def read_request(words: Sequence[str]) -> tuple[PreparationRequest, PrepareConfig]:
+def read_request(overrides: Sequence[str]) -> tuple[PreparationRequest, PrepareConfig]:
     """The launcher's own configuration and that of the dataset, with absolute paths.
 
     Raises ValueError with one line if one of them is refused.
     """
-    own, others = split_words(take_configs(words))
+    own, others = split_overrides(take_configs(overrides))
     request = build(PreparationRequest, compose("launch_prepare", own, frozenset()))
     config = build(PrepareConfig, compose("prepare", others, PATH_KEYS, {"source": "dataset"}))
     if not isinstance(request.cluster, InlineConfig):
@@ -63,18 +64,19 @@ def read_request(words: Sequence[str]) -> tuple[PreparationRequest, PrepareConfi
     return request, with_absolute_paths(config)
 
 
-def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The launcher's own words, and those of the dataset's configuration."""
+def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides of the launcher, and those of the dataset's configuration."""
     own: list[str] = []
     others: list[str] = []
-    for word in words:
+    for word in overrides:
         is_own = split_word(word)[0].split(".")[0] in OWN_KEYS
         (own if is_own else others).append(word)
     return own, others
 
 
 def with_absolute_paths(config: PrepareConfig) -> PrepareConfig:
-    """The same preparation, whatever the working directory of who carries it out."""
+    """The same preparation with absolute paths, so that it does not depend on the working
+    directory."""
     paths = {
         field: os.path.abspath(value)
         for field in PATH_FIELDS
@@ -89,14 +91,14 @@ MANIFEST_TASK = "manifest"
 
 
 def default_shards_per_task(num_shards: int, array_limit: int) -> int:
-    """One, or as many as it takes to need no more than `array_limit` tasks."""
+    """One, or as many as are needed for at most `array_limit` tasks."""
     return max(1, -(-num_shards // array_limit))
 
 
 def group_shards(files: Sequence[str], shards_per_task: int) -> dict[str, tuple[str, ...]]:
     """Tasks of `shards_per_task` shards, the last one with the rest, in the order of the shards.
 
-    A task bears the name of its first shard and how many follow it: `train-00000+3`.
+    A task has the name of its first shard and the number of further ones: `train-00000+3`.
     """
     tasks = {}
     for first in range(0, len(files), shards_per_task):
@@ -118,10 +120,10 @@ FAILED = "failed"
 
 @dataclass(frozen=True)
 class PrepareOrder:
-    """What the jobs of a submission need to know: `tasks` maps a name to files of shards.
+    """The order of a submission, for its jobs: `tasks` maps a name to files of shards.
 
-    `code` is the snapshot's path and `digest` its content; `time_limit_s` is None where
-    a job has no limit; a job that was interrupted starts again up to `max_restarts` times.
+    `code` is the snapshot's path and `digest` its checksum; `time_limit_s` is None if a job has no
+    limit; an interrupted job is restarted up to `max_restarts` times.
     """
 
     config: PrepareConfig
@@ -169,7 +171,7 @@ def read_order(folder: Path) -> PrepareOrder:
 
 
 def note_failure(folder: Path, task: str, message: str) -> None:
-    """Note why a task of a submission failed."""
+    """Record why a task of a submission failed."""
     path = folder / FAILED / f"{task}.json"
     path.parent.mkdir(exist_ok=True)
     write_json(path, {"message": message, "host": socket.gethostname(), "time": time.time()})

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class Stopped(BaseException):
-    """Told to stop; raised wherever the work stands."""
+    """A stop signal arrived; raised at any point of the work."""
 
 
 class Interruption(StopNote):
-    """Ends work at the first stop signal. Whoever catches an error looks at `signal` first:
-    a library may have turned `Stopped` into an error of its own."""
+    """Ends work at the first stop signal. Code that catches an error must check `signal` first,
+    because a library may have turned `Stopped` into an error of its own."""
 
     is_at_work = True
 
@@ -40,13 +40,14 @@ class Interruption(StopNote):
 
 
 class PrepareJob:
-    """One task of a submission in SLURM. Everything but its name is read from `folder`."""
+    """One task of a submission in SLURM. Everything except its name is read from `folder`."""
 
     def __init__(self, folder: str, task: str) -> None:
         self.folder, self.task = folder, task
 
     def __call__(self) -> int:
-        """Returns the number of files written; exits with 1 if the task failed or goes on later."""
+        """Returns the number of files written; exits with 1 if the task failed or will continue
+        later."""
         started = time.time()
         stop = Interruption()
         num_written = 0
@@ -74,7 +75,7 @@ class PrepareJob:
         return num_written
 
     def _go_on_later(self, started: float, stopped: float, num_written: int) -> None:
-        """Ask for another start, which leaves finished shards alone; exits with 1 in any case."""
+        """Request a requeue, which keeps finished shards; exits with 1 in any case."""
         order = read_order(Path(self.folder))
         place = slurm_place(os.environ)
         start = os.environ.get("SLURM_JOB_START_TIME", "")
@@ -90,8 +91,8 @@ class PrepareJob:
 
 
 class PrepareWorker:
-    """Works through the tasks of a job record; the worker that sees all shards finished
-    writes the manifest."""
+    """Carries out the tasks of a job record; the worker that sees all shards finished writes the
+    manifest."""
 
     def __init__(self, record: str, folder: str) -> None:
         self.record, self.folder = record, folder
@@ -121,7 +122,8 @@ class PrepareWorker:
         return num_taken
 
     def _take(self, preparation: "Preparation", task: str, stop: Interruption) -> bool:
-        """Carry a task out unless another worker has; a mistake is noted and others go on."""
+        """Carry out a task unless another worker has; a failure is recorded and the others
+        continue."""
         if not claim(claims_folder(Path(self.record)) / task):
             return False
 
@@ -139,7 +141,7 @@ class PrepareWorker:
 
 
 def fail(folder: Path, task: str, error: BaseException) -> None:
-    """Note why a task failed, and say it in the log."""
+    """Record why a task failed, and print it to the log."""
     message = describe_error(error)
     if not isinstance(error, ValueError | OSError):
         message = f"{type(error).__name__}: {message}"

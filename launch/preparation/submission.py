@@ -24,7 +24,7 @@ from launch.snapshot import Snapshot
 
 KIND = "prepare"
 OWN_CODE_ONLY = "PYTHONSAFEPATH"
-"""Python then takes no code from the directory that the job was submitted from."""
+"""With this, Python imports no code from the directory from which the job was submitted."""
 
 Tasks = Mapping[str, tuple[str, ...]]
 
@@ -63,7 +63,7 @@ def make_tasks(
 def make_order(
     config: PrepareConfig, cluster: SlurmConfig | LocalConfig, tasks: Tasks, code: Snapshot
 ) -> PrepareOrder:
-    """What the jobs need to know. They overwrite and download nothing: both is done by now."""
+    """The order for the jobs. They neither overwrite nor download: both have been done before."""
     source = config.source
     if isinstance(source, MnistSourceConfig | MedmnistSourceConfig):
         source = dataclasses.replace(source, download=False)
@@ -86,7 +86,7 @@ def make_order(
 def submit(
     order: PrepareOrder, cluster: SlurmConfig | LocalConfig, directory: JobsDirectory
 ) -> list[JobRecord]:
-    """Hand over the tasks and the writing of the manifest; returns what was submitted."""
+    """Submit the tasks and the job that writes the manifest; returns the records."""
     label = Path(order.config.out).name
     folder = str(directory.write_order(new_name(label), order))
     code = Path(order.code)
@@ -118,7 +118,7 @@ def submit(
 def describe_submission(
     tasks: Tasks, cluster: SlurmConfig | LocalConfig, directory: JobsDirectory
 ) -> list[str]:
-    """What would be asked of the cluster."""
+    """Describe what would be requested from the cluster."""
     if isinstance(cluster, LocalConfig):
         num_workers = min(cluster.max_running, len(tasks) + 1)
         return [f"workers on this machine: {num_workers}"]

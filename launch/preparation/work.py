@@ -1,7 +1,7 @@
 """The work of a preparation's jobs: make the shards of a task, write the manifest.
 
-Shards appear complete or not at all, and a finished one is never made again, so any of
-this may be interrupted anywhere and done once more.
+Shards appear complete or not at all, and a finished one is never made again, so the work may be
+interrupted at any point and repeated.
 """
 
 from collections.abc import Iterator
@@ -27,8 +27,8 @@ from orbit.core.store.reader import check_files
 class Preparation:
     """The order of a submission, opened by one of its jobs.
 
-    Raises ValueError or FileNotFoundError if the order, the submitted code or the
-    source cannot be read, or if the source makes another dataset than was submitted.
+    Raises ValueError or FileNotFoundError if the order, the submitted code or the source cannot be
+    read, or if the source gives another dataset than the submitted one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,7 +40,7 @@ class Preparation:
     def do(self, task: str) -> Iterator[str]:
         """Carry out a task; yields the name of every file that it wrote, after writing it."""
         if self._is_complete():
-            # Removes what a job that was killed after its last file has left.
+            # Removes files of a job that was killed after its last shard.
             start_build(self.recipe, self.out, overwrite=False)
             return
         with announced(self.out):
@@ -50,7 +50,7 @@ class Preparation:
                 yield from self._make_shards(self.order.tasks[task])
 
     def are_shards_finished(self) -> bool:
-        """Whether nothing but the manifest may be missing."""
+        """Whether all shards are finished, so that at most the manifest is missing."""
         return all(seems_finished(self.out, plan) for plan in self.recipe.plans())
 
     def _make_shards(self, files: tuple[str, ...]) -> Iterator[str]:
@@ -62,7 +62,7 @@ class Preparation:
                 except FileNotFoundError:
                     if not is_complete(self.recipe, self.out):
                         raise
-                    return  # Others have made the rest meanwhile, and tidied up.
+                    return  # Others have made the rest meanwhile, and cleaned up.
                 yield file
 
     def _is_complete(self) -> bool:
@@ -88,7 +88,7 @@ def write_manifest(recipe: Recipe, out: Path) -> str:
 
 
 def _check_code(code: Path, digest: str) -> None:
-    """The code that runs here is the submitted copy, unchanged."""
+    """Check that the running code is the submitted copy, unchanged."""
     check_snapshot(code, digest)
     here = Path(__file__).resolve().parents[2]
     if here != code.resolve():

@@ -1,1 +1,1 @@
-"""What many runs amount to, as tables."""
+"""Tables and reports of many runs."""

@@ -1,4 +1,4 @@
-"""What many runs measured, read from their run directories into rows of one table."""
+"""The metrics of many runs, read from their run directories into rows of one table."""
 
 import csv
 import io
@@ -36,7 +36,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Run:
-    """One run directory: dotted configuration keys and everything that was measured."""
+    """One run directory: dotted configuration keys and all metrics."""
 
     name: str
     config: dict[str, Any]
@@ -96,7 +96,8 @@ def read_runs(root: Path) -> tuple[list[Run], list[str]]:
 
 
 def read_run(path: Path, complaints: list[str]) -> Run | None:
-    """One run directory, None without a readable config.yaml; adds a line for what is not."""
+    """One run directory, None without a readable config.yaml; adds a line for each unreadable
+    file."""
     try:
         config = flatten(read_yaml((path / "config.yaml").read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError) as error:
@@ -117,7 +118,7 @@ def read_run(path: Path, complaints: list[str]) -> Run | None:
         dataset = (_read_json(meta, complaints) or {}).get("dataset") if meta.is_file() else None
         own = {**result, "step": best_step, "dataset": dataset, "is_own_data": True}
         evaluations.append((path / "result.json", own))
-    # What evaluate.py wrote for the best step and split stands for the run's own validation.
+    # An evaluation of the best step replaces the run's own validation of that step and split.
     found: dict[tuple[int, str, str], Evaluation] = {}
     for file, content in evaluations:
         try:
@@ -140,10 +141,10 @@ def read_run(path: Path, complaints: list[str]) -> Run | None:
 
 
 def is_of_these_weights(run_dir: Path, evaluation: dict[str, Any]) -> bool:
-    """False for an evaluation of weights that the run gave up when it started over.
+    """False for an evaluation of weights from before the run started over.
 
-    The attempt tells, or where that is not recorded the checkpoint of that step, if it is
-    still there and has other weights.
+    This is known from the recorded attempt or, without it, from the checkpoint of that step, if it
+    still exists and has other weights.
     """
     restarts: list[str] = []
     content = _read_json(run_dir / "restarts.json", restarts, list)
@@ -221,7 +222,7 @@ def make_table(runs: list[Run]) -> Table:
 
 
 def varied_keys(runs: Iterable[Run]) -> list[str]:
-    """Dotted keys with different values among the runs, but for the seed and what has no effect."""
+    """Dotted keys whose values differ between the runs, except the seed and keys without effect."""
     configs = [run.config for run in runs]
     return [
         key
@@ -233,7 +234,7 @@ def varied_keys(runs: Iterable[Run]) -> list[str]:
 
 
 def as_csv(table: Table) -> str:
-    """The table by RFC 4180: lines end in CR LF, nothing stands for what is missing."""
+    """The table as CSV (RFC 4180): lines end in CR LF, missing values are empty."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(table.columns)
@@ -243,5 +244,5 @@ def as_csv(table: Table) -> str:
 
 
 def show(value: Any) -> str:
-    """A value as one writes it on the command line."""
+    """A value as it is written on the command line."""
     return value if isinstance(value, str) else json.dumps(value, default=str)

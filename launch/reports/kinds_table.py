@@ -1,4 +1,4 @@
-"""What can be named in configurations: Orbit's own, and what packages add."""
+"""The names that configurations may use: built-in ones, and those of plug-ins."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from pipeline.models.settings import LatentActionSettings, NetworkConfig
 
 
 def list_everything() -> list[dict[str, Any]]:
-    """A row for each thing: kind, name, where it is from, and what is wrong with it, or None."""
+    """A row for each name: kind, name, package, and the fault if it cannot be loaded."""
     rows = []
     own = built_in()
     for kind in (*plugins.KINDS, plugins.CONFIGS):

@@ -1,4 +1,4 @@
-"""What a paper reports: tables of its numbers, from a YAML file in docs/papers."""
+"""A paper's tables of numbers, from a YAML file in docs/papers."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +11,13 @@ from orbit.core.files.listing import list_folder
 
 FOLDER = shipped("papers", "docs/papers")
 EARLIER = "data.generator."
-"""What manifests of version 1 called the origin of a dataset."""
+"""The name of a dataset's origin in manifests of version 1."""
 
 
 @dataclass(frozen=True)
 class PaperColumn:
-    """A column of a table. `metric` is ours by name, null where we have none; ours times
-    `factor` is in the paper's unit."""
+    """A column of a table. `metric` is our metric, null if we have none; ours times `factor` has
+    the paper's unit."""
 
     title: str
     metric: str | None = None
@@ -26,12 +26,12 @@ class PaperColumn:
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A row as the paper has it: `values` by column, a mean or a mean and its spread.
+    """A row of the paper: `values` by column, a mean, or a mean and its spread.
 
-    `match` says which of our runs belong beside it: values (or a list of allowed ones, or
-    patterns as of file names) by dotted key of their configuration, or of their dataset's
-    manifest with `data.` before it; `*` is anything but null. An empty `match` has none.
-    `notes` are keys of the paper's.
+    `match` says which of our runs to compare with it: values (or a list of allowed ones, or
+    patterns as of file names) by dotted key of their configuration, or of their dataset's manifest
+    with `data.` before it; `*` is anything but null. An empty `match` has none. `notes` are keys of
+    the paper's.
     """
 
     name: str
@@ -42,7 +42,7 @@ class PaperRow:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """Rows under a caption; `source` says where the numbers were read."""
+    """Rows under a caption; `source` says where the numbers come from."""
 
     caption: str
     source: str
@@ -53,7 +53,7 @@ class PaperTable:
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper and what it reports. `notes` are footnotes by key."""
+    """A paper and its tables. `notes` are footnotes by key."""
 
     title: str
     reference: str

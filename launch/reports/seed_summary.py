@@ -1,6 +1,6 @@
 """Mean and deviation over seeds at every point of a sweep.
 
-A point is one choice of all keys that vary between the runs, but for the seed.
+A point is one choice of all keys that vary between the runs, except the seed.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Summary:
-    """Finished runs at every point. `best` is the index of a point, where one can be named."""
+    """Finished runs at every point. `best` is the index of the best point, if there is one."""
 
     metric: str
     split: str
@@ -41,9 +41,9 @@ class Summary:
 def summarise(runs: list[Run], metric: str, split: str | None) -> Summary:
     """Mean and sample standard deviation of a metric over the seeds at every point.
 
-    A finished run counts once: by its best step if that was evaluated, else by its last.
-    `split` None means test where a finished run was evaluated on it, else val. Raises
-    ValueError for a metric or split that no finished run has.
+    A finished run counts once: with its best step if that was evaluated, else with its last.
+    `split` None means test if a finished run was evaluated on it, else val. Raises ValueError for a
+    metric or split that no finished run has.
     """
     finished = [run for run in runs if run.is_finished]
     splits = {each.split for run in finished for each in run.evaluations if each.is_own_data}
@@ -153,7 +153,7 @@ def as_text(summary: Summary) -> str:
 
 
 def as_plain(table: Table, summary: Summary) -> dict[str, Any]:
-    """Both as values for JSON; what is not a finite number is null."""
+    """Both as values for JSON; non-finite numbers are null."""
     plain = {
         "columns": table.columns,
         "rows": table.rows,

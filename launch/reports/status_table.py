@@ -1,4 +1,4 @@
-"""The state of many runs, and a table of it."""
+"""The states of many runs, and a table of them."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -27,19 +27,19 @@ MAX_DETAIL = 110
 
 @dataclass(frozen=True)
 class Status:
-    """States by run name, and what could not be asked."""
+    """States by run name, and what could not be checked."""
 
     states: Mapping[str, RunState]
     unchecked: str | None
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing has to be done about any run."""
+        """Whether no run needs attention."""
         return all(state.is_well for state in self.states.values())
 
 
 def run_folder(path: Path) -> Path:
-    """Where the run directories of a sweep, or of a folder of runs, lie."""
+    """The folder of the run directories of a sweep, or a folder of runs itself."""
     return path / "runs" if (path / "runs").is_dir() else path
 
 
@@ -80,9 +80,9 @@ def read_status(path: Path) -> Status:
 
 
 def without_answer(state: RunState) -> RunState:
-    """A state that was found while SLURM did not say which jobs there are.
+    """The state to show if SLURM did not say which jobs exist.
 
-    What seems lost or stopped may well wait in the queue.
+    A run that seems lost or stopped may be waiting in the queue.
     """
     if state.state not in ("lost", "stopped"):
         return state
@@ -90,7 +90,7 @@ def without_answer(state: RunState) -> RunState:
 
 
 def status_table(status: Status) -> str:
-    """A line a run, those that need attention first, and a line of counts."""
+    """A line for each run, those that need attention first, and a line of counts."""
     rows: list[tuple[str, ...]] = [
         ("run", "state", "restarts", "step", "samples/s", "loss", "left", "")
     ]

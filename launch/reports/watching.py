@@ -1,4 +1,4 @@
-"""A status that is drawn again and again, with the losses of running runs as bars."""
+"""A live status table, with the losses of running runs as bars."""
 
 import math
 import re
@@ -27,15 +27,15 @@ from orbit.core.printing import say
 
 BARS = "▁▂▃▄▅▆▇█"
 ASCII_BARS = "_.-:=+*#"
-"""For terminals that know no others."""
+"""Bars for ASCII terminals."""
 GAP = "·"
-"""Where no number is finite."""
+"""The character for a gap without a finite number."""
 LARGE_RATIO = 10.0
-"""Positive numbers that differ by more than this are drawn by their logarithms."""
+"""Positive numbers whose ratio exceeds this are drawn on a logarithmic scale."""
 
 
 def bars_of(encoding: str) -> str:
-    """The bars that an encoding has."""
+    """The characters for bars that an encoding has."""
     try:
         (BARS + GAP).encode(encoding)
     except (UnicodeEncodeError, LookupError):
@@ -44,7 +44,8 @@ def bars_of(encoding: str) -> str:
 
 
 def sparkline(values: Sequence[float], width: int, bars: str = BARS) -> str:
-    """At most `width` bars from the least to the greatest value, means of neighbours if need be."""
+    """At most `width` bars between the least and the greatest value, with means of neighbours if
+    necessary."""
     gap = GAP if bars == BARS else " "
     array = np.asarray(values, np.float64)
     means = bucket_means(array, make_buckets(len(array), width)).mean
@@ -76,7 +77,7 @@ class LossFollower:
         self._log, self._place, self._stride, self._number = log, 0, 1, 0
 
     def read(self) -> list[float]:
-        """Take in what was logged since the last call; from the start if the log was cut."""
+        """Read what was logged since the last call; from the start if the log was cut."""
         try:
             with open(self._log, "rb") as file:
                 if file.seek(0, 2) < self._place:
@@ -105,9 +106,9 @@ class LossFollower:
 DEFAULT_EVERY_S = 5.0
 SPARK_WIDTH = 24
 LINES_AROUND = 6
-"""Lines of the table that are no runs."""
+"""The number of lines of the table that are not runs."""
 AT_WORK = ("running", "waiting", "unknown")
-"""What may change by itself."""
+"""States that may change by themselves."""
 STYLES = {
     "failed": "bold red",
     "lost": "bold red",
@@ -125,7 +126,7 @@ STYLES = {
 def watch(path: Path, every_s: float) -> Status:
     """Show the runs until none is running or waiting, or until Ctrl-C; returns the last status.
 
-    Where the output is no terminal, the plain table is printed whenever a state has changed.
+    If the output is not a terminal, the plain table is printed whenever a state has changed.
     """
     try:
         return _watch_live(path, every_s) if sys.stdout.isatty() else _watch_plain(path, every_s)
@@ -134,7 +135,7 @@ def watch(path: Path, every_s: float) -> Status:
 
 
 def read_period(text: str) -> float:
-    """Seconds between two looks; ValueError unless it is a positive number, 5 for nothing."""
+    """Seconds between two updates; ValueError unless it is a positive number; 5 by default."""
     try:
         every_s = float(text or DEFAULT_EVERY_S)
     except ValueError:
@@ -145,7 +146,7 @@ def read_period(text: str) -> float:
 
 
 def is_over(status: Status) -> bool:
-    """Whether nothing is going to change by itself."""
+    """Whether no state will change by itself."""
     return not any(state.state in AT_WORK for state in status.states.values())
 
 
@@ -188,9 +189,10 @@ def _watch_live(path: Path, every_s: float) -> Status:
 def make_table(
     status: Status, losses: Mapping[str, list[float]], max_rows: int, letters: str = BARS
 ) -> Any:
-    """A rich table of the runs that fit: what needs attention, then what runs, then the rest.
+    """A rich table of the runs that fit: those that need attention, then running ones, then the
+    rest.
 
-    Losses are bars of these letters.
+    Losses are bars of these characters.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -219,7 +221,8 @@ def make_table(
 
 
 def caption(status: Status, num_hidden: int) -> str:
-    """The counts of states, how long what runs takes, and what is not shown or known."""
+    """The counts of states, the remaining time of running runs, and what is not shown or not
+    known."""
     counts: Counter[str] = Counter(state.state for state in status.states.values())
     parts = [", ".join(f"{counts[state]} {state}" for state in ORDER if counts[state])]
     longest = longest_left(status.states)
@@ -230,7 +233,7 @@ def caption(status: Status, num_hidden: int) -> str:
 
 
 def longest_left(states: Mapping[str, RunState]) -> float | None:
-    """Seconds until the last of the running runs ends, None if nothing tells."""
+    """Seconds until the last running run ends, None if that is not known."""
     known = [
         state.remaining_s
         for state in states.values()

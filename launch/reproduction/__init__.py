@@ -1,1 +1,1 @@
-"""A paper's experiments: from a list of runs to small result files, and from those to tables."""
+"""Reproducing a paper: from a list of runs to small result files, and from these to tables."""

@@ -21,14 +21,14 @@ from orbit.core.signals import heeded_stop_signals
 POLL_S = 0.1
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 GRACE_S = 180.0
-"""How long a child may take to save its state before it is killed."""
+"""Seconds that a child has to save its state before it is killed."""
 
 
 @dataclass(frozen=True)
 class Ending:
     """How a run's steps ended: at its last step, or at the first that did not end with 0.
 
-    `seconds` by step, over all calls of this command.
+    `seconds` per step, over all calls of this command.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Ending:
 
 
 class StopNote:
-    """The first stop signal, None until one came."""
+    """The first stop signal, None until one arrives."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -52,7 +52,7 @@ class StopNote:
 
 @contextmanager
 def noting_stop_signals() -> Iterator[StopNote]:
-    """Only note stop signals inside."""
+    """Only record stop signals inside the block."""
     note = StopNote()
     if threading.current_thread() is not threading.main_thread():
         yield note
@@ -82,7 +82,8 @@ class Chain:
         self._is_stopping = False
 
     def poll(self) -> Ending | None:
-        """Start what comes next; how the run ended, once it has."""
+        """Start the next step if the last one has ended; returns the ending once the run has
+        ended."""
         if self._process is not None and self._step is not None:
             code = self._process.poll()
             if code is None:
@@ -128,7 +129,8 @@ class Chain:
             log.flush()
             self._log_from = log.tell()
             self._started = time.monotonic()
-            # A session of its own: Ctrl-C reaches this program alone, which then asks politely.
+            # A session of its own: Ctrl-C reaches only this program, which then asks its children
+            # to stop.
             self._process = subprocess.Popen(
                 step.command,
                 env=environment,
@@ -139,7 +141,7 @@ class Chain:
             )
 
     def _note_seconds(self, step: str) -> None:
-        # Training goes on where it stopped, other steps start anew.
+        # Training continues where it stopped; other steps start again.
         before = self._seconds.get(step, 0.0) if step == "train" else 0.0
         self._seconds[step] = round(before + time.monotonic() - self._started, 1)
         write_json(self._notes, self._seconds)
@@ -159,7 +161,7 @@ def run_chains(
 ) -> None:
     """Run all chains, at most `num_parallel` at a time; after a stop signal, end those that run.
 
-    `on_end` learns of every chain that was started, as it ends.
+    `on_end` is called for every started chain when it ends.
     """
     waiting, running = list(chains), list[Chain]()
     try:
@@ -181,7 +183,7 @@ def run_chains(
 
 
 def last_line(log: Path, start: int = 0) -> str:
-    """The last line that says something, from byte `start` on; without the name of a program."""
+    """The last line that is not empty, from byte `start` on, without the name of a program."""
     with open(log, "rb") as file:
         file.seek(max(start, log.stat().st_size - 4096))
         lines = file.read().decode("utf-8", errors="replace").splitlines()

@@ -25,15 +25,15 @@ from pipeline.arithmetic import native_formats
 from pipeline.training.distributed import choose_device
 
 
-def reproduce(words: Sequence[str]) -> int:
-    """Do what the words ask for; returns the exit code."""
-    return carry_out(read_request(words))
+def reproduce(overrides: Sequence[str]) -> int:
+    """Carry out the request of a command line; returns the exit code."""
+    return carry_out(read_request(overrides))
 
 
 def carry_out(request: ReproductionRequest, programs: Programs | None = None) -> int:
     """Carry a request out; returns 1 if a run failed.
 
-    Raises ValueError for what cannot work, ExitWithCode with 75 if it was told to stop.
+    Raises ValueError for a request that cannot work, ExitWithCode with 75 if it was told to stop.
     """
     settings = request.reproduction
     if request.tables:
@@ -49,7 +49,7 @@ def carry_out(request: ReproductionRequest, programs: Programs | None = None) ->
         for run in missing:
             say(f"{run.name}: {' '.join(run.train)}")
         return EXIT_FINISHED
-    write_tables(request)  # Also now: a text that cannot take them shall not cost a night.
+    write_tables(request)  # Now too: a bad document must show before the runs.
     failed = run_missing(request, missing, seconds, programs or Programs()) if missing else {}
     write_tables(request)
     for name, message in failed.items():
@@ -63,7 +63,7 @@ def run_missing(
     seconds: dict[str, list[float]],
     programs: Programs,
 ) -> dict[str, str]:
-    """Run what is missing; why each failed run failed, by name."""
+    """Run what is missing; returns the reasons of failed runs, by name."""
     assert request.work is not None
     places = Places(Path(request.work).absolute())
     roots = {key: root for key in ("mnist", "meshes") if (root := request.files(key)) is not None}
@@ -73,7 +73,7 @@ def run_missing(
             raise ValueError(f"{run.dataset} needs {run.files}=DIR; or choose others with only=")
     bf16 = "bf16" in native_formats(choose_device("auto", 0))
     runs = [dataclasses.replace(run, has_bf16=bf16) for run in missing]
-    # What is said of each run counts them, so that a log needs no more than that.
+    # The lines on runs are numbered, so that a log needs no bar.
     progress = Progress(len(missing), "runs", "reproducing", lines=False)
     lock = DirectoryLock(places.work, "reproductions")
     campaign = Campaign(

@@ -23,8 +23,8 @@ END = "<!-- end -->"
 def replace_blocks(text: str, blocks: Mapping[str, str]) -> str:
     """The text with every block between `<!-- table: NAME -->` and `<!-- end -->` replaced.
 
-    Everything else stays as it is. Raises ValueError for an unknown name or a block that
-    does not end before the next one starts.
+    Everything else is unchanged. Raises ValueError for an unknown name or a block that does not end
+    before the next one starts.
     """
     parts: list[str] = []
     place = 0
@@ -42,7 +42,7 @@ def replace_blocks(text: str, blocks: Mapping[str, str]) -> str:
 
 
 def rewrite_document(file: Path, blocks: Mapping[str, str]) -> bool:
-    """Replace the blocks of a file, atomically; whether it changed.
+    """Replace the blocks of a file, atomically; returns whether it changed.
 
     Raises FileNotFoundError if there is none, ValueError as above, naming the file.
     """
@@ -62,9 +62,9 @@ def rewrite_document(file: Path, blocks: Mapping[str, str]) -> bool:
 
 Result = dict[str, Any]
 STYLE = 3
-"""Counts changes of how figures look: old ones are then drawn anew."""
+"""Version of the style of figures; figures of older versions are drawn again."""
 DATA = "Data"
-"""The key of a picture's metadata under which the digest of what it shows stands."""
+"""The key in a picture's metadata that holds the digest of its data."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def make_figures(
 
 
 def _by_variant(panel: Panel, results: Sequence[Result]) -> dict[str, list[float]]:
-    """Values of a panel by variant, in order of the seeds; those that it cannot show left out."""
+    """Values of a panel by variant, in the order of seeds, without those that it cannot show."""
     found: dict[str, list[float]] = {}
     for result in sorted(results, key=lambda result: int(result["seed"])):
         value = metric(panel.metric)(result)
@@ -117,9 +117,9 @@ def _by_variant(panel: Panel, results: Sequence[Result]) -> dict[str, list[float
 
 
 def write_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
-    """Draw what changed into `folder`/results_DATASET.png; returns the files written.
+    """Draw changed figures as `folder`/results_DATASET.png; returns the files written.
 
-    Ours of datasets that no longer have one are deleted.
+    Figures of datasets that no longer have one are deleted.
     """
     written = []
     for path in list_folder(folder, "results_*.png"):
@@ -135,7 +135,7 @@ def write_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
 
 
 def digest_of(path: Path) -> str | None:
-    """The digest of what a picture shows; None for one that is not ours, or cannot be read."""
+    """The digest in a picture; None for a picture that is not ours, or cannot be read."""
     from PIL import Image
 
     try:
@@ -147,7 +147,7 @@ def digest_of(path: Path) -> str | None:
 
 
 def draw(path: Path, figure: Figure) -> None:
-    """One panel beside another; a row for each variant, a dot for each run, a line at the mean."""
+    """Draw panels side by side; a row for each variant, a dot for each run, a line at the mean."""
     num = len(figure.panels)
     size = (1.9 + 2.2 * num, 1.2 + 0.26 * len(figure.variants))
     canvas, (axes,) = new_figure(1, num, size, figure.dataset, sharey=True)
@@ -170,6 +170,6 @@ def draw(path: Path, figure: Figure) -> None:
 
 
 def spans_decades(values: Iterable[Sequence[float]]) -> bool:
-    """Whether values of runs lie more than a factor of ten apart: else a log axis says less."""
+    """Whether values of runs differ by more than a factor of ten; only then a log axis helps."""
     flat = [value for row in values for value in row]
     return max(flat) > 10 * min(flat)

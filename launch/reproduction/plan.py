@@ -16,11 +16,11 @@ SHORT = 8
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run: the words of its four programs, without paths.
+    """One run: the overrides of its four programs, without paths.
 
-    `classify` empty means that nothing is classified. `files` is the key of the command
-    that says where the dataset's images lie. `tests` are further datasets to be evaluated on,
-    name and words of preparation. `has_bf16`: whether the machine computes in bf16.
+    `classify` empty means that nothing is classified. `files` is the key of the command that gives
+    the path of the dataset's images. `tests` are further datasets for evaluation, by name, with the
+    overrides of their preparation. `has_bf16` says whether the machine has units for bf16.
     """
 
     dataset: str
@@ -36,21 +36,22 @@ class PlannedRun:
 
     @property
     def train_here(self) -> tuple[str, ...]:
-        """Words of training for this machine: float32 for bf16 where bf16 is only slower."""
+        """Overrides of training for this machine: fp32 instead of bf16 if bf16 is only slower."""
         if self.has_bf16:
             return self.train
         return tuple("precision=fp32" if word == "precision=bf16" else word for word in self.train)
 
     @property
     def digest(self) -> str:
-        """Hex digest of all words: whatever decides the result, and no path.
+        """Hex digest of all overrides: everything that determines the result, without paths.
 
-        bf16 stands for itself and for the float32 of machines without it."""
+        bf16 also stands for fp32 on machines without bf16 units.
+        """
         return self._digest(self.train)
 
     @property
     def digests(self) -> list[str]:
-        """The digest, and those of the same words as earlier versions spelled them."""
+        """The digest, and those of equivalent overrides of earlier versions."""
         return [self._digest(train) for train in former_spellings(self.train)]
 
     def _digest(self, train: tuple[str, ...]) -> str:
@@ -64,28 +65,28 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
-        """`planes/half_mask_seed1`, also the place of its result file."""
+        """`planes/half_mask_seed1`, which is also the path of its result file."""
         return f"{self.dataset}/{self.variant}_seed{self.seed}"
 
     @property
     def work_name(self) -> str:
-        """Name of its run directory and log: other words of training, another place."""
+        """Name of its run directory and log, which differs if the overrides of training differ."""
         return self.work_names[0]
 
     @property
     def work_names(self) -> list[str]:
-        """`work_name`, and what earlier versions called the same run."""
+        """`work_name`, and the names of the same run in earlier versions."""
         digests = [_digest([self.prepare, train]) for train in former_spellings(self.train_here)]
         return [f"{self.dataset}-{self.variant}_seed{self.seed}-{d[:SHORT]}" for d in digests]
 
     @property
     def datasets(self) -> tuple[tuple[str, ...], ...]:
-        """Words of preparation of its own dataset, and of those that it is also tested on."""
+        """Overrides of preparation of its own dataset, and of those on which it is also tested."""
         return (self.prepare, *(words for _, words in self.tests))
 
 
 def data_name(prepare: tuple[str, ...]) -> str:
-    """`shapes_2d-0a1b2c3d`, from the words of a dataset's preparation."""
+    """`shapes_2d-0a1b2c3d`, from the overrides of a dataset's preparation."""
     named = [word.removeprefix("dataset=") for word in prepare if word.startswith("dataset=")]
     return f"{(named or ['data'])[0]}-{_digest(prepare)[:SHORT]}"
 
@@ -97,10 +98,10 @@ def make_plan(
     variants: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
 ) -> list[PlannedRun]:
-    """The runs that are asked for; a first seed of everything comes before a second one.
+    """The requested runs; the first seed of everything comes before a second one.
 
-    None means all. Seeds given here hold for every variant that the preset has. Raises
-    ValueError for an unknown dataset or variant, or if nothing is left to run.
+    None means all. Given seeds apply to every variant that the preset has. Raises ValueError for an
+    unknown dataset or variant, or if nothing is left to run.
     """
     check_known("only", only or (), settings.datasets)
     check_known("controls", variants or (), settings.variants)
@@ -123,7 +124,7 @@ def make_plan(
 def planned_seeds(
     settings: ReproductionSettings, preset: Preset, dataset: str, variant: str
 ) -> tuple[int, ...]:
-    """The seeds of a variant on a dataset under a preset; none where only the other has it."""
+    """The seeds of a variant on a dataset under a preset; empty if only the other preset has it."""
     chosen = settings.variants[variant]
     if preset == "small" and dataset in chosen.full_only:
         return ()
@@ -184,7 +185,7 @@ class Rows:
         return [result for result in self.results[variant] if result["state"] == "finished"]
 
     def num_planned(self, variant: str) -> int:
-        """Runs that a full row rests on."""
+        """The number of runs of a full row."""
         seeds = {result["seed"] for result in self.results[variant]}
         return len(seeds | set(self.planned[variant]))
 
@@ -207,7 +208,7 @@ def select(
 
 
 def runs_cell(rows: Rows, variant: str) -> str:
-    """How many runs a row rests on, and how the others ended."""
+    """The number of runs of a row, and how the others ended."""
     results = rows.results[variant]
     if not results:
         return NOT_RUN if rows.planned[variant] else NOT_PLANNED
@@ -238,7 +239,7 @@ class Programs:
 
 @dataclass(frozen=True)
 class Step:
-    """One program of a run. Where `product` is there already, the step is left out."""
+    """One program of a run. The step is skipped if `product` exists."""
 
     name: str
     command: tuple[str, ...]
@@ -255,11 +256,11 @@ class Places:
     work: Path
 
     def data(self, prepare: tuple[str, ...]) -> Path:
-        """The dataset that is prepared by these words."""
+        """The dataset that is prepared with these overrides."""
         return self.work / "data" / data_name(prepare)
 
     def run_dir(self, run: PlannedRun) -> Path:
-        """The run directory, which an earlier version may have begun."""
+        """The run directory, which an earlier version may have started."""
         folders = [self.work / "runs" / name for name in run.work_names]
         return next((folder for folder in folders if folder.is_dir()), folders[0])
 
@@ -271,7 +272,7 @@ class Places:
 def preparation_steps(
     prepare: tuple[str, ...], places: Places, programs: Programs, root: str | None
 ) -> list[Step]:
-    """Preparing a dataset of a run; `root` is where its images lie."""
+    """The steps that prepare a dataset of a run; `root` is the path of its images."""
     words = [*prepare, *([] if root is None else [f"source.root={root}"])]
     out = places.data(prepare)
     command = (programs.python, str(programs.prepare), *words, "num_workers=1", f"out={out}")
@@ -279,7 +280,7 @@ def preparation_steps(
 
 
 def run_steps(run: PlannedRun, places: Places, programs: Programs) -> list[Step]:
-    """Training, evaluation (also on further datasets) and classification of a run."""
+    """The steps of training, evaluation (also on further datasets) and classification."""
     run_dir = places.run_dir(run)
     where = f"run_dir={run_dir}"
     train = [*run.train_here, f"data={places.data(run.prepare)}", where]
@@ -293,7 +294,7 @@ def run_steps(run: PlannedRun, places: Places, programs: Programs) -> list[Step]
         words = (*run.evaluate, "pictures=false", f"data={places.data(prepare)}", where)
         steps.append(Step(f"evaluate_{name}", (python, str(programs.evaluate), *words)))
     if run.classify:
-        # The words may be new where the run is not.
+        # The overrides may be new for a run that is not.
         classify = (python, str(programs.classify), *run.classify, "overwrite=true", where)
         steps.append(Step("classify", classify))
     return steps

@@ -1,4 +1,4 @@
-"""Result files: what a run came to, in a few kB, with where its numbers come from.
+"""Result files: the metrics of a run and their origin, in a few kB.
 
 RESULTS/<dataset>/<variant>_seed<k>.json
 """
@@ -63,12 +63,13 @@ def _unique(values: Iterable[str]) -> list[str]:
 
 
 SETTINGS = ("labels", "feature", "classifier", "fraction")
-"""What tells the rows of a classification's summary apart."""
+"""The keys that distinguish the rows of a classification's summary."""
 SCORES = ("accuracy", "macro_f1", "auc")
 
 
 def classification_rows(content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The settings above and each score's mean over the classifier's seeds, a row a setting.
+    """For each setting, a row with the settings above and each score's mean over the classifier's
+    seeds.
 
     `content` is that of a file below `classification/`; a score that it lacks is left out.
     """
@@ -88,7 +89,7 @@ STATES = {
     EXIT_COLLAPSED: "collapsed",
     EXIT_NON_FINITE: "non_finite",
 }
-"""Exit codes that are results: the same words would end the same way again."""
+"""Exit codes that are results: the same overrides would end in the same way again."""
 MACHINE = ("processor", "num_cores", "gpu", "num_threads", "python", "packages")
 FILE_NAME = re.compile(r"(?P<variant>.+)_seed(?P<seed>\d+)\.json")
 
@@ -166,7 +167,7 @@ def headline(metrics: Mapping[str, float | None], stated: Sequence[Metric]) -> s
 
 
 def num_parameters(checkpoint: Path) -> int:
-    """Numbers in a checkpoint's weights, from the header of its file."""
+    """The number of parameters in a checkpoint, from the header of its file."""
     with open(checkpoint / "model.safetensors", "rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
@@ -174,7 +175,7 @@ def num_parameters(checkpoint: Path) -> int:
 
 
 def flips(log: Path) -> dict[str, float]:
-    """Flips of mask entries over the whole run, and in its last epoch."""
+    """The number of flips of mask entries over the whole run, and in its last epoch."""
     by_epoch: dict[int, float] = {}
     for line in log.read_text(encoding="utf-8").splitlines():
         values = json.loads(line)
@@ -233,7 +234,7 @@ EMPTY_PARTS = {
 
 
 def is_done(folder: Path, run: PlannedRun) -> bool:
-    """Whether the run's result is there, made by the same words."""
+    """Whether the run has a result that was made with the same overrides."""
     file = folder / f"{run.name}.json"
     return file.is_file() and _read(file).get("digest") in run.digests
 
@@ -241,7 +242,7 @@ def is_done(folder: Path, run: PlannedRun) -> bool:
 def describe_commit(repository: Path) -> str:
     """`git describe` of the code, with -dirty if it was changed; 'unknown' without git.
 
-    What lies below docs/ does not count: the results themselves are written there.
+    Changes below docs/ do not count, because the results themselves are written there.
     """
     # A repository around an installed package has no commit of it.
     is_tracked = _git(repository, "ls-files", "--", "pipeline/__init__.py")
@@ -263,7 +264,7 @@ def _git(repository: Path, *words: str) -> str | None:
 
 
 def _rounded(value: Any) -> float | None:
-    """Six digits; null for what is not finite."""
+    """Values rounded to six digits; null if they are not finite."""
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 

@@ -1,4 +1,4 @@
-"""Carrying out a plan: datasets first, then runs; each result is written as it lands."""
+"""Carrying out a plan: datasets first, then runs; each result is written as soon as it is there."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,9 +25,10 @@ from orbit.core.config.program import EXIT_FINISHED
 
 @dataclass(frozen=True)
 class Campaign:
-    """What all runs of a call share. `roots`: where the images of `mnist` and `meshes` lie.
+    """The common state of all runs of a call. `roots` are the paths of the images of `mnist` and
+    `meshes`.
 
-    `say` is told what happens, `on_run` that a run has ended, well or not. `check_owned`
+    `say` prints progress, `on_run` is called when a run has ended, successful or not. `check_owned`
     raises ValueError if another process writes the results by now.
     """
 
@@ -46,15 +47,16 @@ class Campaign:
 def prepare_datasets(
     runs: Sequence[PlannedRun], campaign: Campaign, stop: StopNote
 ) -> dict[str, str]:
-    """Prepare each dataset of the runs that is not there; why not, by the name of its data."""
+    """Prepare each missing dataset of the runs; returns the reasons of failures, by the name of the
+    data."""
     places = campaign.places
     chains = {}
     for run in runs:
         root = campaign.roots.get(run.files) if run.files is not None else None
-        for words in run.datasets:
-            name = data_name(words)
-            if name not in chains and not (places.data(words) / "manifest.json").exists():
-                steps = preparation_steps(words, places, campaign.programs, root)
+        for overrides in run.datasets:
+            name = data_name(overrides)
+            if name not in chains and not (places.data(overrides) / "manifest.json").exists():
+                steps = preparation_steps(overrides, places, campaign.programs, root)
                 chains[name] = Chain(name, steps, places.log(name))
     failed: dict[str, str] = {}
 
@@ -76,7 +78,7 @@ def run_plan(
     stop: StopNote,
     known_seconds: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, str]:
-    """Run all runs; returns why each failed, by name, those that were stopped left out.
+    """Run all runs; returns the reasons of failures by name, without stopped runs.
 
     `known_seconds` are times of earlier runs by dataset, for the estimate of what is left.
     """
@@ -125,7 +127,7 @@ def run_plan(
 
 
 def land(run: PlannedRun, campaign: Campaign, ending: Ending) -> Result:
-    """Write the result of a run that ended, and return it."""
+    """Write the result of a run that has ended, and return it."""
     campaign.check_owned()
     result = make_result(run, campaign.preset, ending, campaign.places, campaign.commit)
     write_result(campaign.results, run, result)

@@ -1,4 +1,4 @@
-"""What a reproduction is (`configs/reproduction/*.yaml`), and what was asked of it."""
+"""The settings of a reproduction (`configs/reproduction/*.yaml`), and the request of a call."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,8 +24,8 @@ def _check_names(what: str, names: Iterable[str]) -> None:
             raise ValueError(f"{what}.{name}: names consist of a-z, 0-9, _ and .")
 
 
-def _check_words(what: str, words: Iterable[str]) -> None:
-    for word in words:
+def _check_overrides(what: str, overrides: Iterable[str]) -> None:
+    for word in overrides:
         key, separator, _ = word.partition("=")
         if not separator or not key:
             raise ValueError(f"{what}: {word!r} does not have the form key=value")
@@ -35,7 +35,7 @@ def _check_words(what: str, words: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class PresetWords:
-    """Words of one preset, after those that hold for both.
+    """Overrides of one preset, added to those of both.
 
     `experiment` and `seeds`, if given, replace those of the dataset and of the reproduction.
     """
@@ -49,15 +49,15 @@ class PresetWords:
     def __post_init__(self) -> None:
         if self.seeds is not None:
             check_seeds(self.seeds)
-        _check_words("prepare", self.prepare)
-        _check_words("train", self.train)
-        _check_words("classify", self.classify)
+        _check_overrides("prepare", self.prepare)
+        _check_overrides("train", self.train)
+        _check_overrides("classify", self.classify)
 
 
 @dataclass(frozen=True)
 class PaperRows:
-    """Where a dataset's numbers stand in the paper: `table` by its caption, and of its `rows`
-    the name by variant."""
+    """The position of a dataset's numbers in the paper: `table` is a caption, `rows` the names of
+    rows by variant."""
 
     table: str
     rows: dict[str, str]
@@ -76,16 +76,15 @@ class Panel:
 
 @dataclass(frozen=True)
 class DatasetSettings:
-    """One dataset: the words of `data_prep/prepare.py`, and the experiment that trains on it.
+    """One dataset: the overrides of `data_prep/prepare.py`, and the experiment that trains on it.
 
-    `files` names the key of the command that says where its images lie, null if it draws
-    them. `classify` replaces the reproduction's own words; an empty list classifies nothing.
+    `files` names the key of the command that gives the path of its images, null if they are drawn.
+    `classify` replaces the reproduction's own overrides; an empty list classifies nothing.
     `{variant}` in `experiment` stands for the variant's name, or its `network`:
-    `blocks_3d/{variant}`.
-    `tests` are further datasets, words of `data_prep/prepare.py` by name, on whose test splits
-    runs are evaluated too: their metrics have that name and a slash before them. `paper` says
-    which of the paper's numbers stand beside; its columns come first in the dataset's table,
-    then `columns`, metrics by name with heading and factor.
+    `blocks_3d/{variant}`. `tests` are further datasets, overrides of `data_prep/prepare.py` by
+    name, on whose test splits runs are evaluated too: their metrics start with that name and a
+    slash. `paper` says which of the paper's numbers to compare with; its columns come first in the
+    dataset's table, then `columns`, metrics by name with heading and factor.
     """
 
     experiment: str
@@ -99,11 +98,11 @@ class DatasetSettings:
     columns: dict[str, PaperColumn] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_words("prepare", self.prepare)
-        _check_words("classify", self.classify or ())
+        _check_overrides("prepare", self.prepare)
+        _check_overrides("classify", self.classify or ())
         _check_names("tests", self.tests)
-        for name, words in self.tests.items():
-            _check_words(f"tests.{name}", words)
+        for name, overrides in self.tests.items():
+            _check_overrides(f"tests.{name}", overrides)
 
     def experiment_of(self, network: str, preset: Preset) -> str:
         """The experiment that trains a variant's network on this dataset."""
@@ -111,18 +110,18 @@ class DatasetSettings:
         return chosen.replace("{variant}", network)
 
     def preset(self, name: Preset) -> PresetWords:
-        """The words of a preset."""
+        """The overrides of a preset."""
         return self.small if name == "small" else self.full
 
 
 @dataclass(frozen=True)
 class VariantSettings:
-    """The method or one of its controls: words of `pipeline/train.py`.
+    """The method or one of its controls: overrides of `pipeline/train.py`.
 
-    `classify` are words after those of the dataset, where anything is classified.
-    `datasets` null means all; `small_seeds` replaces the seeds under preset=small, which
-    leaves out the datasets of `full_only`. `network` is what `{variant}` in an experiment stands
-    for; null means the variant's name.
+    `classify` are overrides added to those of the dataset, if it is classified. `datasets` null
+    means all; `small_seeds` replaces the seeds under preset=small, which leaves out the datasets of
+    `full_only`. `network` is what `{variant}` in an experiment stands for; null means the variant's
+    name.
     """
 
     train: tuple[str, ...] = ()
@@ -133,8 +132,8 @@ class VariantSettings:
     network: str | None = None
 
     def __post_init__(self) -> None:
-        _check_words("train", self.train)
-        _check_words("classify", self.classify)
+        _check_overrides("train", self.train)
+        _check_overrides("classify", self.classify)
         if self.small_seeds is not None:
             check_seeds(self.small_seeds)
 
@@ -144,10 +143,10 @@ class ReproductionSettings:
     """Datasets x variants x seeds, and the tables that are made of them.
 
     `method` is the one whose metrics fill the tables of datasets without columns of their own.
-    `train`, `evaluate` and `classify` are words of all runs; with `classify` empty and no
-    words of the dataset's own, nothing is classified. `tables` lists the rows of each table.
-    `paper` is a file in docs/papers, for datasets that name a table of it. `panels` are what
-    the figures show, as far as a dataset's results have it.
+    `train`, `evaluate` and `classify` are words of all runs; with `classify` empty and no words of
+    the dataset's own, nothing is classified. `tables` lists the rows of each table. `paper` is a
+    file in docs/papers, for datasets that name one of its tables. `panels` are the panels of
+    figures, for the metrics that a dataset's results have.
     """
 
     name: str
@@ -170,7 +169,7 @@ class ReproductionSettings:
         _check_names("variants", self.variants)
         _check_names("tables", self.tables)
         for name in ("train", "evaluate", "classify"):
-            _check_words(name, getattr(self, name))
+            _check_overrides(name, getattr(self, name))
         check_seeds(self.seeds)
         for variant, settings in self.variants.items():
             check_known(f"variants.{variant}.datasets", settings.datasets or (), self.datasets)
@@ -185,17 +184,17 @@ class ReproductionSettings:
                 raise ValueError(f"datasets.{dataset}.paper has no effect: paper is null")
 
     def table_variants(self, table: str, dataset: str) -> list[str]:
-        """Rows of a table that exist for a dataset."""
+        """The rows of a table that exist for a dataset."""
         return [name for name in self.tables[table] if self.has(dataset, name)]
 
     def has(self, dataset: str, variant: str) -> bool:
-        """Whether a variant is run on a dataset."""
+        """Whether a variant is trained on a dataset."""
         datasets = self.variants[variant].datasets
         return datasets is None or dataset in datasets
 
 
 def check_seeds(seeds: tuple[int, ...]) -> None:
-    """ValueError unless seeds are there, differ and are not negative."""
+    """Raise ValueError unless there are seeds, all different and not negative."""
     if not seeds:
         raise ValueError("seeds=[] leaves nothing to run")
     if len(set(seeds)) < len(seeds):
@@ -205,7 +204,7 @@ def check_seeds(seeds: tuple[int, ...]) -> None:
 
 
 def check_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
-    """ValueError for the first name that is not known."""
+    """Raise ValueError for the first unknown name."""
     options = list(known)
     for name in names:
         if name not in options:
@@ -263,7 +262,7 @@ class ReproductionRequest:
 
     @property
     def document_file(self) -> Path | None:
-        """The text with the tables; None for results elsewhere that no document was named for."""
+        """The text with the tables; None if results are elsewhere and no document is named."""
         if self.document is not None:
             return Path(self.document).absolute()
         return REPOSITORY / f"docs/{self.reproduction.name}.md" if self.results is None else None
@@ -274,16 +273,16 @@ class ReproductionRequest:
         return None if folder is None else str(Path(folder).absolute())
 
 
-def read_request(words: Sequence[str]) -> ReproductionRequest:
-    """The request of the command's words, of which the first is the reproduction's name.
+def read_request(overrides: Sequence[str]) -> ReproductionRequest:
+    """The request of a command line, which starts with the reproduction's name.
 
-    Raises ValueError with one line.
+    Raises a one-line ValueError.
     """
-    words = take_configs(words)
+    overrides = take_configs(overrides)
     known = group_options("reproduction")
-    if not words or "=" in words[0]:
+    if not overrides or "=" in overrides[0]:
         raise ValueError(f"give the name of a reproduction first; known: {', '.join(known)}")
-    name, *others = words
+    name, *others = overrides
     if name not in known:
         raise ValueError(f"unknown reproduction {name!r}{suggestion(name, known)}")
     given = [f"reproduction={name}", *map(as_list_word, others)]
@@ -291,7 +290,7 @@ def read_request(words: Sequence[str]) -> ReproductionRequest:
 
 
 def as_list_word(word: str) -> str:
-    """`only=a,b` as `only=[a,b]`; every other word as it is."""
+    """`only=a,b` as `only=[a,b]`; every other override unchanged."""
     key, value = split_word(word)
     is_bare = key in LIST_KEYS and value != "null" and not value.startswith("[")
     return f"{key}=[{value}]" if is_bare else word
@@ -300,10 +299,9 @@ def as_list_word(word: str) -> str:
 def seconds_left(
     remaining: Sequence[str], seconds: Mapping[str, Sequence[float]], num_parallel: int
 ) -> float | None:
-    """Seconds for runs on the `remaining` datasets, from those of finished ones by dataset.
+    """An estimate of the seconds for runs on the `remaining` datasets, from finished ones.
 
-    A dataset of which no run finished yet counts as the mean of the others; None while
-    nothing is known.
+    A dataset without a finished run counts as the mean of the others; None while nothing is known.
     """
     known = {name: sum(values) / len(values) for name, values in seconds.items() if values}
     if not known:

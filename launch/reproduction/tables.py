@@ -18,7 +18,7 @@ Value = Callable[[Result], float | None]
 
 
 def metric(name: str) -> Value:
-    """The value of a metric, wherever in the result it lies."""
+    """The value of a metric, wherever it is in the result."""
 
     def value(result: Result) -> float | None:
         found = {**result["metrics"], **result.get("mask", {})}.get(name)
@@ -57,7 +57,7 @@ def columns_of(results: Sequence[Result], stated: Sequence[Metric]) -> list[tupl
 def cell(values: Sequence[float], digits: int, statistic: Statistic, num_planned: int) -> str:
     """`27.10 ± 0.31`: mean and sample deviation, or median and range; empty without values.
 
-    The number of runs follows in brackets where it is not the planned one.
+    The number of runs follows in brackets if it is not the planned one.
     """
     if not values:
         return ""
@@ -75,8 +75,8 @@ def cell(values: Sequence[float], digits: int, statistic: Statistic, num_planned
 def results_block(settings: ReproductionSettings, preset: Preset, dataset: str, rows: Rows) -> str:
     """The table of a dataset with `columns` or `paper`, in Markdown.
 
-    Where the paper has a row for a variant it follows ours, with footnotes on what is wrong
-    with its numbers. Raises ValueError for a table or row that the paper does not have.
+    If the paper has a row for a variant, it follows ours, with footnotes on faults of its numbers.
+    Raises ValueError for a table or row that the paper does not have.
     """
     own = settings.datasets[dataset]
     columns, printed, notes = dict(own.columns), dict[str, PaperRow](), list[str]()
@@ -108,7 +108,7 @@ def results_block(settings: ReproductionSettings, preset: Preset, dataset: str, 
 
 
 def _find(paper: Paper, wanted: PaperRows) -> tuple[PaperTable, dict[str, PaperRow]]:
-    """The table of that caption, and its rows by variant."""
+    """The table with this caption, and its rows by variant."""
     captions = {table.caption: table for table in paper.tables}
     check_known("paper.table", [wanted.table], captions)
     table = captions[wanted.table]
@@ -118,7 +118,7 @@ def _find(paper: Paper, wanted: PaperRows) -> tuple[PaperTable, dict[str, PaperR
 
 
 def _cell(rows: Rows, variant: str, column: PaperColumn) -> str:
-    """The spread of a metric, and of how many runs it is where not all of them have it."""
+    """The spread of a metric, and the number of runs if not all of them have it."""
     if column.metric is None:
         return ""
     results = rows.finished(variant)
@@ -147,9 +147,9 @@ MAIN_CLASSIFIER = "linear"
 def make_blocks(
     settings: ReproductionSettings, preset: Preset, results: Iterable[Result]
 ) -> dict[str, str]:
-    """The text of every table by name (`planes/controls`), and `summary` of what there is.
+    """The text of every table by name (`planes/controls`), and the `summary` of all results.
 
-    Only results made by the words of the settings count.
+    Only results made with the overrides of the settings count.
     """
     current = [result for result in results if is_current(settings, preset, result)]
     blocks = {"summary": summary(settings, preset, current)}
@@ -178,7 +178,7 @@ def make_blocks(
 
 
 def is_current(settings: ReproductionSettings, preset: Preset, result: Result) -> bool:
-    """Whether a result was made by the words that the settings now have."""
+    """Whether a result was made with the current overrides of the settings."""
     dataset, variant = result["dataset"], result["variant"]
     if dataset not in settings.datasets or variant not in settings.variants:
         return False
@@ -227,7 +227,7 @@ def classification_table(rows: Rows) -> list[str]:
 
 
 def summary(settings: ReproductionSettings, preset: Preset, results: Sequence[Result]) -> str:
-    """Datasets x what there is of their runs."""
+    """Datasets x numbers of runs by their state."""
     lines = []
     for dataset in settings.datasets:
         of_dataset = [result for result in results if result["dataset"] == dataset]

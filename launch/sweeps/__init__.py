@@ -1,1 +1,1 @@
-"""From a sweep's configuration to named runs, and which of them are to be submitted."""
+"""Sweeps: from a configuration to named runs, and the choice of those to submit."""

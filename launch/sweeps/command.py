@@ -10,7 +10,7 @@ from launch.snapshot import Snapshot, take_snapshot
 from launch.sweeps.expansion import Resolver, check_space, expand, with_seeds
 from launch.sweeps.inline_trials import run_inline
 from launch.sweeps.plan import Plan, SweepDirectory, as_values, describe_plan, make_plan
-from launch.sweeps.request import REPOSITORY, check_before, read_request, split_words
+from launch.sweeps.request import REPOSITORY, check_before, read_request, split_overrides
 from launch.sweeps.settings import OptunaSearch
 from launch.sweeps.submission import describe_submission, prepare_runs, submit_runs
 from orbit.core.config.program import command_for
@@ -20,9 +20,9 @@ from orbit.core.plugins import editable_packages
 from orbit.core.printing import say
 
 
-def run_sweep(words: Sequence[str]) -> int:
-    """Plan and submit what the words ask for; returns the exit code."""
-    own, training = split_words(take_configs(words))
+def run_sweep(overrides: Sequence[str]) -> int:
+    """Plan and submit the requested sweep; returns the exit code."""
+    own, training = split_overrides(take_configs(overrides))
     request = read_request(own)
     directory = SweepDirectory(Path(request.sweep_dir))
     search = request.sweep.search
@@ -46,7 +46,7 @@ def run_sweep(words: Sequence[str]) -> int:
         return 0
     with DirectoryLock(directory.path, "submissions") as lock:
         plan = make_plan(directory, runs, live_runs(directory), request.retry_failed)
-        directory.write_request(words, request.sweep, request.cluster)
+        directory.write_request(overrides, request.sweep, request.cluster)
         directory.write_plan(as_values(runs))
         say("\n".join(describe_plan(plan)))
         if not plan.to_submit:
@@ -73,7 +73,7 @@ def live_runs(directory: SweepDirectory) -> Liveness:
 def hand_over(
     plan: Plan, directory: SweepDirectory, cluster: ClusterConfig, code: Snapshot, hold: bool
 ) -> int:
-    """Submit and say what was submitted."""
+    """Submit the runs and print what was submitted."""
     assert not isinstance(cluster, InlineConfig)
     names = [run.name for run in plan.to_submit]
     records = submit_runs(names, directory, cluster, code.path, hold)

@@ -1,4 +1,4 @@
-"""From a sweep's words to its runs: every point of its keys, composed, named by its settings."""
+"""From the overrides of a sweep to its runs: every point, composed and named by its settings."""
 
 import copy
 import dataclasses
@@ -39,12 +39,12 @@ MAX_LABEL = 80
 
 
 def content_hash(config: TrainConfig, dataset: str) -> str:
-    """Hash of all that decides a run's results: keys off their defaults, and the dataset.
+    """Hash of everything that determines a run's results: keys that differ from their defaults, and
+    the dataset.
 
-    The first `HASH_LENGTH` digits stand in a run's name, or `LONG_HASH_LENGTH` where others
-    have the same ones.
-    `dataset` is the fingerprint. Keys at their default are left out, so that a key
-    added later does not rename the runs there are.
+    A run's name contains the first `HASH_LENGTH` digits, or `LONG_HASH_LENGTH` if other runs have
+    the same ones. `dataset` is the fingerprint. Keys at their default are left out, so that a key
+    added later does not rename existing runs.
     """
     values = {
         key: value
@@ -56,7 +56,7 @@ def content_hash(config: TrainConfig, dataset: str) -> str:
 
 
 def off_default(config: Any) -> dict[str, Any]:
-    """Fields of a dataclass that differ from their default or have none, nested ones likewise."""
+    """Fields of a dataclass that differ from their default or have none, also nested ones."""
     found: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -70,7 +70,7 @@ def off_default(config: Any) -> dict[str, Any]:
 
 
 def short_keys(keys: Sequence[str]) -> dict[str, str]:
-    """The shortest ends of dotted keys that tell them apart."""
+    """The shortest unique ends of dotted keys."""
     short = {}
     for key in keys:
         parts = key.split(".")
@@ -100,17 +100,18 @@ def _safe(value: Any) -> str:
 
 
 Point = dict[str, Any]
-"""Values by dotted configuration key; a key that names a group holds a choice of it."""
+"""Values by dotted configuration key; for a key that names a group, the chosen file."""
 
 RESERVED = {"run_dir": "the sweep sets it", "seed": "sweep.seeds lists the seeds"}
-"""Keys that a sweep sets by itself, and how."""
+"""Keys that a sweep sets itself, and how."""
 
 WITHOUT_TRACE = frozenset(KEYS_FREE_TO_CHANGE) - {"data", *RESERVED}
-"""Keys that a run's name does not hold: points that differ in nothing else would be one run."""
+"""Keys that are not part of a run's name: points that differ only in these would be the same
+run."""
 
 
 def expand(search: GridSearch | PointsSearch | RandomSearch) -> list[Point]:
-    """All points in their order, without repetition.
+    """All points in order, without repetition.
 
     Raises ValueError for a key that a sweep cannot vary or a grid entry without values.
     """
@@ -120,7 +121,7 @@ def expand(search: GridSearch | PointsSearch | RandomSearch) -> list[Point]:
         points = [flatten_point(point) for point in search.points]
     else:
         points = [draw(search.space, search.seed, index) for index in range(search.num_points)]
-    # 1, 1.0 and true are equal to Python, but not as values of a key.
+    # Python treats 1, 1.0 and true as equal, but they are different values of a key.
     unique: dict[str, Point] = {}
     for point in points:
         _refuse_fixed(point)
@@ -129,7 +130,7 @@ def expand(search: GridSearch | PointsSearch | RandomSearch) -> list[Point]:
 
 
 def check_space(search: OptunaSearch) -> None:
-    """ValueError if the space holds a key that a sweep cannot vary."""
+    """Raise ValueError if the space holds a key that a sweep cannot vary."""
     _refuse_fixed(search.space)
 
 
@@ -139,7 +140,7 @@ def grid_points(grid: Mapping[str, Sequence[Any]]) -> list[Point]:
 
 
 def flatten_grid(grid: Mapping[str, Any], prefix: str = "") -> dict[str, list[Any]]:
-    """Nested keys as dotted ones; ValueError where a key does not end in a list of values."""
+    """Nested keys as dotted ones; ValueError if a key does not end in a list of values."""
     flat: dict[str, list[Any]] = {}
     for key, value in grid.items():
         name = prefix + str(key)
@@ -164,7 +165,7 @@ def flatten_point(point: Mapping[str, Any], prefix: str = "") -> Point:
 
 
 def draw(space: Mapping[str, Dimension], seed: int, index: int) -> Point:
-    """Point `index`: each key's value is a function of (seed, index, key) alone."""
+    """Draw point `index`: each key's value is a function of (seed, index, key) alone."""
     point = {}
     for key, dimension in space.items():
         entropy = [seed, index, zlib.crc32(key.encode())]
@@ -191,7 +192,7 @@ def value_at(dimension: Dimension, quantile: float) -> Any:
 
 
 def with_seeds(points: Sequence[Point], seeds: Sequence[int]) -> list[Point]:
-    """Every point with every seed, points together."""
+    """Every point with every seed; the seeds of a point are consecutive."""
     return [{**point, "seed": seed} for point in points for seed in seeds]
 
 
@@ -216,13 +217,13 @@ class PlannedRun:
 
 
 class Resolver:
-    """Composes configurations from the words that all points share and a point's own values."""
+    """Composes configurations from the common overrides and a point's own values."""
 
-    def __init__(self, words: Sequence[str], runs: Path) -> None:
-        self._words, self._runs = take_configs(words), runs
+    def __init__(self, overrides: Sequence[str], runs: Path) -> None:
+        self._overrides, self._runs = take_configs(overrides), runs
         self._composed: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
         self._fingerprints: dict[str, str] = {}
-        # The hash decides: a run keeps its directory when a sweep comes to vary other keys.
+        # The hash identifies a run, which keeps its directory if the sweep varies other keys later.
         found = runs.iterdir() if runs.is_dir() else ()
         self._names = {path.name.rpartition("-")[2]: path.name for path in found}
         self._owners: dict[str, str] = {}
@@ -230,7 +231,7 @@ class Resolver:
     def resolve(self, points: Sequence[Mapping[str, Any]]) -> list[PlannedRun]:
         """The runs of all points, in order; two points with the same configuration are one run.
 
-        Raises ValueError naming the point that a key or value of is refused.
+        Raises ValueError naming a point with a key or value that is refused.
         """
         short = short_keys(list({key: None for point in points for key in point}))
         runs: dict[str, PlannedRun] = {}
@@ -265,7 +266,7 @@ class Resolver:
             ending = digest[:length]
             if ending not in self._owners:
                 name = self._names.setdefault(ending, f"{label}-{ending}")
-                # Nobody else has both the label and the hash.
+                # No other run has both the label and the hash.
                 is_ours = name == f"{label}-{ending}"
                 self._owners[ending] = digest if is_ours else self._owner(name, digest)
             if self._owners[ending] == digest:
@@ -275,7 +276,7 @@ class Resolver:
     def _owner(self, name: str, digest: str) -> str:
         """The hash of the run in a directory if its first digits are those of `digest`.
 
-        Otherwise that itself: the directory holds what bore this name before a default changed.
+        Otherwise `digest` itself: the run in the directory had this name before a default changed.
         """
         from orbit.core.store.manifest import read_manifest
 
@@ -289,9 +290,9 @@ class Resolver:
     def _compose(self, groups: dict[str, str]) -> dict[str, Any]:
         key = tuple(sorted(groups.items()))
         if key not in self._composed:
-            others = [word for word in self._words if split_word(word)[0] not in groups]
-            words = [*(f"{group}={choice}" for group, choice in key), *others, "run_dir=-"]
-            self._composed[key] = compose("train", words, PATH_KEYS)
+            others = [word for word in self._overrides if split_word(word)[0] not in groups]
+            overrides = [*(f"{group}={choice}" for group, choice in key), *others, "run_dir=-"]
+            self._composed[key] = compose("train", overrides, PATH_KEYS)
         return self._composed[key]
 
     def _fingerprint(self, data: str) -> str:
@@ -303,5 +304,5 @@ class Resolver:
 
 
 def _plain(value: Any) -> Any:
-    """YAML's lists, tuples in the dataclasses of a sweep, as lists again."""
+    """Tuples in the dataclasses of a sweep as lists, as in YAML."""
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -30,7 +30,7 @@ from orbit.core.signals import StopRequest
 
 
 def run_inline(runs: Sequence[PlannedRun]) -> int:
-    """Train the runs; a failing one is reported and the others go on. Returns the exit code."""
+    """Train the runs; a failing one is reported and the others continue. Returns the exit code."""
     from pipeline.training.run import train
 
     num_failed = 0
@@ -52,9 +52,9 @@ def run_inline(runs: Sequence[PlannedRun]) -> int:
 
 
 def note_inline_failure(run_dir: Path, error: Exception) -> None:
-    """Say why a run trained in this process failed, and leave it in error.json.
+    """Print why a run that was trained in this process failed, and write it to error.json.
 
-    One that had its result before is finished: only what follows is said.
+    A run with a result is finished: then the error is only printed.
     """
     from pipeline.training.distributed import is_cluster_fault
 
@@ -68,7 +68,7 @@ def note_inline_failure(run_dir: Path, error: Exception) -> None:
 
 
 class InlineJobs:
-    """Trains at submission; a stop signal ends the program as it ends a training run."""
+    """Trains at submission; a stop signal ends the program like a training run."""
 
     poll_s = 0.5
     max_trials = 1
@@ -80,7 +80,7 @@ class InlineJobs:
         self._request.install()
 
     def look(self) -> str | None:
-        """Jobs of an earlier call on a cluster may be alive; ExitWithCode after a stop signal."""
+        """Check for live jobs of an earlier call on a cluster; ExitWithCode after a stop signal."""
         if self._request.stopped_by is not None:
             raise ExitWithCode("asked to stop", EXIT_STOPPED)
         found = find_live(self._directory.path, read_records(self._directory.path, ("train",)))
@@ -88,7 +88,7 @@ class InlineJobs:
         return found.unchecked
 
     def states(self, names: Sequence[str]) -> dict[str, RunState]:
-        """A run without a job is at work nowhere, however fresh its heartbeat is."""
+        """States of runs; a run without a job is not running, however recent its heartbeat is."""
         states = {
             name: read_run_state(self._directory.runs / name, self._live.get(name), False)
             for name in names
@@ -115,7 +115,7 @@ class InlineJobs:
         return [run.name for run in runs]
 
     def cancel(self, names: Sequence[str]) -> None:
-        """Nothing runs beside this process."""
+        """Do nothing: no other process runs."""
 
     def _train(self, run: PlannedRun, run_dir: Path) -> None:
         from pipeline.training.run import train
@@ -136,7 +136,7 @@ class InlineJobs:
 
 
 class _StopOrPrune(StopRequest):
-    """A stop request that `follow` can make as well; asked after every step."""
+    """A stop request that `follow` can make too; checked after every step."""
 
     def __init__(self) -> None:
         self.stopped_by: str | None = None
@@ -155,7 +155,7 @@ class _StopOrPrune(StopRequest):
 
 
 class _OnNews:
-    """Calls `follow` when a file has grown; once that said yes, it stays so."""
+    """Calls `follow` when a file has grown; once it has returned true, the result stays true."""
 
     def __init__(self, file: Path, follow: Callable[[], bool]) -> None:
         self._file, self._follow = file, follow

@@ -1,10 +1,10 @@
-"""The sweep directory, and which of its runs are left to do.
+"""The sweep directory, and the choice of runs to submit.
 
 sweep_dir/
-  sweep.yaml       the words and the resolved sweep and cluster of the last call
+  sweep.yaml       the overrides and the resolved sweep and cluster of the last call
   plan.json        the runs of the sweep: varied values by name
   runs/<name>/     run directories, with launch.json and attempts/ of the launcher
-  jobs/            what was submitted, a file a job array
+  jobs/            submitted jobs, one file for each array
   logs/            output of the jobs, by job
   code/            snapshots of the code that was submitted
   optuna.journal   trials of an Optuna search, with search_order.json and, at its end, search.json
@@ -38,10 +38,10 @@ class SweepDirectory:
         """Whether a sweep was planned here."""
         return (self.path / PLAN_FILE).exists()
 
-    def write_request(self, words: Sequence[str], sweep: Any, cluster: Any) -> None:
+    def write_request(self, overrides: Sequence[str], sweep: Any, cluster: Any) -> None:
         """Write sweep.yaml."""
         values = {
-            "words": list(words),
+            "words": list(overrides),
             "sweep": dataclasses.asdict(sweep),
             "cluster": dataclasses.asdict(cluster),
         }

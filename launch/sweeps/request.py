@@ -1,4 +1,4 @@
-"""What `launch/sweep.py` was asked to do, and what is checked before it is done."""
+"""The request of `launch/sweep.py`, and the checks before anything is submitted."""
 
 import difflib
 from collections.abc import Sequence
@@ -44,14 +44,14 @@ class SweepRequest:
 OWN_KEYS = tuple(SweepRequest.__dataclass_fields__)
 
 
-def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The launcher's own words, and those of the training configuration.
+def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides of the launcher, and those of the training configuration.
 
-    Raises ValueError for a key of training that a sweep sets by itself.
+    Raises ValueError for a key of training that a sweep sets itself.
     """
     own: list[str] = []
     training: list[str] = []
-    for word in words:
+    for word in overrides:
         key, _ = split_word(word)
         if key in RESERVED:
             raise ValueError(f"{word} has no effect: {RESERVED[key]}")
@@ -63,9 +63,9 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return own, training
 
 
-def read_request(own_words: Sequence[str]) -> SweepRequest:
+def read_request(own_overrides: Sequence[str]) -> SweepRequest:
     """Compose the launcher's own configuration; ValueError with one line if it is refused."""
-    return build(SweepRequest, compose("sweep", own_words, PATH_KEYS))
+    return build(SweepRequest, compose("sweep", own_overrides, PATH_KEYS))
 
 
 def check_before(

@@ -1,7 +1,7 @@
 """A search by Optuna: its order, its loop over trials, its summary.
 
-All that it knows lies in the study and the run directories, so one that was killed is
-followed by another that goes on where it was.
+Its whole state is in the study and the run directories, so after a kill another controller
+continues where it stopped.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ ORDER_FILE = "search_order.json"
 
 @dataclass(frozen=True)
 class SearchOrder:
-    """A search with the words of the training configuration and the code that it runs."""
+    """A search with the overrides of the training configuration and the code that it runs."""
 
     words: tuple[str, ...]
     sweep: SweepConfig
@@ -52,7 +52,7 @@ class SearchOrder:
 
     @property
     def search(self) -> OptunaSearch:
-        """The search itself."""
+        """The settings of the search."""
         assert isinstance(self.sweep.search, OptunaSearch)
         return self.sweep.search
 
@@ -77,7 +77,7 @@ def read_search_order(folder: Path) -> SearchOrder:
 
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 15.0, 600.0
-"""How long to leave a cluster alone that has refused a job; doubled each time."""
+"""Pauses after a cluster has refused a job; doubled each time."""
 
 
 class Controller:
@@ -102,7 +102,7 @@ class Controller:
         self._pause_s, self._paused_until = FIRST_PAUSE_S, 0.0
 
     def step(self) -> bool:
-        """Look after every trial and begin new ones; whether the search is over."""
+        """Update every trial and start new ones; returns whether the search is over."""
         complaint = self._jobs.look()
         if complaint is not None:
             self._complain(f"cannot tell which runs are waiting or running: {complaint}")
@@ -146,7 +146,7 @@ class Controller:
             self._submit(trial, idle, states)
 
     def _runs_of(self, trial: OpenTrial) -> list[PlannedRun]:
-        """The runs of a trial, a seed each; ValueError if its values are refused."""
+        """The runs of a trial, one for each seed; ValueError if its values are refused."""
         if trial.number not in self._runs:
             points = with_seeds([trial.point], self._order.sweep.seeds)
             runs = self._resolver.resolve(points)
@@ -165,7 +165,7 @@ class Controller:
     def _submit(
         self, trial: OpenTrial, idle: Sequence[PlannedRun], states: dict[str, RunState]
     ) -> None:
-        """Have idle runs trained; a run that is lost again and again fails the trial."""
+        """Submit idle runs; a run that is lost too often fails the trial."""
         if not idle or time.monotonic() < self._paused_until:
             return
         losses = {
@@ -205,12 +205,12 @@ class Controller:
     # Results
 
     def _follow(self, trial: OpenTrial, names: Sequence[str]) -> bool:
-        """Report what validation has given since; whether the trial shall be pruned."""
+        """Report new validation metrics; returns whether the trial must be pruned."""
         values = validation_values(self._folders(names), self._search.metric)
         return self._study.report(trial.number, values)
 
     def _follow_and_mark(self, trial: OpenTrial, names: Sequence[str]) -> bool:
-        """The same while this process trains: the mark is what stops it."""
+        """The same while this process trains; the mark stops the training."""
         is_over = self._follow(trial, names)
         if is_over:
             self._mark(names, self._reason_to_prune(trial))
@@ -228,13 +228,14 @@ class Controller:
         self._say(f"trial {trial.number}: {self._search.metric} {value:.6g}")
 
     def _prune(self, trial: OpenTrial, states: dict[str, RunState]) -> None:
-        """Mark first: should this process be killed now, the next one sees what was decided."""
+        """Prune a trial. Runs are marked first, so that after a kill the next controller sees the
+        decision."""
         self._end_runs(states, self._reason_to_prune(trial))
         self._study.prune(trial.number)
         self._say(f"trial {trial.number}: pruned")
 
     def _fail(self, trial: OpenTrial, reason: str, states: dict[str, RunState]) -> None:
-        """A trial without a value; what is left of its runs would be in vain."""
+        """Fail a trial; its remaining runs are stopped, because it will have no value."""
         self._end_runs(states, f"trial {trial.number} failed")
         self._study.fail(trial.number, reason)
         self._say(f"trial {trial.number}: failed: {reason}")
@@ -258,14 +259,14 @@ class Controller:
         return [self._directory.runs / name for name in names]
 
     def _complain(self, line: str) -> None:
-        """Say it once until all is well again."""
+        """Print a message once, until it no longer applies."""
         if line != self._complaint:
             self._say(line)
         self._complaint = line
 
 
 def show_point(point: Point) -> str:
-    """Values as one writes them on the command line."""
+    """Values as they are written on the command line."""
     return " ".join(f"{key}={value}" for key, value in point.items())
 
 
@@ -291,7 +292,7 @@ def summarise(search: OptunaSearch, study: SearchStudy) -> dict[str, Any]:
 
 
 def write_summary(folder: Path, search: OptunaSearch, study: SearchStudy) -> dict[str, Any]:
-    """Write search.json, which says that the search is over, and return its content."""
+    """Write search.json, which marks the search as over, and return its content."""
     summary = summarise(search, study)
     write_json(folder / SUMMARY_FILE, summary)
     return summary
@@ -314,11 +315,10 @@ LOCK_FILE = ".search.lock"
 
 
 def run_search(folder: Path, stop: Callable[[], bool], say: Callable[[str], None]) -> Outcome:
-    """Go on with the search of a sweep directory until it is over or `stop` says so.
+    """Continue the search of a sweep directory until it is over or `stop` requests a stop.
 
-    Jobs that were submitted go on without this process. Raises ValueError if another
-    controller is at work or took the search over meanwhile, or if the metric is none that
-    validation gives.
+    Submitted jobs continue without this process. Raises ValueError if another controller is running
+    or has taken the search over, or if validation does not measure the metric.
     """
     order, directory = read_search_order(folder), SweepDirectory(folder)
     with DirectoryLock(folder, "search controllers", file=LOCK_FILE) as lock:
@@ -340,13 +340,13 @@ def run_search(folder: Path, stop: Callable[[], bool], say: Callable[[str], None
 
 
 def _step(controller: Controller, lock: DirectoryLock) -> bool:
-    """A step of the one controller; LostLockError if that is another by now."""
+    """One step of the controller; LostLockError if another one has taken over."""
     lock.check_owned()
     return controller.step()
 
 
 def make_jobs(order: SearchOrder, directory: SweepDirectory) -> TrialJobs:
-    """Whoever trains on the cluster of the order."""
+    """The object that trains runs on the cluster of the order."""
     cluster = order.cluster
     if isinstance(cluster, InlineConfig):
         from launch.sweeps.inline_trials import InlineJobs
@@ -359,7 +359,7 @@ def make_jobs(order: SearchOrder, directory: SweepDirectory) -> TrialJobs:
 
 
 def num_parallel(wanted: int, num_seeds: int, cluster: ClusterConfig) -> int:
-    """Trials at a time: as many as wanted, but no more than keep this machine's places busy."""
+    """Trials at a time: the requested number, but no more than keep this machine busy."""
     if isinstance(cluster, InlineConfig):
         return 1
     if isinstance(cluster, LocalConfig):

@@ -1,6 +1,6 @@
 """The sweep command for an Optuna search: checks, then one controller, which does the rest.
 
-Its job is small, and put back into the queue when it is interrupted.
+The controller's job is small, and is requeued when it is interrupted.
 """
 
 import dataclasses
@@ -47,11 +47,11 @@ from orbit.core.printing import say
 FAILURE_FILE = "search_error.json"
 MEMORY_GB = 4.0
 NOT_FOR_CONTROLLERS = ("gpu", "gres", "exclusive", "ntasks", "tres", "mem", "switches")
-"""Beginnings of sbatch options that are about a run's resources."""
+"""Beginnings of sbatch options for a run's resources, which controllers do not need."""
 
 
 class SearchJob:
-    """Works on the search of a sweep directory; everything else is read there."""
+    """Works on the search of a sweep directory; everything else is read from that directory."""
 
     def __init__(self, sweep_dir: str) -> None:
         self.sweep_dir = sweep_dir
@@ -86,7 +86,7 @@ class SearchJob:
 
 
 def controller_resources(cluster: SlurmConfig) -> SlurmConfig:
-    """The same cluster with what a controller needs: one processor of one node."""
+    """The same cluster with the resources of a controller: one CPU of one node."""
     options = {
         key: value
         for key, value in (cluster.options or {}).items()
@@ -107,15 +107,15 @@ def controller_resources(cluster: SlurmConfig) -> SlurmConfig:
 TASK = "search"
 
 
-def start_search(request: SweepRequest, directory: SweepDirectory, words: Sequence[str]) -> int:
-    """Begin a search, or go on with it; returns the exit code."""
+def start_search(request: SweepRequest, directory: SweepDirectory, overrides: Sequence[str]) -> int:
+    """Start a search, or continue it; returns the exit code."""
     search = request.sweep.search
     assert isinstance(search, OptunaSearch)
     if not request.retry_failed:
         raise ValueError("retry_failed=false has no effect on a search: failed trials stay failed")
     require_optuna()
-    words = [_absolute(word) for word in words]
-    resolver = Resolver(words, directory.runs)
+    overrides = [_absolute(word) for word in overrides]
+    resolver = Resolver(overrides, directory.runs)
     examples = example_runs(resolver, request.sweep)
     for line in check_before(request, examples, resolver.datasets()):
         say(f"not checked: {line}")
@@ -141,8 +141,8 @@ def start_search(request: SweepRequest, directory: SweepDirectory, words: Sequen
             REPOSITORY, directory.code, leave_out=(directory.path,), packages=editable_packages()
         )
         order = SearchOrder(
-            # The controller composes runs itself, wherever it comes to run.
-            (*(f"{WORD}={root}" for root in own_roots()), *words),
+            # The controller composes runs itself, on whatever node it runs.
+            (*(f"{WORD}={root}" for root in own_roots()), *overrides),
             request.sweep,
             request.cluster,
             request.stage,
@@ -150,7 +150,7 @@ def start_search(request: SweepRequest, directory: SweepDirectory, words: Sequen
             code.digest,
         )
         lock.check_owned()
-        _write_beginning(request, directory, words, order)
+        _write_beginning(request, directory, overrides, order)
         if not isinstance(request.cluster, InlineConfig):
             return _submit(request.cluster, directory, code.path)
     return _run_here(directory)
@@ -173,7 +173,7 @@ def example_runs(resolver: Resolver, sweep: SweepConfig) -> list[PlannedRun]:
 
 
 def live_controller(directory: SweepDirectory) -> str | None:
-    """The controller that waits or runs, None if there is none; ValueError if that is unknown."""
+    """The waiting or running controller, None if there is none; ValueError if that is unknown."""
     records = read_records(directory.path, ("search",))
     liveness = find_live(directory.path, records)
     if liveness.unchecked is not None:
@@ -184,7 +184,7 @@ def live_controller(directory: SweepDirectory) -> str | None:
 
 
 def _absolute(word: str) -> str:
-    """Paths do not depend on where the controller runs."""
+    """The overrides with absolute paths, because the controller may run in another folder."""
     key, text = split_word(word)
     return f"{key}={Path(text).absolute()}" if key in PATH_KEYS and text else word
 
@@ -219,7 +219,7 @@ def _describe(request: SweepRequest) -> list[str]:
 def _rehearse(
     request: SweepRequest, directory: SweepDirectory, description: dict[str, object]
 ) -> int:
-    """Say what would be submitted; writes nothing."""
+    """Print what would be submitted; writes nothing."""
     search = request.sweep.search
     assert isinstance(search, OptunaSearch)
     if (directory.path / JOURNAL).exists():
@@ -236,7 +236,7 @@ def _rehearse(
 
 
 def _say_before(directory: SweepDirectory, study: SearchStudy) -> list[str]:
-    """What an earlier call left."""
+    """Print the results of earlier calls."""
     counts = {state: number for state, number in study.counts().items() if number}
     lines = [f"trials so far: {', '.join(f'{n} {s}' for s, n in counts.items())}"] if counts else []
     failure = read_json_object(directory.path / FAILURE_FILE)
@@ -246,18 +246,18 @@ def _say_before(directory: SweepDirectory, study: SearchStudy) -> list[str]:
 
 
 def _write_beginning(
-    request: SweepRequest, directory: SweepDirectory, words: Sequence[str], order: SearchOrder
+    request: SweepRequest, directory: SweepDirectory, overrides: Sequence[str], order: SearchOrder
 ) -> None:
     for name in (SUMMARY_FILE, FAILURE_FILE, CANCELLED_FILE):
         (directory.path / name).unlink(missing_ok=True)
-    directory.write_request(words, request.sweep, request.cluster)
+    directory.write_request(overrides, request.sweep, request.cluster)
     if not directory.exists():
         directory.write_plan({})
     write_search_order(directory.path, order)
 
 
 def _submit(cluster: SlurmConfig | LocalConfig, directory: SweepDirectory, code: Path) -> int:
-    """Submit the controller and say so."""
+    """Submit the controller and print it."""
     job, label = SearchJob(str(directory.path)), directory.path.name
     records: list[JobRecord]
     if isinstance(cluster, LocalConfig):
@@ -273,7 +273,7 @@ def _submit(cluster: SlurmConfig | LocalConfig, directory: SweepDirectory, code:
 
 
 def _run_here(directory: SweepDirectory) -> int:
-    """Be the controller; 1 if no trial has a value in the end."""
+    """Run the controller in this process; returns 1 if no trial has a value at the end."""
     try:
         run_search(directory.path, lambda: False, say)
     except ExitWithCode as error:

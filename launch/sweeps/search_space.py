@@ -1,4 +1,4 @@
-"""A search space for Optuna and back: dimensions, values of a trial, what a study is bound to.
+"""Search spaces for Optuna: dimensions, values of a trial, the fixed settings of a study.
 
 Pure functions; Optuna itself is in `study.py`.
 """
@@ -17,14 +17,15 @@ SCALAR = bool | int | float | str | None
 
 
 def whole_range(dimension: Dimension) -> tuple[int, int]:
-    """The first and the last whole number of an integer dimension."""
+    """The first and the last integer of an integer dimension."""
     assert dimension.low is not None
     assert dimension.high is not None
     return math.ceil(dimension.low), math.floor(dimension.high)
 
 
 def choice_labels(dimension: Dimension) -> list[Any]:
-    """What a study stores for each choice: the choice, or the JSON text of a list or mapping."""
+    """The label that a study stores for each choice: the choice, or the JSON text of a list or
+    mapping."""
     assert dimension.choices is not None
     if all(
         choice is None or isinstance(choice, bool | int | float | str)
@@ -35,7 +36,8 @@ def choice_labels(dimension: Dimension) -> list[Any]:
 
 
 def point_of(space: Mapping[str, Dimension], params: Mapping[str, Any]) -> Point:
-    """The values a trial trains with: floats to six significant digits, inside their range."""
+    """The values with which a trial trains: floats to six significant digits, inside their
+    range."""
     return {key: _value(dimension, params[key]) for key, dimension in space.items()}
 
 
@@ -51,7 +53,8 @@ def example_points(space: Mapping[str, Dimension]) -> list[Point]:
 def describe_search(
     search: OptunaSearch, seeds: Sequence[int], base: TrainConfig, dataset: str
 ) -> dict[str, Any]:
-    """All that must stay as it is for the trials of a study to be comparable, by dotted key.
+    """All settings that must not change, so that the trials of a study are comparable, by dotted
+    key.
 
     `base` is the configuration at one point, `dataset` the fingerprint; keys at their
     default are left out.
@@ -74,7 +77,7 @@ def describe_search(
 
 
 def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
-    """'old -> new' by key for everything that differs."""
+    """'old -> new' by key for all differences."""
     return {
         key: f"{_show(before, key)} -> {_show(now, key)}"
         for key in dict.fromkeys([*before, *now])

@@ -1,4 +1,4 @@
-"""What a sweep is: `configs/sweep/*.yaml`."""
+"""The settings of sweeps: `configs/sweep/*.yaml`."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from orbit.core.config.limits import Count, NotNegativeInt, Positive, limited
 class Dimension:
     """One key of a search space: `choices`, or a range from `low` to `high`.
 
-    `log` draws evenly in the logarithm; `integer` gives whole numbers.
+    `log` draws uniformly in the logarithm; `integer` gives integers.
     """
 
     low: float | None = None
@@ -77,10 +77,10 @@ class RandomSearch:
 class OptunaSearch:
     """Points proposed by Optuna's TPE from the results so far.
 
-    `metric` is a validation metric of metrics.jsonl, averaged over the seeds; of a
-    finished run that of its best step counts. The pruner ends trials whose metric falls
-    behind after `pruner_warmup_steps` (for hyperband: its smallest resource). Until
-    `num_startup_trials` are done, points are drawn at random and the median prunes none.
+    `metric` is a validation metric of metrics.jsonl, averaged over the seeds; for a finished run
+    its value at the best step is used. The pruner ends trials whose metric falls behind after
+    `pruner_warmup_steps` (for hyperband: its smallest resource). Until `num_startup_trials` are
+    done, points are drawn at random and the median pruner prunes none.
     """
 
     name: Literal["optuna"]

@@ -1,7 +1,7 @@
-"""The Optuna study of a search, in `sweep_dir/optuna.journal`: all that knows Optuna.
+"""The Optuna study of a search, in `sweep_dir/optuna.journal`; only this file uses Optuna.
 
-A proposal is a function of the seed, the trial's number and the results so far, and a
-trial whose parameters were cut off by a kill gets the rest when it is opened again.
+A proposal is a function of the seed, the trial's number and the results so far, and a trial whose
+parameters are incomplete after a kill gets the rest when it is opened again.
 """
 
 import errno
@@ -28,7 +28,7 @@ CREATE_STUDY, CREATE_TRIAL = 0, 4
 
 @dataclass(frozen=True)
 class OpenTrial:
-    """A trial without an end: its values, and what was written down about it (`note`)."""
+    """An unfinished trial: its values, and the notes about it (`note`)."""
 
     number: int
     point: Point
@@ -46,7 +46,7 @@ class BestTrial:
 
 
 def require_optuna() -> Any:
-    """The module; ImportError with one line where it is missing."""
+    """The module; a one-line ImportError if it is missing."""
     try:
         import optuna
     except ImportError:
@@ -58,9 +58,10 @@ def require_optuna() -> Any:
 
 
 def mend_journal(path: Path) -> None:
-    """Cut off a last line that a lost node left unfinished; call where no one else writes.
+    """Remove a last line that a lost node left unfinished; call this only if no other process
+    writes.
 
-    Raises ValueError for a last line that is no part of a record.
+    Raises ValueError for a last line that is not part of a record.
     """
     if not path.exists():
         return
@@ -75,9 +76,9 @@ def mend_journal(path: Path) -> None:
 
 
 def _check_journal(path: Path) -> None:
-    """ValueError unless every record speaks of one study and of trials that it has made.
+    """Raise ValueError unless every record belongs to one study and to trials that it has created.
 
-    Optuna passes over records of a worker other than itself that speak of something else.
+    Optuna ignores records of other workers that belong to something else.
     """
     num_studies = num_trials = 0
     with open(path, "rb") as file:
@@ -99,8 +100,7 @@ def _check_journal(path: Path) -> None:
 class SearchStudy:
     """Opens or creates the study of a sweep directory.
 
-    Raises ValueError naming the journal if that was altered, and OSError if the operating
-    system has something against reading it.
+    Raises ValueError naming the journal if it was changed, and OSError if it cannot be read.
     """
 
     def __init__(self, folder: Path, search: OptunaSearch) -> None:
@@ -111,7 +111,7 @@ class SearchStudy:
             self._check_trials()
         except OSError:
             raise
-        except Exception as error:  # Optuna replays the journal without looking at it.
+        except Exception as error:  # Optuna replays the journal without checking it.
             cause = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(f"{path} is damaged: {cause}") from None
 
@@ -143,7 +143,7 @@ class SearchStudy:
             )
 
     def _check_trials(self) -> None:
-        """ValueError for a trial that Optuna could not have written."""
+        """Raise ValueError for a trial that Optuna could not have written."""
         for number, trial in enumerate(self._trials()):
             measured = [*trial.intermediate_values.values(), *(trial.values or ())]
             if not all(isinstance(value, float) and math.isfinite(value) for value in measured):
@@ -155,15 +155,16 @@ class SearchStudy:
                     raise ValueError(f"trial {number} has {key}={value}, which is out of its range")
 
     def bind(self, description: dict[str, Any]) -> None:
-        """Keep what the trials have in common; ValueError if that was something else before."""
+        """Record the fixed settings of all trials; ValueError if they differ from those recorded
+        before."""
         self.check(description)
         if self._study.user_attrs.get(DESCRIPTION) != description:
             self._study.set_user_attr(DESCRIPTION, description)
 
     def check(self, description: dict[str, Any]) -> None:
-        """ValueError if the trials have something else in common.
+        """Raise ValueError if the fixed settings of the trials differ.
 
-        Another metric may be chosen as long as none was measured.
+        The metric may still be changed while none has been measured.
         """
         changed = differing(self._study.user_attrs.get(DESCRIPTION, description), description)
         if changed and (set(changed) != {"metric"} or self._has_values()):
@@ -189,7 +190,7 @@ class SearchStudy:
         return not counts["running"] and sum(counts.values()) >= self._search.num_trials
 
     def open_trials(self) -> list[OpenTrial]:
-        """All trials without an end, oldest first."""
+        """All unfinished trials, oldest first."""
         running = [trial for trial in self._trials() if trial.state.name == "RUNNING"]
         return [self._open(trial.number) for trial in running]
 
@@ -199,14 +200,14 @@ class SearchStudy:
         return self._open(self._study.ask().number)
 
     def note(self, number: int, key: str, value: Any) -> None:
-        """Write something down about a trial."""
+        """Write a note about a trial."""
         if self._frozen(number).user_attrs.get(key) != value:
             self._trial(number).set_user_attr(key, value)
 
     def report(self, number: int, values: Mapping[int, float], is_over: bool = False) -> bool:
-        """Tell the metric by step, where that is new; whether the pruner ends the trial.
+        """Report the metric at new steps; returns whether the pruner ends the trial.
 
-        The pruner hears of all steps of a trial that `is_over`: others are measured by it.
+        All steps of a trial that `is_over` are reported, because other trials are compared with it.
         """
         known = self._frozen(number).intermediate_values
         for step in sorted(set(values) - set(known)):
@@ -217,15 +218,15 @@ class SearchStudy:
         return False
 
     def complete(self, number: int, value: float) -> None:
-        """The trial ended with this value."""
+        """End the trial with this value."""
         self._study.tell(number, value)
 
     def prune(self, number: int) -> None:
-        """The trial was given up."""
+        """End the trial as pruned."""
         self._study.tell(number, state=self._optuna.trial.TrialState.PRUNED)
 
     def fail(self, number: int, reason: str) -> None:
-        """The trial has no value."""
+        """End the trial as failed, without a value."""
         self.note(number, "reason", reason)
         self._study.tell(number, state=self._optuna.trial.TrialState.FAIL)
 
@@ -251,7 +252,7 @@ class SearchStudy:
         return self._optuna.trial.Trial(self._study, self._frozen(number)._trial_id)
 
     def _open(self, number: int) -> OpenTrial:
-        """Draw what the trial lacks; what it has stays."""
+        """Draw the missing parameters of a trial; existing ones are kept."""
         if any(key not in self._frozen(number).params for key in self._search.space):
             self._study.sampler = self._sampler(number)
             trial = self._trial(number)
@@ -278,7 +279,7 @@ class SearchStudy:
         return any(trial.values or trial.intermediate_values for trial in self._trials())
 
     def _sampler(self, number: int) -> Any:
-        """The sampler for one trial: what it draws does not depend on restarts."""
+        """The sampler for one trial; its draws do not depend on restarts."""
         seed = int(np.random.SeedSequence([self._search.seed, number]).generate_state(1)[0])
         samplers = self._optuna.samplers
         if self._search.sampler == "random":

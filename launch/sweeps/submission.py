@@ -1,4 +1,4 @@
-"""From a plan to jobs: run directories made ready, then handed to the cluster."""
+"""From a plan to jobs: preparing run directories, then submitting them to the cluster."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +34,7 @@ def prepare_runs(
     code: Snapshot,
     stage: bool,
 ) -> None:
-    """Write config.yaml and launch.json of every run and clear what an earlier failure left.
+    """Write config.yaml and launch.json of every run and remove errors of earlier attempts.
 
     Raises ValueError if a run directory holds another configuration under the same name.
     """
@@ -55,7 +55,7 @@ def prepare_runs(
         run_directory.write_config(config)
         write_order(path, make_order(submission, run, cluster, code, stage))
 
-    # Most of it is waiting for the disk, or for a file server.
+    # Most of the time is waiting for the disk, or for a file server.
     with ThreadPoolExecutor(NUM_WRITERS) as pool:
         list(pool.map(prepare, runs))
 
@@ -63,7 +63,7 @@ def prepare_runs(
 def make_order(
     submission: str, run: PlannedRun, cluster: ClusterConfig, code: Snapshot, stage: bool
 ) -> Order:
-    """What the run's jobs need to know."""
+    """The order for the jobs of a run."""
     limits: tuple[float | None, float, float] = (None, 60.0, 300.0)
     if isinstance(cluster, SlurmConfig):
         limits = (cluster.time_min * 60.0, cluster.signal_before_s, cluster.join_timeout_s)
@@ -89,7 +89,7 @@ def submit_runs(
     code: Path,
     hold: bool = False,
 ) -> list[JobRecord]:
-    """Hand the runs over; returns a record for each job array."""
+    """Submit the runs; returns a record for each job array."""
     label = directory.path.name
     if isinstance(cluster, LocalConfig):
         runs = str(directory.runs)
@@ -119,7 +119,8 @@ def submit_runs(
 def describe_submission(
     names: Sequence[str], directory: SweepDirectory, cluster: ClusterConfig, code: Path
 ) -> list[str]:
-    """What would be asked of the cluster: jobs, hours, and the text of the first array."""
+    """Describe what would be requested from the cluster: jobs, hours, and the script of the first
+    array."""
     if not isinstance(cluster, SlurmConfig):
         return [f"cluster: {cluster.name}"]
     cuts = cut_into_arrays(names, array_limit(cluster), cluster.max_running)

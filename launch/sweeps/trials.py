@@ -1,4 +1,4 @@
-"""Jobs for the runs of trials, and what these came to."""
+"""Jobs for the runs of trials, and the results of trials."""
 
 import dataclasses
 import json
@@ -30,31 +30,32 @@ GPU_OF_RECORD = re.compile(r"orbit-gpu(\d+)-")
 
 
 class TrialJobs(Protocol):
-    """Who trains the runs of trials."""
+    """The interface of objects that train the runs of trials."""
 
     poll_s: float
     max_trials: int
-    """Trials at a time."""
+    """The most trials at a time."""
 
     def look(self) -> str | None:
-        """Find out what waits and runs; what could not be asked, None if all is known."""
+        """Find out which jobs wait and run; returns what could not be checked, None if everything
+        was."""
 
     def states(self, names: Sequence[str]) -> dict[str, RunState]:
-        """Runs as they are now; jobs as they were at the last look or submission."""
+        """The current states of runs, with jobs as of the last look or submission."""
 
     def submit(self, runs: Sequence[PlannedRun], follow: Callable[[], bool]) -> list[str]:
-        """Train these runs or have them trained; returns the names of those taken on.
+        """Train or submit these runs; returns the names of those accepted.
 
-        SlurmError if the cluster takes none at the moment. `follow` is for those who train
-        in this process: to be called while they do; whether the trial was given up.
+        SlurmError if the cluster accepts none at the moment. If runs are trained in this process,
+        `follow` is called meanwhile and returns whether the trial was pruned.
         """
 
     def cancel(self, names: Sequence[str]) -> None:
-        """End the jobs of runs that were marked as pruned, and no others."""
+        """Cancel the jobs of runs that were marked as pruned, and no others."""
 
 
 class ClusterJobs:
-    """Jobs that go on without this process, found again by their records."""
+    """Jobs that continue without this process and are found again by their records."""
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class ClusterJobs:
         self._clusters: dict[str, str] = {}
 
     def look(self) -> str | None:
-        """One question to SLURM, and the records."""
+        """Look at the records and query SLURM once."""
         records = read_records(self._directory.path, ("train",))
         found = find_live(self._directory.path, records)
         if found.unchecked is not None:
@@ -95,7 +96,7 @@ class ClusterJobs:
         }
 
     def submit(self, runs: Sequence[PlannedRun], follow: Callable[[], bool]) -> list[str]:
-        """See `TrialJobs`. On this machine only as many as `max_running` leaves room for."""
+        """See `TrialJobs`. On this machine it accepts only as many as `max_running` allows."""
         if isinstance(self._cluster, LocalConfig):
             return [self._start(run, gpu) for run, gpu in zip(runs, self._room(), strict=False)]
         prepare_runs(runs, self._directory, self._cluster, self._code, self._stage)
@@ -104,20 +105,20 @@ class ClusterJobs:
         return names
 
     def cancel(self, names: Sequence[str]) -> None:
-        """Cancel tasks of SLURM; workers on this machine see the mark by themselves."""
+        """Cancel tasks of SLURM; workers on this machine see the mark themselves."""
         live = [self._live[name] for name in names if name in self._live]
         try:
             slurm.cancel(
                 job.job for job in live if job.job and self._clusters.get(job.record) == "slurm"
             )
         except slurm.SlurmError as error:
-            # Gone already, or out of reach: then the job itself sees the mark.
+            # It has ended or cannot be reached; then the job itself sees the mark.
             say(f"cancelling pruned runs: {error}")
 
     # This machine
 
     def _room(self) -> Sequence[int | None]:
-        """A GPU, or None where there are none, for each further run that may go now."""
+        """A GPU (None without GPUs) for each further run that may start now."""
         assert isinstance(self._cluster, LocalConfig)
         here = [job for job in self._live.values() if self._clusters.get(job.record) == "local"]
         num_free = max(0, self._cluster.max_running - len(here))
@@ -128,7 +129,7 @@ class ClusterJobs:
         return [gpu for gpu in self._cluster.gpus if gpu not in taken][:num_free]
 
     def _start(self, run: PlannedRun, gpu: int | None) -> str:
-        """A worker of its own for a run; the record's name says which GPU it has."""
+        """Start a worker for one run; the record's name contains its GPU."""
         assert isinstance(self._cluster, LocalConfig)
         prepare_runs([run], self._directory, self._cluster, self._code, self._stage)
         runs, label = str(self._directory.runs), self._directory.path.name
@@ -147,7 +148,7 @@ class ClusterJobs:
     # Records
 
     def _note(self, records: Sequence[JobRecord]) -> None:
-        """These are alive until the next look says otherwise."""
+        """Treat these as alive until the next look."""
         for record in records:
             self._clusters[record.name] = record.cluster
             for index, task in enumerate(record.tasks):
@@ -159,7 +160,8 @@ class ClusterJobs:
 
 
 def under_way(records: Sequence[JobRecord], now: float) -> dict[str, LiveJob]:
-    """Runs of submissions so young that SLURM may not list them yet, by a process killed since."""
+    """Runs of recent submissions that SLURM may not list yet, by a process that was killed
+    since."""
     return {
         task: LiveJob("waiting", "being submitted", "", record.name)
         for record in records
@@ -174,12 +176,12 @@ Kind = Literal["complete", "pruned", "failed", "open"]
 
 
 class UnknownMetricError(ValueError):
-    """The metric of the search is none that validation gives."""
+    """Validation does not measure the metric of the search."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Where a trial is: over in some way, or open with runs that nobody works on."""
+    """The state of a trial: over in some way, or open with runs that no job works on."""
 
     kind: Kind
     reason: str = ""
@@ -221,7 +223,7 @@ def validation_values(run_dirs: Sequence[Path], metric: str) -> dict[int, float]
 
 
 def is_usable(value: float) -> bool:
-    """Whether a value can stand for a trial."""
+    """Whether a value can be used for a trial."""
     return math.isfinite(value)
 
 

@@ -1,7 +1,7 @@
 """Squared errors and structural similarity (SSIM, with its usual Gaussian window) of frames.
 
-The values of SSIM are torchmetrics', whose window has 11^2 or 11^3 weights. A Gaussian comes apart
-into passes along the axes, each a product with a banded matrix of which only the band is
+The values of SSIM are torchmetrics', whose window has 11^2 or 11^3 weights. A Gaussian window is
+separable: one pass along each axis, as a product with a banded matrix of which only the band is
 multiplied.
 
 Of two frames x and y only sum s = x + y and difference d = x - y are blurred, and their squares:
@@ -23,24 +23,24 @@ from pipeline.data.places import slices_in_cache
 SIGMA = 1.5
 RADIUS = 5
 MIN_SIDE = RADIUS + 1
-"""Smaller frames cannot be mirrored at their edges."""
+"""The smallest side; smaller frames cannot be mirrored at their edges."""
 C1, C2 = 0.01**2, 0.03**2
 MAX_DOUBT = 2e-6
-"""Error of SSIM that rounding may make before it is computed in more digits."""
+"""The largest rounding error of SSIM before it is computed in float64."""
 BAND = 32
-"""So many places of an axis are computed in one product."""
+"""The number of positions of an axis that are computed in one product."""
 SPARSE = 4
-"""Every so many rows tell well enough what is near a mean, and how much rounding may do."""
+"""One row in this many is enough to estimate a mean and the rounding error."""
 
 
 class Room:
-    """Memory that is used again: what is new to a process costs more than the sums made in it."""
+    """Memory that is reused, because fresh memory costs a process more than the sums in it."""
 
     def __init__(self) -> None:
         self._kept: dict[torch.dtype, torch.Tensor] = {}
 
     def take(self, num: int, shape: Sequence[int], like: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """`num` tensors of `shape` with any values, of the type and device of `like`."""
+        """`num` uninitialised tensors of `shape`, of the type and device of `like`."""
         needed = num * math.prod(shape)
         kept = self._kept.get(like.dtype)
         if kept is None or len(kept) < needed:
@@ -61,8 +61,8 @@ def compare(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean squared error and SSIM, (N,) float64 both, of each pair of frames (N, C, ...).
 
-    Frames have values in `value_range`, and are compared as if that were [0, 1]. A few channels
-    at a time are worked on, whatever N is. A `room` that is kept spares the next call its memory.
+    Frames have values in `value_range`, and are compared as if that were [0, 1]. A few channels are
+    processed at a time, whatever N is. A `room` that is kept is reused by the next call.
     """
     first, second = output.flatten(0, 1), wanted.flatten(0, 1)
     room = Room() if room is None else room
@@ -79,8 +79,8 @@ def _compare_channels(
 ) -> torch.Tensor:
     """Mean squared error and SSIM of channels (K, H, W) or (K, D, H, W), (2, K) float64.
 
-    Variances are small differences of large sums. On a processor float32 is tried first, and
-    channels are done again in float64 where flat parts far from the mean make that too coarse.
+    Variances are small differences of large sums. On a CPU float32 is tried first, and channels are
+    computed again in float64 if flat parts far from the mean make float32 too coarse.
     """
     if output.is_cuda:
         return _in_precision(output, wanted, value_range, torch.float64, room)[:2]
@@ -99,17 +99,18 @@ def _in_precision(
     dtype: torch.dtype,
     room: Room,
 ) -> torch.Tensor:
-    """Mean squared error, SSIM, and about how far rounding may take that, (3, K) float64."""
+    """Mean squared error, SSIM, and an estimate of its rounding error, (3, K) float64."""
     low, high = value_range
     span = high - low
-    # The first axis of the frame comes before that of channels: one product blurs it everywhere.
+    # The first axis of the frame precedes that of channels, so that one product blurs it
+    # everywhere.
     x, y = (frames.transpose(0, 1).to(dtype) for frames in (output, wanted))
     shape = (len(x), 4, *x.shape[1:])
     values, blurred = room.take(2, shape, x.new_empty(0))
     firsts, squares = values[:, :2], values[:, 2:]
     torch.add(x, y, out=values[:, 0])
     torch.sub(x, y, out=values[:, 1])
-    # Variances are the same of values about another one near their mean, and rounded less.
+    # Variances do not change if a value near the mean is subtracted, and are rounded less.
     centres = _means(firsts[::SPARSE]).to(dtype).view(1, 2, -1, *(1,) * (x.ndim - 2))
     firsts -= centres
     torch.mul(firsts, firsts, out=squares)
@@ -138,14 +139,15 @@ def _in_precision(
 
 def _means(values: torch.Tensor) -> torch.Tensor:
     """Means (B, K) float64 of channels (H, B, K, W) or (D, B, K, H, W), of some rows or planes."""
-    # Row upon row first: to sum within short rows is slow.
+    # Sum over rows first, because summing within short rows is slow.
     return values.sum(0).flatten(2).double().mean(2) / len(values)
 
 
 def _blurred(frames: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Frames (H, B, K, W) or (D, B, K, H, W) under the Gaussian window, mirrored at their edges.
 
-    Either in the place of `frames` or in that of `other`, of the same shape; both are used.
+    The result is in the memory of `frames` or of `other`, which has the same shape; both are
+    overwritten.
     """
     depth, _, _, *middle, width = frames.shape
     _down(frames.view(depth, -1), other.view(depth, -1))
@@ -173,7 +175,7 @@ def _along(values: torch.Tensor, out: torch.Tensor) -> None:
 def _bands(
     size: int, dtype: torch.dtype, device: torch.device
 ) -> list[tuple[slice, slice, torch.Tensor]]:
-    """Places of an axis, the places whose values they need, and the weights of these, (j, i)."""
+    """Positions of an axis, the positions whose values they need, and their weights, (j, i)."""
     window = _window(size, dtype, device)
     bands = []
     for first in range(0, size, BAND):
@@ -185,12 +187,12 @@ def _bands(
 
 @lru_cache(maxsize=16)
 def _window(size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Weight of place j for place i of an axis, mirrored places included, (j, i)."""
+    """Weight of position j for position i of an axis, with mirrored positions, (j, i)."""
     places = torch.arange(-RADIUS, RADIUS + 1, dtype=torch.float64)
     weights = torch.exp(-((places / SIGMA) ** 2) / 2)
     weights /= weights.sum()
     if dtype == torch.float32:
-        # Their sum is 1 to the last digit: a variance in a flat part would be what it lacks.
+        # Their sum is 1 to the last digit; any difference would show as variance in flat parts.
         weights = (weights * 2**24).round() / 2**24
         weights[RADIUS] += 1 - weights.sum()
     one_hot = torch.eye(size, dtype=torch.float64)

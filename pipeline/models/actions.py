@@ -1,4 +1,4 @@
-"""How a group acts on the variant part of a latent.
+"""Actions of a group on the variant part of a latent.
 
 Each action is a module called with latents (N, C, ...) and elements, one each.
 `block_sizes` lists, in order, how many consecutive channels it mixes with each other.
@@ -24,7 +24,7 @@ DEFAULT_FREQUENCY = 2
 
 
 class SpatialAction(nn.Module):
-    """Latent cells move as pixels do; channels stay apart (script `rotated_mnist.py`)."""
+    """Latent cells move like pixels; channels are not mixed (script `rotated_mnist.py`)."""
 
     def __init__(self, group: Group, num_channels: int) -> None:
         super().__init__()
@@ -36,10 +36,10 @@ class SpatialAction(nn.Module):
 
 
 class RepresentationAction(nn.Module):
-    """Channels turn by irreducible representations, as many copies of all as there is room for.
+    """Channels are mixed by irreducible representations, with as many copies of all as fit.
 
-    The trivial representation is left to the mask's invariant part; channels over
-    stand still. Raises ValueError if there are too few channels for one copy.
+    The trivial representation is not used, because the mask's invariant part has this role;
+    leftover channels do not change. Raises ValueError if there are too few channels for one copy.
     """
 
     def __init__(self, group: Group, num_channels: int, max_frequency: int | None) -> None:
@@ -72,11 +72,10 @@ class RepresentationAction(nn.Module):
 
 
 class LearnedAction(nn.Module):
-    """Blocks of channels turn by orthogonal matrices exp(A(g)) that a network makes of g.
+    """Blocks of channels are mixed by orthogonal matrices exp(A(g)) that a network computes from g.
 
-    A(g) = f(action vector of g) - f(that of the identity), made skew-symmetric: the
-    identity leaves every latent as it is. Raises ValueError if blocks do not divide
-    the channels.
+    A(g) = f(action vector of g) - f(that of the identity), made skew-symmetric: the identity
+    changes no latent. Raises ValueError if blocks do not divide the channels.
     """
 
     identity_vector: torch.Tensor
@@ -100,7 +99,7 @@ class LearnedAction(nn.Module):
             nn.SiLU(),
             nn.Linear(hidden, hidden),
             nn.SiLU(),
-            # A bias would fall out of the difference to the identity.
+            # A bias would cancel in the difference to the identity.
             nn.Linear(hidden, self.num_blocks * num_angles, bias=False),
         )
         scale = [max(abs(c.minimum), abs(c.maximum), 1e-6) for c in group.action_components]
@@ -135,8 +134,8 @@ def make_action(
 ) -> LatentAction:
     """The configured action; ValueError if the group cannot act in this way on such latents.
 
-    A package's (`orbit.actions`) is `make(config, group, frame_shape, latent_shape)`: a module
-    like those above, called with latents and elements, that has `block_sizes`.
+    For a plug-in (`orbit.actions`) this calls `make(config, group, frame_shape, latent_shape)`,
+    which returns a module like those above: called with latents and elements, with `block_sizes`.
     """
     if not isinstance(config, LatentActionSettings):
         added: LatentAction = plugins.load("actions", config.name).make(

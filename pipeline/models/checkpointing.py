@@ -1,8 +1,7 @@
-"""Activation checkpointing: activations are computed again on the way back, not kept.
+"""Activation checkpointing: activations are computed again in the backward pass, not kept.
 
-A sequence of layers is cut into segments, of which only the inputs are kept. Where a layer
-halves the resolution a cut comes after it, and where one doubles it before it, so that what
-is kept is small.
+A sequence of layers is cut into segments, and only their inputs are kept. Cuts come after a layer
+that halves the resolution, and before one that doubles it, so that the inputs are small.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,8 +22,8 @@ UP = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 class CheckpointedSequential(nn.Sequential):
     """`nn.Sequential` with the names, outputs and gradients of the plain one, bit for bit.
 
-    Costs one more forward pass a step. Batch norms take their running statistics from the
-    first of the two alone.
+    It costs one more forward pass per step. Batch norms update running statistics only in the first
+    of the two.
     """
 
     def __init__(self, *layers: nn.Module) -> None:
@@ -35,7 +34,7 @@ class CheckpointedSequential(nn.Sequential):
         if not (self.training and torch.is_grad_enabled()):
             return self._run(x, 0, len(self))
         if torch.compiler.is_compiling():
-            # The compiler computes again from its own graph, in which statistics are not changed.
+            # The compiler recomputes from its own graph, which does not change statistics.
             for first, end in self._segments:
                 x = checkpoint(self._run, x, first, end, use_reentrant=False)
             return x
@@ -46,7 +45,7 @@ class CheckpointedSequential(nn.Sequential):
                 first,
                 end,
                 use_reentrant=False,
-                preserve_rng_state=False,  # nothing here draws
+                preserve_rng_state=False,  # no random numbers are drawn here
                 context_fn=self._contexts,
             )
         return x
@@ -58,12 +57,12 @@ class CheckpointedSequential(nn.Sequential):
 
     @staticmethod
     def _contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        """Of the first pass and of the second."""
+        """The contexts of the first and of the second pass."""
         return nullcontext(), statistics_left_alone()
 
 
 def checkpoint_activations(model: nn.Module) -> None:
-    """Have each outermost sequence of convolutions in a model checkpoint its activations."""
+    """Make each outermost sequence of convolutions of a model checkpoint its activations."""
     for name, child in model.named_children():
         if isinstance(child, nn.Sequential) and any(map(_is_convolution, child)):
             setattr(model, name, CheckpointedSequential(*child))
@@ -72,10 +71,10 @@ def checkpoint_activations(model: nn.Module) -> None:
 
 
 def segments(layers: Sequence[nn.Module]) -> Iterator[tuple[int, int]]:
-    """Cuts of a sequence into parts with a convolution or two each: (first, end) of each.
+    """Segments of a sequence with one or two convolutions each: (first, end) of each.
 
-    A convolution begins a part of its own, but for one that halves what the one before it
-    made, and the one after a layer that doubles.
+    A convolution starts a new segment, except one that halves the output of the previous one, and
+    one that follows a layer which doubles.
     """
     first, has_convolution, is_halved, is_doubled = 0, False, False, False
     for number, layer in enumerate(layers):

@@ -9,8 +9,8 @@ group's action mixes share one logit: they are variant together or not at all.
 
     z = E(x),  z_v = M z,  z_i = (1 - M) z,  output = D(g z_v + z_i)
 
-(Swarnali et al., "Group action"; parts combine by sum because their supports are
-disjoint.) Frames come in as stored and are normalised here, on the device.
+(Swarnali et al., "Group action"; the parts are added because their supports are disjoint.) Inputs
+are frames as stored; they are normalised here, on the device.
 """
 
 from collections.abc import Sequence
@@ -66,9 +66,9 @@ class AdaptiveMask(nn.Module):
 
 
 class FixedMask(nn.Module):
-    """The first blocks of channels are variant, for ever: a control.
+    """The first blocks of channels are always variant: a control.
 
-    As many blocks as come nearest to `variant_fraction` of all of them.
+    Their number is the one closest to `variant_fraction` of all blocks.
     """
 
     mask: torch.Tensor
@@ -102,14 +102,15 @@ OutputKind = Literal["tanh", "logits"]
 
 
 def as_images(raw: torch.Tensor, kind: OutputKind) -> torch.Tensor:
-    """Decoder values to images in [-1, 1]; of logits, 2 p - 1."""
+    """Decoder values to images in [-1, 1]; for logits, 2 p - 1."""
     return raw.tanh() if kind == "tanh" else (raw / 2).tanh()
 
 
 def reconstruction_losses(
     raw: torch.Tensor, images: torch.Tensor, target: torch.Tensor, kind: OutputKind
 ) -> torch.Tensor:
-    """Squared error (the paper's) or binary cross-entropy of every value, for targets in [-1, 1].
+    """Squared error (as in the paper) or binary cross-entropy of every value, for targets in [-1,
+    1].
 
     `images` are `as_images(raw, kind)`.
     """
@@ -119,7 +120,8 @@ def reconstruction_losses(
 
 
 def make_projector(num_channels: int, sizes: tuple[int, int] | None) -> nn.Sequential | None:
-    """(N, num_channels) to (N, output) over one hidden layer; None without `sizes`."""
+    """A network with one hidden layer from (N, num_channels) to (N, output); None without
+    `sizes`."""
     if sizes is None:
         return None
     hidden, output = sizes
@@ -140,9 +142,9 @@ class LatentParts(NamedTuple):
 class LatentActionModel(nn.Module):
     """Encoder, mask, action and decoder for frames of one shape, under one group.
 
-    `projector_sizes` (hidden, output) make a network on pooled latents that only a
-    contrastive loss uses. Raises ValueError if the layers do not divide the frame or the
-    group cannot act on its latent.
+    `projector_sizes` (hidden, output) add a network on pooled latents that only a contrastive loss
+    uses. Raises ValueError if the layers do not divide the frame or the group cannot act on its
+    latent.
     """
 
     def __init__(
@@ -157,7 +159,7 @@ class LatentActionModel(nn.Module):
         projector_sizes: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        # The settings of a package's network need not have all that ours have.
+        # The settings of a plug-in's network need not have all keys of ours.
         is_vector = getattr(config, "vector_size", None) is not None
         moves_cells = isinstance(action, SpatialActionConfig) and not is_vector
         network = make_network(
@@ -192,7 +194,7 @@ class LatentActionModel(nn.Module):
         return LatentParts(mask * latent, (1 - mask) * latent)
 
     def decode_raw(self, parts: LatentParts) -> torch.Tensor:
-        """Latent parts to the decoder's last values, before `pipeline.models.latent_action`."""
+        """Latent parts to the decoder's last values, before `as_images`."""
         raw: torch.Tensor = self.decoder(parts.variant + parts.invariant)
         return raw
 
@@ -201,7 +203,7 @@ class LatentActionModel(nn.Module):
         return as_images(self.decode_raw(parts), self.output_kind)
 
     def act(self, variant: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-        """The variant part of latents after group elements g acted, one each."""
+        """The variant part of latents after group elements g have acted, one each."""
         moved: torch.Tensor = self.action(variant, g)
         return moved
 

@@ -4,12 +4,12 @@ Stride-2 4-wide convolutions with LeakyReLU(0.2), no normalisation (script
 `rotated_mnist.py`; 2D). Volumes use the same plan with 3D layers. The Tanh that ends
 the paper's decoder is `pipeline.models.latent_action`'s.
 
-Levels are joined by the paper's 4-wide stride-2 convolutions, which lie symmetrically
-on a lattice of even sides: a quarter turn of the image is one of the latent.
+Levels are joined by the paper's 4-wide stride-2 convolutions, which sample a lattice of even sides
+symmetrically: a quarter turn of the image is a quarter turn of the latent.
 
-A cell of the paper's latent sees 10 x 10 pixels. What a frame shows can be read from an
-average over such cells only as far as its small parts tell it; the second branch looks
-at the cells' neighbours before the average is taken.
+A cell of the paper's latent sees 10 x 10 pixels, so an average over cells only reflects small parts
+of a frame. The second branch of the context network reads the neighbourhoods of cells before the
+average is taken.
 """
 
 import dataclasses
@@ -70,7 +70,7 @@ NORM_GROUPS = 8
 
 
 class ResidualBlock(nn.Module):
-    """x + f(x) with two normalised 3-wide convolutions; the second begins at 0."""
+    """x + f(x) with two normalised 3-wide convolutions; the second is initialised to 0."""
 
     def __init__(self, num_channels: int, num_spatial: int) -> None:
         super().__init__()
@@ -152,8 +152,8 @@ class ContextEncoder(nn.Module):
 
 
 class EncoderDecoder(NamedTuple):
-    """A network for frames of one shape: frames (N, C, ...) to latents (N, *latent_shape) and
-    back, and the settings that it was made of, in which nothing is `auto` any more."""
+    """A network for frames of one shape: frames (N, C, ...) to latents (N, *latent_shape) and back,
+    and its settings, without `auto`."""
 
     encoder: nn.Module
     decoder: nn.Module
@@ -168,8 +168,8 @@ def make_network(
 ) -> EncoderDecoder:
     """The network of these settings; `check_latent` as in `with_depth`.
 
-    A package's (`orbit.networks`) is `make(config, frame_shape)`, which gives the encoder, the
-    decoder and the latent's shape. ValueError if the layers do not divide the frame.
+    For a plug-in (`orbit.networks`) this calls `make(config, frame_shape)`, which returns the
+    encoder, the decoder and the latent's shape. ValueError if the layers do not divide the frame.
     """
     if not isinstance(config, NetworkConfig):
         encoder, decoder, shape = plugins.load("networks", config.name).make(config, frame_shape)
@@ -181,7 +181,7 @@ def make_network(
 
 
 SMALLEST_LATENT = 12
-"""Cells a side that `depth=auto` leaves."""
+"""The fewest cells a side that `depth=auto` leaves."""
 
 
 def with_depth(
@@ -189,7 +189,7 @@ def with_depth(
     frame_shape: tuple[int, ...],
     check_latent: Callable[[tuple[int, ...]], None] | None = None,
 ) -> NetworkConfig:
-    """The configuration with a number in place of `depth=auto`.
+    """The configuration with a number instead of `depth=auto`.
 
     As many halvings as divide the frame, leave 12 cells a side and a lattice of cells for which
     `check_latent` raises no ValueError; 1 if none do.
@@ -226,7 +226,7 @@ def latent_shape(config: NetworkConfig, frame_shape: tuple[int, ...]) -> tuple[i
 
 
 def spatial_latent_shape(config: NetworkConfig, frame_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of what the convolutions make of a frame."""
+    """The shape of the convolutions' output for a frame."""
     depth = num_halvings(config)
     factor = 2**depth
     for size in frame_shape[1:]:
@@ -266,7 +266,7 @@ def make_encoder(config: NetworkConfig, frame_shape: tuple[int, ...]) -> nn.Modu
 
 
 def make_decoder(config: NetworkConfig, frame_shape: tuple[int, ...]) -> nn.Module:
-    """Latents to frames, before the output's own function (see `pipeline.models.latent_action`)."""
+    """Latents to frames, before the output's activation (see `pipeline.models.latent_action`)."""
     num_output, num_spatial = frame_shape[0], len(frame_shape) - 1
     spatial = spatial_latent_shape(config, frame_shape)
     if isinstance(config, AutoencoderConfig | ContextConfig):
@@ -285,6 +285,6 @@ def make_decoder(config: NetworkConfig, frame_shape: tuple[int, ...]) -> nn.Modu
 
 
 def as_channels_last(module: nn.Module, num_spatial: int) -> nn.Module:
-    """Store the convolutions' weights channels-last, which they then keep for activations."""
+    """Store the convolutions' weights channels-last; activations then have the same format."""
     memory_format = torch.channels_last if num_spatial == 2 else torch.channels_last_3d
     return module.to(memory_format=memory_format)

@@ -1,4 +1,4 @@
-"""Configuration of networks and of how a group acts on their latents."""
+"""Configuration of networks and of latent actions."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -12,12 +12,12 @@ Depth = Literal["auto"] | Count
 @dataclass(frozen=True)
 @limited
 class AutoencoderConfig:
-    """The paper's network: `width` channels after the first of `depth` layers, doubled by each.
+    """The paper's network: `width` channels after the first of `depth` layers, doubled by each
+    further one.
 
-    Each layer halves the frame; `depth=auto` takes as many as leave the latent 12 cells a side,
-    or 14 where the group interpolates cells.
-    `vector_size` turns the latent into a vector of that many channels, by a linear
-    layer; null leaves it spatial, as in the paper.
+    Each layer halves the frame; `depth=auto` takes the most layers that leave the latent 12 cells a
+    side, or 14 if the group interpolates cells. `vector_size` makes the latent a vector of this
+    many channels, by a linear layer; null keeps it spatial, as in the paper.
     """
 
     name: Literal["conv"] = "conv"
@@ -33,9 +33,8 @@ class AutoencoderConfig:
 class ResidualConfig:
     """A stronger network: `depth` levels of `num_blocks` residual blocks with group norm.
 
-    The first level has `width` channels, each further one twice as many up to
-    `max_width`; the latent has `latent_channels`. `depth=auto` and `vector_size` as in
-    `AutoencoderConfig`.
+    The first level has `width` channels, each further one twice as many, up to `max_width`; the
+    latent has `latent_channels`. `depth=auto` and `vector_size` as in `AutoencoderConfig`.
     """
 
     name: Literal["residual"]
@@ -60,8 +59,8 @@ class ResidualConfig:
 class ContextConfig:
     """The paper's network with further latent channels that see more of the frame.
 
-    The cells of the paper's latent each see a few pixels. `num_blocks` residual blocks of
-    3-wide convolutions on them make `context_channels` more, as fine as the others.
+    Each cell of the paper's latent sees a few pixels. `num_blocks` residual blocks of 3-wide
+    convolutions on them compute `context_channels` further channels of the same resolution.
     `width`, `depth` and `vector_size` as in `AutoencoderConfig`.
     """
 
@@ -83,18 +82,18 @@ class ContextConfig:
 
 
 NetworkConfig = AutoencoderConfig | ResidualConfig | ContextConfig
-"""Packages add to these (`orbit.networks`), and to `LatentActionSettings` (`orbit.actions`)."""
+"""Plug-ins add to these (`orbit.networks`), and to `LatentActionSettings` (`orbit.actions`)."""
 
 
 def num_halvings(config: NetworkConfig) -> int:
-    """How often a network halves its frame, after `auto` was replaced."""
+    """How often a network halves its frame, after `auto` has been replaced."""
     assert config.depth != "auto", "`pipeline.models.networks.with_depth` comes first"
     return config.depth
 
 
 @dataclass(frozen=True)
 class SpatialActionConfig:
-    """The group moves the cells of the latent as it moves those of the image (the paper's)."""
+    """The group moves the cells of the latent as it moves those of the image (as in the paper)."""
 
     name: Literal["spatial"] = "spatial"
 
@@ -104,7 +103,7 @@ class SpatialActionConfig:
 class RepresentationActionConfig:
     """The group mixes channels by its irreducible representations.
 
-    Of a continuous group, up to a frequency or degree, 2 where null; a finite one has all.
+    For a continuous group, up to a frequency or degree (null means 2); for a finite one, all.
     """
 
     name: Literal["representation"]
@@ -127,7 +126,7 @@ LatentActionSettings = SpatialActionConfig | RepresentationActionConfig | Learne
 
 @dataclass(frozen=True)
 class LearnedMaskConfig:
-    """The mask is learned, channel by channel (the paper's)."""
+    """The mask is learned, channel by channel (as in the paper)."""
 
     name: Literal["learned"] = "learned"
 
@@ -135,7 +134,7 @@ class LearnedMaskConfig:
 @dataclass(frozen=True)
 @limited
 class FixedMaskConfig:
-    """The first channels are variant, as many as the fraction says, and stay so."""
+    """The first channels are always variant; the fraction sets their number."""
 
     name: Literal["fixed"]
     variant_fraction: Share = 0.5

@@ -1,1 +1,1 @@
-"""Probing frozen encoders: how well small classifiers read labels from latents."""
+"""Probing frozen encoders: how well small classifiers predict labels from latents."""

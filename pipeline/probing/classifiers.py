@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 L2_STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)
-"""Factors of half the squared norm of the weights, beside the mean cross-entropy."""
+"""Factors of half the squared norm of the weights, which is added to the mean cross-entropy."""
 MAX_ITERATIONS = 1000
 TOLERANCE, LONG_TOLERANCE, LONG_FEATURES = 1e-4, 1e-3, 512
-"""Bound of the gradient: the first for short features; for longer ones, whose fits take
-seconds, the second, which changes test accuracies by about 0.002."""
+"""Bounds of the gradient at which a fit stops: the first for short features, the second for longer
+ones, whose fits take seconds. The second changes test accuracies by about 0.002."""
 
 HIDDEN, LEARNING_RATE, BATCH = 256, 1e-3, 256
 MAX_ROUNDS, PATIENCE, MIN_STEPS = 60, 2, 10
@@ -39,8 +39,8 @@ class Classifier:
 def fit_linear(train: Labelled, val: Labelled) -> Classifier:
     """Multinomial logistic regression with L2, by L-BFGS.
 
-    Strengths are tried from the strongest on, each from the last one's weights, until
-    the validation loss rises; a fit that uses up its iterations is not `converged`.
+    Strengths are tried from the strongest on, each starting from the previous weights, until the
+    validation loss rises; a fit that reaches the iteration limit is not `converged`.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -71,10 +71,11 @@ def fit_linear(train: Labelled, val: Labelled) -> Classifier:
 def fit_mlp(
     train: Labelled, val: Labelled, num_classes: int, seed: int, device: torch.device
 ) -> Classifier:
-    """One hidden layer of 256 units, Adam; the weights of the least validation loss.
+    """One hidden layer of 256 units, trained by Adam; returns the weights with the lowest
+    validation loss.
 
-    A round is an epoch, or as many as make 10 steps; training ends after 2 rounds in a
-    row without a lower validation loss. Weights and batches are functions of `seed`.
+    A round is one epoch, or as many as are needed for 10 steps; training ends after 2 consecutive
+    rounds without a lower validation loss. Weights and batches are functions of `seed`.
     """
     key = int(np.random.SeedSequence([seed, MLP_STREAM]).generate_state(1)[0])
     draws = torch.Generator().manual_seed(key)

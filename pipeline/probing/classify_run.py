@@ -1,8 +1,8 @@
 """Classification from the frozen encoder of one checkpoint: sets, fits, scores, one file.
 
-Test images are always rotated: the target of one drawn record for each. The draw, and
-that of validation images, is the same for all seeds; a seed draws which training images
-have labels, how they are moved, and the weights and batches of the `mlp`.
+Test images are always rotated: the target of one drawn record for each. The draws for test and
+validation images are the same for all seeds; a seed determines which training images have labels,
+how they are moved, and the weights and batches of the `mlp`.
 """
 
 from pathlib import Path
@@ -27,9 +27,9 @@ from pipeline.training.run_directory import RunDirectory
 def classify_run(config: ClassifyConfig) -> tuple[dict[str, Any], Path]:
     """Write `classification/step_XXXXXXXX.json`, or read it if it holds these settings.
 
-    Returns its content and where it is. Raises FileNotFoundError or ValueError for what
-    cannot be read, for runs of other tasks than `latent_action`, for fewer than two classes,
-    and for a file with other settings.
+    Returns its content and path. Raises FileNotFoundError or ValueError for files that cannot be
+    read, for runs of other methods than `latent_action`, for fewer than two classes, and for a file
+    with other settings.
     """
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
 
@@ -48,7 +48,7 @@ def classify_run(config: ClassifyConfig) -> tuple[dict[str, Any], Path]:
         store.manifest.check_has_targets("train", "labels=[rotated]", "labels=[upright]")
     device = choose_device(config.device, 0)
     loaded = load_run(run.path, str(config.checkpoint), data, device)
-    latent_action_model(loaded)  # a package's method may have another model
+    latent_action_model(loaded)  # a plug-in's method may have another model
     fingerprint, meta = store.manifest.fingerprint, loaded.checkpoint.meta
     identity = {
         "step": loaded.step,

@@ -28,9 +28,9 @@ SCORES = ("accuracy", "macro_f1", "auc")
 def score(classes: np.ndarray, probabilities: np.ndarray) -> dict[str, float | None]:
     """Accuracy, macro-F1 and AUC (one against the rest, mean over classes), all in [0, 1].
 
-    `classes` (N,) index the columns of `probabilities` (N, K); -1 is a class that the
-    classifier does not know. The AUC leaves out classes that no image or every image
-    has, and is None if that leaves none.
+    `classes` (N,) index the columns of `probabilities` (N, K); -1 is a class that the classifier
+    does not know. The AUC leaves out classes of no image or of all images, and is None if none is
+    left.
     """
     from sklearn.metrics import f1_score, roc_auc_score
 
@@ -50,7 +50,8 @@ def score(classes: np.ndarray, probabilities: np.ndarray) -> dict[str, float | N
 def over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
     """Mean, standard deviation (N - 1) and the mean's 95% interval by Student's t.
 
-    None for what cannot be told: all three if a value is None, the last two for one value.
+    Values that cannot be computed are None: all three if a value is None, the last two for a single
+    value.
     """
     from scipy.stats import t
 
@@ -135,11 +136,11 @@ def _with_interval(score: dict[str, Any]) -> str:
 
 
 Values = tuple[torch.Tensor, torch.Tensor]
-"""What an encoder makes of images (N, C, ...), and their classes (N,) int64."""
+"""The encoder's outputs for images (N, C, ...), and their classes (N,) int64."""
 
 
 class Probe:
-    """Holds what all fits share; `num_dimensions` tells the length of each feature so far."""
+    """The common state of all fits; `num_dimensions` holds the length of each feature so far."""
 
     def __init__(
         self,
@@ -166,13 +167,13 @@ class Probe:
             for entry in self._family_scores(family, members)
         ]
         order = {name: place for place, name in enumerate(features)}
-        # Stable: the entries of a feature stay in the order of the settings.
+        # A stable sort keeps the entries of a feature in the order of the settings.
         return sorted(entries, key=lambda entry: order[entry["feature"]])
 
     def _family_scores(self, family: str, members: list[str]) -> Iterator[dict[str, Any]]:
         config, sets = self._config, self._sets
         model = self._networks[family == "untrained"]
-        # Where only means over cells are asked for, nothing else is kept.
+        # If only means over cells are needed, nothing else is kept.
         is_pooled = all(split_name(name)[1] for name in members)
         encoder = model.normalise if family == "pixels" else encoder_of(model, is_pooled)
         is_variant = model.mask.is_variant().cpu()

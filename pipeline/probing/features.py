@@ -1,11 +1,10 @@
 """The images of a split, upright and moved, as features of a frozen network.
 
-Records that are connected through a frame show one image under several elements. Its
-upright frame is the lowest row that is a source among them: recipes store the image
-itself first, its transforms after it, and a table's frames stand in the order in which
-the table names them. Where every member of an orbit is a source (`all_pairs`), orbits
-are told apart by counting sources, since records of some elements only need not
-connect them.
+Records that share frames show one image under several elements. Its upright frame is the lowest row
+that is a source among them: recipes store the image first and its transforms after it, and the
+frames of a table are in the order in which the table names them. If every member of an orbit is a
+source (`all_pairs`), orbits are distinguished by counting sources, because records of only some
+elements may not connect them.
 """
 
 import math
@@ -48,7 +47,7 @@ class SplitImages:
     def moved(self, key: tuple[int, ...]) -> np.ndarray:
         """A record for each image (I,), whose *target* is the image moved by its element.
 
-        Drawn uniformly from the records of the image; a function of (key, image).
+        It is drawn uniformly from the records of the image, as a function of (key, image).
         """
         draws = np.random.default_rng(key).random(len(self.counts))
         return np.asarray(self.records[self.starts + (draws * self.counts).astype(np.int64)])
@@ -59,7 +58,7 @@ def find_images(store: PairStore, split: str) -> SplitImages:
     reader = store.split(split)
     numbers = np.arange(reader.num_records)
     shards = store.manifest.split(split).shards
-    # Rows count from 0 in each shard.
+    # Rows start at 0 in each shard.
     shard_starts = np.cumsum([0, *(shard.num_frames for shard in shards)])
     shift = np.repeat(shard_starts[:-1], [shard.num_records for shard in shards])
     source = reader.read_column("source", numbers) + shift
@@ -88,14 +87,14 @@ def _connected(source: np.ndarray, target: np.ndarray, num_frames: int) -> np.nd
 
 
 Networks = tuple[LatentActionModel, LatentActionModel]
-"""The trained model, and the same with the weights that the run drew at its start."""
+"""The trained model, and the same model with its initial weights."""
 
 
 def load_networks(run: Run, manifest: Manifest, device: torch.device) -> Networks:
     """Both models in evaluation mode on the device.
 
-    The untrained one has the weights drawn for the attempt that made the checkpoint,
-    also where `init_from` then put others in their place.
+    The untrained one has the weights drawn for the attempt that made the checkpoint, even if
+    `init_from` replaced them afterwards.
     """
     key = [run.config.seed, INITIALISATION_STREAM, run.checkpoint.meta["attempt"]]
     seed = int(np.random.SeedSequence(key).generate_state(1)[0])
@@ -109,9 +108,9 @@ Encoder = Callable[[torch.Tensor], torch.Tensor]
 """Stored frames (N, C, ...) to values (N, C', ...), float32."""
 
 MAX_BYTES = 2 * 2**30
-"""What a feature of all images may take; a fit holds them three times."""
+"""The most bytes of a feature of all images; a fit holds them three times."""
 SCALE_FLOOR = 0.1
-"""Features that vary less than this share of the average are not blown up to unit variance."""
+"""Features that vary less than this share of the average are not scaled to unit variance."""
 
 
 @torch.no_grad()
@@ -151,7 +150,7 @@ def split_name(name: str) -> tuple[bool, bool, str]:
 
 
 def reason_to_skip(name: str, model: LatentActionModel, num_images: int) -> str | None:
-    """Why a model has no such feature, or none that memory holds for so many images; else None."""
+    """Why a feature is skipped: the model lacks it, or it does not fit into memory; else None."""
     _, is_pooled, part = split_name(name)
     is_variant = model.mask.is_variant()
     num_bytes = num_numbers(name, model) * num_images * 4
@@ -170,7 +169,7 @@ def reason_to_skip(name: str, model: LatentActionModel, num_images: int) -> str 
 
 
 def num_numbers(name: str, model: LatentActionModel) -> int:
-    """How long the feature of an image is."""
+    """The length of the feature of an image."""
     _, is_pooled, part = split_name(name)
     if part == "pixels":
         return math.prod(model.frames.shape)
@@ -183,8 +182,8 @@ def num_numbers(name: str, model: LatentActionModel) -> int:
 def extract(name: str, values: torch.Tensor, is_variant: torch.Tensor) -> torch.Tensor:
     """Features (N, D) from latents (N, C, ...), or from pixels for `pixels`.
 
-    `z_v` and `z_i` hold the channels of their part alone; pooled features are means
-    over latent cells, one a channel.
+    `z_v` and `z_i` hold only the channels of their part; pooled features are means over latent
+    cells, one for each channel.
     """
     _, is_pooled, part = split_name(name)
     if part == "z_v":
@@ -196,7 +195,7 @@ def extract(name: str, values: torch.Tensor, is_variant: torch.Tensor) -> torch.
 
 @dataclass(frozen=True)
 class Standardiser:
-    """Brings features (N, D) to mean 0 and variance 1, by statistics (D,) of a training set."""
+    """Scales features (N, D) to mean 0 and variance 1, by statistics (D,) of a training set."""
 
     mean: torch.Tensor
     scale: torch.Tensor

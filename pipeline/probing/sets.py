@@ -1,4 +1,4 @@
-"""Which training images have labels: stratified and nested, by a seed."""
+"""The choice of labelled training images: stratified and nested, by a seed."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -14,10 +14,10 @@ SUBSET_STREAM = 60
 
 
 def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
-    """An order of images (I,) whose every prefix is stratified: subsets of it are nested.
+    """An order of images (I,) in which every prefix is stratified, so that subsets are nested.
 
-    One image of each class comes first, then classes come in proportion to their sizes;
-    within a class the order is drawn from `seed`.
+    One image of each class comes first, then classes follow in proportion to their sizes; within a
+    class the order is drawn from `seed`.
     """
     rng = np.random.default_rng([seed, SUBSET_STREAM])
     place = np.empty(len(labels))
@@ -30,7 +30,7 @@ def stratified_order(labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 def subset_size(fraction: float, num_labelled: int, num_classes: int) -> int:
-    """Images in a fraction of the labelled ones, never less than one a class."""
+    """The number of images in a fraction of the labelled ones, at least one for each class."""
     return max(num_classes, round(fraction * num_labelled))
 
 
@@ -39,7 +39,8 @@ MAX_VALIDATION = 2000
 
 
 class View(NamedTuple):
-    """Images to encode: an end of some records, and the class of each (-1: none known)."""
+    """Images to encode: the sources or targets of some records, and the class of each (-1: not
+    known)."""
 
     records: np.ndarray
     end: Literal["source", "target"]
@@ -48,7 +49,7 @@ class View(NamedTuple):
 
 @dataclass(frozen=True)
 class ProbeSets:
-    """`labels` (K,) are the labels of the training split, ascending; a class is a place in them.
+    """`labels` (K,) are the labels of the training split, ascending; a class is a position in them.
 
     Validation images are of these classes, up to 2000, the same for all seeds.
     """
@@ -60,7 +61,8 @@ class ProbeSets:
     chosen_val: np.ndarray
 
     def train_view(self, kind: LabelKind, seed: int, num: int) -> View:
-        """The first `num` images in the order of a seed; smaller sets begin larger ones."""
+        """The first `num` images in the order of a seed; smaller sets are prefixes of larger
+        ones."""
         chosen = stratified_order(self.train.labels, seed)[:num]
         return self._view(self.train, kind, (TARGET_STREAM, SPLITS.index("train"), seed), chosen)
 
@@ -78,7 +80,7 @@ class ProbeSets:
         return subset_size(fraction, self.num_labelled(max_train), len(self.labels))
 
     def num_labelled(self, max_train: int) -> int:
-        """Training images that have labels, of which fractions are taken."""
+        """The number of labelled training images, of which fractions are taken."""
         return min(max_train, len(self.train.labels))
 
     def sizes(self, max_train: int) -> dict[str, int]:
@@ -119,6 +121,6 @@ def make_sets(store: PairStore) -> ProbeSets:
 
 
 def class_of(labels: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """The place of each label in `known` (ascending), int64; -1 where it is not among them."""
+    """The position of each label in `known` (ascending), int64; -1 if it is not among them."""
     places = np.searchsorted(known, labels).clip(max=len(known) - 1)
     return np.where(known[places] == labels, places, -1)

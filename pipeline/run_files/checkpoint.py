@@ -1,9 +1,9 @@
-"""Checkpoints: directories that are complete from the moment they can be seen.
+"""Checkpoints: directories that are complete as soon as they are visible.
 
 checkpoints/step_00000750/
   model.safetensors   weights to evaluate (the moving average, if there is one)
   state.pt            optimiser, task statistics, accumulators; tensors and plain values only
-  meta.json           step, sizes and sha256 of the two, dataset fingerprint, ranks
+  meta.json           step, sizes and sha256 of both files, dataset fingerprint, ranks
 checkpoints/best.json, last.json     {"step": 750}
 """
 
@@ -42,7 +42,7 @@ DOOMED_SUFFIX = ".deleted"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint read into memory; its checksums were right."""
+    """A checkpoint read into memory, with verified checksums."""
 
     step: int
     weights: dict[str, torch.Tensor]
@@ -51,13 +51,13 @@ class Checkpoint:
 
 
 class DamagedCheckpointError(ValueError):
-    """A checkpoint is not what was written: a file is missing, cut off or altered."""
+    """A checkpoint differs from what was written: a file is missing, cut off or changed."""
 
 
 class CheckpointStore:
     """The `checkpoints` folder of a run directory.
 
-    An error of the operating system is never taken for damage: it is raised as it is.
+    An error of the operating system never counts as damage: it is raised unchanged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -85,7 +85,7 @@ class CheckpointStore:
     ) -> None:
         """Write a checkpoint under a temporary name, flush it, rename it into place.
 
-        An error leaves nothing of it behind; earlier checkpoints stay as they are.
+        An error leaves nothing of it behind; earlier checkpoints are unchanged.
         """
         make_directory(self.folder)
         final = self.path(step)
@@ -120,8 +120,8 @@ class CheckpointStore:
     def load(self, step: int) -> Checkpoint:
         """Read and check a checkpoint.
 
-        Raises FileNotFoundError if it does not exist, DamagedCheckpointError if it is not
-        what was written, ValueError if it is and cannot be used all the same.
+        Raises FileNotFoundError if it does not exist, DamagedCheckpointError if it differs from
+        what was written, ValueError if it is intact and still cannot be used.
         """
         path = self.path(step)
         try:
@@ -157,8 +157,7 @@ class CheckpointStore:
     def newest_valid(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest checkpoint that can be read, and a line for each newer one that is damaged.
 
-        Damaged checkpoints are set aside under a name of their own. Raises what `load`
-        raises for anything else, and touches nothing then.
+        Damaged checkpoints are renamed. Raises other errors of `load`, and changes nothing then.
         """
         complaints: list[str] = []
         for step in reversed(self.steps()):
@@ -177,9 +176,10 @@ class CheckpointStore:
         write_json(self.folder / f"{name}.json", {"step": step})
 
     def restore_pointers(self, checkpoint: Checkpoint) -> None:
-        """Make both pointers say what they said when `checkpoint`, the newest, was complete.
+        """Make both pointers agree with `checkpoint`, the newest.
 
-        A run that is killed between a checkpoint and its pointers leaves older ones, or none.
+        A run that is killed between writing a checkpoint and its pointers leaves older pointers, or
+        none.
         """
         wanted = {"last": checkpoint.step, "best": checkpoint.state.get("best_step")}
         for name, step in wanted.items():
@@ -193,7 +193,7 @@ class CheckpointStore:
                 self.point(name, step)
 
     def resolve(self, name: str) -> int:
-        """The step that `best`, `last` or a number means.
+        """The step of `best`, `last` or a number.
 
         Raises FileNotFoundError if the run has no such checkpoint yet, or no longer.
         """
@@ -219,7 +219,7 @@ class CheckpointStore:
     def prune(self, keep_last: int, keep_every: int | None, best_step: int | None) -> None:
         """Delete all checkpoints but the last `keep_last`, every `keep_every` steps, and the best.
 
-        One that somebody reads just now disappears from view and is deleted by a later call.
+        A checkpoint that another process is reading is renamed and deleted by a later call.
         """
         steps = self.steps()
         kept = set(steps[-keep_last:])
@@ -238,7 +238,7 @@ class CheckpointStore:
                         raise
 
     def clear(self) -> None:
-        """Delete everything, for a new start."""
+        """Delete everything, to start again."""
         for name in ("best", "last"):
             (self.folder / f"{name}.json").unlink(missing_ok=True)
         for step in self.steps():
@@ -252,7 +252,8 @@ class CheckpointStore:
                 remove_tree(path)
 
     def _pointed(self, name: str) -> int | None:
-        """The step that a pointer names, None without a pointer; ValueError if it names none."""
+        """The step that a pointer names, None without a pointer; ValueError if it does not name a
+        step."""
         pointer = self.folder / f"{name}.json"
         try:
             return _as_step(parse_json(pointer.read_bytes())["step"])
@@ -262,7 +263,7 @@ class CheckpointStore:
             raise ValueError(f"{pointer} cannot be read: it should name a step") from None
 
     def _discard(self, step: int) -> None:
-        # Renamed first, so that a crash leaves no half-deleted checkpoint in view.
+        # Renamed first, so that a crash leaves no half-deleted checkpoint.
         name = f".{self.path(step).name}.{uuid.uuid4().hex[:8]}{DOOMED_SUFFIX}"
         doomed = self.folder / name
         os.rename(self.path(step), doomed)
@@ -270,7 +271,7 @@ class CheckpointStore:
 
 
 def _read_files(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Metadata and contents of a checkpoint's files, by name; sizes and checksums are right."""
+    """Metadata and contents of a checkpoint's files, by name, with verified sizes and checksums."""
     meta_text = (path / META_FILE).read_bytes()
     try:
         meta = parse_json(meta_text)

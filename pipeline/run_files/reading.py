@@ -1,4 +1,4 @@
-"""What a run directory says of its run, as plain values: its configuration and its metrics."""
+"""Reading a run directory as plain values: its configuration and its metrics."""
 
 import json
 from pathlib import Path
@@ -13,9 +13,9 @@ CONFIG_FILE = "config.yaml"
 def read_config_values(run_dir: Path) -> dict[str, Any]:
     """The configuration that a run was started with.
 
-    Where the directory was moved together with what it was made from, that is found.
-    Raises FileNotFoundError if this is not a run directory, ValueError if the file cannot
-    be read or a plug-in that it names is missing.
+    If the directory was moved together with its dataset, the new paths are found. Raises
+    FileNotFoundError if this is not a run directory, ValueError if the file cannot be read or a
+    plug-in that it names is missing.
     """
     file = run_dir / CONFIG_FILE
     try:
@@ -46,5 +46,5 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def without_wall_clock(line: dict[str, Any]) -> dict[str, Any]:
-    """A line's reproducible part."""
+    """A line without the keys that depend on the clock."""
     return {key: value for key, value in line.items() if not key.startswith(WALL_CLOCK_PREFIXES)}

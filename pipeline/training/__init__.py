@@ -1,1 +1,1 @@
-"""The trainer: steps, checkpoints, logs, signals and ranks. It knows no task by name."""
+"""The trainer: steps, checkpoints, logs, signals and ranks. It knows no method by name."""

@@ -1,7 +1,7 @@
 """AdamW by torch's fused kernel, without `torch.optim.Optimizer` around it.
 
-Making one of those imports torch's compiler, which takes seconds that a run which compiles
-nothing need not wait for. Steps and state are `torch.optim.AdamW(fused=True)`'s, bit for bit.
+Creating a torch optimiser imports torch's compiler, which takes seconds that a run without
+compilation saves. Steps and state are those of `torch.optim.AdamW(fused=True)`, bit for bit.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ STATE = ("step", "exp_avg", "exp_avg_sq")
 class FusedAdamW:
     """Adam with decoupled weight decay over parameters on one device.
 
-    `param_groups` holds one group, whose `lr` may be changed between steps. A gradient scaler
-    uses it as it uses an optimiser of torch's: it sets `grad_scale` and `found_inf` for a step,
-    which then divides gradients by the one and does nothing where the other is not 0.
+    `param_groups` holds one group, whose `lr` may be changed between steps. A gradient scaler uses
+    it like a torch optimiser: it sets `grad_scale` and `found_inf` for a step, which then divides
+    gradients by the first and does nothing if the second is not 0.
     """
 
     _step_supports_amp_scaling = True
@@ -58,7 +58,7 @@ class FusedAdamW:
                 if number not in self.state:
                     self.state[number] = _new_state(parameter)
         beta1, beta2 = group["betas"]
-        # The scaler's for this step, where there is one.
+        # Set by the gradient scaler for this step, if there is one.
         grad_scale, found_inf = (getattr(self, name, None) for name in ("grad_scale", "found_inf"))
         for numbers in by_type.values():
             chosen: list[torch.Tensor] = [self._parameters[number] for number in numbers]
@@ -87,7 +87,7 @@ class FusedAdamW:
                 torch._foreach_sub_(steps, [found_inf] * len(steps))
 
     def zero_grad(self) -> None:
-        """Let go of all gradients."""
+        """Release all gradients."""
         for parameter in self._parameters:
             parameter.grad = None
 
@@ -98,9 +98,9 @@ class FusedAdamW:
         return {"state": {n: dict(of) for n, of in self.state.items()}, "param_groups": [own]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state of this class or of `torch.optim.AdamW`; settings stay as they are.
+        """Continue from a state of this class or of `torch.optim.AdamW`; settings are unchanged.
 
-        Raises ValueError for one of another number of parameters.
+        Raises ValueError if the number of parameters differs.
         """
         (group,) = state["param_groups"]
         if len(group["params"]) != len(self._parameters):
@@ -125,7 +125,7 @@ def _new_state(parameter: torch.nn.Parameter) -> dict[str, torch.Tensor]:
 def _to_device(
     state: dict[str, torch.Tensor], parameter: torch.nn.Parameter
 ) -> dict[str, torch.Tensor]:
-    """A copy of its own, as the moments are changed in place."""
+    """A copy on the device, because the moments are changed in place."""
     types = {"step": torch.float32}
     return {
         name: state[name].to(parameter.device, types.get(name, parameter.dtype), copy=True)

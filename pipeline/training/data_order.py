@@ -1,6 +1,6 @@
-"""In which order a run reads its data, decided once and noted in the run directory.
+"""The order in which a run reads its data, decided once and recorded in the run directory.
 
-order.json   what the configuration asked for, the order that was taken, its sizes and why
+order.json   the requested order, the chosen order, its sizes and the reason
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ USED_SHARE = 0.75
 
 @dataclass(frozen=True)
 class AskedOrder:
-    """What the configuration says of the order."""
+    """The order that the configuration requests."""
 
     order: Literal["auto", "uniform", "blocks"]
     blocks: BlocksConfig
@@ -41,7 +41,8 @@ class AskedOrder:
 
 @dataclass(frozen=True)
 class DataOrder:
-    """The order of a run; `sizes` (lanes, items of a block, of a window, unit) are those of blocks.
+    """The order of a run; `sizes` (lanes, items of a block, of a window, unit) are set for blocks
+    only.
 
     Raises ValueError for an order by blocks without sizes.
     """
@@ -61,7 +62,7 @@ class DataOrder:
         return None if self.sizes is None else BlockSizes(*self.sizes)
 
     def in_words(self) -> str:
-        """What it is, for the user."""
+        """A line that describes it to the user."""
         line = f"order: {self.order}, {self.because}"
         if self.sizes is None:
             return line
@@ -72,17 +73,17 @@ class DataOrder:
 def choose_order(
     run: RunDirectory, config: TrainConfig, manifest: Manifest
 ) -> tuple[DataOrder, str | None]:
-    """The order that a run was begun with, or the one for this data here, and a line that says
-    so where it is decided now.
+    """The order with which a run began, or the order for this data on this machine, and a line
+    about it if it is decided now.
 
-    Raises ValueError for keys that do not go together.
+    Raises ValueError for keys that cannot be combined.
     """
     asked = AskedOrder(config.order, config.blocks, config.global_batch)
     noted = read_order(run)
     if noted is not None and noted.asked == asked:
         return noted, None
     if noted is None and config.order != "blocks" and run.checkpoints.steps():
-        # Of the time before there was a choice.
+        # A run from before there was a choice.
         known = DataOrder(asked, "uniform", "as when this run began")
         return known, WARNING if _num_items(config, manifest) > NUM_STORED else None
     size, free = training_bytes(config, manifest), available_memory()
@@ -93,12 +94,12 @@ def choose_order(
 
 
 def read_order(run: RunDirectory) -> DataOrder | None:
-    """What a run directory notes; ValueError if it cannot be read."""
+    """The order that a run directory records; ValueError if it cannot be read."""
     steps = run.checkpoints.steps()
     try:
         noted = run.read_json(ORDER_FILE)
         if noted is None and steps:
-            # The note went astray; checkpoints hold an order by blocks too.
+            # The record is lost; checkpoints hold an order by blocks too.
             meta = run.read_json(f"checkpoints/{run.checkpoints.path(steps[-1]).name}/meta.json")
             noted = meta.get("order") if isinstance(meta, dict) else None
         return None if noted is None else build(DataOrder, noted)
@@ -112,7 +113,7 @@ def read_order(run: RunDirectory) -> DataOrder | None:
 
 
 def note_order(run: RunDirectory, order: DataOrder) -> None:
-    """Write order.json, unless it says so already."""
+    """Write order.json, unless it holds this already."""
     if run.read_json(ORDER_FILE) != as_plain(order):
         run.write_json(ORDER_FILE, as_plain(order))
 
@@ -129,11 +130,11 @@ def split_bytes(manifest: Manifest, split: str) -> int:
 
 
 def training_bytes(config: TrainConfig, manifest: Manifest) -> int:
-    """Bytes of files that an epoch of training brings into memory."""
+    """Bytes of files that an epoch of training reads into memory."""
     split, num_items = manifest.split("train"), _num_items(config, manifest)
     whole = split_bytes(manifest, "train")
     if config.pairs == "fresh":
-        # Source frames alone, and what else lies on their pages.
+        # Only source frames, and other data on the same pages.
         frame_bytes = math.prod(manifest.frames.shape) * np.dtype(manifest.frames.dtype).itemsize
         return min(whole, num_items * (frame_bytes + mmap.PAGESIZE))
     per_source = 1 if config.pairs == "stored" else split.records_per_source or 1
@@ -141,7 +142,7 @@ def training_bytes(config: TrainConfig, manifest: Manifest) -> int:
 
 
 def fits_in_memory(num_bytes: int) -> bool:
-    """Whether files of so many bytes can stay in memory on this machine."""
+    """Whether files of this size can stay in memory on this machine."""
     return num_bytes <= USED_SHARE * available_memory()
 
 
@@ -161,7 +162,7 @@ def _decided(
 def _sizes(config: TrainConfig, manifest: Manifest, free: int) -> BlockSizes:
     num_items = _num_items(config, manifest)
     per_source = manifest.split("train").records_per_source or 1
-    # Records of one source share frames.
+    # Records of one source have frames in common.
     unit = per_source if config.pairs == "stored" and num_items % per_source == 0 else 1
     has_targets = config.pairs != "fresh"
     layout = BatchLayout(manifest.frames, len(manifest.action), config.global_batch, has_targets)

@@ -1,4 +1,4 @@
-"""What the keys of `debug` change in a run: which batches it sees, and what looks on."""
+"""The changes of a run by the keys of `debug`: its batches, and profiling."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ MAX_MEMORY_EVENTS = 100_000
 
 @dataclass(frozen=True)
 class FirstBatches:
-    """The first `num_steps` batches of others, again and again."""
+    """The first `num_steps` batches of other batches, repeated."""
 
     batches: Batches
     num_steps: int
@@ -61,7 +61,7 @@ class FirstBatches:
         out: Records,
         valid: np.ndarray,
     ) -> None:
-        """Act on one step's places after the other's."""
+        """Call the wrapped batches for one step after the other."""
         for first in range(0, len(valid), self.batch_size):
             places = slice(first, first + self.batch_size)
             part = Records(*(values[places] for values in out))
@@ -71,7 +71,7 @@ class FirstBatches:
 def shortened(
     config: DebugConfig, training: Batches, validation: EvaluationBatches
 ) -> tuple[Batches, EvaluationBatches | FirstBatches]:
-    """What is trained and validated on: all, or what `debug` leaves of it."""
+    """The batches for training and validation: all, or those that `debug` keeps."""
     if config.single_batch:
         one = FirstBatches(training, 1)
         return one, one
@@ -82,7 +82,7 @@ def shortened(
 
 
 class ProfiledLoader:
-    """A loader whose every call begins a step of the profiler."""
+    """A loader in which every call starts a step of the profiler."""
 
     def __init__(self, loader: Loader, profiler: profile) -> None:
         self._loader, self._profiler = loader, profiler
@@ -103,11 +103,10 @@ class ProfiledLoader:
 def profiled(
     loader: Loader, config: DebugConfig, run_dir: Path, world: World
 ) -> Iterator[Loader | ProfiledLoader]:
-    """The loader, whose steps are traced where the configuration asks for it.
+    """The loader; its steps are traced if the configuration says so.
 
-    Writes `profile/trace_rank0.json.gz` (for chrome://tracing or Perfetto) and
-    `summary_rank0.txt`, for each rank its own, and of a GPU `memory_rank0.pickle` (for
-    pytorch.org/memory_viz).
+    Writes `profile/trace_rank0.json.gz` (for chrome://tracing or Perfetto) and `summary_rank0.txt`,
+    one for each rank, and on a GPU `memory_rank0.pickle` (for pytorch.org/memory_viz).
     """
     if config.profile_steps is None:
         yield loader
@@ -117,7 +116,7 @@ def profiled(
     on_gpu = world.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
 
-    # The tracing library speaks of its own affairs on standard error.
+    # The tracing library prints its own messages on standard error.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
     def write(profiler: profile) -> None:
@@ -140,7 +139,7 @@ def profiled(
 
 @contextmanager
 def _gpu_memory_history(file: Path, is_on: bool) -> Iterator[None]:
-    """Who holds a GPU's memory, as torch's allocator saw it over the whole run."""
+    """Record all allocations of GPU memory over the whole run."""
     if not is_on:
         yield
         return

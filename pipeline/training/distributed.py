@@ -1,13 +1,11 @@
 """The ranks of a job: how they find each other, and what they do together.
 
-Under torchrun: its own MASTER_ADDR and MASTER_PORT. Under the launcher, the
-environment names a file that only this start of this job uses: the first rank
-listens on a port that the operating system picks and writes it there, so no two
-jobs and no two starts of one job can meet.
+torchrun sets MASTER_ADDR and MASTER_PORT. The launcher names, in the environment, a file that only
+this attempt of this job uses: the first rank listens on a port that the operating system chooses
+and writes it there, so that no two jobs and no two attempts of one job can meet.
 
-Started by torchrun or the launcher (RANK, WORLD_SIZE, LOCAL_RANK in the environment)
-or alone. Control messages travel over a gloo group on the CPU, so that agreeing on
-something never waits for the GPU.
+Started by torchrun or the launcher (RANK, WORLD_SIZE, LOCAL_RANK in the environment) or alone.
+Control messages use a gloo group on the CPU, so that they never wait for the GPU.
 """
 
 import contextlib
@@ -50,12 +48,12 @@ LOST_CONNECTION = (
 
 
 class ClusterFaultError(Exception):
-    """Something outside this program went wrong: a peer, a node, the network, a file system."""
+    """A fault outside this program: another rank, a node, the network, a file system."""
 
 
 @contextmanager
 def cluster_faults_end_the_program() -> Iterator[None]:
-    """Turn a fault of the cluster into one line and its own exit code."""
+    """Turn a fault of the cluster into one line and exit code 78."""
     try:
         yield
     except Exception as error:
@@ -66,7 +64,7 @@ def cluster_faults_end_the_program() -> Iterator[None]:
 
 
 def exit_code_of(error: BaseException) -> int:
-    """The code with which a program ends that ends by this error."""
+    """The exit code of a program that ends with this error."""
     if isinstance(error, ExitWithCode):
         return error.code
     if isinstance(error, StoppedWaiting):
@@ -94,7 +92,7 @@ DEFAULT_JOIN_TIMEOUT_S = 600.0
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 CONNECT_S = 5.0
 HAS_AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
-"""Set by torchrun, which is the meeting point itself: a rank need not wait for the first one."""
+"""Set by torchrun, whose agent runs the store, so that a rank need not wait for the first one."""
 
 T = TypeVar("T")
 
@@ -118,15 +116,15 @@ def join_process_group(
 ) -> None:
     """Join the process group.
 
-    Raises ClusterFaultError if not all ranks came in time, StoppedWaiting if `should_stop`
-    turned true meanwhile.
+    Raises ClusterFaultError if not all ranks join in time, StoppedWaiting if `should_stop` turns
+    true meanwhile.
     """
     wait = _Wait(rank, world_size, join_timeout_s(), should_stop)
     file = os.environ.get(RENDEZVOUS_FILE)
     if file is None:
         try:
             if os.environ.get(HAS_AGENT_STORE) != "True":
-                # Nobody but torch knows how to wait here, and it does so without listening.
+                # Only torch can wait here, and it does not react to signals.
                 timeout = timedelta(seconds=wait.timeout_s)
                 with saying(f"the other ranks (rank {rank} of {world_size})"):
                     dist.init_process_group(backend, timeout=timeout)
@@ -148,7 +146,7 @@ def join_process_group(
 
 
 class _Wait:
-    """One rank's patience until all are there."""
+    """The time that one rank waits for all others."""
 
     def __init__(
         self, rank: int, world_size: int, timeout_s: float, should_stop: Callable[[], bool]
@@ -158,11 +156,11 @@ class _Wait:
         self._deadline = time.monotonic() + timeout_s
 
     def left_s(self) -> float:
-        """Seconds that are left, at least one."""
+        """The remaining seconds, at least one."""
         return max(1.0, self._deadline - time.monotonic())
 
     def until(self, check: Callable[[], T], what: str) -> T:
-        """What `check` returned last: something true, or its answer when time was up."""
+        """The last result of `check`: a true value, or the value at the end of the time."""
         return wait_until(
             check,
             f"{what} (rank {self.rank} of {self.world_size})",
@@ -186,7 +184,7 @@ def _open_store(file: Path, wait: _Wait) -> dist.TCPStore:
     causes: list[str] = []
 
     def connect() -> dist.TCPStore | None:
-        # In short tries, for nothing is heard meanwhile.
+        # In short tries, because signals are not handled meanwhile.
         try:
             return dist.TCPStore(
                 address["host"],
@@ -243,13 +241,13 @@ def _first_line(error: BaseException) -> str:
 
 
 CONTROL_TIMEOUT = timedelta(hours=1)
-"""How long the other ranks wait while the first one writes or decides. A rank that is gone is
-noticed at once, by its connection."""
+"""How long other ranks wait while the first one writes or decides. A rank that ends is noticed at
+once, by its connection."""
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among its peers."""
+    """This process in the process group."""
 
     rank: int
     world_size: int
@@ -262,10 +260,10 @@ class World:
         return self.rank == 0
 
     def first_decides(self, decide: Callable[[], T]) -> T:
-        """Run `decide` on the first rank and hand its result to all.
+        """Run `decide` on the first rank and send its result to all.
 
-        If it raises there, the first rank's error stands, and the others end as it does: with
-        its exit code, and a line that says so.
+        If it raises there, the first rank raises its error, and the others end with the same exit
+        code and a line that says so.
         """
         if self.world_size == 1:
             return decide()
@@ -275,7 +273,7 @@ class World:
                 message[1] = decide()
             except BaseException as error:
                 message[0] = exit_code_of(error)
-                # Whatever becomes of the others, this is why.
+                # Whatever happens to the others, this is the cause.
                 with contextlib.suppress(RuntimeError):
                     dist.broadcast_object_list(message, src=0, group=self.control)
                 raise
@@ -307,8 +305,8 @@ class World:
 def join_world(device: str, should_stop: Callable[[], bool] = lambda: False) -> Iterator[World]:
     """Join the process group that the environment describes, and leave it at the end.
 
-    Raises ValueError if a GPU is asked for and there is none, ClusterFaultError if
-    not all ranks came, StoppedWaiting if `should_stop` turns true before they have.
+    Raises ValueError if a GPU is requested and there is none, ClusterFaultError if not all ranks
+    join, StoppedWaiting if `should_stop` turns true before they do.
     """
     rank, world_size = rank_of_environment(), world_size_of_environment()
     chosen = choose_device(device, _local_rank(world_size))
@@ -327,7 +325,7 @@ def join_world(device: str, should_stop: Callable[[], bool] = lambda: False) -> 
 
 
 def _local_rank(world_size: int) -> int:
-    """This rank's number on its node; ValueError if the environment gives none that is one."""
+    """This rank's number on its node; ValueError if the environment gives an invalid one."""
     if world_size == 1:
         return 0
     text = os.environ.get("LOCAL_RANK", "0")

@@ -1,4 +1,4 @@
-"""What a run ran on: versions, code, hardware, threads. Written to environment.json."""
+"""The environment of a run: versions, code, hardware, threads. Written to environment.json."""
 
 import importlib.metadata
 import json
@@ -15,14 +15,14 @@ from orbit import __version__
 
 PACKAGES = ("torch", "numpy", "h5py", "nvidia-dali-cuda130", "nvidia-dali-cuda120")
 DECIDES_EXACTNESS = ("packages", "processor", "gpu", "device", "world_size", "num_threads")
-"""Entries under which two runs must agree to be bit-identical."""
+"""Entries in which two runs must agree to be bit-identical."""
 ESSENTIAL = "pipeline/__init__.py"
 SNAPSHOT_NOTE = "snapshot.json"
-"""Where a copy of the code made by `launch/snapshot.py` says what it is a copy of."""
+"""The file in which a copy of the code by `launch/snapshot.py` records its origin."""
 
 
 def describe_environment(device: torch.device, world_size: int, num_threads: int) -> dict[str, Any]:
-    """Plain values; reading them changes nothing."""
+    """The environment as plain values; reading it changes nothing."""
     return {
         "orbit": __version__,
         "python": platform.python_version(),
@@ -60,7 +60,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_state() -> dict[str, Any] | None:
-    """Commit and whether there were changes; in a copy of the code, those of its origin."""
+    """The commit and whether there were changes; in a copy of the code, those of its origin."""
     root = Path(__file__).resolve().parents[2]
     try:
         note = json.loads((root / SNAPSHOT_NOTE).read_text(encoding="utf-8"))

@@ -13,7 +13,8 @@ from pipeline.training.distributed import World
 @exact_float32()
 @torch.no_grad()
 def evaluate(evaluation: Evaluation, batches: Iterable[Batch], world: World) -> dict[str, float]:
-    """Metrics of a whole split; every rank brings its share of the batches and gets all metrics.
+    """Metrics of a whole split; every rank evaluates its share of the batches and returns all
+    metrics.
 
     Runs in float32, without TF32, whatever the training precision.
     """

@@ -1,4 +1,4 @@
-"""Targets that a training step makes itself, of sources and drawn elements (`pairs=fresh`)."""
+"""Targets that a training step computes from sources and drawn elements (`pairs=fresh`)."""
 
 import torch
 from torch import nn
@@ -10,10 +10,10 @@ from pipeline.data.packing import Batch
 
 
 class FreshTargets(nn.Module):
-    """Calls an objective on batches that come without targets, which it makes on the device.
+    """Calls an objective on batches without targets, which it computes on the device.
 
-    Frames come to be as they would have been stored, so that the objective sees what it would
-    have read. A part of what is compiled.
+    The targets equal those that would have been stored. The computation is part of the compiled
+    step.
     """
 
     def __init__(self, objective: nn.Module, manifest: Manifest) -> None:
@@ -30,7 +30,7 @@ class FreshTargets(nn.Module):
         label: torch.Tensor,
         valid: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the objective returns; see `pipeline.methods.interface`. `target` is (B, 0)."""
+        """The result of the objective; see `pipeline.methods.interface`. `target` is (B, 0)."""
         made = self.targets(source, action)
         outputs: tuple[torch.Tensor, torch.Tensor] = self.objective(
             source, made, action, label, valid

@@ -1,6 +1,6 @@
-"""From a run directory to a start and to a result; what must hold before a run begins.
+"""From a run directory to a start and to a result; checks before a run starts.
 
-What must hold every rank asks for itself: another node may lack what the first one has.
+Every rank makes these checks, because another node may lack what the first one has.
 """
 
 import os
@@ -32,7 +32,7 @@ FIRST_GPUS_WITH_TF32 = (8, 0)
 def check_precision(precision: str, device: torch.device) -> str | None:
     """A warning about a number format that is slow on a device; None if there is none.
 
-    Raises ValueError for one that has no effect there.
+    Raises ValueError for a format that has no effect there.
     """
     if precision == "tf32":
         if device.type == "cpu":
@@ -46,7 +46,7 @@ def check_precision(precision: str, device: torch.device) -> str | None:
 def check_compiler(config: TrainConfig, device: torch.device) -> None:
     """Compile one line, if the model is to be compiled; ValueError if that fails.
 
-    Also for CUDA graphs on a CPU, where torch would compile without them and not say so.
+    It also refuses CUDA graphs on a CPU, where torch would silently compile without them.
     """
     if config.compile == "cuda_graphs" and device.type == "cpu":
         raise ValueError(NEEDS_A_GPU)
@@ -64,7 +64,7 @@ def check_compiler(config: TrainConfig, device: torch.device) -> None:
 
 
 def check_shared_memory(config: LoaderConfig, loaded: Sequence[Batches]) -> None:
-    """Compare what the workers of these loaders keep in shared memory with what is free there.
+    """Compare the shared memory that the workers of these loaders need with the free shared memory.
 
     Raises ValueError naming the key to change.
     """
@@ -101,7 +101,8 @@ RESTARTS = "restarts.json"
 
 @dataclass(frozen=True)
 class Start:
-    """Where to go on from (None: from new weights), at which attempt, or the final result."""
+    """The checkpoint to continue from (None: new weights), the number of restarts, or the final
+    result."""
 
     step: int | None
     attempt: int
@@ -142,7 +143,7 @@ def prepare_start(
             " or choose another run_dir"
         )
     if checkpoint is not None and checkpoint.meta["attempt"] < attempt:
-        # Killed between noting a restart and deleting what came before it.
+        # Killed between recording a restart and deleting earlier files.
         run.checkpoints.clear()
         checkpoint = None
     if checkpoint is not None:
@@ -154,7 +155,7 @@ def prepare_start(
                 " choose another run_dir, or say allow_changes=true"
             )
         run.checkpoints.restore_pointers(checkpoint)
-        # Killed before those that it makes needless were deleted, or before that reached the disk.
+        # Killed before superfluous checkpoints were deleted, or before that reached the disk.
         retention, best = config.retention, checkpoint.state.get("best_step")
         run.checkpoints.prune(retention.keep_last, retention.keep_every, best)
     result = run.read_json("result.json")
@@ -171,7 +172,7 @@ def prepare_start(
 def result_where_nothing_can_be_written(
     run: RunDirectory, config: TrainConfig
 ) -> dict[str, Any] | None:
-    """The result of a run that is finished and lies in a read-only directory, else None."""
+    """The result of a finished run in a read-only directory, else None."""
     if not run.path.is_dir() or os.access(run.path, os.W_OK):
         return None
     result: dict[str, Any] | None = run.read_json("result.json")
@@ -210,7 +211,7 @@ def write_result(
 
 
 def note_collapse(run: RunDirectory, config: TrainConfig, message: str) -> None:
-    """Clear the way for another attempt, or raise ExitWithCode if there shall be none."""
+    """Prepare a restart with new weights, or raise ExitWithCode if no restart is allowed."""
     restarts = run.read_json(RESTARTS) or []
     limit = config.collapse.max_restarts or DEFAULT_MAX_RESTARTS
     if config.collapse.action == "stop" or len(restarts) >= limit:
@@ -224,7 +225,7 @@ def note_collapse(run: RunDirectory, config: TrainConfig, message: str) -> None:
 
 def _differing_keys(run: RunDirectory, config: TrainConfig) -> list[str]:
     recorded = run.recorded_config()
-    # A launcher may have written down what nobody has decided yet.
+    # A launcher may have recorded a precision that has not been decided yet.
     return [] if recorded is None else differing_keys(as_decided(recorded, config), config)
 
 

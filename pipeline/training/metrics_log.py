@@ -1,8 +1,8 @@
 """metrics.jsonl, and the means of loss terms since its last line, without a sync in between.
 
-One JSON object a line, keyed by step. Before a run continues from a checkpoint,
-lines of later steps are cut off, so nothing is logged twice. Keys under `speed/`,
-`memory/` and `time/` depend on the clock; all others are reproducible.
+One JSON object per line, keyed by step. Before a run continues from a checkpoint, lines of later
+steps are removed, so that nothing is logged twice. Keys under `speed/`, `memory/` and `time/`
+depend on the clock; all others are reproducible.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ class NonFiniteLossError(Exception):
 
 
 class IntervalMeans:
-    """Sums of per-step terms on the device, with the first step each was not finite.
+    """Sums of per-step terms on the device, with the first step in which each was not finite.
 
-    `state` and `load_state` carry it through a checkpoint, one row a rank.
+    `state` and `load_state` save it in a checkpoint, with one row for each rank.
     """
 
     def __init__(self, names: Sequence[str], world: World) -> None:
@@ -56,7 +56,7 @@ class IntervalMeans:
         guilty = [
             name for name, bad in zip(self.names, first_bad.tolist(), strict=True) if bad == step
         ]
-        # The total follows from the others: name it only if it stands alone.
+        # The total follows from the other terms: name it only if it is the only one.
         causes = [name for name in guilty if name != "loss/total"] or guilty
         raise NonFiniteLossError(f"{', '.join(causes)} is not finite in step {step}")
 
@@ -67,19 +67,19 @@ class IntervalMeans:
         return dict(zip(self.names, values, strict=True))
 
     def reset(self) -> None:
-        """Begin a new interval."""
+        """Start a new interval."""
         self._sums.zero_()
         self.count = 0
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The sums of all ranks (W, K) and the number of steps in them."""
+        """The sums of all ranks (W, K) and their number of steps."""
         return {
             "sums": self._world.all_gather(self._sums.cpu()),
             "count": torch.tensor(self.count),
         }
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Restore this rank's sums; with another number of ranks, their mean for every rank."""
+        """Restore this rank's sums; with another world size, every rank gets their mean."""
         sums = state["sums"]
         same_ranks = len(sums) == self._world.world_size
         self._sums.copy_(sums[self._world.rank] if same_ranks else sums.mean(0))
@@ -103,7 +103,7 @@ class MetricsLog:
         return self
 
     def __exit__(self, *error: object) -> None:
-        # What counts was put on disk by `sync`; why the run ends must not be hidden.
+        # `sync` has flushed everything important; the cause of the end must not be hidden.
         with contextlib.suppress(OSError):
             self._file.close()
         if self._writer is not None:
@@ -123,13 +123,13 @@ class MetricsLog:
 
     @property
     def _events(self) -> Any:
-        """TensorBoard's writer, whose library is slow to import: with the first line."""
+        """TensorBoard's writer, made with the first line because its library is slow to import."""
         if self._writer is None:
             self._writer = open_events(self._path.parent, purge_step=self._first_step + 1)
         return self._writer
 
     def sync(self) -> None:
-        """Put everything written so far on disk; called before each checkpoint."""
+        """Flush everything written so far to disk; called before each checkpoint."""
         with _naming(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -140,7 +140,7 @@ class MetricsLog:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Say which file could not be written: what is opened already names itself no more."""
+    """Add the file's name to errors of writing, which do not have it once the file is open."""
     try:
         yield
     except OSError as error:

@@ -48,7 +48,7 @@ class Optimisation:
             weight_decay=optimizer.weight_decay,
         )
         uses_scaler = config.precision == "fp16"
-        # Typed for torch's own optimisers, of which it uses what ours has, too.
+        # Typed for torch's own optimisers; it only uses members that ours has too.
         self.scaler: Any = torch.amp.GradScaler(device.type) if uses_scaler else None
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
@@ -60,7 +60,7 @@ class Optimisation:
         return torch.autocast(self._device.type, dtype)
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Add a loss's gradients."""
+        """Compute a loss's gradients and add them."""
         loss = self.scaler.scale(loss) if self.scaler else loss
         loss.backward()
 
@@ -96,8 +96,8 @@ class Optimisation:
 def make_average(model: nn.Module, decay: float | None) -> Any:
     """An exponential moving average of a model's weights, None without a decay.
 
-    Buffers are copied from the model: tables of numbers, and batch norm's running statistics,
-    which are averages already.
+    Buffers are copied from the model: they are tables, and batch norm's running statistics, which
+    are averages already.
     """
     if decay is None:
         return None

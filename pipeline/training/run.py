@@ -77,10 +77,10 @@ def train(
 ) -> dict[str, Any]:
     """Train, or continue training, in `config.run_dir`; returns the content of result.json.
 
-    `data_copy` is where the dataset is read, if not from `config.data` itself; the two must
-    have one fingerprint, as far as `config.data` is there to be compared.
-    Raises ValueError or FileNotFoundError for what the user can mend, ExitWithCode
-    when the run stopped before its end (asked to, collapsed, non-finite loss).
+    `data_copy` is the path from which the dataset is read instead of `config.data`; both must have
+    the same fingerprint, if `config.data` exists. Raises ValueError or FileNotFoundError for
+    mistakes that the user can correct, ExitWithCode if the run stops before its end (stop signal,
+    collapse, non-finite loss).
     """
     request = request or StopRequest()
     request.install()
@@ -99,7 +99,7 @@ def _train(config: TrainConfig, request: StopRequest, data_copy: Path | None) ->
     run = RunDirectory(Path(config.run_dir))
     with join_world(config.device, request.is_made) as world:
         data_order, line = world.first_decides(lambda: choose_order(run, config, store.manifest))
-        # All that will be read, now: a dataset that is replaced meanwhile stays as it was.
+        # Open everything now: a dataset that is replaced later does not affect this run.
         readers = open_readers(store, data_order, training_bytes(config, store.manifest))
         order = make_train_order(
             readers["train"],
@@ -120,7 +120,7 @@ def _train(config: TrainConfig, request: StopRequest, data_copy: Path | None) ->
         group = store.manifest.group if config.pairs == "fresh" else None
         batches, validation = _make_batches(config, readers, order, world, group)
         if run.read_json("result.json") is None:
-            # A finished run only tells its result, on any machine.
+            # A finished run only prints its result, on any machine.
             check_shared_memory(config.loader, [batches, validation])
             check_compiler(config, world.device)
         told = world.first_decides(lambda: result_where_nothing_can_be_written(run, config))
@@ -144,7 +144,7 @@ def _train(config: TrainConfig, request: StopRequest, data_copy: Path | None) ->
 
 
 def open_dataset(data: Path, copy: Path | None) -> PairStore:
-    """The dataset at `data`, or its `copy` elsewhere; ValueError if that is of another dataset."""
+    """The dataset at `data`, or its `copy` elsewhere; ValueError if that is another dataset."""
     store = PairStore(copy or data)
     if copy is not None and (data / MANIFEST_NAME).exists():
         expected, found = read_manifest(data).fingerprint, store.manifest.fingerprint
@@ -160,13 +160,13 @@ def open_dataset(data: Path, copy: Path | None) -> PairStore:
 def open_readers(
     store: PairStore, data_order: DataOrder, num_bytes: int
 ) -> Mapping[str, RecordReader]:
-    """Readers of the training and validation records: through memory maps where both fit
-    into memory, by position where they do not. Of the former `num_bytes` are read."""
+    """Readers of the training and validation records: through memory maps if both fit into memory,
+    by position otherwise. Training reads `num_bytes`."""
     splits = ("train", "val")
     num_bytes += split_bytes(store.manifest, "val")
     if data_order.order == "uniform" and fits_in_memory(num_bytes):
         return store.open_all(splits)
-    # By blocks a frame is read once an epoch, and forgotten in memory before the next.
+    # By blocks a frame is read once an epoch, and leaves the page cache before the next.
     return open_directly(store, splits, ("train",) if data_order.order == "blocks" else ())
 
 
@@ -184,7 +184,7 @@ def make_plan(config: TrainConfig, order: SampleOrder) -> Plan:
 
 @dataclass(frozen=True)
 class _Parts:
-    """What one attempt after another works with."""
+    """The parts that all attempts use."""
 
     run: RunDirectory
     manifest: Manifest
@@ -198,7 +198,8 @@ class _Parts:
 
 
 def _decided(config: TrainConfig, run: RunDirectory, world: World) -> TrainConfig:
-    """The configuration without `auto` in what is decided once: as it was, or by this machine."""
+    """The configuration without `auto` in keys that are decided once: as recorded, or by this
+    machine."""
     if config.precision != "auto":
         return config
     has_bf16 = torch.tensor(["bf16" in native_formats(world.device)])
@@ -253,7 +254,7 @@ def _make_batches(
 
 
 def _validation_places(config: TrainConfig, reader: RecordReader, world_size: int) -> int:
-    """Records that each rank validates at a time, at most."""
+    """The most records that each rank validates at a time."""
     if config.validation_batch is not None:
         return -(-config.validation_batch // world_size)
     local_batch = local_batch_of(config.global_batch, config.accumulation, world_size)
@@ -312,7 +313,7 @@ def _run_attempt(config: TrainConfig, parts: _Parts, start: Start) -> dict[str, 
 
     def validation_batches() -> Iterator[Batch]:
         batches = islice(validation_loader, validation.num_steps)
-        # Stored pairs, unless debugging looks at its one batch of training.
+        # Stored pairs, unless debugging validates on its training batch.
         return batches if validation.has_targets or fresh is None else map(fresh.completed, batches)
 
     trainer = Trainer(

@@ -1,4 +1,4 @@
-"""The run directory: what a run leaves behind, and whether a new start may continue it.
+"""The run directory: the files of a run, and the check whether another attempt may continue it.
 
 run_dir/
   config.yaml              resolved configuration
@@ -8,11 +8,11 @@ run_dir/
   checkpoints/             see `pipeline/run_files/checkpoint.py`
   evaluations/             written by `pipeline/evaluate.py`, with orbits.png beside
   heartbeat.json           where the run is, rewritten every few seconds
-  order.json               in which order the data is read, and why
+  order.json               the order in which the data is read, and why
   restarts.json            only after a collapse that was restarted
   result.json              written last: the run is finished
 
-The heartbeat is for those who look from outside (`launch/status.py`); no result depends on it.
+The heartbeat is for other programs (`launch/status.py`); no result depends on it.
 """
 
 import dataclasses
@@ -56,7 +56,7 @@ WRITTEN = (
     "restarts.json",
     "result.json",
 )
-"""Files of the trainer: what replaces them is written beside them first."""
+"""Files of the trainer; they are replaced by drafts written beside them."""
 
 
 class RunDirectory:
@@ -67,7 +67,7 @@ class RunDirectory:
 
     @functools.cached_property
     def checkpoints(self) -> "CheckpointStore":
-        """The weights of the run: whoever asks for them waits for torch to be imported."""
+        """The checkpoints of the run; using them imports torch."""
         from pipeline.run_files.checkpoint import CheckpointStore
 
         return CheckpointStore(self.path / "checkpoints")
@@ -75,9 +75,8 @@ class RunDirectory:
     def read_config(self) -> TrainConfig:
         """The configuration the run was started with.
 
-        Where the directory was moved together with what it was made from, that is found.
-        Raises FileNotFoundError if this is not a run directory, ValueError if the file cannot
-        be read.
+        If the directory was moved together with its dataset, the new paths are found. Raises
+        FileNotFoundError if this is not a run directory, ValueError if the file cannot be read.
         """
         values = read_config_values(self.path)
         try:
@@ -86,7 +85,7 @@ class RunDirectory:
             raise ValueError(f"{self.path / CONFIG_FILE} cannot be read: {error}") from None
 
     def recorded_config(self) -> TrainConfig | None:
-        """The configuration the run was started with, None where there is no run yet."""
+        """The configuration the run was started with, None if there is no run yet."""
         try:
             return self.read_config()
         except FileNotFoundError:
@@ -100,8 +99,8 @@ class RunDirectory:
     def read_json(self, name: str) -> Any:
         """A JSON file of the run, None if there is none.
 
-        Raises ValueError for one that is no JSON, and whatever the operating system says:
-        a file that cannot be read just now is not one that was never written.
+        Raises ValueError if it is not JSON, and any error of the operating system: a file that
+        cannot be read at the moment does not count as missing.
         """
         file = self.path / name
         try:
@@ -119,7 +118,7 @@ class RunDirectory:
             raise ValueError(f"{self.path / name} cannot be written: {error}") from None
 
     def clear_leftovers(self) -> None:
-        """Delete what a crash left half-written: drafts of the files above."""
+        """Delete drafts of the files above that a crash left behind."""
         for name in WRITTEN:
             for draft in list_folder(self.path, f".{name}.*{TEMPORARY_SUFFIX}"):
                 draft.unlink(missing_ok=True)
@@ -130,7 +129,8 @@ class RunDirectory:
 
 
 def differing_keys(before: TrainConfig, now: TrainConfig) -> list[str]:
-    """'key: old -> new' for keys that a continued run may not change; paths by their place."""
+    """'key: old -> new' for keys that a continued run may not change; paths are compared as
+    resolved."""
     old, new = (flatten(with_real_paths(dataclasses.asdict(each))) for each in (before, now))
     return [
         f"{key}: {old.get(key)} -> {new.get(key)}"
@@ -155,7 +155,7 @@ EVERY_S = 5.0
 
 
 class Heartbeat:
-    """Context manager that writes what `read` returns, with time, process and job."""
+    """Context manager that regularly writes the result of `read`, with time, process and job."""
 
     def __init__(self, run_dir: Path, read: Callable[[], dict[str, Any]]) -> None:
         self._path, self._read = run_dir / HEARTBEAT_FILE, read
@@ -194,5 +194,5 @@ class Heartbeat:
             draft.write_text(json.dumps(without_non_finite(content)))
             os.replace(draft, self._path)
         except OSError:
-            # A file system that is away for a moment must not end the training.
+            # A passing error of the file system must not end the training.
             return

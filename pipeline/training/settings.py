@@ -1,6 +1,6 @@
-"""Everything that a training run can be told, and what debugging can.
+"""The settings of training and debugging.
 
-Another machine may go on with the run; what it would decide for itself does not matter then.
+Another machine may continue the run; what it would decide itself does not matter then.
 """
 
 import dataclasses
@@ -29,12 +29,13 @@ DEFAULT_PROFILE_AFTER = 10
 @dataclass(frozen=True)
 @limited
 class DebugConfig:
-    """Nothing of this is on in a real run; `debug=overfit|fast|profile` sets what belongs together.
+    """All of this is off in a real run; `debug=overfit|fast|profile` sets keys that belong
+    together.
 
-    `single_batch` trains and validates on the first batch, again and again. `num_steps` is
-    the length of the run in place of `epochs`. `num_evaluation_batches` are enough for a
-    validation or evaluation. `evaluate` does what `pipeline/evaluate.py` does at the end, its
-    pictures included. `profile_steps` steps are traced, after `profile_after` that are not.
+    `single_batch` trains and validates on the first batch only. `num_steps` is the length of the
+    run instead of `epochs`. `num_evaluation_batches` limits a validation or evaluation. `evaluate`
+    runs `pipeline/evaluate.py` at the end, with its pictures. `profile_steps` steps are traced,
+    after `profile_after` other steps.
     """
 
     single_batch: bool = False
@@ -97,9 +98,9 @@ class ScheduleConfig:
 @dataclass(frozen=True)
 @limited
 class CollapseConfig:
-    """What to do when the task finds its model collapsed, from `after_steps` on.
+    """What to do if the model has collapsed, from step `after_steps` on.
 
-    `restart` begins again with another initialisation, at most `max_restarts` times.
+    `restart` starts again with another initialisation, at most `max_restarts` times.
     """
 
     action: Literal["stop", "restart", "warn"] = "stop"
@@ -114,7 +115,7 @@ class CollapseConfig:
 @dataclass(frozen=True)
 @limited
 class RetentionConfig:
-    """Which checkpoints stay: the last `keep_last`, every `keep_every` steps, and the best."""
+    """Which checkpoints are kept: the last `keep_last`, every `keep_every` steps, and the best."""
 
     keep_last: Count = 2
     keep_every: PositiveInt | None = None
@@ -125,18 +126,17 @@ class RetentionConfig:
 class TrainConfig:
     """All keys of a training run.
 
-    `checkpoint_every` and `validate_every` count steps; null means once an epoch.
-    `tail` says whether an epoch's last incomplete batch is dropped or carried into
-    the next epoch. `precision` is the number format of the forward and backward pass:
-    `fp16` scales gradients, `tf32` is for GPUs, and `auto` takes bf16 where every rank's
-    processor or GPU computes in it by itself and fp32 elsewhere, decided when the run begins
-    and kept from then on. `compile=auto` compiles on a GPU and not on a CPU; `cuda_graphs` also
-    has the GPU repeat its recorded kernels instead of being told each again, which pays where
-    they are short. `num_train_items` trains on the first so many records (source frames, unless
-    pairs are stored) instead of all.
-    `plugins` is filled in: what of it comes from packages, each as `methods/NAME: PACKAGE
-    VERSION`; where it is given already, as in a sweep's jobs, other versions are refused.
-    `deterministic` makes a GPU give the same bits each time, for some speed; a CPU always does.
+    `checkpoint_every` and `validate_every` count steps; null means once an epoch. `tail` says
+    whether an epoch's last incomplete batch is dropped or carried into the next epoch. `precision`
+    is the number format of the forward and backward pass: `fp16` scales gradients, `tf32` is for
+    GPUs, and `auto` takes bf16 if every rank's processor or GPU has units for it and fp32
+    otherwise; this is decided when the run starts and kept from then on. `compile=auto` compiles on
+    a GPU and not on a CPU; `cuda_graphs` also makes the GPU replay recorded kernels instead of
+    launching each again, which helps if they are short. `num_train_items` trains on the first
+    records only (source frames, unless pairs are stored). `plugins` is filled in with the parts
+    that come from other packages, each as `methods/NAME: PACKAGE VERSION`; if it is given, as in a
+    sweep's jobs, other versions are refused. `deterministic` makes a GPU give the same bits each
+    time, at some cost of speed; a CPU always does.
     """
 
     data: str
@@ -191,7 +191,7 @@ class TrainConfig:
             if self.device == "cpu":
                 raise ValueError(NEEDS_A_GPU)
             if self.accumulation > 1:
-                # The gradients of a part lie in memory that the next part's kernels reuse.
+                # The gradients of a part are in memory that the next part's kernels reuse.
                 raise ValueError(
                     f"accumulation={self.accumulation} cannot go with compile=cuda_graphs;"
                     " allowed: accumulation=1, or compile=true"
@@ -214,9 +214,9 @@ KEYS_FREE_TO_CHANGE = (
 
 
 def with_plugins(config: TrainConfig) -> TrainConfig:
-    """The configuration with the packages that it has parts from.
+    """The configuration with the packages of its plug-ins filled in.
 
-    ValueError where it names them already, and other versions are installed here.
+    ValueError if it names them already and other versions are installed.
     """
     used = tuple(f"{name}: {origin}" for name, origin in plugins.used_by(config).items())
     if config.plugins and config.plugins != used:
@@ -229,9 +229,9 @@ DECIDED_ONCE = ("precision",)
 
 
 def as_decided(config: TrainConfig, recorded: TrainConfig | None) -> TrainConfig:
-    """The configuration with what its run directory holds in place of each `auto`.
+    """The configuration with the recorded values instead of each `auto`.
 
-    `recorded` is that of the run directory, None where there is none yet.
+    `recorded` is the configuration of the run directory, None if there is none yet.
     """
     if recorded is None:
         return config
@@ -240,9 +240,9 @@ def as_decided(config: TrainConfig, recorded: TrainConfig | None) -> TrainConfig
 
 
 def decide_precision(config: TrainConfig, has_bf16: bool) -> TrainConfig:
-    """The configuration with bf16 in place of `precision=auto` where all ranks have it, else fp32.
+    """The configuration with bf16 instead of `precision=auto` if all ranks have it, else fp32.
 
-    `has_bf16` says whether every rank's device computes in bf16 by itself.
+    `has_bf16` says whether every rank's device has units for bf16.
     """
     if config.precision != "auto":
         return config

@@ -1,8 +1,7 @@
-"""Stopping at a step on which all ranks agree.
+"""Stopping all ranks at the same step.
 
-A signal handler only sets a flag. The flags are combined over ranks while the
-next step runs, so the agreement costs no waiting: a stop takes effect one step
-after the first rank that knows of it has told the others.
+A signal handler only sets a flag. The flags are combined over ranks while the next step runs, so
+that no rank waits: a stop takes effect one step after a rank has reported it.
 """
 
 from typing import Any
@@ -35,7 +34,7 @@ class StopAgreement:
         return False
 
     def finish(self) -> None:
-        """Complete the last agreement, on every rank, before the group is left."""
+        """Complete the last agreement, on every rank, before leaving the process group."""
         self._settle()
 
     def _settle(self) -> bool:

@@ -1,8 +1,8 @@
 """The training loop.
 
-Counts steps, not epochs; a step is one global batch. Between logging steps
-nothing waits for the device. At a boundary the order is always: log, validate,
-checkpoint. So a checkpoint of step s comes after every line of step s.
+It counts steps, not epochs; a step is one global batch. Between logging steps nothing waits for the
+device. At a boundary the order is always: log, validate, checkpoint. So a checkpoint of step s
+comes after every line of step s.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ from pipeline.training.stopping import StopAgreement
 
 
 class CollapseError(Exception):
-    """The model has collapsed; the message says how that shows."""
+    """The model has collapsed; the message gives the symptom."""
 
 
 class BatchIterator(Protocol):
@@ -81,11 +81,11 @@ class Best:
 class Trainer:
     """Runs a task's optimisation from its current step to the plan's end.
 
-    Everything it works with comes in from outside. `run` returns whether the
-    plan's end was reached; False means that a stop was asked for and the state saved.
-    `check_owned` raises where the run directory is no longer this trainer's own; it is asked
-    before anything is saved. `objective` is called in the place of the task's own, which it
-    holds. Raises ValueError for gradient accumulation where the task does not allow it.
+    All its parts are injected. `run` returns whether the plan's end was reached; False means that a
+    stop was requested and the state saved. `check_owned` raises if another process has taken over
+    the run directory; it is called before anything is saved. `objective` wraps the task's own and
+    is called instead of it. Raises ValueError for gradient accumulation if the task does not allow
+    it.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Trainer:
         self._objective: nn.Module = objective
         if world.world_size > 1:
             with warnings.catch_warnings():
-                # The newer name of `broadcast_buffers` is not known to older versions of torch.
+                # Older versions of torch do not know the newer name of `broadcast_buffers`.
                 warnings.simplefilter("ignore", FutureWarning)
                 self._objective = DistributedDataParallel(
                     objective,
@@ -132,7 +132,8 @@ class Trainer:
 
     @property
     def evaluated_model(self) -> nn.Module:
-        """The weights that validation sees and checkpoints keep: the average, if there is one."""
+        """The model with the weights for validation and checkpoints: the average, if there is
+        one."""
         return self.average.module if self.average is not None else self.task.model
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -254,8 +255,8 @@ class Trainer:
         self._saved_step = self.step
 
     def _write(self, log: MetricsLog | None, interval: dict[str, torch.Tensor]) -> None:
-        """Save on the first rank. Lines of the log are on disk before the checkpoint that
-        follows them, and the checkpoint before what points at it."""
+        """Save on the first rank. Lines of the log are flushed before the checkpoint that follows
+        them, and the checkpoint before its pointers."""
         self._check_owned()
         state = {
             "optimisation": self.optimisation.state_dict(),
@@ -276,7 +277,7 @@ class Trainer:
         self.store.prune(retention.keep_last, retention.keep_every, self.best.step)
 
     def _check_weights(self) -> None:
-        """Raise NonFiniteLossError, on all ranks alike, for weights that are not worth keeping."""
+        """Raise NonFiniteLossError, on all ranks, if weights are not finite."""
         guilty = non_finite_names(self.task.model)
         if self.average is not None:
             guilty = guilty or non_finite_names(self.average.module)
@@ -287,17 +288,18 @@ class Trainer:
 
 
 def should_compile(config: TrainConfig, device: torch.device) -> bool:
-    """`auto` compiles on a GPU only: on a CPU it is a matter of model and processor."""
+    """Whether to compile: `auto` compiles on a GPU only; on a CPU the benefit depends on model and
+    processor."""
     return device.type == "cuda" if config.compile == "auto" else bool(config.compile)
 
 
 def compile_mode(config: TrainConfig) -> str | None:
-    """torch's name for how to compile; None is its default."""
+    """torch's name for the mode of compilation; None is its default."""
     return "reduce-overhead" if config.compile == "cuda_graphs" else None
 
 
 class _Clock:
-    """Speed since the last reading, validation and checkpoints left out."""
+    """The speed since the last reading, without validation and checkpoints."""
 
     def __init__(self, batches: BatchIterator, global_batch: int) -> None:
         self._batches, self._global_batch = batches, global_batch

@@ -1,4 +1,4 @@
-"""From a configuration and a dataset to the world model."""
+"""Making a world model from a configuration and a dataset."""
 
 from orbit.core.groups import make_group
 from orbit.core.store.manifest import Manifest
@@ -50,7 +50,8 @@ def _make(config: WorldModelSettings, manifest: Manifest) -> WorldModel:
 
 
 def _check_directions(config: GridModelConfig, manifest: Manifest) -> None:
-    """What actions mean is not in their shape: a wrong symmetry would train all the same."""
+    """Raise ValueError for a wrong meaning of actions, which shapes do not show: training would not
+    fail."""
     wanted = manifest.facts.directions
     if wanted is not None and config.directions != wanted:
         raise ValueError(

@@ -3,14 +3,14 @@
     R = M exp(v),  v ~ N(0, diag(s^2))                                  (Falorsi et al.)
     q(R) = sum_k N(v_k; 0, s) |v_k|^2 / (2 - 2 cos |v|),  v_k = v (|v| + 2 pi k) / |v|
 
-q is a density with regard to the Haar measure of total volume 8 pi^2, which near the
-identity is that of v. All k from -NUM_WRAPS to NUM_WRAPS are summed; more change nothing
-for any s up to pi. Far beyond, the sum misses mass, the divergence becomes negative, and
-training would let s grow without end: `MAX_STD` bounds it. Nothing is lost: q is nearest to
-uniform at an s of about 1.6.
+q is a density with regard to the Haar measure of total volume 8 pi^2, which near the identity is
+that of v. All k from -NUM_WRAPS to NUM_WRAPS are summed; more terms change nothing for any s up to
+pi. For much larger s the sum misses mass, the divergence becomes negative, and training would let s
+grow without bound, so `MAX_STD` limits it. This loses nothing: q is closest to uniform at an s of
+about 1.6.
 
-Its latent is the mean rotation. It knows nothing of actions; T(z, a) = a z is what they do
-if the latent should be the object's own rotation.
+Its latent is the mean rotation. It is not trained on actions; T(z, a) = a z is correct if the
+latent is the object's own rotation.
 """
 
 import math
@@ -41,7 +41,7 @@ MIN_ANGLE = 1e-3
 
 
 def bounded(std: torch.Tensor) -> torch.Tensor:
-    """Positive standard deviations, kept below MAX_STD; small ones stay what they are."""
+    """Positive standard deviations, limited to MAX_STD; small ones hardly change."""
     return MAX_STD * (std / MAX_STD).tanh()
 
 
@@ -75,8 +75,8 @@ def divergence(vector: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
 class RotationPosterior(nn.Module):
     """4x4 convolutions of stride 2, then a head for the mean and one for the spread.
 
-    Called with images it gives the mean rotation (B, 3, 3), its embedding; `distribution`
-    gives the standard deviations (B, 3) in the Lie algebra too.
+    Called with images it returns the mean rotation (B, 3, 3), the embedding; `distribution` also
+    returns the standard deviations (B, 3) in the Lie algebra.
     """
 
     def __init__(self, frame_shape: tuple[int, ...], channels: Sequence[int]) -> None:
@@ -157,7 +157,8 @@ class HarmonicDecoder(nn.Module):
 
 
 class HomeomorphicVAE(WorldModel):
-    """A world model that can also draw what it sees; ValueError for frames it cannot draw."""
+    """A world model that can also decode its latents; ValueError for frames that it cannot
+    decode."""
 
     embedding: RotationPosterior
 

@@ -1,4 +1,4 @@
-"""Plain layers that the networks of several domains share."""
+"""Plain layers that the networks of several domains use."""
 
 from collections.abc import Sequence
 
@@ -20,12 +20,13 @@ def convolution(
 
 
 def normed(layer: nn.Conv2d) -> list[nn.Module]:
-    """A convolution with the batch norm and ReLU that follow it."""
+    """A convolution followed by batch norm and ReLU."""
     return [layer, GlobalBatchNorm(layer.out_channels), nn.ReLU()]
 
 
 def mlp(sizes: Sequence[int]) -> nn.Sequential:
-    """Linear layers between sizes [in, hidden, hidden, out], layer norm on the second hidden."""
+    """Linear layers between sizes [in, hidden, hidden, out], with a layer norm on the second hidden
+    layer."""
     num_in, first, second, num_out = sizes
     return nn.Sequential(
         nn.Linear(num_in, first),
@@ -40,8 +41,8 @@ def mlp(sizes: Sequence[int]) -> nn.Sequential:
 class OddMaxPool(nn.Module):
     """Max pooling by two that commutes with turns of maps of odd side.
 
-    Windows of 3 with stride 2 take 2k + 1 cells to k + 1 (2x2 windows would leave out the
-    last row); up to 3 cells become one.
+    Windows of 3 with stride 2 map 2k + 1 cells to k + 1 (2x2 windows would leave out the last row);
+    up to 3 cells become one.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

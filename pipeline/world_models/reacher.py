@@ -33,7 +33,7 @@ def act_on_maps(group: Group, is_regular: bool, y: torch.Tensor, g: torch.Tensor
 
 
 def act_on_latents(group: Group, z: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-    """Latents (B, c, 8), or (B, 8 c) read as such, after elements g (B,)."""
+    """Latents (B, c, 8), or (B, 8 c) reshaped to it, after elements g (B,)."""
     if z.ndim == 2:
         return act_on_fibre(z.unflatten(1, (-1, 8)), g, group.name, dim=2).flatten(1)
     return act_on_fibre(z, g, group.name, dim=2)
@@ -150,7 +150,7 @@ class SymmetricReacherTransition(nn.Module):
 
 
 SIDES = (33, 65, 129)
-"""Sides that the layers bring down to one cell, keeping the centre at every stride."""
+"""Sides that the layers reduce to one cell, keeping the centre at every stride."""
 
 
 def make_reacher_model(
@@ -159,7 +159,7 @@ def make_reacher_model(
     frames: FrameSpec,
     actions: Sequence[ActionComponent],
 ) -> WorldModel:
-    """Raises ValueError where frames or actions do not fit the networks."""
+    """The model of a reacher; raises ValueError if frames or actions do not fit the networks."""
     num_in, height, width = frames.shape
     if height != width or height not in SIDES:
         raise ValueError(

@@ -1,8 +1,8 @@
-"""Configuration of world models: a domain's networks as `none`, `full` or `ours`.
+"""Configuration of world models: the networks of a domain as `none`, `full` or `ours`.
 
-`ours`: the embedding S is free, encoder E and transition T are equivariant (the paper's).
-`full`: S too, under the action that pixels would have if the frame itself turned.
-`none`: nothing is equivariant.
+`ours`: the embedding S is free, encoder E and transition T are equivariant (as in the paper).
+`full`: S is equivariant too, as if the group turned the frame itself. `none`: nothing is
+equivariant.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ Kind = Literal["none", "full", "ours"]
 @dataclass(frozen=True)
 @limited
 class GridMaskConfig:
-    """A learned mask over S's outputs: the group acts on those it selects, and on no others.
+    """A learned mask over S's outputs: the group acts only on the outputs that it selects.
 
-    S makes `num_maps` maps of each object, and the mask has a logit for each; those above
-    the threshold `tau` are variant. `invariant_size` numbers of each object's latent come of
-    the others, and no action changes them.
+    S makes `num_maps` maps of each object, and the mask has a logit for each; those above the
+    threshold `tau` are variant. The other maps give `invariant_size` numbers of each object's
+    latent, which no action changes.
     """
 
     num_maps: Count = 2
@@ -33,11 +33,11 @@ class GridMaskConfig:
 class GridModelConfig:
     """Objects on a grid of cells: 2D Shapes, 3D Blocks, Rush Hour.
 
-    `view=cells`: S sees one cell at a time (2 layers); `pixels`: four 3x3 convolutions, the
-    first averaged over `pool` x `pool` pixels. `directions=relative` where objects have
-    headings and directions are theirs (Rush Hour). `channels` of S are regular fields for
-    `full`. `latent_size`: numbers of an object for `none`, copies of the regular
-    representation (4 numbers each) else. `mask` lets `ours` find what the group acts on.
+    `view=cells`: S sees one cell at a time (2 layers); `pixels`: four 3x3 convolutions, the first
+    averaged over `pool` x `pool` pixels. `directions=relative` if directions are relative to
+    objects' headings (Rush Hour). `channels` of S are regular fields for `full`. `latent_size`
+    counts the numbers of an object for `none`, and copies of the regular representation (4 numbers
+    each) otherwise. With `mask`, `ours` learns on which outputs the group acts.
     """
 
     name: Literal["grid"]
@@ -66,9 +66,9 @@ class GridModelConfig:
 class ReacherModelConfig:
     """A jointed arm seen from above, two frames at a time.
 
-    `channels` of S are regular fields for `full`, and so are its `embedding_size` outputs;
-    `hidden` are fields of E and T for `ours` and `full`; `latent_size` numbers for `none`,
-    regular fields (8 numbers each) else. `dilations` are those of S's middle layers.
+    `channels` of S are regular fields for `full`, and so are its `embedding_size` outputs; `hidden`
+    are fields of E and T for `ours` and `full`; `latent_size` counts numbers for `none`, and
+    regular fields (8 numbers each) otherwise. `dilations` are those of S's middle layers.
     """
 
     name: Literal["reacher"]
@@ -84,9 +84,9 @@ class ReacherModelConfig:
 @dataclass(frozen=True)
 @limited
 class TeapotModelConfig:
-    """An object turned in space: S makes a rotation of a frame, which is the latent.
+    """An object turned in space: S maps a frame to a rotation, which is the latent.
 
-    `channels` of four or so down-sampling convolutions, `hidden` of two linear layers.
+    `channels` are those of the down-sampling convolutions, `hidden` the units of two linear layers.
     `ours` multiplies by the action; `none` has an MLP of `transition_hidden` units.
     """
 
@@ -107,10 +107,10 @@ class TeapotModelConfig:
 @dataclass(frozen=True)
 @limited
 class HomeomorphicVAEConfig:
-    """The baseline that knows the latent's shape but no actions (Falorsi et al.).
+    """The baseline that knows the latent's shape but uses no actions (Falorsi et al.).
 
-    `channels` of the encoder's convolutions; the decoder has `num_copies` functions on the
-    rotations up to `max_degree`, then convolutions of `decoder_channels`.
+    `channels` are those of the encoder's convolutions; the decoder has `num_copies` functions on
+    rotations up to degree `max_degree`, then convolutions with `decoder_channels`.
     """
 
     name: Literal["homeomorphic_vae"]

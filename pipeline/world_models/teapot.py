@@ -1,6 +1,6 @@
-"""World models of an object that turns: S to rotations, a product or an MLP as transition.
+"""World models of a turning object: S maps to rotations; the transition is a product or an MLP.
 
-Products are written out, as mixed precision would round a matrix product.
+Products are written out, because mixed precision would round a matrix product.
 """
 
 from collections.abc import Sequence
@@ -89,7 +89,7 @@ class ProductTransition(nn.Module):
 
 
 class FreeRotationTransition(nn.Module):
-    """T(z, a) = z + MLP(z, a), both as nine numbers; the sum is no rotation by force."""
+    """T(z, a) = z + MLP(z, a), both as nine numbers; the sum need not be a rotation."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class FreeRotationTransition(nn.Module):
 
 
 def make_teapot_model(config: TeapotModelConfig, group: Group, frames: FrameSpec) -> WorldModel:
-    """Both kinds make rotations of frames; they differ in the transition."""
+    """The model of the teapot: both kinds map frames to rotations and differ in the transition."""
     transition: nn.Module = ProductTransition()
     if config.transition_hidden is not None:
         transition = FreeRotationTransition(config.transition_hidden)

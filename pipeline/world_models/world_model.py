@@ -2,8 +2,8 @@
 
     y = S(x),  z = E(y),  next z = T(z, a)
 
-(Park et al., "Learning Symmetric Embeddings for Equivariant World Models"). Frames come in
-as stored and are normalised here, on the device; actions come in as stored.
+(Park et al., "Learning Symmetric Embeddings for Equivariant World Models"). Inputs are frames as
+stored, which are normalised here, on the device, and actions as stored.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from orbit.core.store.manifest import FrameSpec
 from pipeline.models.latent_action import AdaptiveMask
 
 Representation = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""How the group acts on a batch of values (B, ...), one element each."""
+"""An action of the group on a batch of values (B, ...), one element each."""
 
 
 class LatentParts(Protocol):
-    """What a learned mask over S's outputs makes of a model."""
+    """The parts of a model with a learned mask over S's outputs."""
 
     @property
     def mask(self) -> AdaptiveMask: ...
@@ -31,12 +31,12 @@ class LatentParts(Protocol):
 
 
 class WorldModel(nn.Module):
-    """Embedding, encoder and transition of one domain, and how the group acts between them.
+    """Embedding, encoder and transition of one domain, and the actions of the group between them.
 
-    `num_objects` divides the energy of latents: it is a mean over objects, 1 where a latent
-    is one whole. The representations say how the group is taken to act on y and z; None
-    where there is no such action (the latents of a model with nothing equivariant). `parts`
-    where a mask decides on which outputs of S it acts.
+    `num_objects` divides the energy of latents, which is a mean over objects; 1 if a latent has no
+    objects. The representations are the assumed actions of the group on y and z; None if there is
+    no action (the latents of a model without equivariance). `parts` is set if a mask decides on
+    which outputs of S the group acts.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class WorldModel(nn.Module):
         return following
 
     def act_on_embedding(self, embedding: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-        """rho_Y(g) y for a batch of group elements; ValueError where the group has no action."""
+        """rho_Y(g) y for a batch of group elements; ValueError if the group has no action."""
         return _act(self._embedding_action, "embedding", embedding, g)
 
     def act_on_latent(self, latent: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-        """rho_Z(g) z for a batch of group elements; ValueError where the group has no action."""
+        """rho_Z(g) z for a batch of group elements; ValueError if the group has no action."""
         return _act(self._latent_action, "latent", latent, g)
 
 

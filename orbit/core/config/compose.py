@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from orbit.core.config.former import words_instead
+from orbit.core.config.former import overrides_instead
 from orbit.core.config.roots import CONFIG_ROOT, config_roots, group_files, is_group
 from orbit.core.config.roots import WORD as CONFIGS_WORD
 from orbit.core.config.schema import suggestion
@@ -200,7 +200,7 @@ def group_options(group: str) -> list[str]:
 
 def compose(
     config_name: str,
-    words: Sequence[str],
+    overrides: Sequence[str],
     path_keys: frozenset[str],
     dependent_groups: dict[str, str] | None = None,
 ) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def compose(
     from omegaconf.errors import OmegaConfBaseException
 
     dependent_groups = dependent_groups or {}
-    pairs = [split_word(word) for word in words]
+    pairs = [split_word(word) for word in overrides]
     for key, text in pairs:
         if key == CONFIGS_WORD:
             raise ValueError(f"{key}={text} has no effect: nothing is chosen from a folder here")
@@ -237,7 +237,7 @@ def compose(
             raise ValueError(f"{key}= is empty: give a path")
         check_path(key, text)
     values = [(key, value) for key, value in pairs if key not in choices and key not in paths]
-    group_words = _search_path() if defaults else []
+    group_overrides = _search_path() if defaults else []
     for group, choice in choices.items():
         if group in dependent_groups:
             owner = dependent_groups[group]
@@ -250,15 +250,15 @@ def compose(
             _check_choice(group, choice, list(files) or only)
             if folder:
                 _check_yaml(files[choice])
-                group_words.append(f"{folder}@{group}={choice}")
+                group_overrides.append(f"{folder}@{group}={choice}")
         else:
             files = group_files(group)
             _check_choice(group, choice, list(files))
             _check_yaml(files[choice])
-            group_words.append(f"{group}={choice}")
+            group_overrides.append(f"{group}={choice}")
     try:
         with initialize_config_dir(str(CONFIG_ROOT), version_base="1.3"):
-            config = hydra_compose(config_name, overrides=group_words)
+            config = hydra_compose(config_name, overrides=group_overrides)
         OmegaConf.set_struct(config, False)
         for key, text in values:
             OmegaConf.update(config, key, parse_value(key, text), merge=False, force_add=True)
@@ -272,7 +272,9 @@ def compose(
     return values_by_key
 
 
-def read_composed(file: Path, words: Sequence[str], path_keys: frozenset[str]) -> dict[str, Any]:
+def read_composed(
+    file: Path, overrides: Sequence[str], path_keys: frozenset[str]
+) -> dict[str, Any]:
     """The values of a resolved configuration file, changed by overrides.
 
     If the run directory was moved, paths are looked up relative to it. Raises FileNotFoundError or
@@ -289,7 +291,7 @@ def read_composed(file: Path, words: Sequence[str], path_keys: frozenset[str]) -
     if not isinstance(values, dict):
         raise ValueError(f"config={file} holds no keys")
     values = with_found_paths(values, file.parent)
-    for key, text in map(split_word, words):
+    for key, text in map(split_word, overrides):
         if key == CONFIGS_WORD:
             raise ValueError(f"{key}={text} has no effect with config=FILE, which holds all keys")
         if is_group(key):
@@ -363,7 +365,7 @@ def _dependent_choices(group: str, owner: str, chosen: str) -> tuple[str, list[s
 
 def _check_choice(group: str, choice: str, options: list[str]) -> None:
     if choice not in options:
-        instead = words_instead(f"{group}={choice}")
+        instead = overrides_instead(f"{group}={choice}")
         if instead is not None:
             raise ValueError(f"{group}={choice} no longer exists: say {instead}")
         if "," in choice and all(part in options for part in choice.split(",")):

@@ -36,20 +36,20 @@ FORMER_EXPERIMENTS = {
 """By former name: the experiment of today, and overrides to go with it."""
 
 
-def words_instead(word: str) -> str | None:
+def overrides_instead(word: str) -> str | None:
     """The overrides that replace `experiment=NAME`; None if NAME was never an experiment."""
     key, _, name = word.partition("=")
     found = FORMER_EXPERIMENTS.get(name) if key == "experiment" else None
     return None if found is None else f"experiment={found}"
 
 
-def former_spellings(words: Sequence[str]) -> list[tuple[str, ...]]:
+def former_spellings(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     """The overrides, then every equivalent list in terms of earlier versions, in the same order."""
-    spellings = [tuple(words)]
+    spellings = [tuple(overrides)]
     for name, found in FORMER_EXPERIMENTS.items():
         experiment, *others = f"experiment={found}".split()
-        if {experiment, *others} <= set(words):
-            left = [word for word in words if word not in others]
+        if {experiment, *others} <= set(overrides):
+            left = [word for word in overrides if word not in others]
             old = (f"experiment={name}" if word == experiment else word for word in left)
             spellings.append(tuple(old))
     return spellings

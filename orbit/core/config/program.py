@@ -40,18 +40,18 @@ def run_program(
     description: str,
     groups: Sequence[str] = (),
     program: str | None = None,
-    words: Sequence[str] | None = None,
+    arguments: Sequence[str] | None = None,
     wording: Callable[[str], str] = str,
 ) -> NoReturn:
-    """Run `main(words)` as a command-line program and exit.
+    """Run `main(arguments)` as a command-line program and exit.
 
     Mistakes of the user (ValueError and file errors) become one line and exit code 1; a bug keeps
-    its traceback. `ORBIT_TRACEBACK=1` shows every traceback. `program` and `words` default to those
-    of the command line; `wording` changes help and errors if programs are started by other names
-    than their paths.
+    its traceback. `ORBIT_TRACEBACK=1` shows every traceback. `program` and `arguments` default to
+    those of the command line; `wording` changes help and errors for programs that are not started
+    by their paths.
     """
     steady_streams()
-    words = list(sys.argv[1:] if words is None else words)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     program = os.path.basename(sys.argv[0]) if program is None else program
 
     refuse_strangers(program)
@@ -59,15 +59,15 @@ def run_program(
     def complain(message: str) -> None:
         _complain(program, wording(message))
 
-    if "--version" in words:
+    if "--version" in arguments:
         say(f"orbit {__version__}")
         sys.exit(EXIT_FINISHED)
     try:
-        if "--help" in words or "-h" in words:
-            say(wording(_help_text(description, groups, words)))
+        if "--help" in arguments or "-h" in arguments:
+            say(wording(_help_text(description, groups, arguments)))
             sys.exit(EXIT_FINISHED)
         with ending_cleanly():
-            code = main(words)
+            code = main(arguments)
         sys.exit(code or EXIT_FINISHED)
     except ExitWithCode as error:
         complain(str(error))
@@ -104,43 +104,44 @@ def describe_error(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def take_switch(words: list[str], name: str) -> bool:
-    """Remove `name=true` or `name=false` from the words and return its value, false by default."""
-    for word in words:
+def take_switch(arguments: list[str], name: str) -> bool:
+    """Remove `name=true` or `name=false` from the arguments and return the value, false by
+    default."""
+    for word in arguments:
         key, _, value = word.partition("=")
         if key == name:
-            words.remove(word)
+            arguments.remove(word)
             if value not in ("true", "false"):
                 raise ValueError(f"{name}={value} is not allowed; allowed: true, false")
             return value == "true"
     return False
 
 
-def take_value(words: list[str], name: str, default: str) -> str:
-    """Remove `name=VALUE` from the words and return VALUE unchanged."""
-    for word in words:
+def take_value(arguments: list[str], name: str, default: str) -> str:
+    """Remove `name=VALUE` from the arguments and return VALUE unchanged."""
+    for word in arguments:
         key, separator, value = word.partition("=")
         if key == name and separator:
-            words.remove(word)
+            arguments.remove(word)
             return value
     return default
 
 
-def take_directory(words: list[str], what: str) -> str:
-    """The only remaining word, a directory; ValueError if there is none, or more than one."""
-    if len(words) != 1:
-        extra = f"; cannot use {words[1]!r}" if len(words) > 1 else ""
+def take_directory(arguments: list[str], what: str) -> str:
+    """The only remaining argument, a directory; ValueError if there is none, or more than one."""
+    if len(arguments) != 1:
+        extra = f"; cannot use {arguments[1]!r}" if len(arguments) > 1 else ""
         raise ValueError(f"give one directory, the {what}{extra} (see --help)")
-    return words[0]
+    return arguments[0]
 
 
-def take_run_directory(words: Sequence[str]) -> list[str]:
-    """Overrides; a first word without a key is a run directory and becomes run_dir=DIR."""
-    if not words or any(word.startswith("run_dir=") for word in words):
-        return list(words)
-    if "=" in words[0] and not os.path.isdir(words[0]):
-        return list(words)
-    return [f"run_dir={words[0]}", *words[1:]]
+def take_run_directory(arguments: Sequence[str]) -> list[str]:
+    """The overrides; a first argument without a key is a run directory and becomes run_dir=DIR."""
+    if not arguments or any(word.startswith("run_dir=") for word in arguments):
+        return list(arguments)
+    if "=" in arguments[0] and not os.path.isdir(arguments[0]):
+        return list(arguments)
+    return [f"run_dir={arguments[0]}", *arguments[1:]]
 
 
 def _complain(program: str, message: str) -> None:
@@ -165,10 +166,10 @@ def _rank_words() -> str:
         return ""
 
 
-def _help_text(description: str, groups: Sequence[str], words: Sequence[str]) -> str:
+def _help_text(description: str, groups: Sequence[str], arguments: Sequence[str]) -> str:
     lines = [description.strip()]
     if groups:
-        take_configs(words)
+        take_configs(arguments)
         lines += ["", "Groups (configs=DIR adds a folder of files of your own):"]
         lines += [f"  {group}={'|'.join(group_options(group))}" for group in groups]
     lines += ["", "Arguments have the form key=value; also --help and --version."]

@@ -55,14 +55,14 @@ def own_roots() -> tuple[Path, ...]:
     return tuple(Path(text) for place, text in real.items() if place != str(CONFIG_ROOT))
 
 
-def take_configs(words: Sequence[str]) -> list[str]:
-    """The words without `configs=DIR`.
+def take_configs(overrides: Sequence[str]) -> list[str]:
+    """The overrides without `configs=DIR`.
 
     The folders that it names belong to `config_roots` from now on, in this process and its child
     processes. Raises FileNotFoundError or ValueError for one that cannot be used.
     """
     prefix = f"{WORD}="
-    folders = [word.removeprefix(prefix) for word in words if word.startswith(prefix)]
+    folders = [word.removeprefix(prefix) for word in overrides if word.startswith(prefix)]
     for folder in folders:
         if not folder:
             raise ValueError(f"{WORD}= is empty: give a path")
@@ -74,7 +74,7 @@ def take_configs(words: Sequence[str]) -> list[str]:
         named = dict.fromkeys([*map(str, own_roots()), *map(os.path.abspath, folders)])
         os.environ[VARIABLE] = os.pathsep.join(named)
         config_roots()
-    return [word for word in words if not word.startswith(prefix)]
+    return [word for word in overrides if not word.startswith(prefix)]
 
 
 def group_files(group: str) -> dict[str, Path]:

@@ -126,7 +126,7 @@ def trying_again(
                 raise
             place = "" if error.filename is None else f"{error.filename}: "
             say(f"{what}: {place}{error.strerror or error}; trying again", error=True)
-        pause(seconds, f"trying again: {what}", should_stop)
+        pause(seconds, f"the next try: {what}", should_stop)
     return action()
 
 

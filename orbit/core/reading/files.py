@@ -198,9 +198,9 @@ def number_labels(
 
     If all texts are integers, or all are integers written as floats (`2.0`), these are the labels,
     without names; other texts are numbered in sorted order. `place` names the position of a row.
-    Raises ValueError as `check_words` does, and for an integer outside int64, naming the row.
+    Raises ValueError as `check_texts` does, and for an integer outside int64, naming the row.
     """
-    check_words(texts, place, "label")
+    check_texts(texts, place, "label")
     numbers = [_whole_number(text) for text in texts]
     found = [number for number in numbers if number is not None]
     if len(found) < len(numbers):
@@ -212,7 +212,7 @@ def number_labels(
     return np.array(found, np.int64), []
 
 
-def check_words(texts: Sequence[str], place: Callable[[int], str], what: str) -> None:
+def check_texts(texts: Sequence[str], place: Callable[[int], str], what: str) -> None:
     """Refuse missing values, and one value in two spellings, in a column of `what`.
 
     Missing values are empty cells, `nan`, `NA`, `None` and the like. Two spellings are `2` and

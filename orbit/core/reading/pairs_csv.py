@@ -99,7 +99,7 @@ def _check_encoding(path: Path) -> None:
             raise ValueError(f"{path} is {what}: save it as CSV in UTF-8")
     if b"\0" in start:
         halves = start[::2], start[1::2]
-        what = "UTF-16" if any(len(start) > 3 and not any(half) for half in halves) else "no text"
+        what = "UTF-16" if any(len(start) > 3 and not any(half) for half in halves) else "not text"
         raise ValueError(f"{path} is {what} (it holds bytes of 0): save it as CSV in UTF-8")
 
 

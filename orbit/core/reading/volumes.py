@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from orbit.core.reading.files import check_words, number_labels
+from orbit.core.reading.files import check_texts, number_labels
 from orbit.core.reading.pairs_csv import read_csv_table
 
 NanPolicy = Literal["refuse", "background"]
@@ -182,7 +182,7 @@ def read_table(path: Path, files: list[str]) -> VolumeTable:
     if "subject" not in table.columns:
         return VolumeTable(labels, names, None)
     subjects = [table.columns["subject"][row] for row in order]
-    check_words(subjects, place, "subject")
+    check_texts(subjects, place, "subject")
     return VolumeTable(labels, names, np.unique(subjects, return_inverse=True)[1].astype(np.int64))
 
 

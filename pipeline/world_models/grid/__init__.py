@@ -1,1 +1,1 @@
-"""Objects on a grid: embeddings are maps of objects, latents their places (and headings)."""
+"""Objects on a grid: embeddings are maps of objects, latents their positions (and headings)."""

@@ -2,12 +2,12 @@
 
     e_ij = edge(z_i, z_j),  change of z_i = node(z_i, a_i, sum of e_ij over j other than i)
 
-One code for free and for equivariant networks: `layer(num_in, num_out)` makes a linear
-layer on the last axis (or on fibre and last axis), `norm(num)` a layer norm.
+The same code makes free and equivariant networks: `layer(num_in, num_out)` makes a linear layer on
+the last axis (or on fibre and last axis), `norm(num)` a layer norm.
 
-The four places of a fibre stand for directions: up, right, down, left. A counter-clockwise
-turn by k quarters takes direction d to d - k, so that place d of the turned fibre holds what
-was at d + k. Maps turn with the picture.
+The four positions of a fibre are directions: up, right, down, left. A counter-clockwise turn by k
+quarters takes direction d to d - k, so that position d of the turned fibre holds the value of d +
+k. Maps turn with the picture.
 """
 
 import math
@@ -25,13 +25,14 @@ from pipeline.world_models.settings import GridModelConfig
 
 
 def act_on_maps(group: Group, y: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-    """Maps (B, n, s, s), or (B, n, 4, s, s) with one a heading, after g (B,) quarter turns."""
+    """Maps (B, n, s, s), or (B, n, 4, s, s) with one for each heading, after g (B,) quarter
+    turns."""
     moved = group.act_on_latent(y, g)
     return act_on_fibre(moved, g, group.name, dim=2) if y.ndim == 5 else moved
 
 
 def act_on_latents(group: Group, z: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-    """Latents (B, n, 4, c), or (B, n, 4 c) read as such, after g (B,) quarter turns."""
+    """Latents (B, n, 4, c), or (B, n, 4 c) reshaped to it, after g (B,) quarter turns."""
     if z.ndim == 3:
         return act_on_fibre(z.unflatten(2, (4, -1)), g, group.name, dim=2).flatten(2)
     return act_on_fibre(z, g, group.name, dim=2)
@@ -64,8 +65,9 @@ Layer = Callable[[int, int], nn.Linear | GroupLinear]
 class GraphTransition(nn.Module):
     """T(z, a) = z + change, for latents z (B, n, ..., latent) and actions a (B, n, ..., action).
 
-    Two exact savings: the edge network's first layer is linear in (z_i, z_j), so it is
-    applied to n objects and not to n (n - 1) pairs; and its last layer to the sum over j.
+    Two exact simplifications: the edge network's first layer is linear in (z_i, z_j), so it is
+    applied to n objects and not to n (n - 1) pairs; and its last layer is applied to the sum over
+    j.
     """
 
     def __init__(
@@ -82,7 +84,7 @@ class GraphTransition(nn.Module):
         assert self.receiver.bias is not None
         assert joint.bias is not None
         with torch.no_grad():
-            # Both halves as the layer on pairs would have been initialised.
+            # Both halves are initialised like the layer on pairs.
             receiving, sending = joint.weight.split(latent_size, -1)
             self.receiver.weight.copy_(receiving)
             self.sender.weight.copy_(sending)
@@ -114,7 +116,7 @@ def without_self(pairs: torch.Tensor) -> torch.Tensor:
     """(B, n, n, ...) without its diagonal: (B, n, n - 1, ...)."""
     batch, n = pairs.shape[:2]
     rest = pairs.shape[3:]
-    # Flat, a diagonal entry begins every run of n + 1.
+    # In the flattened array, every run of n + 1 entries starts with a diagonal one.
     off_diagonal = pairs.flatten(1, 2)[:, 1:].view(batch, n - 1, n + 1, *rest)[:, :, :-1]
     return off_diagonal.reshape(batch, n, n - 1, *rest)
 
@@ -126,7 +128,8 @@ def cell_layers(num_in: int, num_out: int, channels: int, cell: int) -> nn.Seque
 
 
 def pixel_layers(num_in: int, num_out: int, channels: int, pool: int) -> nn.Sequential:
-    """Four 3x3 convolutions; with `pool` above 1 the first is averaged over so many pixels."""
+    """Four 3x3 convolutions; with `pool` above 1 the first one's output is averaged over `pool` x
+    `pool` pixels."""
     sizes = [num_in, channels, channels, channels]
     layers: list[nn.Module] = []
     for index, (before, after) in enumerate(pairwise(sizes)):
@@ -139,7 +142,7 @@ def pixel_layers(num_in: int, num_out: int, channels: int, pool: int) -> nn.Sequ
 def make_embedding(
     config: GridModelConfig, frame_shape: tuple[int, ...], maps: tuple[int, ...]
 ) -> "FreeMaps":
-    """S by its configuration; `maps` is (n,), or (n, 4) with a map a heading."""
+    """S by its configuration; `maps` is (n,), or (n, 4) with a map for each heading."""
     num_in, side, _ = frame_shape
     num_out = math.prod(maps)
     if config.view == "cells":
@@ -150,7 +153,7 @@ def make_embedding(
 
 
 class FreeMaps(nn.Module):
-    """S: images to maps in (0, 1), one an object or four, (B, *maps, h, w)."""
+    """S: images to maps in (0, 1), one or four for each object, (B, *maps, h, w)."""
 
     def __init__(self, layers: nn.Module, maps: tuple[int, ...]) -> None:
         super().__init__()

@@ -2,10 +2,10 @@
 
 Latents are (B, n, 4, c): c copies of the regular representation for each object.
 
-The maps of an object (B, n, C, s, s) that the mask selects go through the C4-convolutions of
-E, and their latent is moved by T. The others go through a free network, and no action changes
-what comes of them. A latent is (B, n, 4 c + k): c copies of the regular representation, place
-by place, then k numbers that the group leaves alone.
+With a mask, the selected maps of an object (B, n, C, s, s) go through the C4-convolutions of E, and
+T moves their latent. The others go through a free network, and no action changes its output. A
+latent is (B, n, 4 c + k): c copies of the regular representation, position by position, then k
+numbers that the group leaves alone.
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ def make_embedding(
 ) -> "SymmetricMaps":
     """S of `full`: convolutions between `channels` regular fields, to `maps` maps.
 
-    `maps` is (n,): trivial fields, or (n, 4): regular ones, a map for each heading.
+    `maps` is (n,) for trivial fields, or (n, 4) for regular ones with a map for each heading.
     """
     num_in, side, _ = frame_shape
     colours = FieldType("c4", "trivial", num_in)
@@ -59,7 +59,7 @@ def make_embedding(
     output = FieldType("c4", "regular" if len(maps) == 2 else "trivial", maps[0])
     if config.view == "cells":
         cell = side // config.cells
-        # There are no smooth kernels of two pixels a side.
+        # Smooth kernels of two pixels a side do not exist.
         basis: Basis = "lattice" if cell == 2 else "steerable"
         first = GroupConv2d(colours, hidden, cell, stride=cell, basis=basis)
         return SymmetricMaps([*_normed(first), GroupConv2d(hidden, output, 1)], maps)
@@ -91,9 +91,9 @@ class SymmetricMaps(nn.Module):
 class SymmetricObjectEncoder(nn.Module):
     """E: the maps of each object to a latent (B, n, 4, c), by C4-convolutions on orbits.
 
-    Place h of the first fibre holds the map after h turns, at one cell of each orbit; a map a
-    heading turns its headings too. `num_maps` maps of each object, (B, n, num_maps, s, s), each
-    turn by themselves.
+    Position h of the first fibre holds the map after h turns, at one cell of each orbit; maps of
+    headings also permute the headings. With `num_maps` maps of each object, (B, n, num_maps, s, s),
+    each map turns separately.
     """
 
     def __init__(
@@ -123,9 +123,9 @@ class SymmetricObjectEncoder(nn.Module):
 
 
 def turned_headings(stack: torch.Tensor) -> torch.Tensor:
-    """Orbits of maps a heading, (B, n, heading, turn h, orbits), to fibres (B, n, h, 4 orbits).
+    """Orbits of maps of headings, (B, n, heading, turn h, orbits), to fibres (B, n, h, 4 orbits).
 
-    After h turns heading d shows what heading d + h was.
+    After h turns heading d holds the map of heading d + h.
     """
     turned = [stack[:, :, :, h].roll(-h, 2) for h in range(4)]
     return torch.stack(turned, 2).flatten(3)
@@ -134,8 +134,8 @@ def turned_headings(stack: torch.Tensor) -> torch.Tensor:
 class SymmetricGridTransition(nn.Module):
     """T: the graph network on latents (B, n, 4, c).
 
-    Directions of the board are one channel of the regular representation; those relative to
-    an object's heading do not turn: four trivial channels.
+    Directions on the board are one channel of the regular representation; directions relative to an
+    object's heading do not turn and are four trivial channels.
     """
 
     def __init__(self, num_objects: int, has_headings: bool, copies: int, hidden: int) -> None:
@@ -173,7 +173,7 @@ class MaskedObjectEncoder(nn.Module):
         super().__init__()
         self._num_maps = config.num_maps
         self.mask = AdaptiveMask([1] * (num_objects * config.num_maps), config.tau)
-        # Several maps of an object are to the convolutions what one of more orbits is.
+        # For the convolutions, several maps of an object are like one map with more orbits.
         self.variant = SymmetricObjectEncoder(side, False, hidden, copies, num_maps=config.num_maps)
         num_values = config.num_maps * side * side
         self.invariant = mlp((num_values, hidden, hidden, config.invariant_size))
@@ -186,7 +186,7 @@ class MaskedObjectEncoder(nn.Module):
 
 
 class MaskedGridTransition(nn.Module):
-    """T: the graph network on what is variant; the rest stays."""
+    """T: the graph network on the variant part; the rest does not change."""
 
     def __init__(self, num_objects: int, copies: int, hidden: int) -> None:
         super().__init__()
@@ -202,7 +202,7 @@ class MaskedGridTransition(nn.Module):
 def act_on_masked_maps(
     group: Group, mask: AdaptiveMask, y: torch.Tensor, g: torch.Tensor
 ) -> torch.Tensor:
-    """Maps (B, n, C, s, s) after g (B,) quarter turns: variant ones turn with the picture."""
+    """Maps (B, n, C, s, s) after g (B,) quarter turns: variant maps turn with the picture."""
     is_variant = mask.is_variant().view(y.shape[1], y.shape[2], 1, 1)
     return torch.where(is_variant, group.act_on_latent(y, g), y)
 
@@ -210,7 +210,7 @@ def act_on_masked_maps(
 def act_on_masked_latents(
     group: Group, num_variant: int, z: torch.Tensor, g: torch.Tensor
 ) -> torch.Tensor:
-    """Latents (B, n, 4 c + k) after g (B,) quarter turns: the last k numbers stay."""
+    """Latents (B, n, 4 c + k) after g (B,) quarter turns: the last k numbers do not change."""
     fibres = z[..., :num_variant].unflatten(2, (4, -1))
     turned = act_on_fibre(fibres, g, group.name, dim=2).flatten(2)
     return torch.cat((turned, z[..., num_variant:]), -1)
@@ -219,7 +219,8 @@ def act_on_masked_latents(
 def make_grid_model(
     config: GridModelConfig, group: Group, frames: FrameSpec, actions: Sequence[ActionComponent]
 ) -> WorldModel:
-    """Raises ValueError where cells, pooling or actions do not fit the dataset."""
+    """The model of a grid world; raises ValueError if cells, pooling or actions do not fit the
+    dataset."""
     objects = num_objects(actions)
     if config.mask is not None:
         return make_masked_model(config, config.mask, group, frames, objects)
