@@ -1,7 +1,7 @@
-"""Learning curves as the pages draw them: one set of series for each metric.
+"""Learning curves for the pages: one set of series for each metric.
 
-Series of runs that were logged at the same steps share one grid of steps, so that the
-page can tell which values belong together.
+Series of runs that were logged at the same steps share one grid of steps, so that the page can
+combine their values.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,21 +26,21 @@ from orbit.core.metrics import Metric
 MAX_POINTS = 1000
 MIN_POINTS = 20
 MAX_NUMBERS = 1_000_000
-"""So many numbers all curves together may hold, at about 7 bytes each."""
+"""The most numbers of all curves together, at about 7 bytes each."""
 MAX_RUNS_WITH_EXTREMES = 24
-"""Of more runs than that the least and greatest values behind a point are left out."""
+"""With more runs than this, the least and greatest values of a point are left out."""
 MAX_HOURS_POINTS = 120
 DIGITS = 5
 SPLITS = ("train", "val", "test")
 
 Series = dict[str, Any]
-"""run: its number; split; grid: number of its steps; y: means; and, where points stand for
-several logged values, low and high, and each: the most that one stands for."""
+"""run: its number; split; grid: number of its steps; y: means; and, if points are means of several
+logged values, low and high, and each: the most values of one point."""
 
 
 @dataclass
 class Curves:
-    """Grids of steps, series by metric, and what a reader must be told of each run's axes."""
+    """Grids of steps, series by metric, and the axes of each run."""
 
     max_points: int
     has_extremes: bool = True
@@ -51,23 +51,23 @@ class Curves:
 
     @property
     def metrics(self) -> list[str]:
-        """All metrics that make a curve, in the order of the page."""
+        """All metrics with a curve, in the order of the page."""
         return sorted(self.series, key=lambda name: section_order(name, self.stated))
 
     @property
     def most(self) -> int:
-        """The most logged values that one point stands for; 1 if all are shown."""
+        """The most logged values of one point; 1 if all are shown."""
         return max((one.get("each", 1) for all_ in self.series.values() for one in all_), default=1)
 
 
 def points_per_curve(num_curves: int, has_extremes: bool) -> int:
-    """How many points each of so many curves may have."""
+    """How many points each curve may have."""
     num_numbers = MAX_NUMBERS // max(1, num_curves * (3 if has_extremes else 1))
     return min(MAX_POINTS, max(MIN_POINTS, num_numbers))
 
 
 def make_curves(gathered: Gathered) -> Curves:
-    """Everything that was logged, and evaluations at the steps they were made."""
+    """The curves of everything that was logged, with evaluations at their steps."""
     logs = [
         (record, split, log)
         for record in gathered.records
@@ -80,7 +80,7 @@ def make_curves(gathered: Gathered) -> Curves:
     grid_numbers: dict[bytes, int] = {}
     for record, split, log in logs:
         _add(curves, grid_numbers, record, split, log)
-    # A metric that nobody saw change makes no curve.
+    # A metric with a single step makes no curve.
     curves.series = {
         name: found
         for name, found in curves.series.items()
@@ -117,7 +117,7 @@ def _add(
 
 
 def _tests(run: Run) -> Iterator[tuple[str, SplitLog]]:
-    """Evaluations on the test split, which no log holds, as if they had been logged."""
+    """Evaluations on the test split, which logs do not hold, in the form of logged values."""
     by_step = {
         each.step: each.metrics
         for each in run.evaluations
@@ -131,7 +131,7 @@ def _tests(run: Run) -> Iterator[tuple[str, SplitLog]]:
 
 
 def axes_of(record: RunRecord) -> dict[str, Any]:
-    """What turns a run's steps into epochs, pairs and hours; None for what is not known.
+    """The conversion of a run's steps into epochs, pairs and hours; None if it is not known.
 
     `hours` are two lists, steps and hours of work, to interpolate between.
     """
@@ -155,7 +155,7 @@ def axes_of(record: RunRecord) -> dict[str, Any]:
 
 
 def rounded(values: np.ndarray) -> list[float | None]:
-    """Numbers with a few digits, None for what is not finite."""
+    """Numbers with a few digits, None for non-finite ones."""
     return [_short(value) for value in values.tolist()]
 
 

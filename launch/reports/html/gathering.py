@@ -1,4 +1,4 @@
-"""Which runs a directory holds, and what each of them left for a report."""
+"""The runs in a directory, and their data for a report."""
 
 import contextlib
 import functools
@@ -27,12 +27,13 @@ MARKS = (
     "attempts",
     "checkpoints",
 )
-"""A directory with one of these is a run, in whatever state."""
+"""Files that mark a directory as a run, in any state."""
 
 
 @dataclass(frozen=True)
 class FoundRun:
-    """A run directory, which need not exist. `values` are what a sweep varied, if it is one's."""
+    """A run directory, which need not exist. `values` are the varied values, if it belongs to a
+    sweep."""
 
     name: str
     path: Path
@@ -43,7 +44,7 @@ class FoundRun:
 
 @dataclass(frozen=True)
 class Root:
-    """A directory that was asked for, and what it is: `run`, `sweep` or `folder`."""
+    """A requested directory and its kind: `run`, `sweep` or `folder`."""
 
     path: Path
     kind: str
@@ -54,8 +55,8 @@ class Root:
 def find_runs(paths: Sequence[Path]) -> list[Root]:
     """The runs of each directory, by name; a run that two of them hold counts once.
 
-    A directory without any run counts as a run that has left nothing. Raises
-    FileNotFoundError for a directory that does not exist, NotADirectoryError for a file.
+    A directory without any run counts as a run without data. Raises FileNotFoundError for a
+    directory that does not exist, NotADirectoryError for a file.
     """
     roots: list[Root] = []
     taken: set[Path] = set()
@@ -72,7 +73,7 @@ def find_runs(paths: Sequence[Path]) -> list[Root]:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a directory looks like a run's."""
+    """Whether a directory looks like a run directory."""
     return any((path / mark).exists() for mark in MARKS)
 
 
@@ -118,20 +119,20 @@ def _read_sweep(path: Path) -> Root | None:
 
 
 MAX_LINES = 300_000
-"""So many training lines are read of all runs together; beyond, every second, third, ..."""
+"""The most training lines that are read of all runs together; beyond, every second, third, ...
+line."""
 
 DATASET = "dataset"
-"""Stands among the varied keys where runs were trained on different datasets."""
+"""The varied key of runs that were trained on different datasets."""
 
 
 @dataclass(frozen=True)
 class RunRecord:
     """One run. `number` is its place in the report, `name` is unique there.
 
-    `run` holds configuration and evaluations, and what its sweep varied where that is no key
-    (`experiment`, `control`) or where there is no readable configuration. `data` says of its
-    dataset what its manifest does, where that is still to be found: `data.name`, `data.group`,
-    `data.origin.*`.
+    `run` holds configuration and evaluations, and varied values of its sweep that are not keys
+    (`experiment`, `control`) or that no readable configuration holds. `data` holds the facts in its
+    dataset's manifest, if that is still there: `data.name`, `data.group`, `data.origin.*`.
     """
 
     number: int
@@ -148,7 +149,7 @@ class RunRecord:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Its configuration by dotted key, and its dataset's manifest with `data.` before."""
+        """Its configuration by dotted key, and its dataset's manifest with the prefix `data.`."""
         return {**self.run.config, **self.data}
 
     @property
@@ -170,7 +171,7 @@ class Gathered:
     """The name of each run's dataset."""
 
     def settings(self, record: RunRecord) -> dict[str, Any]:
-        """The run's values of the varied keys, as far as they are known."""
+        """The run's values of the varied keys, if they are known."""
         config = record.run.config
         values = {key: config[key] for key in self.keys if key in config}
         if DATASET in self.keys:
@@ -230,7 +231,8 @@ def gather(roots: Sequence[Root]) -> Gathered:
 
 
 def _varied(plans: Sequence[dict[str, Any]], records: Sequence[RunRecord]) -> list[str]:
-    """What varies among runs: what their sweeps chose where that tells all, else dotted keys."""
+    """The keys that vary among runs: those that their sweeps varied if that is complete, else
+    dotted keys."""
     keys = varied_keys(record.run for record in records if record.has_config)
     runs = (replace(record.run, config=plan) for plan, record in zip(plans, records, strict=True))
     chosen = varied_keys(runs)
@@ -244,7 +246,7 @@ def _varied(plans: Sequence[dict[str, Any]], records: Sequence[RunRecord]) -> li
         return chosen
     if all(record.has_config for record in records):
         return keys
-    # Of runs that never began, what their sweep varied is all that is known.
+    # For runs that never started, only the values varied by their sweep are known.
     planned = {key for plan in plans for key in plan}
     return keys + sorted(planned - {*keys, "seed"})
 
@@ -264,8 +266,8 @@ def describe_data(path: str) -> dict[str, Any]:
 def name_datasets(records: Sequence[RunRecord]) -> tuple[str, ...]:
     """A name for the dataset of each run: the folder's; different ones have different names.
 
-    Datasets are the same if their fingerprints are; a run that does not know its own has that
-    of another with the same path, or else the path stands for it.
+    Datasets are the same if their fingerprints are equal. A run without a recorded fingerprint gets
+    that of another run with the same path, or else its path identifies the dataset.
     """
     paths = [str(record.run.config.get("data", "")) for record in records]
     known = {p: r.run.dataset for p, r in zip(paths, records, strict=True) if r.run.dataset}
@@ -284,7 +286,7 @@ def name_datasets(records: Sequence[RunRecord]) -> tuple[str, ...]:
 
 
 def unique_names(names: Sequence[tuple[str, str]]) -> list[str]:
-    """A name for each (folder, run): the run's own where no other has it, else with its folder."""
+    """A name for each (folder, run): the run's own if it is unique, else with its folder."""
     runs = [run for _, run in names]
     chosen = [
         run if runs.count(run) == 1 or folder == run else f"{folder}/{run}" for folder, run in names

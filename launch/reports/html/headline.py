@@ -1,4 +1,4 @@
-"""The table of what matters, facts of single runs, and what the varied keys do."""
+"""The main table, facts of runs, and effects of the varied keys."""
 
 import datetime
 import math
@@ -42,7 +42,7 @@ class Row:
 class Headline:
     """Rows by dataset, then by the main metric, best first.
 
-    `best` are the runs that did best at that, one for each dataset.
+    `best` are the runs with its best values, one for each dataset.
     """
 
     metric: str
@@ -60,9 +60,9 @@ class Headline:
 
 
 def choose_split(runs: Sequence[Run], split: str | None) -> str:
-    """`split` if a run was evaluated on it; without a wish test if there is any, else val.
+    """`split` if a run was evaluated on it; if it is None, test if there is any, else val.
 
-    Raises ValueError for a split that no finished run has, where there are finished runs.
+    Raises ValueError for a split that none of the finished runs has.
     """
     splits = {each.split for run in runs for each in run.evaluations if each.is_own_data}
     if split is not None and splits and split not in splits:
@@ -76,7 +76,7 @@ def choose_metrics(
     """The main metric, then those that methods put first, then others with a direction, whole
     before parts.
 
-    Raises ValueError for a main metric that was not measured, where anything was.
+    Raises ValueError for a main metric that was not measured, if any metric was.
     """
     if main is not None and names and main not in names:
         hint = suggestion(main, list(names)).replace("allowed", "known")
@@ -89,7 +89,7 @@ def choose_metrics(
 
 
 def make_headline(gathered: Gathered, metric: str | None, split: str | None) -> Headline:
-    """The table of all finished runs; without rows where none is finished."""
+    """The table of all finished runs; without rows if there are none."""
     runs = [record.run for record in gathered.records if record.has_config]
     finished = [run for run in runs if run.is_finished]
     split = choose_split(finished, split)
@@ -113,7 +113,7 @@ def make_headline(gathered: Gathered, metric: str | None, split: str | None) -> 
     if direction is not None:
         means = {id(row): row.cells[main].mean if main in row.cells else None for row in rows}
         rows.sort(key=lambda row: _rank(means[id(row)], direction))
-    # Values on different datasets do not compare.
+    # Values on different datasets cannot be compared.
     rows.sort(key=lambda row: str(row.settings.get(DATASET, "")))
     by_dataset: dict[str, list[RunRecord]] = {}
     for row in rows:
@@ -130,7 +130,7 @@ def make_headline(gathered: Gathered, metric: str | None, split: str | None) -> 
 
 
 def _rows(gathered: Gathered, summaries: Mapping[str, Summary]) -> list[Row]:
-    """The points of all metrics, those of equal settings as one row."""
+    """The points of all metrics; runs with equal settings form one row."""
     by_name = {record.name: record for record in gathered.records}
     cells: dict[str, dict[str, Cell]] = {}
     records: dict[str, dict[str, RunRecord]] = {}
@@ -151,7 +151,7 @@ def best_run(
     split: str,
     stated: Sequence[Metric],
 ) -> RunRecord:
-    """The run with the best value of at least one, the first where that cannot be told."""
+    """The run with the best value of at least one run; the first if the direction is not known."""
     direction = direction_of(metric, stated)
     values = {record.number: value_of(record.run, metric, split) for record in records}
     able = [record for record in records if values[record.number] is not None]
@@ -180,7 +180,7 @@ Fact = tuple[str, str]
 
 
 def make_facts(gathered: Gathered) -> list[Fact]:
-    """Pairs of a heading and what is to be said, those without anything left out."""
+    """Pairs of a heading and a text; headings without a text are left out."""
     records = gathered.records
     known = [record for record in records if record.has_config]
     facts = [
@@ -209,14 +209,15 @@ def count_states(records: Sequence[RunRecord]) -> list[tuple[str, int]]:
 
 
 def _experiment(record: RunRecord) -> str:
-    """The word of the command that named it; launched runs were told by their sweep's words."""
+    """The experiment in the recorded command, or, for launched runs, in the overrides of their
+    sweep."""
     words = record.environment.get("command") or []
     named = [str(word) for word in words if str(word).startswith("experiment=")]
     return named[0].partition("=")[2] if named else ""
 
 
 def _datasets(gathered: Gathered) -> list[str]:
-    """Each dataset once, with what its manifest and an evaluation say of it."""
+    """Each dataset once, with facts from its manifest and an evaluation."""
     said: dict[str, dict[str, str]] = {}
     for record, name in zip(gathered.records, gathered.datasets, strict=True):
         if record.has_config:
@@ -267,7 +268,7 @@ def _versions(record: RunRecord) -> str:
 
 
 def _command(records: Sequence[RunRecord]) -> str:
-    """The command, if there is but one run."""
+    """The command, if there is only one run."""
     if len(records) != 1:
         return ""
     return " ".join(str(word) for word in records[0].environment.get("command") or [])
@@ -300,7 +301,7 @@ def _natural(text: str) -> tuple[int, str]:
 
 
 MAX_LEVELS = 12
-"""A numeric key with more values than this is told by its rank correlation."""
+"""The effect of a numeric key with more values than this is its rank correlation."""
 
 
 @dataclass(frozen=True)
@@ -315,7 +316,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Effect:
-    """A key, its levels (none where it takes many numbers) and how much it tells.
+    """A key, its levels (none if it takes many numbers) and the strength of its effect.
 
     `explained` is the share of the metric's variance over all runs that lies between the
     levels, from 0 to 1; `correlation` is Spearman's, from -1 to 1. One of them is None.
@@ -340,7 +341,7 @@ def make_effects(
 ) -> list[Effect]:
     """The effect of each key on finite values (N,), the strongest first.
 
-    `settings` are those of the N runs. A key that takes one value among them has none.
+    `settings` are those of the N runs. A key with a single value has no effect.
     """
     usable = [
         (own, value)
@@ -368,7 +369,7 @@ def _effect(key: str, pairs: list[tuple[Any, float]]) -> Effect | None:
 
 
 def explained(groups: Sequence[Sequence[float]]) -> float:
-    """Share of the variance of all values that lies between groups; 0 where none varies."""
+    """Share of the variance of all values that lies between groups; 0 if all values are equal."""
     everything = np.concatenate([np.asarray(group, np.float64) for group in groups])
     mean = everything.mean()
     total = float(((everything - mean) ** 2).sum())
@@ -377,7 +378,7 @@ def explained(groups: Sequence[Sequence[float]]) -> float:
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Correlation of the ranks of two rows (N,), ties at their mean; 0 where one is constant."""
+    """Correlation of the ranks of two rows (N,), with mean ranks for ties; 0 if one is constant."""
     a, b = _ranks(x), _ranks(y)
     a, b = a - a.mean(), b - b.mean()
     norm = float(np.sqrt((a**2).sum() * (b**2).sum()))

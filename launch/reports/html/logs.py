@@ -1,8 +1,8 @@
-"""metrics.jsonl as arrays, read fast and in any state; its clock; thinned for charts.
+"""Reading metrics.jsonl as arrays, fast and in any state; hours of work; downsampling for charts.
 
-The first line of each process states a speed of 0. The time between it and the line before
-holds the end of one process, the wait for the next and its start; the steps in between are
-taken to have cost what steps of this run cost on average.
+The first line of each process states a speed of 0. The time between it and the line before contains
+the end of one process, the wait for the next and its start; the steps in between are assumed to
+have taken the average time of this run's steps.
 """
 
 import json
@@ -15,14 +15,14 @@ import numpy as np
 NOT_METRICS = ("step", "epoch", "split")
 TRAINING = b'"split": "train"'
 KEPT_ALWAYS = (b'"speed/samples_per_second": 0.0',)
-"""Marks of training lines that are read whatever the stride: the first of each process."""
+"""Marks of training lines that are always read: the first of each process."""
 
 
 @dataclass(frozen=True)
 class SplitLog:
     """The lines of one split by ascending step: steps and epochs (L,), values by metric (L,).
 
-    A value is NaN where a line lacks the metric, or states one that is not finite.
+    A value is NaN if a line lacks the metric, or has a non-finite value.
     """
 
     steps: np.ndarray
@@ -32,7 +32,7 @@ class SplitLog:
 
 @dataclass(frozen=True)
 class Log:
-    """All splits of a log. `stride`: of so many training lines one was read."""
+    """All splits of a log. `stride` means that one in this many training lines was read."""
 
     splits: dict[str, SplitLog] = field(default_factory=dict)
     num_lines: int = 0
@@ -59,9 +59,9 @@ def count_lines(path: Path) -> int:
 def read_log(path: Path, stride: int = 1) -> Log:
     """The log at `path`, empty if there is none.
 
-    Of training lines every `stride`-th is read, with the first and the last, the first of
-    each process, and all that mention what is not finite; of other splits all. A line that
-    is not an object with a step is counted and left out, but for the one that is being written.
+    Of training lines every `stride`-th is read, and also the first and the last, the first of each
+    process, and all with non-finite values; of other splits all lines are read. A line that is not
+    an object with a step is counted and left out, except a last line that is being written.
     """
     lines: dict[str, list[dict[str, Any]]] = {}
     num_lines = num_broken = 0
@@ -112,7 +112,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 def _as_arrays(lines: list[dict[str, Any]]) -> SplitLog:
     steps = np.array([line["step"] for line in lines], np.int64)
     if (np.diff(steps) <= 0).any():
-        # Two writers, or a file put together by hand: the last line of a step counts.
+        # After two writers, or manual editing, the last line of a step counts.
         newest = {line["step"]: line for line in lines}
         lines = [newest[step] for step in sorted(newest)]
         steps = np.array(sorted(newest), np.int64)
@@ -122,7 +122,7 @@ def _as_arrays(lines: list[dict[str, Any]]) -> SplitLog:
 
 
 def as_numbers(values: list[Any]) -> np.ndarray:
-    """Values as float64; NaN for what is missing or no number."""
+    """Values as float64; NaN for missing values and values that are not numbers."""
     try:
         return np.array(values, np.float64)
     except (TypeError, ValueError):
@@ -141,9 +141,9 @@ TIME, SPEED = "time/unix", "speed/samples_per_second"
 
 @dataclass(frozen=True)
 class Clock:
-    """`hours` (L,): hours of work up to each training line, restarts left out.
+    """`hours` (L,): hours of work up to each training line, without restarts.
 
-    `lost_hours`: wall-clock time of restarts beyond the steps they contain, waiting included.
+    `lost_hours`: wall-clock time of restarts except the steps in between, including waiting.
     """
 
     hours: np.ndarray
@@ -154,7 +154,7 @@ class Clock:
 
 
 def read_clock(log: SplitLog) -> Clock | None:
-    """The clock of training lines, None if they tell no time."""
+    """The clock of training lines, None if they have no times."""
     times = log.values.get(TIME)
     if times is None or not len(times) or not np.isfinite(times).all():
         return None
@@ -178,7 +178,7 @@ def read_clock(log: SplitLog) -> Clock | None:
 
 
 def steps_per_epoch(log: SplitLog) -> float | None:
-    """Steps of an epoch, from the line that ends the last whole one; None before that."""
+    """Steps of an epoch, from the line that ends the last complete one; None before that."""
     rises = np.flatnonzero(np.diff(log.epochs, prepend=0) > 0)
     if not len(rises):
         return None
@@ -188,7 +188,7 @@ def steps_per_epoch(log: SplitLog) -> float | None:
 
 @dataclass(frozen=True)
 class Buckets:
-    """How L points in order become M: point i of them lies between edges i and i + 1."""
+    """A division of L ordered points into M buckets: bucket i lies between edges i and i + 1."""
 
     edges: np.ndarray
     """Positions (M + 1,) int64, from 0 to L."""
@@ -200,18 +200,18 @@ class Buckets:
 
     @property
     def is_thinned(self) -> bool:
-        """Whether a point stands for more than one."""
+        """Whether a bucket has more than one point."""
         return bool(self.edges[-1] > self.num_points)
 
     @property
     def most(self) -> int:
-        """The most points that one stands for, 0 without any."""
+        """The most points of a bucket, 0 without points."""
         return int(np.diff(self.edges).max()) if self.num_points else 0
 
 
 @dataclass(frozen=True)
 class Thinned:
-    """Mean, least and greatest value of each bucket (M,); NaN where it has no finite value."""
+    """Mean, least and greatest value of each bucket (M,); NaN if it has no finite value."""
 
     mean: np.ndarray
     low: np.ndarray
@@ -219,13 +219,13 @@ class Thinned:
 
 
 def make_buckets(num_points: int, max_points: int) -> Buckets:
-    """At most `max_points` buckets of sizes that differ by one at most."""
+    """At most `max_points` buckets whose sizes differ by at most one."""
     num = min(num_points, max_points)
     return Buckets(np.arange(num + 1, dtype=np.int64) * num_points // max(1, num))
 
 
 def bucket_means(values: np.ndarray, buckets: Buckets) -> Thinned:
-    """Values (L,) bucket by bucket; what is not finite does not count."""
+    """Values (L,) by bucket; non-finite values do not count."""
     starts = buckets.edges[:-1]
     if not len(starts):
         empty = np.zeros(0)

@@ -1,4 +1,4 @@
-"""How metrics, settings and numbers are called and written. Pure."""
+"""Names of metrics and settings, and formats of numbers. Pure functions."""
 
 import math
 import re
@@ -31,7 +31,7 @@ def section_of(metric: str, stated: Sequence[Metric]) -> str:
 
 
 def section_order(metric: str, stated: Sequence[Metric]) -> tuple[int, int, list[tuple[int, str]]]:
-    """Sorts metrics: losses, metrics, mask, the rest; the headline ones first in each.
+    """A key to sort metrics: losses, metrics, mask, others; headline metrics first in each.
 
     Numbers in names count as numbers.
     """
@@ -43,7 +43,7 @@ def section_order(metric: str, stated: Sequence[Metric]) -> tuple[int, int, list
 
 
 def short_keys(keys: Sequence[str]) -> dict[str, str]:
-    """The end of each dotted key that no other of them shares."""
+    """The shortest unique end of each dotted key."""
     chosen: dict[str, str] = {}
     for key in keys:
         parts = key.split(".")
@@ -57,12 +57,12 @@ def short_keys(keys: Sequence[str]) -> dict[str, str]:
 
 
 def settings_label(settings: Mapping[str, Any], keys: Mapping[str, str]) -> str:
-    """Settings in a few words, `tau 0.4, width 8`; empty without any."""
+    """Settings as a short text, `tau 0.4, width 8`; empty without settings."""
     return ", ".join(f"{keys.get(key, key)} {show(value)}" for key, value in settings.items())
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A number as people read it, a dash for none."""
+    """A number as text, a dash for None."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -74,13 +74,13 @@ def number(value: float | None, digits: int = 4) -> str:
     if abs(value) >= 10**5 or abs(value) < 1e-4:
         mantissa, _, exponent = f"{value:.{max(0, digits - 2)}e}".partition("e")
         return f"{mantissa}e{int(exponent)}".replace("-", "−")
-    # Zeros at the end are kept: they say how exactly a number is meant.
+    # Zeros at the end are kept, because they show the precision.
     text = f"{value:#.{digits}g}" if abs(value) < 1000 else f"{value:,.0f}"
     return text.rstrip(".").replace("-", "−")
 
 
 def spread(mean: float | None, std: float | None) -> str:
-    """`mean ± std`, with as many places as tell something about the spread."""
+    """`mean ± std`, with as many digits as the spread justifies."""
     if mean is None or math.isnan(mean):
         return "–"
     if std is None or not math.isfinite(std) or not math.isfinite(mean):
@@ -109,7 +109,7 @@ def duration(hours: float | None) -> str:
 
 
 def listing(values: Iterable[str], most: int = 3) -> str:
-    """Different values in the order they come, the first few of them."""
+    """The first few different values, in order."""
     unique = list(dict.fromkeys(value for value in values if value))
     shown = ", ".join(unique[:most])
     return f"{shown} and {len(unique) - most} more" if len(unique) > most else shown

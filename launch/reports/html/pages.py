@@ -1,4 +1,4 @@
-"""From a report to the text of its pages, by templates."""
+"""Rendering the pages of a report from templates."""
 
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
@@ -21,12 +21,12 @@ HOW = "a report needs the extra `report`: pip install -e '.[report]'"
 
 
 def import_jinja2() -> Any:
-    """jinja2; ImportError with one line if it is absent."""
+    """jinja2; a one-line ImportError if it is missing."""
     return _import("jinja2")
 
 
 def plotly_script() -> Path:
-    """The charts' script as the plotly package ships it; ImportError if that is absent."""
+    """The script for charts from the plotly package; ImportError if that is missing."""
     _import("plotly")
     return Path(str(files("plotly") / "package_data" / "plotly.min.js"))
 
@@ -54,11 +54,11 @@ MARKS = {
     "unknown": "○",
     "pruned": "✂",
 }
-"""Shapes beside the names of states, so that colour is not all that tells them apart."""
+"""Shapes next to the names of states, so that they do not differ by colour alone."""
 
 
 class Renderer:
-    """Renders the templates of this package; everything put into them is escaped."""
+    """Renders the templates of this package; all values are escaped."""
 
     def __init__(self, stated: Sequence[Metric] = ()) -> None:
         """`stated`: what methods say of their metrics."""
@@ -128,7 +128,7 @@ def render_pages(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def curves_page(report: Report) -> Context:
-    """Charts by section, and how they may be drawn."""
+    """Charts by section, and the options for drawing them."""
     curves = report.curves
     sections: dict[str, list[Context]] = {}
     for file, metric in curve_names(curves):
@@ -168,7 +168,7 @@ def pictures_page(report: Report) -> Context:
 
 
 def _lead(report: Report) -> str:
-    """What a reader must know about the points of curves."""
+    """A note on the meaning of points of curves."""
     parts = []
     if report.curves.most > 1:
         parts.append(
@@ -193,7 +193,7 @@ def _lead(report: Report) -> str:
 
 
 def _colour_options(report: Report) -> list[Context]:
-    """How curves may be put together: those of equal settings, by a key, or each for itself."""
+    """The ways to combine curves: by equal settings, by a key, or not at all."""
     if len(report.gathered.records) == 1:
         return [{"value": "run", "name": "each run"}]
     options = [

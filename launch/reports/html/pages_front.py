@@ -1,4 +1,4 @@
-"""The front page, and what classifiers read from frozen encoders."""
+"""The front page, and the accuracies of classifiers on frozen encoders."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ Scores = dict[tuple[str, str, float, str], float]
 def probe_tables(report: Report) -> list[Context]:
     """A table of accuracies in percent: features by kinds of training, all labels used.
 
-    Over runs of equal settings, those of the best row; none if nothing was classified.
+    They are means over the runs of the best row; there are none if no run was classified.
     """
     rows = report.headline.rows
     records = rows[0].records if rows else report.gathered.records
@@ -56,7 +56,7 @@ def probe_tables(report: Report) -> list[Context]:
 
 
 def read_scores(record: RunRecord) -> Scores:
-    """Mean accuracies of a run's newest classification; empty if there is none to be read."""
+    """Mean accuracies of a run's newest classification; empty without a readable one."""
     files = list_folder(record.path / "classification", "step_*.json")
     content = read_json_object(files[-1]) if files else None
     scores: Scores = {}
@@ -75,7 +75,7 @@ MAX_BEST = 6
 
 
 def front_page(report: Report) -> Context:
-    """What the front page is given."""
+    """The values for the template of the front page."""
     gathered, headline = report.gathered, report.headline
     worrying = [record for record in gathered.records if not record.state.is_well]
     unfinished = [
@@ -167,7 +167,7 @@ def _best(report: Report, record: RunRecord) -> Context:
 
 
 def _front_chart(report: Report) -> Context | None:
-    """The curve of the main metric, or of the first there is."""
+    """The curve of the main metric, or of the first metric with a curve."""
     names = list(curve_names(report.curves))
     if not names:
         return None

@@ -1,4 +1,4 @@
-"""The pages of a paper's numbers beside ours, and of speed."""
+"""The pages that compare with a paper's numbers, and of speed."""
 
 import fnmatch
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from launch.reports.seed_summary import value_of
 
 @dataclass(frozen=True)
 class Beside:
-    """A paper's row and ours: cells by column in the paper's unit, over `num_runs` runs."""
+    """A paper's row and our cells by column, in the paper's unit, over `num_runs` runs."""
 
     row: PaperRow
     ours: dict[str, Cell]
@@ -25,14 +25,15 @@ class Beside:
 
 
 def belongs(match: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
-    """Whether facts of a run agree with all that a row asks for; never without anything."""
+    """Whether the facts of a run match all conditions of a row; False for a row without
+    conditions."""
     return bool(match) and all(
         key in facts and _agrees(wanted, facts[key]) for key, wanted in match.items()
     )
 
 
 def beside(table: PaperTable, gathered: Gathered, split: str) -> list[Beside]:
-    """Each row of a table with our finished runs that belong to it."""
+    """Each row of a table with our finished runs that match it."""
     facts = [(record, record.facts) for record in gathered.records if record.run.is_finished]
     found = []
     for row in table.rows:
@@ -67,7 +68,7 @@ Context = dict[str, Any]
 
 
 def paper_page(report: Report) -> Context:
-    """The paper's numbers beside ours."""
+    """The values for the page of the paper's numbers and ours."""
     paper = report.paper
     assert paper is not None
     used = [
@@ -135,7 +136,7 @@ SPEED_MEANINGS = (
 
 
 def speed_page(report: Report) -> Context:
-    """What the runs cost."""
+    """The values for the page of costs."""
     order = {record.number: place for place, record in enumerate(report.ranked)}
     costs = sorted(report.costs, key=lambda cost: order[cost.record.number])
     sums = total(costs)

@@ -1,6 +1,6 @@
-"""The pages of all runs and of what the varied keys do, and their numbers as CSV and JSON.
+"""The pages of all runs and of the effects of varied keys, and their numbers as CSV and JSON.
 
-Pages opened from disk may not fetch files, so these are scripts that hand over a value.
+Pages that are opened from disk cannot fetch files, so these are scripts that assign a value.
 """
 
 import json
@@ -18,7 +18,7 @@ Context = dict[str, Any]
 
 
 def runs_page(report: Report) -> Context:
-    """A row a run, the best first."""
+    """The values for the page of runs: a row for each run, the best first."""
     headline = report.headline
     columns: list[Context] = [{"title": "run"}, {"title": "state"}]
     columns += [{"title": name} for name in report.short.values()]
@@ -51,7 +51,7 @@ def runs_page(report: Report) -> Context:
 
 
 def effects_page(report: Report) -> Context:
-    """What each varied key does to each of the main metrics."""
+    """The values for the page of effects: the effect of each varied key on each main metric."""
     headline = report.headline
     finished = [record for record in report.gathered.records if record.run.is_finished]
     settings = [report.gathered.settings(record) for record in finished]
@@ -144,7 +144,7 @@ def runs_value(report: Report) -> dict[str, Any]:
 
 
 def as_script(name: str, value: Any) -> str:
-    """A script that hands a value over under a name."""
+    """A script that assigns a value to a name."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     return f"orbit.receive({json.dumps(name)},{text});\n"
 

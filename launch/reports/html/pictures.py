@@ -1,4 +1,4 @@
-"""Pictures and frame sets that evaluation left in run directories, and which of them to take."""
+"""Choosing the pictures and frame sets of evaluations in run directories."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from orbit.core.files.listing import list_folder
 from orbit.core.pictures import FRAMES_FILE, FrameSet, read_frame_set
 
 MAX_BYTES = 10 * 2**20
-"""So much is copied of all runs together, the best runs first."""
+"""The most bytes that are copied of all runs together, the best runs first."""
 
 MEANINGS = {
     "orbits": ("Orbits", "Sources, model outputs and truths under group elements, in rows."),
@@ -47,12 +47,12 @@ MEANINGS = {
     ),
     "first_layer": ("First layer", "Weights of the first layer beside their circulant part."),
 }
-"""Titles and alternative texts by file name; others are told by their names."""
+"""Titles and alternative texts by file name; other files show their names."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file. `href` is its place in the report."""
+    """A PNG file. `href` is its path in the report."""
 
     name: str
     title: str
@@ -63,7 +63,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Frames:
-    """A set of frames to slide through. `hrefs` are the places of its files in the report."""
+    """A set of frames to slide through. `hrefs` are the paths of its files in the report."""
 
     name: str
     frames: FrameSet
@@ -73,7 +73,7 @@ class Frames:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What is shown of one run."""
+    """The pictures of one run."""
 
     record: RunRecord
     pictures: tuple[Picture, ...]
@@ -88,7 +88,7 @@ class Gallery:
 
 
 def find_gallery(record: RunRecord, with_frames: bool) -> Gallery:
-    """The pictures of a run; what cannot be read is left out."""
+    """The pictures of a run; unreadable files are left out."""
     folder = PurePosixPath("pictures") / f"run-{record.number:04d}"
     files = [record.path / "orbits.png", *list_folder(record.path / "pictures", "*.png")]
     pictures = [
@@ -110,9 +110,9 @@ def find_gallery(record: RunRecord, with_frames: bool) -> Gallery:
 def choose_galleries(
     records: Sequence[RunRecord], max_bytes: int = MAX_BYTES
 ) -> tuple[list[Gallery], int]:
-    """Galleries of runs in this order until they are too large.
+    """Galleries of runs in this order, until they are too large.
 
-    Frames are those of the first run on each dataset. Also returns how many further runs
+    Frame sets are taken from the first run on each dataset only. Also returns how many further runs
     have pictures.
     """
     chosen: list[Gallery] = []
@@ -133,7 +133,7 @@ def choose_galleries(
 
 
 def copy_gallery(gallery: Gallery, out: Path) -> None:
-    """Copy the files of a gallery to their places below `out`."""
+    """Copy the files of a gallery to their paths below `out`."""
     pairs = [(picture.file, picture.href) for picture in gallery.pictures]
     for one in gallery.frames:
         files = (one.folder / file for file in one.frames.files)
@@ -145,7 +145,7 @@ def copy_gallery(gallery: Gallery, out: Path) -> None:
 
 
 def frames_json(frames: Frames) -> str:
-    """What the page needs to slide through them."""
+    """The data that the page needs for the slider."""
     content: dict[str, Any] = {
         "files": frames.hrefs,
         "labels": frames.frames.labels,

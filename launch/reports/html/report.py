@@ -1,4 +1,4 @@
-"""What `launch/report.py` was asked for, and all that its pages show."""
+"""The request of `launch/report.py`, and the content of its pages."""
 
 import os
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ KEYS = ("out", "metric", "split", "paper", "title")
 
 @dataclass(frozen=True)
 class ReportRequest:
-    """Directories to report on, where the pages go, and what to judge runs by."""
+    """Directories to report on, the output directory, and the metric that ranks runs."""
 
     roots: tuple[Path, ...]
     out: Path
@@ -32,7 +32,7 @@ class ReportRequest:
 
 
 def read_request(words: list[str]) -> ReportRequest:
-    """The request that words make; ValueError with one line if they make none."""
+    """The request of a command line; a one-line ValueError if it is not valid."""
     words = list(words)
     values = {key: take_value(words, key, "") or None for key in KEYS}
     for word in words:
@@ -63,7 +63,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Report:
-    """What was read, and what follows from it. `ranked` are runs, the best first."""
+    """The gathered runs and all derived tables. `ranked` are runs, the best first."""
 
     title: str
     written: str
@@ -81,7 +81,7 @@ class Report:
 
     @property
     def has_paper(self) -> bool:
-        """Whether the numbers of a paper stand beside ours."""
+        """Whether the report compares with a paper's numbers."""
         return self.paper is not None
 
     @property
@@ -90,7 +90,7 @@ class Report:
         return short_keys(self.gathered.keys)
 
     def label(self, record: RunRecord) -> str:
-        """A run's settings in a few words, empty if nothing varies."""
+        """A run's settings as a short text, empty if nothing varies."""
         return settings_label(self.gathered.settings(record), self.short)
 
     def href(self, record: RunRecord) -> str | None:
@@ -99,9 +99,10 @@ class Report:
 
 
 def make_report(request: ReportRequest, written: str, version: str) -> Report:
-    """Read the runs and work everything out.
+    """Read the runs and compute all tables.
 
-    Raises FileNotFoundError or ValueError with one line for what was asked for in vain.
+    Raises a one-line FileNotFoundError or ValueError for directories, metrics or splits that do not
+    exist.
     """
     paper = read_paper(request.paper) if request.paper is not None else None
     gathered = gather(find_runs(request.roots))
@@ -145,7 +146,7 @@ def rank_records(records: Sequence[RunRecord], headline: Headline) -> list[RunRe
 
 
 def relative_link(path: Path, out: Path) -> str:
-    """A path as seen from a directory, quoted for a link, with a slash at its end."""
+    """A path relative to a directory, quoted for a link, with a slash at its end."""
     return quote(os.path.relpath(path, out)) + "/"
 
 

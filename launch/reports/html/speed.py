@@ -1,4 +1,4 @@
-"""What runs cost: speed, waiting for data, memory, restarts, hours of devices."""
+"""The costs of runs: speed, waiting for data, memory, restarts, hours of devices."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,11 @@ HOST_MEMORY, GPU_MEMORY = "memory/resident_peak_mib", "memory/gpu_peak_mib"
 
 @dataclass(frozen=True)
 class Cost:
-    """One run; None for what is not known. `device_hours`: hours of all ranks together.
+    """The costs of one run; None means not known. `device_hours` are the hours of all ranks
+    together.
 
-    `lost_hours` is wall-clock time that restarts took beyond the steps in between, of which
-    `waiting_hours` passed between the end of one attempt and the start of the next.
+    `lost_hours` is the wall-clock time of restarts without the steps in between; `waiting_hours` of
+    it passed between the end of one attempt and the start of the next.
     """
 
     record: RunRecord
@@ -84,7 +85,7 @@ def cost_of(record: RunRecord) -> Cost:
 
 
 def total(costs: Sequence[Cost]) -> Totals:
-    """Sums, GPUs and processors apart."""
+    """Sums, with GPUs and CPUs separate."""
     return Totals(
         gpu_hours=sum(cost.device_hours or 0.0 for cost in costs if cost.is_gpu),
         cpu_hours=sum(cost.device_hours or 0.0 for cost in costs if not cost.is_gpu),
@@ -95,7 +96,7 @@ def total(costs: Sequence[Cost]) -> Totals:
 
 
 def _ends(attempts: Sequence[Attempt], last_time: float | None) -> list[float]:
-    """When each attempt ended; one that left no word lasted until the next or the last line."""
+    """The end of each attempt; one without a record lasted until the next one or the last line."""
     ends = []
     for number, attempt in enumerate(attempts):
         following = attempts[number + 1].started if number + 1 < len(attempts) else last_time

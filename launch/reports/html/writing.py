@@ -1,4 +1,4 @@
-"""A report as a directory: made beside its place, then put there as a whole.
+"""Writing a report as a directory: under a temporary name, then renamed as a whole.
 
 OUT/
   index.html  curves.html  ...  pages
@@ -27,10 +27,10 @@ MARK = "report.json"
 
 
 def write_report(request: ReportRequest) -> Report:
-    """Make the report that is asked for; one that is there already is replaced.
+    """Write the requested report; an existing report is replaced.
 
-    Raises ValueError if `out` holds anything else, ImportError if a library is absent, and
-    FileNotFoundError or ValueError with one line for what was asked for in vain.
+    Raises ValueError if `out` holds anything else, ImportError if a library is missing, and a
+    one-line FileNotFoundError or ValueError for directories, metrics or splits that do not exist.
     """
     import_jinja2()
     script = plotly_script()
@@ -49,7 +49,7 @@ def write_report(request: ReportRequest) -> Report:
 
 
 def check_place(out: Path) -> None:
-    """ValueError unless a report may be put there."""
+    """Raise ValueError unless a report may be written there."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"out={out} is a file: choose another path")
     if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
@@ -85,7 +85,7 @@ def _fill(draft: Path, report: Report, script: Path) -> None:
 
 
 def _put(draft: Path, out: Path) -> None:
-    """Rename the draft into place; what was there is gone after that and not before."""
+    """Rename the draft to its final path; the old report is only removed after that."""
     old = out.with_name(f".{out.name}.{uuid.uuid4().hex[:12]}.old")
     if out.exists():
         os.rename(out, old)
