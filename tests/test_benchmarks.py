@@ -234,7 +234,8 @@ def test_validation_part(noise_dir: Path, monkeypatch: pytest.MonkeyPatch) -> No
     import validation_speed
 
     monkeypatch.setattr(validation_speed, "LARGE", (3, 16, 16))
-    report = validation_speed.measure_validation(noise_dir, noise_dir, 1, 1, 4)
+    monkeypatch.setattr(validation_speed, "SOLID", (1, 12, 12, 12))
+    report = validation_speed.measure_validation(noise_dir, noise_dir, 1, 1, 4, 4)
     assert_sensible(report)
-    assert [check.required for check in report.checks] == [1.3] * 3
+    assert [check.required for check in report.checks] == [1.3] * 4
     assert all(check.is_upper_limit for check in report.checks)

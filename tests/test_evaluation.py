@@ -20,7 +20,8 @@ from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.evaluation import evaluate_run
 from pipeline.measuring import Subject
 from pipeline.methods.latent_action.evaluation import LatentActionEvaluation
-from pipeline.methods.latent_action.settings import LossWeights
+from pipeline.methods.latent_action.objective import latent_losses, run_pairs
+from pipeline.methods.latent_action.settings import LatentLosses, LossWeights
 from pipeline.metrics.similarity import structural_similarity
 from pipeline.runs import load_run
 from pipeline.settings import EvaluateConfig
@@ -95,6 +96,26 @@ def test_metrics_follow_their_definitions(run_dir: Path, digits_dir: Path) -> No
     change = (z.invariant - zg.invariant)[moved].double().norm()
     wanted = change / zg.invariant[moved].double().norm()
     assert metrics["invariance_error/invariant"] == pytest.approx(float(wanted), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["stop_gradient", "relative"])
+def test_latent_losses_are_those_that_training_minimises(
+    kind: LatentLosses, run_dir: Path, digits_dir: Path
+) -> None:
+    """Though validation sums them its own way, a few records at a time."""
+    model = load_run(run_dir).model
+    batches = EvaluationBatches(PairStore(digits_dir).split("test"), 120, 0, 1)
+    (batch,) = Loader(batches, 0, 1, CPU, LoaderConfig())
+    found = evaluate(
+        LatentActionEvaluation(model, LossWeights(), kind=kind), [batch], World(0, 1, CPU)
+    )
+    with torch.no_grad():
+        pairs = run_pairs(model, batch.source, batch.target, batch.action)
+        wanted = latent_losses(pairs, kind)
+    valid = batch.valid > 0
+    for name, losses in zip(("invariance", "consistency"), wanted, strict=True):
+        mean = losses[valid].double().mean().item()
+        assert found[f"loss/{name}"] == pytest.approx(mean, rel=1e-5), name
 
 
 def test_errors_of_parts_without_channels_are_left_out(digits_dir: Path, tmp_path: Path) -> None:

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from test_contrastive_loss import make_batch, make_model
 
 from pipeline.data.packing import Batch
-from pipeline.data.places import MOST_PLACES, global_places, local_batch_of, places_at_once
+from pipeline.data.places import (
+    MOST_PLACES,
+    PASS_VALUES,
+    global_places,
+    local_batch_of,
+    parts_of_pass,
+    places_at_once,
+)
 from pipeline.global_batch import normal_numbers
 from pipeline.methods.world_model.contrastive import GROUP_SIZE, Groups
 from pipeline.methods.world_model.final import ContrastiveEvaluation
@@ -50,6 +57,17 @@ def test_few_places_are_left_over(num_records: int, places: int, world_size: int
     num_steps = -(-num_records // size)
     assert num_steps <= -(-num_records // (places * world_size))
     assert 0 <= num_steps * size - num_records < num_steps * world_size
+
+
+@given(st.integers(1, 600), SIDES, SIDES)
+def test_a_pass_takes_each_record_once_and_no_crumbs(num: int, height: int, width: int) -> None:
+    """In order; a last part of one record would cost as much as a whole one."""
+    frames = torch.zeros(1).expand(num, 1, height, width)
+    parts = list(parts_of_pass(frames))
+    sizes = [part.stop - part.start for part in parts]
+    assert [place for part in parts for place in range(num)[part]] == list(range(num))
+    assert max(sizes) * height * width <= max(PASS_VALUES, height * width)
+    assert sizes[-1] > max(sizes) - len(sizes)
 
 
 def parts_of(batch: Batch, size: int) -> list[Batch]:

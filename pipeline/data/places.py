@@ -22,6 +22,9 @@ VALUE_BYTES = 4
 CACHED_VALUES, GPU_VALUES = 1 << 17, 1 << 22
 """Numbers of values that stay in a processor's cache with their results, and that keep a GPU
 busy."""
+PASS_VALUES = 1 << 18
+"""Values of frames up to which a forward pass on a CPU is faster with more records. Beyond this,
+the outputs of layers are fresh memory each time and leave the cache before they are read."""
 
 
 def places_at_once(frame_shape: tuple[int, ...], local_batch: int, world_size: int = 1) -> int:
@@ -54,3 +57,12 @@ def slices_in_cache(values: torch.Tensor) -> Iterator[slice]:
     """Slices of the rows of (N, ...), at least one row each, that fit into the cache."""
     most = GPU_VALUES if values.is_cuda else CACHED_VALUES
     return slices(len(values), max(1, most // max(1, math.prod(values.shape[1:]))))
+
+
+def parts_of_pass(frames: torch.Tensor) -> Iterator[slice]:
+    """Slices of about equal size of a batch's frames (N, C, ...), for one forward pass each: all
+    of them on a GPU, and on a CPU as many as are fastest."""
+    num = len(frames)
+    most = max(1, PASS_VALUES // math.prod(frames.shape[1:]))
+    num_parts = 1 if frames.is_cuda else -(-num // most)
+    return slices(num, max(1, -(-num // max(1, num_parts))))

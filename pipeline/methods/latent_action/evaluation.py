@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import torch
 
 from pipeline.data.packing import Batch
-from pipeline.data.places import slices_in_cache
-from pipeline.methods.latent_action.objective import PairOutputs, latent_losses, run_pairs
+from pipeline.data.places import parts_of_pass, slices_in_cache
+from pipeline.methods.latent_action.objective import SMALLEST_VARIANCE, PairOutputs, run_pairs
 from pipeline.methods.latent_action.settings import (
     LatentLosses,
     LossWeights,
@@ -66,6 +66,11 @@ class LatentActionEvaluation:
 
     @torch.no_grad()
     def update(self, batch: Batch) -> None:
+        for part in parts_of_pass(batch.source):
+            self._add(Batch(*(values[part] for values in batch)))
+
+    def _add(self, batch: Batch) -> None:
+        """Count records that go through the model together."""
         model, valid = self.model, batch.valid.double()
         pairs = run_pairs(model, batch.source, batch.target, batch.action)
         element_bin = model.group.bin_index(model.group.decode(batch.action))
@@ -126,15 +131,19 @@ class LatentActionEvaluation:
         moved_sum, valid_sum = (torch.stack([is_moved, valid]) @ latent).view(2, *shape)
         self._variant_sum += moved_sum * is_variant
         self._channels[0] += valid_sum.flatten(1).sum(1)
-        by_channel = _row_sums(latent.square_().view(num * num_channels, -1))
-        by_channel = by_channel.view(num, num_channels)
+        channels = latent.view(num * num_channels, -1)
+        cell_sums = _row_sums(channels) if self.latent_losses == "relative" else None
+        by_channel = _row_sums(channels.square_()).view(num, num_channels)
         self._channels[1] += valid @ by_channel
         chosen = is_variant.flatten().double()
         consistency, invariance = (error_by_channel @ part for part in (chosen, 1 - chosen))
-        if self.latent_losses == "relative":
-            losses = [loss.double() for loss in latent_losses(pairs, self.latent_losses)]
-        else:
-            losses = [invariance / latent.shape[1], consistency / latent.shape[1]]
+        losses = torch.stack([invariance, consistency]) / latent.shape[1]
+        if cell_sums is not None:
+            # As `latent_losses` has it, from the sums that are there.
+            size = by_channel.sum(1)
+            if self._num_cells > 1:
+                size -= cell_sums.square_().view(num, num_channels).sum(1) / self._num_cells
+            losses /= (size / latent.shape[1]).clamp_min_(SMALLEST_VARIANCE)
         return torch.stack(
             [*losses, consistency, by_channel @ chosen, invariance, by_channel @ (1 - chosen)]
         )
