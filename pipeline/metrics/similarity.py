@@ -215,7 +215,7 @@ def _products(
 def _bands(
     size: int, dtype: torch.dtype, device: torch.device
 ) -> list[tuple[slice, slice, torch.Tensor]]:
-    """Places of an axis, the places whose values they need, and the weights of these, (j, i)."""
+    """Positions of an axis, the positions whose values they need, and their weights, (j, i)."""
     window = _window(size, dtype, device)
     bands = []
     for first in range(0, size, BAND):
@@ -227,7 +227,7 @@ def _bands(
 
 @lru_cache(maxsize=16)
 def _window(size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Weight of place j for place i of an axis, mirrored places included, (j, i)."""
+    """Weight of position j for position i of an axis, with mirrored positions, (j, i)."""
     places = torch.arange(-RADIUS, RADIUS + 1, dtype=torch.float64)
     weights = torch.exp(-((places / SIGMA) ** 2) / 2)
     weights /= weights.sum()
