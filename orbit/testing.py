@@ -206,16 +206,16 @@ def one_rank_against_two(overrides: Sequence[str], folder: Path, tolerance: floa
     `tolerance` is relative; it allows for float32 rounding in a few steps of training.
     """
     from pipeline.training.metrics_log import read_metrics
+    from pipeline.training.run import train
 
+    train(_config(overrides, folder / "ranks1"), _Never())
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "pipeline.train", *overrides, f"run_dir={folder / 'ranks2'}", "device=cpu"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     logged = []
-    for num_ranks in (1, 2):
-        run_dir = folder / f"ranks{num_ranks}"
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += [f"--nproc-per-node={num_ranks}", "-m", "pipeline.train"]
-        command += [*overrides, f"run_dir={run_dir}", "device=cpu"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-        lines = read_metrics(run_dir / "metrics.jsonl")
+    for run in ("ranks1", "ranks2"):
+        lines = read_metrics(folder / run / "metrics.jsonl")
         logged.append([line["loss/total"] for line in lines if "loss/total" in line])
     assert all(logged), "nothing was logged: set log_every"
     one, two = logged

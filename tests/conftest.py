@@ -4,6 +4,7 @@
 `digits_run` is a short run: read them, and copy one before changing it.
 """
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
@@ -80,10 +81,12 @@ def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def starts_are_warm(warm_python: str) -> Iterator[None]:
-    """Whatever a file's tests start by `sys.executable` comes from the warm interpreter."""
+    """What a file's tests start by `sys.executable`, workers too, is the warm interpreter."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "executable", warm_python)
+        multiprocessing.set_executable(warm_python)
         yield
+    multiprocessing.set_executable(sys.executable)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ import pytest
 from helpers.bad_inputs.catalogue import READERS, SAMPLE_PER_READER, all_cases, sample
 from helpers.programs import REPOSITORY
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 PROGRAM = REPOSITORY / "tests/acceptance/bad_inputs.py"
 
 

@@ -27,6 +27,8 @@ from pipeline.training.distributed import World
 from pipeline.training.evaluation import evaluate
 from pipeline.training.run import train
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 CPU = torch.device("cpu")
 SMALL = ("num_samples=8", "dataset.shard_mib=0.5")
 

@@ -19,6 +19,8 @@ from orbit.core.groups import make_group
 from orbit.core.store.manifest import SPLITS
 from orbit.core.store.reader import PairStore
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], PairStore]:

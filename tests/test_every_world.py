@@ -22,6 +22,8 @@ from orbit.core.config.schema import build
 from pipeline.training.run import train
 from pipeline.training.settings import TrainConfig
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 ROOT = Path(__file__).resolve().parents[1]
 EPISODES = ("dataset.num_test_episodes=4", "dataset.test_episode_length=5", "episode_length=4")
 TRAINING = ("epochs=1", "global_batch=8", "precision=fp32", "collapse.action=warn")

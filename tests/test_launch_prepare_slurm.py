@@ -28,6 +28,8 @@ from launch.snapshot import Snapshot
 from orbit.core.files import waiting as hiccups
 from orbit.core.signals import STOP_SIGNALS
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 PROGRAM = "launch/prepare.py"
 
 

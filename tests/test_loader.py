@@ -16,6 +16,8 @@ from pipeline.data.batches import Batches, EvaluationBatches, TrainBatches, make
 from pipeline.data.loader import Loader, LoaderConfig, StepSource, steps_per_read
 from pipeline.data.packing import Batch, BatchLayout
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 CPU = torch.device("cpu")
 NAMES = ("source", "target", "action", "label")
 

@@ -21,6 +21,8 @@ from orbit.core.config.compose import compose
 from orbit.core.config.schema import build
 from orbit.core.store.reader import PairStore
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
 

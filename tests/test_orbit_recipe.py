@@ -27,6 +27,8 @@ from orbit.core.groups.interpolation import inscribed
 from orbit.core.store.origin import Named
 from orbit.core.store.reader import PairStore
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 SPLITS = ("train", "val", "test")
 
 

@@ -25,6 +25,8 @@ from orbit.core.files.atomic import sha256_of_file
 from orbit.core.store.manifest import FrameSpec
 from orbit.core.store.reader import PairStore, check_files
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 CHANGES = ("rename", "replace", "unlink", "rmdir", "mkdir", "link")
 TINY = {"num_train": 1, "num_held_out": 1, "items_per_shard": 1}
 FRAMES = FrameSpec((1, 2, 2, 2), "float16", (-2.0, 2.0), (-1.0, 1.0))

@@ -16,6 +16,8 @@ from orbit.core.config.compose import (
 from pipeline.training.run import open_dataset, train
 from pipeline.training.run_directory import RunDirectory, differing_keys
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 WORDS = ("epochs=1", "task.model.width=4", "global_batch=32", "num_train_items=32")
 
 

@@ -4,10 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers.programs import REPOSITORY
+from helpers.warm_python import WarmPython
 
 SOURCE = Path(__file__).parent / "helpers" / "plain_file_system.c"
 
@@ -24,12 +26,22 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def run(library: Path, *words: str) -> str:
+@pytest.fixture(scope="module")
+def python(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An interpreter that lives there, and so does all that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LD_PRELOAD", str(library))
+        warm = WarmPython(tmp_path_factory.mktemp("python"))
+    with warm:
+        yield warm.executable
+
+
+def run(python: Path, *words: str) -> str:
     """Run a program, or Python's `-c`, there; what it printed. Fails the test if it fails."""
     done = subprocess.run(
-        [sys.executable, *words],
+        [str(python), *words],
         cwd=REPOSITORY,
-        env={**os.environ, "LD_PRELOAD": str(library), "PYTHONPATH": str(REPOSITORY)},
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
         timeout=600,
@@ -66,13 +78,13 @@ for call in calls:
     assert done.stdout.split() == ["1", "38", "22", "1", "1"]
 
 
-def test_from_preparation_to_a_swept_and_evaluated_run(library: Path, tmp_path: Path) -> None:
+def test_from_preparation_to_a_swept_and_evaluated_run(python: Path, tmp_path: Path) -> None:
     data, sweep = tmp_path / "data", tmp_path / "sweep"
     words = [f"out={data}", "num_samples=60", "dataset.shard_mib=0.1", "num_workers=2"]
-    run(library, "data_prep/prepare.py", "dataset=rotated_digits", *words)
+    run(python, "data_prep/prepare.py", "dataset=rotated_digits", *words)
     words = [f"data={data}", "epochs=1", "global_batch=8", "task.model.width=4", "compile=false"]
     run(
-        library,
+        python,
         "launch/sweep.py",
         "experiment=rotated_digits",
         *words,
@@ -82,13 +94,13 @@ def test_from_preparation_to_a_swept_and_evaluated_run(library: Path, tmp_path: 
         f"sweep_dir={sweep}",
     )
     (result,) = sweep.glob("runs/*/result.json")
-    out = run(library, "launch/evaluate.py", f"runs={sweep}/runs/*", "cluster=inline")
+    out = run(python, "launch/evaluate.py", f"runs={sweep}/runs/*", "cluster=inline")
     assert "1 evaluated, 0 failed" in out
     assert list(result.parent.glob("evaluations/*.json"))
     assert list(tmp_path.rglob("*.tmp*")) == []
 
 
-def test_one_writer_per_directory_there_too(library: Path, tmp_path: Path) -> None:
+def test_one_writer_per_directory_there_too(python: Path, tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
 from orbit.core.files.lock import DirectoryLock
@@ -105,14 +117,14 @@ with DirectoryLock(folder, "trainers") as lock:
 print([claim(folder / "claims" / "run") for _ in range(3)])
 print(sorted(path.name for path in folder.rglob("*")))
 """
-    assert run(library, "-c", code).splitlines() == [
+    assert run(python, "-c", code).splitlines() == [
         "one",
         "[True, False, False]",
         "['claims', 'run']",
     ]
 
 
-def test_code_is_copied_there_too(library: Path, tmp_path: Path) -> None:
+def test_code_is_copied_there_too(python: Path, tmp_path: Path) -> None:
     """A linked folder becomes a copy of what it leads to, and the copy is found again."""
     package = tmp_path / "root" / "pipeline"
     (package / "real" / "in").mkdir(parents=True)
@@ -127,7 +139,7 @@ first, second = (take_snapshot(*places) for _ in range(2))
 check_snapshot(second.path, first.digest)
 print(first.path)
 """
-    copy = Path(run(library, "-c", code).strip())
+    copy = Path(run(python, "-c", code).strip())
     linked = copy / "pipeline" / "linked"
     assert (linked / "a.py").read_text() == "real/a.py"
     assert (linked / "in" / "b.py").read_text() == "real/in/b.py"

@@ -18,6 +18,8 @@ from data_prep.worlds.make import make_world, world_of
 from orbit.core.groups import make_group
 from orbit.core.store.manifest import SPLITS
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 POSITIVE = ("positive_second_torque",)
 WORDS = (
     "dataset=reacher_planar",

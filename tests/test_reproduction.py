@@ -25,6 +25,8 @@ from launch.reproduction.command import carry_out
 from launch.reproduction.settings import DatasetSettings, PresetWords, VariantSettings
 from orbit.core.config.program import EXIT_STOPPED, ExitWithCode
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 SETTINGS = small_settings()
 
 

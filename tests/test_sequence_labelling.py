@@ -16,6 +16,8 @@ from orbit.core.groups import make_group
 from orbit.core.store.manifest import SPLITS
 from orbit.core.store.reader import PairStore
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 DATASET = "dataset=sequence_labelling"
 WORDS = (DATASET, "num_samples=300", "dataset.num_val_samples=40", "dataset.num_test_samples=50")
 

@@ -14,6 +14,8 @@ from helpers.dev_cluster import SCRIPT, DevCluster, dev_cluster_reason
 from helpers.programs import REPOSITORY
 from helpers.waiting import PATIENCE_S, wait_until
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 FOLDER = REPOSITORY / "slurm"
 BATCH_SCRIPTS = ("train.sbatch", "prepare.sbatch", "evaluate.sbatch")
 BASH = shutil.which("bash") or "/bin/bash"

@@ -23,6 +23,8 @@ from orbit.core.store.manifest import FrameSpec, read_manifest
 from orbit.core.store.reader import PairStore
 from orbit.core.store.shard import Block, ShardLayout, map_shard
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 DATASETS = ("digits_dir", "volume_dir", "episode_dir")
 
 

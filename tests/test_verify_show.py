@@ -24,6 +24,8 @@ from PIL import Image
 from orbit.core.store.manifest import read_manifest
 from orbit.core.store.shard import map_shard
 
+pytestmark = pytest.mark.usefixtures("starts_are_warm")
+
 SHARD = "train/shard_00001.h5"
 
 

@@ -17,12 +17,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from helpers import example_from_wheel
 from helpers.programs import REPOSITORY, Outcome, call
 from helpers.waiting import PATIENCE_S
 
 from orbit.program import PROGRAMS, in_words
 
 PACKAGES = ("orbit", "pipeline", "data_prep", "launch")
+EXAMPLE = REPOSITORY / "examples" / "mylab"
 FEW = ("num_samples=60", "num_workers=1")
 SMALL = ("epochs=1", "global_batch=16", "task.model.width=8", "collapse.action=warn")
 
@@ -119,28 +121,21 @@ def test_the_main_job_from_an_empty_folder(installed: Path, folder: Path) -> Non
     assert environment["command"][:2] == ["orbit", "train"]
     assert environment["git"] is None
 
-    done = ranks(installed, "train", "data=data", "run_dir=two", *SMALL)
+    done = run(orbit, "evaluate", "run_dir=one", "analyses=false", "pictures=false")
     assert done.code == 0, done.err
-    assert json.loads(Path("two/environment.json").read_text())["world_size"] == 2
 
-    done = run(orbit, "evaluate", "run_dir=two", "analyses=false", "pictures=false")
-    assert done.code == 0, done.err
-    done = run(orbit, "describe", "two")
-    assert done.code == 0, done.err
-    assert "rotated_digits" in done.out
 
-    words = ("cluster=local", "sweep=single", "sweep.seeds=[1]", "sweep_dir=many", "data=data")
-    done = run(orbit, "sweep", *words, *SMALL)
-    assert done.code == 0, done.err
-    assert "orbit status" in done.out
-    assert run(orbit, "status", "many", "watch=true", "every=1").code == 0
-    (run_dir,) = Path("many/runs").iterdir()
-    assert (run_dir / "result.json").exists()
-    snapshot = json.loads((run_dir / "environment.json").read_text())["git"]
-    assert snapshot["commit"] is None
-    (code,) = Path("many/code").iterdir()
-    assert {path.name for path in code.iterdir()} == {*PACKAGES, "snapshot.json"}
-    assert code.name == snapshot["snapshot"][:12]
+def test_the_example_goes_through_everything(installed: Path, folder: Path) -> None:
+    """And keeps the laws by its own tests; all of it in one process, but for ranks and jobs."""
+    source = folder.parent / "mylab"
+    shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    python = str(installed / "python")
+    pip(sys.executable, "--python", python, "install", "--no-build-isolation", str(source))
+    for file in (Path(example_from_wheel.__file__), source / "tests/test_laws.py"):
+        shutil.copy(file, folder)
+    command = (installed / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    done = run(*command, "--rootdir", ".", Path(example_from_wheel.__file__).name, "test_laws.py")
+    assert done.code == 0, done.out[-5000:]
 
 
 @pytest.mark.parametrize("package", ["pipeline", "data_prep", "launch"])

@@ -1,7 +1,7 @@
 """An interpreter that has imported everything already: for programs that tests start by the dozen.
 
 `WarmPython.executable` stands for `sys.executable`: called with the words of an interpreter
-(FILE, -m MODULE or -c CODE), it hands its words, folder, environment and standard files to a
+(FILE, -m MODULE or -c CODE), it hands its words, folder, environment and open files to a
 process that forks a child for them, sends the child the signals it gets, and ends as the child
 ends. Its own death kills the child. Programs that a child starts by `sys.executable` come the same
 way. Only where a test asks what a program does, never what its start costs.
@@ -9,6 +9,7 @@ way. Only where a test asks what a program does, never what its start costs.
 
 import array
 import atexit
+import fcntl
 import json
 import os
 import runpy
@@ -28,15 +29,23 @@ from orbit.core import plugins
 
 PATIENCE_S = 600.0
 MOST_BYTES = 2**20
+MOST_FILES = 64
 HANDED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 CLIENT = """#!{python} -IS
 import array, json, os, signal, socket, sys
+numbers = []
+for name in os.listdir("/proc/self/fd"):
+    try:
+        os.set_inheritable(int(name), True)
+        numbers.append(int(name))
+    except OSError:
+        pass  # The list's own, closed again.
 line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, {most})
 line.connect({place!r})
-job = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
-files = array.array("i", [0, 1, 2])
+job = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ), numbers]).encode()
+files = array.array("i", numbers)
 line.sendmsg([job], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
 pid = int(line.recv(64))
 def hand_on(number, frame):
@@ -122,19 +131,19 @@ def serve(place: str, executable: str) -> None:
                 for each in (server, line, *children.values()):
                     each.close()
                 _become(words, folder, environment, files)
-            for file in files:
+            for file in files.values():
                 os.close(file)
             line.send(str(pid).encode())
             children[pid] = line
 
 
-def _receive(line: socket.socket) -> tuple[list[str], str, dict[str, str], list[int]]:
-    room = socket.CMSG_SPACE(3 * array.array("i").itemsize)
+def _receive(line: socket.socket) -> tuple[list[str], str, dict[str, str], dict[int, int]]:
+    room = socket.CMSG_SPACE(MOST_FILES * array.array("i").itemsize)
     message, ancillary, _, _ = line.recvmsg(MOST_BYTES, room)
     files = array.array("i")
     files.frombytes(ancillary[0][2])
-    words, folder, environment = json.loads(message)
-    return words, folder, environment, list(files)
+    words, folder, environment, numbers = json.loads(message)
+    return words, folder, environment, dict(zip(numbers, files, strict=True))
 
 
 def _reap(children: dict[int, socket.socket]) -> None:
@@ -156,17 +165,24 @@ def _kill(pid: int) -> None:
         pass
 
 
-def _become(words: list[str], folder: str, environment: dict[str, str], files: list[int]) -> Any:
+def _become(
+    words: list[str], folder: str, environment: dict[str, str], files: dict[int, int]
+) -> Any:
+    """Every file gets the number that it had where the job came from."""
     code = 70
     try:
-        for number, file in enumerate(files):
+        above = 1 + max(*files, *files.values())
+        high = {number: fcntl.fcntl(file, fcntl.F_DUPFD, above) for number, file in files.items()}
+        for file in files.values():
+            os.close(file)
+        for number, file in high.items():
             os.dup2(file, number)
             os.close(file)
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
-        while words[0] in ("-u", "-I", "-S", "-E"):
-            words = words[1:]
+        while words[0] not in ("-m", "-c") and words[0].startswith("-"):
+            words = words[1 + (words[0] in ("-X", "-W")) :]  # the interpreter's own
         code = _run(words)
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
