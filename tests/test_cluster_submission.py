@@ -28,8 +28,6 @@ from launch.jobs.train_job import TrainJob
 from launch.snapshot import Snapshot
 from orbit.core.store.manifest import MANIFEST_NAME, read_manifest
 
-pytestmark = pytest.mark.usefixtures("starts_are_warm")
-
 BASH = shutil.which("bash") or "/bin/bash"
 GOLDEN = REPOSITORY / "tests" / "golden" / "train_array.sbatch"
 PARTITIONS = """\

@@ -36,8 +36,6 @@ from orbit.core.signals import STOP_SIGNALS
 from pipeline.settings import EvaluateConfig, evaluation_file
 from pipeline.training.run import train
 
-pytestmark = pytest.mark.usefixtures("starts_are_warm")
-
 TINY = ("task.model.width=4", "compile=false", "epochs=1", "global_batch=32", "log_every=5")
 OTHER = ("num_samples=60", "seed=1", "dataset.shard_mib=0.1")
 CHECKPOINTS = ("checkpoint_every=6", "retention.keep_last=5")

@@ -16,8 +16,6 @@ from launch.cluster.settings import LocalConfig, SlurmConfig
 from launch.preparation.directory import default_shards_per_task, group_shards, read_request
 from launch.preparation.submission import cluster_for_shards
 
-pytestmark = pytest.mark.usefixtures("starts_are_warm")
-
 PROGRAM = "launch/prepare.py"
 
 

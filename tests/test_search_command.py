@@ -43,8 +43,6 @@ from launch.sweeps.trials import ClusterJobs, judge, under_way
 from orbit.core.files import waiting as hiccups
 from orbit.core.files.lock import LostLockError, describe_process
 
-pytestmark = pytest.mark.usefixtures("starts_are_warm")
-
 
 @pytest.fixture
 def sweep_dir(tmp_path: Path) -> Path:
