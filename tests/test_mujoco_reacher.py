@@ -18,6 +18,7 @@ from data_prep.settings.worlds import ReacherPlanarWorldConfig, ReacherWorldConf
 from data_prep.worlds import mujoco_arm
 from data_prep.worlds.interface import World
 from data_prep.worlds.make import make_world
+from orbit.testing import check_world
 
 HAS_MUJOCO = all(importlib.util.find_spec(name) for name in ("gymnasium", "mujoco"))
 HAS_OPENGL = HAS_MUJOCO and mujoco_arm.MujocoArm().can_render
@@ -36,6 +37,11 @@ def some_transitions(world: World, num: int) -> tuple[np.ndarray, np.ndarray]:
     episodes = np.arange(num)
     states = world.reset(1, 0, episodes, limited=False)
     return states, world.draw_actions(1, 0, episodes, 0, states, limited=False)
+
+
+@needs_opengl
+def test_it_keeps_the_laws_of_worlds() -> None:
+    check_world(world_of_size(), num=16)
 
 
 @needs_mujoco
