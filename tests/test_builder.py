@@ -24,8 +24,6 @@ from orbit.core.files.atomic import sha256_of_file
 from orbit.core.store.manifest import FrameSpec
 from orbit.core.store.shard import Block
 
-pytestmark = pytest.mark.usefixtures("starts_are_warm")
-
 BUILD = """
 import sys
 from pathlib import Path

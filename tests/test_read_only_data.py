@@ -14,8 +14,6 @@ from helpers.stand_in_slurm import WORDS, recipe_for
 
 from data_prep.building.builder import build_dataset
 
-pytestmark = pytest.mark.usefixtures("starts_are_warm")
-
 MOUNTED = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && shift && exec "$@"'
 
 

@@ -25,6 +25,7 @@ from orbit.core.store.manifest import read_manifest
 from orbit.core.store.shard import map_shard
 
 pytestmark = pytest.mark.usefixtures("starts_are_warm")
+OWN_PYTHON = sys.executable  # before any test: the warm one has chosen its encoding already
 
 SHARD = "train/shard_00001.h5"
 
@@ -251,7 +252,7 @@ def test_show_tells_its_story_to_an_ascii_terminal(tmp_path: Path) -> None:
     root = prepare(tmp_path / "data", *words).root
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     done = subprocess.run(
-        [sys.executable, str(REPOSITORY / "data_prep/show.py"), str(root)],
+        [OWN_PYTHON, str(REPOSITORY / "data_prep/show.py"), str(root)],
         env=environment,
         capture_output=True,
         timeout=300,
