@@ -14,7 +14,7 @@ from mkdocs.structure.files import File, Files  # noqa: E402
 from mkdocs.utils import get_relative_url  # noqa: E402
 
 from docs_build.links import rewrite_links  # noqa: E402
-from docs_build.pages import API_INDEX, ELSEWHERE, made_pages  # noqa: E402
+from docs_build.pages import API_INDEX, ELSEWHERE, made_pages, made_pictures  # noqa: E402
 
 API_FOLDER = API_INDEX.removesuffix("index.md")
 FETCHED, OWN = "https://unpkg.com/iframe-worker/shim", "assets/search_from_files.js"
@@ -63,6 +63,8 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(File.generated(config, site, content=text))
     for site, make in made_pages().items():
         files.append(File.generated(config, site, content=make()))
+    for site, picture in made_pictures().items():
+        files.append(File.generated(config, site, content=picture))
     return files
 
 

@@ -14,6 +14,8 @@ ELSEWHERE = {
     "README.md": "readme.md",
 }
 """Files of the repository and their place in the site."""
+NOTEBOOKS = {"examples/explore.ipynb": "explore.md"}
+"""Notebooks, and the pages that show them with the outputs that they hold."""
 SETTINGS_INDEX = "reference/settings/index.md"
 API_INDEX = "reference/api/index.md"
 METRICS = "reference/metrics.md"
@@ -31,11 +33,29 @@ def made_pages() -> dict[str, Callable[[], str]]:
         SETTINGS_INDEX: _settings_index,
         API_INDEX: _api_index,
     }
+    for file, site in NOTEBOOKS.items():
+        pages[site] = partial(_notebook_page, file)
     for page in PAGES:
         pages[page.uri] = partial(settings_page, page)
     for package in api_packages():
         pages[page_uri(package)] = partial(api_page, package)
     return pages
+
+
+def made_pictures() -> dict[str, bytes]:
+    """Pictures of pages that are made, by their place in the site."""
+    from docs_build.notebooks import as_page, read_notebook
+
+    found: dict[str, bytes] = {}
+    for file in NOTEBOOKS:
+        found |= as_page(read_notebook(ROOT / file), Path(file).stem).pictures
+    return found
+
+
+def _notebook_page(file: str) -> str:
+    from docs_build.notebooks import as_page, read_notebook
+
+    return as_page(read_notebook(ROOT / file), Path(file).stem).markdown
 
 
 def _settings_index() -> str:

@@ -12,7 +12,13 @@ from launch.preparation.directory import PreparationRequest
 from launch.reproduction.settings import ReproductionRequest
 from launch.sweeps.request import SweepRequest
 from orbit.core.config.compose import CONFIG_ROOT
-from pipeline.settings import ApplyConfig, ClassifyConfig, EvaluateConfig, ExportConfig
+from pipeline.settings import (
+    ApplyConfig,
+    ClassifyConfig,
+    EvaluateConfig,
+    ExportConfig,
+    ShareConfig,
+)
 from pipeline.training.settings import TrainConfig
 
 FOLDER = "reference/settings"
@@ -45,6 +51,7 @@ PAGES = (
     SettingsPage("classify", "pipeline/classify.py", ClassifyConfig),
     SettingsPage("apply", "pipeline/apply.py", ApplyConfig),
     SettingsPage("export", "pipeline/export.py", ExportConfig),
+    SettingsPage("share", "pipeline/share.py", ShareConfig),
     SettingsPage(
         "sweep",
         "launch/sweep.py",

@@ -6,6 +6,7 @@ What `make` of a `Kind` takes and returns:
     worlds     make(config, actions) -> World: `actions` are those that training is limited to
     groups     make() -> Group, whose name is that of the entry point
     networks   make(config, frame_shape) -> (encoder, decoder, latent_shape)
+    loggers    make(start) -> Tracker: see pipeline/loggers/interface.py; config=None
     actions    make(config, group, frame_shape, latent_shape) -> module(latent, g), block_sizes
 
 and of a `Method`: make(config, manifest, device) -> Task. A name is imported when it is first used,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from orbit.core.groups import Irrep as Irrep
     from orbit.core.groups import make_group as make_group
     from orbit.core.groups.permutations import PermutationGroup as PermutationGroup
+    from orbit.core.groups.words import read_element as read_element
     from orbit.core.metrics import Metric as Metric
     from orbit.core.pictures import save_figure as save_figure
     from orbit.core.plugins import Kind as Kind
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from pipeline.models.settings import LatentActionSettings as LatentActionSettings
     from pipeline.models.settings import NetworkConfig as NetworkConfig
     from pipeline.programs import Program as Program
+    from pipeline.runs import Run as Run
     from pipeline.runs import load_run as load_run
 
 PLACES = {
@@ -74,6 +77,7 @@ PLACES = {
     "orbit.core.config.program": ("run_program",),
     "orbit.core.groups": ("Group", "Irrep", "make_group"),
     "orbit.core.groups.permutations": ("PermutationGroup",),
+    "orbit.core.groups.words": ("read_element",),
     "orbit.core.metrics": ("Metric",),
     "orbit.core.pictures": ("save_figure",),
     "orbit.core.plugins": ("Kind", "Open"),
@@ -96,7 +100,7 @@ PLACES = {
     "pipeline.models.networks": ("make_network",),
     "pipeline.models.settings": ("LatentActionSettings", "NetworkConfig"),
     "pipeline.programs": ("Program",),
-    "pipeline.runs": ("load_run",),
+    "pipeline.runs": ("Run", "load_run"),
 }
 """Modules, and the names that a package may use of them."""
 MODULE_OF = {name: module for module, names in PLACES.items() for name in names}

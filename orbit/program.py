@@ -28,6 +28,7 @@ PROGRAMS = {
     "describe": "pipeline.describe",
     "apply": "pipeline.apply",
     "export": "pipeline.export",
+    "share": "pipeline.share",
     "classify": "pipeline.classify",
     "sweep": "launch.sweep",
     "status": "launch.status",

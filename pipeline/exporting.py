@@ -21,7 +21,7 @@ from orbit.core.files.atomic import sync_directory, sync_file, write_json
 from orbit.core.groups import Group
 from orbit.core.groups.words import MAX_LISTED
 from orbit.core.progress import Progress
-from orbit.core.store.manifest import Manifest, read_manifest
+from orbit.core.store.manifest import Manifest
 from pipeline.arithmetic import exact_float32, use_threads
 from pipeline.methods.table import METHODS, method_of
 from pipeline.programs import Program, greatest_difference, write_program
@@ -107,7 +107,7 @@ def export_run(config: ExportConfig) -> dict[str, Any]:
     _check_place(out, config.overwrite)
     use_threads(config.num_threads)
     run = load_run(config.run_dir, str(config.checkpoint), config.data)
-    manifest = read_manifest(Path(config.data if config.data is not None else run.config.data))
+    manifest = run.manifest
     programs = programs_of(run, manifest)
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
     draft = out.absolute().with_name(f".{out.absolute().name}.{uuid.uuid4().hex[:12]}.tmp")

@@ -1,35 +1,66 @@
-"""Using a trained run: `load_run(run_dir)` returns model, group and configuration."""
+"""Using a trained run: `load_run(run_dir)`, also for a folder that `share` wrote.
 
+A run directory holds the manifest of its dataset, so nothing here needs the dataset itself.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from orbit.core import plugins
+from orbit.core.files.listing import list_folder
 from orbit.core.groups import Group, make_group
+from orbit.core.groups.words import read_element
+from orbit.core.metrics import headlines_of
 from orbit.core.printing import say
 from orbit.core.store.manifest import FrameSpec, Manifest, read_manifest
+from orbit.core.store.reader import PairStore, check_files
+from pipeline.arithmetic import exact_float32
 from pipeline.data.places import local_batch_of, places_at_once
+from pipeline.measuring import device_of
 from pipeline.methods.interface import Task
-from pipeline.methods.table import make_task
-from pipeline.models.latent_action import LatentActionModel
-from pipeline.run_files.checkpoint import Checkpoint, fill
+from pipeline.methods.table import make_task, method_of
+from pipeline.models.latent_action import LatentActionModel, LatentParts
+from pipeline.run_files.checkpoint import MODEL_FILE, Checkpoint, fill
+from pipeline.run_files.reading import read_metrics
 from pipeline.training.run_directory import RunDirectory
 from pipeline.training.settings import TrainConfig
+from pipeline.world_models.world_model import WorldModel
+
+Images = np.ndarray | torch.Tensor
+GREY = 255
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
-    """A trained model with everything needed to use it."""
+    """A trained model with everything needed to use it.
 
+    `path` is the run directory, or the shared folder; `manifest` describes the dataset.
+    """
+
+    path: Path
     model: nn.Module
     group: Group
     config: TrainConfig
     task: Task
     step: int
     checkpoint: Checkpoint
-    frames: FrameSpec
+    manifest: Manifest
+
+    @property
+    def frames(self) -> FrameSpec:
+        """Shape and values of the frames that the model was trained on."""
+        return self.manifest.frames
+
+    @property
+    def weights_file(self) -> Path:
+        """The file of the weights, safetensors."""
+        return RunDirectory(self.path).checkpoints.path(self.step) / MODEL_FILE
 
     def places(self, world_size: int = 1) -> int:
         """How many records each of `world_size` ranks processes at a time outside of training; this
@@ -38,6 +69,80 @@ class Run:
         config = self.config
         local_batch = local_batch_of(config.global_batch, config.accumulation, num_ranks)
         return places_at_once(self.frames.shape, local_batch, world_size)
+
+    @exact_float32()
+    @torch.no_grad()
+    def encode(self, images: Images) -> LatentParts | torch.Tensor:
+        """The latents of images.
+
+        `images` (N, C, ...) or one (C, ...): values as they are stored (of their type, such as
+        uint8), grey values 0 to 255 as uint8, or any other floating numbers from 0 to 1. Of a
+        latent action model its two parts, `variant` and `invariant`, (N, channels, ...) each; of
+        a world model z. On the CPU. ValueError for images that the model does not take.
+        """
+        stored = as_stored(images, self.frames)
+        parts = [self._latents(batch) for batch, _ in self._batches(stored)]
+        if isinstance(parts[0], LatentParts):
+            return LatentParts(*(torch.cat(each) for each in zip(*parts, strict=True)))
+        return torch.cat(parts)
+
+    @exact_float32()
+    @torch.no_grad()
+    def transform(self, images: Images, element: str | float | torch.Tensor) -> torch.Tensor:
+        """g x of images, as the model predicts it, (N, C, ...) from 0 to 1, on the CPU.
+
+        `images` as for `encode`. `element` in the group's words, such as "90" or "30 z", or an
+        element (1, ...), or one for each image. ValueError for runs that draw no images.
+        """
+        model = latent_action_model(self)
+        g = element if torch.is_tensor(element) else read_element(self.group, str(element))
+        stored = as_stored(images, self.frames)
+        if len(g) not in (1, len(stored)):
+            raise ValueError(f"element: {len(g)} of them for {len(stored)} images")
+        g, moved = g.expand(len(stored), *g.shape[1:]), []
+        for batch, places in self._batches(stored):
+            drawn = model.transform(model.normalise(batch), g[places].to(batch.device))
+            moved.append(model.to_unit_range(drawn).float().cpu())
+        return torch.cat(moved)
+
+    def metrics(self) -> Any:
+        """All that was measured: a line for each step logged, validation and evaluation.
+
+        A pandas frame where pandas is installed, else a list of dictionaries. `step`, `epoch`
+        and `split` say of what; `source` is training or evaluation.
+        """
+        logged = read_metrics(self.path / "metrics.jsonl")
+        lines = [{"source": "training", **line} for line in logged]
+        for file in list_folder(self.path / "evaluations", "step_*.json"):
+            found = RunDirectory(self.path).read_json(f"evaluations/{file.name}")
+            if isinstance(found, dict) and isinstance(found.get("metrics"), dict):
+                about = {key: found.get(key) for key in ("step", "split")}
+                lines.append({"source": "evaluation", **about, **found["metrics"]})
+        try:
+            import pandas
+        except ImportError:
+            return lines
+        return pandas.DataFrame(lines)
+
+    def __repr__(self) -> str:
+        """Five lines: run, dataset, model, latent, quality."""
+        return "\n".join(_lines(self))
+
+    def _latents(self, stored: torch.Tensor) -> Any:
+        model = self.model
+        if isinstance(model, LatentActionModel):
+            return LatentParts(*(part.cpu() for part in model.encode(model.normalise(stored))))
+        world = getattr(model, "world_model", model)
+        if isinstance(world, WorldModel):
+            return world.latent(stored).cpu()
+        raise ValueError(f"{self.path} is of task.name={self.config.task.name}: it encodes nothing")
+
+    def _batches(self, stored: torch.Tensor) -> Iterator[tuple[torch.Tensor, slice]]:
+        """As many values at a time as fit, on the model's device, and their places."""
+        num, device = self.places(), device_of(self.model)
+        for first in range(0, len(stored), num):
+            places = slice(first, first + num)
+            yield stored[places].to(device), places
 
 
 def load_run(
@@ -48,13 +153,13 @@ def load_run(
 ) -> Run:
     """Load a run's model from checkpoint `best`, `last` or a step number.
 
-    `data` is the dataset's current path, if it has moved since training. Raises FileNotFoundError
-    or ValueError if run, checkpoint or dataset cannot be read.
+    `run_dir` is a run directory or a folder that `share` wrote. `data` is another dataset than the
+    run's own. Raises FileNotFoundError or ValueError if run, checkpoint or dataset cannot be read.
     """
     run = RunDirectory(Path(run_dir))
     config = run.read_config()
-    manifest: Manifest = read_manifest(Path(data if data is not None else config.data))
-    loaded = run.checkpoints.load(run.checkpoints.resolve(checkpoint))
+    manifest = run.read_manifest() if data is None else read_manifest(Path(data))
+    loaded = run.checkpoints.load(run.checkpoints.resolve(str(checkpoint)))
     if not isinstance(loaded.meta.get("dataset"), str):
         raise ValueError(
             f"checkpoint {run.checkpoints.path(loaded.step)} does not say what it was trained on"
@@ -65,13 +170,107 @@ def load_run(
     for line in plugins.differing_versions((*config.plugins, *manifest.plugins)):
         say(f"warning: {run.path}: {line}", error=True)
     group = make_group(manifest.group)
-    return Run(task.model, group, config, task, loaded.step, loaded, manifest.frames)
+    return Run(run.path, task.model, group, config, task, loaded.step, loaded, manifest)
+
+
+def open_data(run: RunDirectory, data: str | Path | None) -> PairStore:
+    """The dataset at `data`, or else where the run's own was, with all its files there.
+
+    Raises FileNotFoundError, naming the key where the dataset was moved, or ValueError.
+    """
+    place = Path(data if data is not None else run.read_config().data)
+    try:
+        store = PairStore(place)
+        check_files(store.root, store.manifest)
+    except FileNotFoundError as error:
+        if data is not None:
+            raise
+        raise FileNotFoundError(
+            f"{error}; say data=DIR if the dataset lies elsewhere by now"
+        ) from None
+    return store
 
 
 def latent_action_model(run: Run) -> LatentActionModel:
     """The model of a latent action run; ValueError for a run of another task."""
     if not isinstance(run.model, LatentActionModel):
         raise ValueError(
-            f"{run.config.run_dir} has task.name={run.config.task.name}: this is for latent_action"
+            f"{run.path} has task.name={run.config.task.name}: this is for latent_action"
         )
     return run.model
+
+
+def as_stored(images: Images, frames: FrameSpec) -> torch.Tensor:
+    """Images as a dataset with such frames would store them, (N, C, ...).
+
+    See `Run.encode` for what they may be. ValueError naming the shape, the type or the value
+    that is none of these.
+    """
+    values = torch.as_tensor(images)
+    shape = tuple(frames.shape)
+    if values.shape == shape:
+        values = values[None]
+    if values.shape[1:] != shape or not len(values):
+        wanted = ", ".join(map(str, shape))
+        raise ValueError(
+            f"images of shape {tuple(values.shape)}: this model takes (N, {wanted}) or ({wanted})"
+        )
+    low, high = frames.stored_range
+    stored = getattr(torch, frames.dtype)
+    if values.dtype == stored:
+        _check_range(values, low, high)
+        return values
+    if values.dtype == torch.uint8:
+        return (low + values / GREY * (high - low)).to(stored)
+    if not values.is_floating_point():
+        raise ValueError(f"images of {values.dtype}: give {frames.dtype}, or numbers from 0 to 1")
+    _check_range(values, 0, 1)
+    return low + values.float() * (high - low)
+
+
+def _check_range(values: torch.Tensor, low: float, high: float) -> None:
+    if not bool(((values >= low) & (values <= high)).all()):
+        raise ValueError(
+            f"images have values from {float(values.min()):g} to {float(values.max()):g};"
+            f" allowed: {low:g} to {high:g}"
+        )
+
+
+MAX_SHOWN = 3
+
+
+def _lines(run: Run) -> Iterator[str]:
+    """What a person wants to know first."""
+    config, manifest, model = run.config, run.manifest, run.model
+    yield f"Run {run.path}: task {config.task.name}, step {run.step:,}"
+    frame = " x ".join(map(str, manifest.frames.shape))
+    yield f"dataset  {manifest.name}, frames of {frame}, group {manifest.group}"
+    num = sum(parameter.numel() for parameter in model.parameters())
+    yield f"model    {num:,} parameters, trained in {config.precision}"
+    if isinstance(model, LatentActionModel):
+        is_variant = model.mask.is_variant()
+        latent = " x ".join(map(str, model.latent_shape))
+        split = f"the group acts on {int(is_variant.sum())} of {len(is_variant)} channels"
+        yield f"latent   {latent}, {split}"
+    else:
+        parts = ", ".join(name for name, _ in model.named_children())
+        yield f"parts    {parts}"
+    yield f"quality  {_quality(run)}"
+
+
+def _quality(run: Run) -> str:
+    """Of the test split if this step was evaluated, else of its validation."""
+    lines = RunDirectory(run.path)
+    test = lines.read_json(f"evaluations/step_{run.step:08d}-test.json")
+    if isinstance(test, dict):
+        split, metrics = "test", test.get("metrics", {})
+    else:
+        found = read_metrics(run.path / "metrics.jsonl")
+        own = [each for each in found if each["split"] == "val" and each["step"] == run.step]
+        if not own:
+            return "not measured yet"
+        split, metrics = "val", own[-1]
+    stated = headlines_of(method_of(run.config.task).metrics)
+    chosen = [name for name in stated if name in metrics]
+    shown = ", ".join(f"{name} {float(metrics[name]):.4g}" for name in chosen[:MAX_SHOWN])
+    return f"{split}: {shown}"

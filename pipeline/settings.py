@@ -1,5 +1,6 @@
 """Configuration of the programs that use a run: evaluate, classify, apply, export."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,3 +185,33 @@ class ExportConfig:
     def out_dir(self) -> Path:
         """The folder to write."""
         return Path(self.run_dir) / "export" if self.out is None else Path(self.out)
+
+
+LICENSE = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+@limited
+class ShareConfig:
+    """`run_dir` is the trained run, `out` the folder to be made.
+
+    `checkpoint` is best, last or a step. `name` is the model's in its card, the directory's if
+    null; `license` is an identifier such as mit or cc-by-4.0, null leaves it unknown.
+    `pictures=false` leaves pictures out, which show records of the dataset. Without an evaluation
+    the card measures what `describe` measures, on the dataset at `data` if it has moved.
+    `overwrite` replaces a folder that was shared before.
+    """
+
+    run_dir: str
+    out: str
+    checkpoint: str | int = "best"
+    name: str | None = None
+    license: str | None = None
+    pictures: bool = True
+    data: str | None = None
+    overwrite: bool = False
+    num_threads: Count = 1
+
+    def __post_init__(self) -> None:
+        if self.license is not None and not LICENSE.fullmatch(self.license):
+            raise ValueError(f"license={self.license} is no identifier, such as mit or cc-by-4.0")

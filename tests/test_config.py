@@ -29,7 +29,13 @@ from orbit.core.config.compose import CONFIG_ROOT, compose, group_options, parse
 from orbit.core.config.former import FORMER_EXPERIMENTS
 from orbit.core.config.schema import build, dotted_keys
 from orbit.core.store.reader import PairStore
-from pipeline.settings import ApplyConfig, ClassifyConfig, EvaluateConfig, ExportConfig
+from pipeline.settings import (
+    ApplyConfig,
+    ClassifyConfig,
+    EvaluateConfig,
+    ExportConfig,
+    ShareConfig,
+)
 from pipeline.training.settings import TrainConfig
 
 PREPARE = "data_prep/prepare.py"
@@ -430,7 +436,7 @@ def test_no_config_group_hides_a_plain_key() -> None:
     folders = {path.name for path in CONFIG_ROOT.iterdir() if path.is_dir()}
     assert "data" not in folders
     schemas: tuple[type, ...] = (PrepareConfig, TrainConfig, EvaluateConfig, ClassifyConfig)
-    schemas += (ApplyConfig, ExportConfig)
+    schemas += (ApplyConfig, ExportConfig, ShareConfig)
     for schema in (*schemas, SweepRequest, EvaluateRequest, PreparationRequest):
         plain = {key for key in dotted_keys(schema) if "." not in key}
         nested = {key.split(".")[0] for key in dotted_keys(schema) if "." in key}
@@ -448,7 +454,7 @@ NEEDED_BY_TASK = {
 
 
 def test_every_config_file_composes_into_its_dataclass() -> None:
-    names = ("prepare", "train", "evaluate", "classify", "apply", "export")
+    names = ("prepare", "train", "evaluate", "classify", "apply", "export", "share")
     used = {CONFIG_ROOT / f"{name}.yaml" for name in names}
     for dataset in group_options("dataset"):
         used.add(CONFIG_ROOT / f"dataset/{dataset}.yaml")
@@ -478,6 +484,7 @@ def test_every_config_file_composes_into_its_dataclass() -> None:
     words = ["run_dir=y", "images=x", "element=90", "out=z"]
     build(ApplyConfig, compose("apply", words, frozenset({"run_dir", "element"})))
     build(ExportConfig, compose("export", ["run_dir=y", "out=z"], frozenset({"run_dir", "out"})))
+    build(ShareConfig, compose("share", ["run_dir=y", "out=z"], frozenset({"run_dir", "out"})))
     for name in ("sweep", "launch_evaluate", "launch_prepare", "reproduce"):
         used.add(CONFIG_ROOT / f"{name}.yaml")
     for cluster in group_options("cluster"):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.noise_worlds import NoiseWorld
+from helpers.programs import call
 from helpers.training import (
     PATH_KEYS,
     StopAfter,
@@ -86,6 +87,14 @@ def test_training_leaves_the_world_model_as_it_was(
     model.train()
     assert model.decoder.training
     assert not model.world_model.training
+    # The run keeps what it learned from, and hands it on.
+    file = tmp_path / "run/config.yaml"
+    file.write_text(file.read_text().replace(str(frozen), str(tmp_path / "gone")))
+    assert call("pipeline/share.py", str(tmp_path / "run"), f"out={tmp_path / 'on'}").code == 0
+    for folder in (tmp_path / "run", tmp_path / "on"):
+        found = load_run(folder).model.state_dict()
+        wanted = load_run(tmp_path / "run", "best").model.state_dict()
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
 def test_a_stop_leaves_no_trace(world: tuple[Path, Path], tmp_path: Path) -> None:

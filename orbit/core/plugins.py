@@ -1,4 +1,4 @@
-"""Plug-ins: methods, worlds, sources, groups, networks and actions of other packages.
+"""Plug-ins: methods, worlds, sources, groups, networks, actions and loggers of other packages.
 
 An installed package names what it offers in its metadata, by entry points such as
 
@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-KindName = Literal["methods", "worlds", "sources", "groups", "networks", "actions"]
-KINDS: tuple[KindName, ...] = ("methods", "worlds", "sources", "groups", "networks", "actions")
+KindName = Literal["methods", "worlds", "sources", "groups", "networks", "actions", "loggers"]
+KINDS: tuple[KindName, ...] = typing.get_args(KindName)
+WITHOUT_SETTINGS = ("groups", "loggers")
 CONFIGS = "configs"
 """The entry points that name packages of YAML files."""
 SINGULAR: Mapping[str, str] = {kind: kind.removesuffix("s") for kind in (*KINDS, CONFIGS)}
@@ -31,10 +32,10 @@ SINGULAR: Mapping[str, str] = {kind: kind.removesuffix("s") for kind in (*KINDS,
 
 @dataclass(frozen=True)
 class Kind:
-    """A named source, world, group, network or latent action.
+    """A named source, world, group, network, latent action or logger.
 
-    `config` is a frozen dataclass whose field `name` is `Literal[name]`; for a group, which has no
-    settings, it is None. `orbit.api` lists what `make` takes and returns.
+    `config` is a frozen dataclass whose field `name` is `Literal[name]`; for groups and loggers,
+    which have no settings, it is None. `orbit.api` lists what `make` takes and returns.
     """
 
     name: str
@@ -109,10 +110,11 @@ def load(kind: str, name: str) -> Any:
     if getattr(value, "name", None) != name or not callable(getattr(value, "make", None)):
         raise ValueError(f"{where} is not a Kind or Method named {name!r}: see {plugin.value}")
     config: Any = getattr(value, "config", None)
-    if (config is None) != (kind == "groups") or (
+    if (config is None) != (kind in WITHOUT_SETTINGS) or (
         config is not None and not dataclasses.is_dataclass(config)
     ):
-        wanted = "None: groups have no settings" if kind == "groups" else "a frozen dataclass"
+        none = f"None: {kind} have no settings"
+        wanted = none if kind in WITHOUT_SETTINGS else "a frozen dataclass"
         raise ValueError(f"{where}: its config has to be {wanted}")
     if isinstance(config, type):
         stated = typing.get_type_hints(config).get("name")

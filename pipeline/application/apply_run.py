@@ -14,7 +14,7 @@ from orbit.core.pictures import drawable, flattened, save_figure
 from orbit.core.printing import say
 from orbit.core.progress import Progress
 from orbit.core.reading.files import import_extra
-from orbit.core.store.manifest import Manifest, read_manifest
+from orbit.core.store.manifest import Manifest
 from pipeline.application.reading import (
     HALF,
     WHITE,
@@ -119,7 +119,7 @@ def apply_run(config: ApplyConfig) -> dict[str, Any]:
     device = choose_device(config.device, 0)
     run = load_run(config.run_dir, str(config.checkpoint), config.data, device)
     model = latent_action_model(run)
-    manifest = read_manifest(Path(config.data if config.data is not None else run.config.data))
+    manifest = run.manifest
     names, elements = read_elements(run.group, config.element)
     labels = file_labels(names)
     preparation = make_preparation(config, manifest, run.group)
@@ -151,7 +151,7 @@ def apply_run(config: ApplyConfig) -> dict[str, Any]:
     record = _record(run, manifest, preparation, names, elements, targets, out)
     write_json(out / RECORD, record)
     if config.sheet:
-        sheet.write(out / SHEET, f"{run.group.name}, {run.config.run_dir}, step {run.step}")
+        sheet.write(out / SHEET, f"{run.group.name}, {run.path}, step {run.step}")
     return record
 
 

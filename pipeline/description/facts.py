@@ -11,15 +11,15 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from orbit.core.store.manifest import Manifest, read_manifest
-from orbit.core.store.reader import PairStore, check_files
+from orbit.core.store.manifest import MANIFEST_NAME, Manifest
+from orbit.core.store.reader import PairStore
 from pipeline.arithmetic import exact_float32
 from pipeline.data.packing import Batch
 from pipeline.measuring import batches, device_of, spread_records
 from pipeline.methods.latent_action.measures import composition_metrics, equivariance_metrics
 from pipeline.methods.table import method_of
 from pipeline.models.latent_action import LatentActionModel, LatentParts
-from pipeline.runs import Run, load_run
+from pipeline.runs import Run, load_run, open_data
 from pipeline.settings import evaluation_file
 from pipeline.training.run_directory import RunDirectory
 
@@ -64,6 +64,9 @@ MAX_VALUES = 1 << 23
 """The most values of all measured frames together, so that the program answers at once."""
 
 
+NOT_MEASURED = "not evaluated, and the dataset is not where it was: data=DIR says where it lies"
+
+
 class Exactness(NamedTuple):
     """Metrics by name, and their origin in words."""
 
@@ -71,26 +74,34 @@ class Exactness(NamedTuple):
     origin: str
 
 
-def read_or_measure(run_dir: Path, run: Run, data: Path) -> Exactness:
+def read_or_measure(run: Run, data: Path | None) -> Exactness:
     """The evaluation of this checkpoint on the test split, if there is one of these weights.
 
-    Otherwise up to 256 test records are measured, or fewer if frames are large. Raises
-    FileNotFoundError or ValueError if they cannot be read.
+    Otherwise up to 256 test records are measured, or fewer if frames are large; none if the run's
+    own dataset is not where it was. Raises FileNotFoundError or ValueError if `data` is given and
+    cannot be read.
     """
+    directory = RunDirectory(run.path)
     name = evaluation_file(run.step, "test")
-    written = RunDirectory(run_dir).read_json(f"evaluations/{name}")
+    written = directory.read_json(f"evaluations/{name}")
     if _is_of(written, run):
         return Exactness(written["metrics"], f"evaluations/{name}")
-    metrics, num = measure(run, data)
+    try:
+        store = open_data(directory, data)
+    except FileNotFoundError:
+        if data is not None:
+            raise
+        return Exactness({}, NOT_MEASURED)
+    if store.manifest.fingerprint != run.manifest.fingerprint:
+        return Exactness({}, NOT_MEASURED)
+    metrics, num = measure(run, store)
     return Exactness(metrics, f"measured just now on {num} test records")
 
 
-def measure(run: Run, data: Path) -> tuple[dict[str, float], int]:
+def measure(run: Run, store: PairStore) -> tuple[dict[str, float], int]:
     """Metrics of some records spread over the test split, and their number."""
     model = run.model
     assert isinstance(model, LatentActionModel)
-    store = PairStore(data)
-    check_files(store.root, store.manifest)
     reader, device = store.open_all(("test",))["test"], device_of(model)
     num_values = math.prod(reader.frames.shape)
     num_records = min(MAX_RECORDS, max(MIN_RECORDS, MAX_VALUES // num_values))
@@ -130,9 +141,14 @@ def describe_run(
     costs by part, exactness) are left out for other models; `further` holds the method's own lines.
     Raises FileNotFoundError or ValueError for what cannot be read.
     """
-    run = load_run(run_dir, checkpoint, data)
+    return describe_loaded(load_run(run_dir, checkpoint, data), checkpoint, data)
+
+
+@exact_float32()
+def describe_loaded(run: Run, checkpoint: str, data: Path | None = None) -> dict[str, Any]:
+    """The same of a run that is loaded already."""
+    run_dir, manifest = run.path, run.manifest
     place = data if data is not None else Path(run.config.data)
-    manifest = read_manifest(place)
     result = RunDirectory(run_dir).read_json("result.json")
     facts: dict[str, Any] = {
         "run_dir": str(run_dir),
@@ -150,7 +166,7 @@ def describe_run(
         },
     }
     if isinstance(run.model, LatentActionModel):
-        facts |= _latent_action(run_dir, run, run.model, place)
+        facts |= _latent_action(run, run.model, data)
     describe = method_of(run.config.task).describe
     if describe is not None:
         facts["further"] = dict(describe(run, manifest))
@@ -161,6 +177,7 @@ def _dataset(place: Path, manifest: Manifest, run: Run) -> dict[str, Any]:
     return {
         "name": manifest.name,
         "path": str(place),
+        "is_there": (place / MANIFEST_NAME).is_file(),
         "is_own": manifest.fingerprint == run.checkpoint.meta["dataset"],
         "frame": list(manifest.frames.shape),
         "values": manifest.frames.values,
@@ -181,12 +198,10 @@ def _group(run: Run) -> dict[str, Any]:
     }
 
 
-def _latent_action(
-    run_dir: Path, run: Run, model: LatentActionModel, place: Path
-) -> dict[str, Any]:
+def _latent_action(run: Run, model: LatentActionModel, data: Path | None) -> dict[str, Any]:
     is_variant = model.mask.is_variant()
     flops = flops_by_part(model)
-    exactness = read_or_measure(run_dir, run, place)
+    exactness = read_or_measure(run, data)
     return {
         "network": dataclasses.asdict(model.network),
         "action": dataclasses.asdict(model.action_settings),

@@ -66,6 +66,10 @@ def _dataset(dataset: Mapping[str, Any]) -> str:
     shapes = ", binary shapes" if dataset["values"] == "binary" else ""
     other = "" if dataset["is_own"] else "; NOT the one that it was trained on"
     where = f"{dataset['name']} in {dataset['path']}"
+    if dataset["path"] is None:
+        where = dataset["name"]
+    elif not dataset["is_there"]:
+        where = f"{dataset['name']}, which is not in {dataset['path']} (any more)"
     return f"{where}: frames of {frame}{shapes}; records: {counts}{other}"
 
 
@@ -124,6 +128,9 @@ def _mask(mask: Mapping[str, Any], metrics: Mapping[str, float]) -> str:
 
 def _exactness(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     metrics, mask = facts["exactness"]["metrics"], facts["mask"]
+    if not metrics:
+        yield "exactness", facts["exactness"]["origin"]
+        return
     yield "exactness", f"{facts['exactness']['origin']}:"
     if mask["num_variant"] > 0 and "equivariance_error/variant" in metrics:
         error = metrics["equivariance_error/variant"]

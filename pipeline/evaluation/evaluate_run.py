@@ -17,7 +17,7 @@ from orbit.core.metrics import statements_for
 from orbit.core.printing import rank_of_environment, say, world_size_of_environment
 from orbit.core.progress import Progress
 from orbit.core.store.manifest import Manifest
-from orbit.core.store.reader import PairStore, SplitReader, check_files
+from orbit.core.store.reader import SplitReader
 from pipeline.arithmetic import exact_float32, use_threads
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
@@ -25,7 +25,7 @@ from pipeline.data.places import global_places
 from pipeline.measuring import Subject
 from pipeline.methods.table import method_of
 from pipeline.run_files.checkpoint import MODEL_FILE
-from pipeline.runs import load_run
+from pipeline.runs import load_run, open_data
 from pipeline.settings import EvaluateConfig, curves_file, evaluation_file
 from pipeline.training.distributed import join_world
 from pipeline.training.evaluation import evaluate
@@ -68,13 +68,11 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
     """
     use_threads(config.num_threads)
     run = RunDirectory(Path(config.run_dir))
-    data = Path(config.data if config.data is not None else run.read_config().data)
-    store = PairStore(data)
-    check_files(store.root, store.manifest)
+    store = open_data(run, config.data)
     store.manifest.check_has_targets(config.split, f"split={config.split}", "split=val or test")
     reader = store.open_all((config.split,))[config.split]
     with join_world(config.device) as world:
-        loaded = load_run(run.path, str(config.checkpoint), data, world.device)
+        loaded = load_run(run.path, str(config.checkpoint), store.root, world.device)
         chosen = untransformed_records(store.manifest, reader)
         num_records = reader.num_records if chosen is None else len(chosen)
         size = world.world_size

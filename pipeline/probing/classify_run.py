@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from orbit.core.progress import Progress
-from orbit.core.store.reader import PairStore, check_files
 from pipeline.arithmetic import exact_float32, use_threads
 from pipeline.methods.latent_action.settings import LatentActionConfig
 from pipeline.methods.table import METHODS
@@ -17,7 +16,7 @@ from pipeline.probing.experiment import Probe, summarise
 from pipeline.probing.features import load_networks, reason_to_skip
 from pipeline.probing.sets import make_sets
 from pipeline.run_files.checkpoint import MODEL_FILE
-from pipeline.runs import latent_action_model, load_run
+from pipeline.runs import latent_action_model, load_run, open_data
 from pipeline.settings import ClassifyConfig, classification_file
 from pipeline.training.distributed import choose_device
 from pipeline.training.run_directory import RunDirectory
@@ -41,13 +40,11 @@ def classify_run(config: ClassifyConfig) -> tuple[dict[str, Any], Path]:
             f"{run.path} is a run of task.name={task.name}, whose encoder classify.py does not"
             " read; allowed: latent_action"
         )
-    data = Path(config.data if config.data is not None else run.read_config().data)
-    store = PairStore(data)
-    check_files(store.root, store.manifest)
+    store = open_data(run, config.data)
     if "rotated" in config.labels:
         store.manifest.check_has_targets("train", "labels=[rotated]", "labels=[upright]")
     device = choose_device(config.device, 0)
-    loaded = load_run(run.path, str(config.checkpoint), data, device)
+    loaded = load_run(run.path, str(config.checkpoint), store.root, device)
     latent_action_model(loaded)  # a plug-in's method may have another model
     fingerprint, meta = store.manifest.fingerprint, loaded.checkpoint.meta
     identity = {

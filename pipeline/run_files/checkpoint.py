@@ -256,7 +256,7 @@ class CheckpointStore:
         step."""
         pointer = self.folder / f"{name}.json"
         try:
-            return _as_step(parse_json(pointer.read_bytes())["step"])
+            return as_step(parse_json(pointer.read_bytes())["step"])
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
@@ -279,7 +279,7 @@ def _read_files(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
             name: (meta["files"][name]["size"], meta["files"][name]["sha256"])
             for name in (MODEL_FILE, STATE_FILE)
         }
-        if path.name != f"step_{_as_step(meta['step']):08d}":
+        if path.name != f"step_{as_step(meta['step']):08d}":
             raise ValueError(f"it is for step {meta['step']}")
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedCheckpointError(
@@ -299,7 +299,7 @@ def _read_files(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     return meta, contents
 
 
-def _as_step(value: Any) -> int:
+def as_step(value: Any) -> int:
     """A step as JSON holds it; ValueError for anything else."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{value!r} is not a step")

@@ -8,6 +8,8 @@ from orbit.core import plugins
 from orbit.core.config.compose import read_yaml, with_found_paths
 
 CONFIG_FILE = "config.yaml"
+DATASET_FILE = "dataset.json"
+"""The manifest of the dataset that a run was trained on."""
 
 
 def read_config_values(run_dir: Path) -> dict[str, Any]:

@@ -130,6 +130,7 @@ def prepare_start(
     if is_new:
         run.write_environment(environment)
         run.write_config(config)
+        run.write_manifest(manifest)
         return Start(None, 0)
     attempt = len(run.read_json(RESTARTS) or [])
     run.clear_leftovers()
@@ -166,6 +167,7 @@ def prepare_start(
         say(f"warning: continuing is not bit-exact, for this changed: {line}")
     run.write_environment(environment)
     run.write_config(config)
+    run.write_manifest(manifest)
     return Start(checkpoint.step if checkpoint else None, attempt)
 
 

@@ -9,14 +9,18 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from orbit.core.files.atomic import write_text
-from orbit.core.files.events import open_events
+from orbit.core.files.events import open_events, write_settings
+from pipeline.loggers.background import BackgroundLogger
+from pipeline.loggers.interface import Start, as_line
+from pipeline.loggers.table import TENSORBOARD, tracker_opener
 from pipeline.run_files.reading import read_metrics
 from pipeline.training.distributed import World
 
@@ -87,17 +91,36 @@ class IntervalMeans:
 
 
 class MetricsLog:
-    """Appends lines after those up to `first_step`; a context manager."""
+    """Appends lines after those up to `first_step`; a context manager.
 
-    def __init__(self, run_dir: Path, first_step: int) -> None:
+    `loggers` get them too, by their names, and are told `settings`, the keys of the configuration,
+    and `attempt`. `is_finished` is set by who knows that no more lines will ever come.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        first_step: int,
+        loggers: Sequence[str] = (TENSORBOARD,),
+        settings: Mapping[str, Any] | None = None,
+        attempt: int = 0,
+    ) -> None:
         path = self._path = run_dir / "metrics.jsonl"
         kept = [line for line in read_metrics(path) if line["step"] <= first_step]
         write_text(path, "".join(_as_line(line) for line in kept))
         self.latest: dict[str, float] = {}
         """Values of the newest training line of this process."""
         self._file = open(path, "a", encoding="utf-8")
-        self._first_step = first_step
+        self._first_step, self._settings = first_step, dict(settings or {})
         self._writer: Any = None
+        self._has_events = TENSORBOARD in loggers
+        self.is_finished = False
+        start = Start(run_dir, self._settings, attempt)
+        self._loggers = [
+            BackgroundLogger(name, partial(tracker_opener(name), start), path)
+            for name in loggers
+            if name != TENSORBOARD
+        ]
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -109,14 +132,21 @@ class MetricsLog:
         if self._writer is not None:
             with contextlib.suppress(OSError):
                 self._writer.close()
+        for logger in self._loggers:
+            logger.close(self.is_finished)
 
     def write(self, step: int, epoch: int, split: str, values: dict[str, float]) -> None:
         """Append a line; `epoch` counts finished epochs. NaN and infinity become text."""
+        line = {"step": step, "epoch": epoch, "split": split, **values}
         with _naming(self._path):
-            self._file.write(_as_line({"step": step, "epoch": epoch, "split": split, **values}))
+            self._file.write(_as_line(line))
             self._file.flush()
+        for logger in self._loggers:
+            logger.put(as_line(line))
         if split == "train":
             self.latest = values
+        if not self._has_events:
+            return
         with _naming(self._path.with_name("events.out.tfevents")):
             for name, value in values.items():
                 self._events.add_scalar(f"{split}/{name}", value, step)
@@ -126,6 +156,8 @@ class MetricsLog:
         """TensorBoard's writer, made with the first line because its library is slow to import."""
         if self._writer is None:
             self._writer = open_events(self._path.parent, purge_step=self._first_step + 1)
+            if self._settings:
+                write_settings(self._writer, self._settings)
         return self._writer
 
     def sync(self) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from orbit.core.config.compose import TASK_RUN
 from orbit.core.config.program import EXIT_NON_FINITE, EXIT_STOPPED, ExitWithCode
 from orbit.core.files.atomic import make_directory
 from orbit.core.files.lock import DirectoryLock
@@ -34,8 +35,10 @@ from pipeline.data.loader import Loader
 from pipeline.data.order import SampleOrder, rank_slice
 from pipeline.data.packing import Batch
 from pipeline.data.places import global_places, local_batch_of, places_at_once
+from pipeline.loggers.table import check_loggers
 from pipeline.methods.table import make_task, method_of
 from pipeline.run_files.checkpoint import fill
+from pipeline.run_files.shared import keep_copy
 from pipeline.training.data_order import (
     DataOrder,
     as_plain,
@@ -59,7 +62,7 @@ from pipeline.training.lifecycle import (
     write_result,
 )
 from pipeline.training.metrics_log import MetricsLog, NonFiniteLossError
-from pipeline.training.run_directory import Heartbeat, RunDirectory
+from pipeline.training.run_directory import Heartbeat, RunDirectory, flatten
 from pipeline.training.settings import (
     Precision,
     TrainConfig,
@@ -97,6 +100,8 @@ def _train(config: TrainConfig, request: StopRequest, data_copy: Path | None) ->
     store = open_dataset(Path(config.data), data_copy)
     check_pairs(store.manifest, config.pairs)
     run = RunDirectory(Path(config.run_dir))
+    run.check_trainable()
+    check_loggers(config.logger)
     with join_world(config.device, request.is_made) as world:
         data_order, line = world.first_decides(lambda: choose_order(run, config, store.manifest))
         # Open everything now: a dataset that is replaced later does not affect this run.
@@ -283,6 +288,11 @@ def _train_until_done(config: TrainConfig, parts: _Parts) -> dict[str, Any]:
 def _prepare(run: RunDirectory, config: TrainConfig, parts: _Parts) -> Start:
     start = prepare_start(run, config, parts.manifest, parts.world)
     if start.result is None:
+        learned_from = getattr(config.task, "run", None)
+        if learned_from is not None:
+            # All that the run needs wherever it goes; see `with_found_paths`.
+            checkpoint = str(getattr(config.task, "checkpoint", "best"))
+            keep_copy(Path(learned_from), checkpoint, run.path / TASK_RUN)
         note_order(run, parts.data_order)
     return start
 
@@ -334,7 +344,10 @@ def _run_attempt(config: TrainConfig, parts: _Parts, start: Start) -> dict[str, 
     elif config.init_from is not None:
         _start_from_run(task.model, Path(config.init_from))
     loader = Loader(batches, trainer.step, plan.num_steps, world.device, config.loader)
-    log = MetricsLog(run.path, trainer.step) if world.is_first else None
+    log = None
+    if world.is_first:
+        settings = flatten(dataclasses.asdict(config))
+        log = MetricsLog(run.path, trainer.step, config.logger, settings, start.attempt)
 
     def position() -> dict[str, Any]:
         latest = log.latest if log is not None else {}
@@ -354,6 +367,8 @@ def _run_attempt(config: TrainConfig, parts: _Parts, start: Start) -> dict[str, 
             profiled(loader, config.debug, run.path, world) as watched,
         ):
             is_finished = trainer.run(watched, log, request, progress)
+        if log is not None:
+            log.is_finished = is_finished
     except NonFiniteLossError as error:
         kept = run.checkpoints.steps()
         last = f"the checkpoint of step {kept[-1]} is kept" if kept else "no checkpoint yet"

@@ -2,9 +2,10 @@
 
 run_dir/
   config.yaml              resolved configuration
+  dataset.json             the manifest of the dataset: with it, nothing but records is missing
   environment.json         versions, commit, hardware, threads
   metrics.jsonl            one line per logged step and validation
-  events.out.tfevents.*    the same for TensorBoard
+  events.out.tfevents.*    the same for TensorBoard; logger_*.json: runs of other loggers
   checkpoints/             see `pipeline/run_files/checkpoint.py`
   evaluations/             written by `pipeline/evaluate.py`, with orbits.png beside
   heartbeat.json           where the run is, rewritten every few seconds
@@ -41,7 +42,9 @@ from orbit.core.files.atomic import (
 )
 from orbit.core.files.listing import list_folder
 from orbit.core.files.lock import describe_process
-from pipeline.run_files.reading import CONFIG_FILE, read_config_values
+from orbit.core.store.manifest import Manifest, as_plain, read_manifest, read_manifest_file
+from pipeline.loggers.interface import note_file
+from pipeline.run_files.reading import CONFIG_FILE, DATASET_FILE, read_config_values
 from pipeline.training.settings import KEYS_FREE_TO_CHANGE, TrainConfig
 
 if TYPE_CHECKING:
@@ -49,6 +52,9 @@ if TYPE_CHECKING:
 
 WRITTEN = (
     CONFIG_FILE,
+    DATASET_FILE,
+    note_file("wandb"),
+    note_file("mlflow"),
     "environment.json",
     "metrics.jsonl",
     "heartbeat.json",
@@ -68,9 +74,19 @@ class RunDirectory:
     @functools.cached_property
     def checkpoints(self) -> "CheckpointStore":
         """The checkpoints of the run; using them imports torch."""
-        from pipeline.run_files.checkpoint import CheckpointStore
+        from pipeline.run_files.shared import checkpoints_of
 
-        return CheckpointStore(self.path / "checkpoints")
+        return checkpoints_of(self.path)
+
+    def check_trainable(self) -> None:
+        """ValueError for a shared folder, which holds nothing that a training could continue."""
+        from pipeline.run_files.shared import is_shared
+
+        if is_shared(self.path):
+            raise ValueError(
+                f"{self.path} is a shared model, not a run to continue: choose another run_dir"
+                f" (init_from={self.path} begins with its weights)"
+            )
 
     def read_config(self) -> TrainConfig:
         """The configuration the run was started with.
@@ -95,6 +111,20 @@ class RunDirectory:
         """Write config.yaml, with absolute paths."""
         values = with_absolute_paths(json.loads(json.dumps(dataclasses.asdict(config))))
         write_text(self.path / CONFIG_FILE, yaml_text(values))
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Keep what the dataset says of itself."""
+        self.write_json(DATASET_FILE, as_plain(manifest))
+
+    def read_manifest(self) -> Manifest:
+        """The manifest of the dataset that the run was trained on.
+
+        Runs of earlier versions keep none: theirs is read where the dataset was. Raises
+        FileNotFoundError or ValueError where it cannot be read.
+        """
+        if (self.path / DATASET_FILE).exists():
+            return read_manifest_file(self.path / DATASET_FILE)
+        return read_manifest(Path(self.read_config().data))
 
     def read_json(self, name: str) -> Any:
         """A JSON file of the run, None if there is none.

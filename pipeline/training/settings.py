@@ -64,6 +64,7 @@ Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 NEEDS_A_GPU = "compile=cuda_graphs has no effect on a CPU; allowed: auto, true, false"
 
 
+ONCE_EACH = Limit("must not name one twice", lambda names: len(set(names)) == len(names))
 BETAS = Limit("must lie in [0, 1)", lambda betas: all(0 <= beta < 1 for beta in betas))
 
 
@@ -133,10 +134,11 @@ class TrainConfig:
     otherwise; this is decided when the run starts and kept from then on. `compile=auto` compiles on
     a GPU and not on a CPU; `cuda_graphs` also makes the GPU replay recorded kernels instead of
     launching each again, which helps if they are short. `num_train_items` trains on the first
-    records only (source frames, unless pairs are stored). `plugins` is filled in with the parts
-    that come from other packages, each as `methods/NAME: PACKAGE VERSION`; if it is given, as in a
-    sweep's jobs, other versions are refused. `deterministic` makes a GPU give the same bits each
-    time, at some cost of speed; a CPU always does.
+    records only (source frames, unless pairs are stored). `logger` lists where numbers go besides
+    metrics.jsonl: `tensorboard`, `wandb`, `mlflow`, or a logger of a plug-in. `plugins` is filled
+    in with the parts that come from other packages, each as `methods/NAME: PACKAGE VERSION`; if it
+    is given, as in a sweep's jobs, other versions are refused. `deterministic` makes a GPU give the
+    same bits each time, at some cost of speed; a CPU always does.
     """
 
     data: str
@@ -160,6 +162,7 @@ class TrainConfig:
     allow_changes: bool = False
     init_from: str | None = None
     log_every: PositiveInt = 50
+    logger: Annotated[tuple[str, ...], ONCE_EACH] = ("tensorboard",)
     validate_every: PositiveInt | None = None
     validation_batch: PositiveInt | None = None
     checkpoint_every: PositiveInt | None = None
@@ -205,6 +208,7 @@ KEYS_FREE_TO_CHANGE = (
     "allow_changes",
     "device",
     "num_threads",
+    "logger",
     "validation_batch",
     "loader.num_workers",
     "loader.prefetch",

@@ -114,6 +114,8 @@ def yaml_text(values: Any) -> str:
 
 RUN_DIR = "run_dir"
 INPUTS = ("data", "init_from", "task.run")
+TASK_RUN = "task_run"
+"""The copy, in a run directory, of the run that its method learns from (`task.run`)."""
 PATH_KEYS = frozenset({RUN_DIR, *INPUTS})
 """Dotted keys of a training configuration that hold paths."""
 WRITTEN_DOWN = PATH_KEYS | {"out", "images", "runs", "sweep_dir", "jobs_dir", "work"}
@@ -156,7 +158,12 @@ def with_found_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             return beside
         return path
 
-    return _changed(values, INPUTS, find)
+    def find_task_run(path: str) -> str:
+        found, copy = find(path), folder / TASK_RUN
+        return str(copy) if not os.path.exists(found) and copy.is_dir() else found
+
+    changed = _changed(values, ("data", "init_from"), find)
+    return _changed(changed, ("task.run",), find_task_run)
 
 
 def _changed(

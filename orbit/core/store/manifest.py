@@ -224,6 +224,14 @@ def read_manifest(root: Path) -> Manifest:
         raise FileNotFoundError(f"no dataset at {root}: there is no such directory")
     if not path.is_file():
         raise FileNotFoundError(f"no complete dataset at {root}: {MANIFEST_NAME} is missing")
+    return read_manifest_file(path)
+
+
+def read_manifest_file(path: Path) -> Manifest:
+    """A manifest by itself, such as the one that a run keeps of its dataset.
+
+    Raises FileNotFoundError where there is none, ValueError for one that cannot be read.
+    """
     try:
         values = parse_json(path.read_bytes())
         if not isinstance(values, dict):

@@ -16,8 +16,9 @@ from pipeline.methods.decoder.settings import (
     UpsamplingDecoderConfig,
 )
 from pipeline.methods.world_model.settings import WorldModelConfig
-from pipeline.run_files.checkpoint import CheckpointStore, fill
+from pipeline.run_files.checkpoint import fill
 from pipeline.run_files.reading import CONFIG_FILE, read_config_values
+from pipeline.run_files.shared import checkpoints_of
 from pipeline.world_models.building import make_world_model
 from pipeline.world_models.layers import mlp
 from pipeline.world_models.world_model import WorldModel
@@ -122,7 +123,7 @@ def make_model(config: DecoderConfig, manifest: Manifest) -> FrozenModelWithDeco
     except ValueError as error:
         raise ValueError(f"{run_dir / CONFIG_FILE} cannot be read: task.{error}") from None
     world_model = make_world_model(task.model, manifest)
-    checkpoints = CheckpointStore(run_dir / "checkpoints")
+    checkpoints = checkpoints_of(run_dir)
     fill(world_model, checkpoints.load(checkpoints.resolve(str(config.checkpoint))), run_dir)
     world_model.eval()
     with torch.no_grad():

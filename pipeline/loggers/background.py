@@ -1,0 +1,115 @@
+"""A tracker behind a thread and a bounded queue: it can neither stop nor slow the trainer.
+
+What does not fit into the queue, or was logged while a tracker was away, is read from
+metrics.jsonl, which holds every line, so that nothing is missing and nothing is sent twice.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from orbit.core.printing import say
+from pipeline.loggers.interface import Line, Tracker, as_line
+from pipeline.run_files.reading import read_metrics
+
+MAX_WAITING = 256
+"""Lines that wait in memory."""
+MAX_SENT = 64
+"""Lines that are sent at once."""
+RETRY_S = 30.0
+CLOSE_S = 10.0
+"""As long as the end of a training waits for a tracker to take what is left."""
+
+
+class BackgroundLogger:
+    """Sends lines to the tracker that `open_tracker` opens, from a thread of its own.
+
+    `log_file` is the metrics.jsonl into which a line is written before it is `put` here.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_tracker: Callable[[], Tracker],
+        log_file: Path,
+        retry_s: float | None = None,
+        close_s: float | None = None,
+    ) -> None:
+        self.name = name
+        self._open, self._log_file = open_tracker, log_file
+        self._retry_s = RETRY_S if retry_s is None else retry_s
+        self._close_s = CLOSE_S if close_s is None else close_s
+        self._queue: queue.Queue[Line | None] = queue.Queue(MAX_WAITING)
+        self._is_behind = True
+        self._is_warned = self._is_finished = self._is_done = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=f"logger {name}", daemon=True)
+        self._thread.start()
+
+    def put(self, line: Line) -> None:
+        """Hand over a line; returns at once."""
+        try:
+            self._queue.put_nowait(line)
+        except queue.Full:
+            self._is_behind = True
+
+    def close(self, is_finished: bool) -> None:
+        """Wait a little for what is left to be sent, then go on without."""
+        self._is_finished = is_finished
+        self._stop.set()
+        try:
+            self._queue.put_nowait(None)
+        except queue.Full:
+            pass  # The thread has lines to look at, and then sees that it should stop.
+        self._thread.join(self._close_s)
+        if not self._is_done:
+            self._warn("it did not take all in time")
+
+    def _work(self) -> None:
+        while not self._is_done:
+            try:
+                self._follow(self._open())
+                self._is_done = True
+            except Exception as error:  # whatever a stranger's library raises
+                self._warn(" ".join(str(error).split()) or type(error).__name__)
+                self._is_behind = True
+                if self._stop.wait(self._retry_s):
+                    return
+
+    def _follow(self, tracker: Tracker) -> None:
+        """Send line after line until the trainer closes."""
+        done = tracker.last()
+        while True:
+            if self._is_behind:
+                # Once the trainer has closed, the file holds all that will ever be.
+                self._is_behind, is_last = False, self._stop.is_set()
+                lines = [as_line(each) for each in read_metrics(self._log_file)]
+            else:
+                lines, is_last = self._waiting()
+            lines = [line for line in lines if done is None or line.position > done]
+            for first in range(0, len(lines), MAX_SENT):
+                part = lines[first : first + MAX_SENT]
+                tracker.send(part)
+                done = part[-1].position
+            if is_last and not self._is_behind:
+                tracker.close(self._is_finished)
+                return
+
+    def _waiting(self) -> tuple[list[Line], bool]:
+        """All lines of the queue, one at the least, and whether the trainer has closed."""
+        found = [self._queue.get()]
+        while not self._queue.empty():
+            found.append(self._queue.get_nowait())
+        is_last = self._stop.is_set() and self._queue.empty()
+        return [line for line in found if line is not None], is_last
+
+    def _warn(self, why: str) -> None:
+        """Once: a run may last for weeks without its tracker."""
+        if not self._is_warned:
+            self._is_warned = True
+            say(
+                f"warning: logger {self.name}: {why[:300]}; training goes on, {self._log_file.name}"
+                " holds every line, and what is missing is sent later",
+                error=True,
+            )

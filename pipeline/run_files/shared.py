@@ -1,0 +1,137 @@
+"""A shared folder: one checkpoint of a run, and what is needed to use it, without a dataset.
+
+shared/
+  README.md              the model card
+  model.safetensors      the weights
+  config.yaml            the configuration of the training; of paths the names alone
+  dataset.json           the dataset's manifest, without the names of the files it was made from
+  shared.json            step, size and sha256 of the weights, dataset, ranks; written last
+  metrics.jsonl, result.json, environment.json, evaluations/, orbits.png, pictures/
+
+Whoever was handed one runs no code by reading it: weights are tensors, the rest is text, and
+names are looked up among what comes with Orbit and what is installed.
+"""
+
+import hashlib
+import uuid
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+
+from orbit.core.files.atomic import (
+    TEMPORARY_SUFFIX,
+    parse_json,
+    remove_tree,
+    sync_directory,
+    write_bytes,
+    write_json,
+)
+from orbit.core.user_text import parse_integer
+from pipeline.run_files.checkpoint import (
+    MODEL_FILE,
+    Checkpoint,
+    CheckpointStore,
+    DamagedCheckpointError,
+    as_step,
+)
+from pipeline.run_files.reading import CONFIG_FILE, read_config_values
+
+SHARED_FILE = "shared.json"
+FORMAT = 1
+KEPT_OF_META = ("step", "dataset", "attempt", "world_size", "num_threads", "plugins")
+"""What a checkpoint's meta.json says that holds for its weights wherever they are."""
+
+
+def is_shared(folder: Path) -> bool:
+    """Whether this is a shared folder rather than a run directory."""
+    return (folder / SHARED_FILE).is_file()
+
+
+def checkpoints_of(folder: Path) -> CheckpointStore:
+    """The checkpoints of a run directory, or of a shared folder the one that it holds."""
+    return SharedWeights(folder) if is_shared(folder) else CheckpointStore(folder / "checkpoints")
+
+
+class SharedWeights(CheckpointStore):
+    """The one checkpoint of a shared folder, by the names that a run's have; it is only read."""
+
+    def path(self, step: int) -> Path:
+        """Where the weights are."""
+        return self.folder
+
+    def steps(self) -> list[int]:
+        """The one step."""
+        return [self._read()["step"]]
+
+    def resolve(self, name: str) -> int:
+        """The one step for `best`, `last` and its number; FileNotFoundError for another."""
+        step: int = self._read()["step"]
+        number = parse_integer(name)
+        if number is None and name not in ("best", "last"):
+            raise ValueError(f"checkpoint={name} is not allowed; allowed: best, last, a step")
+        if number is not None and number != step:
+            raise FileNotFoundError(f"{self.folder} holds the weights of step {step} alone")
+        return step
+
+    def load(self, step: int) -> Checkpoint:
+        """The weights, checked against what shared.json says of them.
+
+        Raises FileNotFoundError where they are missing, ValueError where they are not what was
+        shared.
+        """
+        meta, file = self._read(), self.folder / MODEL_FILE
+        stated = meta["files"][MODEL_FILE]
+        content = file.read_bytes()
+        found = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        if found != {name: stated[name] for name in found}:
+            raise DamagedCheckpointError(f"{file} is not what {SHARED_FILE} beside it speaks of")
+        try:
+            weights = load_safetensors(content)
+        except (ValueError, SafetensorError) as error:
+            raise ValueError(f"{file} cannot be read: {error}") from None
+        return Checkpoint(meta["step"], weights, {}, meta)
+
+    def _read(self) -> dict[str, Any]:
+        file = self.folder / SHARED_FILE
+        try:
+            meta = parse_json(file.read_bytes())
+            if meta["format"] != FORMAT:
+                raise ValueError(f"its format is {meta['format']}, this version reads {FORMAT}")
+            as_step(meta["step"])
+            stated = meta["files"][MODEL_FILE]
+            if not isinstance(meta["dataset"], str) or not {"size", "sha256"} <= stated.keys():
+                raise ValueError("it lacks what belongs there")
+        except FileNotFoundError:
+            raise FileNotFoundError(f"no shared model at {self.folder}") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{file} cannot be read: {error}") from None
+        found: dict[str, Any] = meta
+        return found
+
+
+def keep_copy(run_dir: Path, checkpoint: str, folder: Path) -> None:
+    """Make `folder` a shared folder of a run's checkpoint, whole or not at all: weights and
+    configuration alone, for a run that goes on from them. One that is there already stays.
+
+    Raises FileNotFoundError or ValueError where the run or its checkpoint cannot be read.
+    """
+    if is_shared(folder):
+        return
+    read_config_values(run_dir)
+    store = checkpoints_of(run_dir)
+    step = store.resolve(checkpoint)
+    meta = store.load(step).meta
+    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}{TEMPORARY_SUFFIX}")
+    draft.mkdir()
+    try:
+        write_bytes(draft / MODEL_FILE, (store.path(step) / MODEL_FILE).read_bytes())
+        write_bytes(draft / CONFIG_FILE, (run_dir / CONFIG_FILE).read_bytes())
+        kept = {key: meta[key] for key in KEPT_OF_META if key in meta}
+        files = {MODEL_FILE: meta["files"][MODEL_FILE]}
+        write_json(draft / SHARED_FILE, {"format": FORMAT, **kept, "files": files})
+        draft.rename(folder)
+    finally:
+        remove_tree(draft)
+    sync_directory(folder.parent)

@@ -1,0 +1,192 @@
+"""A run as a folder to hand on: one checkpoint, its words and pictures, nothing of the sharer's.
+
+What lies in it is told in `pipeline/run_files/shared.py`. Paths become names, of the computer
+nothing is said but its processor, and the names of the dataset's files are left out.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+from orbit import __version__
+from orbit.core.config.compose import TASK_RUN, group_options, yaml_text
+from orbit.core.config.program import COMMAND
+from orbit.core.files.atomic import sync_directory, sync_file, write_json, write_text
+from orbit.core.files.listing import list_folder
+from orbit.core.store.manifest import Manifest, as_plain
+from pipeline.arithmetic import use_threads
+from pipeline.description.card import NO_LICENSE, Card, card_text
+from pipeline.description.facts import describe_loaded
+from pipeline.run_files.checkpoint import MODEL_FILE
+from pipeline.run_files.reading import CONFIG_FILE, DATASET_FILE
+from pipeline.run_files.shared import FORMAT, KEPT_OF_META, SHARED_FILE, is_shared
+from pipeline.runs import Run, load_run
+from pipeline.settings import ShareConfig, evaluation_file
+from pipeline.training.run_directory import RunDirectory
+
+CARD_FILE = "README.md"
+COPIED = ("metrics.jsonl", "result.json")
+
+
+def share_run(config: ShareConfig) -> list[str]:
+    """Make the folder `config.out`, whole or not at all; returns the files in it.
+
+    Raises FileNotFoundError or ValueError for what cannot be read, or a folder in the way.
+    """
+    out = Path(config.out).absolute()
+    _check_place(out, config.overwrite)
+    use_threads(config.num_threads)
+    run = load_run(config.run_dir, str(config.checkpoint))
+    data = Path(config.data) if config.data is not None else None
+    facts = describe_loaded(run, str(config.checkpoint), data)
+    name = config.name or run.path.absolute().name
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = out.with_name(f".{out.name}.{uuid.uuid4().hex[:12]}.tmp")
+    draft.mkdir()
+    try:
+        _fill(draft, run, name, facts, config)
+        for file in draft.rglob("*"):
+            if file.is_file():
+                sync_file(file)
+        if out.exists():
+            shutil.rmtree(out)
+        draft.rename(out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    sync_directory(out.parent)
+    return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+
+
+def nameless(value: Any) -> Any:
+    """Plain values in which of each absolute path its last name is left."""
+    if isinstance(value, dict):
+        return {key: nameless(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [nameless(item) for item in value]
+    if isinstance(value, str) and os.path.isabs(value):
+        return Path(value).name
+    return value
+
+
+def _fill(folder: Path, run: Run, name: str, facts: dict[str, Any], config: ShareConfig) -> None:
+    directory = RunDirectory(run.path)
+    weights = run.weights_file.read_bytes()
+    (folder / MODEL_FILE).write_bytes(weights)
+    values = nameless(json.loads(json.dumps(dataclasses.asdict(run.config))))
+    write_text(folder / CONFIG_FILE, yaml_text({**values, "run_dir": name}))
+    write_json(folder / DATASET_FILE, _without_files(run.manifest))
+    for each in COPIED:
+        if (run.path / each).is_file():
+            shutil.copyfile(run.path / each, folder / each)
+    if is_shared(run.path / TASK_RUN):
+        shutil.copytree(run.path / TASK_RUN, folder / TASK_RUN)
+    measured = _copy_evaluations(run, folder)
+    pictures = _copy_pictures(run.path, folder) if config.pictures else []
+    trained = _trained(directory, run)
+    facts["run_dir"], facts["dataset"]["path"] = name, None
+    write_text(
+        folder / CARD_FILE,
+        card_text(
+            Card(
+                name,
+                config.license or NO_LICENSE,
+                facts,
+                measured,
+                trained,
+                nameless(run.manifest.origin.flat()),
+                run.checkpoint.meta["dataset"],
+                _dataset_command(run.manifest),
+                pictures,
+            )
+        ),
+    )
+    meta = run.checkpoint.meta
+    kept = {key: meta[key] for key in KEPT_OF_META if key in meta}
+    files = {MODEL_FILE: meta["files"][MODEL_FILE]}
+    write_json(
+        folder / SHARED_FILE,
+        {"format": FORMAT, "name": name, **kept, "files": files, "trained": trained},
+    )
+
+
+def _without_files(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as plain values, without the names of files that it was made from."""
+    values = nameless(as_plain(dataclasses.replace(manifest, source_checksums={})))
+    assert isinstance(values, dict)
+    return values
+
+
+def _copy_evaluations(run: Run, folder: Path) -> dict[str, Any] | None:
+    """The evaluations of this step on its own dataset; that of the test split, if there is one."""
+    found: dict[str, Any] = {}
+    for split in ("val", "test"):
+        name = f"evaluations/{evaluation_file(run.step, split)}"
+        written = RunDirectory(run.path).read_json(name)
+        weights = run.checkpoint.meta["files"][MODEL_FILE]["sha256"]
+        if isinstance(written, dict) and written.get("weights") == weights:
+            (folder / "evaluations").mkdir(exist_ok=True)
+            write_json(folder / name, written)
+            found = written
+    return found or None
+
+
+def _copy_pictures(run_dir: Path, folder: Path) -> list[str]:
+    """orbits.png and what lies in pictures/; not the many frames of sliders below it."""
+    found = [run_dir / "orbits.png", *list_folder(run_dir / "pictures", "*.png")]
+    names = []
+    for file in found:
+        if file.is_file():
+            target = folder / file.relative_to(run_dir)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, target)
+            names.append(file.relative_to(run_dir).as_posix())
+    return names
+
+
+def _trained(directory: RunDirectory, run: Run) -> dict[str, Any]:
+    """How it was trained: command, versions, ranks, processor; of a shared folder, what it says."""
+    if is_shared(directory.path):
+        shared = directory.read_json(SHARED_FILE)
+        trained: dict[str, Any] = shared["trained"]
+        return trained
+    known = directory.read_json("environment.json") or {}
+    versions = {
+        "orbit": known.get("orbit", __version__),
+        "python": known.get("python"),
+        **(known.get("packages") or {}),
+    }
+    command = [_short_word(word) for word in known.get("command") or []]
+    if command and command[0].endswith(".py"):
+        command[:1] = [COMMAND, command[0].removesuffix(".py")]
+    return {
+        "command": command,
+        "versions": {name: version for name, version in versions.items() if version},
+        "num_ranks": run.checkpoint.meta.get("world_size", 1),
+        "processor": known.get("gpu") or known.get("processor"),
+    }
+
+
+def _short_word(word: str) -> str:
+    """A word of a command; of a path that it gives, only the name is left."""
+    key, separator, value = word.partition("=")
+    return f"{key}={nameless(value)}" if separator else str(nameless(word))
+
+
+def _dataset_command(manifest: Manifest) -> str | None:
+    if manifest.name not in group_options("dataset"):
+        return None
+    return f"orbit prepare dataset={manifest.name} out=DATASET"
+
+
+def _check_place(out: Path, overwrite: bool) -> None:
+    """Only a folder that was shared may be replaced, never one of something else."""
+    if not out.exists():
+        return
+    if not overwrite:
+        raise ValueError(f"{out} exists: choose another out, or say overwrite=true")
+    if not is_shared(out):
+        raise ValueError(f"{out} is no shared folder: overwrite=true does not replace it")
