@@ -16,7 +16,6 @@ from pathlib import Path
 from orbit.core.config.program import run_program
 from orbit.core.printing import say
 
-PATH_KEYS = frozenset({"out", "source.root", "source.table"})
 GROUPS = ("dataset", "source")
 
 
@@ -24,9 +23,10 @@ def main(arguments: list[str]) -> None:
     from data_prep.settings import PrepareConfig
     from orbit.core.config.compose import compose
     from orbit.core.config.roots import take_configs
-    from orbit.core.config.schema import build
+    from orbit.core.config.schema import build, path_keys
 
-    values = compose("prepare", take_configs(arguments), PATH_KEYS, {"source": "dataset"})
+    keys = path_keys(PrepareConfig)
+    values = compose("prepare", take_configs(arguments), keys, {"source": "dataset"})
     config = build(PrepareConfig, values)
 
     from data_prep.building.builder import build_dataset

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from orbit.core.config.limits import Share as Share
     from orbit.core.config.limits import limited as limited
     from orbit.core.config.program import run_program as run_program
+    from orbit.core.config.schema import FilePath as FilePath
     from orbit.core.groups import Group as Group
     from orbit.core.groups import Irrep as Irrep
     from orbit.core.groups import make_group as make_group
@@ -75,6 +76,7 @@ PLACES = {
     "orbit.core.actions": ("ActionComponent",),
     "orbit.core.config.limits": ("Count", "Limit", "NotNegative", "Positive", "Share", "limited"),
     "orbit.core.config.program": ("run_program",),
+    "orbit.core.config.schema": ("FilePath",),
     "orbit.core.groups": ("Group", "Irrep", "make_group"),
     "orbit.core.groups.permutations": ("PermutationGroup",),
     "orbit.core.groups.words": ("read_element",),

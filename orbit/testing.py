@@ -18,9 +18,9 @@ from torch import nn
 
 from data_prep.sources.interface import ImageSource
 from data_prep.worlds.interface import World
-from orbit.core.config.compose import PATH_KEYS, compose
+from orbit.core.config.compose import compose
 from orbit.core.config.program import EXIT_STOPPED, ExitWithCode
-from orbit.core.config.schema import build
+from orbit.core.config.schema import build, path_keys
 from orbit.core.files.listing import list_folder
 from orbit.core.groups import Group, make_group
 from orbit.core.signals import StopRequest
@@ -264,7 +264,7 @@ class _Never(StopRequest):
 
 def _config(overrides: Sequence[str], run_dir: Path) -> TrainConfig:
     given = [*overrides, f"run_dir={run_dir}", "device=cpu"]
-    return build(TrainConfig, compose("train", given, PATH_KEYS))
+    return build(TrainConfig, compose("train", given, path_keys(TrainConfig)))
 
 
 def _newest(run_dir: Path) -> Path:

@@ -19,15 +19,14 @@ to_grey, percentiles, max_megapixels, sheet, overwrite, batch, num_threads, devi
 from orbit.core.config.program import run_program, take_run_directory
 from orbit.core.printing import say
 
-PATH_KEYS = frozenset({"run_dir", "images", "element", "out", "data"})
-
 
 def main(arguments: list[str]) -> None:
     from orbit.core.config.compose import compose
-    from orbit.core.config.schema import build
+    from orbit.core.config.schema import build, path_keys
     from pipeline.settings import ApplyConfig
 
-    config = build(ApplyConfig, compose("apply", take_run_directory(arguments), PATH_KEYS))
+    keys = path_keys(ApplyConfig) | {"element"}  # elements of a group have words of their own
+    config = build(ApplyConfig, compose("apply", take_run_directory(arguments), keys))
 
     from pipeline.application.apply_run import apply_run
     from pipeline.training.distributed import cluster_faults_end_the_program

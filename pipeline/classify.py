@@ -16,15 +16,13 @@ import json
 from orbit.core.config.program import run_program
 from orbit.core.printing import say
 
-PATH_KEYS = frozenset({"run_dir", "data"})
-
 
 def main(arguments: list[str]) -> None:
     from orbit.core.config.compose import compose
-    from orbit.core.config.schema import build
+    from orbit.core.config.schema import build, path_keys
     from pipeline.settings import ClassifyConfig
 
-    config = build(ClassifyConfig, compose("classify", arguments, PATH_KEYS))
+    config = build(ClassifyConfig, compose("classify", arguments, path_keys(ClassifyConfig)))
 
     from pipeline.probing.classify_run import classify_run
     from pipeline.probing.experiment import classification_table

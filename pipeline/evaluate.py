@@ -14,15 +14,13 @@ import json
 from orbit.core.config.program import run_program
 from orbit.core.printing import rank_of_environment, say
 
-PATH_KEYS = frozenset({"run_dir", "data"})
-
 
 def main(arguments: list[str]) -> None:
     from orbit.core.config.compose import compose
-    from orbit.core.config.schema import build
+    from orbit.core.config.schema import build, path_keys
     from pipeline.settings import EvaluateConfig
 
-    config = build(EvaluateConfig, compose("evaluate", arguments, PATH_KEYS))
+    config = build(EvaluateConfig, compose("evaluate", arguments, path_keys(EvaluateConfig)))
 
     from pipeline.evaluation.evaluate_run import evaluate_run
     from pipeline.report import metrics_table

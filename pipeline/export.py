@@ -17,15 +17,14 @@ Keys: out, checkpoint (best, last or a step), data (if the dataset has moved), o
 from orbit.core.config.program import run_program, take_run_directory
 from orbit.core.printing import say
 
-PATH_KEYS = frozenset({"run_dir", "out", "data"})
-
 
 def main(arguments: list[str]) -> None:
     from orbit.core.config.compose import compose
-    from orbit.core.config.schema import build
+    from orbit.core.config.schema import build, path_keys
     from pipeline.settings import ExportConfig
 
-    config = build(ExportConfig, compose("export", take_run_directory(arguments), PATH_KEYS))
+    composed = compose("export", take_run_directory(arguments), path_keys(ExportConfig))
+    config = build(ExportConfig, composed)
 
     from pipeline.exporting import export_run
     from pipeline.training.distributed import cluster_faults_end_the_program

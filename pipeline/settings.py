@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from orbit.core.config.limits import Count, InnerShare, Percentiles, at_least, limited
+from orbit.core.config.schema import FilePath
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,9 @@ class EvaluateConfig:
     `pictures=false` draws no pictures.
     """
 
-    run_dir: str
+    run_dir: FilePath
     checkpoint: str | int = "best"
-    data: str | None = None
+    data: FilePath | None = None
     split: Literal["train", "val", "test"] = "test"
     batch: Count | None = None
     num_threads: Count = 1
@@ -73,14 +74,14 @@ class ClassifyConfig:
     measures again and replaces the file.
     """
 
-    run_dir: str
+    run_dir: FilePath
     features: tuple[FeatureName, ...]
     labels: tuple[LabelKind, ...]
     fractions: tuple[float, ...]
     classifiers: tuple[ClassifierName, ...]
     seeds: tuple[int, ...]
     checkpoint: str | int = "best"
-    data: str | None = None
+    data: FilePath | None = None
     max_train: Annotated[int, at_least(2)] = 10_000
     batch: Count | None = None
     num_threads: Count = 1
@@ -141,12 +142,12 @@ class ApplyConfig:
     of training), on `device` with `num_threads` threads.
     """
 
-    run_dir: str
-    images: str
+    run_dir: FilePath
+    images: FilePath
     element: str
     checkpoint: str | int = "best"
-    data: str | None = None
-    out: str | None = None
+    data: FilePath | None = None
+    out: FilePath | None = None
     resize: Resize = "as_prepared"
     to_grey: bool = False
     percentiles: Percentiles | None = None
@@ -173,10 +174,10 @@ class ExportConfig:
     within `tolerance`, on images with values 0 to 1. `num_threads` is for this check.
     """
 
-    run_dir: str
+    run_dir: FilePath
     checkpoint: str | int = "best"
-    data: str | None = None
-    out: str | None = None
+    data: FilePath | None = None
+    out: FilePath | None = None
     overwrite: bool = False
     tolerance: InnerShare = 1e-5
     num_threads: Count = 1

@@ -24,17 +24,17 @@ GROUPS = ("experiment", "task", "control", "debug")
 
 
 def main(arguments: list[str]) -> None:
-    from orbit.core.config.compose import PATH_KEYS, compose, read_composed
+    from orbit.core.config.compose import compose, read_composed
     from orbit.core.config.roots import take_configs
-    from orbit.core.config.schema import build
+    from orbit.core.config.schema import build, path_keys
     from pipeline.training.settings import TrainConfig
 
     data_copy = take_value(arguments, "data_copy", "")
     file = take_value(arguments, "config", "")
     if file:
-        composed = read_composed(Path(file), arguments, PATH_KEYS)
+        composed = read_composed(Path(file), arguments, path_keys(TrainConfig))
     else:
-        composed = compose("train", take_configs(arguments), PATH_KEYS)
+        composed = compose("train", take_configs(arguments), path_keys(TrainConfig))
     config = build(TrainConfig, composed)
 
     from pipeline.report import print_result

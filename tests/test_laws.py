@@ -6,7 +6,7 @@ Also the short way to a group, by the permutations of its elements.
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,7 +15,11 @@ from helpers.preparing import recipe_of
 from helpers.programs import REPOSITORY
 from torch import nn
 
+from data_prep.settings.sources import SourceConfig
+from data_prep.settings.worlds import WorldConfig
+from data_prep.sources.interface import SOURCES
 from data_prep.sources.mnist import DigitsSource
+from data_prep.worlds import make as worlds
 from data_prep.worlds.rush_hour import RushHour
 from launch.reports.collecting import Evaluation, Run
 from launch.reports.html.headline import choose_metrics
@@ -33,7 +37,12 @@ from orbit.testing import (
     check_source,
     check_world,
 )
-from pipeline.models.actions import SpatialAction
+from pipeline.methods.table import METHODS, TaskConfig
+from pipeline.models.actions import ACTIONS, SpatialAction
+from pipeline.models.networks import NETWORKS
+from pipeline.models.settings import LatentActionSettings, NetworkConfig
+from pipeline.world_models.building import MODELS
+from pipeline.world_models.settings import WorldModelSettings
 
 
 @pytest.mark.parametrize("name", ["c4", "d4", "octahedral", "wrap2d:6:2"])
@@ -192,3 +201,26 @@ def test_what_evaluations_of_before_do_not_state_the_method_states_now() -> None
     run = Run("a", {"task.name": "latent_action"}, True, 1, (evaluation,))
     assert direction_of("psnr", run.stated) == "higher"
     assert dataclasses.replace(run, config={"task.name": "of a package"}).stated == ()
+
+
+# Orbit's own kinds
+
+
+@pytest.mark.parametrize(
+    ("settings", "kinds"),
+    [
+        (TaskConfig, METHODS),
+        (WorldConfig, worlds.WORLDS),
+        (SourceConfig, {name: kind for own in SOURCES.values() for name, kind in own.items()}),
+        (NetworkConfig, NETWORKS),
+        (LatentActionSettings, ACTIONS),
+        (WorldModelSettings, MODELS),
+    ],
+)
+def test_every_name_that_settings_allow_has_its_kind(settings: Any, kinds: Any) -> None:
+    """And no other; `config` is the class of that name. Three sources are read elsewhere."""
+    options = {get_args(each.__annotations__["name"])[0]: each for each in get_args(settings)}
+    elsewhere = {"none", "table", "mesh"} if settings is SourceConfig else set()
+    assert {name: kind.config for name, kind in kinds.items()} == {
+        name: option for name, option in options.items() if name not in elsewhere
+    }

@@ -14,7 +14,6 @@ from pipeline.methods.latent_action.objective import (
 )
 from pipeline.methods.latent_action.settings import LatentLosses, LossWeights
 from pipeline.models.latent_action import AdaptiveMask, LatentActionModel, LatentParts
-from pipeline.models.networks import latent_shape
 from pipeline.models.settings import AutoencoderConfig
 
 MNIST = FrameSpec((1, 28, 28), "uint8", (0.0, 255.0), (-1.0, 1.0))
@@ -41,7 +40,7 @@ def test_mnist_model_has_the_paper_s_size() -> None:
 def test_volumes_use_the_same_plan() -> None:
     model = make_model(VOLUME, width=4)
     images = torch.rand(2, 1, 8, 8, 8) * 2 - 1
-    assert latent_shape(AutoencoderConfig(width=4), VOLUME.shape) == (8, 2, 2, 2)
+    assert model.latent_shape == (8, 2, 2, 2)
     assert model.encode(images).variant.shape == (2, 8, 2, 2, 2)
     assert model.transform(images, torch.tensor([1, 3])).shape == images.shape
 

@@ -16,8 +16,8 @@ from helpers.training import never_stop
 
 from launch.snapshot import take_snapshot
 from orbit.core import plugins
-from orbit.core.config.compose import PATH_KEYS, compose
-from orbit.core.config.schema import build
+from orbit.core.config.compose import compose
+from orbit.core.config.schema import build, path_keys
 from orbit.core.groups import make_group
 from pipeline.training.run import train
 from pipeline.training.settings import TrainConfig
@@ -73,7 +73,7 @@ def walks(mylab: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_dir(walks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "run"
     words = ["experiment=hexagon_walk", "epochs=1", "device=cpu", f"data={walks}", f"run_dir={out}"]
-    train(build(TrainConfig, compose("train", words, PATH_KEYS)), never_stop())
+    train(build(TrainConfig, compose("train", words, path_keys(TrainConfig))), never_stop())
     return out
 
 

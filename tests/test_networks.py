@@ -11,7 +11,7 @@ from orbit.core.store.manifest import FrameSpec
 from pipeline.methods.latent_action.settings import LatentActionConfig
 from pipeline.methods.latent_action.task import output_kind
 from pipeline.models.latent_action import LatentActionModel, as_images, reconstruction_losses
-from pipeline.models.networks import latent_shape, make_decoder, make_encoder, with_depth
+from pipeline.models.networks import make_network, with_depth
 from pipeline.models.settings import AutoencoderConfig, ContextConfig, NetworkConfig, ResidualConfig
 
 CONV = AutoencoderConfig(width=8)
@@ -40,14 +40,15 @@ def test_latents_have_the_stated_shape_and_frames_come_back(
 ) -> None:
     frames = torch.randn(2, *shape)
     with torch.no_grad():
-        latent = make_encoder(config, shape)(frames)
-        assert latent.shape == (2, *latent_shape(config, shape))
-        assert make_decoder(config, shape)(latent).shape == frames.shape
+        network = make_network(config, shape)
+        latent = network.encoder(frames)
+        assert latent.shape == (2, *network.latent_shape)
+        assert network.decoder(latent).shape == frames.shape
 
 
 def test_sides_that_halvings_do_not_divide_are_refused() -> None:
     with pytest.raises(ValueError, match=r"depth=3 needs sides divisible by 8, not 28.*: 24"):
-        latent_shape(RESIDUAL, (1, 28, 28))
+        make_network(RESIDUAL, (1, 28, 28))
 
 
 def symmetrise(module: torch.nn.Module) -> None:
@@ -66,7 +67,8 @@ def test_halvings_lie_symmetrically_on_the_lattice(
     """With symmetric kernels encoder and decoder commute with quarter turns to rounding."""
     torch.manual_seed(0)
     group = make_group("c4")
-    encoder, decoder = make_encoder(config, shape).double(), make_decoder(config, shape).double()
+    network = make_network(config, shape)
+    encoder, decoder = network.encoder.double(), network.decoder.double()
     for parameter in (*encoder.parameters(), *decoder.parameters()):
         if parameter.ndim >= 4:
             torch.nn.init.normal_(parameter, std=0.1)  # The last layer of a block begins at 0.
@@ -181,7 +183,7 @@ def test_dice_counts_what_two_shapes_share() -> None:
 def test_context_channels_see_beyond_the_cells_of_the_others() -> None:
     """A pixel outside a cell's own 10 x 10 reaches its context channels and not the paper's."""
     torch.manual_seed(0)
-    encoder = make_encoder(CONTEXT, (1, 32, 32))
+    encoder = make_network(CONTEXT, (1, 32, 32)).encoder
     for parameter in encoder.parameters():
         nn.init.normal_(parameter, std=0.3)
     image = torch.zeros(1, 1, 32, 32, requires_grad=True)

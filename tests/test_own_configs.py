@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 from helpers.programs import call
+from helpers.training import PATH_KEYS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launch.sweeps.expansion import Resolver
-from orbit.core.config.compose import PATH_KEYS, compose, group_options
+from orbit.core.config.compose import compose, group_options
 from orbit.core.config.roots import (
     CONFIG_ROOT,
     VARIABLE,

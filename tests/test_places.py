@@ -5,16 +5,14 @@ from pathlib import Path
 
 import pytest
 from helpers.programs import run
-from helpers.training import make_config, never_stop
+from helpers.training import PATH_KEYS, make_config, never_stop
 
-from orbit.core.config.compose import (
-    PATH_KEYS,
-    read_composed,
-    with_absolute_paths,
-    with_found_paths,
-)
+from orbit.core.config.compose import compose, read_composed, with_found_paths
+from orbit.core.config.schema import build, with_paths
+from pipeline.methods.decoder.settings import DecoderConfig
 from pipeline.training.run import open_dataset, train
 from pipeline.training.run_directory import RunDirectory, differing_keys
+from pipeline.training.settings import TrainConfig
 
 pytestmark = pytest.mark.usefixtures("starts_are_warm")
 
@@ -60,16 +58,15 @@ def test_each_path_of_a_configuration_is_found_beside_a_moved_run(
     key: str, is_relative: bool, tmp_path: Path
 ) -> None:
     """Also in the files of older runs, which hold paths as they were written."""
-    values = {"run_dir": "runs/a", "data": "d", "init_from": "d", "task": {"run": "d", "x": 1}}
-    if not is_relative:
-        values = with_absolute_paths(values)
-        assert values["task"] == {"run": str(Path("d").absolute()), "x": 1}
+    place = "" if is_relative else f"{Path.cwd()}/"
+    data = f"{place}d"
+    values = {"run_dir": f"{place}runs/a", "data": data, "init_from": data, "task": {"run": data}}
     (tmp_path / "d").mkdir()
-    found = with_found_paths(values, tmp_path / "runs" / "a")
+    found = with_found_paths(values, tmp_path / "runs" / "a", PATH_KEYS)
     taken = found["task"]["run"] if key == "task.run" else found[key]
     assert taken == str(tmp_path / "d")
     assert found["run_dir"] == values["run_dir"]
-    nowhere = with_found_paths(values, tmp_path / "other" / "runs" / "a")
+    nowhere = with_found_paths(values, tmp_path / "other" / "runs" / "a", PATH_KEYS)
     assert nowhere == values
 
 
@@ -80,7 +77,17 @@ def test_a_relative_path_still_leads_from_the_folder_it_was_written_in(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "d").mkdir()
     values = {"run_dir": "runs/a", "data": "d"}
-    assert with_found_paths(values, tmp_path / "far" / "away" / "a")["data"] == "d"
+    assert with_found_paths(values, tmp_path / "far" / "away" / "a", PATH_KEYS)["data"] == "d"
+
+
+def test_each_path_of_a_configuration_is_changed_and_nothing_else() -> None:
+    words = ("experiment=decoder/maps", "data=d", "run_dir=r", "task.run=a/run", "init_from=b")
+    before = build(TrainConfig, compose("train", words, PATH_KEYS))
+    after = with_paths(before, lambda path: f"/{path}")
+    assert (after.data, after.run_dir, after.init_from) == ("/d", "/r", "/b")
+    assert isinstance(after.task, DecoderConfig)
+    assert after.task.run == "/a/run"
+    assert with_paths(after, lambda path: path[1:]) == before
 
 
 def test_another_spelling_of_a_place_is_no_other_configuration(

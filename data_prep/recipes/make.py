@@ -12,11 +12,12 @@ from data_prep.settings import (
     SequenceDatasetConfig,
     TableDatasetConfig,
 )
-from data_prep.settings.sources import LATER_FIELDS, PATH_FIELDS, NoSourceConfig, TableSourceConfig
+from data_prep.settings.sources import LATER_FIELDS, NoSourceConfig, TableSourceConfig
+from orbit.core.config.schema import path_keys
 from orbit.core.store.origin import Named
 
-PLACES = ("name", "download", "max_megapixels", *PATH_FIELDS)
-"""Settings of a source that say where it is and what may be read, not what it holds."""
+NOT_WHAT_IT_HOLDS = frozenset({"name", "download", "max_megapixels"})
+"""Settings of a source that, beside its paths, say what may be read."""
 
 
 def make_recipe(config: PrepareConfig) -> Recipe:
@@ -45,7 +46,8 @@ def _orbits(config: PrepareConfig, dataset: OrbitDatasetConfig) -> Recipe:
     settings = {
         key: value
         for key, value in dataclasses.asdict(source).items()
-        if key not in PLACES and not (key in LATER_FIELDS and value == LATER_FIELDS[key])
+        if key not in NOT_WHAT_IT_HOLDS | path_keys(type(source))
+        and not (key in LATER_FIELDS and value == LATER_FIELDS[key])
     }
     made = {**settings, **scene.counts()}
     return Orbits(dataset, scene, splits, config.seed, config.num_samples, Named(source.name, made))

@@ -8,6 +8,7 @@ from data_prep.settings.datasets import DatasetConfig
 from data_prep.settings.sources import NoSourceConfig, SourceConfig
 from data_prep.settings.worlds import EpisodeDatasetConfig
 from orbit.core.config.limits import Count, LargeCount, Limit, limited
+from orbit.core.config.schema import FilePath
 from orbit.core.plugins import Open
 
 SEED = Limit("must not be negative, and below 2^63", lambda value: 0 <= value < 2**63)
@@ -25,7 +26,7 @@ class PrepareConfig:
     """
 
     dataset: DatasetConfig
-    out: str
+    out: FilePath
     source: Annotated[SourceConfig, Open("sources")] = NoSourceConfig()
     seed: Annotated[int, SEED] = 0
     num_samples: Annotated[int, ONE_A_SPLIT] | None = None

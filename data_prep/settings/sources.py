@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from orbit.core.config.limits import Count, Percentiles, Positive, Share, between, limited
+from orbit.core.config.schema import FilePath
 
-PATH_FIELDS = ("root", "table")
-"""Fields that are paths of files."""
 LATER_FIELDS = {"nan": "refuse", "skip_open": False, "by_object": False}
 """Fields that manifests hold only if they differ from these values, so that older datasets do not
 change."""
@@ -32,7 +31,7 @@ class MnistSourceConfig:
     """MNIST below `root` in torchvision's layout; `download` lets torchvision fetch it."""
 
     name: Literal["torchvision"]
-    root: str | None = None
+    root: FilePath | None = None
     download: bool = False
 
 
@@ -49,12 +48,12 @@ class NiftiSourceConfig:
     """
 
     name: Literal["nifti"]
-    root: str | None = None
+    root: FilePath | None = None
     side: Side = 64
     extent_mm: Positive | None = None
     percentiles: Percentiles = (0.5, 99.5)
     nan: Nan = "refuse"
-    table: str | None = None
+    table: FilePath | None = None
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,11 @@ class DicomSourceConfig:
     """
 
     name: Literal["dicom"]
-    root: str | None = None
+    root: FilePath | None = None
     side: Side = 64
     extent_mm: Positive | None = None
     percentiles: Percentiles = (0.5, 99.5)
-    table: str | None = None
+    table: FilePath | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ class MedmnistSourceConfig:
     """
 
     name: Literal["medmnist"]
-    root: str | None = None
+    root: FilePath | None = None
     side: Literal[28, 64] = 28
     download: bool = False
     check_md5: bool = True
@@ -124,7 +123,7 @@ class MeshesSourceConfig:
     """
 
     name: Literal["meshes"]
-    root: str | None = None
+    root: FilePath | None = None
     classes: tuple[str, ...] | None = None
     side: Side = 28
     deformation: Annotated[float, between(0, 0.5)] = 0.1
@@ -142,7 +141,7 @@ class CutOutsSourceConfig:
     """
 
     name: Literal["folders"]
-    root: str | None = None
+    root: FilePath | None = None
     size: Side = 64
     max_megapixels: Count = 90
 
@@ -153,7 +152,7 @@ class RenderSourceConfig:
     """Views of meshes under rotations of space: `root` is an OBJ file or a folder of them."""
 
     name: Literal["render"]
-    root: str | None = None
+    root: FilePath | None = None
     size: Side = 64
 
 
@@ -168,7 +167,7 @@ class ObjectViewsSourceConfig:
     """
 
     name: Literal["views"]
-    root: str | None = None
+    root: FilePath | None = None
     size: Side = 64
     skip_open: bool = False
 
@@ -193,7 +192,7 @@ class ImageFolderSourceConfig:
     """
 
     name: Literal["images"]
-    root: str | None = None
+    root: FilePath | None = None
     size: Side | None = None
     colour: Literal["auto", "grey", "rgb"] = "auto"
     max_megapixels: Count = 90
@@ -212,7 +211,7 @@ class VolumeFolderSourceConfig:
     """
 
     name: Literal["volumes"]
-    root: str | None = None
+    root: FilePath | None = None
     side: Side | None = None
     percentiles: Percentiles | None = (0.5, 99.5)
     nan: Nan = "refuse"
@@ -229,7 +228,7 @@ class TableSourceConfig:
     """
 
     name: Literal["table"]
-    root: str | None = None
+    root: FilePath | None = None
     binary: bool = False
     max_megapixels: Count = 90
 
@@ -239,7 +238,7 @@ class MeshSourceConfig:
     """One object to turn: the OBJ file `root`."""
 
     name: Literal["mesh"]
-    root: str | None = None
+    root: FilePath | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 
 from data_prep.settings.sources import MedmnistSourceConfig
 from orbit.core.files.atomic import sha256_of_file
+from orbit.core.plugins import Kind
 from orbit.core.reading.files import import_extra
 from orbit.core.reading.numpy_files import load_npz
 from orbit.core.reading.volumes import as_binary
@@ -112,3 +113,6 @@ def _load(path: Path, part: str, side: int) -> tuple[np.ndarray, np.ndarray]:
 @lru_cache(maxsize=2)
 def _sha256(path: Path) -> str:
     return sha256_of_file(path)
+
+
+SOURCE = Kind("medmnist", MedmnistSourceConfig, lambda config, *_: AdrenalSource(config))

@@ -17,6 +17,7 @@ from data_prep.drawing.planes import (
 )
 from data_prep.settings.sources import CutOutsSourceConfig, GeneratedPlanesSourceConfig
 from orbit.core.files.atomic import sha256_of_file
+from orbit.core.plugins import Kind
 from orbit.core.reading.files import list_files
 from orbit.core.reading.pictures import (
     SUFFIXES,
@@ -187,3 +188,7 @@ def read_sprite(path: Path, size: int, limit: Limit = Limit()) -> np.ndarray:  #
 @lru_cache(maxsize=NUM_CACHED)
 def _read_background(path: Path, size: int, limit: Limit) -> np.ndarray:
     return read_picture(path, False, size, limit=limit)
+
+
+CUT_OUTS = Kind("folders", CutOutsSourceConfig, CutOutsSource)
+GENERATED = Kind("generated", GeneratedPlanesSourceConfig, GeneratedPlanesSource)

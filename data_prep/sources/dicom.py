@@ -8,6 +8,7 @@ import numpy as np
 from data_prep.settings.sources import DicomSourceConfig
 from orbit.core.files.atomic import sha256_of_file
 from orbit.core.files.listing import Found
+from orbit.core.plugins import Kind
 from orbit.core.printing import say
 from orbit.core.reading.dicom import Series, find_series, read_series
 from orbit.core.reading.volumes import (
@@ -97,3 +98,6 @@ def _patients(series: list[Series]) -> np.ndarray:
 def _checksum(series: Series) -> str:
     text = "\n".join(sha256_of_file(path) for path in series.paths)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+SOURCE = Kind("dicom", DicomSourceConfig, lambda config, *_: DicomSource(config))

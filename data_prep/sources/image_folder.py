@@ -6,6 +6,7 @@ import numpy as np
 
 from data_prep.settings.sources import ImageFolderSourceConfig
 from orbit.core.files.atomic import sha256_of_file
+from orbit.core.plugins import Kind
 from orbit.core.reading.files import list_files
 from orbit.core.reading.pictures import SUFFIXES, Header, Limit, read_header, read_picture
 
@@ -81,3 +82,6 @@ def _check_sizes(files: list[Path], headers: list[Header]) -> None:
                 f"{file} is {header.width}x{header.height} where {files[0].name} is"
                 f" {first.width}x{first.height}: source.size=N cuts and resizes"
             )
+
+
+SOURCE = Kind("images", ImageFolderSourceConfig, lambda config, *_: ImageFolderSource(config))

@@ -1,7 +1,6 @@
 """Interfaces of sources: labelled images, and objects before backgrounds; opening one by name."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -9,22 +8,20 @@ import torch
 
 from data_prep.drawing.planes import Sprites
 from data_prep.settings import PrepareConfig, SourceConfig
-from data_prep.settings.sources import (
-    CutOutsSourceConfig,
-    DicomSourceConfig,
-    DigitsSourceConfig,
-    GeneratedPlanesSourceConfig,
-    ImageFolderSourceConfig,
-    MedmnistSourceConfig,
-    MeshesSourceConfig,
-    MnistSourceConfig,
-    NiftiSourceConfig,
-    ObjectViewsSourceConfig,
-    PhantomSourceConfig,
-    RenderSourceConfig,
-    VolumeFolderSourceConfig,
+from data_prep.sources import (
+    adrenal,
+    cut_outs,
+    dicom,
+    image_folder,
+    meshes,
+    mnist,
+    nifti,
+    objects,
+    phantom,
+    rendered,
+    volume_folder,
 )
-from orbit.core import plugins
+from orbit.core.plugins import Kind, by_name, kind_of
 from orbit.core.store.manifest import ColumnSpec
 
 
@@ -168,101 +165,48 @@ class ViewSource(Protocol):
 
 
 IMAGES, OBJECTS, VIEWS = "whole images", "objects before backgrounds", "views of objects in space"
-OBJECT_SOURCES = (CutOutsSourceConfig, RenderSourceConfig, GeneratedPlanesSourceConfig)
+SOURCES: Mapping[str, Mapping[str, Kind]] = {
+    IMAGES: by_name(
+        *(mnist.DIGITS, mnist.MNIST, phantom.SOURCE, meshes.SOURCE, nifti.SOURCE, dicom.SOURCE),
+        *(adrenal.SOURCE, image_folder.SOURCE, volume_folder.SOURCE),
+    ),
+    OBJECTS: by_name(cut_outs.CUT_OUTS, cut_outs.GENERATED, rendered.SOURCE),
+    VIEWS: by_name(objects.SOURCE),
+}
+"""By what they bring. `make` takes config, seed and num_samples; of the last two the group, too."""
 
 
 def what_is_brought(config: SourceConfig) -> str:
     """The kind of images that a source provides, in words."""
-    if isinstance(config, OBJECT_SOURCES):
-        return OBJECTS
-    return VIEWS if isinstance(config, ObjectViewsSourceConfig) else IMAGES
+    return next((kind for kind, own in SOURCES.items() if config.name in own), IMAGES)
 
 
 def open_source(config: PrepareConfig) -> ImageSource:
     """The source of whole images that a preparation names.
 
-    For a plug-in (`orbit.sources`) this calls `make(config, seed, num_samples)`; the source is
-    pickled to worker processes. Raises FileNotFoundError or ValueError if it cannot be read.
+    A package's (`orbit.sources`) is pickled to worker processes, as Orbit's are. Raises
+    FileNotFoundError or ValueError if it cannot be read.
     """
-    source = config.source
-    match source:
-        case DigitsSourceConfig():
-            from data_prep.sources.mnist import DigitsSource
-
-            return DigitsSource()
-        case MnistSourceConfig():
-            return _open_mnist(source)
-        case PhantomSourceConfig():
-            from data_prep.sources.phantom import PhantomSource
-
-            return PhantomSource(source, config.seed, config.num_samples)
-        case MeshesSourceConfig():
-            from data_prep.sources.meshes import MeshesSource
-
-            return MeshesSource(source, config.seed, config.num_samples)
-        case NiftiSourceConfig():
-            from data_prep.sources.nifti import NiftiSource
-
-            return NiftiSource(source)
-        case DicomSourceConfig():
-            from data_prep.sources.dicom import DicomSource
-
-            return DicomSource(source)
-        case MedmnistSourceConfig():
-            from data_prep.sources.adrenal import AdrenalSource
-
-            return AdrenalSource(source)
-        case ImageFolderSourceConfig():
-            from data_prep.sources.image_folder import ImageFolderSource
-
-            return ImageFolderSource(source)
-        case VolumeFolderSourceConfig():
-            from data_prep.sources.volume_folder import VolumeFolderSource
-
-            return VolumeFolderSource(source)
-    if not isinstance(source, SourceConfig):
-        added: ImageSource = plugins.load("sources", source.name).make(
-            source, config.seed, config.num_samples
-        )
-        return added
-    raise ValueError(f"source={source.name} does not provide whole images")
+    source: ImageSource = _kind(config, IMAGES).make(config.source, config.seed, config.num_samples)
+    return source
 
 
 def open_object_source(config: PrepareConfig, group: str) -> ObjectSource:
     """The source of objects before backgrounds that a preparation names."""
-    source = config.source
-    match source:
-        case CutOutsSourceConfig():
-            from data_prep.sources.cut_outs import CutOutsSource
-
-            return CutOutsSource(source, config.seed, config.num_samples, group)
-        case RenderSourceConfig():
-            from data_prep.sources.rendered import RenderedSource
-
-            return RenderedSource(source, config.seed, config.num_samples, group)
-        case GeneratedPlanesSourceConfig():
-            from data_prep.sources.cut_outs import GeneratedPlanesSource
-
-            return GeneratedPlanesSource(source, config.seed, config.num_samples, group)
-    raise ValueError(f"source={source.name} does not provide objects before backgrounds")
+    kind = _kind(config, OBJECTS)
+    source: ObjectSource = kind.make(config.source, config.seed, config.num_samples, group)
+    return source
 
 
 def open_view_source(config: PrepareConfig, group: str) -> ViewSource:
     """The source of views of objects in space that a preparation names."""
-    source = config.source
-    if isinstance(source, ObjectViewsSourceConfig):
-        from data_prep.sources.objects import ObjectViewsSource
-
-        return ObjectViewsSource(source, config.seed, config.num_samples, group)
-    raise ValueError(f"source={source.name} does not provide views of objects in space")
+    kind = _kind(config, VIEWS)
+    source: ViewSource = kind.make(config.source, config.seed, config.num_samples, group)
+    return source
 
 
-def _open_mnist(source: MnistSourceConfig) -> ImageSource:
-    from data_prep.sources.mnist import MnistSource, download_mnist
-
-    if source.root is None:
-        raise ValueError("give source.root=DIR, the folder that holds MNIST/raw")
-    root = Path(source.root)
-    if source.download:
-        download_mnist(root)
-    return MnistSource(root)
+def _kind(config: PrepareConfig, wanted: str) -> Kind:
+    kind: Kind | None = kind_of("sources", SOURCES[wanted], config.source)
+    if kind is None:
+        raise ValueError(f"source={config.source.name} does not provide {wanted}")
+    return kind

@@ -10,6 +10,7 @@ from data_prep.drawing.phantom_shapes import draw_turn, draw_waves
 from data_prep.settings.sources import MeshesSourceConfig
 from data_prep.sources.objects import choose, find_objects, meaning_of_objects
 from orbit.core.files.atomic import sha256_of_file
+from orbit.core.plugins import Kind
 from orbit.core.reading.files import find_all, listed
 from orbit.core.reading.meshes import Surface, read_closed_mesh
 
@@ -217,3 +218,6 @@ def _surface(path: Path) -> Surface:
 @lru_cache(maxsize=64)
 def _checksum(path: Path) -> str:
     return sha256_of_file(path)
+
+
+SOURCE = Kind("meshes", MeshesSourceConfig, MeshesSource)

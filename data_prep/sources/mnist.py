@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
+from data_prep.settings.sources import DigitsSourceConfig, MnistSourceConfig
 from orbit.core.files.atomic import sha256_of_file
+from orbit.core.plugins import Kind
 from orbit.core.reading.numpy_files import check_expansion
 
 FILES = {
@@ -177,3 +179,16 @@ def _load() -> tuple[np.ndarray, np.ndarray]:
     large = interpolate(small, scale_factor=UPSAMPLING, mode="bilinear", align_corners=False)
     grey = (large * (255.0 / MAXIMUM)).round().clamp(0, 255).to(torch.uint8)
     return grey.numpy(), digits.target.astype(np.int64)
+
+
+def _open_mnist(config: MnistSourceConfig, seed: int, num_samples: int | None) -> MnistSource:
+    if config.root is None:
+        raise ValueError("give source.root=DIR, the folder that holds MNIST/raw")
+    root = Path(config.root)
+    if config.download:
+        download_mnist(root)
+    return MnistSource(root)
+
+
+MNIST = Kind("torchvision", MnistSourceConfig, _open_mnist)
+DIGITS = Kind("sklearn", DigitsSourceConfig, lambda *_: DigitsSource())

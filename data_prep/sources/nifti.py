@@ -7,6 +7,7 @@ import numpy as np
 
 from data_prep.settings.sources import NiftiSourceConfig
 from orbit.core.files.atomic import sha256_of_file
+from orbit.core.plugins import Kind
 from orbit.core.printing import say
 from orbit.core.reading.files import find_all, gathered
 from orbit.core.reading.nifti import SUFFIXES, read_header, read_volume, remarks_on
@@ -87,3 +88,6 @@ class NiftiSource:
 def _checksums(root: Path, files: tuple[Path, ...], table: Path | None) -> dict[str, str]:
     sums = {path.relative_to(root).as_posix(): sha256_of_file(path) for path in files}
     return sums if table is None else {**sums, table.name: sha256_of_file(table)}
+
+
+SOURCE = Kind("nifti", NiftiSourceConfig, lambda config, *_: NiftiSource(config))

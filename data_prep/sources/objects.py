@@ -14,6 +14,7 @@ from data_prep.drawing.planes import hsv_to_rgb, uniform_draws
 from data_prep.settings.sources import ObjectViewsSourceConfig
 from data_prep.sources.rendered import GROUPS, read_mesh, turned_poses
 from orbit.core.files.atomic import sha256_of_file
+from orbit.core.plugins import Kind
 from orbit.core.printing import say
 from orbit.core.reading.files import find_all, listed
 from orbit.core.reading.meshes import OpenMeshError, read_closed_mesh
@@ -230,3 +231,6 @@ def _triangles(path: Path) -> tuple[np.ndarray, np.ndarray]:
 @lru_cache(maxsize=4096)
 def _checksum(path: Path) -> str:
     return sha256_of_file(path)
+
+
+SOURCE = Kind("views", ObjectViewsSourceConfig, ObjectViewsSource)

@@ -6,6 +6,7 @@ import numpy as np
 
 from data_prep.drawing.phantom_shapes import Anatomy, brightness, draw_turn, draw_waves
 from data_prep.settings.sources import PhantomSourceConfig
+from orbit.core.plugins import Kind
 
 PHANTOM_STREAM = 50
 NUM_VOLUMES = 600
@@ -104,3 +105,6 @@ def _ball(side: int) -> tuple[np.ndarray, np.ndarray]:
     points = np.stack([x.ravel(), y.ravel(), z.ravel()])
     where = np.flatnonzero((points**2).sum(0) <= 1)
     return where, np.ascontiguousarray(points[:, where], dtype=np.float32)
+
+
+SOURCE = Kind("phantom", PhantomSourceConfig, PhantomSource)

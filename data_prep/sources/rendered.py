@@ -11,6 +11,7 @@ from data_prep.drawing.planes import Sprites, hsv_to_rgb, uniform_draws
 from data_prep.settings.sources import RenderSourceConfig
 from orbit.core.files.atomic import sha256_of_file
 from orbit.core.groups import make_group
+from orbit.core.plugins import Kind
 from orbit.core.reading.files import list_files
 from orbit.core.reading.meshes import read_obj
 from orbit.core.rendering import Mesh, asymmetric_plane, make_mesh, render
@@ -125,3 +126,6 @@ def read_mesh(path: Path) -> Mesh:
     except ValueError as error:
         text = str(error)
         raise ValueError(text if str(path) in text else f"{path}: {text}") from None
+
+
+SOURCE = Kind("render", RenderSourceConfig, RenderedSource)

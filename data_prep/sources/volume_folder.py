@@ -8,6 +8,7 @@ import numpy as np
 
 from data_prep.settings.sources import VolumeFolderSourceConfig
 from orbit.core.files.atomic import sha256_of_file
+from orbit.core.plugins import Kind
 from orbit.core.printing import say
 from orbit.core.reading import nifti as nifti_file
 from orbit.core.reading.files import gathered, list_files
@@ -129,3 +130,10 @@ def _common_side(files: list[Path], shapes: Sequence[tuple[int, ...]]) -> int:
 @lru_cache(maxsize=2)
 def _checksums(root: Path, files: tuple[Path, ...]) -> dict[str, str]:
     return {path.relative_to(root).as_posix(): sha256_of_file(path) for path in files}
+
+
+SOURCE = Kind(
+    "volumes",
+    VolumeFolderSourceConfig,
+    lambda config, seed, num_samples: VolumeFolderSource(config),
+)

@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from data_prep.settings.worlds import Blocks3dWorldConfig
 from data_prep.worlds.grid_world import SIDE, GridWorld
+from orbit.core.plugins import Kind
 
 AZIMUTH, ELEVATION = 30.0, 47.0
 """Position of the camera, in degrees to the right of the board's front, and above it."""
@@ -220,3 +222,6 @@ def _extent(used: np.ndarray) -> slice:
     """The smallest slice that contains all true values."""
     places = np.flatnonzero(used)
     return slice(int(places[0]), int(places[-1]) + 1)
+
+
+WORLD = Kind("blocks_3d", Blocks3dWorldConfig, lambda config, actions: blocks_3d(actions))

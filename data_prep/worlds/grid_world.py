@@ -196,6 +196,7 @@ class GridWorld:
     state_meaning = "row and column of each of five objects"
     tolerance = 0.0
     can_render = True
+    direction_names = DIRECTION_NAMES
 
     def __init__(
         self,
@@ -205,7 +206,7 @@ class GridWorld:
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.name, self._painter = name, painter
-        self._allowed = allowed_moves(DIRECTION_NAMES, actions)
+        self._allowed = allowed_moves(self.direction_names, actions)
         self._is_limited = actions is not None
         self._settings = dict(settings or {})
 
@@ -224,7 +225,7 @@ class GridWorld:
         states: np.ndarray,
         limited: bool,
     ) -> np.ndarray:
-        allowed = self._allowed if limited else allowed_moves(DIRECTION_NAMES, None)
+        allowed = self._allowed if limited else allowed_moves(self.direction_names, None)
         return draw_moves(seed, split_number, episodes, time, allowed)
 
     def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
@@ -242,7 +243,9 @@ class GridWorld:
         return np.stack([actions[:, 0], directions], -1).astype(np.float32)
 
     def action_names(self, actions: np.ndarray) -> list[str]:
-        return [f"{which} {DIRECTION_NAMES[way]}" for which, way in actions.astype(int).tolist()]
+        return [
+            f"{which} {self.direction_names[way]}" for which, way in actions.astype(int).tolist()
+        ]
 
     def checksums(self) -> dict[str, str]:
         return {}
@@ -256,4 +259,4 @@ class GridWorld:
 
 
 def _places(states: np.ndarray) -> np.ndarray:
-    return states.reshape(len(states), NUM_OBJECTS, 2)
+    return states.reshape(len(states), NUM_OBJECTS, -1)

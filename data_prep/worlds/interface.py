@@ -1,7 +1,7 @@
 """The interface of worlds."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -100,3 +100,11 @@ class World(Protocol):
     def settings(self) -> Mapping[str, Any]:
         """The values that determine the world besides its name and its `facts.solid`, as plain
         values."""
+
+
+@runtime_checkable
+class Drawn(Protocol):
+    """What worlds offer beside this whose pictures need more than Orbit brings."""
+
+    def check_rendering(self) -> None:
+        """Raise ValueError, saying what is missing, unless pictures can be made here."""

@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from data_prep.settings.worlds import ReacherWorldConfig
+from data_prep.worlds.reacher import Reacher
+from orbit.core.plugins import Kind
 from orbit.core.reading.files import import_extra
 
 RENDERED_SIDE, CROP = 500, slice(50, 450)
@@ -131,3 +134,10 @@ def _simulator() -> tuple[Any, Callable[[np.ndarray, np.ndarray], None]]:
         env.set_state(positions, velocities)
 
     return env, set_state
+
+
+WORLD = Kind(
+    "reacher",
+    ReacherWorldConfig,
+    lambda config, actions: Reacher(config.name, MujocoArm(), config.size, actions),
+)

@@ -19,7 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.worlds.reacher import MAX_ANGLE, sine_cosine
+from data_prep.settings.worlds import ReacherPlanarWorldConfig
+from data_prep.worlds.reacher import MAX_ANGLE, Reacher, sine_cosine
+from orbit.core.plugins import Kind
 
 STEP_S = 0.01
 NUM_STEPS_AN_ACTION = 2
@@ -267,6 +269,9 @@ class PlanarArm:
     tolerance = 0.0
     can_render = True
 
+    def check_rendering(self) -> None:
+        """Pictures need nothing."""
+
     def advance(self, arms: np.ndarray, torques: np.ndarray) -> np.ndarray:
         x, y, bend, first_speed, second_speed = arms[:, :5].T
         turned, motion = advance(Motion(bend, first_speed, second_speed), torques)
@@ -279,3 +284,10 @@ class PlanarArm:
         self, direction: np.ndarray, bend: np.ndarray, goal: np.ndarray, size: int
     ) -> np.ndarray:
         return paint_arm(direction, bend, goal, size)
+
+
+WORLD = Kind(
+    "reacher_planar",
+    ReacherPlanarWorldConfig,
+    lambda config, actions: Reacher(config.name, PlanarArm(), config.size, actions),
+)

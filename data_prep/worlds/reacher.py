@@ -25,7 +25,7 @@ STATE_MEANING = (
     "cosine and sine of the first joint's angle, the second joint's angle (radians), velocities of"
     " both (radians/s), goal x and y (metres); cosine, sine and angle before the last action"
 )
-DIRECTION, BEND, SPEEDS, GOAL = slice(0, 2), 2, slice(3, 5), slice(5, 7)
+DIRECTION, BEND, GOAL = slice(0, 2), 2, slice(5, 7)
 PREVIOUS_DIRECTION, PREVIOUS_BEND = slice(7, 9), 9
 VECTORS = (DIRECTION, GOAL, PREVIOUS_DIRECTION)
 SCALARS = (BEND, 3, 4, PREVIOUS_BEND)
@@ -124,6 +124,9 @@ class Arm(Protocol):
     def can_render(self) -> bool:
         """Whether pictures can be made here."""
 
+    def check_rendering(self) -> None:
+        """Raise ValueError, saying what is missing, unless pictures can be made here."""
+
     def advance(self, arms: np.ndarray, torques: np.ndarray) -> np.ndarray:
         """Direction, bend and speeds (N, 5) after torques (N, 2) on arms (N, 7), goals last."""
 
@@ -162,6 +165,10 @@ class Reacher:
     @property
     def can_render(self) -> bool:
         return self._arm.can_render
+
+    def check_rendering(self) -> None:
+        """See `data_prep.worlds.interface.Drawn`."""
+        self._arm.check_rendering()
 
     def reset(
         self, seed: int, split_number: int, episodes: np.ndarray, limited: bool

@@ -1,23 +1,21 @@
 """Rush Hour: five arrows on a board, each moving relative to its heading."""
 
 from functools import cache
-from typing import Any
 
 import numpy as np
 import torch
 
+from data_prep.settings.worlds import RushHourWorldConfig
 from data_prep.worlds.draws import DrawKey, integers
 from data_prep.worlds.grid_world import (
     COLOURS,
-    FRAMES,
     HEADING_STREAM,
     NUM_DIRECTIONS,
     NUM_OBJECTS,
     OBJECT_COMPONENT,
-    allowed_moves,
+    GridWorld,
     board_facts,
     coloured_tile,
-    draw_moves,
     draw_places,
     moved,
     paint_tiles,
@@ -25,6 +23,7 @@ from data_prep.worlds.grid_world import (
     turned,
 )
 from orbit.core.actions import ActionComponent
+from orbit.core.plugins import Kind
 from orbit.core.store.facts import WorldFacts
 
 ACTION_NAMES = ("forward", "right", "back", "left")
@@ -32,7 +31,7 @@ HALF_LENGTH, HALF_WIDTH = 4.75, 3.5
 """Half the size of a triangle, in pixels; its length shows its heading."""
 
 
-class RushHour:
+class RushHour(GridWorld):
     """Five arrows that keep their headings; see `data_prep.worlds.interface.World`.
 
     A state holds row, column and heading (up, right, down, left: 0 to 3) of each. Action d of an
@@ -40,9 +39,6 @@ class RushHour:
     and leave actions alone (Park et al., Table 1).
     """
 
-    name = "rush_hour"
-    group = "c4"
-    frames = FRAMES
     action_components = (
         OBJECT_COMPONENT,
         ActionComponent(
@@ -55,12 +51,10 @@ class RushHour:
     )
     state_size = 3 * NUM_OBJECTS
     state_meaning = "row, column and heading (up, right, down, left: 0 to 3) of each of five arrows"
-    tolerance = 0.0
-    can_render = True
+    direction_names = ACTION_NAMES
 
     def __init__(self, actions: tuple[str, ...] | None) -> None:
-        self._allowed = allowed_moves(ACTION_NAMES, actions)
-        self._is_limited = actions is not None
+        super().__init__("rush_hour", paint_arrows, actions)
 
     def reset(
         self, seed: int, split_number: int, episodes: np.ndarray, limited: bool
@@ -70,28 +64,11 @@ class RushHour:
         headings = integers(key, episodes, (NUM_DIRECTIONS,) * NUM_OBJECTS)
         return _joined(places, headings.astype(np.float32))
 
-    def draw_actions(
-        self,
-        seed: int,
-        split_number: int,
-        episodes: np.ndarray,
-        time: int,
-        states: np.ndarray,
-        limited: bool,
-    ) -> np.ndarray:
-        allowed = self._allowed if limited else allowed_moves(ACTION_NAMES, None)
-        return draw_moves(seed, split_number, episodes, time, allowed)
-
     def step(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
         places, headings = _parts(states)
         objects, relative = actions.astype(np.int64).T
         heading = headings[np.arange(len(states)), objects].astype(np.int64)
         return _joined(moved(places, objects, (heading + relative) % NUM_DIRECTIONS), headings)
-
-    def render(self, states: np.ndarray) -> np.ndarray:
-        places, headings = (part.astype(np.int64) for part in _parts(states))
-        kinds = np.arange(NUM_OBJECTS) * NUM_DIRECTIONS + headings
-        return paint_tiles(_tiles(), places, kinds)
 
     def act_on_state(self, states: np.ndarray, g: torch.Tensor) -> np.ndarray:
         places, headings = _parts(states)
@@ -100,18 +77,15 @@ class RushHour:
     def act_on_action(self, actions: np.ndarray, g: torch.Tensor) -> np.ndarray:
         return actions
 
-    def action_names(self, actions: np.ndarray) -> list[str]:
-        return [f"{which} {ACTION_NAMES[way]}" for which, way in actions.astype(int).tolist()]
-
-    def checksums(self) -> dict[str, str]:
-        return {}
-
-    def settings(self) -> dict[str, Any]:
-        return {}
-
     @property
     def facts(self) -> WorldFacts:
         return board_facts(3, "relative", self._allowed if self._is_limited else None)
+
+
+def paint_arrows(objects: np.ndarray) -> np.ndarray:
+    """Pictures (N, 3, 50, 50) uint8 of places and headings (N, 5, 3) int64."""
+    kinds = np.arange(NUM_OBJECTS) * NUM_DIRECTIONS + objects[..., 2]
+    return paint_tiles(_tiles(), objects[..., :2], kinds)
 
 
 def _parts(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -133,3 +107,6 @@ def _tiles() -> np.ndarray:
     upwards = (abs(y) <= HALF_LENGTH) & (abs(x) <= half_width)
     turns = [np.rot90(upwards, -heading) for heading in range(NUM_DIRECTIONS)]
     return np.stack([coloured_tile(inside, colour) for colour in COLOURS for inside in turns])
+
+
+WORLD = Kind("rush_hour", RushHourWorldConfig, lambda config, actions: RushHour(actions))

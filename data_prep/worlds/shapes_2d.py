@@ -20,16 +20,20 @@ from data_prep.worlds.grid_world import (
     paint_tiles,
     sample_points,
 )
+from orbit.core.plugins import Kind
 from orbit.core.store.facts import WorldFacts
 
 RADIUS = 4.5
 """Half the size of a shape, in pixels."""
 
 
-def shapes_2d(config: Shapes2dWorldConfig, actions: tuple[str, ...] | None) -> GridWorld:
+def shapes_2d(
+    config: Shapes2dWorldConfig, actions: tuple[str, ...] | None
+) -> "GridWorld | BackdropWorld":
     """The world; ValueError for actions that are not allowed."""
     painter = partial(paint_shapes, shapes=tuple(config.shapes))
-    return GridWorld(config.name, painter, actions, {"shapes": list(config.shapes)})
+    board = GridWorld(config.name, painter, actions, {"shapes": list(config.shapes)})
+    return BackdropWorld(board, config.num_backdrops) if config.num_backdrops else board
 
 
 def paint_shapes(places: np.ndarray, shapes: tuple[str, ...]) -> np.ndarray:
@@ -140,3 +144,6 @@ def _backdrops(num: int) -> np.ndarray:
     shades = cells.astype(np.uint8).reshape(num, 3, SIDE, SIDE)
     cell = FRAME_SIDE // SIDE
     return shades.repeat(cell, 2).repeat(cell, 3)
+
+
+WORLD = Kind("shapes_2d", Shapes2dWorldConfig, shapes_2d)

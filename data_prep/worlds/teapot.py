@@ -19,6 +19,7 @@ from data_prep.worlds.draws import DrawKey, integers, uniforms
 from data_prep.worlds.reacher import sine_cosine
 from orbit.core.files.atomic import sha256_of_file
 from orbit.core.groups import make_group, quaternions
+from orbit.core.plugins import Kind
 from orbit.core.reading.meshes import read_obj
 from orbit.core.rendering import make_mesh
 from orbit.core.rendering.rasteriser import pack_mesh
@@ -256,3 +257,6 @@ def _limited_turns(actions: tuple[str, ...] | None, turns: str) -> str:
             "dataset.actions=haar is more than dataset.world.turns=small, the world's own actions"
         )
     return actions[0]
+
+
+WORLD = Kind("teapot", TeapotWorldConfig, Teapot)

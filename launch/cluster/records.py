@@ -5,14 +5,13 @@ was interrupted in between is found by its name.
 """
 
 import dataclasses
-import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orbit.core.config.schema import build
+from orbit.core.config.schema import read_json_as
 from orbit.core.files.atomic import write_json
 from orbit.core.files.listing import list_folder
 from orbit.core.files.lock import is_running
@@ -56,10 +55,7 @@ def write_record(base: Path, record: JobRecord) -> Path:
 
 def read_record(path: Path) -> JobRecord:
     """Read one record; ValueError if it cannot be read."""
-    try:
-        return build(JobRecord, json.loads(path.read_text()))
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
+    return read_json_as(JobRecord, path)
 
 
 def read_records(base: Path, kinds: Sequence[str] = ()) -> list[JobRecord]:

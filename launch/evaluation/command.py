@@ -22,7 +22,7 @@ from launch.snapshot import take_snapshot
 from launch.sweeps.plan import PLAN_FILE
 from orbit.core.config.compose import compose
 from orbit.core.config.roots import take_configs
-from orbit.core.config.schema import build
+from orbit.core.config.schema import build, path_keys
 from orbit.core.files.atomic import write_json
 from orbit.core.files.waiting import StoppedWaiting, trying_again
 from orbit.core.plugins import editable_packages
@@ -100,13 +100,13 @@ class EvaluateWorker:
 
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PATH_KEYS = frozenset({"runs", "data", "jobs_dir"})
 DEFAULT_CHECKPOINTS_PER_JOB = 20
 
 
 def run_evaluation(overrides: Sequence[str]) -> int:
     """Submit evaluation jobs for checkpoints without a valid result; returns the exit code."""
-    request = build(EvaluateRequest, compose("launch_evaluate", take_configs(overrides), PATH_KEYS))
+    composed = compose("launch_evaluate", take_configs(overrides), path_keys(EvaluateRequest))
+    request = build(EvaluateRequest, composed)
     runs = find_runs(request.runs)
     if not runs:
         raise FileNotFoundError(f"runs={request.runs}: no run directory there")

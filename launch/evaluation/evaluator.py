@@ -17,6 +17,7 @@ from launch.cluster.settings import ClusterConfig
 from launch.jobs.liveness import find_live
 from launch.jobs.run_state import read_run_state
 from orbit.core.config.limits import Count, Positive, PositiveInt, limited
+from orbit.core.config.schema import FilePath
 from orbit.core.files.atomic import read_json_object
 from orbit.core.files.listing import matching_paths
 from orbit.core.files.lock import DirectoryLock
@@ -38,7 +39,7 @@ class Work:
     base: str
     checkpoints: Checkpoints = "best"
     split: Literal["train", "val", "test"] = "test"
-    data: str | None = None
+    data: FilePath | None = None
     batch: PositiveInt | None = None
     num_threads: PositiveInt = 1
     poll_s: Positive = 10.0
@@ -55,7 +56,7 @@ class EvaluateRequest:
     is where jobs are recorded: the sweep directory by default.
     """
 
-    runs: str
+    runs: FilePath
     cluster: ClusterConfig
     checkpoints: Checkpoints = "best"
     split: Literal["train", "val", "test"] = "test"
@@ -67,7 +68,7 @@ class EvaluateRequest:
     num_evaluators: Count | None = None
     poll_s: Positive | None = None
     checkpoints_per_job: Count | None = None
-    jobs_dir: str | None = None
+    jobs_dir: FilePath | None = None
     dry_run: bool = False
 
     def __post_init__(self) -> None:

@@ -2,7 +2,6 @@
 request."""
 
 import dataclasses
-import json
 import sys
 import time
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from launch.cluster.settings import RetryConfig
 from launch.jobs import history
 from launch.jobs.history import Ending, decisive
 from orbit.core.config.program import EXIT_STOPPED
-from orbit.core.config.schema import build
+from orbit.core.config.schema import read_json_as
 from orbit.core.files.atomic import create_exclusively, write_json
 from orbit.core.files.waiting import pause
 from orbit.core.printing import say
@@ -81,11 +80,7 @@ def write_order(run_dir: Path, order: Order) -> None:
 
 def read_order(run_dir: Path) -> Order:
     """Read launch.json; FileNotFoundError or ValueError if that cannot be done."""
-    path = run_dir / ORDER_FILE
-    try:
-        return build(Order, json.loads(path.read_text()))
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
+    return read_json_as(Order, run_dir / ORDER_FILE)
 
 
 SETTLE_S = 4.0

@@ -18,16 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_prep.settings import PrepareConfig
-from data_prep.settings.sources import PATH_FIELDS
 from launch.cluster.settings import ClusterConfig, InlineConfig
 from orbit.core.config.compose import compose, split_word
 from orbit.core.config.limits import Count, limited
 from orbit.core.config.roots import take_configs
-from orbit.core.config.schema import build
+from orbit.core.config.schema import build, path_keys, read_json_as, with_paths
 from orbit.core.files.atomic import write_json
 from orbit.core.files.listing import list_folder
 
-PATH_KEYS = frozenset({"out", *(f"source.{field}" for field in PATH_FIELDS)})
 INLINE_KEYS = frozenset({"num_workers"})
 
 
@@ -56,12 +54,13 @@ def read_request(overrides: Sequence[str]) -> tuple[PreparationRequest, PrepareC
     """
     own, others = split_overrides(take_configs(overrides))
     request = build(PreparationRequest, compose("launch_prepare", own, frozenset()))
-    config = build(PrepareConfig, compose("prepare", others, PATH_KEYS, {"source": "dataset"}))
+    composed = compose("prepare", others, path_keys(PrepareConfig), {"source": "dataset"})
+    config = build(PrepareConfig, composed)
     if not isinstance(request.cluster, InlineConfig):
         for key in (split_word(word)[0] for word in others):
             if key in INLINE_KEYS:
                 raise ValueError(f"{key} has no effect with cluster={request.cluster.name}")
-    return request, with_absolute_paths(config)
+    return request, with_paths(config, os.path.abspath)
 
 
 def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -72,18 +71,6 @@ def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
         is_own = split_word(word)[0].split(".")[0] in OWN_KEYS
         (own if is_own else others).append(word)
     return own, others
-
-
-def with_absolute_paths(config: PrepareConfig) -> PrepareConfig:
-    """The same preparation with absolute paths, so that it does not depend on the working
-    directory."""
-    paths = {
-        field: os.path.abspath(value)
-        for field in PATH_FIELDS
-        if (value := getattr(config.source, field, None)) is not None
-    }
-    source = dataclasses.replace(config.source, **paths)
-    return dataclasses.replace(config, out=os.path.abspath(config.out), source=source)
 
 
 MANIFEST_TASK = "manifest"
@@ -163,11 +150,7 @@ class JobsDirectory:
 
 def read_order(folder: Path) -> PrepareOrder:
     """Read the order of a submission; FileNotFoundError or ValueError if that cannot be done."""
-    path = folder / ORDER_FILE
-    try:
-        return build(PrepareOrder, json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
+    return read_json_as(PrepareOrder, folder / ORDER_FILE)
 
 
 def note_failure(folder: Path, task: str, message: str) -> None:

@@ -10,7 +10,7 @@ from launch.reports.papers import PaperColumn
 from orbit.core.config.compose import compose, group_options, split_word
 from orbit.core.config.limits import Count, limited
 from orbit.core.config.roots import is_installed, take_configs
-from orbit.core.config.schema import build, suggestion
+from orbit.core.config.schema import FilePath, build, path_keys, suggestion
 
 Preset = Literal["small", "full"]
 
@@ -211,7 +211,6 @@ def check_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
             raise ValueError(f"{what}: unknown {name!r}; known: {', '.join(options)}")
 
 
-PATH_KEYS = frozenset({"work", "mnist", "meshes", "results", "document"})
 LIST_KEYS = ("only", "controls", "seeds")
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -222,16 +221,16 @@ class ReproductionRequest:
     """All keys of the command. `only`, `controls` and `seeds` null mean all."""
 
     reproduction: ReproductionSettings
-    work: str | None = None
-    mnist: str | None = None
-    meshes: str | None = None
+    work: FilePath | None = None
+    mnist: FilePath | None = None
+    meshes: FilePath | None = None
     preset: Preset = "small"
     only: tuple[str, ...] | None = None
     controls: tuple[str, ...] | None = None
     seeds: tuple[int, ...] | None = None
     num_parallel: Count = 2
-    results: str | None = None
-    document: str | None = None
+    results: FilePath | None = None
+    document: FilePath | None = None
     dry_run: bool = False
     tables: bool = False
 
@@ -286,7 +285,7 @@ def read_request(overrides: Sequence[str]) -> ReproductionRequest:
     if name not in known:
         raise ValueError(f"unknown reproduction {name!r}{suggestion(name, known)}")
     given = [f"reproduction={name}", *map(as_list_word, others)]
-    return build(ReproductionRequest, compose("reproduce", given, PATH_KEYS))
+    return build(ReproductionRequest, compose("reproduce", given, path_keys(ReproductionRequest)))
 
 
 def as_list_word(word: str) -> str:

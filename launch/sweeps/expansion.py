@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 import re
 import zlib
 from collections.abc import Mapping, Sequence
@@ -22,15 +23,9 @@ from launch.sweeps.settings import (
     PointsSearch,
     RandomSearch,
 )
-from orbit.core.config.compose import (
-    PATH_KEYS,
-    compose,
-    set_dotted,
-    split_word,
-    with_absolute_paths,
-)
+from orbit.core.config.compose import compose, set_dotted, split_word
 from orbit.core.config.roots import is_group, take_configs
-from orbit.core.config.schema import build
+from orbit.core.config.schema import build, path_keys, with_paths
 from pipeline.training.run_directory import RunDirectory, flatten
 from pipeline.training.settings import KEYS_FREE_TO_CHANGE, TrainConfig
 
@@ -251,7 +246,7 @@ class Resolver:
             for key, value in point.items():
                 if key not in groups:
                     set_dotted(values, key, _plain(value))
-            config = build(TrainConfig, with_absolute_paths(values))
+            config = with_paths(build(TrainConfig, values), os.path.abspath)
         except ValueError as error:
             raise ValueError(f"point {dict(point)}: {error}") from None
         fingerprint = self._fingerprint(config.data)
@@ -292,7 +287,7 @@ class Resolver:
         if key not in self._composed:
             others = [word for word in self._overrides if split_word(word)[0] not in groups]
             overrides = [*(f"{group}={choice}" for group, choice in key), *others, "run_dir=-"]
-            self._composed[key] = compose("train", overrides, PATH_KEYS)
+            self._composed[key] = compose("train", overrides, path_keys(TrainConfig))
         return self._composed[key]
 
     def _fingerprint(self, data: str) -> str:

@@ -11,10 +11,9 @@ from launch.cluster.settings import ClusterConfig, InlineConfig, SlurmConfig
 from launch.sweeps.expansion import RESERVED, PlannedRun
 from launch.sweeps.settings import OptunaSearch, SweepConfig
 from orbit.core.config.compose import compose, split_word
-from orbit.core.config.schema import build
+from orbit.core.config.schema import FilePath, build, path_keys
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PATH_KEYS = frozenset({"sweep_dir"})
 GROUPS = ("sweep", "cluster")
 
 
@@ -24,7 +23,7 @@ class SweepRequest:
 
     sweep: SweepConfig
     cluster: ClusterConfig
-    sweep_dir: str
+    sweep_dir: FilePath
     stage: bool = False
     verify: Literal["sizes", "full"] = "sizes"
     hold: bool = False
@@ -65,7 +64,7 @@ def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def read_request(own_overrides: Sequence[str]) -> SweepRequest:
     """Compose the launcher's own configuration; ValueError with one line if it is refused."""
-    return build(SweepRequest, compose("sweep", own_overrides, PATH_KEYS))
+    return build(SweepRequest, compose("sweep", own_overrides, path_keys(SweepRequest)))
 
 
 def check_before(

@@ -5,7 +5,6 @@ continues where it stopped.
 """
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from launch.sweeps.trials import (
     judge,
     validation_values,
 )
-from orbit.core.config.schema import build
+from orbit.core.config.schema import read_json_as
 from orbit.core.files.atomic import write_json
 from orbit.core.files.lock import DirectoryLock
 
@@ -69,11 +68,7 @@ def write_search_order(folder: Path, order: SearchOrder) -> None:
 
 def read_search_order(folder: Path) -> SearchOrder:
     """Read search_order.json; FileNotFoundError or ValueError if that cannot be done."""
-    path = folder / ORDER_FILE
-    try:
-        return build(SearchOrder, json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
+    return read_json_as(SearchOrder, folder / ORDER_FILE)
 
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 15.0, 600.0

@@ -35,14 +35,16 @@ from launch.sweeps.search import (
 from launch.sweeps.search_space import describe_search, example_points
 from launch.sweeps.settings import OptunaSearch, SweepConfig
 from launch.sweeps.study import JOURNAL, SearchStudy, mend_journal, require_optuna
-from orbit.core.config.compose import PATH_KEYS, split_word
+from orbit.core.config.compose import split_word
 from orbit.core.config.program import EXIT_STOPPED, ExitWithCode, command_for, describe_error
 from orbit.core.config.roots import WORD, own_roots
+from orbit.core.config.schema import path_keys
 from orbit.core.files.atomic import read_json_object, write_json
 from orbit.core.files.lock import DirectoryLock
 from orbit.core.files.waiting import StoppedWaiting, trying_again
 from orbit.core.plugins import editable_packages
 from orbit.core.printing import say
+from pipeline.training.settings import TrainConfig
 
 FAILURE_FILE = "search_error.json"
 MEMORY_GB = 4.0
@@ -186,7 +188,7 @@ def live_controller(directory: SweepDirectory) -> str | None:
 def _absolute(word: str) -> str:
     """The overrides with absolute paths, because the controller may run in another folder."""
     key, text = split_word(word)
-    return f"{key}={Path(text).absolute()}" if key in PATH_KEYS and text else word
+    return f"{key}={Path(text).absolute()}" if key in path_keys(TrainConfig) and text else word
 
 
 def _description(sweep: SweepConfig, example: PlannedRun) -> dict[str, object]:

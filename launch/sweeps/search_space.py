@@ -13,8 +13,6 @@ from launch.sweeps.settings import Dimension, OptunaSearch
 from pipeline.training.run_directory import flatten
 from pipeline.training.settings import KEYS_FREE_TO_CHANGE, TrainConfig
 
-SCALAR = bool | int | float | str | None
-
 
 def whole_range(dimension: Dimension) -> tuple[int, int]:
     """The first and the last integer of an integer dimension."""

@@ -124,6 +124,20 @@ def load(kind: str, name: str) -> Any:
     return value
 
 
+def by_name(*kinds: Kind) -> Mapping[str, Kind]:
+    """Kinds by their names."""
+    return {kind.name: kind for kind in kinds}
+
+
+def kind_of(kind: KindName, own: Mapping[str, Any], config: Any) -> Any:
+    """The `Kind` or `Method` that these settings are of: one of Orbit's `own`, or a package's.
+
+    None where nobody offers one of that name with such settings.
+    """
+    found = own.get(config.name) or load(kind, config.name)
+    return found if found is not None and isinstance(config, found.config) else None
+
+
 def config_of(kind: str, name: str) -> type | None:
     """The dataclass of a plug-in's settings, None if there is no such plug-in."""
     value = load(kind, name)

@@ -126,42 +126,61 @@ class LearnedAction(nn.Module):
 LatentAction = SpatialAction | RepresentationAction | LearnedAction
 
 
-def make_action(
-    config: LatentActionSettings,
-    group: Group,
-    frame_shape: tuple[int, ...],
-    latent_shape: Sequence[int],
-) -> LatentAction:
-    """The configured action; ValueError if the group cannot act in this way on such latents.
+Shape = Sequence[int]
 
-    For a plug-in (`orbit.actions`) this calls `make(config, group, frame_shape, latent_shape)`,
-    which returns a module like those above: called with latents and elements, with `block_sizes`.
-    """
-    if not isinstance(config, LatentActionSettings):
-        added: LatentAction = plugins.load("actions", config.name).make(
-            config, group, frame_shape, latent_shape
+
+def make_action(
+    config: LatentActionSettings, group: Group, frame_shape: Shape, latent_shape: Shape
+) -> LatentAction:
+    """The configured action; ValueError if the group cannot act in this way on such latents."""
+    kind = plugins.kind_of("actions", ACTIONS, config)
+    action: LatentAction = kind.make(config, group, frame_shape, latent_shape)
+    return action
+
+
+def _make_spatial(
+    config: SpatialActionConfig, group: Group, frame_shape: Shape, latent_shape: Shape
+) -> SpatialAction:
+    if math.prod(latent_shape[1:]) == 1:
+        raise ValueError(
+            "task.action.name=spatial has no effect on a latent of one cell:"
+            " choose representation or learned"
         )
-        return added
-    num_channels, is_vector = latent_shape[0], math.prod(latent_shape[1:]) == 1
-    if not isinstance(config, SpatialActionConfig) and not is_vector:
+    group.check_spatial_shape(tuple(frame_shape[1:]))
+    group.check_latent_shape(tuple(latent_shape[1:]))
+    return SpatialAction(group, latent_shape[0])
+
+
+def _make_representation(
+    config: RepresentationActionConfig, group: Group, frame_shape: Shape, latent_shape: Shape
+) -> RepresentationAction:
+    _check_vector(config, latent_shape)
+    return RepresentationAction(group, latent_shape[0], config.max_frequency)
+
+
+def _make_learned(
+    config: LearnedActionConfig, group: Group, frame_shape: Shape, latent_shape: Shape
+) -> LearnedAction:
+    _check_vector(config, latent_shape)
+    return LearnedAction(group, latent_shape[0], config.block_size, config.hidden)
+
+
+ACTIONS = plugins.by_name(
+    plugins.Kind("spatial", SpatialActionConfig, _make_spatial),
+    plugins.Kind("representation", RepresentationActionConfig, _make_representation),
+    plugins.Kind("learned", LearnedActionConfig, _make_learned),
+)
+"""`make` takes config, group, the shape of a frame and that of a latent; it gives a module that is
+called with latents and elements and has `block_sizes`."""
+
+
+def _check_vector(config: LatentActionSettings, latent_shape: Shape) -> None:
+    num_cells = math.prod(latent_shape[1:])
+    if num_cells != 1:
         raise ValueError(
             f"task.action.name={config.name} mixes channels and moves no latent cell, and this"
-            f" latent has {math.prod(latent_shape[1:])}: set task.model.vector_size"
+            f" latent has {num_cells}: set task.model.vector_size"
         )
-    match config:
-        case SpatialActionConfig():
-            if is_vector:
-                raise ValueError(
-                    "task.action.name=spatial has no effect on a latent of one cell:"
-                    " choose representation or learned"
-                )
-            group.check_spatial_shape(frame_shape[1:])
-            group.check_latent_shape(tuple(latent_shape[1:]))
-            return SpatialAction(group, num_channels)
-        case RepresentationActionConfig():
-            return RepresentationAction(group, num_channels, config.max_frequency)
-        case LearnedActionConfig():
-            return LearnedAction(group, num_channels, config.block_size, config.hidden)
 
 
 def _act_on_blocks(matrices: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:

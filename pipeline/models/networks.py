@@ -168,16 +168,13 @@ def make_network(
 ) -> EncoderDecoder:
     """The network of these settings; `check_latent` as in `with_depth`.
 
-    For a plug-in (`orbit.networks`) this calls `make(config, frame_shape)`, which returns the
-    encoder, the decoder and the latent's shape. ValueError if the layers do not divide the frame.
+    ValueError if the layers do not divide the frame.
     """
-    if not isinstance(config, NetworkConfig):
-        encoder, decoder, shape = plugins.load("networks", config.name).make(config, frame_shape)
-        return EncoderDecoder(encoder, decoder, tuple(shape), config)
-    config = with_depth(config, frame_shape, check_latent)
-    shape = latent_shape(config, frame_shape)
-    encoder, decoder = make_encoder(config, frame_shape), make_decoder(config, frame_shape)
-    return EncoderDecoder(encoder, decoder, shape, config)
+    if config.name in NETWORKS:
+        config = with_depth(config, frame_shape, check_latent)
+    kind = plugins.kind_of("networks", NETWORKS, config)
+    encoder, decoder, shape = kind.make(config, frame_shape)
+    return EncoderDecoder(encoder, decoder, tuple(shape), config)
 
 
 SMALLEST_LATENT = 12
@@ -214,19 +211,56 @@ def _is_allowed(check_latent: Callable[[tuple[int, ...]], None], sides: tuple[in
     return True
 
 
-def latent_shape(config: NetworkConfig, frame_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape (C, h, w) or (C, d, h, w) of the latent of a frame; (C, 1, 1) of a vector.
+Made = tuple[nn.Module, nn.Module, tuple[int, ...]]
+"""Encoder, frames (N, C, ...) to latents; decoder, back, before the output's own function (see
+`pipeline.models.latent_action`); and the shape (C, h, w) or (C, d, h, w) of a latent."""
+
+
+def _make_conv(config: AutoencoderConfig, frame_shape: tuple[int, ...]) -> Made:
+    num_input, num_spatial = frame_shape[0], len(frame_shape) - 1
+    num_latent = config.width * 2 ** (num_halvings(config) - 1)
+    return _joined(
+        config,
+        (num_latent, *cells_of(config, frame_shape)),
+        lambda: ConvEncoder(config, num_input, num_spatial),
+        lambda: ConvDecoder(config, num_latent, num_input, num_spatial),
+    )
+
+
+def _make_residual(config: ResidualConfig, frame_shape: tuple[int, ...]) -> Made:
+    num_input, num_spatial = frame_shape[0], len(frame_shape) - 1
+    return _joined(
+        config,
+        (config.latent_channels, *cells_of(config, frame_shape)),
+        lambda: ResidualEncoder(config, num_input, num_spatial),
+        lambda: ResidualDecoder(config, num_input, num_spatial),
+    )
+
+
+def _make_context(config: ContextConfig, frame_shape: tuple[int, ...]) -> Made:
+    num_input, num_spatial = frame_shape[0], len(frame_shape) - 1
+    num_latent = config.width * 2 ** (num_halvings(config) - 1) + config.context_channels
+    return _joined(
+        config,
+        (num_latent, *cells_of(config, frame_shape)),
+        lambda: ContextEncoder(config, num_input, num_spatial),
+        lambda: ConvDecoder(config, num_latent, num_input, num_spatial),
+    )
+
+
+NETWORKS = plugins.by_name(
+    plugins.Kind("conv", AutoencoderConfig, _make_conv),
+    plugins.Kind("residual", ResidualConfig, _make_residual),
+    plugins.Kind("context", ContextConfig, _make_context),
+)
+"""`make` takes config, in which nothing is `auto`, and the shape of a frame."""
+
+
+def cells_of(config: NetworkConfig, frame_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Cells (h, w) or (d, h, w) of what the convolutions make of a frame.
 
     Raises ValueError naming the nearest sizes if the layers do not divide the frame.
     """
-    spatial = spatial_latent_shape(config, frame_shape)
-    if config.vector_size is not None:
-        return (config.vector_size, *(1 for _ in spatial[1:]))
-    return spatial
-
-
-def spatial_latent_shape(config: NetworkConfig, frame_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of the convolutions' output for a frame."""
     depth = num_halvings(config)
     factor = 2**depth
     for size in frame_shape[1:]:
@@ -235,53 +269,31 @@ def spatial_latent_shape(config: NetworkConfig, frame_shape: tuple[int, ...]) ->
                 f"model.depth={depth} needs sides divisible by {factor}, not {size};"
                 f" nearest: {max(factor, size // factor * factor)}"
             )
-    if isinstance(config, AutoencoderConfig):
-        num_channels = config.width * 2 ** (depth - 1)
-    elif isinstance(config, ContextConfig):
-        num_channels = config.width * 2 ** (depth - 1) + config.context_channels
-    else:
-        num_channels = config.latent_channels
-    return (num_channels, *(size // factor for size in frame_shape[1:]))
+    return tuple(size // factor for size in frame_shape[1:])
 
 
-def make_encoder(config: NetworkConfig, frame_shape: tuple[int, ...]) -> nn.Module:
-    """Frames (N, C, ...) to latents (N, *latent_shape)."""
-    num_input, num_spatial = frame_shape[0], len(frame_shape) - 1
-    if isinstance(config, AutoencoderConfig):
-        encoder: nn.Module = ConvEncoder(config, num_input, num_spatial)
-    elif isinstance(config, ContextConfig):
-        encoder = ContextEncoder(config, num_input, num_spatial)
-    else:
-        encoder = ResidualEncoder(config, num_input, num_spatial)
-    if config.vector_size is None:
-        return encoder
-    spatial = spatial_latent_shape(config, frame_shape)
-    ones = (1,) * num_spatial
-    return nn.Sequential(
-        encoder,
-        nn.Flatten(),
-        nn.Linear(math.prod(spatial), config.vector_size),
-        nn.Unflatten(1, (config.vector_size, *ones)),
+def _joined(
+    config: NetworkConfig,
+    spatial: tuple[int, ...],
+    make_encoder: Callable[[], nn.Module],
+    make_decoder: Callable[[], nn.Module],
+) -> Made:
+    """Both, with linear layers between them where the latent is a vector, (C, 1, 1).
+
+    Weights are drawn in the order of the layers of the encoder, then those of the decoder's
+    convolutions before its linear layer.
+    """
+    size = config.vector_size
+    if size is None:
+        return make_encoder(), make_decoder(), spatial
+    shape = (size, *(1 for _ in spatial[1:]))
+    flat = math.prod(spatial)
+    encoder = nn.Sequential(
+        make_encoder(), nn.Flatten(), nn.Linear(flat, size), nn.Unflatten(1, shape)
     )
-
-
-def make_decoder(config: NetworkConfig, frame_shape: tuple[int, ...]) -> nn.Module:
-    """Latents to frames, before the output's activation (see `pipeline.models.latent_action`)."""
-    num_output, num_spatial = frame_shape[0], len(frame_shape) - 1
-    spatial = spatial_latent_shape(config, frame_shape)
-    if isinstance(config, AutoencoderConfig | ContextConfig):
-        decoder: nn.Module = ConvDecoder(config, spatial[0], num_output, num_spatial)
-    else:
-        decoder = ResidualDecoder(config, num_output, num_spatial)
-    if config.vector_size is None:
-        return decoder
-    return nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(config.vector_size, math.prod(spatial)),
-        nn.LeakyReLU(0.2),
-        nn.Unflatten(1, spatial),
-        decoder,
-    )
+    decoder = make_decoder()
+    layers = (nn.Flatten(), nn.Linear(size, flat), nn.LeakyReLU(0.2), nn.Unflatten(1, spatial))
+    return encoder, nn.Sequential(*layers, decoder), shape
 
 
 def as_channels_last(module: nn.Module, num_spatial: int) -> nn.Module:

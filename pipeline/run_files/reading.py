@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from orbit.core import plugins
-from orbit.core.config.compose import read_yaml, with_found_paths
+from orbit.core.config.compose import read_yaml
 
 CONFIG_FILE = "config.yaml"
 DATASET_FILE = "dataset.json"
@@ -13,11 +13,10 @@ DATASET_FILE = "dataset.json"
 
 
 def read_config_values(run_dir: Path) -> dict[str, Any]:
-    """The configuration that a run was started with.
+    """The configuration that a run was started with, as it was written.
 
-    If the directory was moved together with its dataset, the new paths are found. Raises
-    FileNotFoundError if this is not a run directory, ValueError if the file cannot be read or a
-    plug-in that it names is missing.
+    Raises FileNotFoundError if this is not a run directory, ValueError if the file cannot be read
+    or a plug-in that it names is missing.
     """
     file = run_dir / CONFIG_FILE
     try:
@@ -25,7 +24,7 @@ def read_config_values(run_dir: Path) -> dict[str, Any]:
         if not isinstance(values, dict):
             raise ValueError("it holds no keys")
         plugins.require(values.get("plugins"))
-        return with_found_paths(values, run_dir)
+        return values
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"no run at {run_dir}: {CONFIG_FILE} is missing") from None
     except ValueError as error:

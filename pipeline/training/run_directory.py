@@ -27,12 +27,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from orbit.core.config.compose import (
-    with_absolute_paths,
-    with_real_paths,
-    yaml_text,
-)
-from orbit.core.config.schema import build
+from orbit.core.config.compose import with_found_paths, yaml_text
+from orbit.core.config.schema import build, path_keys, with_paths
 from orbit.core.files.atomic import (
     TEMPORARY_SUFFIX,
     parse_json,
@@ -95,6 +91,7 @@ class RunDirectory:
         FileNotFoundError if this is not a run directory, ValueError if the file cannot be read.
         """
         values = read_config_values(self.path)
+        values = with_found_paths(values, self.path, path_keys(TrainConfig))
         try:
             return build(TrainConfig, values)
         except ValueError as error:
@@ -109,7 +106,7 @@ class RunDirectory:
 
     def write_config(self, config: TrainConfig) -> None:
         """Write config.yaml, with absolute paths."""
-        values = with_absolute_paths(json.loads(json.dumps(dataclasses.asdict(config))))
+        values = json.loads(json.dumps(dataclasses.asdict(with_paths(config, os.path.abspath))))
         write_text(self.path / CONFIG_FILE, yaml_text(values))
 
     def write_manifest(self, manifest: Manifest) -> None:
@@ -161,7 +158,8 @@ class RunDirectory:
 def differing_keys(before: TrainConfig, now: TrainConfig) -> list[str]:
     """'key: old -> new' for keys that a continued run may not change; paths are compared as
     resolved."""
-    old, new = (flatten(with_real_paths(dataclasses.asdict(each))) for each in (before, now))
+    real = (with_paths(each, os.path.realpath) for each in (before, now))
+    old, new = (flatten(dataclasses.asdict(each)) for each in real)
     return [
         f"{key}: {old.get(key)} -> {new.get(key)}"
         for key in sorted({*old, *new})

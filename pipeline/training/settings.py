@@ -19,6 +19,7 @@ from orbit.core.config.limits import (
     Share,
     limited,
 )
+from orbit.core.config.schema import FilePath
 from orbit.core.plugins import Open
 from pipeline.data.settings import BlocksConfig, LoaderConfig, Pairs
 from pipeline.methods.table import TaskConfig
@@ -141,8 +142,8 @@ class TrainConfig:
     same bits each time, at some cost of speed; a CPU always does.
     """
 
-    data: str
-    run_dir: str
+    data: FilePath
+    run_dir: FilePath
     task: Annotated[TaskConfig, Open("methods")]
     seed: NotNegativeInt = 0
     epochs: PositiveInt = 1
@@ -160,7 +161,7 @@ class TrainConfig:
     num_threads: PositiveInt = 1
     resume: Literal["auto", "never"] = "auto"
     allow_changes: bool = False
-    init_from: str | None = None
+    init_from: FilePath | None = None
     log_every: PositiveInt = 50
     logger: Annotated[tuple[str, ...], ONCE_EACH] = ("tensorboard",)
     validate_every: PositiveInt | None = None

@@ -23,6 +23,7 @@ from torch.nn.functional import softplus
 
 from orbit.core.groups import Group, quaternions
 from orbit.core.groups.irreps_rotations import antisymmetric_exponential, rotation_generators
+from orbit.core.plugins import Kind
 from orbit.core.store.manifest import FrameSpec
 from pipeline.global_batch import GlobalBatchNorm
 from pipeline.world_models.settings import HomeomorphicVAEConfig
@@ -188,3 +189,10 @@ class HomeomorphicVAE(WorldModel):
         """Images of rotations (B, 3, 3), in loaded units."""
         images: torch.Tensor = self.decoder(latent)
         return images
+
+
+MODEL = Kind(
+    "homeomorphic_vae",
+    HomeomorphicVAEConfig,
+    lambda config, group, manifest: HomeomorphicVAE(config, group, manifest.frames),
+)

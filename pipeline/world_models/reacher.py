@@ -11,6 +11,7 @@ from torch import nn
 
 from orbit.core.actions import ActionComponent
 from orbit.core.groups import Group
+from orbit.core.plugins import Kind
 from orbit.core.store.manifest import FrameSpec
 from pipeline.equivariant import (
     FieldBatchNorm2d,
@@ -194,3 +195,12 @@ def make_reacher_model(
         partial(act_on_maps, group, config.kind == "full"),
         partial(act_on_latents, group) if has_fibres else None,
     )
+
+
+MODEL = Kind(
+    "reacher",
+    ReacherModelConfig,
+    lambda config, group, manifest: make_reacher_model(
+        config, group, manifest.frames, manifest.action
+    ),
+)

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from orbit.core.groups import Group, quaternions
+from orbit.core.plugins import Kind
 from orbit.core.store.manifest import FrameSpec
 from pipeline.world_models.layers import convolution, mlp, normed
 from pipeline.world_models.settings import TeapotModelConfig
@@ -115,3 +116,10 @@ def make_teapot_model(config: TeapotModelConfig, group: Group, frames: FrameSpec
         act_by_multiplying,
         act_by_multiplying,
     )
+
+
+MODEL = Kind(
+    "teapot",
+    TeapotModelConfig,
+    lambda config, group, manifest: make_teapot_model(config, group, manifest.frames),
+)

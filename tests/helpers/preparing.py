@@ -9,15 +9,15 @@ from data_prep.building.recipe import Recipe
 from data_prep.recipes import make_recipe
 from data_prep.settings import PrepareConfig
 from orbit.core.config.compose import compose
-from orbit.core.config.schema import build
+from orbit.core.config.schema import build, path_keys
 from orbit.core.store.reader import PairStore, Records
-
-PATH_KEYS = frozenset({"out", "source.root", "source.table"})
 
 
 def prepare_config(*words: str) -> PrepareConfig:
     """The configuration that these words of `prepare.py` compose."""
-    return build(PrepareConfig, compose("prepare", words, PATH_KEYS, {"source": "dataset"}))
+    return build(
+        PrepareConfig, compose("prepare", words, path_keys(PrepareConfig), {"source": "dataset"})
+    )
 
 
 def recipe_of(*words: str) -> Recipe:

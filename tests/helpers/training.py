@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from orbit.core.config.compose import compose
-from orbit.core.config.schema import build
+from orbit.core.config.schema import build, path_keys
 from orbit.core.signals import StopRequest
 from pipeline.run_files.reading import read_metrics, without_wall_clock
 from pipeline.training.settings import TrainConfig
 
-PATH_KEYS = frozenset({"data", "run_dir", "init_from"})
+PATH_KEYS = path_keys(TrainConfig)
 
 
 def make_config(data: Path, run_dir: Path, *words: str) -> TrainConfig:

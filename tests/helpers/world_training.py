@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from orbit.core.config.compose import compose
-from orbit.core.config.schema import build
+from orbit.core.config.schema import build, path_keys
 from pipeline.training.settings import TrainConfig
 
-PATH_KEYS = frozenset({"data", "run_dir", "init_from"})
+PATH_KEYS = path_keys(TrainConfig)
 TINY = {
     "grid": ("experiment=shapes_2d/ours", "task.model.channels=4", "task.model.hidden=16"),
     "reacher": (

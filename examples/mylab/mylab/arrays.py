@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from orbit.api import Kind
+from orbit.api import FilePath, Kind
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class ArraysConfig:
     """`root` is the file."""
 
     name: Literal["arrays"]
-    root: str | None = None
+    root: FilePath | None = None
 
 
 class ArraysSource:

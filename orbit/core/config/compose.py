@@ -113,35 +113,23 @@ def yaml_text(values: Any) -> str:
 
 
 RUN_DIR = "run_dir"
-INPUTS = ("data", "init_from", "task.run")
 TASK_RUN = "task_run"
 """The copy, in a run directory, of the run that its method learns from (`task.run`)."""
-PATH_KEYS = frozenset({RUN_DIR, *INPUTS})
-"""Dotted keys of a training configuration that hold paths."""
-WRITTEN_DOWN = PATH_KEYS | {"out", "images", "runs", "sweep_dir", "jobs_dir", "work"}
-"""Keys of all configurations that are recorded as absolute paths."""
 
 
 def check_path(key: str, text: str) -> None:
     """ValueError naming the key for a path that is not UTF-8, which no record can hold."""
-    check_utf8(key, os.path.abspath(text) if key in WRITTEN_DOWN else text)
+    check_utf8(key, os.path.abspath(text))
 
 
-def with_absolute_paths(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same nested values, with paths that mean the same from every folder."""
-    return _changed(values, PATH_KEYS, os.path.abspath)
-
-
-def with_real_paths(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same nested values, with symbolic links resolved in paths: for comparisons."""
-    return _changed(values, PATH_KEYS, os.path.realpath)
-
-
-def with_found_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def with_found_paths(
+    values: Mapping[str, Any], folder: Path, keys: frozenset[str]
+) -> dict[str, Any]:
     """The recorded values of a run directory that may have been moved to `folder`.
 
-    A recorded absolute path is kept if it exists. Otherwise, and for a relative path whose starting
-    folder is not known, the path with the same position relative to the run directory is taken.
+    `keys` hold paths. A recorded absolute path is kept if it exists. Otherwise, and for a relative
+    path whose starting folder is not known, the path with the same position relative to the run
+    directory is taken.
     """
     before = values.get(RUN_DIR)
     if not isinstance(before, str):
@@ -162,14 +150,12 @@ def with_found_paths(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         found, copy = find(path), folder / TASK_RUN
         return str(copy) if not os.path.exists(found) and copy.is_dir() else found
 
-    changed = _changed(values, ("data", "init_from"), find)
-    return _changed(changed, ("task.run",), find_task_run)
+    changed = _changed(values, keys - {RUN_DIR, "task.run"}, find)
+    return _changed(changed, keys & {"task.run"}, find_task_run)
 
 
 def _changed(
-    values: Mapping[str, Any],
-    keys: "frozenset[str] | tuple[str, ...]",
-    change: Callable[[str], str],
+    values: Mapping[str, Any], keys: frozenset[str], change: Callable[[str], str]
 ) -> dict[str, Any]:
     """A copy in which the texts at these dotted keys, if they exist, are changed."""
     found = copy.deepcopy(dict(values))
@@ -213,6 +199,8 @@ def compose(
 ) -> dict[str, Any]:
     """Compose `configs/<config_name>.yaml` with overrides into plain values.
 
+    `path_keys` are those of the schema (see `orbit.core.config.schema`), whose text is taken as
+    it stands.
     `dependent_groups` maps a group whose options depend on the choice of another group to that
     other group: {'source': 'dataset'} makes `source=NAME` choose a file of the folder below
     `configs/source/` that the defaults of the dataset's file name, or, where they name none, the
@@ -297,7 +285,7 @@ def read_composed(
         raise ValueError(f"config={file}: {error}") from None
     if not isinstance(values, dict):
         raise ValueError(f"config={file} holds no keys")
-    values = with_found_paths(values, file.parent)
+    values = with_found_paths(values, file.parent, path_keys)
     for key, text in map(split_word, overrides):
         if key == CONFIGS_WORD:
             raise ValueError(f"{key}={text} has no effect with config=FILE, which holds all keys")

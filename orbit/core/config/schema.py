@@ -3,22 +3,28 @@
 A dataclass is the schema: its fields are the allowed keys, its annotations the allowed types, their
 limits (`orbit.core.config.limits`) and its `__post_init__` the allowed values. Anything else is a
 ValueError that names the dotted key. The dataclass of a union is chosen by the literal field `kind`
-if all have one, otherwise by the literal field `name`.
+if all have one, otherwise by the literal field `name`. A path is text of
+the type `FilePath`: overrides give it literally, and records hold it absolute.
 """
 
 import dataclasses
 import difflib
 import functools
+import json
 import math
 import reprlib
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from orbit.core import plugins
 
 T = TypeVar("T")
+IS_PATH = "path"
+FilePath = Annotated[str, IS_PATH]
+"""A file or a folder."""
 
 
 def build(schema: type[T], values: Mapping[str, Any]) -> T:
@@ -35,6 +41,14 @@ def build(schema: type[T], values: Mapping[str, Any]) -> T:
             raise ValueError(_without_effect(error)) from None
         known += dotted_keys(error.schema, error.prefix)  # those of a plug-in are not among them
         raise ValueError(f"unknown key {error.key!r}{suggestion(error.key, known)}") from None
+
+
+def read_json_as(schema: type[T], path: Path) -> T:
+    """A `schema` instance from a JSON file; FileNotFoundError or ValueError naming the file."""
+    try:
+        return build(schema, json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
 
 
 def suggestion(word: str, known: list[str]) -> str:
@@ -56,6 +70,36 @@ def dotted_keys(schema: Any, prefix: str = "") -> Iterator[str]:
         yield prefix + name
         for option in _dataclass_options(annotation):
             yield from dotted_keys(option, f"{prefix}{name}.")
+
+
+def path_keys(schema: Any) -> frozenset[str]:
+    """The dotted keys of a dataclass, and of the dataclasses in it, that hold a path."""
+    found = set()
+    for name, annotation in _hints(schema).items():
+        if _is_path(annotation):
+            found.add(name)
+        for option in _dataclass_options(annotation):
+            found |= {f"{name}.{key}" for key in path_keys(option)}
+    return frozenset(found)
+
+
+def with_paths(settings: T, change: Callable[[str], str]) -> T:
+    """The same settings, with each path in them changed: those of plug-ins, too."""
+    changed: dict[str, Any] = {}
+    hints = _hints(typing.cast(Any, type(settings)))
+    for name, annotation in hints.items():
+        value = getattr(settings, name)
+        if dataclasses.is_dataclass(value):
+            changed[name] = with_paths(value, change)
+        elif _is_path(annotation) and value:
+            changed[name] = change(value)
+    return dataclasses.replace(typing.cast(Any, settings), **changed) if changed else settings
+
+
+def _is_path(annotation: Any) -> bool:
+    annotation, marks = _without_marks(annotation)
+    options = typing.get_args(annotation) if _is_union(annotation) else ()
+    return IS_PATH in marks or any(map(_is_path, options))
 
 
 class _UnknownKeyError(Exception):

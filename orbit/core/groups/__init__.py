@@ -16,7 +16,7 @@ from orbit.core.groups.rigid_motions import RigidMotions
 from orbit.core.groups.space_rotations import SO3
 from orbit.core.groups.words import FAMILIES, PLAIN, parse_group
 
-GROUP_NAMES = PLAIN
+GROUP_NAMES = tuple(PLAIN)
 """The groups whose specification is just a name."""
 
 __all__ = [
@@ -50,19 +50,8 @@ def make_group(spec: str) -> Group:
             raise ValueError(f"the group {spec!r} of a package is named {group.name!r}")
         return group
     parsed = parse_group(spec)
-    match parsed.family.split("+"):
-        case ["c4"]:
-            return C4()
-        case ["so2"]:
-            return SO2()
-        case ["so3"]:
-            return SO3()
-        case ["d4" | "octahedral" as point]:
-            return LatticeGroup(parsed.name, point)
-        case [rotations, "shift"]:
-            turns = SO2() if rotations == "so2" else SO3()
-            return RigidMotions(parsed.name, turns, parsed.period, parsed.size)
-        case [point, *_]:
-            return LatticeGroup(parsed.name, point, parsed.period, int(parsed.size))
-        case _:
-            raise AssertionError(parsed)
+    family = FAMILIES[parsed.family]
+    made: Group = (
+        family.make(parsed.name, parsed.period, parsed.size) if parsed.period else family.make()
+    )
+    return made

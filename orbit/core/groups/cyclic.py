@@ -14,6 +14,7 @@ import torch
 from orbit.core.groups.interface import Irrep
 from orbit.core.groups.point_groups import QUARTER_TURNS, TURN_NAMES
 from orbit.core.groups.point_tables import point_irreps
+from orbit.core.plugins import Kind
 
 
 def rotate_quarter_turns(x: torch.Tensor, num_turns: torch.Tensor) -> torch.Tensor:
@@ -109,3 +110,6 @@ class C4:
     def irreps(self, max_frequency: int) -> tuple[Irrep, ...]:
         """Trivial, sign and the plane's rotation, whatever the bound."""
         return point_irreps("c4")
+
+
+GROUP = Kind("c4", None, C4)

@@ -21,6 +21,7 @@ from orbit.core.groups.interface import ActionComponent, Irrep
 from orbit.core.groups.interpolation import check_lattice, check_period, no_irreps, shift_name
 from orbit.core.groups.point_groups import PointGroup, point_group
 from orbit.core.groups.point_tables import point_irreps, table_look_up
+from orbit.core.plugins import Kind
 
 
 def move_cells(
@@ -306,3 +307,16 @@ class LatticeGroup:
 
     def _table(self, table: str, like: torch.Tensor) -> torch.Tensor:
         return LOOK_UPS[table](self.point_name, like.device)
+
+
+def _wrapped(name: str, period: int, step: float) -> LatticeGroup:
+    return LatticeGroup(name, name.partition(":")[0].partition("+")[0], period, int(step))
+
+
+D4 = Kind("d4", None, lambda: LatticeGroup("d4", "d4"))
+OCTAHEDRAL = Kind("octahedral", None, lambda: LatticeGroup("octahedral", "octahedral"))
+WRAPPED = tuple(
+    Kind(family, None, _wrapped)
+    for family in ("wrap1d", "wrap2d", "wrap3d", "c4+wrap", "d4+wrap", "octahedral+wrap")
+)
+"""Of these `make` takes the name, the side of a frame and the step in pixels."""

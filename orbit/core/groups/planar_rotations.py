@@ -13,6 +13,7 @@ from orbit.core.groups.interpolation import (
     rotate_inscribed,
 )
 from orbit.core.groups.irreps_rotations import planar_irreps, planar_matrix
+from orbit.core.plugins import Kind
 
 ANGLE_BIN_NAMES = ("identity", "0-45", "45-90", "90-135", "135-180")
 TOLERANCE = 1e-5
@@ -127,3 +128,6 @@ class SO2:
 def _to_half_turns(angle: torch.Tensor) -> torch.Tensor:
     """The same angle from -pi to pi; unchanged if it already lies there."""
     return angle - 2 * math.pi * torch.round(angle / (2 * math.pi))
+
+
+GROUP = Kind("so2", None, SO2)

@@ -77,13 +77,9 @@ def _one_dimensional(values: torch.Tensor) -> torch.Tensor:
 TableLookUp = Callable[[str, torch.device], torch.Tensor]
 
 
-def point_table(group: str, table: str, device: torch.device) -> torch.Tensor:
-    """A table of `PointGroup.tables` or, as "irrep NAME", the matrices of a representation."""
-    return _on_device(group, table, device)
-
-
 def table_look_up(table: str) -> TableLookUp:
-    """`point_table` of one table, (group, device) to tensor, a constant to the compiler.
+    """A table of `PointGroup.tables` or, as "irrep NAME", the matrices of a representation:
+    (group, device) to tensor, a constant to the compiler.
 
     The compiler names a constant after the function that made it, and refuses two constants of one
     name in a graph, so each table has a function with its own name.

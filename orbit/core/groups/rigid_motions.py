@@ -18,6 +18,7 @@ from orbit.core.groups.interpolation import (
 )
 from orbit.core.groups.planar_rotations import ANGLE_BIN_NAMES, SO2, TOLERANCE, angle_bin_index
 from orbit.core.groups.space_rotations import SO3
+from orbit.core.plugins import Kind
 
 
 class RigidMotions:
@@ -159,3 +160,10 @@ class RigidMotions:
 
 def _turn(matrix: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     return (matrix * shift[:, None]).sum(-1)
+
+
+SHIFTED = (
+    Kind("so2+shift", None, lambda name, period, most: RigidMotions(name, SO2(), period, most)),
+    Kind("so3+shift", None, lambda name, period, most: RigidMotions(name, SO3(), period, most)),
+)
+"""`make` takes the name, the side of a frame and the greatest shift in pixels."""

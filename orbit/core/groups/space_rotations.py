@@ -14,6 +14,7 @@ from orbit.core.groups.interpolation import (
 from orbit.core.groups.irreps_rotations import space_irreps
 from orbit.core.groups.planar_rotations import ANGLE_BIN_NAMES, TOLERANCE, angle_bin_index
 from orbit.core.groups.point_groups import QUATERNION
+from orbit.core.plugins import Kind
 
 EXAMPLES = (
     ((0, 0, 1), 0),
@@ -117,3 +118,6 @@ class SO3:
     def irreps(self, max_frequency: int) -> tuple[Irrep, ...]:
         """Degrees 0 to `max_frequency`, of sizes 1, 3, 5, ..."""
         return space_irreps(max_frequency)
+
+
+GROUP = Kind("so3", None, SO3)

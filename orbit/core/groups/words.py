@@ -7,7 +7,14 @@ from typing import NamedTuple
 import torch
 
 from orbit.core import plugins
-from orbit.core.groups import quaternions
+from orbit.core.groups import (
+    cyclic,
+    lattice,
+    planar_rotations,
+    quaternions,
+    rigid_motions,
+    space_rotations,
+)
 from orbit.core.groups.interface import Group
 from orbit.core.groups.lattice import LatticeGroup
 from orbit.core.groups.planar_rotations import SO2
@@ -162,10 +169,14 @@ def _advice(group: Group) -> str:
     return f"write them like: {', '.join(names)}; or examples"
 
 
-PLAIN = ("c4", "d4", "octahedral", "so2", "so3")
-WRAPPED = ("wrap1d", "wrap2d", "wrap3d", "c4+wrap", "d4+wrap", "octahedral+wrap")
-SHIFTED = ("so2+shift", "so3+shift")
-FAMILIES = frozenset((*PLAIN, *WRAPPED, *SHIFTED))
+PLAIN = plugins.by_name(
+    *(cyclic.GROUP, lattice.D4, lattice.OCTAHEDRAL),
+    *(planar_rotations.GROUP, space_rotations.GROUP),
+)
+WRAPPED = plugins.by_name(*lattice.WRAPPED)
+SHIFTED = plugins.by_name(*rigid_motions.SHIFTED)
+FAMILIES = {**PLAIN, **WRAPPED, **SHIFTED}
+"""Orbit's groups by the first part of their names; the last two are followed by numbers."""
 ALLOWED = ", ".join(
     (
         *PLAIN,
@@ -199,7 +210,7 @@ def parse_group(text: str) -> GroupSpec:
     family, *numbers = text.split(":")
     if family in PLAIN and not numbers:
         return GroupSpec(family)
-    if family in WRAPPED + SHIFTED:
+    if family in FAMILIES and family not in PLAIN:
         size_name = "STEP" if family in WRAPPED else "MAX"
         if len(numbers) != 2:
             raise ValueError(

@@ -25,8 +25,6 @@ from orbit.core.files.waiting import raise_passing
 from orbit.core.reading.files import import_extra
 from orbit.core.reading.numpy_files import check_expansion
 
-IN_RAS = np.array([(0.0, 1.0), (1.0, 1.0), (2.0, 1.0)])
-
 
 class Lattice(NamedTuple):
     """Voxels (D, H, W) of a volume and their sizes in mm along these axes."""

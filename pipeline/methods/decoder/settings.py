@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orbit.core.config.limits import Count, limited
+from orbit.core.config.schema import FilePath
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class DecoderConfig:
     """`run` is the run directory of a world model, `checkpoint` is best, last or a step."""
 
     name: Literal["decoder"]
-    run: str
+    run: FilePath
     checkpoint: str | int = "best"
     model: DecoderSettings = MapsDecoderConfig()
 

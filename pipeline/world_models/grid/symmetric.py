@@ -17,7 +17,8 @@ from torch import nn
 
 from orbit.core.actions import ActionComponent
 from orbit.core.groups import Group
-from orbit.core.store.manifest import FrameSpec
+from orbit.core.plugins import Kind
+from orbit.core.store.manifest import FrameSpec, Manifest
 from pipeline.equivariant import (
     FibreLayerNorm,
     FieldAvgPool2d,
@@ -287,3 +288,17 @@ def map_side(config: GridModelConfig, frames: FrameSpec) -> int:
     if height % parts:
         raise ValueError(f"task.model.{key}={parts} does not divide frames of {height} pixels")
     return config.cells if config.view == "cells" else height // config.pool
+
+
+def _make(config: GridModelConfig, group: Group, manifest: Manifest) -> WorldModel:
+    """What actions mean is not in their shape: a wrong symmetry would train all the same."""
+    wanted = manifest.facts.directions
+    if wanted is not None and config.directions != wanted:
+        raise ValueError(
+            f"task.model.directions={config.directions} is wrong for the dataset"
+            f" {manifest.name}; allowed: {wanted}"
+        )
+    return make_grid_model(config, group, manifest.frames, manifest.action)
+
+
+MODEL = Kind("grid", GridModelConfig, _make)
