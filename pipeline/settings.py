@@ -203,13 +203,13 @@ class ShareConfig:
     `overwrite` replaces a folder that was shared before.
     """
 
-    run_dir: str
-    out: str
+    run_dir: FilePath
+    out: FilePath
     checkpoint: str | int = "best"
     name: str | None = None
     license: str | None = None
     pictures: bool = True
-    data: str | None = None
+    data: FilePath | None = None
     overwrite: bool = False
     num_threads: Count = 1
 

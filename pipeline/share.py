@@ -16,15 +16,13 @@ moved and nothing was evaluated yet), overwrite, num_threads.
 from orbit.core.config.program import run_program, take_run_directory
 from orbit.core.printing import say
 
-PATH_KEYS = frozenset({"run_dir", "out", "data"})
-
 
 def main(words: list[str]) -> None:
     from orbit.core.config.compose import compose
-    from orbit.core.config.schema import build
+    from orbit.core.config.schema import build, path_keys
     from pipeline.settings import ShareConfig
 
-    config = build(ShareConfig, compose("share", take_run_directory(words), PATH_KEYS))
+    config = build(ShareConfig, compose("share", take_run_directory(words), path_keys(ShareConfig)))
 
     from pipeline.sharing import share_run
     from pipeline.training.distributed import cluster_faults_end_the_program
