@@ -251,6 +251,7 @@ OTHER_VALUES: dict[str, Any] = {
     "allow_changes": True,
     "device": "cpu",
     "num_threads": 7,
+    "logger": ("wandb", "mlflow"),
     "deterministic": True,
     "loader.num_workers": 2,
     "loader.prefetch": 5,
