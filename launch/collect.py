@@ -2,14 +2,15 @@
 
 Examples:
   python launch/collect.py DIR
-  python launch/collect.py DIR out=table.csv metric=psnr split=val
+  python launch/collect.py DIR out=table.csv metric=psnr
   python launch/collect.py DIR json=true > table.json
 
 DIR is a sweep or any folder of run directories. The CSV file (out=, default DIR/table.csv)
 has a row for each run and evaluated step; what is printed is mean and sample standard
-deviation over seeds at every point. Keys: out, metric (default loss/total), split (default
-test where there are test evaluations, else val), json (print everything as JSON; a CSV file
-only with out=).
+deviation over seeds at every point. The best point is chosen on validation; another split is
+shown beside it. Runs that were made by different code are not averaged, unless any_code=true.
+Keys: out, metric (default loss/total), split (shown beside validation, default test where there
+are test evaluations), any_code, json (print everything as JSON; a CSV file only with out=).
 """
 
 import json
@@ -20,7 +21,7 @@ from orbit.core.printing import say
 
 
 def main(arguments: list[str]) -> None:
-    as_json = take_switch(arguments, "json")
+    as_json, any_code = take_switch(arguments, "json"), take_switch(arguments, "any_code")
     metric = take_value(arguments, "metric", "loss/total")
     split = take_value(arguments, "split", "")
     out = take_value(arguments, "out", "")
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> None:
     runs, complaints = read_runs(root)
     for line in complaints:
         say(f"collect: {line}", error=True)
-    table, summary = make_table(runs), summarise(runs, metric, split or None)
+    table, summary = make_table(runs), summarise(runs, metric, split or None, any_code)
     file = Path(out) if out else root / "table.csv"
     if not file.parent.is_dir():
         raise FileNotFoundError(f"out={out}: there is no directory {file.parent}")

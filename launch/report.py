@@ -2,14 +2,15 @@
 
 Examples:
   python launch/report.py RUN_DIR out=DIR
-  python launch/report.py SWEEP_DIR OTHER_RUN out=DIR metric=psnr split=val
+  python launch/report.py SWEEP_DIR OTHER_RUN out=DIR metric=psnr
   python launch/report.py runs/* out=DIR paper=symmetric_embeddings
 
-Each directory is a run, a sweep or a folder of runs, in any state: running, failed and empty ones
-are shown as such. Keys: out (a new directory, or an older report, which is replaced), metric (the
-metric that ranks runs, default loss/total), split (default test where there are test evaluations,
-else val), paper (published numbers to compare with: a file in docs/papers, or a path), title. Open
-out/index.html.
+Each directory is a run, a sweep or a folder of runs, in any state: running, failed and empty
+ones are shown as such. Keys: out (a new directory, or an older report, which is replaced),
+metric (what runs are judged by, on validation; default loss/total), split (whose values are
+shown, default test where there are test evaluations, else val), any_code (average runs of
+different code), paper (numbers to put beside ours: a file in docs/papers, or a path), title.
+Open out/index.html.
 """
 
 from orbit.core.config.program import run_program

@@ -1,10 +1,11 @@
 """The code that runs is the code that was submitted: a copy of it, named by its content.
 
-`folder/<first 12 hex digits of the digest>/` holds the files that git tracks, with uncommitted
-changes, and new files that git does not ignore; without git, the folders and files that runs need;
-of an installed wheel, only its packages. `snapshot.json` inside records the origin; it is not part
-of the digest, and neither is `__pycache__`. A process runs the copy by starting a program in it
-with the copy first in PYTHONPATH.
+`folder/<first 12 hex digits of the digest>/` holds the folders that runs are made of (packages,
+configs, slurm): of them what git tracks, with uncommitted changes, and what git neither tracks
+nor ignores; without git, all of them; of an installed wheel, its packages alone. `snapshot.json`
+inside lists what was taken, says where it came from and is no part of the digest; neither is
+`__pycache__`. A process runs the copy by starting a program in it with the copy first in
+PYTHONPATH.
 """
 
 import errno
@@ -17,6 +18,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ from orbit.core.files.listing import list_folder
 SNAPSHOT_NOTE = "snapshot.json"
 """`pipeline/training/environment.py` reads a file of the same name."""
 
-MAX_BYTES = 200 * 10**6
+MAX_BYTES = 50 * 10**6
 ESSENTIAL = "pipeline/__init__.py"
 PACKAGES = ("data_prep", "launch", "orbit", "pipeline")
 FOLDERS = (*PACKAGES, "configs", "slurm")
@@ -53,6 +55,15 @@ class Snapshot:
 
     path: Path
     digest: str
+
+    def describe(self) -> str:
+        """What was taken, in a line."""
+        sizes = (_read_note(self.path) or {}).get("files") or {}
+        tops = dict.fromkeys(name.partition("/")[0] for name in sizes if "/" in name)
+        return (
+            f"code {self.digest[:12]}: {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB"
+            f" ({', '.join(sorted(tops))}; all in {self.path / SNAPSHOT_NOTE})"
+        )
 
 
 NO_PACKAGES: Mapping[str, Path] = {}
@@ -77,7 +88,7 @@ def take_snapshot(
         raise ValueError(f"no code to run at {root}: {ESSENTIAL} is missing")
     place = _Places(root, packages)
     for package, there in packages.items():
-        inside = [name for name in _found(there) if not name.endswith(".pyc")]
+        inside = [] if there.is_file() else _sources(there)
         found = [package] if there.is_file() else [f"{package}/{name}" for name in inside]
         entries |= dict.fromkeys((name for name in found if place(name).is_file()), None)
     _check_size(root, place, entries)
@@ -126,10 +137,15 @@ def _names(root: Path) -> list[str]:
     listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     names = [os.fsdecode(name) for name in (listed or b"").split(b"\0") if name]
     if ESSENTIAL in names:
-        return [name for name in names if name != SNAPSHOT_NOTE and not _is_residue(name)]
-    # No git, no repository, or a repository that ignores this folder.
+        return [name for name in names if _is_of_runs(name) and not _is_residue(name)]
+    # No git, no repository, or one that ignores this folder.
     names = [f"{top}/{name}" for top in FOLDERS for name in _sources(root / top)]
     return names + [path.name for pattern in TOP_LEVEL for path in list_folder(root, pattern)]
+
+
+def _is_of_runs(name: str) -> bool:
+    top, separator, _ = name.partition("/")
+    return top in FOLDERS if separator else any(fnmatch(name, pattern) for pattern in TOP_LEVEL)
 
 
 def _sources(folder: Path) -> list[str]:
@@ -208,7 +224,7 @@ def _check_size(root: Path, place: _Places, entries: dict[str, str | None]) -> N
         largest = max(sizes, key=lambda name: sizes[name])
         raise ValueError(
             f"the code at {root} has {total / 1e6:,.0f} MB, more than {MAX_BYTES / 1e6:,.0f}:"
-            f" is a dataset inside the repository? Add it to .gitignore (largest: {largest})"
+            f" largest is {largest}. Move what is no code elsewhere, or name it in .gitignore"
         )
 
 
@@ -244,7 +260,7 @@ def _copy(root: Path, place: _Places, folder: Path, entries: dict[str, str | Non
                     if inner.startswith(f"{there}/") and entries[inner] is None:
                         _copy_file(place(inner), target / os.path.relpath(inner, there))
         digest = _digest(_Places(temporary), _entries(temporary, _found(temporary)))
-        _write_note(root, temporary, digest)
+        _write_note(root, temporary, digest, entries)
         for inside, _, _ in _walk(temporary):
             sync_directory(Path(inside))
         path = folder / digest[:12]
@@ -303,7 +319,7 @@ def _clear_leftovers(folder: Path) -> None:
 # Origin
 
 
-def _write_note(root: Path, copy: Path, digest: str) -> None:
+def _write_note(root: Path, copy: Path, digest: str, entries: Mapping[str, str | None]) -> None:
     before = _read_note(root)
     if before is not None:
         commit, dirty = before.get("commit"), before.get("dirty")
@@ -320,6 +336,10 @@ def _write_note(root: Path, copy: Path, digest: str) -> None:
         "dirty": dirty,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "root": str(root),
+        "files": {
+            name: 0 if link is not None else (copy / name).stat().st_size
+            for name, link in sorted(entries.items())
+        },
     }
     write_json(copy / SNAPSHOT_NOTE, note)
     _set_mode(copy / SNAPSHOT_NOTE, 0o444)

@@ -40,7 +40,9 @@ def main(arguments: list[str]) -> int:
     status = read_status(path)
     if as_json:
         runs = {name: asdict(state) for name, state in status.states.items()}
-        shown = without_non_finite({"runs": runs, "not_checked": status.unchecked})
+        shown = without_non_finite(
+            {"runs": runs, "not_checked": status.unchecked, "codes": list(status.codes)}
+        )
         say(json.dumps(shown, indent=2, allow_nan=False))
     else:
         say(status_table(status))

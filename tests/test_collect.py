@@ -13,6 +13,7 @@ from helpers.training import make_config
 from hypothesis import given
 from hypothesis import strategies as st
 
+from launch.jobs.codes import Spans
 from launch.reports.collecting import (
     Evaluation,
     Run,
@@ -23,7 +24,7 @@ from launch.reports.collecting import (
     stated_by,
     varied_keys,
 )
-from launch.reports.seed_summary import as_plain, as_text, direction_of, summarise
+from launch.reports.seed_summary import Cell, as_plain, as_text, direction_of, summarise
 from pipeline.training.run_directory import RunDirectory
 
 PROGRAM = "launch/collect.py"
@@ -146,11 +147,11 @@ def test_other_datasets_are_told_apart(tmp_path: Path) -> None:
     assert "dataset" in table.columns
     assert [row["dataset"] for row in table.rows] == ["a" * 8, "b" * 8, "a" * 8] * 2
     (point,) = summarise(runs, "loss/total", None).points
-    assert (point.mean, point.num_seeds, point.settings) == (2.0, 2, {})
+    assert (point.cells["test"].mean, point.cells["test"].num_seeds, point.settings) == (2.0, 2, {})
     for seed in range(2):
         write_run(tmp_path, f"b{seed}", f"seed={seed}", loss=3.0, dataset=OTHER)
     summary = summarise(read_runs(tmp_path)[0], "loss/total", "val")
-    assert [(point.settings, point.mean) for point in summary.points] == [
+    assert [(point.settings, point.cells["val"].mean) for point in summary.points] == [
         ({"dataset": "a" * 8}, 1.0),
         ({"dataset": "b" * 8}, 3.0),
     ]
@@ -198,51 +199,142 @@ def test_what_cannot_be_read_is_named_and_left_out(sweep: Path) -> None:
 
 def test_means_over_seeds_at_the_best_step(sweep: Path) -> None:
     summary = summarise(read_runs(sweep)[0], "loss/total", None)
-    assert (summary.split, summary.direction, summary.best) == ("test", "lower", 0)
-    low, high = summary.points
-    assert low.settings == {"optimizer.learning_rate": 0.001}
-    assert (low.num_seeds, low.mean) == (2, pytest.approx(0.003))
-    assert low.std == pytest.approx(statistics.stdev([0.002, 0.004]))
-    assert (high.num_seeds, high.mean) == (2, pytest.approx(0.05))
-    assert summary.notes == (
-        "not counted, without loss/total on test: 1",
-        "not counted, unfinished: 1",
-    )
+    assert (summary.splits, summary.direction, summary.best) == (("val", "test"), "lower", 0)
+    low, high = (point.cells for point in summary.points)
+    assert summary.points[0].settings == {"optimizer.learning_rate": 0.001}
+    assert (low["test"].num_seeds, low["test"].mean) == (2, pytest.approx(0.003))
+    assert low["test"].std == pytest.approx(statistics.stdev([0.002, 0.004]))
+    assert (high["test"].num_seeds, high["test"].mean) == (2, pytest.approx(0.05))
+    assert (high["val"].num_seeds, high["val"].mean) == (3, pytest.approx(0.02))
+    assert summary.notes == ("not counted, unfinished: 1",)
 
 
 def test_the_printed_summary(sweep: Path) -> None:
-    lines = call(PROGRAM, str(sweep), "split=val", "metric=psnr").out.splitlines()
-    assert lines[0] == "psnr on val, higher is better; over seeds:"
-    assert lines[1].split() == ["optimizer.learning_rate", "mean", "std", "seeds"]
-    assert lines[2].split() == ["0.001", "9.9985", "0.0007071", "2"]
-    assert lines[3].split() == ["0.01", "9.98", "0.01", "3"]
-    assert "best: optimizer.learning_rate=0.001" in lines
+    lines = call(PROGRAM, str(sweep), "metric=loss/total").out.splitlines()
+    assert lines[0] == ("loss/total, lower is better, over seeds; val chooses, test is beside it:")
+    each = ["std", "seeds"]
+    heads = ["optimizer.learning_rate", "val", "mean", *each, "test", "mean", *each]
+    assert lines[1].split() == heads
+    assert lines[2].split() == ["0.001", "0.0015", "0.0007071", "2", "0.003", "0.001414", "2"]
+    assert lines[3].split() == ["0.01", "0.02", "0.01", "3", "0.05", "0.01414", "2"]
+    assert "best on val: optimizer.learning_rate=0.001" in lines
     assert lines[-1] == f"15 rows of 6 runs: {sweep / 'table.csv'}"
+
+
+@given(
+    val=st.lists(st.floats(-10, 10), min_size=2, max_size=5, unique=True),
+    test=st.lists(st.floats(-10, 10), min_size=5, max_size=5),
+    wish=st.sampled_from([None, "val", "test"]),
+)
+def test_no_number_of_the_test_split_changes_what_is_best(
+    val: list[float], test: list[float], wish: str | None
+) -> None:
+    """Settings that were ranked on the test split would look better than they are."""
+    runs = [
+        run_of(0, own, width=width, test=other)
+        for width, (own, other) in enumerate(zip(val, test, strict=False))
+    ]
+    summary = summarise(runs, "mse", wish)
+    assert summary.best is not None
+    assert summary.points[summary.best].settings["width"] == val.index(min(val))
+
+
+def test_where_nothing_was_validated_nothing_is_best() -> None:
+    runs = [run_of(0, None, width=width, test=1.0 + width) for width in (1, 2)]
+    summary = summarise(runs, "mse", None)
+    assert summary.best is None
+    assert [point.cells["test"].mean for point in summary.points] == [2.0, 3.0]
+    assert "mse was not measured on val, which alone may choose" in summary.notes[0]
 
 
 @given(values=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=6))
 def test_mean_and_sample_standard_deviation(values: list[float]) -> None:
     runs = [run_of(seed, value) for seed, value in enumerate(values)]
     (point,) = summarise(runs, "mse", None).points
-    assert point.num_seeds == len(values)
-    assert point.mean == pytest.approx(statistics.fmean(values), abs=1e-6)
-    assert point.std == pytest.approx(statistics.stdev(values), abs=1e-6)
+    cell = point.cells["val"]
+    assert cell.num_seeds == len(values)
+    assert cell.mean == pytest.approx(statistics.fmean(values), abs=1e-6)
+    assert cell.std == pytest.approx(statistics.stdev(values), abs=1e-6)
 
 
-def run_of(seed: int, value: object, metric: str = "mse", **config: Any) -> Run:
-    evaluation = Evaluation(1, "val", OWN, True, {metric: value})
+def run_of(
+    seed: int,
+    value: object,
+    metric: str = "mse",
+    test: object = None,
+    code: Spans | None = None,
+    measured_by: Spans = (),
+    **config: Any,
+) -> Run:
+    evaluations = tuple(
+        Evaluation(1, split, OWN, True, {metric: each}, code=measured_by)
+        for split, each in (("val", value), ("test", test))
+        if each is not None
+    )
     name = "_".join(map(str, [*config.values(), seed]))
     task = {"task.name": "latent_action"}
-    return Run(name, {"seed": seed, **task, **config}, True, 1, (evaluation,))
+    return Run(name, {"seed": seed, **task, **config}, True, 1, evaluations, code)
+
+
+def span(pipeline: str, step: int = 0, **more: str) -> dict[str, Any]:
+    return {"first_step": step, "packages": {"orbit": "0" * 64, "pipeline": pipeline * 64, **more}}
+
+
+def test_runs_of_different_code_are_not_averaged_unless_that_is_asked_for() -> None:
+    runs = [
+        run_of(0, 1.0, code=(span("a"),)),
+        run_of(1, 2.0, code=(span("a"),)),
+        run_of(2, 9.0, code=(span("b"),)),
+        run_of(3, 5.0, code=()),
+        run_of(4, 6.0, code=(span("a"), span("b", step=20))),
+    ]
+    summary = summarise(runs, "mse", None)
+    means = {point.settings["code"]: point.cells["val"].mean for point in summary.points}
+    assert means == {
+        "pipeline aaaaaaaa": 1.5,
+        "pipeline bbbbbbbb": 9.0,
+        "unknown": 5.0,
+        "pipeline aaaaaaaa then pipeline bbbbbbbb": 6.0,
+    }
+    assert summary.best is None
+    text = as_text(summary)
+    assert "different code: 2 runs of code pipeline aaaaaaaa" in text
+    assert "not averaged together, and no best is named (any_code=true averages)" in text
+    (point,) = summarise(runs, "mse", None, any_code=True).points
+    assert (point.settings, point.cells["val"].num_seeds) == ({}, 5)
+    assert "code" in make_table(runs).columns
+
+
+def test_runs_of_one_code_or_of_none_known_look_as_ever() -> None:
+    """Packages that only some runs use make no difference between those."""
+    for codes in ([(), ()], [(span("a"),)] * 2, [(span("a"),), (span("a", mylab="1" * 64),)]):
+        runs = [run_of(seed, 1.0, code=code) for seed, code in enumerate(codes)]
+        summary = summarise(runs, "mse", None)
+        assert ([point.settings for point in summary.points], summary.notes) == ([{}], ())
+        assert "code" not in make_table(runs).columns
+
+
+def test_numbers_that_different_code_measured_are_not_averaged() -> None:
+    made = (span("a"),)
+    runs = [
+        run_of(seed, 1.0, test=2.0, code=made, measured_by=(span(by),))
+        for seed, by in enumerate("aab")
+    ]
+    summary = summarise(runs, "mse", None)
+    assert [point.settings for point in summary.points] == [
+        {f"{split} measured by": f"pipeline {by * 8}" for split in ("val", "test")} for by in "ab"
+    ]
+    assert "evaluating all of them again measures them by one" in summary.notes[-1]
+    assert len(summarise(runs, "mse", None, any_code=True).points) == 1
 
 
 def test_one_seed_has_no_deviation_and_a_repeated_one_counts_once() -> None:
     runs = [run_of(0, 1.0), run_of(0, 5.0)]
     summary = summarise(runs, "mse", None)
     (point,) = summary.points
-    assert (point.mean, point.std, point.num_seeds) == (1.0, None, 1)
+    assert point.cells["val"] == Cell(1.0, None, 1)
     assert summary.notes == ("not counted, settings and seed of 0: 0",)
-    assert "best: all runs have the same settings" in as_text(summary)
+    assert "best on val: all runs have the same settings" in as_text(summary)
 
 
 def test_points_are_in_the_order_of_their_values() -> None:
@@ -260,7 +352,7 @@ def test_what_is_not_finite_is_never_best() -> None:
     assert summary.best == 1
     assert "nan" in as_text(summary)
     plain = as_plain(make_table(runs), summary)
-    assert plain["summary"]["points"][0]["mean"] is None
+    assert plain["summary"]["points"][0]["cells"]["val"]["mean"] is None
     json.dumps(plain, allow_nan=False)
 
 
@@ -293,7 +385,8 @@ def test_everything_as_json(sweep: Path) -> None:
     content = json.loads(outcome.out)
     assert len(content["rows"]) == 15
     assert content["rows"][0]["optimizer.learning_rate"] == 0.001
-    assert [point["num_seeds"] for point in content["summary"]["points"]] == [2, 3]
+    points = content["summary"]["points"]
+    assert [point["cells"]["val"]["num_seeds"] for point in points] == [2, 3]
     assert not (sweep / "table.csv").exists()
     call(PROGRAM, str(sweep), "json=true", f"out={sweep / 'other.csv'}")
     assert len(rows_of(sweep / "other.csv")) == 15
@@ -309,7 +402,7 @@ def test_a_sweep_that_has_just_begun(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("metric=psrn",), "no finished run has metric=psrn on split=val; did you mean 'psnr'?"),
+        (("metric=psrn",), "no finished run has metric=psrn on val; did you mean 'psnr'?"),
         (("split=tset",), "no finished run has split=tset; known: test, val"),
         (("out=nowhere/table.csv",), "out=nowhere/table.csv: there is no directory nowhere"),
         (("jsn=true",), "cannot use 'jsn=true'"),

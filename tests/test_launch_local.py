@@ -84,6 +84,43 @@ def sweep_dir(trained: Path, tmp_path: Path) -> Path:
     return tmp_path / "sweep"
 
 
+def made_by(run: Path, pipeline: str) -> None:
+    """As if the run had been made by another `pipeline`."""
+    (span,) = json.loads((run / "code.json").read_text())["spans"]
+    packages = {**span["packages"], "pipeline": pipeline * 64}
+    write_json(run / "code.json", {"spans": [{**span, "digest": pipeline, "packages": packages}]})
+
+
+def test_a_sweep_of_two_programs_is_refused_and_shown_as_such(
+    digits_dir: Path, sweep_dir: Path
+) -> None:
+    """Change a loss, add a seed: nothing may call the mean of both one result."""
+    first, second = sorted((sweep_dir / "runs").iterdir())
+    spans = json.loads((first / "code.json").read_text())["spans"]
+    order = json.loads((first / "launch.json").read_text())
+    assert [span["packages"] for span in spans] == [order["packages"]]
+    made_by(first, "a")
+    made_by(second, "a")
+    words = ("cluster=inline", "sweep.seeds=[0,1,2]", *CHECKPOINTS)
+    before = (sweep_dir / "plan.json").read_text()
+    line = sweep(digits_dir, sweep_dir, *words).error_line
+    assert "2 runs are there of other code than what would run now (changed: pipeline)" in line
+    assert line.endswith("or say any_code=true")
+    assert (sweep_dir / "plan.json").read_text() == before
+    assert "a mix: 2 runs" in sweep(digits_dir, sweep_dir, *words, "dry_run=true").out
+    assert call("launch/status.py", str(sweep_dir)).code == 0
+    made_by(second, "b")
+    shown = call("launch/status.py", str(sweep_dir)).out
+    assert "1 run of code pipeline aaaaaaaa" in shown
+    assert "different code is not averaged together" in shown
+    collected = call("launch/collect.py", str(sweep_dir)).out
+    assert "not averaged together, and no best is named" in collected
+    assert "pipeline bbbbbbbb" in collected
+    assert "best on val" in call("launch/collect.py", str(sweep_dir), "any_code=true").out
+    words = ("cluster=inline", "sweep.seeds=[0,1]", *CHECKPOINTS)
+    assert sweep(digits_dir, sweep_dir, *words).code == 0
+
+
 # Inline
 
 

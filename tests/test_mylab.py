@@ -16,6 +16,7 @@ from helpers.training import never_stop
 
 from launch.snapshot import take_snapshot
 from orbit.core import plugins
+from orbit.core.code import packages_to_carry
 from orbit.core.config.compose import compose
 from orbit.core.config.schema import build, path_keys
 from orbit.core.groups import make_group
@@ -166,7 +167,7 @@ def test_a_copy_of_the_code_holds_packages_that_are_edited_in_place(
     (info / "direct_url.json").write_text('{"url": "file:///x", "dir_info": {"editable": true}}')
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.syspath_prepend(str(package.parent))
-    packages = plugins.editable_packages()
+    packages = packages_to_carry()
     assert packages == {"theirs": package, "single.py": package.parent / "single.py"}
     root = tmp_path / "root"
     (root / "pipeline").mkdir(parents=True)

@@ -87,15 +87,13 @@ def test_tracked_uncommitted_and_untracked_but_not_ignored(
     write(
         repository, {"pipeline/tool.py": "changed\n", "pipeline/new.py": "new\n", "data/big": "x"}
     )
-    write(repository, {"note": "untracked\n", "pipeline/run.log": "output\n"})
+    write(repository, {"note": "lies about\n", "pipeline/run.log": "output\n"})
     write(repository, {"pipeline/__pycache__/tool.cpython-311.pyc": "compiled"})
     (repository / "README").unlink()
     snapshot = take_snapshot(repository, tmp_path / "kept")
     assert snapshot.path == tmp_path / "kept" / snapshot.digest[:12]
     assert files_of(snapshot) == {
-        ".gitignore",
         "configs/train",
-        "note",
         *(f"pipeline/{name}.py" for name in ("__init__", "new", "program", "tool")),
     }
     assert (snapshot.path / "pipeline" / "tool.py").read_text() == "changed\n"
@@ -104,25 +102,27 @@ def test_tracked_uncommitted_and_untracked_but_not_ignored(
 def test_links_lead_to_files_or_stay_inside(repository: Path, tmp_path: Path) -> None:
     write(repository, {"configs/v1/a": "a\n"})
     write(tmp_path, {"elsewhere/large": "data", "shared": "shared\n"})
-    (repository / "configs" / "now").symlink_to("v1")
-    (repository / "configs" / "again").symlink_to(repository / "configs" / "v1")
-    (repository / "linked").symlink_to(tmp_path / "shared")
-    (repository / "samples").symlink_to(tmp_path / "elsewhere")
-    (repository / "nowhere").symlink_to("missing")
-    (repository / "loop").symlink_to("loop")
+    configs = repository / "configs"
+    (configs / "now").symlink_to("v1")
+    (configs / "again").symlink_to(configs / "v1")
+    (configs / "linked").symlink_to(tmp_path / "shared")
+    (configs / "samples").symlink_to(tmp_path / "elsewhere")
+    (configs / "nowhere").symlink_to("missing")
+    (configs / "loop").symlink_to("loop")
     snapshot = take_snapshot(repository, tmp_path / "kept")
-    assert os.readlink(snapshot.path / "configs" / "now") == "v1"
-    assert os.readlink(snapshot.path / "configs" / "again") == "v1"
-    assert not (snapshot.path / "linked").is_symlink()
-    assert (snapshot.path / "linked").read_text() == "shared\n"
+    copies = snapshot.path / "configs"
+    assert os.readlink(copies / "now") == "v1"
+    assert os.readlink(copies / "again") == "v1"
+    assert not (copies / "linked").is_symlink()
+    assert (copies / "linked").read_text() == "shared\n"
     for name in ("samples", "nowhere", "loop"):
-        assert not os.path.lexists(snapshot.path / name), name
+        assert not os.path.lexists(copies / name), name
 
 
 def test_a_nested_repository_is_left_out(repository: Path, tmp_path: Path) -> None:
-    write(repository, {"nested/file": "x\n"})
-    git(repository / "nested", "init", "--quiet")
-    assert "nested/file" not in files_of(take_snapshot(repository, tmp_path / "kept"))
+    write(repository, {"pipeline/nested/file": "x\n"})
+    git(repository / "pipeline" / "nested", "init", "--quiet")
+    assert "pipeline/nested/file" not in files_of(take_snapshot(repository, tmp_path / "kept"))
 
 
 def test_part_of_a_larger_repository(repository: Path, tmp_path: Path) -> None:
@@ -133,7 +133,6 @@ def test_part_of_a_larger_repository(repository: Path, tmp_path: Path) -> None:
     git(whole, "init", "--quiet")
     write(whole / "code", {"data/big": "ignored\n"})
     assert files_of(take_snapshot(whole / "code", tmp_path / "kept")) == {
-        ".gitignore",
         "README",
         "configs/train",
         *(f"pipeline/{name}.py" for name in ("__init__", "program", "tool")),
@@ -169,15 +168,15 @@ def test_without_git_the_folders_that_runs_need(
 
 
 def test_its_own_folder_and_what_is_named_are_left_out(repository: Path, tmp_path: Path) -> None:
-    sweep = repository / "sweep"
+    sweep = repository / "pipeline" / "sweep"
     write(sweep, {"result": "x\n"})
     first = take_snapshot(repository, sweep / "code", leave_out=[sweep])
     write(sweep, {"result": "another\n", "more": "x\n"})
     assert take_snapshot(repository, sweep / "code", leave_out=[sweep]) == first
-    assert not (first.path / "sweep").exists()
+    assert not (first.path / "pipeline" / "sweep").exists()
     within = take_snapshot(repository, sweep / "code")
-    assert (within.path / "sweep" / "more").exists()
-    assert not (within.path / "sweep" / "code").exists()
+    assert (within.path / "pipeline" / "sweep" / "more").exists()
+    assert not (within.path / "pipeline" / "sweep" / "code").exists()
 
 
 def test_what_cannot_be_code_is_refused(
@@ -185,7 +184,13 @@ def test_what_cannot_be_code_is_refused(
 ) -> None:
     monkeypatch.setattr("launch.snapshot.MAX_BYTES", 1000)
     (repository / "images.bin").write_bytes(bytes(1000))
-    with pytest.raises(ValueError, match=r"Add it to \.gitignore \(largest: images\.bin\)"):
+    small = take_snapshot(repository, tmp_path / "small")
+    assert small.describe().startswith(f"code {small.digest[:12]}: 5 files, 0.0 MB (configs, pipe")
+    listed = json.loads((small.path / SNAPSHOT_NOTE).read_text())["files"]
+    assert listed["pipeline/tool.py"] == len("print('tool')\n")
+    assert set(listed) == files_of(small)
+    (repository / "pipeline" / "images.bin").write_bytes(bytes(1000))
+    with pytest.raises(ValueError, match=r"largest is pipeline/images\.bin\. Move what is no code"):
         take_snapshot(repository, tmp_path / "kept")
     with pytest.raises(ValueError, match="no code to run"):
         take_snapshot(tmp_path / "empty", tmp_path / "kept")

@@ -20,12 +20,12 @@ from launch.jobs.places import in_slurm, slurm_place
 from launch.jobs.rank_process import StopNote
 from launch.snapshot import take_snapshot
 from launch.sweeps.plan import PLAN_FILE
+from orbit.core.code import packages_to_carry
 from orbit.core.config.compose import compose
 from orbit.core.config.roots import take_configs
 from orbit.core.config.schema import build, path_keys
 from orbit.core.files.atomic import write_json
 from orbit.core.files.waiting import StoppedWaiting, trying_again
-from orbit.core.plugins import editable_packages
 from orbit.core.printing import say
 
 
@@ -132,7 +132,7 @@ def run_evaluation(overrides: Sequence[str]) -> int:
         file = folder / f"task_{number:05d}.json"
         write_task(file, work, targets)
         files.append(str(file))
-    code = take_snapshot(REPOSITORY, base / "code", leave_out=(base,), packages=editable_packages())
+    code = take_snapshot(REPOSITORY, base / "code", leave_out=(base,), packages=packages_to_carry())
     for record in _hand_over(request.cluster, base, code.path, files):
         where = f"job {record.job_id}" if record.job_id else f"{len(record.processes)} workers here"
         say(f"submitted {len(record.tasks)} evaluation tasks: {where} ({record.name})")

@@ -58,7 +58,8 @@ class Order:
     """How a run is to be executed. `time_limit_s` is None if a job has no limit.
 
     `code` is the snapshot's path, `digest` its checksum; `stage` is the node's disk to which the
-    dataset is copied, None to read it directly.
+    dataset is copied, None to read it directly; `packages` are the digests of the code that
+    takes part in training.
     """
 
     submission: str
@@ -71,6 +72,7 @@ class Order:
     stage: str | None
     data: str
     retry: RetryConfig = RetryConfig()
+    packages: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def write_order(run_dir: Path, order: Order) -> None:

@@ -34,9 +34,9 @@ from launch.preparation.submission import (
     submit,
 )
 from launch.snapshot import take_snapshot
+from orbit.core.code import packages_to_carry
 from orbit.core.config.program import command_for
 from orbit.core.files.lock import DirectoryLock
-from orbit.core.plugins import editable_packages
 from orbit.core.printing import say
 from orbit.core.progress import Progress
 
@@ -76,7 +76,7 @@ def run_preparation(overrides: Sequence[str]) -> int:
             _show_failures(directory)
             tasks = make_tasks([plan.file for plan in missing], cluster, request.shards_per_task)
             code = take_snapshot(
-                REPOSITORY, directory.code, [out, directory.path], editable_packages()
+                REPOSITORY, directory.code, [out, directory.path], packages_to_carry()
             )
         except Exception as error:
             abandon_build(out, error, is_continued, lock)

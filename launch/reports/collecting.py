@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launch.jobs.codes import CODE, Spans, labels, read_spans
 from orbit.core.config.compose import read_yaml
 from orbit.core.files.listing import list_folder
 from orbit.core.metrics import Metric, read_statements
@@ -23,7 +24,8 @@ NEVER_INFLUENCE_BELOW = ("loader.", "retention.")
 class Evaluation:
     """Metrics of one checkpoint on one split; `is_own_data`: of the dataset it was trained on.
 
-    `stated` is what it says of its metrics, empty if it was written before evaluations did.
+    `stated` is what it says of its metrics, empty if it was written before evaluations did;
+    `code` says by which code they were measured, empty where that was not recorded.
     """
 
     step: int
@@ -32,17 +34,22 @@ class Evaluation:
     is_own_data: bool
     metrics: dict[str, Any]
     stated: tuple[Metric, ...] = ()
+    code: Spans = ()
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run directory: dotted configuration keys and all metrics."""
+    """One run directory: dotted configuration keys and everything that was measured.
+
+    `code` says which code made it, see `launch.jobs.codes`; None before it has begun.
+    """
 
     name: str
     config: dict[str, Any]
     is_finished: bool
     best_step: int | None
     evaluations: tuple[Evaluation, ...]
+    code: Spans | None = None
 
     @property
     def dataset(self) -> str | None:
@@ -109,6 +116,7 @@ def read_run(path: Path, complaints: list[str]) -> Run | None:
         content = _read_json(file, complaints) if match else None
         if match and content is not None and is_of_these_weights(path, content):
             evaluations.append((file, {**content, "is_own_data": match.group(1) is None}))
+    code = read_spans(path)
     result = None
     if (path / "result.json").is_file():
         result = _read_json(path / "result.json", complaints)
@@ -117,6 +125,7 @@ def read_run(path: Path, complaints: list[str]) -> Run | None:
         meta = path / f"checkpoints/step_{best_step:08d}/meta.json"
         dataset = (_read_json(meta, complaints) or {}).get("dataset") if meta.is_file() else None
         own = {**result, "step": best_step, "dataset": dataset, "is_own_data": True}
+        own |= {"code": code[-1]} if code else {}
         evaluations.append((path / "result.json", own))
     # An evaluation of the best step replaces the run's own validation of that step and split.
     found: dict[tuple[int, str, str], Evaluation] = {}
@@ -137,6 +146,7 @@ def read_run(path: Path, complaints: list[str]) -> Run | None:
         result is not None and result.get("state") == "finished",
         best_step if isinstance(best_step, int) else None,
         tuple(found[key] for key in sorted(found)),
+        code,
     )
 
 
@@ -165,8 +175,9 @@ def _evaluation(content: dict[str, Any]) -> Evaluation | None:
     step, split, metrics = content.get("step"), content.get("split"), content.get("metrics")
     if not (isinstance(step, int) and isinstance(split, str) and isinstance(metrics, dict)):
         return None
-    dataset, is_own_data = content.get("dataset"), content["is_own_data"]
-    return Evaluation(step, split, dataset, is_own_data, metrics, read_statements(content))
+    dataset, is_own_data, code = content.get("dataset"), content["is_own_data"], content.get("code")
+    stated, spans = read_statements(content), (code,) if isinstance(code, dict) else ()
+    return Evaluation(step, split, dataset, is_own_data, metrics, stated, spans)
 
 
 def _read_json(path: Path, complaints: list[str], kind: type = dict) -> Any:
@@ -201,23 +212,27 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def make_table(runs: list[Run]) -> Table:
     """A row for each run and evaluation, by run, step and split.
 
-    Columns: run, the varied keys and the seed, step, split, state, then metrics.
+    Columns: run, the varied keys and the seed, the code where runs are of different code, step,
+    split, state, then metrics.
     """
     keys = [*varied_keys(runs), "seed"]
     datasets = {each.dataset for run in runs for each in run.evaluations if each.dataset}
     origin = ["dataset"] if len(datasets) > 1 else []
+    codes = labels([run.code for run in runs])
+    by_code = [CODE] if any(codes) else []
     rows: list[dict[str, Any]] = []
     metrics: dict[str, None] = {}
-    for run in runs:
+    for run, code in zip(runs, codes, strict=True):
         for each in run.evaluations:
             row: dict[str, Any] = {"run": run.name}
             row |= {key: run.config[key] for key in keys if key in run.config}
+            row |= {CODE: code} if by_code else {}
             row |= {"step": each.step, "split": each.split}
             row |= {"dataset": (each.dataset or "")[:8]} if origin else {}
             row |= {"state": "finished" if run.is_finished else "unfinished"}
             rows.append(row | each.metrics)
             metrics |= dict.fromkeys(each.metrics)
-    columns = ("run", *keys, "step", "split", *origin, "state", *metrics)
+    columns = ("run", *keys, *by_code, "step", "split", *origin, "state", *metrics)
     return Table(columns, tuple(rows))
 
 

@@ -1,86 +1,172 @@
 """Mean and deviation over seeds at every point of a sweep.
 
-A point is one choice of all keys that vary between the runs, except the seed.
+A point is one choice of all keys that vary between the runs, but for the seed, and one code:
+runs of different code are averaged only where that is asked for. Points are compared on the
+validation split alone; another split is shown beside it, and chooses nothing.
 """
 
 import dataclasses
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from launch.jobs.codes import CODE, counts, labels
 from launch.reports.collecting import Evaluation, Run, Table, show, stated_by, varied_keys
 from orbit.core.config.schema import suggestion
 from orbit.core.metrics import Direction, Metric, statement_of
 
+CHOOSING = "val"
+"""The split that settings are chosen on."""
+MEASURED_BY = "measured by"
+"""Stands behind a split among a point's settings where different code measured there."""
+
 
 @dataclass(frozen=True)
-class Point:
-    """One choice of the varied keys; `std` is null for one seed."""
+class Cell:
+    """A metric over seeds; `std` None for one seed."""
 
-    settings: dict[str, Any]
     mean: float
     std: float | None
     num_seeds: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """One choice of the varied keys: its finished runs, and the metric by split."""
+
+    settings: dict[str, Any]
+    cells: dict[str, Cell]
     runs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Finished runs at every point. `best` is the index of the best point, if there is one."""
+    """Finished runs at every point. `splits` are those shown, the one that chooses first.
+
+    `best` is the index of a point, where one can be named.
+    """
 
     metric: str
-    split: str
+    splits: tuple[str, ...]
     direction: Direction | None
     points: tuple[Point, ...]
     best: int | None
     notes: tuple[str, ...]
 
 
-def summarise(runs: list[Run], metric: str, split: str | None) -> Summary:
-    """Mean and sample standard deviation of a metric over the seeds at every point.
+def choose_split(runs: Iterable[Run], split: str | None) -> str:
+    """The split to show beside validation: `split`, or test where a run was evaluated on it.
 
-    A finished run counts once: with its best step if that was evaluated, else with its last.
-    `split` None means test if a finished run was evaluated on it, else val. Raises ValueError for a
-    metric or split that no finished run has.
+    Raises ValueError for a split that no finished run has, where there are finished runs.
     """
     finished = [run for run in runs if run.is_finished]
     splits = {each.split for run in finished for each in run.evaluations if each.is_own_data}
     if split is not None and splits and split not in splits:
         raise ValueError(f"no finished run has split={split}; known: {', '.join(sorted(splits))}")
-    split = split or ("test" if "test" in splits else "val")
-    names = [name for run in finished for each in _of_split(run, split) for name in each.metrics]
-    if names and metric not in names:
-        known = list(dict.fromkeys(names))
-        hint = suggestion(metric, known).replace("allowed", "known")
-        raise ValueError(f"no finished run has metric={metric} on split={split}{hint}")
+    return split or ("test" if "test" in splits else CHOOSING)
 
-    keys = varied_keys(runs)
+
+def summarise(
+    runs: list[Run], metric: str, split: str | None = None, any_code: bool = False
+) -> Summary:
+    """Mean and sample standard deviation of a metric over the seeds at every point.
+
+    A finished run counts once: by its best step if that was evaluated, else by its last.
+    `split` is shown beside validation, None means test where a finished run was evaluated on
+    it. With `any_code` runs of different code are averaged. Raises ValueError for a metric or
+    split that no finished run has.
+    """
+    finished = [run for run in runs if run.is_finished]
+    splits = tuple(dict.fromkeys((CHOOSING, choose_split(runs, split))))
+    names = {
+        name
+        for run in finished
+        for each in splits
+        for evaluation in _of_split(run, each)
+        for name in evaluation.metrics
+    }
+    if names and metric not in names:
+        hint = suggestion(metric, sorted(names)).replace("allowed", "known")
+        raise ValueError(f"no finished run has metric={metric} on {' or '.join(splits)}{hint}")
+    counted = [
+        run for run in finished if any(value_of(run, metric, each) is not None for each in splits)
+    ]
+    keys, by_code = varied_keys(runs), _by_code(counted, metric, splits)
+    notes = _say_codes(counted, is_mixed=bool(by_code), any_code=any_code)
+    if any_code:
+        by_code = {}
     origin = len({run.dataset for run in runs if run.dataset}) > 1
-    groups: dict[str, tuple[dict[str, Any], dict[str, tuple[str, float]]]] = {}
-    notes, num_without = [], 0
-    for run in finished:
-        value = value_of(run, metric, split)
-        if value is None:
-            num_without += 1
-            continue
+    groups: dict[str, tuple[dict[str, Any], dict[str, Run]]] = {}
+    for run in counted:
         settings = {key: run.config[key] for key in keys if key in run.config}
         settings |= {"dataset": (run.dataset or "")[:8]} if origin else {}
+        settings |= by_code.get(run.name, {})
         _, by_seed = groups.setdefault(json.dumps(settings, default=str), (settings, {}))
         seed = show(run.config.get("seed"))
         if seed in by_seed:
-            first = by_seed[seed][0]
-            notes.append(f"not counted, settings and seed of {first}: {run.name}")
-        by_seed.setdefault(seed, (run.name, value))
-    if num_without:
-        notes.append(f"not counted, without {metric} on {split}: {num_without}")
+            notes.append(f"not counted, settings and seed of {by_seed[seed].name}: {run.name}")
+        by_seed.setdefault(seed, run)
+    if len(counted) < len(finished):
+        num_without = len(finished) - len(counted)
+        notes.append(f"not counted, without {metric} on {' or '.join(splits)}: {num_without}")
     if len(finished) < len(runs):
         notes.append(f"not counted, unfinished: {len(runs) - len(finished)}")
-    points = [_point(settings, by_seed) for settings, by_seed in groups.values()]
-    points.sort(key=lambda point: [_order(point.settings.get(key)) for key in (*keys, "dataset")])
+    points = [
+        _point(settings, list(by_seed.values()), metric, splits)
+        for settings, by_seed in groups.values()
+    ]
+    points.sort(key=lambda point: [_order(point.settings.get(key)) for key in (*keys, *LAST_KEYS)])
     direction = direction_of(metric, stated_by(runs))
-    return Summary(metric, split, direction, tuple(points), _best(points, direction), tuple(notes))
+    can_choose = any(CHOOSING in point.cells for point in points)
+    if points and not can_choose:
+        notes.append(
+            f"{metric} was not measured on {CHOOSING}, which alone may choose: no best is named;"
+            f" an evaluation with split={CHOOSING} measures it"
+        )
+    best = None if by_code else _best(points, direction)
+    return Summary(metric, splits, direction, tuple(points), best, tuple(notes))
+
+
+LAST_KEYS = ("dataset", CODE)
+
+
+def _say_codes(runs: Sequence[Run], is_mixed: bool, any_code: bool) -> list[str]:
+    if not is_mixed:
+        return []
+    lines = [f"different code: {line}" for line in counts([run.code for run in runs])]
+    what = "made" if lines else "measured"
+    if any_code:
+        return [*lines, f"{what} by different code, and averaged all the same: any_code=true"]
+    mend = "" if lines else "; evaluating all of them again measures them by one"
+    return [
+        *lines,
+        f"{what} by different code: not averaged together, and no best is named"
+        f" (any_code=true averages){mend}",
+    ]
+
+
+def _by_code(runs: Sequence[Run], metric: str, splits: Sequence[str]) -> dict[str, dict[str, str]]:
+    """What of the settings of a point is the code that made a run, or that measured it, by run.
+
+    Empty where all is of one code. Who measured is left out where the run's own code tells it.
+    """
+    made = labels([run.code for run in runs])
+    found = {
+        run.name: {CODE: label} if label else {} for run, label in zip(runs, made, strict=True)
+    }
+    for split in splits:
+        chosen = [(run, _chosen(run, metric, split)) for run in runs]
+        measured = [(run, each) for run, each in chosen if each is not None]
+        names = labels([each.code for _, each in measured])
+        by_made: dict[str, set[str]] = {}
+        for (run, _), name in zip(measured, names, strict=True):
+            by_made.setdefault(found[run.name].get(CODE, ""), set()).add(name)
+        if any(len(those) > 1 for those in by_made.values()):
+            for (run, _), name in zip(measured, names, strict=True):
+                found[run.name][f"{split} {MEASURED_BY}"] = name
+    return found if any(found.values()) else {}
 
 
 def direction_of(metric: str, stated: Iterable[Metric]) -> Direction | None:
@@ -95,30 +181,48 @@ def _of_split(run: Run, split: str) -> list[Evaluation]:
 
 def value_of(run: Run, metric: str, split: str) -> float | None:
     """The metric at the best step if that was evaluated, else at the last step that was."""
-    found = [each for each in _of_split(run, split) if metric in each.metrics]
-    if not found:
-        return None
-    chosen = max(found, key=lambda each: (each.step == run.best_step, each.step))
+    chosen = _chosen(run, metric, split)
     try:
-        return float(chosen.metrics[metric])
+        return None if chosen is None else float(chosen.metrics[metric])
     except (TypeError, ValueError):
         return None
 
 
-def _point(settings: dict[str, Any], by_seed: dict[str, tuple[str, float]]) -> Point:
-    values = [value for _, value in by_seed.values()]
+def _chosen(run: Run, metric: str, split: str) -> Evaluation | None:
+    found = [each for each in _of_split(run, split) if metric in each.metrics]
+    return max(found, key=lambda each: (each.step == run.best_step, each.step), default=None)
+
+
+def _point(
+    settings: dict[str, Any], runs: Sequence[Run], metric: str, splits: Sequence[str]
+) -> Point:
+    cells = {}
+    for split in splits:
+        values = [value_of(run, metric, split) for run in runs]
+        known = [value for value in values if value is not None]
+        if known:
+            cells[split] = over_seeds(known)
+    return Point(settings, cells, tuple(run.name for run in runs))
+
+
+def over_seeds(values: Sequence[float]) -> Cell:
+    """Mean and sample standard deviation of at least one value; NaN if one is not finite."""
     num = len(values)
     mean = math.fsum(values) / num if all(map(math.isfinite, values)) else math.nan
     spread = math.sqrt(math.fsum((x - mean) ** 2 for x in values) / (num - 1)) if num > 1 else None
-    return Point(settings, mean, spread, num, tuple(name for name, _ in by_seed.values()))
+    return Cell(mean, spread, num)
 
 
 def _best(points: list[Point], direction: Direction | None) -> int | None:
     sign = -1 if direction == "higher" else 1
-    indices = [index for index, point in enumerate(points) if math.isfinite(point.mean)]
-    if direction is None or not indices:
+    means = {
+        index: point.cells[CHOOSING].mean
+        for index, point in enumerate(points)
+        if CHOOSING in point.cells and math.isfinite(point.cells[CHOOSING].mean)
+    }
+    if direction is None or not means:
         return None
-    return min(indices, key=lambda index: sign * points[index].mean)
+    return min(means, key=lambda index: sign * means[index])
 
 
 def _order(value: Any) -> tuple[int, float, str]:
@@ -132,13 +236,14 @@ def as_text(summary: Summary) -> str:
         return "\n".join(["nothing to compare yet", *summary.notes])
     better = f"{summary.direction} is better" if summary.direction else "direction not known"
     keys = list(dict.fromkeys(key for point in summary.points for key in point.settings))
-    lines = [[*keys, "mean", "std", "seeds"]]
+    heads = [head for split in summary.splits for head in (f"{split} mean", "std", "seeds")]
+    lines = [[*keys, *heads]]
     for point in summary.points:
         values = [show(point.settings[key]) if key in point.settings else "" for key in keys]
-        std = f"{point.std:.4g}" if point.std is not None else "-"
-        lines.append([*values, f"{point.mean:.6g}", std, str(point.num_seeds)])
+        lines.append(values + [text for each in summary.splits for text in _texts(point, each)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [f"{summary.metric} on {summary.split}, {better}; over seeds:"]
+    beside = f", {summary.splits[1]} is beside it" if len(summary.splits) > 1 else ""
+    text = [f"{summary.metric}, {better}, over seeds; {CHOOSING} chooses{beside}:"]
     for line in lines:
         cells = [
             cell.ljust(width) if index < len(keys) else cell.rjust(width)
@@ -148,8 +253,16 @@ def as_text(summary: Summary) -> str:
     if summary.best is not None:
         settings = summary.points[summary.best].settings
         named = " ".join(f"{key}={show(value)}" for key, value in settings.items())
-        text.append(f"best: {named or 'all runs have the same settings'}")
+        text.append(f"best on {CHOOSING}: {named or 'all runs have the same settings'}")
     return "\n".join([*text, *summary.notes])
+
+
+def _texts(point: Point, split: str) -> tuple[str, str, str]:
+    cell = point.cells.get(split)
+    if cell is None:
+        return ("-", "-", "0")
+    std = f"{cell.std:.4g}" if cell.std is not None else "-"
+    return (f"{cell.mean:.6g}", std, str(cell.num_seeds))
 
 
 def as_plain(table: Table, summary: Summary) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launch.cluster.records import JOBS, read_records
+from launch.jobs.codes import counts, read_spans
 from launch.jobs.liveness import Liveness, find_live
 from launch.jobs.run_state import RunState, read_run_state
 from launch.sweeps.plan import SweepDirectory
@@ -27,10 +28,11 @@ MAX_DETAIL = 110
 
 @dataclass(frozen=True)
 class Status:
-    """States by run name, and what could not be checked."""
+    """States by run name, what could not be asked, and a line a code where there are several."""
 
     states: Mapping[str, RunState]
     unchecked: str | None
+    codes: tuple[str, ...] = ()
 
     @property
     def is_well(self) -> bool:
@@ -76,7 +78,8 @@ def read_status(path: Path) -> Status:
             for task in record.tasks
         }
         states |= {name: without_answer(states[name]) for name in in_slurm & set(states)}
-    return Status(states, liveness.unchecked)
+    codes = counts([read_spans(root / name) for name in states])
+    return Status(states, liveness.unchecked, tuple(codes))
 
 
 def without_answer(state: RunState) -> RunState:
@@ -105,6 +108,8 @@ def status_table(status: Status) -> str:
     counts: Counter[str] = Counter(state.state for state in status.states.values())
     total = ", ".join(f"{counts[state]} {state}" for state in ORDER if counts[state])
     lines += ["", f"{len(status.states)} runs: {total}" if total else "no run was submitted yet"]
+    if status.codes:
+        lines += [*status.codes, "different code is not averaged together"]
     if status.unchecked is not None:
         lines.append(f"not checked: {status.unchecked}; states are those of the heartbeats")
     return "\n".join(lines)

@@ -7,16 +7,18 @@ from launch.cluster.records import read_records
 from launch.cluster.settings import ClusterConfig, InlineConfig
 from launch.jobs.liveness import Liveness, find_live
 from launch.snapshot import Snapshot, take_snapshot
-from launch.sweeps.expansion import Resolver, check_space, expand, with_seeds
+from launch.sweeps.expansion import PlannedRun, Resolver, check_space, expand, with_seeds
 from launch.sweeps.inline_trials import run_inline
+from launch.sweeps.mixing import mixed_code, refuse_mix
 from launch.sweeps.plan import Plan, SweepDirectory, as_values, describe_plan, make_plan
 from launch.sweeps.request import REPOSITORY, check_before, read_request, split_overrides
 from launch.sweeps.settings import OptunaSearch
 from launch.sweeps.submission import describe_submission, prepare_runs, submit_runs
+from orbit.core.code import packages_to_carry
 from orbit.core.config.program import command_for
 from orbit.core.config.roots import take_configs
+from orbit.core.files.listing import list_folder
 from orbit.core.files.lock import DirectoryLock
-from orbit.core.plugins import editable_packages
 from orbit.core.printing import say
 
 
@@ -42,17 +44,21 @@ def run_sweep(overrides: Sequence[str]) -> int:
         plan = make_plan(directory, runs, live_runs(directory), request.retry_failed)
         names = [run.name for run in plan.to_submit]
         lines = describe_submission(names, directory, request.cluster, directory.code / "CODE")
+        mix = mixed_code(directory, known_runs(directory, runs), plan.to_submit)
+        lines = [*([f"a mix: {mix}"] if mix else []), *lines]
         say("\n".join([*describe_plan(plan), *lines]))
         return 0
     with DirectoryLock(directory.path, "submissions") as lock:
         plan = make_plan(directory, runs, live_runs(directory), request.retry_failed)
+        known = known_runs(directory, runs)
+        said = refuse_mix(mixed_code(directory, known, plan.to_submit), request.any_code)
         directory.write_request(overrides, request.sweep, request.cluster)
         directory.write_plan(as_values(runs))
-        say("\n".join(describe_plan(plan)))
+        say("\n".join([*describe_plan(plan), *said]))
         if not plan.to_submit:
             return 0
         code = take_snapshot(
-            REPOSITORY, directory.code, leave_out=(directory.path,), packages=editable_packages()
+            REPOSITORY, directory.code, leave_out=(directory.path,), packages=packages_to_carry()
         )
         lock.check_owned()
         prepare_runs(plan.to_submit, directory, request.cluster, code, request.stage)
@@ -60,6 +66,12 @@ def run_sweep(overrides: Sequence[str]) -> int:
             lock.check_owned()
             return hand_over(plan, directory, request.cluster, code, request.hold)
     return run_inline(plan.to_submit)
+
+
+def known_runs(directory: SweepDirectory, runs: Sequence[PlannedRun]) -> list[str]:
+    """The runs that are asked for, and those that earlier calls left."""
+    earlier = [path.name for path in list_folder(directory.runs)]
+    return list(dict.fromkeys([*(run.name for run in runs), *earlier]))
 
 
 def live_runs(directory: SweepDirectory) -> Liveness:
@@ -80,5 +92,6 @@ def hand_over(
     for record in records:
         where = f"job {record.job_id}" if record.job_id else f"{len(record.processes)} workers here"
         say(f"submitted {len(record.tasks)} runs: {where} ({record.name})")
-    say(f"code {code.digest[:12]}; look with: {command_for('status')} {directory.path}")
+    say(code.describe())
+    say(f"look with: {command_for('status')} {directory.path}")
     return 0

@@ -29,6 +29,7 @@ class SweepRequest:
     hold: bool = False
     dry_run: bool = False
     retry_failed: bool = True
+    any_code: bool = False
 
     def __post_init__(self) -> None:
         if self.hold and not isinstance(self.cluster, SlurmConfig):

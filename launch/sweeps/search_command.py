@@ -19,8 +19,9 @@ from launch.jobs.liveness import find_live
 from launch.jobs.places import in_slurm, slurm_place
 from launch.jobs.rank_process import StopNote
 from launch.jobs.run_state import CANCELLED_FILE
-from launch.snapshot import take_snapshot
+from launch.snapshot import Snapshot, take_snapshot
 from launch.sweeps.expansion import PlannedRun, Resolver, with_seeds
+from launch.sweeps.mixing import mixed_code, refuse_mix
 from launch.sweeps.plan import SweepDirectory
 from launch.sweeps.request import REPOSITORY, SweepRequest, check_before
 from launch.sweeps.search import (
@@ -35,6 +36,7 @@ from launch.sweeps.search import (
 from launch.sweeps.search_space import describe_search, example_points
 from launch.sweeps.settings import OptunaSearch, SweepConfig
 from launch.sweeps.study import JOURNAL, SearchStudy, mend_journal, require_optuna
+from orbit.core.code import packages_to_carry
 from orbit.core.config.compose import split_word
 from orbit.core.config.program import EXIT_STOPPED, ExitWithCode, command_for, describe_error
 from orbit.core.config.roots import WORD, own_roots
@@ -42,7 +44,6 @@ from orbit.core.config.schema import path_keys
 from orbit.core.files.atomic import read_json_object, write_json
 from orbit.core.files.lock import DirectoryLock
 from orbit.core.files.waiting import StoppedWaiting, trying_again
-from orbit.core.plugins import editable_packages
 from orbit.core.printing import say
 from pipeline.training.settings import TrainConfig
 
@@ -139,8 +140,12 @@ def start_search(request: SweepRequest, directory: SweepDirectory, overrides: Se
             say("\n".join(show_summary(write_summary(directory.path, search, study))))
             say("nothing to submit: raise sweep.search.num_trials to go on")
             return 0
+        known = list(directory.read_plan()) if directory.exists() else []
+        mix = mixed_code(directory, known, examples[:1])
+        for line in refuse_mix(mix, request.any_code):
+            say(line)
         code = take_snapshot(
-            REPOSITORY, directory.code, leave_out=(directory.path,), packages=editable_packages()
+            REPOSITORY, directory.code, leave_out=(directory.path,), packages=packages_to_carry()
         )
         order = SearchOrder(
             # The controller composes runs itself, on whatever node it runs.
@@ -154,7 +159,7 @@ def start_search(request: SweepRequest, directory: SweepDirectory, overrides: Se
         lock.check_owned()
         _write_beginning(request, directory, overrides, order)
         if not isinstance(request.cluster, InlineConfig):
-            return _submit(request.cluster, directory, code.path)
+            return _submit(request.cluster, directory, code)
     return _run_here(directory)
 
 
@@ -258,19 +263,24 @@ def _write_beginning(
     write_search_order(directory.path, order)
 
 
-def _submit(cluster: SlurmConfig | LocalConfig, directory: SweepDirectory, code: Path) -> int:
-    """Submit the controller and print it."""
+def _submit(cluster: SlurmConfig | LocalConfig, directory: SweepDirectory, code: Snapshot) -> int:
+    """Submit the controller and say so."""
     job, label = SearchJob(str(directory.path)), directory.path.name
     records: list[JobRecord]
     if isinstance(cluster, LocalConfig):
         here = LocalConfig("local")
-        records = [submit_workers(here, directory.path, code, label, TASK, [TASK], lambda *_: job)]
+        records = [
+            submit_workers(here, directory.path, code.path, label, TASK, [TASK], lambda *_: job)
+        ]
     else:
         resources = controller_resources(cluster)
-        records = submit_arrays(resources, directory.path, code, label, TASK, [TASK], lambda _: job)
+        records = submit_arrays(
+            resources, directory.path, code.path, label, TASK, [TASK], lambda _: job
+        )
     where = f"job {records[0].job_id}" if records[0].job_id else "a process here"
     say(f"submitted the controller of the search: {where} ({records[0].name})")
-    say(f"code {code.name}; look with: {command_for('status')} {directory.path}")
+    say(code.describe())
+    say(f"look with: {command_for('status')} {directory.path}")
     return 0
 
 

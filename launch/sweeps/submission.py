@@ -20,6 +20,7 @@ from launch.jobs.run_state import CANCELLED_FILE
 from launch.jobs.train_job import TrainJob
 from launch.snapshot import Snapshot
 from launch.sweeps.expansion import PlannedRun
+from launch.sweeps.mixing import code_of_run
 from launch.sweeps.plan import SweepDirectory
 from pipeline.training.run_directory import RunDirectory, differing_keys
 from pipeline.training.settings import as_decided, with_plugins
@@ -79,6 +80,7 @@ def make_order(
         stage=cluster.node_disk if stage else None,
         data=run.config.data,
         retry=retry,
+        packages=dict(code_of_run(run.config).packages),
     )
 
 

@@ -14,7 +14,6 @@ import dataclasses
 import functools
 import importlib.metadata
 import importlib.util
-import json
 import re
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -217,37 +216,6 @@ def config_folders() -> dict[str, Path]:
         if folder is None:
             raise ValueError(f"{plugin.value}, the configs of {plugin.origin}, is not a folder")
         found[plugin.name] = folder
-    return found
-
-
-def editable_packages() -> dict[str, Path]:
-    """The folders, or single files, of plug-ins that are installed as links to their sources
-    (editable), by the name under which they are imported.
-
-    A copy of the code must hold them in their current state.
-    """
-    found: dict[str, Path] = {}
-    points = [
-        point
-        for kind in (*KINDS, CONFIGS)
-        for point in importlib.metadata.entry_points(group=f"orbit.{kind}")
-    ]
-    for point in points:
-        if point.dist is None:
-            continue
-        package = point.value.partition(":")[0].partition(".")[0]
-        try:
-            url = json.loads(point.dist.read_text("direct_url.json") or "{}")
-        except ValueError:
-            continue
-        if url.get("dir_info", {}).get("editable") is True:
-            spec = importlib.util.find_spec(package)
-            if spec is None:
-                continue
-            for place in spec.submodule_search_locations or ():
-                found[package] = Path(place)
-            if not spec.submodule_search_locations and spec.origin is not None:
-                found[Path(spec.origin).name] = Path(spec.origin)
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from orbit.core.code import measured_by
 from orbit.core.files.events import open_events
 from orbit.core.files.listing import list_folder
 from orbit.core.metrics import statements_for
@@ -93,6 +94,7 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
         "weights": loaded.checkpoint.meta["files"][MODEL_FILE]["sha256"],
         "attempt": loaded.checkpoint.meta.get("attempt", 0),
         "trained_in": loaded.config.precision,
+        "code": measured_by(loaded.config.plugins, store.manifest.plugins),
         **({} if num_batches is None else {"num_batches": num_batches}),
         "metrics": metrics,
     }

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from orbit.core.code import CODE_FILE, code_of, differing_packages, used_in_training, went_on
 from orbit.core.config.program import EXIT_COLLAPSED, EXIT_NON_FINITE, ExitWithCode
 from orbit.core.metrics import Metric, statements_for
 from orbit.core.printing import say
@@ -17,6 +18,7 @@ from orbit.core.store.manifest import Manifest
 from pipeline.arithmetic import complaint
 from pipeline.data.batches import Batches
 from pipeline.data.loader import LoaderConfig, shared_bytes
+from pipeline.run_files.checkpoint import Checkpoint
 from pipeline.run_files.reading import read_metrics
 from pipeline.training.distributed import World
 from pipeline.training.environment import describe_environment, differences_that_matter
@@ -101,12 +103,15 @@ RESTARTS = "restarts.json"
 
 @dataclass(frozen=True)
 class Start:
-    """The checkpoint to continue from (None: new weights), the number of restarts, or the final
-    result."""
+    """Where to go on from (None: from new weights), at which attempt, or the final result.
+
+    `code` are the spans of `orbit.core.code`: by which code the run was made, and now is.
+    """
 
     step: int | None
     attempt: int
     result: dict[str, Any] | None = None
+    code: tuple[dict[str, Any], ...] = ()
 
 
 def prepare_start(
@@ -131,7 +136,7 @@ def prepare_start(
         run.write_environment(environment)
         run.write_config(config)
         run.write_manifest(manifest)
-        return Start(None, 0)
+        return Start(None, 0, code=_note_code(run, config, manifest, None, environment))
     attempt = len(run.read_json(RESTARTS) or [])
     run.clear_leftovers()
     checkpoint, complaints = run.checkpoints.newest_valid()
@@ -168,7 +173,30 @@ def prepare_start(
     run.write_environment(environment)
     run.write_config(config)
     run.write_manifest(manifest)
-    return Start(checkpoint.step if checkpoint else None, attempt)
+    code = _note_code(run, config, manifest, checkpoint, environment)
+    return Start(checkpoint.step if checkpoint else None, attempt, code=code)
+
+
+def _note_code(
+    run: RunDirectory,
+    config: TrainConfig,
+    manifest: Manifest,
+    checkpoint: Checkpoint | None,
+    environment: dict[str, Any],
+) -> tuple[dict[str, Any], ...]:
+    """Write code.json: by which code the run was made up to a checkpoint, and is from there on."""
+    code = code_of(used_in_training(config.plugins, manifest.plugins))
+    before = checkpoint.meta.get("code") if checkpoint is not None else None
+    step = checkpoint.step if checkpoint is not None else 0
+    spans = went_on(before, step, code, environment["git"])
+    if before is not None and len(spans) > len(before):
+        changed = ", ".join(differing_packages(before[-1], spans[-1]))
+        say(
+            f"warning: the code is not that of the checkpoint of step {step} ({changed} changed):"
+            " from here on this run is a mix of both"
+        )
+    run.write_json(CODE_FILE, {"spans": spans})
+    return tuple(spans)
 
 
 def result_where_nothing_can_be_written(

@@ -316,6 +316,7 @@ def _run_attempt(config: TrainConfig, parts: _Parts, start: Start) -> dict[str, 
         "world_size": world.world_size,
         **({"plugins": list(config.plugins)} if config.plugins else {}),
         "num_threads": config.num_threads,
+        "code": list(start.code),
         **({} if parts.data_order.sizes is None else {"order": as_plain(parts.data_order)}),
     }
     fresh = FreshTargets(task.objective, manifest) if config.pairs == "fresh" else None

@@ -4,6 +4,7 @@ run_dir/
   config.yaml              resolved configuration
   dataset.json             the manifest of the dataset: with it, nothing but records is missing
   environment.json         versions, commit, hardware, threads
+  code.json                by which code the run was made, from which step on
   metrics.jsonl            one line per logged step and validation
   events.out.tfevents.*    the same for TensorBoard; logger_*.json: runs of other loggers
   checkpoints/             see `pipeline/run_files/checkpoint.py`
@@ -27,6 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from orbit.core.code import CODE_FILE
 from orbit.core.config.compose import with_found_paths, yaml_text
 from orbit.core.config.schema import build, path_keys, with_paths
 from orbit.core.files.atomic import (
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 
 WRITTEN = (
     CONFIG_FILE,
+    CODE_FILE,
     DATASET_FILE,
     note_file("wandb"),
     note_file("mlflow"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from launch.jobs.codes import CODE, labels
 from launch.jobs.history import Attempt, read_attempts
 from launch.jobs.run_state import RunState, read_run_state
 from launch.reports.collecting import Run, flatten, read_run, show, varied_keys
@@ -169,6 +170,8 @@ class Gathered:
     stride: int
     datasets: tuple[str, ...]
     """The name of each run's dataset."""
+    codes: tuple[str, ...]
+    """The code of each run where they are of different code and not averaged, else empty."""
 
     def settings(self, record: RunRecord) -> dict[str, Any]:
         """The run's values of the varied keys, if they are known."""
@@ -176,11 +179,13 @@ class Gathered:
         values = {key: config[key] for key in self.keys if key in config}
         if DATASET in self.keys:
             values[DATASET] = self.datasets[record.number]
+        if CODE in self.keys:
+            values[CODE] = self.codes[record.number]
         return values
 
 
-def gather(roots: Sequence[Root]) -> Gathered:
-    """Read every run that was found."""
+def gather(roots: Sequence[Root], any_code: bool = False) -> Gathered:
+    """Read every run that was found; with `any_code` it makes no difference which code made it."""
     found = [run for root in roots for run in root.runs]
     logs = [run.path / "metrics.jsonl" for run in found]
     stride = max(1, -(-sum(map(count_lines, logs)) // MAX_LINES))
@@ -227,7 +232,18 @@ def gather(roots: Sequence[Root]) -> Gathered:
     datasets = name_datasets(records)
     if len({datasets[record.number] for record in records if record.has_config}) > 1:
         keys.append(DATASET)
-    return Gathered(tuple(roots), tuple(records), tuple(keys), tuple(complaints), stride, datasets)
+    codes = labels([None if any_code else record.run.code for record in records])
+    if any(codes):
+        keys.append(CODE)
+    return Gathered(
+        tuple(roots),
+        tuple(records),
+        tuple(keys),
+        tuple(complaints),
+        stride,
+        datasets,
+        tuple(codes),
+    )
 
 
 def _varied(plans: Sequence[dict[str, Any]], records: Sequence[RunRecord]) -> list[str]:

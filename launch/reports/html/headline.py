@@ -9,10 +9,20 @@ from typing import Any
 
 import numpy as np
 
+from launch.jobs.codes import CODE
 from launch.reports.collecting import Run, show, stated_by
 from launch.reports.html.gathering import DATASET, Gathered, RunRecord
 from launch.reports.html.names import duration, listing
-from launch.reports.seed_summary import Summary, direction_of, summarise, value_of
+from launch.reports.seed_summary import (
+    CHOOSING,
+    MEASURED_BY,
+    Cell,
+    Summary,
+    choose_split,
+    direction_of,
+    summarise,
+    value_of,
+)
 from launch.reports.status_table import ORDER
 from orbit.core.config.schema import suggestion
 from orbit.core.metrics import TOTAL_LOSS, Direction, Metric, headlines_of
@@ -21,28 +31,24 @@ MAX_METRICS = 8
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A metric at a point over its seeds; `std` None for one seed."""
-
-    mean: float
-    std: float | None
-    num_seeds: int
-
-
-@dataclass(frozen=True)
 class Row:
-    """One choice of settings: its runs in order of the report, and cells by metric."""
+    """One choice of settings: its runs in order of the report, and cells by metric.
+
+    `chosen` is the main metric on the split that chooses, None where it was not measured there.
+    """
 
     settings: dict[str, Any]
     records: tuple[RunRecord, ...]
     cells: dict[str, Cell]
+    chosen: Cell | None
 
 
 @dataclass(frozen=True)
 class Headline:
-    """Rows by dataset, then by the main metric, best first.
+    """Rows by dataset and code, then by the main metric on validation, best first.
 
-    `best` are the runs with its best values, one for each dataset.
+    `cells` of rows are of `split`. `best` are the runs that did best on validation, one for each
+    dataset and code. `extra_keys` are what rows differ in beside the varied keys.
     """
 
     metric: str
@@ -52,22 +58,17 @@ class Headline:
     best: tuple[RunRecord, ...]
     notes: tuple[str, ...]
     stated: tuple[Metric, ...] = ()
+    extra_keys: tuple[str, ...] = ()
+
+    @property
+    def has_choice(self) -> bool:
+        """Whether what chose is to be shown beside the split's values."""
+        return self.split != CHOOSING
 
     @property
     def direction(self) -> Direction | None:
         """Which values of the main metric are better."""
         return direction_of(self.metric, self.stated)
-
-
-def choose_split(runs: Sequence[Run], split: str | None) -> str:
-    """`split` if a run was evaluated on it; if it is None, test if there is any, else val.
-
-    Raises ValueError for a split that none of the finished runs has.
-    """
-    splits = {each.split for run in runs for each in run.evaluations if each.is_own_data}
-    if split is not None and splits and split not in splits:
-        raise ValueError(f"no finished run has split={split}; known: {', '.join(sorted(splits))}")
-    return split or ("test" if "test" in splits else "val")
 
 
 def choose_metrics(
@@ -88,59 +89,93 @@ def choose_metrics(
     return tuple(dict.fromkeys(ranked))[:MAX_METRICS]
 
 
-def make_headline(gathered: Gathered, metric: str | None, split: str | None) -> Headline:
-    """The table of all finished runs; without rows if there are none."""
+def make_headline(
+    gathered: Gathered, metric: str | None, split: str | None, any_code: bool = False
+) -> Headline:
+    """The table of all finished runs; without rows where none is finished."""
     runs = [record.run for record in gathered.records if record.has_config]
     finished = [run for run in runs if run.is_finished]
     split = choose_split(finished, split)
-    names = list(
-        dict.fromkeys(
-            name
-            for run in finished
-            for each in run.evaluations
-            if each.split == split and each.is_own_data
-            for name in each.metrics
-        )
-    )
+    names = _measured(finished, split)
+    if metric is not None and metric not in names and metric in _measured(finished, CHOOSING):
+        names = [metric, *names]
     stated = stated_by(runs)
     metrics = choose_metrics(names, metric, stated)
     if not metrics:
         return Headline(metric or TOTAL_LOSS.name, split, (), (), (), (), stated)
-    summaries = {name: summarise(runs, name, split) for name in metrics}
-    rows = _rows(gathered, summaries)
+    summaries = {name: summarise(runs, name, split, any_code) for name in metrics}
     main = metrics[0]
+    rows = _rows(gathered, summaries, main, split)
     direction = direction_of(main, stated)
     if direction is not None:
-        means = {id(row): row.cells[main].mean if main in row.cells else None for row in rows}
+        means = {id(row): row.chosen.mean if row.chosen is not None else None for row in rows}
         rows.sort(key=lambda row: _rank(means[id(row)], direction))
-    # Values on different datasets cannot be compared.
-    rows.sort(key=lambda row: str(row.settings.get(DATASET, "")))
-    by_dataset: dict[str, list[RunRecord]] = {}
+    # Values on different datasets, or of different code, do not compare.
+    rows.sort(key=_family)
+    families: dict[tuple[str, ...], list[RunRecord]] = {}
     for row in rows:
-        by_dataset.setdefault(str(row.settings.get(DATASET, "")), []).extend(row.records)
+        families.setdefault(_family(row), []).extend(row.records)
+    extra = dict.fromkeys(key for row in rows for key in row.settings if key not in gathered.keys)
     return Headline(
         metric=main,
         split=split,
         metrics=metrics,
         rows=tuple(rows),
-        best=tuple(best_run(own, main, split, stated) for own in by_dataset.values()),
+        best=tuple(best_run(own, main, stated) for own in families.values()),
         notes=summaries[main].notes,
         stated=stated,
+        extra_keys=tuple(extra),
     )
 
 
-def _rows(gathered: Gathered, summaries: Mapping[str, Summary]) -> list[Row]:
-    """The points of all metrics; runs with equal settings form one row."""
+def _measured(runs: Sequence[Run], split: str) -> list[str]:
+    """The metrics that runs have on a split of their own dataset, in the order they come."""
+    names = (
+        name
+        for run in runs
+        for each in run.evaluations
+        if each.split == split and each.is_own_data
+        for name in each.metrics
+    )
+    return list(dict.fromkeys(names))
+
+
+def _family(row: Row) -> tuple[str, ...]:
+    """What rows must have in common to be compared."""
+    return tuple(
+        str(row.settings.get(key, ""))
+        for key in (DATASET, CODE, *(key for key in row.settings if key.endswith(MEASURED_BY)))
+    )
+
+
+def _rows(gathered: Gathered, summaries: Mapping[str, Summary], main: str, split: str) -> list[Row]:
+    """The points of all metrics, those of equal settings as one row."""
     by_name = {record.name: record for record in gathered.records}
     cells: dict[str, dict[str, Cell]] = {}
+    chosen: dict[str, Cell] = {}
+    codes: dict[str, dict[str, Any]] = {}
     records: dict[str, dict[str, RunRecord]] = {}
     for metric, summary in summaries.items():
         for point in summary.points:
             key = repr(point.settings)
-            cells.setdefault(key, {})[metric] = Cell(point.mean, point.std, point.num_seeds)
+            own = cells.setdefault(key, {})
+            if split in point.cells:
+                own[metric] = point.cells[split]
+            if metric == main and CHOOSING in point.cells:
+                chosen[key] = point.cells[CHOOSING]
+            codes[key] = {
+                name: value
+                for name, value in point.settings.items()
+                if name == CODE or name.endswith(MEASURED_BY)
+            }
             records.setdefault(key, {}).update({name: by_name[name] for name in point.runs})
     return [
-        Row(gathered.settings(next(iter(records[key].values()))), tuple(records[key].values()), own)
+        Row(
+            gathered.settings(next(iter(records[key].values()))) | codes[key],
+            tuple(records[key].values()),
+            own,
+            chosen.get(key),
+        )
         for key, own in cells.items()
     ]
 
@@ -148,25 +183,15 @@ def _rows(gathered: Gathered, summaries: Mapping[str, Summary]) -> list[Row]:
 def best_run(
     records: Sequence[RunRecord],
     metric: str,
-    split: str,
     stated: Sequence[Metric],
 ) -> RunRecord:
-    """The run with the best value of at least one run; the first if the direction is not known."""
+    """The run with the best validation of at least one, the first where that cannot be told."""
     direction = direction_of(metric, stated)
-    values = {record.number: value_of(record.run, metric, split) for record in records}
+    values = {record.number: value_of(record.run, metric, CHOOSING) for record in records}
     able = [record for record in records if values[record.number] is not None]
     if direction is None or not able:
         return records[0]
     return min(able, key=lambda record: _rank(values[record.number], direction))
-
-
-def over_runs(values: Sequence[float]) -> Cell:
-    """Mean and sample standard deviation of at least one value."""
-    mean = math.fsum(values) / len(values)
-    if len(values) == 1:
-        return Cell(mean, None, 1)
-    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    return Cell(mean, math.sqrt(variance), len(values))
 
 
 def _rank(value: float | None, direction: Direction) -> tuple[bool, float]:

@@ -5,9 +5,9 @@ from typing import Any
 from launch.reports.collecting import show, stated_by
 from launch.reports.html.curves import curve_names
 from launch.reports.html.gathering import DATASET, RunRecord
-from launch.reports.html.headline import Cell, choose_metrics, count_states, make_facts, over_runs
+from launch.reports.html.headline import choose_metrics, count_states, make_facts
 from launch.reports.html.report import Report
-from launch.reports.seed_summary import direction_of, value_of
+from launch.reports.seed_summary import CHOOSING, Cell, direction_of, over_seeds, value_of
 from orbit.core.files.atomic import read_json_object
 from orbit.core.files.listing import list_folder
 
@@ -35,7 +35,7 @@ def probe_tables(report: Report) -> list[Context]:
 
     def cell(kind: tuple[str, str], feature: str) -> Cell | None:
         values = [s[(*kind, largest, feature)] for s in found if (*kind, largest, feature) in s]
-        return over_runs([100 * value for value in values]) if values else None
+        return over_seeds([100 * value for value in values]) if values else None
 
     return [
         {
@@ -92,8 +92,9 @@ def front_page(report: Report) -> Context:
         "best": [_best(report, record) for record in headline.best[:MAX_BEST]],
         "several": len(gathered.records) > 1,
         "headline": headline,
+        "choosing": CHOOSING,
         "results_caption": _caption(report),
-        "key_titles": list(report.short.values()),
+        "key_titles": [*report.short.values(), *headline.extra_keys],
         "rows": rows[:MAX_ROWS],
         "num_rows_left": max(0, len(rows) - MAX_ROWS),
         "front_chart": _front_chart(report),
@@ -130,8 +131,9 @@ def _caption(report: Report) -> str:
     headline = report.headline
     seeds = "Mean ± sample standard deviation over seeds"
     return (
-        f"{seeds} at the best checkpoint, {headline.split} split; by {headline.metric},"
-        " best first." + (" Click a heading to sort." if len(headline.rows) > 1 else "")
+        f"{seeds} at the best checkpoint, {headline.split} split; by {headline.metric} on"
+        f" {CHOOSING}, which alone chooses, best first."
+        + (" Click a heading to sort." if len(headline.rows) > 1 else "")
     )
 
 
@@ -139,17 +141,23 @@ def _row(report: Report, row: Any) -> Context:
     headline = report.headline
     return {
         "settings": [
-            show(row.settings[key]) if key in row.settings else "–" for key in report.gathered.keys
+            show(row.settings[key]) if key in row.settings else "–"
+            for key in (*report.gathered.keys, *headline.extra_keys)
         ],
+        "chosen": row.chosen,
         "runs": row.records[0].name if len(row.records) == 1 else f"{len(row.records)} runs",
-        "num_seeds": max(cell.num_seeds for cell in row.cells.values()),
+        "num_seeds": max(cell.num_seeds for cell in (*row.cells.values(), row.chosen) if cell),
         "cells": [row.cells.get(metric) for metric in headline.metrics],
     }
 
 
 def _best(report: Report, record: RunRecord) -> Context:
     headline = report.headline
+    metric = headline.metric
     values = [(name, value_of(record.run, name, headline.split)) for name in headline.metrics[:4]]
+    if headline.has_choice:
+        chosen = value_of(record.run, metric, CHOOSING)
+        values = [(f"{metric} on {CHOOSING}", chosen), *values]
     return {
         "record": record,
         "href": report.href(record),
@@ -159,7 +167,11 @@ def _best(report: Report, record: RunRecord) -> Context:
         if DATASET in report.gathered.keys
         else "",
         "tiles": [
-            {"name": name, "value": value, "direction": direction_of(name, headline.stated)}
+            {
+                "name": name,
+                "value": value,
+                "direction": direction_of(name.partition(" ")[0], headline.stated),
+            }
             for name, value in values
             if value is not None
         ],

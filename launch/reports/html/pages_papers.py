@@ -7,21 +7,24 @@ from typing import Any
 
 from launch.reports.collecting import show
 from launch.reports.html.gathering import Gathered, RunRecord
-from launch.reports.html.headline import Cell, over_runs
 from launch.reports.html.names import duration, number, spread
 from launch.reports.html.report import Report
 from launch.reports.html.speed import Cost, total
 from launch.reports.papers import PaperRow, PaperTable
-from launch.reports.seed_summary import value_of
+from launch.reports.seed_summary import Cell, over_seeds, value_of
 
 
 @dataclass(frozen=True)
 class Beside:
-    """A paper's row and our cells by column, in the paper's unit, over `num_runs` runs."""
+    """A paper's row and ours: cells by column in the paper's unit, over `num_runs` runs.
+
+    Without cells where these are of different code.
+    """
 
     row: PaperRow
     ours: dict[str, Cell]
     num_runs: int
+    is_mixed: bool = False
 
 
 def belongs(match: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
@@ -38,7 +41,9 @@ def beside(table: PaperTable, gathered: Gathered, split: str) -> list[Beside]:
     found = []
     for row in table.rows:
         ours = [record for record, own in facts if belongs(row.match, own)]
-        found.append(Beside(row, _cells(table, ours, split), len(ours)))
+        is_mixed = len({gathered.codes[record.number] for record in ours}) > 1
+        cells = {} if is_mixed else _cells(table, ours, split)
+        found.append(Beside(row, cells, len(ours), is_mixed))
     return found
 
 
@@ -50,7 +55,7 @@ def _cells(table: PaperTable, records: Sequence[RunRecord], split: str) -> dict[
         values = [value_of(record.run, column.metric, split) for record in records]
         numbers = [value * column.factor for value in values if value is not None]
         if numbers:
-            cells[name] = over_runs(numbers)
+            cells[name] = over_seeds(numbers)
     return cells
 
 
@@ -101,7 +106,13 @@ def _paper_table(report: Report, table: PaperTable) -> Context:
                 }
             )
         rows.append(
-            {"name": one.row.name, "notes": one.row.notes, "cells": cells, "num_runs": one.num_runs}
+            {
+                "name": one.row.name,
+                "notes": one.row.notes,
+                "cells": cells,
+                "num_runs": one.num_runs,
+                "is_mixed": one.is_mixed,
+            }
         )
     return {
         "caption": table.caption,

@@ -11,7 +11,7 @@ from launch.reports.collecting import show
 from launch.reports.html.curves import axes_of, curve_names
 from launch.reports.html.headline import make_effects
 from launch.reports.html.report import Report
-from launch.reports.seed_summary import direction_of, value_of
+from launch.reports.seed_summary import CHOOSING, direction_of, value_of
 
 MAX_EFFECT_METRICS = 6
 Context = dict[str, Any]
@@ -23,9 +23,15 @@ def runs_page(report: Report) -> Context:
     columns: list[Context] = [{"title": "run"}, {"title": "state"}]
     columns += [{"title": name} for name in report.short.values()]
     columns += [{"title": "seed", "numeric": True}, {"title": "step", "numeric": True}]
+    shown = [(headline.metric, CHOOSING)] if headline.has_choice and headline.metrics else []
+    shown += [(name, headline.split) for name in headline.metrics]
     columns += [
-        {"title": name, "numeric": True, "direction": direction_of(name, headline.stated)}
-        for name in headline.metrics
+        {
+            "title": f"{name} on {split}" if headline.has_choice and split == CHOOSING else name,
+            "numeric": True,
+            "direction": direction_of(name, headline.stated),
+        }
+        for name, split in shown
     ]
     rows = []
     for record in report.ranked:
@@ -37,14 +43,15 @@ def runs_page(report: Report) -> Context:
                 "href": report.href(record),
                 "settings": [*keys, _text_cell(record.run.config.get("seed", ""))],
                 "step": record.state.step,
-                "cells": [value_of(record.run, m, headline.split) for m in headline.metrics],
+                "cells": [value_of(record.run, name, split) for name, split in shown],
             }
         )
     default = {"numeric": False, "direction": None, "sorted": None}
     return {
         "lead": f"Values are of the {headline.split} split at the best checkpoint. Names lead to"
         " the run directories; table.csv beside this page has every evaluated step and metric.",
-        "caption": f"{len(rows)} runs, by {headline.metric}, best first. Click a heading to sort.",
+        "caption": f"{len(rows)} runs, by {headline.metric} on {CHOOSING}, best first."
+        " Click a heading to sort.",
         "columns": [default | column for column in columns],
         "rows": rows,
     }
@@ -57,17 +64,26 @@ def effects_page(report: Report) -> Context:
     settings = [report.gathered.settings(record) for record in finished]
     found = []
     for metric in headline.metrics[:MAX_EFFECT_METRICS]:
-        values = [value_of(record.run, metric, headline.split) for record in finished]
+        split = split_of_effects(report, metric)
+        values = [value_of(record.run, metric, split) for record in finished]
         numbers = [float("nan") if value is None else value for value in values]
         effects = make_effects(report.gathered.keys, settings, numbers)
         found.append({"name": metric, "effects": effects})
     return {
         "heading": "Effects of the varied keys",
-        "lead": f"Each dot is a finished run, {headline.split} split. Other keys take whatever"
-        " values they took: in a full grid the levels of a key differ in nothing else.",
+        "lead": f"Each dot is a finished run, on {CHOOSING} where the metric was measured there,"
+        f" else on {headline.split}. Other keys take whatever values they took: in a full grid the"
+        " levels of a key differ in nothing else.",
         "metrics": [one["name"] for one in found],
         "effects": found,
     }
+
+
+def split_of_effects(report: Report, metric: str) -> str:
+    """The split on which effects are told: whoever reads them chooses by them."""
+    records = report.gathered.records
+    has_choice = any(value_of(record.run, metric, CHOOSING) is not None for record in records)
+    return CHOOSING if has_choice else report.headline.split
 
 
 def effects_value(report: Report) -> Context:
@@ -84,7 +100,10 @@ def effects_value(report: Report) -> Context:
             for record in finished
         ],
         "values": {
-            metric: [_finite(value_of(record.run, metric, headline.split)) for record in finished]
+            metric: [
+                _finite(value_of(record.run, metric, split_of_effects(report, metric)))
+                for record in finished
+            ]
             for metric in headline.metrics[:MAX_EFFECT_METRICS]
         },
     }

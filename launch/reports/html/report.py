@@ -13,10 +13,10 @@ from launch.reports.html.names import settings_label, short_keys
 from launch.reports.html.pictures import Gallery, choose_galleries
 from launch.reports.html.speed import Cost, cost_of
 from launch.reports.papers import Paper, read_paper
-from orbit.core.config.program import take_value
+from orbit.core.config.program import take_switch, take_value
 from orbit.core.config.schema import suggestion
 
-KEYS = ("out", "metric", "split", "paper", "title")
+KEYS = ("out", "metric", "split", "paper", "title", "any_code")
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,13 @@ class ReportRequest:
     split: str | None = None
     paper: str | None = None
     title: str | None = None
+    any_code: bool = False
 
 
 def read_request(words: list[str]) -> ReportRequest:
     """The request of a command line; a one-line ValueError if it is not valid."""
     words = list(words)
+    any_code = take_switch(words, "any_code")
     values = {key: take_value(words, key, "") or None for key in KEYS}
     for word in words:
         key, separator, _ = word.partition("=")
@@ -50,6 +52,7 @@ def read_request(words: list[str]) -> ReportRequest:
         split=values["split"],
         paper=values["paper"],
         title=values["title"],
+        any_code=any_code,
     )
 
 
@@ -105,8 +108,8 @@ def make_report(request: ReportRequest, written: str, version: str) -> Report:
     exist.
     """
     paper = read_paper(request.paper) if request.paper is not None else None
-    gathered = gather(find_runs(request.roots))
-    headline = make_headline(gathered, request.metric, request.split)
+    gathered = gather(find_runs(request.roots), request.any_code)
+    headline = make_headline(gathered, request.metric, request.split, request.any_code)
     ranked = rank_records(gathered.records, headline)
     galleries, num_left_out = choose_galleries(ranked)
     several = len(gathered.records) > 1

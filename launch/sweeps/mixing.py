@@ -1,0 +1,98 @@
+"""Whether what is about to be submitted would make a sweep of two programs.
+
+Runs of one sweep are averaged and compared; those of different code are not. So a submission by
+other code than that of the runs there are is refused, unless it is asked for.
+"""
+
+import functools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from launch.jobs.codes import Spans, labels, read_spans
+from launch.jobs.deciding import ORDER_FILE
+from launch.jobs.history import newest_step
+from launch.sweeps.expansion import PlannedRun
+from launch.sweeps.plan import SweepDirectory
+from orbit.core.code import Code, code_of, differing_packages, used_in_training, went_on
+from orbit.core.files.atomic import read_json_object
+from orbit.core.store.manifest import read_manifest
+from pipeline.training.settings import TrainConfig, with_plugins
+
+ANY_CODE = "any_code=true"
+
+
+def code_of_run(config: TrainConfig) -> Code:
+    """The code that would train a run now."""
+    return code_of(used_in_training(with_plugins(config).plugins, _plugins_of(config.data)))
+
+
+def mixed_code(
+    directory: SweepDirectory, known: Iterable[str], to_submit: Sequence[PlannedRun]
+) -> str | None:
+    """How the runs to submit would make a mix with those of these names; None if they do not."""
+    ours = [run.name for run in to_submit]
+    others = [name for name in dict.fromkeys(known) if name not in ours]
+    made = [(name, _spans(directory.runs / name)) for name in others]
+    there = [spans for _, spans in made if spans is not None]
+    coming = [_coming(directory.runs / run.name, run.config) for run in to_submit]
+    names = labels([*there, *coming])
+    before, after = names[: len(there)], names[len(there) :]
+    num_resumed = sum(len(spans) > 1 for spans in coming)
+    if num_resumed and not any(name in before for name in after):
+        changed = _changed([spans[:1] for spans in coming if len(spans) > 1], coming)
+        return (
+            f"{num_resumed} of the runs to submit would go on from checkpoints that other code"
+            f" made ({changed})"
+        )
+    num_other = sum(name not in after for name in before)
+    if there and any(name not in before for name in after):
+        return (
+            f"{num_other} {'run is' if num_other == 1 else 'runs are'}"
+            f" there of other code than what would run now ({_changed(there, coming)})"
+        )
+    return None
+
+
+def refuse_mix(complaint: str | None, any_code: bool) -> list[str]:
+    """A line to say where the mix was asked for; ValueError where it was not."""
+    if complaint is None:
+        return []
+    if not any_code:
+        raise ValueError(
+            f"{complaint}: they would not be averaged together. Choose another sweep_dir, go back"
+            f" to that code, or say {ANY_CODE}"
+        )
+    return [f"a mix, as {ANY_CODE} says: {complaint}"]
+
+
+def _spans(run_dir: Path) -> Spans | None:
+    """The codes that made a run or, before it begins, the one that it was submitted with."""
+    spans = read_spans(run_dir)
+    packages = None
+    if spans is None:
+        packages = (read_json_object(run_dir / ORDER_FILE) or {}).get("packages")
+    return ({"packages": packages},) if packages else spans
+
+
+def _coming(run_dir: Path, config: TrainConfig) -> Spans:
+    """The codes that will have made a run once the present one has gone on with it."""
+    step = newest_step(run_dir)
+    before = read_spans(run_dir) if step else None
+    return tuple(went_on(list(before or ()) or None, step, code_of_run(config), None))
+
+
+def _changed(before: Sequence[Spans], after: Sequence[Spans]) -> str:
+    """The packages that changed, as words."""
+    found: dict[str, Any] = {}
+    for spans in before:
+        for span in spans:
+            found |= dict.fromkeys(differing_packages(span, after[0][-1]))
+    unknown = any(not span.get("packages") for spans in before for span in spans or ({},))
+    changed = f"changed: {', '.join(found)}" if found else ""
+    return changed or ("made before codes were recorded" if unknown else "other code")
+
+
+@functools.cache
+def _plugins_of(data: str) -> tuple[str, ...]:
+    return read_manifest(Path(data)).plugins

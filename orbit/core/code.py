@@ -1,0 +1,239 @@
+"""Which code makes a run: a digest of each package that takes part in training.
+
+These are `orbit` and `pipeline`, the packages of the plug-ins that a run uses, and what those
+import from folders that no installer fills (a package on PYTHONPATH, an editable install). Of a
+package all Python files and compiled modules count, comments too, wherever it lies: a checkout,
+a copy of it and an installed wheel of the same code have the same digest. `launch` and
+`data_prep` take no part in training. What YAML files came to stands in a run's config.yaml, and
+the versions of libraries in its environment.json.
+"""
+
+import ast
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orbit.core import plugins
+from orbit.core.files.listing import find_files
+
+CODE_FILE = "code.json"
+"""In a run directory: its spans, see `went_on`."""
+
+OWN = ("orbit", "pipeline")
+NOT_OF_RUNS = ("launch", "data_prep")
+SUFFIXES = (".py", ".so", ".pyd")
+INSTALLERS_FOLDERS = ("site-packages", "dist-packages")
+
+
+@dataclass(frozen=True)
+class Code:
+    """sha256 of each package by its name; `plugins` as config.yaml has them."""
+
+    packages: Mapping[str, str]
+    plugins: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """One sha256 for all packages."""
+        text = "".join(f"{name} {digest}\n" for name, digest in sorted(self.packages.items()))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def code_of(used: Iterable[str] = ()) -> Code:
+    """The code of a run that uses these plug-ins, each as `kind/NAME: PACKAGE VERSION`."""
+    used = tuple(used)
+    names = [package for package in map(_package_of, used) if package is not None]
+    places = {name: place for name in OWN if (place := _place_of(name)) is not None}
+    places |= _with_imports(names)
+    digests = {name: digest_of(place) for name, place in sorted(places.items())}
+    return Code(digests, tuple(dict.fromkeys(used)))
+
+
+def used_in_training(config: Sequence[str], manifest: Sequence[str]) -> tuple[str, ...]:
+    """Of the plug-ins that a configuration and a manifest record those that train.
+
+    A dataset's worlds and sources have done their work; its group acts on.
+    """
+    groups = [text for text in manifest if text.startswith("groups/")]
+    return tuple(dict.fromkeys([*config, *groups]))
+
+
+# Spans: which code made which part of a run
+
+
+def went_on(
+    before: Sequence[Mapping[str, Any]] | None, step: int, code: Code, git: Mapping[str, Any] | None
+) -> list[dict[str, Any]]:
+    """The spans of a run that goes on from a checkpoint of `step` with this code.
+
+    A span says from which step on which code made the run; `before` are those of the
+    checkpoint, None for one that does not tell.
+    """
+    git = git or {}
+    span = {
+        "first_step": step,
+        "digest": code.digest,
+        "packages": dict(code.packages),
+        "plugins": list(code.plugins),
+        "commit": git.get("commit"),
+        "dirty": git.get("dirty"),
+    }
+    if step == 0:
+        return [span]
+    earlier = [dict(each) for each in before or [{"first_step": 0, "digest": None}]]
+    return earlier if earlier[-1].get("digest") == code.digest else [*earlier, span]
+
+
+def measured_by(config: Sequence[str], manifest: Sequence[str]) -> dict[str, Any]:
+    """The code of this process as an evaluation's file has it."""
+    code = code_of(used_in_training(config, manifest))
+    return {"digest": code.digest, "packages": dict(code.packages)}
+
+
+def differing_packages(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Names of the packages that two spans have in common, and that are not the same in both."""
+    first, second = one.get("packages") or {}, other.get("packages") or {}
+    return [name for name in first if name in second and first[name] != second[name]]
+
+
+# Packages
+
+
+@functools.cache
+def digest_of(place: Path) -> str:
+    """sha256 over the names and contents of a package's files, read once in a process."""
+    whole = hashlib.sha256()
+    for name, file in code_files(place):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        whole.update(os.fsencode(name) + b"\0" + content.encode() + b"\n")
+    return whole.hexdigest()
+
+
+def code_files(place: Path) -> list[tuple[str, Path]]:
+    """Names and places of what counts of a package, or of a single module, by name."""
+    if place.is_file():
+        return [(place.name, place)]
+    files = find_files(place, SUFFIXES, "package").files
+    named = [(file.relative_to(place).as_posix(), file) for file in files]
+    return sorted(named, key=lambda item: os.fsencode(item[0]))
+
+
+def packages_to_carry() -> dict[str, Path]:
+    """The plug-ins' packages, and what these import, that no installer put where they are.
+
+    By the names that they have where they are imported from. Whoever edits them expects a copy
+    of the code to hold what they were then. Raises ValueError naming one that cannot be copied.
+    """
+    points = [
+        point
+        for kind in (*plugins.KINDS, plugins.CONFIGS)
+        for point in importlib.metadata.entry_points(group=f"orbit.{kind}")
+    ]
+    names = [point.value.partition(":")[0].partition(".")[0] for point in points]
+    found = {}
+    for name, place in _with_imports(names).items():
+        if not _is_installed(name, place):
+            found[place.name if place.is_file() else name] = place
+    return found
+
+
+def _package_of(used: str) -> str | None:
+    """The package of a plug-in, None where it is not installed."""
+    what = used.partition(": ")[0]
+    kind, _, name = what.partition("/")
+    plugin = plugins.installed(kind).get(name) if kind in plugins.KINDS else None
+    return None if plugin is None else plugin.value.partition(":")[0].partition(".")[0]
+
+
+def _with_imports(names: Iterable[str]) -> dict[str, Path]:
+    """These packages, and all that they import from folders that no installer fills."""
+    found: dict[str, Path] = {}
+    wanted = [(name, True) for name in dict.fromkeys(names)]
+    while wanted:
+        name, is_named = wanted.pop()
+        if name in found or name in (*OWN, *NOT_OF_RUNS) or name in sys.stdlib_module_names:
+            continue
+        place = _place_of(name)
+        if place is not None and (is_named or not _is_installed(name, place)):
+            found[name] = place
+            wanted += [(other, False) for other in _imports_of(place)]
+    return found
+
+
+def _place_of(name: str) -> Path | None:
+    """The folder of a package or the file of a module, which is not imported."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):  # ValueError: loaded by hand, without a specification
+        return None
+    if spec is None:
+        return None
+    folders = sorted({os.path.realpath(folder) for folder in spec.submodule_search_locations or ()})
+    if len(folders) > 1 and spec.origin is None:
+        if any(_is_filled_by_installer(Path(folder).parent) for folder in folders):
+            return Path(folders[0])
+        raise ValueError(
+            f"the package {name!r} lies in several folders ({', '.join(folders)}): which code a"
+            " run is made of could not be told; give it an __init__.py, or install it"
+        )
+    place = folders[0] if folders else spec.origin
+    if place is None or spec.origin in ("built-in", "frozen"):
+        return None
+    if not os.path.exists(place):
+        raise ValueError(
+            f"the package {name!r} lies in an archive, {place}: which code a run is made of could"
+            " not be told; install it"
+        )
+    return Path(os.path.realpath(place))
+
+
+def _is_installed(name: str, place: Path) -> bool:
+    """Whether an installer copied a package to where it is."""
+    return _is_filled_by_installer(place.parent) and name not in _editable()
+
+
+@functools.cache
+def _is_filled_by_installer(folder: Path) -> bool:
+    return folder.name in INSTALLERS_FOLDERS or any(folder.glob("*.dist-info"))
+
+
+def _editable() -> set[str]:
+    """The packages of plug-ins that are installed as links to their sources."""
+    found = set()
+    for kind in (*plugins.KINDS, plugins.CONFIGS):
+        for point in importlib.metadata.entry_points(group=f"orbit.{kind}"):
+            try:
+                text = point.dist.read_text("direct_url.json") if point.dist is not None else None
+                url = json.loads(text or "{}")
+            except ValueError:
+                continue
+            if url.get("dir_info", {}).get("editable") is True:
+                found.add(point.value.partition(":")[0].partition(".")[0])
+    return found
+
+
+@functools.cache
+def _imports_of(place: Path) -> frozenset[str]:
+    """Top-level names that the Python files of a package import, as their text says."""
+    found: set[str] = set()
+    for name, file in code_files(place):
+        if not name.endswith(".py"):
+            continue
+        try:
+            tree = ast.parse(file.read_bytes())
+        except (SyntaxError, ValueError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                found.add(node.module.partition(".")[0])
+    return frozenset(found)
