@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_prep.building.builder import build_dataset
-from data_prep.recipes.table import PairsTable
+from data_prep.recipes.pairs_table import PairsTable
 from data_prep.settings import TableDatasetConfig
 from data_prep.settings.sources import TableSourceConfig
 from data_prep.verification.datasets import verify_dataset

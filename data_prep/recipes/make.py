@@ -54,7 +54,7 @@ def _orbits(config: PrepareConfig, dataset: OrbitDatasetConfig) -> Recipe:
 
 
 def _table(config: PrepareConfig, dataset: TableDatasetConfig) -> Recipe:
-    from data_prep.recipes.table import PairsTable
+    from data_prep.recipes.pairs_table import PairsTable
 
     source = config.source
     if not isinstance(source, TableSourceConfig):
