@@ -19,8 +19,7 @@ from pipeline.data.places import global_places, local_batch_of, parts_of_pass, p
 from pipeline.methods.latent_action.objective import run_pairs
 from pipeline.methods.table import make_task
 from pipeline.models.latent_action import LatentActionModel
-from pipeline.training.distributed import World
-from pipeline.training.evaluation import evaluate
+from pipeline.training.distributed import World, evaluate
 from pipeline.training.settings import TrainConfig
 
 FORWARD, IN_PARTS, VALIDATION = "forward pass", "forward pass in parts", "validation"

@@ -12,7 +12,7 @@ reads; for worlds: episodes).
 import json
 
 from orbit.core.config.program import run_program
-from orbit.core.printing import rank_of_environment, say
+from orbit.core.printing import metrics_table, rank_of_environment, say
 
 
 def main(arguments: list[str]) -> None:
@@ -23,7 +23,6 @@ def main(arguments: list[str]) -> None:
     config = build(EvaluateConfig, compose("evaluate", arguments, path_keys(EvaluateConfig)))
 
     from pipeline.evaluation.evaluate_run import evaluate_run
-    from pipeline.report import metrics_table
     from pipeline.training.distributed import cluster_faults_end_the_program
 
     with cluster_faults_end_the_program():

@@ -19,6 +19,7 @@ of the cluster (lost ranks, network, file system).
 from pathlib import Path
 
 from orbit.core.config.program import run_program, take_value
+from orbit.core.printing import metrics_table, rank_of_environment, say
 
 GROUPS = ("experiment", "task", "control", "debug")
 
@@ -37,7 +38,6 @@ def main(arguments: list[str]) -> None:
         composed = compose("train", take_configs(arguments), path_keys(TrainConfig))
     config = build(TrainConfig, composed)
 
-    from pipeline.report import print_result
     from pipeline.training.distributed import cluster_faults_end_the_program
     from pipeline.training.run import train
 
@@ -48,7 +48,11 @@ def main(arguments: list[str]) -> None:
         from pipeline.evaluation.evaluate_run import rehearse_evaluation
 
         rehearse_evaluation(config, copy)
-    print_result(result, config.run_dir)
+    if rank_of_environment() == 0:
+        best = f"best validation at step {result['best_step']}"
+        say(f"finished after step {result['step']}; {best}:")
+        say(metrics_table(result["metrics"]))
+        say(f"run directory: {config.run_dir}")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,7 @@ from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.methods.latent_action.pictures import orbit_records
 from pipeline.runs import load_run
-from pipeline.training.distributed import World
-from pipeline.training.evaluation import evaluate
+from pipeline.training.distributed import World, evaluate
 from pipeline.training.run import train
 
 pytestmark = pytest.mark.usefixtures("starts_are_warm")

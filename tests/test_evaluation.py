@@ -25,8 +25,7 @@ from pipeline.methods.latent_action.settings import LatentLosses, LossWeights
 from pipeline.metrics.similarity import structural_similarity
 from pipeline.runs import load_run
 from pipeline.settings import EvaluateConfig
-from pipeline.training.distributed import World
-from pipeline.training.evaluation import evaluate
+from pipeline.training.distributed import World, evaluate
 from pipeline.training.run import train
 
 CPU = torch.device("cpu")

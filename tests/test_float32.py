@@ -21,8 +21,7 @@ from pipeline.description import facts
 from pipeline.evaluation import evaluate_run
 from pipeline.methods.latent_action.objective import LatentActionObjective
 from pipeline.probing import classify_run
-from pipeline.training.distributed import World
-from pipeline.training.evaluation import evaluate
+from pipeline.training.distributed import World, evaluate
 from pipeline.training.run import train
 
 CPU = World(0, 1, torch.device("cpu"))

@@ -8,9 +8,8 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from orbit.core.groups import make_group
 from orbit.core.store.reader import PairStore
-from pipeline.methods.sequence_labelling.final import labelling_metrics, shifted
 from pipeline.methods.sequence_labelling.settings import ConvolutionalConfig, FullyConnectedConfig
-from pipeline.methods.sequence_labelling.task import SequenceLabeller
+from pipeline.methods.sequence_labelling.task import SequenceLabeller, labelling_metrics, shifted
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from orbit.core.groups import make_group
 from orbit.core.groups.decomposition import Copy, copies_of_irreps
 from orbit.core.store.facts import Solid
 from orbit.core.store.manifest import ColumnSpec
-from pipeline.methods.sequence_labelling.final import write_first_layer
+from pipeline.methods.sequence_labelling.task import write_first_layer
 from pipeline.methods.world_model.measures.encoding import Episodes, encode_frames, read_episodes
 from pipeline.methods.world_model.pictures.latents import (
     FibreStates,

@@ -115,3 +115,9 @@ def world_size_of_environment(environment: Mapping[str, str] | None = None) -> i
     if world_size is None or world_size < 1:
         raise ValueError(f"WORLD_SIZE={text} in the environment is not a number of ranks")
     return world_size
+
+
+def metrics_table(metrics: Mapping[str, float]) -> str:
+    """Two aligned columns: name and value."""
+    width = max(len(name) for name in metrics)
+    return "\n".join(f"  {name:{width}}  {value:>12.6g}" for name, value in metrics.items())

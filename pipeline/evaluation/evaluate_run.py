@@ -28,8 +28,7 @@ from pipeline.methods.table import method_of
 from pipeline.run_files.checkpoint import MODEL_FILE
 from pipeline.runs import load_run, open_data
 from pipeline.settings import EvaluateConfig, curves_file, evaluation_file
-from pipeline.training.distributed import join_world
-from pipeline.training.evaluation import evaluate
+from pipeline.training.distributed import evaluate, join_world
 from pipeline.training.run_directory import RunDirectory
 from pipeline.training.settings import TrainConfig
 

@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,7 +31,11 @@ from orbit.core.config.program import (
 from orbit.core.files.atomic import write_json
 from orbit.core.files.waiting import FILE_SYSTEM_HICCUPS, StoppedWaiting, saying, wait_until
 from orbit.core.printing import rank_of_environment, world_size_of_environment
+from orbit.core.signals import StopRequest
 from orbit.core.user_text import parse_integer, parse_number
+from pipeline.arithmetic import exact_float32
+from pipeline.data.packing import Batch
+from pipeline.methods.interface import Evaluation
 
 EXIT_INTERRUPTED = 130
 LOST_CONNECTION = (
@@ -346,3 +350,52 @@ def choose_device(name: str, local_rank: int) -> torch.device:
             f"local rank {local_rank} has no GPU of its own: {torch.cuda.device_count()} here"
         )
     return torch.device("cuda", local_rank)
+
+
+class StopAgreement:
+    """Tells every rank, at the same step, that one of them was asked to stop.
+
+    A signal handler only sets a flag. The flags are combined over ranks while the next step runs,
+    so that no rank waits: a stop takes effect one step after a rank has reported it.
+    """
+
+    def __init__(self, request: StopRequest, world: World) -> None:
+        self._request, self._world = request, world
+        self._flag = torch.zeros(1, dtype=torch.int32)
+        self._pending: Any = None
+
+    def poll(self) -> bool:
+        """Call once after every step, on every rank: whether to stop now."""
+        if self._world.world_size == 1:
+            return self._request.signal_name is not None
+        if self._settle():
+            return True
+        self._flag.fill_(int(self._request.signal_name is not None))
+        self._pending = dist.all_reduce(
+            self._flag, dist.ReduceOp.MAX, group=self._world.control, async_op=True
+        )
+        return False
+
+    def finish(self) -> None:
+        """Complete the last agreement, on every rank, before leaving the process group."""
+        self._settle()
+
+    def _settle(self) -> bool:
+        if self._pending is None:
+            return False
+        self._pending.wait()
+        self._pending = None
+        return bool(self._flag.item())
+
+
+@exact_float32()
+@torch.no_grad()
+def evaluate(evaluation: Evaluation, batches: Iterable[Batch], world: World) -> dict[str, float]:
+    """Metrics of a whole split; every rank evaluates its share of the batches and returns all
+    metrics.
+
+    Runs in float32, without TF32, whatever the training precision.
+    """
+    for batch in batches:
+        evaluation.update(batch)
+    return evaluation.metrics(world.all_reduce_sum(evaluation.sums()))

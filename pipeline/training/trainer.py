@@ -25,12 +25,10 @@ from pipeline.compiling import compile_in_place
 from pipeline.data.packing import Batch
 from pipeline.methods.interface import Task
 from pipeline.run_files.checkpoint import Checkpoint, CheckpointStore, non_finite_names
-from pipeline.training.distributed import World
-from pipeline.training.evaluation import evaluate
+from pipeline.training.distributed import StopAgreement, World, evaluate
 from pipeline.training.metrics_log import IntervalMeans, MetricsLog, NonFiniteLossError
 from pipeline.training.optimisation import Optimisation, make_average
 from pipeline.training.settings import TrainConfig
-from pipeline.training.stopping import StopAgreement
 
 
 class CollapseError(Exception):

@@ -1,16 +1,17 @@
 """The common part of all command-line programs: --help, --version, errors without tracebacks."""
 
+import importlib.util
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import NoReturn
 
 from orbit import __version__
 from orbit.core.config.compose import group_options
-from orbit.core.config.neighbours import check_neighbours
-from orbit.core.config.roots import take_configs
+from orbit.core.config.roots import HOME, take_configs
 from orbit.core.files.waiting import StoppedWaiting
 from orbit.core.printing import rank_of_environment, say, steady_streams, world_size_of_environment
 from orbit.core.signals import EndedBySignal, ending_cleanly
@@ -174,3 +175,36 @@ def _help_text(description: str, groups: Sequence[str], arguments: Sequence[str]
         lines += [f"  {group}={'|'.join(group_options(group))}" for group in groups]
     lines += ["", "Arguments have the form key=value; also --help and --version."]
     return "\n".join(lines)
+
+
+NEIGHBOURS = ("pipeline", "data_prep", "launch")
+
+
+def check_neighbours() -> None:
+    """Raise ValueError naming the path of a package that would be imported instead of Orbit's own.
+
+    Nothing is imported. A package that is missing altogether is left to the import, which says so.
+    """
+    for name in NEIGHBOURS:
+        own = HOME / name
+        found = _place(_find(name))
+        if found is not None and os.path.realpath(found) != str(own):
+            raise ValueError(
+                f"{found} is found instead of Orbit's own package {name!r} in {own}: rename it,"
+                " take its folder out of PYTHONPATH, or start from another folder"
+            )
+
+
+def _find(name: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+
+
+def _place(spec: ModuleSpec | None) -> str | None:
+    """The folder of a package or the file of a module; None if it does not exist."""
+    if spec is None:
+        return None
+    folders = list(spec.submodule_search_locations or ())
+    return folders[0] if folders else spec.origin

@@ -25,13 +25,13 @@ def _make(
 
 
 def _measure(subject: Subject) -> Findings:
-    from pipeline.methods.sequence_labelling.final import measure
+    from pipeline.methods.sequence_labelling.task import measure
 
     return measure(subject)
 
 
 def _draw(subject: Subject) -> None:
-    from pipeline.methods.sequence_labelling.final import draw
+    from pipeline.methods.sequence_labelling.task import draw
 
     draw(subject)
 
