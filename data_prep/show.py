@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
     root = Path(take_directory(arguments, "dataset"))
 
     from data_prep.building.identity import describe
-    from data_prep.episode_sheets import write_pictures
+    from data_prep.sheets import write_pictures
     from orbit.core.store.manifest import as_plain
     from orbit.core.store.reader import PairStore
 

@@ -20,12 +20,12 @@ from data_prep.building.builder import build_dataset
 from orbit.core.config.compose import compose
 from orbit.core.config.program import ExitWithCode
 from orbit.core.config.schema import build
-from pipeline.methods.decoder.networks import FrozenModelWithDecoder, make_decoder
 from pipeline.methods.decoder.settings import (
     DecoderSettings,
     MapsDecoderConfig,
     UpsamplingDecoderConfig,
 )
+from pipeline.methods.decoder.task import FrozenModelWithDecoder, make_decoder
 from pipeline.runs import load_run
 from pipeline.training.run import train
 from pipeline.training.settings import TrainConfig

@@ -14,9 +14,9 @@ from helpers.programs import call
 from helpers.spoiling import edit, refit_manifest
 from PIL import Image
 
-from data_prep.episode_sheets import read_trajectories
 from data_prep.settings.sources import NoSourceConfig
 from data_prep.settings.worlds import Blocks3dWorldConfig
+from data_prep.sheets import read_trajectories
 from data_prep.worlds.make import make_world, world_of
 from orbit.core.store.manifest import SPLITS, read_manifest
 from orbit.core.store.reader import PairStore
