@@ -1,14 +1,15 @@
 """Checking the shards of a dataset against its manifest and recomputing its records."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data_prep.verification import claims, sequences, transitions
+from data_prep.drawing.backgrounds import first_maximum, labels_of_maxima, sinusoids
+from data_prep.verification import claims, transitions
 from orbit.core.files.atomic import sha256_of_file
 from orbit.core.store.manifest import Manifest, ShardInfo
 from orbit.core.store.origin import Episodes, Sequences
@@ -122,7 +123,7 @@ def _what_is_checked(manifest: Manifest) -> str | None:
     if isinstance(manifest.origin, Episodes):
         return transitions.what_is_checked(manifest)
     if isinstance(manifest.origin, Sequences):
-        return sequences.what_is_checked(manifest)
+        return "drawn again"
     return claims.what_is_checked(manifest)
 
 
@@ -138,7 +139,7 @@ def _check_targets(path: Path, manifest: Manifest, rows: np.ndarray) -> None:
             transitions.check_transitions(path, manifest, arrays, block)
             continue
         if isinstance(manifest.origin, Sequences):
-            sequences.check_sequences(path, manifest, arrays, block)
+            check_sequences(path, manifest, arrays, block)
             continue
         columns = {name: arrays[f"columns/{name}"][block] for name in manifest.columns}
         source, target = (arrays["frames"][arrays[end][block]] for end in ("source", "target"))
@@ -148,3 +149,36 @@ def _check_targets(path: Path, manifest: Manifest, rows: np.ndarray) -> None:
                 f"{path}: dataset target, row {block[np.argmax(wrong)]}"
                 " is not the action applied to its source"
             )
+
+
+RELATIVE_TOLERANCE = 2.0**-10
+"""The relative rounding error of half precision."""
+
+
+def check_sequences(
+    path: Path, manifest: Manifest, arrays: Mapping[str, np.ndarray], rows: np.ndarray
+) -> None:
+    """Raise ValueError naming file, dataset and row of the first record (of these rows of a
+    shard) whose sequence or labels are not those of its amplitude and phase."""
+    origin = manifest.origin
+    assert isinstance(origin, Sequences)
+    size = (origin.num_points, origin.num_periods)
+    amplitude, phase = (arrays[f"columns/{name}"][rows] for name in ("amplitude", "phase"))
+    maximum = first_maximum(phase, *size)
+    expected = {
+        "source": sinusoids(amplitude, phase, *size),
+        "target": labels_of_maxima(maximum, *size),
+    }
+    for end, values in expected.items():
+        found = arrays["frames"][arrays[end][rows]].reshape(values.shape)
+        error = np.abs(found.astype(np.float64) - values).max(1)
+        _refuse(
+            path, end, rows, error > RELATIVE_TOLERANCE * np.abs(amplitude), "shows other values"
+        )
+    _refuse(path, "label", rows, arrays["label"][rows] != maximum, "is not the first maximum")
+
+
+def _refuse(path: Path, name: str, rows: np.ndarray, is_wrong: np.ndarray, fault: str) -> None:
+    if is_wrong.any():
+        row = rows[np.argmax(is_wrong)]
+        raise ValueError(f"{path}: dataset {name}, row {row} {fault}")
