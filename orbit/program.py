@@ -32,6 +32,7 @@ PROGRAMS = {
     "classify": "pipeline.classify",
     "sweep": "launch.sweep",
     "status": "launch.status",
+    "logs": "launch.logs",
     "cancel": "launch.cancel",
     "collect": "launch.collect",
     "report": "launch.report",

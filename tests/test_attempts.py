@@ -25,7 +25,7 @@ from launch.jobs.deciding import (
     after_fault,
 )
 from launch.jobs.places import local_places
-from launch.jobs.rank_process import NUM_KEPT_LINES, RankProcess, StopNote
+from launch.jobs.rank_process import NUM_KEPT_LINES, NUM_LAST_LINES, RankProcess, StopNote
 from launch.jobs.run_state import read_run_state
 from launch.staging import stage_dataset
 from orbit.core.files.atomic import write_json
@@ -35,8 +35,8 @@ from orbit.core.signals import STOP_SIGNALS
 # Processes
 
 
-def start(tmp_path: Path, script: str, log: Path | None = None) -> RankProcess:
-    where = tmp_path / "rendezvous.json"
+def start(tmp_path: Path, script: str) -> RankProcess:
+    where, log = tmp_path / "rendezvous.json", tmp_path / "log"
     return RankProcess([BASH, "-c", script], place(rank=2), tmp_path / "code", where, 60.0, log)
 
 
@@ -50,6 +50,9 @@ def test_a_rank_keeps_its_last_lines_and_passes_them_on(
     ending = rank.ending(False)
     assert (ending.kind, ending.exit_code, ending.rank, ending.host) == ("mistake", 3, 2, "node2")
     assert capfd.readouterr().err.startswith("line 1\nline 2\n")
+    assert (tmp_path / "log").read_text().startswith("line 1\nline 2\n")
+    assert ending.lines[:2] == (f"line {num - NUM_LAST_LINES + 2}", f"line {num - 5}")
+    assert len(ending.lines) == NUM_LAST_LINES
     rank = start(tmp_path, "echo first >&2; echo train.py: the cause >&2; echo >&2; exit 1")
     wait_until(lambda: rank.poll() is not None)
     assert rank.ending(False).message == "the cause"
@@ -63,7 +66,7 @@ def test_a_rank_knows_its_place_and_runs_the_submitted_code(
     names = (
         "RANK WORLD_SIZE LOCAL_RANK MASTER_ADDR ORBIT_RENDEZVOUS ORBIT_JOIN_TIMEOUT_S PYTHONPATH"
     )
-    rank = start(tmp_path, f"for name in {names}; do echo ${{!name}}; done", log)
+    rank = start(tmp_path, f"for name in {names}; do echo ${{!name}}; done")
     wait_until(lambda: rank.poll() is not None)
     assert rank.ending(False).kind == "finished"
     expected = ["2", "1", "2", "node0", str(tmp_path / "rendezvous.json"), "60.0"]

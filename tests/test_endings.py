@@ -300,6 +300,8 @@ def test_the_error_names_kind_message_rank_and_host(run_dir: Path) -> None:
         "host": "node5",
         "exit_code": 76,
         "attempt": "7-0",
+        "lines": [],
+        "after": None,
     }
 
 

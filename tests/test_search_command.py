@@ -193,7 +193,7 @@ def test_submission_under_way_is_not_repeated(tmp_path: Path) -> None:
         write_record(tmp_path, record)
     assert jobs.look() is None
     found = {name: state.state for name, state in jobs.states(["young", "old", "new"]).items()}
-    assert found == {"young": "waiting", "old": "missing", "new": "missing"}
+    assert found == {"young": "waiting", "old": "planned", "new": "planned"}
 
 
 def test_submission_to_slurm_is_not_repeated_before_it_can_be_seen() -> None:
@@ -232,7 +232,7 @@ def test_places_and_gpus_of_this_machine(
     assert jobs.submit(runs[2:], lambda: False) == []
     assert started == [(runs[0].name, (5,)), (runs[1].name, (3,))]
     found = jobs.states([run.name for run in runs])
-    assert [state.state for state in found.values()] == ["waiting", "waiting", "missing"]
+    assert [state.state for state in found.values()] == ["waiting", "waiting", "planned"]
 
 
 def test_run_that_is_given_up_while_it_trains(tmp_path: Path) -> None:

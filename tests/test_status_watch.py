@@ -119,7 +119,7 @@ def test_without_a_terminal_it_prints_and_ends(tmp_path: Path) -> None:
     finish(write_run(tmp_path / "a"), 200, 0.1, 20.0)
     outcome = call(PROGRAM, str(tmp_path), "watch=true")
     assert outcome.code == 0
-    assert "1 runs: 1 finished" in outcome.out
+    assert "1 run: 1 finished" in outcome.out
     assert "\x1b" not in outcome.out
     write_json(write_run(tmp_path / "b") / "error.json", FAILURE)
     outcome = call(PROGRAM, str(tmp_path), "watch=true", "every=0.01")

@@ -265,7 +265,7 @@ def test_other_times_are_refused(text: str) -> None:
 
 NOW = time.time()
 RUN_FILES: dict[str, tuple[dict[str, Any], LiveJob | None]] = {
-    "missing": ({}, None),
+    "planned": ({}, None),
     "finished": ({"result.json": {}, "heartbeat.json": {"time": 0}}, None),
     "waiting": ({}, LiveJob("waiting", "Resources", "5_1", "r")),
     "running": ({"heartbeat.json": {"time": NOW}}, LiveJob("running", "running", "5_2", "r")),
@@ -275,7 +275,7 @@ RUN_FILES: dict[str, tuple[dict[str, Any], LiveJob | None]] = {
     "stopped": (
         {
             "attempts/5-0/begin.json": {"submission": "s", "started": 1.0, "first_step": 0},
-            "attempts/5-0/end.json": {"reason": "timeout"},
+            "attempts/5-0/end.json": {"reason": "preempted"},
         },
         None,
     ),
@@ -306,7 +306,7 @@ def test_runs_that_are_done_or_under_way_are_left_alone(
         name: name for name in RUN_FILES
     }
     submitted = [run.name for run in plan.to_submit]
-    assert submitted == ["missing", "failed", "cancelled", "lost", "stopped"]
+    assert submitted == ["planned", "failed", "cancelled", "lost", "stopped"]
     first, second = describe_plan(plan)
     assert first.startswith("8 runs: 1 finished, 1 running, 1 waiting, 1 failed before, 3 stopped")
     assert second == "to submit: 5"
@@ -317,7 +317,7 @@ def test_failed_runs_are_left_alone_where_asked(
 ) -> None:
     directory, runs, liveness = planned
     plan = make_plan(directory, runs, liveness, retry_failed=False)
-    assert [run.name for run in plan.to_submit] == ["missing", "cancelled", "lost", "stopped"]
+    assert [run.name for run in plan.to_submit] == ["planned", "cancelled", "lost", "stopped"]
 
 
 @settings(max_examples=20)

@@ -66,7 +66,7 @@ class SlurmError(ValueError):
 
 @dataclass(frozen=True)
 class LiveTask:
-    """A pending or running job, or task `index` of a job array."""
+    """A job, or task `index` of a job array."""
 
     job_id: str
     index: int | None
@@ -115,8 +115,11 @@ def ask(*words: str) -> str:
     return done.stdout
 
 
-def live_tasks() -> list[LiveTask]:
-    """All pending and running jobs of this user, array tasks one by one."""
+def known_tasks() -> list[LiveTask]:
+    """All jobs of this user that SLURM still speaks of, array tasks one by one.
+
+    Those that are over are among them, for minutes: `LIVE_STATES` are the states of the others.
+    """
     output = ask(
         "squeue",
         "--noheader",
@@ -129,9 +132,13 @@ def live_tasks() -> list[LiveTask]:
     for line in output.splitlines():
         job_id, index, raw_id, state, reason, name = line.strip().split("|", 5)
         number = int(index) if index.isdigit() else None
-        if state in LIVE_STATES:
-            tasks.append(LiveTask(job_id, number, raw_id, state, reason, name))
+        tasks.append(LiveTask(job_id, number, raw_id, state, reason, name))
     return tasks
+
+
+def live_tasks() -> list[LiveTask]:
+    """All pending and running jobs of this user, array tasks one by one."""
+    return [task for task in known_tasks() if task.state in LIVE_STATES]
 
 
 LIVE_STATES = frozenset(
@@ -203,9 +210,17 @@ def accounts() -> set[str] | None:
     return set(output.split()) or None
 
 
-def job_state(job_id: str) -> str | None:
-    """A job's state, None if SLURM says that it knows no such job; SlurmError if it does not
-    answer.
+@dataclass(frozen=True)
+class JobFacts:
+    """A job's state, how often it was put back into the queue, and whether it was preempted."""
+
+    state: str
+    num_restarts: int | None = None
+    was_preempted: bool = False
+
+
+def job_facts(job_id: str) -> JobFacts | None:
+    """What SLURM says of a job, None if it knows no such job; SlurmError if it says nothing.
 
     An answer that cannot be parsed counts as no answer.
     """
@@ -215,10 +230,18 @@ def job_state(job_id: str) -> str | None:
         if NO_SUCH_JOB.search(str(error)):
             return None
         raise
-    state = _fields(answer).get("JobState")
+    fields = _fields(answer)
+    state, restarts = fields.get("JobState"), fields.get("Restarts", "")
     if state is None:
         raise SlurmError(f"scontrol did not say what state job {job_id} is in")
-    return state
+    was_preempted = fields.get("PreemptTime", "None") != "None"
+    return JobFacts(state, int(restarts) if restarts.isdecimal() else None, was_preempted)
+
+
+def job_state(job_id: str) -> str | None:
+    """A job's state; as `job_facts`."""
+    facts = job_facts(job_id)
+    return None if facts is None else facts.state
 
 
 def pauses() -> Iterator[None]:

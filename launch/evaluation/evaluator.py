@@ -16,6 +16,7 @@ from launch.cluster.records import read_records
 from launch.cluster.settings import ClusterConfig
 from launch.jobs.liveness import find_live
 from launch.jobs.run_state import read_run_state
+from launch.jobs.standing import AT_WORK
 from orbit.core.config.limits import Count, Positive, PositiveInt, limited
 from orbit.core.config.schema import FilePath
 from orbit.core.files.atomic import read_json_object
@@ -214,8 +215,7 @@ class Evaluator:
             return False  # SLURM does not answer: runs may still be waiting
         runs = find_runs(self._work.runs)
         return all(
-            read_run_state(run, liveness.jobs.get(run.name)).state not in ("running", "waiting")
-            for run in runs
+            read_run_state(run, liveness.jobs.get(run.name)).state not in AT_WORK for run in runs
         )
 
     def _take(self, target: Target) -> None:

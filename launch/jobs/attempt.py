@@ -57,7 +57,7 @@ PEER_PATIENCE_S = 30.0
 
 
 def run_attempt(
-    run_dir: Path, order: Order, places: Sequence[Place], stop: StopNote, logs: Path | None = None
+    run_dir: Path, order: Order, places: Sequence[Place], stop: StopNote
 ) -> Decision | None:
     """Run the ranks at `places` to their end.
 
@@ -109,7 +109,7 @@ def run_attempt(
             Path(order.code),
             folder / "rendezvous.json",
             order.join_timeout_s,
-            logs / f"{first.attempt}-{place.rank}.log" if logs is not None else None,
+            folder / history.log_name(place.rank),
         )
         for place in places
     ]

@@ -12,6 +12,8 @@ from launch.jobs.run_state import CANCELLED_FILE
 from orbit.core.files.atomic import write_json
 from orbit.core.files.lock import is_running
 
+BY = "launch/cancel.py"
+
 
 def cancel_jobs(base: Path) -> list[str]:
     """Cancel every live job recorded below `base`; a line for each kind of job.
@@ -29,7 +31,7 @@ def cancel_jobs(base: Path) -> list[str]:
     for task, job in liveness.jobs.items():
         run_dir = base / "runs" / task
         if by_name[job.record].kind == "train" and run_dir.is_dir():
-            write_json(run_dir / CANCELLED_FILE, {"time": time.time(), "job": job.job})
+            write_json(run_dir / CANCELLED_FILE, {"time": time.time(), "job": job.job, "by": BY})
         if by_name[job.record].kind == "search":
             write_json(base / CANCELLED_FILE, {"time": time.time(), "job": job.job})
     in_slurm = {job.job for job in liveness.jobs.values() if by_name[job.record].cluster == "slurm"}

@@ -4,6 +4,7 @@ request."""
 import dataclasses
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +21,18 @@ from orbit.core.printing import say
 WAIT_FOR_END_S = 90.0
 
 
-def request_restart(job: str, why: str, cancelled: Path | None = None) -> None:
+def request_restart(
+    job: str,
+    why: str,
+    cancelled: Path | None = None,
+    look: Callable[[slurm.JobFacts | None], None] | None = None,
+) -> None:
     """Request one requeue of `job`, unless SLURM requeues it anyway or it was cancelled.
 
-    `cancelled` is a file that exists if the user has cancelled the job. Returns only if SLURM says
-    that the job is no longer running, or if it was cancelled. If SLURM does not answer, it is asked
-    again for minutes; then the process ends with 75, so that the batch script continues to ask.
+    `cancelled` is a file that exists if the user has cancelled the job; `look` is called with
+    SLURM's first answer. Returns only if SLURM says that the job is no longer running, or if it
+    was cancelled. If SLURM does not answer, it is asked again for minutes; then the process ends
+    with 75, so that the batch script continues to ask.
     """
     has_asked = False
     for _ in slurm.pauses():
@@ -33,7 +40,11 @@ def request_restart(job: str, why: str, cancelled: Path | None = None) -> None:
             say(f"{why}: no requeue requested, the job was cancelled")
             return
         try:
-            state = slurm.job_state(job)
+            facts = slurm.job_facts(job)
+            state = None if facts is None else facts.state
+            if look is not None:
+                look(facts)
+                look = None
             if state == "RUNNING":
                 say(f"{why}: requesting a requeue")
                 has_asked = True
@@ -105,7 +116,7 @@ def after_stop(run_dir: Path, order: Order, folder: Path, reason: str, ending: E
     """The decision after a requested stop; on the first rank."""
     why_not = _refusal(run_dir, order, folder, reason)
     if why_not is not None:
-        return conclude(run_dir, folder, "gave_up", why_not, ending)
+        return conclude(run_dir, folder, "gave_up", why_not, ending, reason)
     history.end(folder, reason, time.time(), ending.message)
     return Decision(reason, True)
 
@@ -123,7 +134,8 @@ def after_fault(
         return conclude(run_dir, folder, cause.kind, cause.message, cause)
     why_not = _refusal(run_dir, order, folder, "cluster_fault")
     if why_not is not None:
-        return conclude(run_dir, folder, "gave_up", f"{why_not}; last: {cause.message}", cause)
+        message = f"{why_not}; last: {cause.message}"
+        return conclude(run_dir, folder, "gave_up", message, cause, "cluster_fault")
     history.end(folder, "cluster_fault", time.time(), cause.message)
     return Decision("cluster_fault", True)
 
@@ -138,15 +150,25 @@ def vanished_too_often(run_dir: Path, order: Order, folder: Path) -> str | None:
 
 
 def conclude(
-    run_dir: Path, folder: Path, kind: str, message: str, cause: Ending | None
+    run_dir: Path,
+    folder: Path,
+    kind: str,
+    message: str,
+    cause: Ending | None,
+    after: str | None = None,
 ) -> Decision:
-    """Record that the run has failed: write error.json and the attempt's end."""
+    """Record that the run has failed: write error.json and the attempt's end.
+
+    `after` is what it was given up after.
+    """
     content = {
         "kind": kind,
         "message": message,
         "rank": cause.rank if cause else None,
         "host": cause.host if cause else None,
         "exit_code": cause.exit_code if cause else None,
+        "lines": list(cause.lines) if cause else [],
+        "after": after,
         "attempt": folder.name,
         "time": time.time(),
     }

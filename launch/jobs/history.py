@@ -4,6 +4,7 @@ attempts/<job>-<restart>/
   begin.json          written by the first rank when it starts
   rendezvous.json     where the ranks meet
   rank_00001.json     how that rank ended, if not well
+  rank_00001.log      what it said
   signal.json         that it was told to stop
   end.json            why the attempt ended; missing if everything was killed at once
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from launch.cluster.settings import RetryConfig
+from launch.cluster.slurm import JobFacts
 from launch.jobs.places import Place
 from orbit.core.config.program import (
     EXIT_CLUSTER_FAULT,
@@ -51,13 +53,15 @@ PREFIX = re.compile(r"^train\.py: (rank \d+: )?")
 
 @dataclass(frozen=True)
 class Ending:
-    """The end of one rank."""
+    """The end of one rank; `lines` are the last ones that it said."""
 
     kind: Kind
     message: str
     rank: int
     host: str
     exit_code: int
+    lines: tuple[str, ...] = ()
+    time: float = 0.0
 
 
 def classify(exit_code: int, last_lines: list[str], was_told_to_stop: bool) -> tuple[Kind, str]:
@@ -119,13 +123,16 @@ def _signal_name(number: int) -> str:
 
 
 ATTEMPTS = "attempts"
+PREEMPTION, SCANCEL = "preemption", "scancel"
 
 
 @dataclass(frozen=True)
 class Attempt:
     """One start of a run. `reason` is None while it runs, or if it left no record.
 
-    `ended` is when it ended or was told to stop, in seconds since the epoch, if known.
+    `ended` is when it ended or was told to stop, in seconds since the epoch, where known.
+    `is_over` says that its end was noted, `signal` by what it was told to stop, `was_preempted`
+    that the scheduler wanted its nodes.
     """
 
     name: str
@@ -135,6 +142,10 @@ class Attempt:
     reason: str | None
     ended: float | None = None
     num_ranks: int = 1
+    is_over: bool = False
+    signal: str | None = None
+    message: str = ""
+    was_preempted: bool = False
 
 
 def begin(run_dir: Path, place: Place, submission: str, started: float, code: str) -> Path:
@@ -161,9 +172,36 @@ def end(folder: Path, reason: str, time: float, message: str = "") -> None:
     write_json(folder / "end.json", {"reason": reason, "time": time, "message": message})
 
 
+def who_stopped(facts: JobFacts | None, restart: int) -> str | None:
+    """Who had a job stopped, by what SLURM says of it while it saves; None if that tells nothing.
+
+    `restart` counts its earlier starts. A job that ends without being put back into the queue
+    was cancelled.
+    """
+    if facts is None or facts.state == "RUNNING":
+        return PREEMPTION if facts is not None and facts.was_preempted else None
+    if facts.was_preempted:
+        return PREEMPTION
+    is_ending = facts.state == "COMPLETING" and facts.num_restarts == restart
+    return SCANCEL if facts.state == "CANCELLED" or is_ending else None
+
+
+def note_who_stopped(folder: Path, who: str | None) -> None:
+    """Add to the end of an attempt who had it stopped; one that was cancelled says so."""
+    end = read_json_object(folder / "end.json")
+    if end is not None and who is not None and end.get("reason") == "preempted":
+        reason = "cancelled" if who == SCANCEL else "preempted"
+        write_json(folder / "end.json", {**end, "reason": reason, "by": who})
+
+
 def note_signal(folder: Path, reason: str, time: float, name: str) -> None:
     """Record that the attempt was told to stop, which is its reason if everything is killed now."""
     write_json(folder / "signal.json", {"reason": reason, "time": time, "signal": name})
+
+
+def log_name(rank: int) -> str:
+    """The file of an attempt's folder with what a rank said."""
+    return f"rank_{rank:05d}.log"
 
 
 def note_ending(folder: Path, ending: Ending) -> None:
@@ -173,7 +211,8 @@ def note_ending(folder: Path, ending: Ending) -> None:
 
 def endings(folder: Path) -> list[Ending]:
     """The endings recorded so far."""
-    return [Ending(**json.loads(path.read_text())) for path in list_folder(folder, "rank_*.json")]
+    found = [json.loads(path.read_text()) for path in list_folder(folder, "rank_*.json")]
+    return [Ending(**{**each, "lines": tuple(each.get("lines", ()))}) for each in found]
 
 
 def read_attempts(run_dir: Path) -> list[Attempt]:
@@ -183,9 +222,8 @@ def read_attempts(run_dir: Path) -> list[Attempt]:
     for path in folder.iterdir() if folder.is_dir() else ():
         begun = read_json_object(path / "begin.json")
         if begun is not None and {"submission", "started", "first_step"} <= begun.keys():
-            ending = (
-                read_json_object(path / "end.json") or read_json_object(path / "signal.json") or {}
-            )
+            end, told = (read_json_object(path / f"{name}.json") for name in ("end", "signal"))
+            ending = end or told or {}
             found.append(
                 Attempt(
                     path.name,
@@ -195,6 +233,10 @@ def read_attempts(run_dir: Path) -> list[Attempt]:
                     ending.get("reason"),
                     ending.get("time"),
                     begun.get("num_ranks", 1),
+                    end is not None,
+                    (told or {}).get("signal"),
+                    str(ending.get("message", "")),
+                    ending.get("by") == PREEMPTION,
                 )
             )
     return sorted(found, key=lambda attempt: attempt.started)

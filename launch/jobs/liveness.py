@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from launch.cluster import slurm
 from launch.cluster.records import JOBS, JobRecord
 from launch.jobs.local_worker import claimed
+from launch.jobs.standing import LiveJob
 from orbit.core.files.lock import is_running
 
 SUBMISSION_GRACE_S = 30.0
@@ -15,22 +16,15 @@ SUBMISSION_GRACE_S = 30.0
 
 
 @dataclass(frozen=True)
-class LiveJob:
-    """A waiting or running task: `state` is waiting or running, `job` is the id with which to
-    cancel it."""
-
-    state: str
-    reason: str
-    job: str
-    record: str
-
-
-@dataclass(frozen=True)
 class Liveness:
-    """Live tasks by name; `unchecked` says what could not be checked, None if everything was."""
+    """Live tasks by name; `unchecked` says what could not be asked, None if all was.
+
+    `ended` has the scheduler's word for tasks whose jobs are over, while it remembers them.
+    """
 
     jobs: dict[str, LiveJob]
     unchecked: str | None = None
+    ended: dict[str, str] = field(default_factory=dict)
 
 
 def find_live(base: Path, records: Sequence[JobRecord]) -> Liveness:
@@ -39,13 +33,15 @@ def find_live(base: Path, records: Sequence[JobRecord]) -> Liveness:
     for record in records:
         if record.cluster == "local":
             jobs.update(_live_here(base, record))
-    unchecked = None
+    unchecked, ended = None, {}
     if any(record.cluster == "slurm" for record in records):
         try:
-            jobs.update(_live_in_slurm(records, slurm.live_tasks()))
+            tasks = slurm.known_tasks()
+            jobs.update(_live_in_slurm(records, tasks))
+            ended = _ended_in_slurm(records, tasks)
         except slurm.SlurmError as error:
             unchecked = str(error)
-    return Liveness(jobs, unchecked)
+    return Liveness(jobs, unchecked, ended)
 
 
 def _live_in_slurm(
@@ -55,13 +51,31 @@ def _live_in_slurm(
     jobs = {}
     for task in tasks:
         record = by_name.get(task.name)
-        if record is None:
+        if record is None or task.state not in slurm.LIVE_STATES:
             continue
         state = "waiting" if task.state in ("PENDING", "REQUEUED", "REQUEUE_HOLD") else "running"
         reason = task.reason if state == "waiting" else task.state.lower()
         job = task.job_id if task.index is None else f"{task.job_id}_{task.index}"
         jobs[record.tasks[task.index or 0]] = LiveJob(state, reason, job, record.name)
     return jobs
+
+
+def _ended_in_slurm(
+    records: Sequence[JobRecord], tasks: Sequence[slurm.LiveTask]
+) -> dict[str, str]:
+    """States of jobs that are over, by task; of its newest record, if there are several."""
+    by_name: dict[str, list[slurm.LiveTask]] = {task.name: [] for task in tasks}
+    for task in tasks:
+        by_name[task.name].append(task)
+    found: dict[str, str] = {}
+    for record in records:
+        if record.cluster == "slurm":
+            for name in record.tasks:
+                found.pop(name, None)
+            for task in by_name.get(record.name, []):
+                if task.state not in slurm.LIVE_STATES:
+                    found[record.tasks[task.index or 0]] = task.state
+    return found
 
 
 def _live_here(base: Path, record: JobRecord) -> dict[str, LiveJob]:

@@ -1,10 +1,11 @@
 """A training process of one rank, and its watcher.
 
-The watcher is small and outlives the trainer: it records how the process ended, even if it was
-killed, and passes signals on.
+The watcher is light and outlives whatever happens to the trainer: it notes how the
+process ended even when that was killed, keeps what it said, and passes signals on.
 """
 
 import collections
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,12 +14,15 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from launch.jobs.history import Ending, classify
 from launch.jobs.places import Place
 from orbit.core.signals import heeded_stop_signals
 
 NUM_KEPT_LINES = 60
+NUM_LAST_LINES = 8
+"""Of what a rank said last, so much is noted with its end."""
 
 
 class StopNote:
@@ -41,7 +45,7 @@ class StopNote:
 
 
 class RankProcess:
-    """Starts `command` as rank `place`; its standard error is passed on, and its end is kept."""
+    """Starts `command` as rank `place`; what it says goes on, and to the file `log` as well."""
 
     def __init__(
         self,
@@ -50,7 +54,7 @@ class RankProcess:
         code: Path,
         rendezvous: Path,
         join_timeout_s: float,
-        log: Path | None = None,
+        log: Path,
     ) -> None:
         self.place = place
         paths = [str(code), os.environ.get("PYTHONPATH", "")]
@@ -64,19 +68,25 @@ class RankProcess:
             "ORBIT_RENDEZVOUS": str(rendezvous),
             "ORBIT_JOIN_TIMEOUT_S": str(join_timeout_s),
         }
-        self._out = open(log, "a") if log is not None else None
+        self._log = open(log, "a", encoding="utf-8", errors="replace")
         self._process = subprocess.Popen(
             command,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=self._out,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
         )
         self._lines: collections.deque[str] = collections.deque(maxlen=NUM_KEPT_LINES)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        pipes = ((self._process.stdout, sys.stdout), (self._process.stderr, sys.stderr))
+        self._readers = [
+            threading.Thread(target=self._read, args=each, daemon=True) for each in pipes
+        ]
+        for reader in self._readers:
+            reader.start()
 
     def poll(self) -> int | None:
         """Exit code, None while it runs."""
@@ -94,18 +104,25 @@ class RankProcess:
             self._process.wait()
 
     def ending(self, was_told_to_stop: bool) -> Ending:
-        """How it ended; call this after `poll` has returned a code."""
-        self._reader.join(timeout=5)
-        if self._out is not None:
-            self._out.close()
+        """How it ended; call after `poll` gave a code."""
+        for reader in self._readers:
+            reader.join(timeout=5)
+        self._log.close()
         code = self._process.wait()
-        kind, message = classify(code, list(self._lines), was_told_to_stop)
-        return Ending(kind, message, self.place.rank, self.place.host, code)
+        lines = list(self._lines)
+        kind, message = classify(code, lines, was_told_to_stop)
+        last = [line.rstrip() for line in lines if line.strip()][-NUM_LAST_LINES:]
+        last = [] if kind in ("finished", "stopped") else last
+        place = self.place
+        return Ending(kind, message, place.rank, place.host, code, tuple(last), time.time())
 
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        target = self._out or sys.stderr
-        for line in self._process.stderr:
-            self._lines.append(line)
+    def _read(self, pipe: IO[str], target: IO[str]) -> None:
+        """Pass lines on; a log that cannot be written any more stops nothing."""
+        for line in pipe:
+            if pipe is self._process.stderr:
+                self._lines.append(line)
             target.write(line)
             target.flush()
+            with contextlib.suppress(OSError, ValueError):
+                self._log.write(line)
+                self._log.flush()

@@ -1,35 +1,31 @@
-"""The state of a run, from its directory and its job."""
+"""How a run stands: the evidence in its directory, and numbers of its heartbeat."""
 
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from launch.jobs.attempt import PRUNED_FILE
+from launch.jobs.deciding import ERROR_FILE
 from launch.jobs.history import ATTEMPTS, read_attempts
-from launch.jobs.liveness import LiveJob
+from launch.jobs.standing import AT_WORK, DONE, Evidence, LiveJob, State, decide
 from orbit.core.files.atomic import read_json_object
+from orbit.core.files.listing import list_folder
 from orbit.core.files.lock import can_see, is_running
 
-State = Literal[
-    "finished",
-    "pruned",
-    "running",
-    "waiting",
-    "failed",
-    "stopped",
-    "cancelled",
-    "lost",
-    "missing",
-    "unknown",
-]
 CANCELLED_FILE = "cancelled.json"
+ENDED_FILE = "ended.json"
+"""File name known to `pipeline/training/last_words.py` as well."""
 FRESH_S = 60.0
 
 
 @dataclass(frozen=True)
 class RunState:
-    """The state of a run. `detail` says why it waits or failed; numbers come from its heartbeat."""
+    """How a run stands, see `launch.jobs.standing`. Numbers are of its heartbeat.
+
+    `detail` says why it stands so.
+    `lines` are the last ones of its error, `job` what the scheduler knows it by while it lives.
+    """
 
     state: State
     detail: str = ""
@@ -40,54 +36,72 @@ class RunState:
     loss: float | None = None
     heartbeat_age_s: float | None = None
     remaining_s: float | None = None
+    lines: tuple[str, ...] = ()
+    gave_up: bool = False
+    job: str = ""
 
     @property
     def is_well(self) -> bool:
-        """Whether the run needs no attention."""
-        return self.state in ("finished", "pruned", "running", "waiting")
+        """Whether nothing has to be done about it."""
+        return self.state in (*DONE, *AT_WORK, "pruned")
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it would fail again, or was given up after too many tries."""
+        return self.state in ("failed", "collapsed") or self.gave_up
 
 
 def read_run_state(
-    run_dir: Path, live: LiveJob | None, was_submitted: bool = True, now: float | None = None
+    run_dir: Path,
+    live: LiveJob | None,
+    was_submitted: bool = True,
+    now: float | None = None,
+    ended_as: str | None = None,
 ) -> RunState:
-    """Read a run's state from its files; `live` is its job if that is waiting or running."""
+    """Look at a run's files; `live` is its job if that waits or runs, `ended_as` how it ended."""
     now = time.time() if now is None else now
     heartbeat = read_json_object(run_dir / "heartbeat.json") or {}
-    numbers = _numbers(heartbeat, now)
-    if (run_dir / "result.json").exists():
-        numbers.pop("remaining_s")
-        return RunState("finished", "", count_restarts(run_dir), **numbers)
-    error = read_json_object(run_dir / "error.json")
-    # Written at the very end: a live job is about to end, or works on another run by now.
-    has_failed = error is not None and (live is None or live.state == "running")
-    if live is not None and not has_failed:
-        detail = live.reason if live.state == "waiting" else ""
-        num_restarts = count_restarts(run_dir)
-        if live.state == "waiting":
-            numbers.pop("remaining_s")
-        return RunState(
-            "waiting" if live.state == "waiting" else "running", detail, num_restarts, **numbers
+    result = read_json_object(run_dir / "result.json")
+    is_finished = (run_dir / "result.json").exists()
+    standing = decide(
+        Evidence(
+            is_finished=is_finished,
+            evaluated_on=evaluated_on(run_dir, result) if is_finished else (),
+            live=live,
+            ended_as=ended_as,
+            error=read_json_object(run_dir / ERROR_FILE),
+            ending=read_json_object(run_dir / ENDED_FILE),
+            pruned=read_json_object(run_dir / PRUNED_FILE),
+            cancelled=read_json_object(run_dir / CANCELLED_FILE),
+            attempts=() if is_finished else tuple(read_attempts(run_dir)),
+            heartbeat_time=heartbeat.get("time"),
+            is_beating=_is_beating(heartbeat, now),
+            was_submitted=was_submitted,
         )
-    remaining_s = numbers.pop("remaining_s")
-    pruned = read_json_object(run_dir / PRUNED_FILE)
-    if pruned is not None:
-        reason = str(pruned.get("reason", ""))
-        return RunState("pruned", reason, count_restarts(run_dir), **numbers)
-    if error is not None:
-        detail = f"{error.get('kind')}: {error.get('message')}"
-        return RunState("failed", detail, count_restarts(run_dir), **numbers)
-    if (run_dir / CANCELLED_FILE).exists():
-        return RunState("cancelled", "", count_restarts(run_dir), **numbers)
-    attempts = read_attempts(run_dir)
-    has_ended = bool(attempts) and attempts[-1].reason is not None
-    if not has_ended and _is_beating(heartbeat, now):
-        numbers["remaining_s"] = remaining_s
-        return RunState("running", "seen by its heartbeat", count_restarts(run_dir), **numbers)
-    if has_ended and attempts[-1].reason in ("preempted", "timeout"):
-        return RunState("stopped", attempts[-1].reason or "", len(attempts) - 1, **numbers)
-    if attempts or heartbeat or was_submitted:
-        return RunState("lost", "its job is gone", max(0, len(attempts) - 1), **numbers)
-    return RunState("missing")
+    )
+    numbers = _numbers(heartbeat, now)
+    if standing.state != "running":
+        numbers.pop("remaining_s")
+    return RunState(
+        standing.state,
+        standing.detail,
+        count_restarts(run_dir),
+        **numbers,
+        lines=standing.lines,
+        gave_up=standing.gave_up,
+        job=live.job if live is not None else "",
+    )
+
+
+def evaluated_on(run_dir: Path, result: dict[str, Any] | None) -> tuple[str, ...]:
+    """The splits on which the best checkpoint of a finished run was evaluated."""
+    step = (result or {}).get("best_step")
+    if not isinstance(step, int):
+        return ()
+    start = f"step_{step:08d}-"
+    files = list_folder(run_dir / "evaluations", f"{start}*.json")
+    splits = (file.stem.removeprefix(start) for file in files)
+    return tuple(split for split in splits if "-" not in split)
 
 
 def count_restarts(run_dir: Path) -> int:
@@ -98,8 +112,7 @@ def count_restarts(run_dir: Path) -> int:
 
 
 def _is_beating(heartbeat: dict[str, Any], now: float) -> bool:
-    """Whether a heartbeat is recent and, if its process is visible from here, the process still
-    runs."""
+    """Whether a heartbeat is fresh and, if it can be seen from here, its process still runs."""
     if now - heartbeat.get("time", 0.0) >= FRESH_S:
         return False
     return not can_see(heartbeat) or is_running(heartbeat)

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from launch.cluster.slurm import JobFacts
 from launch.jobs import history
 from launch.jobs.attempt import run_attempt
 from launch.jobs.deciding import WAIT_FOR_END_S, read_order, request_restart
@@ -33,7 +34,12 @@ class TrainJob:
             say(f"the run failed: {decision.failure}", error=True)
             sys.exit(1)
         if decision.goes_on:
-            request_restart(place.job, decision.reason, run_dir / CANCELLED_FILE)
+            folder = run_dir / history.ATTEMPTS / place.attempt
+
+            def look(facts: JobFacts | None) -> None:
+                history.note_who_stopped(folder, history.who_stopped(facts, place.restart))
+
+            request_restart(place.job, decision.reason, run_dir / CANCELLED_FILE, look)
         return decision.reason
 
     def _leave_it_to_the_decider(self, run_dir: Path, place: Place) -> str:

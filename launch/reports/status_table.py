@@ -9,30 +9,44 @@ from launch.cluster.records import JOBS, read_records
 from launch.jobs.codes import counts, read_spans
 from launch.jobs.liveness import Liveness, find_live
 from launch.jobs.run_state import RunState, read_run_state
+from launch.jobs.standing import INTERRUPTED
+from launch.reports.advice import AGAIN, help_for, sweep_again
 from launch.sweeps.plan import SweepDirectory
+from pipeline.run_files.reading import CONFIG_FILE
 
 ORDER = (
     "failed",
+    "collapsed",
     "lost",
+    "timed_out",
+    "preempted",
     "cancelled",
     "stopped",
-    "missing",
+    "planned",
     "unknown",
     "running",
+    "starting",
     "waiting",
     "pruned",
     "finished",
+    "evaluated",
 )
 MAX_DETAIL = 110
+MAX_LINES_BELOW, MAX_LINE = 3, 160
 
 
 @dataclass(frozen=True)
 class Status:
-    """States by run name, what could not be asked, and a line a code where there are several."""
+    """States by run name, what could not be asked, and a line a code where there are several.
+
+    `folder` holds the runs, `sweep` is the sweep directory that they are of, if any.
+    """
 
     states: Mapping[str, RunState]
     unchecked: str | None
     codes: tuple[str, ...] = ()
+    folder: Path = Path()
+    sweep: Path | None = None
 
     @property
     def is_well(self) -> bool:
@@ -46,10 +60,12 @@ def run_folder(path: Path) -> Path:
 
 
 def read_status(path: Path) -> Status:
-    """The runs of a sweep directory, or those directly below any other folder.
+    """The runs of a sweep directory, those directly below any other folder, or a single run.
 
     Raises FileNotFoundError if there are none.
     """
+    if (path / CONFIG_FILE).is_file():
+        return _read_one(path.absolute())
     liveness = Liveness({})
     if (path / JOBS).is_dir():
         liveness = find_live(path, read_records(path, ("train",)))
@@ -62,12 +78,17 @@ def read_status(path: Path) -> Status:
     else:
         root = run_folder(path)
         found = root.iterdir() if root.is_dir() else ()
-        names = sorted(run.name for run in found if (run / "config.yaml").is_file())
+        names = sorted(run.name for run in found if (run / CONFIG_FILE).is_file())
         submitted = set()
     if not names and not directory.exists():
         raise FileNotFoundError(f"no runs at {path}")
     states = {
-        name: read_run_state(root / name, liveness.jobs.get(name), name in submitted)
+        name: read_run_state(
+            root / name,
+            liveness.jobs.get(name),
+            name in submitted,
+            ended_as=liveness.ended.get(name),
+        )
         for name in names
     }
     if liveness.unchecked is not None:
@@ -79,7 +100,19 @@ def read_status(path: Path) -> Status:
         }
         states |= {name: without_answer(states[name]) for name in in_slurm & set(states)}
     codes = counts([read_spans(root / name) for name in states])
-    return Status(states, liveness.unchecked, tuple(codes))
+    sweep = directory.path if directory.exists() else None
+    return Status(states, liveness.unchecked, tuple(codes), root, sweep)
+
+
+def _read_one(run_dir: Path) -> Status:
+    """A single run: as its sweep knows it, if it is one's."""
+    sweep = run_dir.parent.parent
+    if run_dir.parent.name == "runs" and SweepDirectory(sweep).exists():
+        status = read_status(sweep)
+        return replace(status, states={run_dir.name: status.states[run_dir.name]})
+    state = read_run_state(run_dir, None, was_submitted=False)
+    spans = counts([read_spans(run_dir)])
+    return Status({run_dir.name: state}, None, tuple(spans), run_dir.parent)
 
 
 def without_answer(state: RunState) -> RunState:
@@ -87,27 +120,39 @@ def without_answer(state: RunState) -> RunState:
 
     A run that seems lost or stopped may be waiting in the queue.
     """
-    if state.state not in ("lost", "stopped"):
+    if state.state not in INTERRUPTED or state.state == "cancelled" or state.gave_up:
         return state
     return replace(state, state="unknown", detail="SLURM does not say whether it has a job")
 
 
 def status_table(status: Status) -> str:
-    """A line for each run, those that need attention first, and a line of counts."""
+    """A line a run, those that need attention first, and a line of counts.
+
+    Each ends in the command that helps; what a run said last when it failed stands below it.
+    """
     rows: list[tuple[str, ...]] = [
         ("run", "state", "restarts", "step", "samples/s", "loss", "left", "")
     ]
     ranked = sorted(status.states.items(), key=lambda item: ORDER.index(item[1].state))
     rows += [run_cells(name, state) for name, state in ranked]
     widths = [max(len(row[column]) for row in rows) for column in range(7)]
-    lines = []
-    for row in rows:
+    below = [(), *(state.lines for _, state in ranked)]
+    helps = ["", *(help_for(state, status.folder / name, status.sweep) for name, state in ranked)]
+    lines: list[str] = []
+    for row, more, advice in zip(rows, below, helps, strict=True):
         cells = [row[0].ljust(widths[0]), row[1].ljust(widths[1])]
         cells += [row[column].rjust(widths[column]) for column in range(2, 7)]
-        lines.append("  ".join([*cells, row[7]]).rstrip())
+        arrow = f"-> {advice}" if advice else ""
+        lines.append("  ".join([*cells, *filter(None, (row[7], arrow))]).rstrip())
+        lines += [f"    {line[:MAX_LINE]}" for line in more[-MAX_LINES_BELOW:]]
     counts: Counter[str] = Counter(state.state for state in status.states.values())
     total = ", ".join(f"{counts[state]} {state}" for state in ORDER if counts[state])
-    lines += ["", f"{len(status.states)} runs: {total}" if total else "no run was submitted yet"]
+    num = len(status.states)
+    runs = "1 run" if num == 1 else f"{num} runs"
+    lines += ["", f"{runs}: {total}" if total else "no run was submitted yet"]
+    again = sweep_again(status.sweep) if status.sweep is not None else None
+    if again is not None and any(text == AGAIN for text in helps):
+        lines.append(f"{AGAIN}: {again}")
     if status.codes:
         lines += [*status.codes, "different code is not averaged together"]
     if status.unchecked is not None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from launch.jobs.run_state import RunState
+from launch.jobs.standing import AT_WORK
 from launch.reports.html.logs import bucket_means, make_buckets
 from launch.reports.status_table import (
     ORDER,
@@ -107,19 +108,24 @@ DEFAULT_EVERY_S = 5.0
 SPARK_WIDTH = 24
 LINES_AROUND = 6
 """The number of lines of the table that are not runs."""
-AT_WORK = ("running", "waiting", "unknown")
+MAY_CHANGE = (*AT_WORK, "unknown")
 """States that may change by themselves."""
 STYLES = {
     "failed": "bold red",
+    "collapsed": "bold red",
     "lost": "bold red",
+    "timed_out": "yellow",
+    "preempted": "yellow",
     "cancelled": "yellow",
     "stopped": "yellow",
-    "missing": "yellow",
+    "planned": "yellow",
     "unknown": "yellow",
     "running": "cyan",
+    "starting": "cyan",
     "waiting": "blue",
     "pruned": "dim",
     "finished": "green",
+    "evaluated": "green",
 }
 
 
@@ -147,7 +153,7 @@ def read_period(text: str) -> float:
 
 def is_over(status: Status) -> bool:
     """Whether no state will change by itself."""
-    return not any(state.state in AT_WORK for state in status.states.values())
+    return not any(state.state in MAY_CHANGE for state in status.states.values())
 
 
 def _watch_plain(path: Path, every_s: float) -> Status:

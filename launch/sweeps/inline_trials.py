@@ -95,7 +95,7 @@ class InlineJobs:
         }
         return {
             name: replace(state, state="lost")
-            if state.state == "running" and name not in self._live
+            if state.state in ("running", "starting") and name not in self._live
             else state
             for name, state in states.items()
         }

@@ -19,6 +19,7 @@ from typing import Any
 
 from launch.jobs.liveness import Liveness
 from launch.jobs.run_state import RunState, read_run_state
+from launch.jobs.standing import AT_WORK, DONE, INTERRUPTED
 from launch.sweeps.expansion import PlannedRun
 from orbit.core.config.compose import yaml_text
 from orbit.core.files.atomic import write_json, write_text
@@ -89,24 +90,32 @@ def make_plan(
     """
     states = {
         run.name: read_run_state(
-            directory.runs / run.name, liveness.jobs.get(run.name), was_submitted=False
+            directory.runs / run.name,
+            liveness.jobs.get(run.name),
+            was_submitted=False,
+            ended_as=liveness.ended.get(run.name),
         )
         for run in runs
     }
-    left_alone = {"finished", "running", "waiting"} | (set() if retry_failed else {"failed"})
-    to_submit = [run for run in runs if states[run.name].state not in left_alone]
+    left_alone = {*DONE, *AT_WORK}
+    to_submit = [
+        run
+        for run in runs
+        if states[run.name].state not in left_alone
+        and (retry_failed or not states[run.name].has_failed)
+    ]
     return Plan(tuple(runs), states, tuple(to_submit))
 
 
 def describe_plan(plan: Plan) -> list[str]:
     """The plan in a few lines."""
     counts = {
-        "finished": plan.count("finished"),
-        "running": plan.count("running"),
+        "finished": plan.count(*DONE),
+        "running": plan.count("running", "starting"),
         "waiting": plan.count("waiting"),
-        "failed before": plan.count("failed"),
-        "stopped, lost or cancelled": plan.count("stopped", "lost", "cancelled"),
-        "new": plan.count("missing"),
+        "failed before": plan.count("failed", "collapsed"),
+        "stopped, lost or cancelled": plan.count(*INTERRUPTED),
+        "new": plan.count("planned"),
     }
     shown = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
     return [f"{len(plan.runs)} runs: {shown}", f"to submit: {len(plan.to_submit)}"]

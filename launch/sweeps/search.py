@@ -17,6 +17,7 @@ from launch.cluster.slurm import SlurmError
 from launch.jobs.attempt import mark_pruned
 from launch.jobs.history import newest_step
 from launch.jobs.run_state import CANCELLED_FILE, RunState
+from launch.jobs.standing import DONE, INTERRUPTED
 from launch.snapshot import Snapshot
 from launch.sweeps.expansion import PlannedRun, Point, Resolver, with_seeds
 from launch.sweeps.plan import SweepDirectory
@@ -166,7 +167,7 @@ class Controller:
         losses = {
             run.name: self._count_losses(trial, run.name)
             for run in idle
-            if states[run.name].state in ("lost", "stopped")
+            if states[run.name].state in INTERRUPTED and states[run.name].state != "cancelled"
         }
         for name, (times, _) in losses.items():
             if times > self._retry.max_faults:
@@ -237,7 +238,9 @@ class Controller:
 
     def _end_runs(self, states: dict[str, RunState], reason: str) -> None:
         names = [
-            name for name, state in states.items() if state.state not in ("finished", "failed")
+            name
+            for name, state in states.items()
+            if state.state not in DONE and not state.has_failed
         ]
         self._mark(names, reason)
         self._jobs.cancel(names)

@@ -16,7 +16,7 @@ from launch.cluster.slurm import ArrayCut, cut_into_arrays
 from launch.cluster.submission import array_limit, sbatch_text, submit_arrays, submit_workers
 from launch.jobs.deciding import ERROR_FILE, Order, write_order
 from launch.jobs.local_worker import LocalWorker
-from launch.jobs.run_state import CANCELLED_FILE
+from launch.jobs.run_state import CANCELLED_FILE, ENDED_FILE
 from launch.jobs.train_job import TrainJob
 from launch.snapshot import Snapshot
 from launch.sweeps.expansion import PlannedRun
@@ -51,7 +51,7 @@ def prepare_runs(
             if differing:
                 raise ValueError(f"{path} holds another configuration: {'; '.join(differing)}")
         path.mkdir(parents=True, exist_ok=True)
-        for name in (ERROR_FILE, CANCELLED_FILE):
+        for name in (ERROR_FILE, CANCELLED_FILE, ENDED_FILE):
             (path / name).unlink(missing_ok=True)
         run_directory.write_config(config)
         write_order(path, make_order(submission, run, cluster, code, stage))

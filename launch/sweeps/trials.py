@@ -18,6 +18,7 @@ from launch.jobs.attempt import is_pruned
 from launch.jobs.liveness import SUBMISSION_GRACE_S, LiveJob, find_live
 from launch.jobs.local_worker import LocalWorker
 from launch.jobs.run_state import RunState, read_run_state
+from launch.jobs.standing import DONE, INTERRUPTED
 from launch.snapshot import Snapshot
 from launch.sweeps.expansion import PlannedRun
 from launch.sweeps.plan import SweepDirectory
@@ -188,15 +189,15 @@ class Verdict:
     idle: tuple[str, ...] = ()
 
 
-IDLE = ("lost", "stopped", "cancelled", "missing")
+IDLE = (*INTERRUPTED, "planned")
 
 
 def judge(states: Mapping[str, RunState], runs: Path) -> Verdict:
     """The verdict on a trial from the states of its runs."""
-    if all(state.state == "finished" for state in states.values()):
+    if all(state.state in DONE for state in states.values()):
         return Verdict("complete")
     for name, state in states.items():
-        if state.state == "failed":
+        if state.has_failed:
             return Verdict("failed", f"{name}: {state.detail}")
     if any(is_pruned(runs / name) for name in states):
         return Verdict("pruned")

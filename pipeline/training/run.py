@@ -51,6 +51,7 @@ from pipeline.training.data_order import (
 from pipeline.training.debugging import FirstBatches, profiled, shortened
 from pipeline.training.distributed import World, join_world
 from pipeline.training.fresh_targets import FreshTargets
+from pipeline.training.last_words import noting_the_end
 from pipeline.training.lifecycle import (
     Start,
     check_compiler,
@@ -142,7 +143,8 @@ def _train(config: TrainConfig, request: StopRequest, data_copy: Path | None) ->
             parts = _Parts(
                 run, store.manifest, data_order, order, batches, validation, lock, world, request
             )
-            return _train_until_done(config, parts)
+            with noting_the_end(run, world, request):
+                return _train_until_done(config, parts)
         finally:
             if world.is_first:
                 lock.release()

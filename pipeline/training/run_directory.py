@@ -11,6 +11,7 @@ run_dir/
   evaluations/             written by `pipeline/evaluate.py`, with orbits.png beside
   heartbeat.json           where the run is, rewritten every few seconds
   order.json               the order in which the data is read, and why
+  ended.json               only after an early end: why, in its own words
   restarts.json            only after a collapse that was restarted
   result.json              written last: the run is finished
 

@@ -43,14 +43,19 @@ def _import(name: str) -> Any:
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
 MARKS = {
+    "evaluated": "◉",
     "finished": "●",
     "running": "▶",
+    "starting": "▷",
     "waiting": "◌",
     "failed": "✖",
+    "collapsed": "✖",
     "lost": "✖",
     "stopped": "■",
+    "preempted": "■",
+    "timed_out": "■",
     "cancelled": "■",
-    "missing": "○",
+    "planned": "○",
     "unknown": "○",
     "pruned": "✂",
 }

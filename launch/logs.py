@@ -1,0 +1,32 @@
+"""Show what a run said last: the newest attempt, of the rank that failed first.
+
+Examples:
+  python launch/logs.py RUN_DIR
+  python launch/logs.py SWEEP/runs/NAME rank=1 lines=200
+  python launch/logs.py RUN_DIR attempt=first
+
+Keys: rank (default the one that failed first, else 0), attempt (a name below attempts/, `first`
+or `last`, the default), lines (how many of the last, default 40; 0 for all). A run that was
+started by hand said all to its terminal: then what its process noted at its end is shown.
+"""
+
+from pathlib import Path
+
+from orbit.core.config.program import run_program, take_directory, take_value
+from orbit.core.printing import say
+
+DEFAULT_LINES = "40"
+
+
+def main(words: list[str]) -> None:
+    rank, attempt = take_value(words, "rank", ""), take_value(words, "attempt", "last")
+    lines = take_value(words, "lines", DEFAULT_LINES)
+    run_dir = Path(take_directory(words, "run"))
+
+    from launch.reports.output import read_output
+
+    say("\n".join(read_output(run_dir, attempt, rank, lines)))
+
+
+if __name__ == "__main__":
+    run_program(main, __doc__)
