@@ -208,7 +208,7 @@ def logs(sweep_dir: Path) -> str:
 def wait_for_workers(sweep_dir: Path) -> None:
     """Wait until no run waits or trains."""
     wait_until(
-        lambda: not {"waiting", "running"} & set(states(sweep_dir).values()),
+        lambda: not {"waiting", "starting", "running"} & set(states(sweep_dir).values()),
         lambda: logs(sweep_dir),
     )
 
@@ -221,7 +221,7 @@ def test_two_workers_share_the_runs_and_one_of_them_fails(
     done = sweep(digits_dir, local_dir, *words)
     assert done.code == 0, done.err
     assert "submitted 2 runs: 2 workers here" in done.out
-    assert set(states(local_dir).values()) <= {"waiting", "running"}
+    assert set(states(local_dir).values()) <= {"waiting", "starting", "running"}
     assert "to submit: 0" in sweep(digits_dir, local_dir, *words).out
     wait_for_workers(local_dir)
     code, runs = status(local_dir)

@@ -94,7 +94,7 @@ ENDING = LiveJob("running", "completing", "7", "r")
         # it runs
         ({**BEATS, **ended(None)}, RUNNING, None, True, "running", ""),
         ({"heartbeat.json": OLD, **ended(None)}, RUNNING, None, True, "running", ""),
-        ({**BEATS, **ended(None)}, ENDING, None, True, "running", "completing"),
+        ({**BEATS, **ended(None)}, ENDING, None, True, "running", "its job: ends now"),
         ({**BEATS, **signalled("preempted")}, RUNNING, None, True, "running", "told to stop by S"),
         ({**BEATS, **CANCELLED}, RUNNING, None, True, "running", "cancelled: ends now"),
         (ERROR, RUNNING, None, True, "failed", "crash: KeyError"),

@@ -7,6 +7,7 @@ stop, the fastest survivor after a fault) decides whether the run continues.
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,7 +58,11 @@ PEER_PATIENCE_S = 30.0
 
 
 def run_attempt(
-    run_dir: Path, order: Order, places: Sequence[Place], stop: StopNote
+    run_dir: Path,
+    order: Order,
+    places: Sequence[Place],
+    stop: StopNote,
+    who_stopped: Callable[[], str | None] = lambda: None,
 ) -> Decision | None:
     """Run the ranks at `places` to their end.
 
@@ -84,6 +89,11 @@ def run_attempt(
         if first.rank == 0 and stop.signal is not None:
             reason = _reason_of_stop(order, stop, started)
             history.note_signal(folder, reason, time.time(), stop.signal.name)
+            # While the ranks save: whoever cancels a job kills it soon.
+            ask = threading.Thread(
+                target=lambda: history.note_who_stopped(folder, who_stopped()), daemon=True
+            )
+            ask.start()
 
     def stopped(ending: Ending) -> Decision | None:
         if first.rank != 0:

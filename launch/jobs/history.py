@@ -123,7 +123,7 @@ def _signal_name(number: int) -> str:
 
 
 ATTEMPTS = "attempts"
-PREEMPTION, SCANCEL = "preemption", "scancel"
+PREEMPTION, SCANCEL, CANCELLED = "preemption", "scancel", "cancelled"
 
 
 @dataclass(frozen=True)
@@ -187,11 +187,12 @@ def who_stopped(facts: JobFacts | None, restart: int) -> str | None:
 
 
 def note_who_stopped(folder: Path, who: str | None) -> None:
-    """Add to the end of an attempt who had it stopped; one that was cancelled says so."""
-    end = read_json_object(folder / "end.json")
-    if end is not None and who is not None and end.get("reason") == "preempted":
-        reason = "cancelled" if who == SCANCEL else "preempted"
-        write_json(folder / "end.json", {**end, "reason": reason, "by": who})
+    """Add to what ended an attempt who had it stopped; one that was cancelled says so."""
+    for name in ("signal.json", "end.json"):
+        noted = read_json_object(folder / name)
+        if noted is not None and who is not None and noted.get("reason") == "preempted":
+            reason = CANCELLED if who == SCANCEL else "preempted"
+            write_json(folder / name, {**noted, "reason": reason, "by": who})
 
 
 def note_signal(folder: Path, reason: str, time: float, name: str) -> None:
@@ -224,19 +225,20 @@ def read_attempts(run_dir: Path) -> list[Attempt]:
         if begun is not None and {"submission", "started", "first_step"} <= begun.keys():
             end, told = (read_json_object(path / f"{name}.json") for name in ("end", "signal"))
             ending = end or told or {}
+            reasons = [(each or {}).get("reason") for each in (end, told)]
             found.append(
                 Attempt(
                     path.name,
                     begun["submission"],
                     begun["started"],
                     begun["first_step"],
-                    ending.get("reason"),
+                    CANCELLED if CANCELLED in reasons else ending.get("reason"),
                     ending.get("time"),
                     begun.get("num_ranks", 1),
                     end is not None,
                     (told or {}).get("signal"),
                     str(ending.get("message", "")),
-                    ending.get("by") == PREEMPTION,
+                    PREEMPTION in (ending.get("by"), (told or {}).get("by")),
                 )
             )
     return sorted(found, key=lambda attempt: attempt.started)

@@ -161,6 +161,9 @@ def _alive(known: Evidence, live: LiveJob, last: Attempt | None) -> Standing:
         return Standing("waiting", f"{again}, {RETURNS}; {why}" if again else why)
     if known.cancelled is not None:
         return Standing("running", "cancelled: ends now")
+    if live.reason == "completing":
+        why = AGAIN.get(last.reason or "", last.reason) if last is not None else None
+        return Standing("running", f"{why or 'its job'}: ends now")
     if last is not None and last.reason is not None and not last.is_over:
         return Standing("running", f"told to stop by {last.signal}: saves now")
     beat = known.heartbeat_time

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from launch.cluster.slurm import JobFacts
+from launch.cluster import slurm
 from launch.jobs import history
 from launch.jobs.attempt import run_attempt
 from launch.jobs.deciding import WAIT_FOR_END_S, read_order, request_restart
@@ -27,18 +27,24 @@ class TrainJob:
         stop.install()
         run_dir = Path(self.run_dir)
         place = slurm_place(os.environ)
-        decision = run_attempt(run_dir, read_order(run_dir), [place], stop)
+        folder = run_dir / history.ATTEMPTS / place.attempt
+
+        def look(facts: slurm.JobFacts | None) -> None:
+            history.note_who_stopped(folder, history.who_stopped(facts, place.restart))
+
+        def who() -> str | None:
+            try:
+                return history.who_stopped(slurm.job_facts(place.job), place.restart)
+            except slurm.SlurmError:
+                return None
+
+        decision = run_attempt(run_dir, read_order(run_dir), [place], stop, who)
         if decision is None:
             return self._leave_it_to_the_decider(run_dir, place)
         if decision.failure is not None:
             say(f"the run failed: {decision.failure}", error=True)
             sys.exit(1)
         if decision.goes_on:
-            folder = run_dir / history.ATTEMPTS / place.attempt
-
-            def look(facts: JobFacts | None) -> None:
-                history.note_who_stopped(folder, history.who_stopped(facts, place.restart))
-
             request_restart(place.job, decision.reason, run_dir / CANCELLED_FILE, look)
         return decision.reason
 

@@ -58,7 +58,7 @@ class Launcher:
                 return False
             last_queue[:] = queue
             states = self.states(sweep_dir).values()
-            return all(state["state"] not in ("waiting", "running") for state in states)
+            return all(state["state"] not in ("waiting", "starting", "running") for state in states)
 
         try:
             self.cluster.wait_until(is_over, timeout_s)

@@ -1,5 +1,6 @@
 """Preemption, time limits, killed ranks and lost nodes: the run goes on, and ends the same."""
 
+import json
 import os
 import shutil
 import signal
@@ -73,6 +74,9 @@ def test_preempted_five_times_ends_bit_identical(
     history = attempts(run)
     assert [attempt["restart"] for attempt in history] == list(range(NUM_PREEMPTIONS + 1))
     assert [attempt["reason"] for attempt in history[:-1]] == ["preempted"] * NUM_PREEMPTIONS
+    told = [json.loads(file.read_text()) for file in run.glob("attempts/*/signal.json")]
+    assert "preemption" in {each.get("by") for each in told}
+    assert "cancelled" not in {each["reason"] for each in told}
     assert final_weights(run) == final_weights(reference)
     assert reproducible_lines(run) == reproducible_lines(reference)
     assert (run / "result.json").read_bytes() == (reference / "result.json").read_bytes()

@@ -84,10 +84,10 @@ def test_two_watchers_evaluate_every_checkpoint_exactly_once(finished_sweep: Pat
 def test_status_collect_and_a_second_call_agree(launcher: Launcher, finished_sweep: Path) -> None:
     states = launcher.states(finished_sweep)
     finished = {run.name for run in good_runs(finished_sweep)}
-    assert {name for name, state in states.items() if state["state"] == "finished"} == finished
+    assert {name for name, state in states.items() if state["state"] == "evaluated"} == finished
     table = finished_sweep / "table.csv"
     said = launcher.call("collect", str(finished_sweep), f"out={table}", "split=val")
-    assert re.search(r"^best: .*task.tau=0\.[46]", said, re.MULTILINE)
+    assert re.search(r"^best on val: .*task.tau=0\.[46]", said, re.MULTILINE)
     assert {line.split(",")[0] for line in table.read_text().splitlines()[1:]} >= finished
     assert "to submit: 0" in launcher.sweep(finished_sweep, *WORDS)
 
@@ -104,9 +104,18 @@ def test_a_deleted_run_and_a_new_value_are_all_that_is_submitted(
         states = launcher.states(finished_sweep)
         waiting = {name for name, state in states.items() if state["state"] == "waiting"}
         assert waiting == {gone.name} | {name for name in states if name.startswith("tau0.5")}
+        held = states[gone.name]
+        assert held["detail"].startswith("JobHeldUser: held by its user")
+        said = launcher.call("status", str(finished_sweep), code=3)
+        assert f"scontrol release {held['job']}" in said
+        launcher.cluster.run(["scancel", held["job"]])
+        (other,) = waiting - {gone.name}
+        after = launcher.states(finished_sweep)
+        assert (after[gone.name]["state"], after[other]["state"]) == ("cancelled", "waiting")
+        assert after[gone.name]["detail"].startswith("by scancel; does not return by itself")
     finally:
         launcher.call("cancel", str(finished_sweep))
-    assert launcher.states(finished_sweep)[gone.name]["state"] == "cancelled"
+    assert launcher.states(finished_sweep)[other]["detail"].startswith("by launch/cancel.py")
     assert set(launcher.cluster.queue()) <= others
 
 
@@ -123,3 +132,7 @@ def test_a_failing_point_is_reported_and_disturbs_nobody(
     assert len(attempts(run)) == 1
     said = launcher.call("status", str(finished_sweep), code=3)
     assert "not finite" in said
+    assert f"logs.py {run}" in said or f"logs.py {failed}" in said
+    shown = launcher.call("logs", str(run))
+    assert f"rank {error['rank']}: " in shown
+    assert "non_finite: " in shown

@@ -1,5 +1,6 @@
 """A run at its time limit goes on from what it saved. The last file: others fill the wait."""
 
+import json
 from pathlib import Path
 
 from helpers.launching import Launcher, attempts, logged_step, run_dirs
@@ -14,6 +15,12 @@ def test_a_run_goes_on_after_its_time_limit(launcher: Launcher, limited: Path) -
     assert second["restart"] == 1
     assert second["first_step"] > 0
     cluster.wait_until(lambda: logged_step(run) > second["first_step"])
-    assert "cancelled 1 SLURM tasks" in launcher.call("cancel", str(limited))
+    cluster.run(["scancel", launcher.states(limited)[run.name]["job"]])
     cluster.wait_until(lambda: not cluster.queue())
-    assert launcher.states(limited)[run.name]["state"] == "cancelled"
+    state = launcher.states(limited)[run.name]
+    assert (state["state"], state["detail"]) == (
+        "cancelled",
+        "by scancel; does not return by itself",
+    )
+    told = json.loads((run / "attempts" / second["name"] / "signal.json").read_text())
+    assert (told["reason"], told["by"]) == ("cancelled", "scancel")
