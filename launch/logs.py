@@ -18,10 +18,10 @@ from orbit.core.printing import say
 DEFAULT_LINES = "40"
 
 
-def main(words: list[str]) -> None:
-    rank, attempt = take_value(words, "rank", ""), take_value(words, "attempt", "last")
-    lines = take_value(words, "lines", DEFAULT_LINES)
-    run_dir = Path(take_directory(words, "run"))
+def main(arguments: list[str]) -> None:
+    rank, attempt = take_value(arguments, "rank", ""), take_value(arguments, "attempt", "last")
+    lines = take_value(arguments, "lines", DEFAULT_LINES)
+    run_dir = Path(take_directory(arguments, "run"))
 
     from launch.reports.output import read_output
 

@@ -1,14 +1,16 @@
-"""Show the states of the runs of a sweep, or of a folder of runs.
+"""Show how the runs of a sweep, of a folder of runs, or a single run stand.
 
 Examples:
   python launch/status.py DIR
+  python launch/status.py RUN_DIR
   python launch/status.py DIR json=true
   python launch/status.py DIR watch=true          # until nothing runs or waits, or Ctrl-C
 
-States: finished, pruned (given up by a search), running, waiting, failed (and why), stopped,
-cancelled, lost (its job ended without a record), missing, unknown (SLURM does not answer). Keys:
-json, watch, every (seconds between updates while watching, default 5). Exit code 0 if every run is
-finished, pruned, running or waiting, 3 otherwise.
+States: planned, waiting (and why), starting, running, stopped (by whom), preempted, timed_out,
+failed (with the last lines of its error), collapsed, cancelled, lost, pruned (given up by a
+search), finished, evaluated, unknown (SLURM does not answer). Each line ends in the command that
+helps. Keys: json, watch, every (seconds between updates while watching, default 5). Exit code 0 if
+every run is done, pruned, waiting, starting or running, 3 otherwise.
 """
 
 import json

@@ -101,10 +101,10 @@ def test_every_run_is_listed_with_its_state_and_reason(mixed_report: Path) -> No
     rows = table_of(mixed_report / "runs.html")
     found = {row[0]: row[1] for row in rows[1:]}
     assert len(found) == 15
-    assert found["never"].endswith("missing")
+    assert found["never"].endswith("planned")
     assert found["failed"].endswith("failed crash: KeyError")
-    assert "lost" in found["broken"] or "missing" in found["broken"]
-    assert found["tau0.5_width8_seed1"].endswith("finished")
+    assert "lost" in found["broken"] or "planned" in found["broken"]
+    assert found["tau0.5_width8_seed1"].endswith("evaluated")
     by_name = {row[0]: row for row in rows[1:]}
     assert by_name["never"][2:5] == ["4", "0.9", "0"]
     assert by_name["tau0.5_width8_seed1"][-3:] == ["0.5100", "25.00", "0.5000"]

@@ -119,7 +119,7 @@ def test_without_a_terminal_it_prints_and_ends(tmp_path: Path) -> None:
     finish(write_run(tmp_path / "a"), 200, 0.1, 20.0)
     outcome = call(PROGRAM, str(tmp_path), "watch=true")
     assert outcome.code == 0
-    assert "1 run: 1 finished" in outcome.out
+    assert "1 run: 1 evaluated" in outcome.out
     assert "\x1b" not in outcome.out
     write_json(write_run(tmp_path / "b") / "error.json", FAILURE)
     outcome = call(PROGRAM, str(tmp_path), "watch=true", "every=0.01")
@@ -145,7 +145,7 @@ def test_it_goes_on_while_something_runs(tmp_path: Path) -> None:
         finish(path, 400, 0.1, 20.0)
         rest = process.stdout.read()
         assert process.wait(PATIENCE_S) == 0
-    assert "1 finished" in rest
+    assert "1 evaluated" in rest
 
 
 def test_a_terminal_gets_a_table_with_losses_as_bars(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_terminal_gets_a_table_with_losses_as_bars(tmp_path: Path) -> None:
     assert "\x1b[" in text
     assert re.search(r"a_run.*running.*300/400.*100.*0\.5.*█.*▁.*3 min", text)
     assert "what runs is done in 3 min" in text
-    assert "1 finished" in text
+    assert "1 evaluated" in text
 
 
 @pytest.mark.parametrize(
