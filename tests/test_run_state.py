@@ -147,8 +147,9 @@ ENDING = LiveJob("running", "completing", "7", "r")
         (ended(None), None, None, False, "lost", SILENT),
         ({"heartbeat.json": OLD, **ended(None)}, None, None, True, "lost", SILENT),
         # then whether anybody ever asked for it
-        ({}, None, None, True, "lost", f"its job is gone and never began; {STAYS}"),
-        ({}, None, None, False, "planned", "not submitted"),
+        ({}, None, None, True, "lost", "its job is gone and never began"),
+        ({}, None, "FAILED", True, "lost", "its job failed before training began"),
+        ({}, None, None, False, "planned", ""),
     ],
 )
 def test_the_state_of_a_run_follows_from_its_files_and_its_job(

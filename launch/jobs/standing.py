@@ -142,10 +142,14 @@ def decide(known: Evidence) -> Standing:
     if last is not None or known.heartbeat_time is not None:
         why = "ended without a word: killed, out of memory, or its machine went down"
         return _stays("lost", why)
-    return _stays("lost", "its job is gone and never began") if known.was_submitted else PLANNED
+    if not known.was_submitted:
+        return PLANNED
+    if known.ended_as == "FAILED":
+        return _stays("lost", "its job failed before training began; its output is in logs/")
+    return _stays("lost", "its job is gone and never began: cancelled while it waited, perhaps")
 
 
-PLANNED = Standing("planned", "not submitted")
+PLANNED = Standing("planned")
 
 
 def _stays(state: State, why: str) -> Standing:
