@@ -166,8 +166,8 @@ def _alive(known: Evidence, live: LiveJob, last: Attempt | None) -> Standing:
     if known.cancelled is not None:
         return Standing("running", "cancelled: ends now")
     if live.reason == "completing":
-        why = AGAIN.get(last.reason or "", last.reason) if last is not None else None
-        return Standing("running", f"{why or 'its job'}: ends now")
+        reason = (last.reason if last is not None else None) or "its job"
+        return Standing("running", f"{AGAIN.get(reason, reason)}: ends now")
     if last is not None and last.reason is not None and not last.is_over:
         return Standing("running", f"told to stop by {last.signal}: saves now")
     beat = known.heartbeat_time
