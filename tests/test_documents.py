@@ -19,11 +19,14 @@ from helpers.programs import REPOSITORY
 from PIL import Image
 
 from docs_build.links import anchors_of, links_of, rewrite_links, slug
-from docs_build.pages import ELSEWHERE, made_pages
+from docs_build.notebooks import carry_out as run_notebook
+from docs_build.notebooks import read_notebook
+from docs_build.pages import ELSEWHERE, NOTEBOOKS, made_pages, made_pictures
 from docs_build.settings_keys import COMMON, dataclass_options, written_meanings
 from docs_build.settings_pages import PAGES, SettingsPage, page_sections, settings_page
 from orbit.core.config import program
 from pipeline.methods.table import METHODS
+from pipeline.runs import load_run
 
 TUTORIAL = REPOSITORY / "docs/tutorial.md"
 RUN_PAGES = [page for page in pages() if any(block.is_run for block in blocks_of(page))]
@@ -196,6 +199,42 @@ def test_exit_codes_are_documented() -> None:
     assert len(codes) > 5
     for code in codes:
         assert f"| {code} |" in text
+
+
+# Notebooks, and the runs that they look into
+
+
+def test_notebooks_run_from_top_to_bottom_and_show_what_they_find() -> None:
+    """Their files hold outputs of the same kinds in the same places, which the site shows."""
+    for file, site in NOTEBOOKS.items():
+        path = REPOSITORY / file
+        kept = read_notebook(path)
+        found = run_notebook(kept, path.parent, path.name)
+        assert output_kinds(found) == output_kinds(kept), f"python -m docs_build.notebooks {file}"
+        page = made_pages()[site]()
+        assert page.count("```python") == sum(cell["cell_type"] == "code" for cell in kept["cells"])
+        for picture in made_pictures():
+            assert f"]({picture})" in page
+
+
+def output_kinds(notebook: dict[str, Any]) -> list[list[list[str]]]:
+    """By cell and output, what it holds: texts, pictures."""
+    return [
+        [sorted(output.get("data", ["text"])) for output in cell.get("outputs", [])]
+        for cell in notebook["cells"]
+    ]
+
+
+def test_the_runs_of_the_examples_are_small_and_whole() -> None:
+    folders = sorted((REPOSITORY / "examples/runs").iterdir())
+    assert [folder.name for folder in folders] == ["digits", "shapes"]
+    for folder in folders:
+        assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 300_000
+        run = load_run(folder)
+        assert repr(run).splitlines()[-1].startswith("quality  test:")
+        card = (folder / "README.md").read_text()
+        assert "license: mit" in card
+        assert "orbit train experiment=" in card
 
 
 # The site
