@@ -88,16 +88,16 @@ def test_whatever_fails_each_line_arrives_once_and_in_order(
     file = tmp_path_factory.mktemp("log") / "metrics.jsonl"
     recorder, step = Recorder(failures), 0
     for size in [*sizes, 0]:
-        logger = BackgroundLogger("fake", recorder.open, file, retry_s=0.0, close_s=PATIENCE_S)
+        logger = BackgroundLogger("fake", recorder.open, file, retry_s=0.0)
         logger._queue.maxsize = room
         for line in write_lines(file, range(step + 1, step + size + 1)):
             logger.put(line)
         step += size
-        logger.close(True)
+        logger.close(True, PATIENCE_S)
         recorder.failures = {number for number in failures if number > recorder.num_calls + 3}
     assert recorder.positions == positions_of(file)[: len(recorder.positions)]
     recorder.failures = set()
-    BackgroundLogger("fake", recorder.open, file, close_s=PATIENCE_S).close(True)
+    BackgroundLogger("fake", recorder.open, file).close(True, PATIENCE_S)
     assert recorder.positions == positions_of(file)
 
 
@@ -111,12 +111,12 @@ def test_a_tracker_that_hangs_keeps_nobody_waiting(
         def send(self, lines: Sequence[Line]) -> None:
             release.wait(PATIENCE_S)
 
-    logger = BackgroundLogger("slow", Hanging().open, tmp_path / "metrics.jsonl", close_s=0.01)
+    logger = BackgroundLogger("slow", Hanging().open, tmp_path / "metrics.jsonl")
     for line in write_lines(tmp_path / "metrics.jsonl", range(1, 3 * MAX_WAITING)):
         logger.put(line)
     assert logger._queue.qsize() <= MAX_WAITING
     assert logger._is_behind
-    logger.close(False)
+    logger.close(False, 0.01)
     assert "logger slow: it did not take all in time; training goes on" in capsys.readouterr().err
     release.set()
     logger._thread.join(PATIENCE_S)
@@ -125,13 +125,11 @@ def test_a_tracker_that_hangs_keeps_nobody_waiting(
 
 def test_a_fault_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recorder = Recorder(range(1, 10))
-    logger = BackgroundLogger(
-        "fake", recorder.open, tmp_path / "metrics.jsonl", retry_s=0.0, close_s=PATIENCE_S
-    )
+    logger = BackgroundLogger("fake", recorder.open, tmp_path / "metrics.jsonl", retry_s=0.0)
     for line in write_lines(tmp_path / "metrics.jsonl", range(1, 30)):
         logger.put(line)
         time.sleep(0.001)
-    logger.close(True)
+    logger.close(True, PATIENCE_S)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert "warning: logger fake: the server is away" in lines[0]
@@ -184,7 +182,7 @@ def test_a_training_does_not_notice_a_logger_that_fails(
         raise RuntimeError("no such server")
 
     monkeypatch.setitem(table.TRACKERS, "fake", fail)
-    monkeypatch.setattr(background, "CLOSE_S", 0.1)
+    monkeypatch.setattr(background, "FINISH_S", 0.1)
     words = ("epochs=1", "log_every=5", "checkpoint_every=17")
     result = train(with_fake(digits_dir, tmp_path / "run", *words), never_stop())
     wanted = json.loads((digits_run / "result.json").read_text())
@@ -275,6 +273,7 @@ def test_wandb_has_one_run_and_each_step_once(
     from wandb.proto.wandb_internal_pb2 import Record
 
     monkeypatch.setattr(background, "CLOSE_S", PATIENCE_S)
+    monkeypatch.setattr(background, "FINISH_S", PATIENCE_S)
     lines = interrupted(digits_dir, tmp_path / "run", "wandb")
     files = sorted((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
     ids, steps = set(), list[int]()
@@ -309,6 +308,7 @@ def test_mlflow_has_one_run_and_each_line_once(
     from mlflow import MlflowClient
 
     monkeypatch.setattr(background, "CLOSE_S", PATIENCE_S)
+    monkeypatch.setattr(background, "FINISH_S", PATIENCE_S)
     lines = interrupted(digits_dir, tmp_path / "run", "mlflow")
     client = MlflowClient(mlflow_server())
     (run,) = client.search_runs([client.get_experiment_by_name("orbit").experiment_id])

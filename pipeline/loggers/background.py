@@ -6,7 +6,8 @@ metrics.jsonl, which holds every line, so that nothing is missing and nothing is
 
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orbit.core.printing import say
@@ -18,8 +19,8 @@ MAX_WAITING = 256
 MAX_SENT = 64
 """Lines that are sent at once."""
 RETRY_S = 30.0
-CLOSE_S = 10.0
-"""As long as the end of a training waits for a tracker to take what is left."""
+CLOSE_S, FINISH_S = 10.0, 60.0
+"""As long as a training that is stopped, or whose result is written, waits for all its loggers."""
 
 
 class BackgroundLogger:
@@ -34,12 +35,10 @@ class BackgroundLogger:
         open_tracker: Callable[[], Tracker],
         log_file: Path,
         retry_s: float | None = None,
-        close_s: float | None = None,
     ) -> None:
         self.name = name
         self._open, self._log_file = open_tracker, log_file
         self._retry_s = RETRY_S if retry_s is None else retry_s
-        self._close_s = CLOSE_S if close_s is None else close_s
         self._queue: queue.Queue[Line | None] = queue.Queue(MAX_WAITING)
         self._is_behind = True
         self._is_warned = self._is_finished = self._is_done = False
@@ -54,15 +53,22 @@ class BackgroundLogger:
         except queue.Full:
             self._is_behind = True
 
-    def close(self, is_finished: bool) -> None:
+    def close(self, is_finished: bool, seconds: float | None = None) -> None:
         """Wait a little for what is left to be sent, then go on without."""
+        close_all([self], is_finished, seconds)
+
+    def stop(self, is_finished: bool) -> None:
+        """No more lines will come; returns at once."""
         self._is_finished = is_finished
         self._stop.set()
         try:
             self._queue.put_nowait(None)
         except queue.Full:
             pass  # The thread has lines to look at, and then sees that it should stop.
-        self._thread.join(self._close_s)
+
+    def wait(self, seconds: float) -> None:
+        """Until all is sent, but no longer than that."""
+        self._thread.join(seconds)
         if not self._is_done:
             self._warn("it did not take all in time")
 
@@ -113,3 +119,15 @@ class BackgroundLogger:
                 " holds every line, and what is missing is sent later",
                 error=True,
             )
+
+
+def close_all(
+    loggers: Sequence[BackgroundLogger], is_finished: bool, seconds: float | None = None
+) -> None:
+    """Stop all, and wait for them together: for `seconds`, or as long as such an end allows."""
+    for logger in loggers:
+        logger.stop(is_finished)
+    allowed = (FINISH_S if is_finished else CLOSE_S) if seconds is None else seconds
+    deadline = time.monotonic() + allowed
+    for logger in loggers:
+        logger.wait(max(0.0, deadline - time.monotonic()))

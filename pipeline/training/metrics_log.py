@@ -18,7 +18,7 @@ import torch
 
 from orbit.core.files.atomic import write_text
 from orbit.core.files.events import open_events, write_settings
-from pipeline.loggers.background import BackgroundLogger
+from pipeline.loggers.background import BackgroundLogger, close_all
 from pipeline.loggers.interface import Start, as_line
 from pipeline.loggers.table import TENSORBOARD, tracker_opener
 from pipeline.run_files.reading import read_metrics
@@ -132,8 +132,13 @@ class MetricsLog:
         if self._writer is not None:
             with contextlib.suppress(OSError):
                 self._writer.close()
-        for logger in self._loggers:
-            logger.close(self.is_finished)
+        if not self.is_finished:
+            self.close_loggers()
+
+    def close_loggers(self) -> None:
+        """Wait for what they still have to send; of a finished run after its result is written."""
+        loggers, self._loggers = self._loggers, []
+        close_all(loggers, self.is_finished)
 
     def write(self, step: int, epoch: int, split: str, values: dict[str, float]) -> None:
         """Append a line; `epoch` counts finished epochs. NaN and infinity become text."""

@@ -391,4 +391,8 @@ def _run_attempt(config: TrainConfig, parts: _Parts, start: Start) -> dict[str, 
         parts.lock.check_owned()
         return write_result(run, plan, trainer.best, method_of(config.task).metrics)
 
-    return world.first_decides(finish)
+    try:
+        return world.first_decides(finish)
+    finally:
+        if log is not None:
+            log.close_loggers()
