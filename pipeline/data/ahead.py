@@ -21,9 +21,9 @@ GROUP_BYTES = 2**25
 
 
 class AheadSource:
-    """The callable that DALI polls: the same batches as `StepSource`'s, read by threads.
+    """The same batches as `StepSource`'s, read by threads; also the callable that DALI polls.
 
-    A buffer is valid until the next call. Nothing is read before the first call. Reads after
+    A buffer is valid until the next read. Nothing is read before the first one. Reads after
     `end_step`, which DALI requests ahead of a GPU, return zeros that nobody uses. `stop` releases
     threads and buffers.
     """
@@ -47,16 +47,20 @@ class AheadSource:
         self._plan.forget()
 
     def __call__(self, info: Any) -> list[np.ndarray]:
-        read = info.iteration
+        return [self.read(info.iteration)]
+
+    def read(self, read: int) -> np.ndarray:
+        """The buffer (bytes,) of this read, counted from 0 and requested in ascending order."""
         while self._groups and read >= self._groups[0].first + len(self._groups[0].buffers):
             self._plan.reuse(self._groups.pop(0).buffers)
         while len(self._groups) < 2 and (group := self._plan.next_group()) is not None:
             self._groups.append(group)
         if not self._groups:
-            return [self._plan.nothing()]
+            return self._plan.nothing()
         group = self._groups[0]
         group.wait()
-        return [group.buffers[read - group.first]]
+        buffer: np.ndarray = group.buffers[read - group.first]
+        return buffer
 
 
 class _Group:

@@ -1,4 +1,5 @@
-"""DALI feeds the batches: in process by default, from spawned workers by config.
+"""DALI feeds the batches: in process by default, from spawned workers by config. Only batches that
+threads have read ahead on a CPU need no DALI: they are used where they lie.
 
 Frames are sent to the device as they are stored (uint8); the model converts and normalises them
 there. DALI calls an endless source with a step number and needs no end of an epoch, so the loader's
@@ -60,8 +61,8 @@ class StepSource:
 class Loader:
     """Iterator over the batches of steps `start_step` to `end_step` (exclusive; None: endless).
 
-    A batch's tensors are views of DALI's memory: use them before the next call and do not write
-    into them. `wait_s` is the total time spent waiting for data.
+    A batch's tensors are views of memory that the loader uses again: use them before the next call
+    and do not write into them. `wait_s` is the total time spent waiting for data.
     """
 
     def __init__(
@@ -79,12 +80,19 @@ class Loader:
         self._steps_per_read = num_steps
         self._layout = batches_layout(batches, num_steps)
         self._waiting: list[Batch] = []
+        self._ahead: AheadSource | None = None
+        self._pipeline: Any = None
+        self._num_reads = 0
         # In process, DALI copies its input before it requests more.
         source: StepSource | AheadSource
         if config.num_workers == 0 and isinstance(batches.reader, DirectReader):
             source = AheadSource(batches, self._layout, start_step, end_step, config.num_readers)
             # DALI may keep its source for longer.
             weakref.finalize(self, source.stop)
+            if device.type == "cpu":
+                # The batches already are in memory where they are used.
+                self._ahead = source
+                return
         else:
             source = StepSource(batches, self._layout, start_step, config.num_workers == 0)
         self._pipeline = _build_pipeline(source, device, config)
@@ -105,6 +113,14 @@ class Loader:
 
     def _read(self) -> list[Batch]:
         """The next steps' batches, last step first."""
+        buffer = self._run_pipeline() if self._ahead is None else self._read_ahead(self._ahead)
+        return self._layout.as_batch(buffer).parts(self._steps_per_read)[::-1]
+
+    def _read_ahead(self, source: AheadSource) -> torch.Tensor:
+        self._num_reads += 1
+        return torch.from_numpy(source.read(self._num_reads - 1))
+
+    def _run_pipeline(self) -> torch.Tensor:
         on_gpu = self._device.type == "cuda"
         stream = torch.cuda.current_stream(self._device) if on_gpu else None
         try:
@@ -116,8 +132,8 @@ class Loader:
                 "a worker of the loader was lost: too little memory, or /dev/shm is full;"
                 " loader.num_workers=0 works without them"
             ) from error
-        buffer = torch.from_dlpack(output.as_tensor())[0]
-        return self._layout.as_batch(buffer).parts(self._steps_per_read)[::-1]
+        buffer: torch.Tensor = torch.from_dlpack(output.as_tensor())[0]
+        return buffer
 
 
 def steps_per_read(batches: Batches, num_steps_left: int | None = None) -> int:
