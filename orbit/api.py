@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from orbit.core.groups import make_group as make_group
     from orbit.core.groups.permutations import PermutationGroup as PermutationGroup
     from orbit.core.groups.words import read_element as read_element
+    from orbit.core.metrics import Column as Column
     from orbit.core.metrics import Metric as Metric
     from orbit.core.pictures import save_figure as save_figure
     from orbit.core.plugins import Kind as Kind
@@ -80,7 +81,7 @@ PLACES = {
     "orbit.core.groups": ("Group", "Irrep", "make_group"),
     "orbit.core.groups.permutations": ("PermutationGroup",),
     "orbit.core.groups.words": ("read_element",),
-    "orbit.core.metrics": ("Metric",),
+    "orbit.core.metrics": ("Column", "Metric"),
     "orbit.core.pictures": ("save_figure",),
     "orbit.core.plugins": ("Kind", "Open"),
     "orbit.core.printing": ("say",),
