@@ -1,3 +1,4 @@
+# make install sets up .venv; for a CUDA 12 driver: make install TORCH='torch torchvision --index-url URL'
 # make train   install, prepare the embedded digits, train, evaluate
 # make test    install, then lint, types and the whole test suite in JOBS=2 processes, then the
 #              tests against a real SLURM where there is one
@@ -22,7 +23,9 @@ $(VENV)/.installed: pyproject.toml setup.py
 		{ echo "Python 3.11 or newer is needed; name one with make PYTHON=..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 		{ echo "python -m venv failed: install your system's venv package"; exit 1; }
+	$(if $(TORCH),$(BIN)/python -m pip install --quiet $(TORCH))
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python pipeline/fit_dali.py
 	@touch $@
 
 train: install

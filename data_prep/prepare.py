@@ -7,16 +7,18 @@ Examples:
 Keys: out (where to write), seed, num_samples, num_workers, overwrite, dataset.*, source.*; for
 worlds num_episodes and episode_length, both of the training split. A killed preparation continues
 when run again; a complete one is left alone. With overwrite=true the existing dataset is kept until
-the new one is complete, and restored if that fails.
+the new one is complete, and restored if that fails. print_config=true only prints all keys and
+where each value came from.
 """
 
 import time
 from pathlib import Path
 
-from orbit.core.config.program import run_program
+from orbit.core.config.program import run_program, take_switch
 from orbit.core.printing import say
 
 GROUPS = ("dataset", "source")
+DEPENDENT = {"source": "dataset"}
 
 
 def main(arguments: list[str]) -> None:
@@ -25,9 +27,16 @@ def main(arguments: list[str]) -> None:
     from orbit.core.config.roots import take_configs
     from orbit.core.config.schema import build, path_keys
 
-    keys = path_keys(PrepareConfig)
-    values = compose("prepare", take_configs(arguments), keys, {"source": "dataset"})
-    config = build(PrepareConfig, values)
+    is_asked = take_switch(arguments, "print_config")
+    arguments = take_configs(arguments)
+    config = build(
+        PrepareConfig, compose("prepare", arguments, path_keys(PrepareConfig), DEPENDENT)
+    )
+    if is_asked:
+        from orbit.core.config.origins import print_text
+
+        say(print_text(config, "prepare", arguments, DEPENDENT))
+        return
 
     from data_prep.building.builder import build_dataset
     from data_prep.recipes import make_recipe

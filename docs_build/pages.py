@@ -10,6 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ELSEWHERE = {
     "slurm/README.md": "launcher.md",
+    "slurm/containers.md": "containers.md",
+    "slurm/modules.md": "modules.md",
+    "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "README.md": "readme.md",
 }

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from orbit.core.config.program import run_program, take_directory, take_switch, take_value
 from orbit.core.printing import say
+from orbit.core.user_text import counted
 
 
 def main(arguments: list[str]) -> None:
@@ -44,7 +45,7 @@ def main(arguments: list[str]) -> None:
         say(json.dumps(as_plain(table, summary), indent=2, allow_nan=False))
         return
     say(as_text(summary))
-    say(f"{len(table.rows)} rows of {len(runs)} runs: {file}")
+    say(f"{counted(len(table.rows), 'row')} of {counted(len(runs), 'run')}: {file}")
 
 
 if __name__ == "__main__":

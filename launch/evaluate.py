@@ -2,12 +2,13 @@
 
 Examples:
   python launch/evaluate.py runs='SWEEP_DIR/runs/*' cluster=slurm
-  python launch/evaluate.py runs='SWEEP_DIR/runs/*' cluster=slurm checkpoints=all watch=true \\
+  python launch/evaluate.py runs='SWEEP_DIR/runs/*' cluster=slurm checkpoints=all follow=true \\
       num_evaluators=2
 
 Keys: runs (a glob of run directories), checkpoints (best, last or all), split, data (another
-dataset), batch, num_threads, analyses, watch (follow the runs until they end), num_evaluators,
-poll_s, checkpoints_per_job, jobs_dir, dry_run, cluster and cluster.*.
+dataset), batch, num_threads, analyses, checkpoints_per_job, jobs_dir, dry_run, cluster and
+cluster.*. follow=true submits jobs that stay and evaluate what the runs save until they end, as
+many as num_evaluators says, which look every poll_s seconds.
 Results are evaluations/step_XXXXXXXX-SPLIT.json in each run directory.
 """
 

@@ -30,6 +30,7 @@ PROGRAMS = {
     "export": "pipeline.export",
     "share": "pipeline.share",
     "classify": "pipeline.classify",
+    "fit-dali": "pipeline.fit_dali",
     "sweep": "launch.sweep",
     "status": "launch.status",
     "logs": "launch.logs",
@@ -40,6 +41,7 @@ PROGRAMS = {
     "plugins": "launch.plugins",
     "launch-prepare": "launch.prepare",
     "launch-evaluate": "launch.evaluate",
+    "completion": "orbit.completion",
 }
 """The name of each program and its module, which is that of the script. Two names exist in two
 folders: alone they work on one dataset or run, with `launch-` in front on a cluster."""

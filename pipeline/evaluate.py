@@ -6,12 +6,13 @@ Examples:
 
 Keys: run_dir, checkpoint (best, last or a step), data (if the dataset has moved), split, batch,
 num_threads, device, json, pictures, analyses, analysis_records (the most records that an analysis
-reads; for worlds: episodes).
+reads; for worlds: episodes). print_config=true only prints all keys and where each value came
+from.
 """
 
 import json
 
-from orbit.core.config.program import run_program
+from orbit.core.config.program import run_program, take_switch
 from orbit.core.printing import metrics_table, rank_of_environment, say
 
 
@@ -20,7 +21,13 @@ def main(arguments: list[str]) -> None:
     from orbit.core.config.schema import build, path_keys
     from pipeline.settings import EvaluateConfig
 
+    is_asked = take_switch(arguments, "print_config")
     config = build(EvaluateConfig, compose("evaluate", arguments, path_keys(EvaluateConfig)))
+    if is_asked:
+        from orbit.core.config.origins import print_text
+
+        say(print_text(config, "evaluate", arguments))
+        return
 
     from pipeline.evaluation.evaluate_run import evaluate_run
     from pipeline.training.distributed import cluster_faults_end_the_program

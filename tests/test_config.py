@@ -237,9 +237,9 @@ def test_words_split_at_the_first_equals_sign(key: str, value: str) -> None:
         ("dataset.group=c5", "unknown group 'c5'; known groups: "),
         (
             "dataset=rotated_digit",
-            "unknown dataset=rotated_digit; known: adrenal, ",
+            "unknown dataset=rotated_digit; nearest of ",
         ),
-        ("dataset=", "unknown dataset=; known: adrenal, "),
+        ("dataset=", "unknown dataset=; nearest of "),
         ("source=torchvision", "unknown source=torchvision; known: sklearn"),
         ("source=../rotated_mnist/torchvision", "unknown source="),
         ("experiment=rotated_digits", "unknown key 'experiment'"),

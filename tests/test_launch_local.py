@@ -248,7 +248,7 @@ def test_cancelled_workers_save_and_a_later_call_continues(
     wait_until(lambda: logged_step(run) > 0, lambda: logs(local_dir))
     assert states(local_dir) == {run.name: "running", other.name: "waiting"}
     said = call("launch/cancel.py", str(local_dir)).out
-    assert "told 1 workers on this machine to save and stop" in said
+    assert "told 1 worker on this machine to save and stop" in said
     wait_for_workers(local_dir)
     assert set(states(local_dir).values()) == {"cancelled"}
     assert "nothing is waiting or running" in call("launch/cancel.py", str(local_dir)).out
@@ -432,11 +432,11 @@ def test_jobs_that_evaluate_something_else_are_not_under_way(
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("poll_s=1",), "poll_s has no effect without watch=true"),
-        (("num_evaluators=2",), "num_evaluators has no effect without watch=true"),
-        (("watch=true", "checkpoints_per_job=2"), "checkpoints_per_job has no effect with watch"),
-        (("watch=true", "num_evaluators=0"), "num_evaluators=0 must be at least 1"),
-        (("watch=true", "poll_s=0"), "poll_s=0.0 must be positive"),
+        (("poll_s=1",), "poll_s has no effect without follow=true"),
+        (("num_evaluators=2",), "num_evaluators has no effect without follow=true"),
+        (("follow=true", "checkpoints_per_job=2"), "checkpoints_per_job has no effect with follow"),
+        (("follow=true", "num_evaluators=0"), "num_evaluators=0 must be at least 1"),
+        (("follow=true", "poll_s=0"), "poll_s=0.0 must be positive"),
         (("checkpoints_per_job=0",), "checkpoints_per_job=0 must be at least 1"),
         (("batch=0",), "batch=0 must be positive"),
         (("checkpoints=first",), "checkpoints=first is not allowed; allowed: best, last, all"),

@@ -201,3 +201,80 @@ def test_a_long_run_is_thinned_and_says_so(browser: Browser, tmp_path: Path) -> 
     assert train["y"][0] == pytest.approx(statistics.fmean(losses[:12]), rel=1e-4)
     edges = browser.run(f"{PLOT}.data.filter((t) => t.hoverinfo === 'skip').map((t) => t.y[0])")
     assert edges == pytest.approx([losses[11], losses[0]], rel=1e-4)
+
+
+def test_paper_has_every_chart_as_wide_as_the_paper(browser: Browser, shown_report: Path) -> None:
+    """Those that nobody scrolled to are drawn too, in the light theme, and the page comes back."""
+    browser.look(1280, 300, "dark")
+    browser.open(shown_report / "curves.html", DRAWN)
+    charts = "document.querySelectorAll('details[open] figure.chart')"
+    num = browser.run(f"{charts}.length")
+    drawn = f"[...{charts}].filter((one) => one.querySelector('.main-svg')).length"
+    assert browser.run(drawn) < num
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    browser.wait(f"{drawn} === {num}")
+    assert browser.run("document.documentElement.dataset.theme") == "light"
+    width = "document.querySelector('figure.chart .main-svg').getBoundingClientRect().width"
+    assert browser.run(width) < 350
+    browser.run("dispatchEvent(new Event('afterprint'))")
+    assert browser.run("document.documentElement.dataset.theme") == "dark"
+    browser.wait("document.querySelector('main').clientWidth > 1000")
+
+
+def test_a_constant_is_drawn_at_its_value(browser: Browser, tmp_path: Path) -> None:
+    """The axis lies around it: an axis of its own choice puts 0.001 on the line of zero."""
+    run = write_run(tmp_path / "run")
+    lines = [{**line, "learning_rate": 1e-3} for line in write_log(run, 12)]
+    (run / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    call("launch/report.py", str(run), f"out={tmp_path / 'report'}")
+    plot = "document.querySelector('figure.chart[data-metric=learning_rate] .plot')"
+    browser.open(tmp_path / "report/curves.html", f"{plot}.querySelector('.main-svg') !== null")
+    assert browser.run(f"{plot}.layout.yaxis.range") == pytest.approx([5e-4, 1.5e-3])
+    choose(browser, "#log", "on")
+    browser.run("document.querySelector('#log').click()")
+    browser.wait(f"{plot}.layout.yaxis.type === 'log'")
+    assert browser.run(f"{plot}.layout.yaxis.range") == pytest.approx([-3.5, -2.5])
+
+
+def test_the_kinds_of_lines_are_explained(browser: Browser, shown_report: Path) -> None:
+    """Each split has its line in the list of what is shown, and on the front page if drawn."""
+    browser.open(shown_report / "curves.html", DRAWN)
+    said = browser.run(
+        "[...document.querySelectorAll('.legend [data-split]')].map((e) => e.innerText.trim())"
+    )
+    assert [one.split(":")[0] for one in said] == ["train", "val", "test"]
+    browser.open(shown_report / "index.html", "document.querySelector('.main-svg') !== null")
+    shown = (
+        "[...document.querySelectorAll('#front [data-split]')].filter((e) => !e.hidden)"
+        ".map((e) => e.dataset.split)"
+    )
+    assert browser.run(shown) == ["val"]
+    browser.open(shown_report / "run-0000.html", "document.querySelector('.main-svg') !== null")
+    assert browser.run(shown) == ["train", "val", "test"]
+    names = browser.run("document.querySelector('.plot').data.map((t) => t.name)")
+    assert len({name.split(" · ")[0] for name in names if name}) == 1
+
+
+def test_two_configurations_are_compared(browser: Browser, shown_report: Path) -> None:
+    rows = (
+        "[...document.querySelectorAll('#compare-table tbody tr')]"
+        ".map((row) => [...row.cells].map((cell) => cell.textContent))"
+    )
+    browser.open(shown_report / "compare.html", f"{rows}.length > 0")
+    assert browser.run(rows) == [["seed", "0", "1"]]
+    names = browser.run("[...document.querySelector('#compare-b').options].map((o) => o.text)")
+    choose(browser, "#compare-b", names.index("tau0.5_width8_seed0"), "change")
+    expected = [["task.model.width", "4", "8"], ["task.tau", "0.3", "0.5"]]
+    assert browser.run(rows) == expected
+    assert browser.run("document.querySelector('#compare-note').textContent").startswith("2 keys")
+
+
+def test_a_phone_has_the_menu_in_one_line(browser: Browser, shown_report: Path) -> None:
+    """It moves sideways, and the page that is open is in view."""
+    browser.look(390, 800)
+    for page in ("index.html", "speed.html"):
+        browser.open(shown_report / page)
+        tops = browser.run("[...document.querySelectorAll('nav li')].map((e) => e.offsetTop)")
+        assert len(set(tops)) == 1
+        box = "document.querySelector('nav [aria-current]').getBoundingClientRect()"
+        assert 0 <= browser.run(f"{box}.left") <= browser.run(f"{box}.right") <= 390

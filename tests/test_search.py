@@ -389,3 +389,54 @@ def test_steps_that_all_seeds_have_reached(tmp_path: Path) -> None:
     assert values[1] != values[1]
     assert values[2] == 4.0
     assert validation_values([tmp_path / "0", tmp_path / "none"], "a") == {}
+
+
+# Known points, and what crashed
+
+
+def test_a_search_begins_with_the_points_that_are_known(sweep_dir: Path, digits_dir: Path) -> None:
+    """Also where it was killed after one had been written down and before it was asked for."""
+    start = ({"task.tau": 0.31}, {"task.tau": 0.69})
+    order = make_order(digits_dir, start=start)
+    make_controller(sweep_dir, order, FakeCluster(sweep_dir))
+    study = SearchStudy(sweep_dir, order.search)
+    study._study.enqueue_trial(dict(start[0]))
+    cluster = FakeCluster(sweep_dir)
+    run_out(make_controller(sweep_dir, order, cluster), cluster)
+    found = [trial.params["task.tau"] for trial in trials(sweep_dir)]
+    assert found[:2] == [0.31, 0.69]
+    assert len(set(found)) == len(found) == 4
+    assert states(sweep_dir) == ["COMPLETE"] * 4
+
+
+@pytest.mark.parametrize(
+    ("start", "reason"),
+    [
+        ({"task.tau": 2.0}, "task.tau=2.0, which space leaves out"),
+        ({"task.tua": 0.5}, "task.tua, which space lacks"),
+        ({"task.tau": True}, "task.tau=True, which space leaves out"),
+    ],
+)
+def test_a_point_outside_the_space_is_refused(
+    start: dict[str, Any], reason: str, digits_dir: Path
+) -> None:
+    with pytest.raises(ValueError, match=rf"^start\[0\] has {reason}$"):
+        make_order(digits_dir, start=(start,))
+
+
+def test_what_crashed_is_tried_again_and_what_diverged_is_not(
+    sweep_dir: Path, digits_dir: Path
+) -> None:
+    cluster = FakeCluster(sweep_dir)
+    controller = make_controller(sweep_dir, make_order(digits_dir), cluster)
+    controller.step()
+    crashed, diverged = cluster.submitted
+    cluster.fail(crashed, "crash")
+    cluster.fail(diverged)
+    controller.step()
+    assert cluster.submitted.count(crashed) == 2
+    assert states(sweep_dir)[:2] == ["RUNNING", "FAIL"]
+    cluster.fail(crashed, "crash")
+    controller.step()
+    assert cluster.submitted.count(crashed) == 2
+    assert states(sweep_dir)[:2] == ["FAIL", "FAIL"]

@@ -27,6 +27,7 @@ from orbit.core.config.schema import build, path_keys
 from orbit.core.files.atomic import write_json
 from orbit.core.files.waiting import StoppedWaiting, trying_again
 from orbit.core.printing import say
+from orbit.core.user_text import counted
 
 
 def write_task(path: Path, work: Work, targets: list[Target] | None) -> None:
@@ -114,7 +115,7 @@ def run_evaluation(overrides: Sequence[str]) -> int:
     work = make_work(request, base)
     if isinstance(request.cluster, InlineConfig):
         evaluator = Evaluator(work, say)
-        if request.watch:
+        if request.follow:
             evaluator.watch()
         else:
             evaluator.evaluate(evaluator.pending())
@@ -134,15 +135,18 @@ def run_evaluation(overrides: Sequence[str]) -> int:
         files.append(str(file))
     code = take_snapshot(REPOSITORY, base / "code", leave_out=(base,), packages=packages_to_carry())
     for record in _hand_over(request.cluster, base, code.path, files):
-        where = f"job {record.job_id}" if record.job_id else f"{len(record.processes)} workers here"
-        say(f"submitted {len(record.tasks)} evaluation tasks: {where} ({record.name})")
+        workers = counted(len(record.processes), "worker")
+        where = f"job {record.job_id}" if record.job_id else f"{workers} here"
+        num = counted(len(record.tasks), "follower" if request.follow else "evaluation task")
+        stay = ", until the runs end" if request.follow else ""
+        say(f"submitted {num}: {where} ({record.name}){stay}")
     return 0
 
 
 def make_tasks(request: EvaluateRequest, work: Work, base: Path) -> list[list[Target] | None]:
-    """Lists of checkpoints, one for each job; with watch=true, one open task for each evaluator."""
+    """Lists of checkpoints, one a job; with follow=true, one open task for each evaluator."""
     live = _live_evaluations(base, work)
-    if request.watch:
+    if request.follow:
         num_watching = sum(targets is None for targets in live)
         num_wanted = request.num_evaluators or 1
         say(f"evaluators that follow the runs: {num_watching} alive, {num_wanted} wanted")

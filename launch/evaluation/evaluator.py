@@ -53,7 +53,7 @@ class EvaluateRequest:
     """The keys of `launch/evaluate.py`.
 
     `analyses=false` measures only the metrics of training. `num_evaluators` jobs follow the runs
-    with `watch=true`; otherwise each job takes up to `checkpoints_per_job` checkpoints. `jobs_dir`
+    with `follow=true`; otherwise each job takes up to `checkpoints_per_job` checkpoints. `jobs_dir`
     is where jobs are recorded: the sweep directory by default.
     """
 
@@ -65,7 +65,7 @@ class EvaluateRequest:
     batch: PositiveInt | None = None
     num_threads: PositiveInt = 1
     analyses: bool = True
-    watch: bool = False
+    follow: bool = False
     num_evaluators: Count | None = None
     poll_s: Positive | None = None
     checkpoints_per_job: Count | None = None
@@ -73,12 +73,12 @@ class EvaluateRequest:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        if not self.watch:
+        if not self.follow:
             for name in ("num_evaluators", "poll_s"):
                 if getattr(self, name) is not None:
-                    raise ValueError(f"{name} has no effect without watch=true")
+                    raise ValueError(f"{name} has no effect without follow=true")
         elif self.checkpoints_per_job is not None:
-            raise ValueError("checkpoints_per_job has no effect with watch=true")
+            raise ValueError("checkpoints_per_job has no effect with follow=true")
 
 
 STEP = re.compile(r"step_([0-9]{8,})$")

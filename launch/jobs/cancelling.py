@@ -11,6 +11,7 @@ from launch.jobs.liveness import find_live
 from launch.jobs.run_state import CANCELLED_FILE
 from orbit.core.files.atomic import write_json
 from orbit.core.files.lock import is_running
+from orbit.core.user_text import counted
 
 BY = "launch/cancel.py"
 
@@ -43,9 +44,10 @@ def cancel_jobs(base: Path) -> list[str]:
     # A live array is cancelled as a whole; this does not affect its finished tasks.
     slurm.cancel(sorted(whole | {job for job in in_slurm if job.split("_")[0] not in whole}))
     num_workers = sum(_stop_workers(record) for record in records if record.cluster == "local")
-    lines = [f"cancelled {len(in_slurm)} SLURM tasks in {len(whole)} jobs"] if in_slurm else []
+    tasks, jobs = counted(len(in_slurm), "SLURM task"), counted(len(whole), "job")
+    lines = [f"cancelled {tasks} in {jobs}"] if in_slurm else []
     if num_workers:
-        lines.append(f"told {num_workers} workers on this machine to save and stop")
+        lines.append(f"told {counted(num_workers, 'worker')} on this machine to save and stop")
     return lines or ["nothing is waiting or running"]
 
 

@@ -39,6 +39,7 @@ from orbit.core.config.program import command_for
 from orbit.core.files.lock import DirectoryLock
 from orbit.core.printing import say
 from orbit.core.progress import Progress
+from orbit.core.user_text import counted
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NEVER = "DependencyNeverSatisfied"
@@ -144,7 +145,8 @@ def _run_inline(
     if dry_run:
         if not config.overwrite and is_complete(recipe, out):
             return _say_complete(recipe, out)
-        say(f"{len(plans)} shards, to be made in this process by {config.num_workers} workers")
+        shards, workers = counted(len(plans), "shard"), counted(config.num_workers, "worker")
+        say(f"{shards}, to be made in this process by {workers}")
         return 0
     with Progress(len(plans), "shards", recipe.name) as progress:
         build_dataset(

@@ -12,6 +12,7 @@ from launch.jobs.run_state import RunState, read_run_state
 from launch.jobs.standing import INTERRUPTED
 from launch.reports.advice import AGAIN, help_for, sweep_again
 from launch.sweeps.plan import SweepDirectory
+from orbit.core.user_text import counted
 from pipeline.run_files.reading import CONFIG_FILE
 
 ORDER = (
@@ -147,9 +148,8 @@ def status_table(status: Status) -> str:
         lines += [f"    {line[:MAX_LINE]}" for line in more[-MAX_LINES_BELOW:]]
     counts: Counter[str] = Counter(state.state for state in status.states.values())
     total = ", ".join(f"{counts[state]} {state}" for state in ORDER if counts[state])
-    num = len(status.states)
-    runs = "1 run" if num == 1 else f"{num} runs"
-    lines += ["", f"{runs}: {total}" if total else "no run was submitted yet"]
+    num = counted(len(status.states), "run")
+    lines += ["", f"{num}: {total}" if total else "no run was submitted yet"]
     again = sweep_again(status.sweep) if status.sweep is not None else None
     if again is not None and any(text == AGAIN for text in helps):
         lines.append(f"{AGAIN}: {again}")

@@ -6,9 +6,9 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from launch.reports.status_table import (
     status_table,
 )
 from orbit.core.printing import say
+from orbit.core.user_text import counted
 
 BARS = "▁▂▃▄▅▆▇█"
 ASCII_BARS = "_.-:=+*#"
@@ -151,6 +152,24 @@ def read_period(text: str) -> float:
     return every_s
 
 
+class Watched(Protocol):
+    """What shows runs and can say whether any of them goes on."""
+
+    @property
+    def is_watching(self) -> bool: ...
+
+
+Shown = TypeVar("Shown", bound=Watched)
+
+
+def written_anew(shown: Shown, write: Callable[[], Shown], every_s: float) -> Iterator[Shown]:
+    """What `write` returns, once every so many seconds until nothing goes on any more."""
+    while shown.is_watching:
+        time.sleep(every_s)
+        shown = write()
+        yield shown
+
+
 def is_over(status: Status) -> bool:
     """Whether no state will change by itself."""
     return not any(state.state in MAY_CHANGE for state in status.states.values())
@@ -233,7 +252,7 @@ def caption(status: Status, num_hidden: int) -> str:
     parts = [", ".join(f"{counts[state]} {state}" for state in ORDER if counts[state])]
     longest = longest_left(status.states)
     parts += [f"what runs is done in {duration(longest)}"] if longest is not None else []
-    parts += [f"{num_hidden} runs not shown"] if num_hidden > 0 else []
+    parts += [f"{counted(num_hidden, 'run')} not shown"] if num_hidden > 0 else []
     parts += [f"not checked: {status.unchecked}"] if status.unchecked is not None else []
     return "; ".join([*parts, time.strftime("%H:%M:%S")])
 

@@ -21,6 +21,7 @@ from orbit.core.config.program import EXIT_FINISHED, EXIT_STOPPED, EXIT_USER_ERR
 from orbit.core.files.lock import DirectoryLock
 from orbit.core.printing import say
 from orbit.core.progress import Progress
+from orbit.core.user_text import counted
 from pipeline.arithmetic import native_formats
 from pipeline.training.distributed import choose_device
 
@@ -44,7 +45,8 @@ def carry_out(request: ReproductionRequest, programs: Programs | None = None) ->
     seconds = earlier_seconds(read_results(request.results_dir), request.preset)
     left = seconds_left([run.dataset for run in missing], seconds, request.num_parallel)
     estimate = f", about {duration(left)}" if missing and left is not None else ""
-    say(f"{len(runs)} runs, {len(runs) - len(missing)} done, {len(missing)} to do{estimate}")
+    num = counted(len(runs), "run")
+    say(f"{num}, {len(runs) - len(missing)} done, {len(missing)} to do{estimate}")
     if request.dry_run:
         for run in missing:
             say(f"{run.name}: {' '.join(run.train)}")

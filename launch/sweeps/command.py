@@ -7,25 +7,39 @@ from launch.cluster.records import read_records
 from launch.cluster.settings import ClusterConfig, InlineConfig
 from launch.jobs.liveness import Liveness, find_live
 from launch.snapshot import Snapshot, take_snapshot
+from launch.sweeps.estimate import describe_hours, describe_points, pace_of
 from launch.sweeps.expansion import PlannedRun, Resolver, check_space, expand, with_seeds
 from launch.sweeps.inline_trials import run_inline
 from launch.sweeps.mixing import mixed_code, refuse_mix
 from launch.sweeps.plan import Plan, SweepDirectory, as_values, describe_plan, make_plan
-from launch.sweeps.request import REPOSITORY, check_before, read_request, split_overrides
+from launch.sweeps.request import (
+    REPOSITORY,
+    SweepRequest,
+    check_before,
+    read_request,
+    split_overrides,
+)
 from launch.sweeps.settings import OptunaSearch
 from launch.sweeps.submission import describe_submission, prepare_runs, submit_runs
 from orbit.core.code import packages_to_carry
-from orbit.core.config.program import command_for
+from orbit.core.config.origins import print_text
+from orbit.core.config.program import command_for, take_switch
 from orbit.core.config.roots import take_configs
 from orbit.core.files.listing import list_folder
 from orbit.core.files.lock import DirectoryLock
 from orbit.core.printing import say
+from orbit.core.user_text import counted
 
 
 def run_sweep(overrides: Sequence[str]) -> int:
     """Plan and submit the requested sweep; returns the exit code."""
-    own, training = split_overrides(take_configs(overrides))
+    given = list(overrides)
+    is_asked = take_switch(given, "print_config")
+    own, training = split_overrides(take_configs(given))
     request = read_request(own)
+    if is_asked:
+        say(print_text(request, "sweep", own))
+        return 0
     directory = SweepDirectory(Path(request.sweep_dir))
     search = request.sweep.search
     if isinstance(search, OptunaSearch):
@@ -37,7 +51,8 @@ def run_sweep(overrides: Sequence[str]) -> int:
     points = with_seeds(expand(search), request.sweep.seeds)
     runs = resolver.resolve(points)
     if len(runs) < len(points):
-        say(f"{len(points)} points are {len(runs)} runs: some have the same configuration")
+        fewer = f"{counted(len(points), 'point')} are {counted(len(runs), 'run')}"
+        say(f"{fewer}: some have the same configuration")
     for line in check_before(request, runs, resolver.datasets()):
         say(f"not checked: {line}")
     if request.dry_run:
@@ -45,8 +60,8 @@ def run_sweep(overrides: Sequence[str]) -> int:
         names = [run.name for run in plan.to_submit]
         lines = describe_submission(names, directory, request.cluster, directory.code / "CODE")
         mix = mixed_code(directory, known_runs(directory, runs), plan.to_submit)
-        lines = [*([f"a mix: {mix}"] if mix else []), *lines]
-        say("\n".join([*describe_plan(plan), *lines]))
+        told = [describe_points(runs), *describe_plan(plan), _expected(request, directory, plan)]
+        say("\n".join([*told, *([f"a mix: {mix}"] if mix else []), *lines]))
         return 0
     with DirectoryLock(directory.path, "submissions") as lock:
         plan = make_plan(directory, runs, live_runs(directory), request.retry_failed)
@@ -66,6 +81,23 @@ def run_sweep(overrides: Sequence[str]) -> int:
             lock.check_owned()
             return hand_over(plan, directory, request.cluster, code, request.hold)
     return run_inline(plan.to_submit)
+
+
+def _expected(request: SweepRequest, directory: SweepDirectory, plan: Plan) -> str:
+    """How long what would be submitted takes, by the sweep's own runs or by `like=RUN_DIR`."""
+    like = None
+    if request.like is not None:
+        like = pace_of(Path(request.like))
+        if like is None:
+            say(f"{request.like} has not logged enough steps to tell its pace")
+    begun = [run.name for run in plan.runs if _has_config(directory, run.name)]
+    paces = {name: pace_of(directory.runs / name) for name in begun}
+    own = {name: pace for name, pace in paces.items() if pace is not None}
+    return describe_hours(plan.to_submit, own, like, request.cluster)
+
+
+def _has_config(directory: SweepDirectory, name: str) -> bool:
+    return (directory.runs / name / "config.yaml").is_file()
 
 
 def known_runs(directory: SweepDirectory, runs: Sequence[PlannedRun]) -> list[str]:
@@ -90,8 +122,9 @@ def hand_over(
     names = [run.name for run in plan.to_submit]
     records = submit_runs(names, directory, cluster, code.path, hold)
     for record in records:
-        where = f"job {record.job_id}" if record.job_id else f"{len(record.processes)} workers here"
-        say(f"submitted {len(record.tasks)} runs: {where} ({record.name})")
+        workers = counted(len(record.processes), "worker")
+        where = f"job {record.job_id}" if record.job_id else f"{workers} here"
+        say(f"submitted {counted(len(record.tasks), 'run')}: {where} ({record.name})")
     say(code.describe())
     say(f"look with: {command_for('status')} {directory.path}")
     return 0

@@ -21,8 +21,10 @@ from launch.jobs.liveness import Liveness
 from launch.jobs.run_state import RunState, read_run_state
 from launch.jobs.standing import AT_WORK, DONE, INTERRUPTED
 from launch.sweeps.expansion import PlannedRun
+from orbit import __version__
 from orbit.core.config.compose import yaml_text
 from orbit.core.files.atomic import write_json, write_text
+from orbit.core.user_text import counted
 
 PLAN_FILE = "plan.json"
 
@@ -42,6 +44,7 @@ class SweepDirectory:
     def write_request(self, overrides: Sequence[str], sweep: Any, cluster: Any) -> None:
         """Write sweep.yaml."""
         values = {
+            "orbit": __version__,
             "words": list(overrides),
             "sweep": dataclasses.asdict(sweep),
             "cluster": dataclasses.asdict(cluster),
@@ -118,7 +121,7 @@ def describe_plan(plan: Plan) -> list[str]:
         "new": plan.count("planned"),
     }
     shown = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
-    return [f"{len(plan.runs)} runs: {shown}", f"to submit: {len(plan.to_submit)}"]
+    return [f"{counted(len(plan.runs), 'run')}: {shown}", f"to submit: {len(plan.to_submit)}"]
 
 
 def as_values(runs: Sequence[PlannedRun]) -> dict[str, dict[str, object]]:

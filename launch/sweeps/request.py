@@ -19,7 +19,10 @@ GROUPS = ("sweep", "cluster")
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """The launcher's own keys. `verify=full` compares the checksums of every shard."""
+    """The launcher's own keys. `verify=full` compares the checksums of every shard.
+
+    A dry run tells expected hours by the sweep's own runs, or else by the run directory `like`.
+    """
 
     sweep: SweepConfig
     cluster: ClusterConfig
@@ -30,8 +33,11 @@ class SweepRequest:
     dry_run: bool = False
     retry_failed: bool = True
     any_code: bool = False
+    like: FilePath | None = None
 
     def __post_init__(self) -> None:
+        if self.like is not None and not self.dry_run:
+            raise ValueError(f"like={self.like} has no effect without dry_run=true")
         if self.hold and not isinstance(self.cluster, SlurmConfig):
             raise ValueError("hold=true has no effect without SLURM")
         is_search = isinstance(self.sweep.search, OptunaSearch)

@@ -15,6 +15,7 @@ from launch.cluster.checks import check_ranks
 from launch.cluster.settings import ClusterConfig, InlineConfig, LocalConfig, RetryConfig
 from launch.cluster.slurm import SlurmError
 from launch.jobs.attempt import mark_pruned
+from launch.jobs.deciding import ERROR_FILE
 from launch.jobs.history import newest_step
 from launch.jobs.run_state import CANCELLED_FILE, RunState
 from launch.jobs.standing import DONE, INTERRUPTED
@@ -33,7 +34,7 @@ from launch.sweeps.trials import (
     validation_values,
 )
 from orbit.core.config.schema import read_json_as
-from orbit.core.files.atomic import write_json
+from orbit.core.files.atomic import read_json_object, write_json
 from orbit.core.files.lock import DirectoryLock
 
 ORDER_FILE = "search_order.json"
@@ -72,6 +73,8 @@ def read_search_order(folder: Path) -> SearchOrder:
     return read_json_as(SearchOrder, folder / ORDER_FILE)
 
 
+FOR_GOOD = ("non_finite", "collapsed")
+"""Kinds of failures that come again however often a run is started."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 15.0, 600.0
 """Pauses after a cluster has refused a job; doubled each time."""
 
@@ -134,12 +137,29 @@ class Controller:
         if verdict.kind == "complete":
             self._complete(trial, names)
         elif verdict.kind == "failed":
-            self._fail(trial, verdict.reason, states)
+            if not self._retry_failed(trial, runs, states, verdict.reason):
+                self._fail(trial, verdict.reason, states)
         elif verdict.kind == "pruned" or self._follow(trial, names):
             self._prune(trial, states)
         else:
             idle = [run for run in runs if run.name in verdict.idle]
             self._submit(trial, idle, states)
+
+    def _retry_failed(
+        self, trial: OpenTrial, runs: Sequence[PlannedRun], states: dict[str, RunState], reason: str
+    ) -> bool:
+        """Start again what failed, where that may help and was not done too often; else False."""
+        failed = [run for run in runs if states[run.name].state == "failed"]
+        errors = [read_json_object(self._directory.runs / run.name / ERROR_FILE) for run in failed]
+        times = int(trial.notes.get("retries", 0))
+        is_in_vain = any((error or {}).get("kind") in FOR_GOOD for error in errors)
+        if is_in_vain or times >= self._search.num_retries:
+            return False
+        if time.monotonic() >= self._paused_until:
+            self._study.note(trial.number, "retries", times + 1)
+            self._say(f"trial {trial.number}: once more after a failure: {reason}")
+            self._submit(trial, failed, states)
+        return True
 
     def _runs_of(self, trial: OpenTrial) -> list[PlannedRun]:
         """The runs of a trial, one for each seed; ValueError if its values are refused."""

@@ -36,6 +36,16 @@ class Dimension:
         if self.integer and math.ceil(self.low) > math.floor(self.high):
             raise ValueError(f"low={self.low} to high={self.high} holds no whole number")
 
+    def holds(self, value: Any) -> bool:
+        """Whether a value may be chosen: a choice, or a number of the range."""
+        if self.choices is not None:
+            return any(value == one and type(value) is type(one) for one in self.choices)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        assert self.low is not None
+        assert self.high is not None
+        return self.low <= value <= self.high and (not self.integer or value == int(value))
+
 
 @dataclass(frozen=True)
 class GridSearch:
@@ -81,6 +91,9 @@ class OptunaSearch:
     its value at the best step is used. The pruner ends trials whose metric falls behind after
     `pruner_warmup_steps` (for hyperband: its smallest resource). Until `num_startup_trials` are
     done, points are drawn at random and the median pruner prunes none.
+    The first trials are the points of `start`, each with some or all keys of the space; the missing
+    ones are drawn. A run that crashed is started again from its newest checkpoint, `num_retries`
+    times for each trial; one that diverged or collapsed would do so again, and its trial fails.
     """
 
     name: Literal["optuna"]
@@ -95,8 +108,18 @@ class OptunaSearch:
     num_startup_trials: Count = 10
     poll_s: Positive = 20.0
     seed: NotNegativeInt = 0
+    start: tuple[dict[str, Any], ...] = ()
+    num_retries: NotNegativeInt = 1
 
     def __post_init__(self) -> None:
+        for number, point in enumerate(self.start):
+            for key, value in point.items():
+                if key not in self.space:
+                    raise ValueError(f"start[{number}] has {key}, which space lacks")
+                if not self.space[key].holds(value):
+                    raise ValueError(f"start[{number}] has {key}={value}, which space leaves out")
+        if len(self.start) > self.num_trials:
+            raise ValueError(f"start has {len(self.start)} points, num_trials={self.num_trials}")
         if self.pruner == "none" and self.pruner_warmup_steps:
             raise ValueError("pruner_warmup_steps has no effect with pruner=none")
         if not self.space:

@@ -195,8 +195,13 @@ class SearchStudy:
         return [self._open(trial.number) for trial in running]
 
     def ask(self) -> OpenTrial:
-        """A new trial."""
-        self._study.sampler = self._sampler(len(self._trials()))
+        """A new trial: one of the points to start with, then what the sampler proposes."""
+        trials = self._trials()
+        self._study.sampler = self._sampler(len(trials))
+        # One that was written down, and not asked for before the search was killed, comes next.
+        is_waiting = any(trial.state.name == "WAITING" for trial in trials)
+        if len(trials) < len(self._search.start) and not is_waiting:
+            self._study.enqueue_trial(self._start_params(self._search.start[len(trials)]))
         return self._open(self._study.ask().number)
 
     def note(self, number: int, key: str, value: Any) -> None:
@@ -274,6 +279,17 @@ class SearchStudy:
             trial.suggest_int(key, low, high, log=dimension.log)
         else:
             trial.suggest_float(key, dimension.low, dimension.high, log=dimension.log)
+
+    def _start_params(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """A point in Optuna's terms: of a choice its label."""
+        params = {}
+        for key, value in point.items():
+            dimension = self._search.space[key]
+            if dimension.choices is None:
+                params[key] = value
+            else:
+                params[key] = choice_labels(dimension)[dimension.choices.index(value)]
+        return params
 
     def _has_values(self) -> bool:
         return any(trial.values or trial.intermediate_values for trial in self._trials())

@@ -23,7 +23,13 @@ from typing import Any
 import numpy as np
 
 from orbit.core.config.schema import build
-from orbit.core.files.atomic import parse_json, replacing, write_json
+from orbit.core.files.atomic import (
+    TEMPORARY_SUFFIX,
+    make_directory,
+    parse_json,
+    replacing,
+    write_json,
+)
 from orbit.core.files.listing import list_folder
 
 SEPARATOR = 0.5
@@ -286,6 +292,58 @@ def write_frames(
         stale.unlink()
     write_json(folder / FRAMES_FILE, dataclasses.asdict(found))
     return found
+
+
+STEP_SLIDER = "training step"
+
+
+class Strip:
+    """A set of frames that grows: one for each of some steps of training, all of one shape."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def steps(self) -> list[int]:
+        """The steps that are there, ascending."""
+        names = (path.stem[len("step_") :] for path in list_folder(self.folder, "step_*.png"))
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def cut(self, last_step: int) -> None:
+        """Delete what is later than `last_step`, and what is half-written."""
+        late = [step for step in self.steps() if step > last_step]
+        if late:
+            (self.folder / FRAMES_FILE).unlink(missing_ok=True)
+        for step in late:
+            self._file(step).unlink(missing_ok=True)
+        for draft in list_folder(self.folder, f".*{TEMPORARY_SUFFIX}*"):
+            draft.unlink(missing_ok=True)
+
+    def add(
+        self, step: int, frames: np.ndarray, rows: Sequence[str], title: str, description: str
+    ) -> FrameSet:
+        """Write one more frame, (R, N, C, H, W) on [0, 1], and what there is by now."""
+        from PIL import Image
+
+        make_directory(self.folder)
+        with replacing(self._file(step)) as draft:
+            Image.fromarray(mosaic(frames)).save(draft, format="PNG")
+        steps = self.steps()
+        found = FrameSet(
+            title=title,
+            description=description,
+            slider=STEP_SLIDER,
+            labels=tuple(f"{one:,}" for one in steps),
+            files=tuple(self._file(one).name for one in steps),
+            rows=tuple(rows),
+            num_columns=frames.shape[1],
+            num_slices=1,
+            cell=(frames.shape[-2], frames.shape[-1]),
+        )
+        write_json(self.folder / FRAMES_FILE, dataclasses.asdict(found))
+        return found
+
+    def _file(self, step: int) -> Path:
+        return self.folder / f"step_{step:08d}.png"
 
 
 def read_frame_set(folder: Path) -> FrameSet | None:

@@ -41,3 +41,8 @@ def check_utf8(key: str, text: str) -> None:
     except UnicodeEncodeError:
         shown = os.fsencode(text).decode("utf-8", "backslashreplace")
         raise ValueError(f"{key}={shown} is not UTF-8: choose another name") from None
+
+
+def counted(num: int, noun: str) -> str:
+    """A number of things whose plural ends in s: `1 run`, `2 runs`, `1,000 runs`."""
+    return f"{num:,} {noun}" if num == 1 else f"{num:,} {noun}s"

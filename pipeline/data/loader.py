@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from orbit.core.dali_build import check_dali
 from orbit.core.signals import STOP_SIGNALS
 from orbit.core.store.direct_reader import DirectReader
 from pipeline.data.ahead import AheadSource
@@ -62,7 +63,8 @@ class Loader:
     """Iterator over the batches of steps `start_step` to `end_step` (exclusive; None: endless).
 
     A batch's tensors are views of memory that the loader uses again: use them before the next call
-    and do not write into them. `wait_s` is the total time spent waiting for data.
+    and do not write into them. `wait_s` is the total time spent waiting for data. Raises
+    ValueError on a GPU if DALI was built for another CUDA version than torch.
     """
 
     def __init__(
@@ -73,6 +75,8 @@ class Loader:
         device: torch.device,
         config: LoaderConfig,
     ) -> None:
+        if device.type == "cuda":
+            check_dali()
         self.wait_s = 0.0
         self._step, self._end_step = start_step, end_step
         self._device = device

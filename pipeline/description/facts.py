@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from orbit.core.store.manifest import MANIFEST_NAME, Manifest
@@ -21,18 +20,7 @@ from pipeline.methods.table import method_of
 from pipeline.models.latent_action import LatentActionModel, LatentParts
 from pipeline.runs import Run, load_run, open_data
 from pipeline.settings import evaluation_file
-from pipeline.training.run_directory import RunDirectory
-
-
-def num_parameters(module: nn.Module) -> int:
-    """The number of parameters that training can change."""
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def parameters_by_part(model: nn.Module) -> dict[str, int]:
-    """The number of parameters of each immediate submodule that has any; others are left out."""
-    counts = {name: num_parameters(part) for name, part in model.named_children()}
-    return {name: count for name, count in counts.items() if count}
+from pipeline.training.run_directory import RunDirectory, parameters
 
 
 @torch.no_grad()
@@ -160,10 +148,7 @@ def describe_loaded(run: Run, checkpoint: str, data: Path | None = None) -> dict
         "precision": run.config.precision,
         "dataset": _dataset(place, manifest, run),
         "group": _group(run),
-        "parameters": {
-            "total": num_parameters(run.model),
-            "parts": parameters_by_part(run.model),
-        },
+        "parameters": parameters(run.model),
     }
     if isinstance(run.model, LatentActionModel):
         facts |= _latent_action(run, run.model, data)

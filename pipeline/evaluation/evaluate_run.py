@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from orbit import __version__
 from orbit.core.code import measured_by
 from orbit.core.files.events import open_events
 from orbit.core.files.listing import list_folder
@@ -23,10 +24,12 @@ from pipeline.arithmetic import exact_float32, use_threads
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.data.places import global_places
+from pipeline.description.facts import describe_loaded
+from pipeline.description.words import in_words
 from pipeline.measuring import Subject
 from pipeline.methods.table import method_of
 from pipeline.run_files.checkpoint import MODEL_FILE
-from pipeline.runs import load_run, open_data
+from pipeline.runs import Run, load_run, open_data
 from pipeline.settings import EvaluateConfig, curves_file, evaluation_file
 from pipeline.training.distributed import evaluate, join_world
 from pipeline.training.run_directory import RunDirectory
@@ -87,6 +90,7 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
             metrics = evaluate(evaluation, progress.over(loader), world)
     fingerprint = store.manifest.fingerprint
     result: dict[str, Any] = {
+        "orbit": __version__,
         "step": loaded.step,
         "split": config.split,
         "dataset": fingerprint,
@@ -122,10 +126,19 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
     if curves:
         run.write_json(curves_file(name), curves)
     run.write_json(name, result)
+    if config.analyses and config.split == "test" and other is None and num_batches is None:
+        _describe(run, loaded, store.root)
     if config.pictures:
         method.draw(subject)
         write_events(run.path, loaded.step, config.split, result["metrics"])
     return result
+
+
+def _describe(run: RunDirectory, loaded: Run, data: Path) -> None:
+    """Write the text of `pipeline/describe.py` for readers that load no model: reports."""
+    facts = describe_loaded(loaded, "evaluated", data)
+    said = {"orbit": __version__, "step": loaded.step, "words": in_words(facts), "facts": facts}
+    run.write_json("description.json", said)
 
 
 def _refuse_non_finite(metrics: Mapping[str, float], of: str) -> None:

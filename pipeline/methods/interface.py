@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orbit.core.metrics import Metric
-from orbit.core.store.manifest import Manifest
+from orbit.core.store.manifest import FrameSpec, Manifest
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import nn
 
+    from orbit.core.store.reader import Records
     from pipeline.data.packing import Batch
     from pipeline.measuring import Findings, Subject, TrainedModel
     from pipeline.programs import Program
@@ -114,8 +116,10 @@ class Method:
     on. `measure` takes metrics and curves of a finished run, but for rounding the same for any
     batch; `draw` writes pictures below the run directory. `programs` are what is exported,
     None where nothing is yet. `describe` gives further lines of a description, by their
-    headings. `metrics` says what they mean, what is better and where in tables they stand. What
-    takes long to import is imported when it is called: launchers and reports read methods, too.
+    headings. `preview` makes rows of frames (N, C, H, W) on [0, 1] of N validation records, by
+    their names, with a model in evaluation mode that is still being trained. `metrics` says what
+    they mean, what is better and where in tables they stand. What takes long to import is
+    imported when it is called: launchers and reports read methods, too.
     """
 
     name: str
@@ -125,4 +129,5 @@ class Method:
     draw: Callable[[Subject], None]
     programs: Callable[[TrainedModel, Manifest], list[Program]] | None = None
     describe: Callable[[TrainedModel, Manifest], Mapping[str, str]] | None = None
+    preview: Callable[[nn.Module, Records, FrameSpec], Mapping[str, np.ndarray]] | None = None
     metrics: tuple[Metric, ...] = ()

@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 
+from orbit import __version__
 from orbit.core.code import CODE_FILE, code_of, differing_packages, used_in_training, went_on
 from orbit.core.config.program import EXIT_COLLAPSED, EXIT_NON_FINITE, ExitWithCode
 from orbit.core.metrics import Metric, statements_for
 from orbit.core.printing import say
 from orbit.core.store.manifest import Manifest
+from orbit.core.user_text import counted
 from pipeline.arithmetic import complaint
 from pipeline.data.batches import Batches
 from pipeline.data.loader import LoaderConfig, shared_bytes
@@ -211,10 +213,11 @@ def result_where_nothing_can_be_written(
 
 
 def write_result(
-    run: RunDirectory, plan: Plan, best: Best, stated: Sequence[Metric]
+    run: RunDirectory, plan: Plan, step: int, best: Best, stated: Sequence[Metric]
 ) -> dict[str, Any]:
     """Write result.json, which marks the run as finished, and return its content.
 
+    `step` is where training ended; `ended_early` says why, if that is before the plan's end.
     `stated` is what the method says of its metrics.
     Raises ExitWithCode if no validation was finite, ValueError if metrics.jsonl lacks the best.
     """
@@ -227,8 +230,9 @@ def write_result(
         raise ValueError(f"{file} lacks the validation of step {best.step}: was it altered?")
     result = {
         "state": "finished",
-        "step": plan.num_steps,
-        "epoch": plan.epochs_done(plan.num_steps),
+        "orbit": __version__,
+        "step": step,
+        "epoch": plan.epochs_done(step),
         "best_step": best.step,
         "split": "val",
         "metrics": _metrics_of(best_line),
@@ -236,6 +240,12 @@ def write_result(
         "collapses": run.read_json(RESTARTS) or [],
         "meanings": statements_for(_metrics_of(best_line), stated),
     }
+    if step < plan.num_steps:
+        result["ended_early"] = (
+            f"{counted(best.num_since, 'validation')} in a row"
+            f" {'was' if best.num_since == 1 else 'were'} no better than that of step {best.step};"
+            f" {plan.num_steps} steps were planned"
+        )
     run.write_json("result.json", result)
     return result
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from orbit import __version__
 from orbit.core.config.compose import TASK_RUN
 from orbit.core.config.program import EXIT_NON_FINITE, EXIT_STOPPED, ExitWithCode
 from orbit.core.files.atomic import make_directory
@@ -63,7 +64,14 @@ from pipeline.training.lifecycle import (
     write_result,
 )
 from pipeline.training.metrics_log import MetricsLog, NonFiniteLossError
-from pipeline.training.run_directory import Heartbeat, RunDirectory, flatten
+from pipeline.training.previews import Previews
+from pipeline.training.run_directory import (
+    MODEL_FILE,
+    Heartbeat,
+    RunDirectory,
+    flatten,
+    parameters,
+)
 from pipeline.training.settings import (
     Precision,
     TrainConfig,
@@ -116,6 +124,7 @@ def _train(config: TrainConfig, request: StopRequest, data_copy: Path | None) ->
             config.num_train_items,
             data_order.block_sizes,
         )
+        check_patience(config, make_plan(config, order))
         world.first_decides(lambda: _check_share(config, data_order, world))
         if world.is_first and line is not None:
             say(line)
@@ -186,6 +195,22 @@ def make_plan(config: TrainConfig, order: SampleOrder) -> Plan:
         validate_every=config.validate_every,
         checkpoint_every=config.checkpoint_every,
         log_every=config.log_every,
+    )
+
+
+def check_patience(config: TrainConfig, plan: Plan) -> None:
+    """ValueError for a patience that is never at an end before the run is.
+
+    The first validation is the best so far, and after the last one the run ends anyway.
+    """
+    most = plan.num_validations - 2
+    if config.patience is None or config.patience <= most or config.debug.num_steps is not None:
+        return
+    allowed = f"1 to {most}, or null" if most > 0 else "null"
+    raise ValueError(
+        f"patience={config.patience} has no effect on a run that validates"
+        f" {plan.num_validations} {'time' if plan.num_validations == 1 else 'times'};"
+        f" allowed: {allowed}"
     )
 
 
@@ -313,6 +338,7 @@ def _run_attempt(config: TrainConfig, parts: _Parts, start: Start) -> dict[str, 
     task = make_task(config.task, manifest, int(seed.generate_state(1)[0]), world.device)
     plan = make_plan(config, parts.order)
     meta = {
+        "orbit": __version__,
         "dataset": manifest.fingerprint,
         "attempt": start.attempt,
         "world_size": world.world_size,
@@ -329,6 +355,14 @@ def _run_attempt(config: TrainConfig, parts: _Parts, start: Start) -> dict[str, 
         # Stored pairs, unless debugging validates on its training batch.
         return batches if validation.has_targets or fresh is None else map(fresh.completed, batches)
 
+    previews = Previews(run.path, method_of(config.task), validation.reader, plan.num_steps)
+
+    def begin() -> None:
+        run.write_json(MODEL_FILE, {"parameters": parameters(task.model)})
+        previews.go_on_from(start.step or 0)
+
+    world.first_decides(begin)
+
     trainer = Trainer(
         task,
         config,
@@ -339,6 +373,7 @@ def _run_attempt(config: TrainConfig, parts: _Parts, start: Start) -> dict[str, 
         validation_batches,
         parts.lock.check_owned,
         fresh,
+        previews.draw,
     )
     if start.step is not None:
         trainer.restore(run.checkpoints.load(start.step))
@@ -389,7 +424,7 @@ def _run_attempt(config: TrainConfig, parts: _Parts, start: Start) -> dict[str, 
 
     def finish() -> dict[str, Any]:
         parts.lock.check_owned()
-        return write_result(run, plan, trainer.best, method_of(config.task).metrics)
+        return write_result(run, plan, trainer.step, trainer.best, method_of(config.task).metrics)
 
     try:
         return world.first_decides(finish)

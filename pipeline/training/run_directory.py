@@ -10,6 +10,8 @@ run_dir/
   checkpoints/             see `pipeline/run_files/checkpoint.py`
   evaluations/             written by `pipeline/evaluate.py`, with orbits.png beside
   heartbeat.json           where the run is, rewritten every few seconds
+  model.json               the number of parameters of the model and of each of its parts
+  pictures/                written by evaluation, and pictures/training/ by training (`previews.py`)
   order.json               the order in which the data is read, and why
   ended.json               only after an early end: why, in its own words
   restarts.json            only after a collapse that was restarted
@@ -47,8 +49,11 @@ from pipeline.run_files.reading import CONFIG_FILE, DATASET_FILE, read_config_va
 from pipeline.training.settings import KEYS_FREE_TO_CHANGE, TrainConfig
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from pipeline.run_files.checkpoint import CheckpointStore
 
+MODEL_FILE = "model.json"
 WRITTEN = (
     CONFIG_FILE,
     CODE_FILE,
@@ -56,6 +61,7 @@ WRITTEN = (
     note_file("wandb"),
     note_file("mlflow"),
     "environment.json",
+    MODEL_FILE,
     "metrics.jsonl",
     "heartbeat.json",
     "order.json",
@@ -180,6 +186,20 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def num_parameters(module: "nn.Module") -> int:
+    """Numbers that training can change."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def parameters(model: "nn.Module") -> dict[str, Any]:
+    """How many parameters a model has: `total`, and `parts`, its immediate parts that have any."""
+    counts = {name: num_parameters(part) for name, part in model.named_children()}
+    return {
+        "total": num_parameters(model),
+        "parts": {name: count for name, count in counts.items() if count},
+    }
 
 
 HEARTBEAT_FILE = "heartbeat.json"

@@ -128,7 +128,9 @@ class RetentionConfig:
 class TrainConfig:
     """All keys of a training run.
 
-    `checkpoint_every` and `validate_every` count steps; null means once an epoch. `tail` says
+    `checkpoint_every` and `validate_every` count steps; null means once an epoch. `patience`
+    ends the run after so many validations in a row whose selected metric is no better than the best
+    one; null never does. `tail` says
     whether an epoch's last incomplete batch is dropped or carried into the next epoch. `precision`
     is the number format of the forward and backward pass: `fp16` scales gradients, `tf32` is for
     GPUs, and `auto` takes bf16 if every rank's processor or GPU has units for it and fp32
@@ -165,6 +167,7 @@ class TrainConfig:
     log_every: PositiveInt = 50
     logger: Annotated[tuple[str, ...], ONCE_EACH] = ("tensorboard",)
     validate_every: PositiveInt | None = None
+    patience: PositiveInt | None = None
     validation_batch: PositiveInt | None = None
     checkpoint_every: PositiveInt | None = None
     ema_decay: InnerShare | None = None

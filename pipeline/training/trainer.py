@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from orbit.core.progress import Progress
 from orbit.core.signals import StopRequest
-from pipeline.arithmetic import float32_arithmetic
+from pipeline.arithmetic import exact_float32, float32_arithmetic
 from pipeline.compiling import compile_in_place
 from pipeline.data.packing import Batch
 from pipeline.methods.interface import Task
@@ -63,6 +63,13 @@ class Plan:
     def is_checkpoint_step(self, step: int) -> bool:
         return self._is_due(self.checkpoint_every, step)
 
+    @property
+    def num_validations(self) -> int:
+        """How often a run of full length validates."""
+        if self.validate_every is not None:
+            return -(-self.num_steps // self.validate_every)
+        return self.epochs_done(self.num_steps) + (not self.is_epoch_end(self.num_steps))
+
     def _is_due(self, every: int | None, step: int) -> bool:
         due = self.is_epoch_end(step) if every is None else step % every == 0
         return due or step == self.num_steps
@@ -70,20 +77,22 @@ class Plan:
 
 @dataclass
 class Best:
-    """The best validation so far."""
+    """The best validation so far, and how many there were since then."""
 
     step: int | None = None
     value: float = float("inf")
+    num_since: int = 0
 
 
 class Trainer:
-    """Runs a task's optimisation from its current step to the plan's end.
+    """Runs a task's optimisation from its current step to the plan's end, or until `patience`
+    validations in a row were no better than the best.
 
     All its parts are injected. `run` returns whether the plan's end was reached; False means that a
     stop was requested and the state saved. `check_owned` raises if another process has taken over
     the run directory; it is called before anything is saved. `objective` wraps the task's own and
-    is called instead of it. Raises ValueError for gradient accumulation if the task does not allow
-    it.
+    is called instead of it. `preview` is called on the first rank after validations, with the
+    evaluated model. Raises ValueError for gradient accumulation if the task does not allow it.
     """
 
     def __init__(
@@ -97,6 +106,7 @@ class Trainer:
         validation_batches: Callable[[], Iterable[Batch]],
         check_owned: Callable[[], None] = lambda: None,
         objective: nn.Module | None = None,
+        preview: Callable[[int, nn.Module], None] | None = None,
     ) -> None:
         if task.mixes_batch and config.accumulation > 1:
             raise ValueError(
@@ -106,7 +116,7 @@ class Trainer:
             )
         self.task, self.config, self.plan, self.world = task, config, plan, world
         self.store, self.meta, self._validation_batches = store, meta, validation_batches
-        self._check_owned = check_owned
+        self._check_owned, self._preview = check_owned, preview
         self.step = 0
         self.best = Best()
         self.optimisation = Optimisation(config, task.model, world.device, plan.num_steps)
@@ -129,6 +139,17 @@ class Trainer:
                 )
 
     @property
+    def is_done(self) -> bool:
+        """Whether there is nothing left to do: it is part of what a checkpoint says."""
+        return self.step >= self.plan.num_steps or self.is_out_of_patience
+
+    @property
+    def is_out_of_patience(self) -> bool:
+        """Whether as many validations in a row were no better as the configuration bears."""
+        patience = self.config.patience
+        return patience is not None and self.best.num_since >= patience
+
+    @property
     def evaluated_model(self) -> nn.Module:
         """The model with the weights for validation and checkpoints: the average, if there is
         one."""
@@ -144,7 +165,8 @@ class Trainer:
         self.optimisation.load_state_dict(state["optimisation"])
         self.task.load_state_dict(state["task"])
         self.interval.load_state(state["interval"])
-        self.best = Best(state["best_step"], state["best_value"])
+        # Checkpoints of before there was a patience do not count.
+        self.best = Best(state["best_step"], state["best_value"], state.get("num_since_best", 0))
         self.step = self._saved_step = checkpoint.step
 
     def run(
@@ -156,7 +178,7 @@ class Trainer:
     ) -> bool:
         agreement = StopAgreement(request, self.world)
         clock = _Clock(batches, self.config.global_batch)
-        while self.step < self.plan.num_steps:
+        while not self.is_done:
             batch = next(batches)
             with float32_arithmetic(self.config.precision):
                 self._train_step(batch)
@@ -172,7 +194,7 @@ class Trainer:
             if is_validation_step or must_stop or self.plan.is_checkpoint_step(self.step):
                 with clock.paused():
                     self._save(log)
-            if must_stop and self.step < self.plan.num_steps:
+            if must_stop and not self.is_done:
                 return False
         agreement.finish()
         return True
@@ -227,6 +249,7 @@ class Trainer:
         evaluation = self.task.evaluation(self.evaluated_model)
         with progress.showing("validating"):
             metrics = evaluate(evaluation, self._validation_batches(), self.world)
+        self._draw()
         self.evaluated_model.train()
         if log is not None:
             log.write(self.step, self.plan.epochs_done(self.step), "val", metrics)
@@ -237,11 +260,19 @@ class Trainer:
             )
         if value < self.best.value:
             self.best = Best(self.step, value)
+        else:
+            self.best.num_since += 1
         shown = f"{self.task.selection_metric} {value:.4g}"
         shown += f", psnr {metrics['psnr']:.2f} dB" if "psnr" in metrics else ""
         shown += ", best so far" if self.best.step == self.step else ""
         epoch = self.plan.epochs_done(self.step)
         progress.say(f"step {self.step} (epoch {epoch}): validation {shown}")
+
+    @exact_float32()
+    def _draw(self) -> None:
+        preview = self._preview
+        if preview is not None:
+            self.world.first_decides(lambda: preview(self.step, self.evaluated_model))
 
     def _save(self, log: MetricsLog | None) -> None:
         if self._saved_step == self.step:
@@ -262,6 +293,7 @@ class Trainer:
             "interval": interval,
             "best_step": self.best.step,
             "best_value": self.best.value,
+            "num_since_best": self.best.num_since,
         }
         if self.average is not None:
             state["raw_weights"] = self.task.model.state_dict()

@@ -62,6 +62,7 @@ class FakeCluster:
         for name in names:
             assert name not in self.live, f"{name} is trained twice at a time"
             (self.runs / name).mkdir(parents=True, exist_ok=True)
+            (self.runs / name / "error.json").unlink(missing_ok=True)
         self.submitted += names
         self.live |= set(names)
         return names
@@ -86,9 +87,9 @@ class FakeCluster:
         write_json(self.runs / name / "result.json", result)
         self.live.discard(name)
 
-    def fail(self, name: str) -> None:
-        """Fail for good."""
-        write_json(self.runs / name / "error.json", {"kind": "non_finite", "message": "NaN"})
+    def fail(self, name: str, kind: str = "non_finite") -> None:
+        """Fail, by default for good."""
+        write_json(self.runs / name / "error.json", {"kind": kind, "message": "NaN"})
         self.live.discard(name)
 
     def train_all(self, value: Any = None) -> None:

@@ -39,13 +39,13 @@ def finished_sweep(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory)
         "cluster=slurm_dev",
         "checkpoints=all",
         "split=val",
-        "watch=true",
+        "follow=true",
         "num_evaluators=2",
         "poll_s=1",
     )
-    assert "submitted 2 evaluation tasks" in said
+    assert "submitted 2 followers" in said
     assert "to submit: 0" in launcher.sweep(sweep_dir, *WORDS)
-    assert "submitted 1 runs" in launcher.sweep(sweep_dir, *FAILING)
+    assert "submitted 1 run:" in launcher.sweep(sweep_dir, *FAILING)
     launcher.wait_for_end(sweep_dir)
     launcher.cluster.wait_until(lambda: set(launcher.cluster.queue()) <= others)
     return sweep_dir

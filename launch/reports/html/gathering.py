@@ -125,6 +125,10 @@ line."""
 
 DATASET = "dataset"
 """The varied key of runs that were trained on different datasets."""
+DEBUG = "debug"
+"""The varied key of runs that differ in `debug.*`: `debug=fast` sets several keys."""
+HOUSEKEEPING = ("collapse.", "log_every", "validate_every", "num_threads", "precision")
+"""Keys that tell little about a run; they come last if others vary, too."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,16 @@ class RunRecord:
     clock: Clock | None
     attempts: tuple[Attempt, ...]
     data: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def debug(self) -> str:
+        """The option of `debug` that it was started with, as far as its keys tell."""
+        config = self.run.config
+        if config.get("debug.single_batch"):
+            return "overfit"
+        if config.get("debug.profile_steps"):
+            return "profile"
+        return "fast" if config.get("debug.num_steps") else "none"
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -173,6 +187,11 @@ class Gathered:
     codes: tuple[str, ...]
     """The code of each run where they are of different code and not averaged, else empty."""
 
+    @property
+    def is_sweep(self) -> bool:
+        """Whether sweeps chose what varies."""
+        return all(root.kind == "sweep" for root in self.roots)
+
     def settings(self, record: RunRecord) -> dict[str, Any]:
         """The run's values of the varied keys, if they are known."""
         config = record.run.config
@@ -181,6 +200,8 @@ class Gathered:
             values[DATASET] = self.datasets[record.number]
         if CODE in self.keys:
             values[CODE] = self.codes[record.number]
+        if DEBUG in self.keys:
+            values[DEBUG] = record.debug
         return values
 
 
@@ -225,6 +246,11 @@ def gather(roots: Sequence[Root], any_code: bool = False) -> Gathered:
         )
     plans = [item.values or {} for item in found]
     keys = _varied(plans, records)
+    if any(key.startswith(f"{DEBUG}.") for key in keys):
+        keys = [*(key for key in keys if not key.startswith(f"{DEBUG}.")), DEBUG]
+    if not all(plans):
+        # What tells most comes first.
+        keys.sort(key=lambda key: (key.startswith(HOUSEKEEPING), key == DEBUG))
     records = [
         replace(record, run=replace(record.run, config={**plan, **record.run.config}))
         for plan, record in zip(plans, records, strict=True)

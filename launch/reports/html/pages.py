@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from launch.reports.collecting import show
-from launch.reports.html import names, pages_front, pages_runs
+from launch.reports.html import names, pages_front, pages_run, pages_runs
 from launch.reports.html import pages_papers as pages_paper
 from launch.reports.html import pages_papers as pages_speed
 from launch.reports.html.curves import SPLITS, curve_names
 from launch.reports.html.names import DETAILS, section_of
-from launch.reports.html.pictures import Frames, Picture, frames_json
+from launch.reports.html.pictures import gallery_context
 from launch.reports.html.report import Report
 from launch.reports.seed_summary import direction_of
 from orbit.core.metrics import Metric
@@ -110,16 +110,21 @@ def render_pages(report: Report) -> Iterator[tuple[str, str]]:
         "curves.html": curves_page,
         "pictures.html": pictures_page,
         "runs.html": pages_runs.runs_page,
+        "compare.html": pages_run.compare_page,
         "effects.html": pages_runs.effects_page,
         "speed.html": pages_speed.speed_page,
     }
     scripts = {
-        "index.html": (*CHARTS, "curves.js", "tables.js"),
+        "index.html": (*CHARTS, "curves.js", "frames.js", "tables.js"),
+        "compare.html": ("orbit.js", "compare.js"),
         "curves.html": (*CHARTS, "curves.js", "legend.js"),
         "pictures.html": ("frames.js",),
         "effects.html": (*CHARTS, "effects.js", "tables.js"),
     }
+    own_pages = {report.href(record) for record in report.gathered.records}
     for page in report.pages:
+        if page.file in own_pages:
+            continue
         context = makers[page.file](report)
         text = renderer.page(
             page.file.removesuffix(".html"),
@@ -130,6 +135,19 @@ def render_pages(report: Report) -> Iterator[tuple[str, str]]:
             **context,
         )
         yield page.file, text
+    for record in report.gathered.records:
+        context = pages_run.run_page(report, record)
+        yield (
+            report.href(record),
+            renderer.page(
+                "run",
+                report=report,
+                file=report.href(record) if len(report.gathered.records) == 1 else "runs.html",
+                heading=context.pop("heading"),
+                scripts=(*CHARTS, "curves.js", "frames.js", "tables.js"),
+                **context,
+            ),
+        )
 
 
 def curves_page(report: Report) -> Context:
@@ -163,8 +181,7 @@ def pictures_page(report: Report) -> Context:
                 "record": gallery.record,
                 "href": report.href(gallery.record),
                 "settings": report.label(gallery.record),
-                "frames": [_frames(one) for one in gallery.frames],
-                "pictures": [_picture(picture) for picture in gallery.pictures],
+                **gallery_context(gallery),
             }
             for gallery in report.galleries
         ],
@@ -207,28 +224,3 @@ def _colour_options(report: Report) -> list[Context]:
     ]
     options += [{"value": f"key:{key}", "name": f"by {name}"} for key, name in report.short.items()]
     return options if report.gathered.keys else options[:2]
-
-
-def _frames(one: Frames) -> Context:
-    height, width = one.frames.cell
-    return {
-        "frames": one.frames,
-        "hrefs": one.hrefs,
-        "json": frames_json(one),
-        "width": one.frames.num_columns * (width + 1) - 1,
-        "height": len(one.frames.rows) * (height + 1) - 1,
-    }
-
-
-def _picture(picture: Picture) -> Context:
-    from PIL import Image
-
-    with Image.open(picture.file) as image:
-        width, height = image.size
-    return {
-        "title": picture.title,
-        "description": picture.description,
-        "href": picture.href,
-        "width": width,
-        "height": height,
-    }

@@ -3,9 +3,11 @@
 from typing import Any
 
 from launch.reports.collecting import show, stated_by
-from launch.reports.html.curves import curve_names
+from launch.reports.html.curves import SPLITS, curve_names
 from launch.reports.html.gathering import DATASET, RunRecord
 from launch.reports.html.headline import choose_metrics, count_states, make_facts
+from launch.reports.html.pages_run import read_notes
+from launch.reports.html.pictures import frames_context, picture_context
 from launch.reports.html.report import Report
 from launch.reports.seed_summary import CHOOSING, Cell, direction_of, over_seeds, value_of
 from orbit.core.files.atomic import read_json_object
@@ -94,7 +96,15 @@ def front_page(report: Report) -> Context:
         "headline": headline,
         "choosing": CHOOSING,
         "results_caption": _caption(report),
-        "key_titles": [*report.short.values(), *headline.extra_keys],
+        "key_titles": [
+            *(report.short[key] for key in report.table_keys),
+            *headline.extra_keys,
+        ],
+        "num_keys_left": len(gathered.keys) - len(report.table_keys),
+        "cover": _cover(report),
+        "notes": [
+            (root.path.name, text) for root in gathered.roots if (text := read_notes(root.path))
+        ],
         "rows": rows[:MAX_ROWS],
         "num_rows_left": max(0, len(rows) - MAX_ROWS),
         "front_chart": _front_chart(report),
@@ -142,10 +152,12 @@ def _row(report: Report, row: Any) -> Context:
     return {
         "settings": [
             show(row.settings[key]) if key in row.settings else "–"
-            for key in (*report.gathered.keys, *headline.extra_keys)
+            for key in (*report.table_keys, *headline.extra_keys)
         ],
         "chosen": row.chosen,
         "runs": row.records[0].name if len(row.records) == 1 else f"{len(row.records)} runs",
+        "record": row.records[0] if len(row.records) == 1 else None,
+        "href": report.href(row.records[0]),
         "num_seeds": max(cell.num_seeds for cell in (*row.cells.values(), row.chosen) if cell),
         "cells": [row.cells.get(metric) for metric in headline.metrics],
     }
@@ -178,13 +190,25 @@ def _best(report: Report, record: RunRecord) -> Context:
     }
 
 
+def _cover(report: Report) -> Context | None:
+    """What the best run makes of pictures: its frames to slide through, or its first picture."""
+    best = report.headline.best[:1] or report.ranked[:1]
+    own = [one for one in report.galleries if one.record.number == best[0].number] if best else []
+    if not own:
+        return None
+    gallery = own[0]
+    frames = [frames_context(one) for one in gallery.frames[:1]]
+    pictures = [] if frames else [picture_context(one) for one in gallery.pictures[:1]]
+    return {"record": gallery.record, "frames": frames, "pictures": pictures}
+
+
 def _front_chart(report: Report) -> Context | None:
     """The curve of the main metric, or of the first metric with a curve."""
     names = list(curve_names(report.curves))
     if not names:
         return None
     file, metric = next((one for one in names if one[1] == report.headline.metric), names[0])
-    return {"file": file, "metric": metric}
+    return {"file": file, "metric": metric, "splits": SPLITS}
 
 
 def _so_far_metrics(records: list[RunRecord]) -> tuple[str, ...]:

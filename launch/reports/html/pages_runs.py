@@ -9,6 +9,7 @@ from typing import Any
 
 from launch.reports.collecting import show
 from launch.reports.html.curves import axes_of, curve_names
+from launch.reports.html.gathering import RunRecord
 from launch.reports.html.headline import make_effects
 from launch.reports.html.report import Report
 from launch.reports.seed_summary import CHOOSING, direction_of, value_of
@@ -21,7 +22,7 @@ def runs_page(report: Report) -> Context:
     """The values for the page of runs: a row for each run, the best first."""
     headline = report.headline
     columns: list[Context] = [{"title": "run"}, {"title": "state"}]
-    columns += [{"title": name} for name in report.short.values()]
+    columns += [{"title": report.short[key]} for key in report.table_keys]
     columns += [{"title": "seed", "numeric": True}, {"title": "step", "numeric": True}]
     shown = [(headline.metric, CHOOSING)] if headline.has_choice and headline.metrics else []
     shown += [(name, headline.split) for name in headline.metrics]
@@ -36,7 +37,7 @@ def runs_page(report: Report) -> Context:
     rows = []
     for record in report.ranked:
         settings = report.gathered.settings(record)
-        keys = [_text_cell(settings.get(key, "")) for key in report.gathered.keys]
+        keys = [_text_cell(settings.get(key, "")) for key in report.table_keys]
         rows.append(
             {
                 "record": record,
@@ -48,8 +49,8 @@ def runs_page(report: Report) -> Context:
         )
     default = {"numeric": False, "direction": None, "sorted": None}
     return {
-        "lead": f"Values are of the {headline.split} split at the best checkpoint. Names lead to"
-        " the run directories; table.csv beside this page has every evaluated step and metric.",
+        "lead": f"Values are of the {headline.split} split at the best checkpoint."
+        " table.csv beside this page has every evaluated step and metric.",
         "caption": f"{len(rows)} runs, by {headline.metric} on {CHOOSING}, best first."
         " Click a heading to sort.",
         "columns": [default | column for column in columns],
@@ -135,14 +136,15 @@ def runs_value(report: Report) -> dict[str, Any]:
     gathered = report.gathered
     order = {record.number: place for place, record in enumerate(report.ranked)}
     groups: dict[str, int] = {}
-    labels: list[str] = []
+    members: list[list[RunRecord]] = []
     runs: list[dict[str, Any]] = []
     for record in gathered.records:
         settings = gathered.settings(record)
         key = json.dumps(settings, default=str, sort_keys=True)
         if key not in groups:
-            groups[key] = len(labels)
-            labels.append(report.label(record) or report.title)
+            groups[key] = len(members)
+            members.append([])
+        members[groups[key]].append(record)
         runs.append(
             {
                 "name": record.name,
@@ -156,10 +158,17 @@ def runs_value(report: Report) -> dict[str, Any]:
         )
     return {
         "runs": runs,
-        "groups": labels,
+        "groups": [_group_label(report, own) for own in members],
         "keys": report.short,
         "grids": report.curves.grids,
     }
+
+
+def _group_label(report: Report, records: list[RunRecord]) -> str:
+    """What runs of equal settings are called: one that no sweep made by its name."""
+    if report.has_names and len(records) == 1:
+        return records[0].name
+    return report.label(records[0]) or report.title
 
 
 def as_script(name: str, value: Any) -> str:

@@ -87,8 +87,15 @@ class Gallery:
         return sum(file.stat().st_size for file in files)
 
 
+TRAINING = "training"
+"""The folder of what validation records looked like while a run was trained."""
+
+
 def find_gallery(record: RunRecord, with_frames: bool) -> Gallery:
-    """The pictures of a run; unreadable files are left out."""
+    """The pictures of a run; unreadable files are left out.
+
+    Without `with_frames`, the only frame set is that of training.
+    """
     folder = PurePosixPath("pictures") / f"run-{record.number:04d}"
     files = [record.path / "orbits.png", *list_folder(record.path / "pictures", "*.png")]
     pictures = [
@@ -99,8 +106,9 @@ def find_gallery(record: RunRecord, with_frames: bool) -> Gallery:
     order = list(MEANINGS)
     pictures.sort(key=lambda one: order.index(one.name) if one.name in order else len(order))
     frames = []
-    for inner in list_folder(record.path / "pictures") if with_frames else ():
-        found = read_frame_set(inner) if (inner / FRAMES_FILE).is_file() else None
+    for inner in list_folder(record.path / "pictures"):
+        is_wanted = (with_frames or inner.name == TRAINING) and (inner / FRAMES_FILE).is_file()
+        found = read_frame_set(inner) if is_wanted else None
         if found is not None:
             hrefs = tuple(str(folder / inner.name / name) for name in found.files)
             frames.append(Frames(inner.name, found, inner, hrefs))
@@ -112,8 +120,8 @@ def choose_galleries(
 ) -> tuple[list[Gallery], int]:
     """Galleries of runs in this order, until they are too large.
 
-    Frame sets are taken from the first run on each dataset only. Also returns how many further runs
-    have pictures.
+    Frame sets are those of training, and all of the first run on each dataset. Also returns how
+    many further runs have pictures.
     """
     chosen: list[Gallery] = []
     with_frames: set[str] = set()
@@ -128,7 +136,8 @@ def choose_galleries(
             num_left_out += 1
             continue
         chosen.append(gallery)
-        with_frames |= {dataset} if gallery.frames else set()
+        has_others = any(one.name != TRAINING for one in gallery.frames)
+        with_frames |= {dataset} if has_others else set()
     return chosen, num_left_out
 
 
@@ -142,6 +151,41 @@ def copy_gallery(gallery: Gallery, out: Path) -> None:
         place = out / href
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, place)
+
+
+def gallery_context(gallery: Gallery) -> dict[str, Any]:
+    """Frames and pictures of a gallery as templates take them."""
+    return {
+        "frames": [frames_context(one) for one in gallery.frames],
+        "pictures": [picture_context(picture) for picture in gallery.pictures],
+    }
+
+
+def frames_context(one: Frames) -> dict[str, Any]:
+    """A set of frames, with the size of what a file shows in pixels."""
+    height, width = one.frames.cell
+    return {
+        "frames": one.frames,
+        "hrefs": one.hrefs,
+        "json": frames_json(one),
+        "width": one.frames.num_columns * (width + 1) - 1,
+        "height": len(one.frames.rows) * (height + 1) - 1,
+    }
+
+
+def picture_context(picture: Picture) -> dict[str, Any]:
+    """A picture, with its size in pixels."""
+    from PIL import Image
+
+    with Image.open(picture.file) as image:
+        width, height = image.size
+    return {
+        "title": picture.title,
+        "description": picture.description,
+        "href": picture.href,
+        "width": width,
+        "height": height,
+    }
 
 
 def frames_json(frames: Frames) -> str:

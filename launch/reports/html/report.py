@@ -1,11 +1,10 @@
 """The request of `launch/report.py`, and the content of its pages."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
+from launch.jobs.standing import AT_WORK
 from launch.reports.html.curves import Curves, make_curves
 from launch.reports.html.gathering import Gathered, RunRecord, find_runs, gather
 from launch.reports.html.headline import Headline, make_headline
@@ -15,13 +14,20 @@ from launch.reports.html.speed import Cost, cost_of
 from launch.reports.papers import Paper, read_paper
 from orbit.core.config.program import take_switch, take_value
 from orbit.core.config.schema import suggestion
+from orbit.core.user_text import parse_number
 
-KEYS = ("out", "metric", "split", "paper", "title", "any_code")
+MAX_KEYS = 3
+"""So many keys in which runs differ that no sweep made are shown in tables; names say more."""
+KEYS = ("out", "metric", "split", "paper", "title", "any_code", "watch", "every")
+DEFAULT_EVERY_S = 60.0
 
 
 @dataclass(frozen=True)
 class ReportRequest:
-    """Directories to report on, the output directory, and the metric that ranks runs."""
+    """Directories to report on, the output directory, and the metric that ranks runs.
+
+    `every_s`: seconds between two reports while runs are active; None writes one report.
+    """
 
     roots: tuple[Path, ...]
     out: Path
@@ -30,12 +36,14 @@ class ReportRequest:
     paper: str | None = None
     title: str | None = None
     any_code: bool = False
+    every_s: float | None = None
 
 
 def read_request(words: list[str]) -> ReportRequest:
     """The request of a command line; a one-line ValueError if it is not valid."""
     words = list(words)
     any_code = take_switch(words, "any_code")
+    watches = take_switch(words, "watch")
     values = {key: take_value(words, key, "") or None for key in KEYS}
     for word in words:
         key, separator, _ = word.partition("=")
@@ -53,7 +61,19 @@ def read_request(words: list[str]) -> ReportRequest:
         paper=values["paper"],
         title=values["title"],
         any_code=any_code,
+        every_s=_period(values["every"], watches),
     )
+
+
+def _period(text: str | None, watches: bool) -> float | None:
+    if not watches:
+        if text is not None:
+            raise ValueError(f"every={text} has no effect without watch=true")
+        return None
+    every_s = DEFAULT_EVERY_S if text is None else parse_number(text)
+    if every_s is None or every_s <= 0:
+        raise ValueError(f"every={text} must be a positive number of seconds")
+    return every_s
 
 
 @dataclass(frozen=True)
@@ -81,6 +101,13 @@ class Report:
     galleries: tuple[Gallery, ...]
     num_galleries_left_out: int
     paper: Paper | None
+    every_s: float | None = None
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether it will be written anew: it is asked for, and something still runs."""
+        states = (record.state.state for record in self.gathered.records)
+        return self.every_s is not None and any(state in (*AT_WORK, "unknown") for state in states)
 
     @property
     def has_paper(self) -> bool:
@@ -92,13 +119,27 @@ class Report:
         """Short names of the varied keys."""
         return short_keys(self.gathered.keys)
 
+    @property
+    def has_names(self) -> bool:
+        """Whether runs are told by their names: those that no sweep made, or that are all alike."""
+        return not (self.gathered.is_sweep and self.gathered.keys)
+
+    @property
+    def table_keys(self) -> tuple[str, ...]:
+        """The varied keys that tables show: all that a sweep chose, some of any others."""
+        keys = self.gathered.keys
+        return keys if self.gathered.is_sweep else keys[:MAX_KEYS]
+
     def label(self, record: RunRecord) -> str:
         """A run's settings as a short text, empty if nothing varies."""
-        return settings_label(self.gathered.settings(record), self.short)
+        settings = self.gathered.settings(record)
+        shown = {key: settings[key] for key in self.table_keys if key in settings}
+        more = len(settings) - len(shown)
+        return settings_label(shown, self.short) + (f" and {more} more" if more else "")
 
-    def href(self, record: RunRecord) -> str | None:
-        """A link from a page of the report to the run directory, None if there is none."""
-        return relative_link(record.path, self.out) if record.path.is_dir() else None
+    def href(self, record: RunRecord) -> str:
+        """The page of a run."""
+        return f"run-{record.number:04d}.html"
 
 
 def make_report(request: ReportRequest, written: str, version: str) -> Report:
@@ -118,7 +159,8 @@ def make_report(request: ReportRequest, written: str, version: str) -> Report:
         *([Page("paper.html", "Paper")] if paper is not None else []),
         Page("curves.html", "Learning curves"),
         Page("pictures.html", "Pictures"),
-        *([Page("runs.html", "Runs")] if several else []),
+        Page("runs.html", "Runs") if several else Page("run-0000.html", "Run"),
+        *([Page("compare.html", "Differences")] if several else []),
         *([Page("effects.html", "Effects")] if gathered.keys else []),
         Page("speed.html", "Speed"),
     ]
@@ -136,6 +178,7 @@ def make_report(request: ReportRequest, written: str, version: str) -> Report:
         galleries=tuple(galleries),
         num_galleries_left_out=num_left_out,
         paper=paper,
+        every_s=request.every_s,
     )
 
 
@@ -146,11 +189,6 @@ def rank_records(records: Sequence[RunRecord], headline: Headline) -> list[RunRe
     for record in records:
         unique.setdefault(record.number, record)
     return list(unique.values())
-
-
-def relative_link(path: Path, out: Path) -> str:
-    """A path relative to a directory, quoted for a link, with a slash at its end."""
-    return quote(os.path.relpath(path, out)) + "/"
 
 
 def _resolved(request: ReportRequest) -> list[Path]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from launch.reports.collecting import as_csv, make_table
 from launch.reports.html.pages import STATIC, import_jinja2, plotly_script, render_pages
+from launch.reports.html.pages_run import compare_value
 from launch.reports.html.pages_runs import as_script, data_scripts, effects_value
 from launch.reports.html.pictures import copy_gallery
 from launch.reports.html.report import Report, ReportRequest, make_report
@@ -68,6 +69,8 @@ def _fill(draft: Path, report: Report, script: Path) -> None:
     data.mkdir()
     for name, text in data_scripts(report):
         (data / f"{name}.js").write_text(text, encoding="utf-8")
+    differing = as_script("configs", compare_value(report))
+    (data / "configs.js").write_text(differing, encoding="utf-8")
     (data / "effects.js").write_text(as_script("effects", effects_value(report)), encoding="utf-8")
     for gallery in report.galleries:
         copy_gallery(gallery, draft)

@@ -12,6 +12,7 @@ is taken literally.
 """
 
 import copy
+import difflib
 import functools
 import os
 import re
@@ -221,17 +222,47 @@ def compose(
     defaults = _default_choices(config_name)
     if defaults:
         _check_own_files(config_roots())
-    choices = {
-        key: value
-        for key, value in pairs
-        if is_group(key) and (key in defaults or key in dependent_groups)
-    }
+    choices = choices_of(config_name, overrides, dependent_groups)
     paths = {key: value for key, value in pairs if key in path_keys}
     for key, text in paths.items():
         if not text:
             raise ValueError(f"{key}= is empty: give a path")
         check_path(key, text)
     values = [(key, value) for key, value in pairs if key not in choices and key not in paths]
+    group_overrides = hydra_overrides(config_name, choices, dependent_groups)
+    try:
+        with initialize_config_dir(str(CONFIG_ROOT), version_base="1.3"):
+            config = hydra_compose(config_name, overrides=group_overrides)
+        OmegaConf.set_struct(config, False)
+        for key, text in values:
+            OmegaConf.update(config, key, parse_value(key, text), merge=False, force_add=True)
+        plain = OmegaConf.to_container(config, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    assert isinstance(plain, dict)
+    values_by_key = {str(key): value for key, value in plain.items()}
+    for key, text in paths.items():
+        set_dotted(values_by_key, key, text)
+    return values_by_key
+
+
+def choices_of(
+    config_name: str, overrides: Sequence[str], dependent_groups: Mapping[str, str]
+) -> dict[str, str]:
+    """The overrides that choose a file of a group, by group."""
+    defaults = _default_choices(config_name)
+    return {
+        key: value
+        for key, value in map(split_word, overrides)
+        if is_group(key) and (key in defaults or key in dependent_groups)
+    }
+
+
+def hydra_overrides(
+    config_name: str, choices: Mapping[str, str], dependent_groups: Mapping[str, str]
+) -> list[str]:
+    """What hydra is told to compose for these choices; ValueError for one that is not there."""
+    defaults = _default_choices(config_name)
     group_overrides = _search_path() if defaults else []
     for group, choice in choices.items():
         if group in dependent_groups:
@@ -251,20 +282,7 @@ def compose(
             _check_choice(group, choice, list(files))
             _check_yaml(files[choice])
             group_overrides.append(f"{group}={choice}")
-    try:
-        with initialize_config_dir(str(CONFIG_ROOT), version_base="1.3"):
-            config = hydra_compose(config_name, overrides=group_overrides)
-        OmegaConf.set_struct(config, False)
-        for key, text in values:
-            OmegaConf.update(config, key, parse_value(key, text), merge=False, force_add=True)
-        plain = OmegaConf.to_container(config, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(" ".join(str(error).split())) from None
-    assert isinstance(plain, dict)
-    values_by_key = {str(key): value for key, value in plain.items()}
-    for key, text in paths.items():
-        set_dotted(values_by_key, key, text)
-    return values_by_key
+    return group_overrides
 
 
 def read_composed(
@@ -358,6 +376,10 @@ def _dependent_choices(group: str, owner: str, chosen: str) -> tuple[str, list[s
     return folder, [] if folder else only
 
 
+MAX_OPTIONS = 12
+"""Of more options than that a complaint lists the nearest three."""
+
+
 def _check_choice(group: str, choice: str, options: list[str]) -> None:
     if choice not in options:
         instead = overrides_instead(f"{group}={choice}")
@@ -365,6 +387,12 @@ def _check_choice(group: str, choice: str, options: list[str]) -> None:
             raise ValueError(f"{group}={choice} no longer exists: say {instead}")
         if "," in choice and all(part in options for part in choice.split(",")):
             raise ValueError(f"{group}={choice} names several; {SWEEP_HINT.format(key=group)}")
+        if len(options) > MAX_OPTIONS:
+            nearest = difflib.get_close_matches(choice, options, n=3, cutoff=0.0)
+            raise ValueError(
+                f"unknown {group}={choice}; nearest of {len(options)}: {', '.join(nearest)}"
+                " (--help lists all)"
+            )
         hint = suggestion(choice, options).split(";")[1] if options else ""
         raise ValueError(
             f"unknown {group}={choice}; known: {', '.join(options)}"

@@ -51,9 +51,33 @@ def read_json_as(schema: type[T], path: Path) -> T:
         raise ValueError(f"{path} cannot be read: {error}") from None
 
 
+USUAL_NAMES = {
+    "lr": "optimizer.learning_rate",
+    "learning_rate": "optimizer.learning_rate",
+    "weight_decay": "optimizer.weight_decay",
+    "batch": "global_batch",
+    "batch_size": "global_batch",
+    "bs": "global_batch",
+    "num_epochs": "epochs",
+    "max_epochs": "epochs",
+    "num_workers": "loader.num_workers",
+    "output_dir": "run_dir",
+    "out": "run_dir",
+    "dataset": "data",
+    "data_dir": "data",
+    "early_stopping": "patience",
+    "ema": "ema_decay",
+    "amp": "precision",
+    "watch": "follow",
+}
+"""What elsewhere, or once, is the name of a key."""
+
+
 def suggestion(word: str, known: list[str]) -> str:
     """'; did you mean ...?' with the nearest known name, otherwise the list of all names if it is
     short."""
+    if USUAL_NAMES.get(word) in known:
+        return f"; did you mean {USUAL_NAMES[word]!r}?"
     nearest = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if not nearest:
         leaf = word.rsplit(".", 1)[-1]
@@ -66,10 +90,31 @@ def suggestion(word: str, known: list[str]) -> str:
 
 def dotted_keys(schema: Any, prefix: str = "") -> Iterator[str]:
     """All keys of a dataclass and of the dataclasses in it, in dotted form."""
+    for key, _ in typed_keys(schema, prefix):
+        yield key
+
+
+def typed_keys(schema: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The same keys, each with its annotation."""
     for name, annotation in _hints(schema).items():
-        yield prefix + name
+        yield prefix + name, annotation
         for option in _dataclass_options(annotation):
-            yield from dotted_keys(option, f"{prefix}{name}.")
+            yield from typed_keys(option, f"{prefix}{name}.")
+
+
+def has_keys(annotation: Any) -> bool:
+    """Whether a value of this type holds keys of its own."""
+    return bool(_dataclass_options(annotation))
+
+
+def words_of(annotation: Any) -> list[str]:
+    """The words that a value of this type may be, as far as they can be listed."""
+    annotation, _ = _without_marks(annotation)
+    if _is_union(annotation):
+        return [word for part in typing.get_args(annotation) for word in words_of(part)]
+    if typing.get_origin(annotation) is Literal:
+        return [_show(choice) for choice in typing.get_args(annotation)]
+    return {bool: ["true", "false"], type(None): ["null"]}.get(annotation, [])
 
 
 def path_keys(schema: Any) -> frozenset[str]:

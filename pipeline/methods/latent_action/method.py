@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from orbit.core.metrics import TOTAL_LOSS, Column, Metric
-from orbit.core.store.manifest import Manifest
+from orbit.core.store.manifest import FrameSpec, Manifest
 from pipeline.methods.interface import Method
 from pipeline.methods.latent_action.settings import LatentActionConfig
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from torch import nn
 
+    from orbit.core.store.reader import Records
     from pipeline.measuring import Findings, Subject, TrainedModel
     from pipeline.methods.latent_action.task import LatentActionTask
     from pipeline.programs import Program
@@ -45,6 +49,14 @@ def _programs(run: TrainedModel, manifest: Manifest) -> list[Program]:
 
     assert isinstance(run.model, LatentActionModel)
     return latent_action_programs(run.model)
+
+
+def _preview(model: nn.Module, records: Records, frames: FrameSpec) -> Mapping[str, np.ndarray]:
+    from pipeline.methods.latent_action.pictures.elements import preview_rows
+    from pipeline.models.latent_action import LatentActionModel
+
+    assert isinstance(model, LatentActionModel)
+    return preview_rows(model, records, frames)
 
 
 METRICS = (
@@ -177,6 +189,7 @@ METRICS = (
 )
 """Columns of tables are in this order."""
 
+
 METHOD = Method(
     "latent_action",
     LatentActionConfig,
@@ -184,5 +197,6 @@ METHOD = Method(
     _measure,
     _draw,
     _programs,
+    preview=_preview,
     metrics=METRICS,
 )

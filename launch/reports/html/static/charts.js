@@ -71,5 +71,21 @@ orbit.charts = (() => {
     for (const [element, make] of drawn) draw(element, make);
   });
 
+  // On paper every chart is drawn, as wide as the paper is.
+  addEventListener("beforeprint", () => {
+    document.documentElement.classList.add("printing");
+    orbit.seeAll();
+    for (const element of drawn.keys()) {
+      const { clientWidth: width, clientHeight: height } = element;
+      if (width) Plotly.relayout(element, { width, height });
+    }
+  });
+  addEventListener("afterprint", () => {
+    document.documentElement.classList.remove("printing");
+    for (const element of drawn.keys()) {
+      if (element.clientWidth) Plotly.relayout(element, { width: null, height: null, autosize: true });
+    }
+  });
+
   return { draw, style, shade, fade, css };
 })();

@@ -1,7 +1,7 @@
 // Learning curves: which series are drawn, how they are put together, and their values as text.
 orbit.curves = (() => {
   "use strict";
-  const { axis, smooth, band } = orbit.series;
+  const { axis, smooth, band, flatRange } = orbit.series;
   const TITLES = { step: "step", epoch: "epoch", pairs: "pairs", hours: "hours of work" };
   const MAX_ENVELOPES = 4;
   const MAX_UNIFIED = 6;  // so many lines share one label when the mouse is over them
@@ -102,8 +102,10 @@ orbit.curves = (() => {
       made.push({
         x: one.x, y: one.y, type: "scatter", name, connectgaps: false,
         mode: isPoint ? "markers" : one.split === "val" && isSparse ? "lines+markers" : "lines",
-        line: { color: one.color, width: one.split === "train" ? 1.4 : 2, dash: one.dash },
-        marker: { color: one.color, size: isPoint ? 9 : 5, symbol: isPoint ? "diamond" : "circle" },
+        line: { color: one.color, width: one.split === "train" ? 1.2 : 2.4, dash: one.dash },
+        marker: {
+          color: one.color, size: isPoint ? 9 : 6, symbol: one.split === "test" ? "diamond" : "circle",
+        },
         opacity: one.split === "train" && options.splits.has("val") ? 0.75 : 1,
         customdata: custom,
         hovertemplate: isUnified
@@ -137,10 +139,11 @@ orbit.curves = (() => {
       const found = traces(data, metric);
       all = found.all;
       const isTight = figure.clientWidth < 420;
+      const range = flatRange(all.map((one) => one.y), options.isLog);
       return {
         traces: found.made,
         x: { title: TITLES[options.axis], rangemode: "tozero", nticks: isTight ? 5 : 8 },
-        y: { type: options.isLog ? "log" : "linear" },
+        y: { type: options.isLog ? "log" : "linear", ...(range ? { range } : { autorange: true }) },
         layout: { hovermode: all.length <= MAX_UNIFIED ? "x unified" : "closest" },
       };
     });
@@ -209,13 +212,23 @@ orbit.curves = (() => {
     const front = document.querySelector("#front");
     if (front) {
       Promise.all([orbit.load("runs"), orbit.load(front.dataset.curve)]).then(([data, metric]) => {
+        const own = front.dataset.run === undefined ? null : Number(front.dataset.run);
+        if (own !== null) options.colour = "run";
+        const series = metric.series.filter((one) => own === null || one.run === own);
         // Many runs are told apart by their validation alone.
-        const hasValidation = metric.series.some((one) => one.split === "val");
-        if (data.runs.length > 1 && hasValidation) options.splits = new Set(["val"]);
-        const chosen = new Set(bundles(data).slice(0, 6).map((bundle) => bundle.id));
+        const hasValidation = series.some((one) => one.split === "val");
+        if (own === null && data.runs.length > 1 && hasValidation) options.splits = new Set(["val"]);
+        const all = bundles(data);
+        const chosen = new Set(own !== null ? [own] : all.slice(0, 6).map((bundle) => bundle.id));
         options.isShown = (bundle) => chosen.has(bundle.id);
         draw(front);
-        const chips = () => front.querySelector(".chips").replaceChildren(
+        for (const item of front.querySelectorAll("[data-split]")) {
+          const { split } = item.dataset;
+          item.hidden = !options.splits.has(split) || !series.some((one) => one.split === split);
+        }
+        const list = front.querySelector(".curves");
+        if (!list) return;
+        const chips = () => list.replaceChildren(
           ...bundles(data).filter(options.isShown).map(chip));
         chips();
         document.addEventListener("themechange", chips);
@@ -223,6 +236,7 @@ orbit.curves = (() => {
       return;
     }
     for (const figure of document.querySelectorAll("figure.chart")) {
+      orbit.load(figure.dataset.curve);  // now: a page that is printed cannot wait for it
       orbit.whenSeen(figure, () => { visible.add(figure); draw(figure); });
       figure.querySelector(".wide").addEventListener("click", () => {
         figure.classList.toggle("widened");

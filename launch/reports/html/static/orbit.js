@@ -23,17 +23,26 @@ window.orbit = (() => {
   }
 
   // Calls `act` with each element when it first comes near the window.
-  const acts = new WeakMap();
+  const acts = new Map();
   const observer = new IntersectionObserver((entries) => {
     for (const entry of entries) {
       if (!entry.isIntersecting) continue;
-      observer.unobserve(entry.target);
-      acts.get(entry.target)(entry.target);
+      act(entry.target);
     }
   }, { rootMargin: "200px" });
-  function whenSeen(element, act) {
-    acts.set(element, act);
+  function act(element) {
+    observer.unobserve(element);
+    const todo = acts.get(element);
+    acts.delete(element);
+    if (todo) todo(element);
+  }
+  function whenSeen(element, todo) {
+    acts.set(element, todo);
     observer.observe(element);
+  }
+  // Paper shows everything that is not folded away.
+  function seeAll() {
+    for (const element of [...acts.keys()]) if (element.offsetParent !== null) act(element);
   }
 
   function format(value, digits = 4) {
@@ -45,5 +54,5 @@ window.orbit = (() => {
     return value.toPrecision(digits);
   }
 
-  return { receive, load, whenSeen, format };
+  return { receive, load, whenSeen, seeAll, format };
 })();

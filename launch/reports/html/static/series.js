@@ -64,5 +64,15 @@ orbit.series = (() => {
     return { x: base.x, mean, std, num };
   }
 
-  return { interpolate, axis, smooth, band };
+  // Where all values are one, an axis around it: a chart's own would begin at zero or below.
+  function flatRange(all, isLog) {
+    const values = all.flat().filter((value) => value !== null && Number.isFinite(value));
+    if (!values.length || values.some((value) => value !== values[0])) return null;
+    const value = values[0];
+    if (isLog) return value > 0 ? [Math.log10(value) - 0.5, Math.log10(value) + 0.5] : null;
+    const half = value === 0 ? 1 : Math.abs(value) / 2;
+    return [value - half, value + half];
+  }
+
+  return { interpolate, axis, smooth, band, flatRange };
 })();

@@ -8,8 +8,9 @@
   if (!CHOICES.includes(choice)) choice = "auto";
 
   const system = matchMedia("(prefers-color-scheme: dark)");
+  let isPrinting = false;
   function apply() {
-    const isDark = choice === "dark" || (choice === "auto" && system.matches);
+    const isDark = !isPrinting && (choice === "dark" || (choice === "auto" && system.matches));
     document.documentElement.dataset.theme = isDark ? "dark" : "light";
     const label = document.querySelector("#theme span");
     if (label) label.textContent = choice;
@@ -17,6 +18,9 @@
   }
   apply();
   system.addEventListener("change", apply);
+  for (const when of ["beforeprint", "afterprint"]) {
+    addEventListener(when, () => { isPrinting = when === "beforeprint"; apply(); });
+  }
   document.addEventListener("DOMContentLoaded", () => {
     document.querySelector("#theme").addEventListener("click", () => {
       choice = CHOICES[(CHOICES.indexOf(choice) + 1) % CHOICES.length];
@@ -24,5 +28,8 @@
       apply();
     });
     apply();
+    // Where the menu is wider than the window, the page that is open is in view.
+    const own = document.querySelector("nav [aria-current]");
+    if (own) own.closest("ul").scrollLeft = own.offsetLeft - own.closest("ul").offsetLeft - 16;
   });
 })();

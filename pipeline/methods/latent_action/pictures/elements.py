@@ -11,7 +11,7 @@ import torch
 from orbit.core.groups import Group
 from orbit.core.pictures import FrameSet, flattened, save_figure, write_frames
 from orbit.core.store.manifest import FrameSpec, Manifest
-from orbit.core.store.reader import SplitReader
+from orbit.core.store.reader import Records, SplitReader
 from pipeline.data.places import slices
 from pipeline.measuring import (
     Row,
@@ -24,6 +24,27 @@ from pipeline.measuring import (
 from pipeline.models.latent_action import LatentActionModel
 
 NUM_CANDIDATES = 512
+MAX_PREVIEW_PIXELS = 96
+
+
+@torch.no_grad()
+def preview_rows(
+    model: LatentActionModel, records: Records, spec: FrameSpec
+) -> dict[str, np.ndarray]:
+    """Sources, what a model makes of them, and truths, (N, C, h, w) each on [0, 1].
+
+    Of volumes their middle slices; large frames are shrunk.
+    """
+    device = device_of(model)
+    images = model.normalise(torch.from_numpy(records.source).to(device))
+    g = model.group.decode(torch.from_numpy(records.action).to(device))
+    output = model.to_unit_range(model.transform(images, g)).clamp(0, 1).float().cpu().numpy()
+    rows = {
+        "source": unit_range(records.source, spec),
+        "output": output,
+        "truth": unit_range(records.target, spec),
+    }
+    return {name: shrunk(_shown(frames), MAX_PREVIEW_PIXELS) for name, frames in rows.items()}
 
 
 @torch.no_grad()
