@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
         for what, path in pictures.items():
             say(f"{what}: {path}")
     if not can_write:
-        say(f"no pictures: {root} cannot be written; say out=sheet.png", error=True)
+        say(f"no pictures: {root} cannot be written; set out=sheet.png", error=True)
 
 
 if __name__ == "__main__":

@@ -21,12 +21,12 @@ def api_packages() -> list[Path]:
 
 
 def page_uri(package: Path) -> str:
-    """Where a package's page lies in the site."""
+    """The path of a package's page in the site."""
     return f"{FOLDER}/{'.'.join(package.relative_to(ROOT).parts)}.md"
 
 
 def api_page(package: Path) -> str:
-    """A package's page: its modules in alphabetical order, each with what it offers."""
+    """A package's page: its modules in alphabetical order, each with its public names."""
     name = ".".join(package.relative_to(ROOT).parts)
     lines = [f"# `{name}`", ""]
     for file in sorted(package.glob("*.py")):

@@ -1,4 +1,4 @@
-"""Docstrings as Markdown: what is indented stays as it is, the rest are paragraphs."""
+"""Docstrings as Markdown: indented lines stay as they are, all others are paragraphs."""
 
 import re
 import textwrap
@@ -7,7 +7,8 @@ PIECE = re.compile(r"(`[^`]*`)")
 
 
 def as_markdown(docstring: str) -> str:
-    """Paragraphs with marks escaped outside of backticks, indented lines as code."""
+    """Paragraphs with Markdown's special characters escaped outside of backticks; indented lines as
+    code."""
     lines = textwrap.dedent(docstring.strip("\n")).splitlines()
     out: list[str] = []
     code: list[str] = []
@@ -16,7 +17,7 @@ def as_markdown(docstring: str) -> str:
             code.append(line)
             continue
         if code:
-            # A folder's name heads the listing of what is in it.
+            # A folder's name is the first line of the listing of its content.
             heading = [out.pop()] if out and out[-1].rstrip("\\").endswith("/") else []
             out += ["", "```text", *heading, *code, "```", ""]
             code = []
@@ -25,7 +26,7 @@ def as_markdown(docstring: str) -> str:
 
 
 def escape(line: str) -> str:
-    """One line whose `*`, `<` and `[` are no marks, but for what stands in backticks."""
+    """One line with `*`, `<` and `[` escaped, except in backticks."""
     pieces = PIECE.split(line)
     return "".join(
         piece if index % 2 else re.sub(r"([*\[])", r"\\\1", piece).replace("<", "&lt;")

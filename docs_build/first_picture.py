@@ -2,8 +2,8 @@
 
     python -m docs_build.first_picture
 
-Writes docs/images/first.png. The digits are of the test split of the run's dataset, which is
-prepared anew in a temporary folder: it comes with scikit-learn.
+Writes docs/images/first.png. The digits are from the test split of the run's dataset, which is
+prepared again in a temporary folder from the images in scikit-learn.
 """
 
 import tempfile
@@ -35,7 +35,8 @@ def test_digits(folder: Path) -> np.ndarray:
 
 
 def draw(images: np.ndarray) -> None:
-    """Digits across; down the source, and for each turn what the model makes and the truth."""
+    """Draw a column for each digit: the source, then the model's output and the truth for each
+    rotation."""
     run = load_run(ROOT / "examples/runs/digits")
     rows = [("source", images[:, 0] / 255)]
     for name in ELEMENTS:
@@ -43,7 +44,7 @@ def draw(images: np.ndarray) -> None:
         truth = run.group.act_on_image(torch.from_numpy(images), g).numpy()
         rows.append((f"model, turned by {name}°", run.transform(images, name)[:, 0].numpy()))
         rows.append(("truth", truth[:, 0] / 255))
-    # On its side, for a page: one line for each digit.
+    # Transposed for a page: one row for each digit.
     figure, axes = new_figure(len(images), len(rows), (1.25 * len(rows), 1.3 * len(images)), "")
     for column, (name, pictures) in enumerate(rows):
         axes[0][column].set_title(name.replace(", ", "\n"), fontsize=10)

@@ -1,4 +1,4 @@
-"""What mkdocs calls while it builds the site (see mkdocs.yml)."""
+"""Functions that mkdocs calls while it builds the site (see mkdocs.yml)."""
 
 import posixpath
 import sys
@@ -22,7 +22,7 @@ PLACE_OF = {site: place for place, site in ELSEWHERE.items()}
 
 
 def on_config(config: Any) -> Any:
-    """Leave out of the navigation what is not there (yet), and add pages that it does not name."""
+    """Remove missing pages from the navigation, and add pages that it does not name."""
     made = {*made_pages(), *PLACE_OF}
     docs = Path(config["docs_dir"])
 
@@ -57,7 +57,7 @@ def _pages_of(nav: Any) -> Iterator[str]:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add pages that lie elsewhere and pages that are made."""
+    """Add pages from outside docs/ and generated pages."""
     for place, site in ELSEWHERE.items():
         text = (ROOT / place).read_text(encoding="utf-8")
         files.append(File.generated(config, site, content=text))
@@ -69,17 +69,17 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_post_page(output: str, page: Any, config: Any) -> str:
-    """Nothing is fetched from elsewhere: not the helper of the search either."""
+    """Remove scripts that would be fetched from other sites, the search's helper included."""
     return output.replace(FETCHED, get_relative_url(OWN, page.url))
 
 
 def on_post_template(output_content: str, template_name: str, config: Any) -> str:
-    """The same for pages that are no documents, such as the one for addresses that lead nowhere."""
+    """The same for pages that are not made from documents, such as 404.html."""
     return output_content.replace(FETCHED, OWN)
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Make links that are right in the repository right in the site."""
+    """Turn links that work in the repository into links that work in the site."""
     site = page.file.src_uri
     place = PLACE_OF.get(site, f"docs/{site}")
 
@@ -90,7 +90,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
             return posixpath.relpath(target, posixpath.dirname(site) or ".")
         if (ROOT / path).exists() or "." not in path.rpartition("/")[2]:
             return None
-        # Nothing of the repository: as it is, so that a strict build complains.
+        # Not a file of the repository: leave the link unchanged, so that a strict build complains.
         return posixpath.relpath(target, posixpath.dirname(site) or ".")
 
     return rewrite_links(markdown, place, site_of)

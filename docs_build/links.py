@@ -1,4 +1,4 @@
-"""Links between the repository's Markdown files: finding them, and making them the site's."""
+"""Links between the repository's Markdown files: finding them, and rewriting them for the site."""
 
 import posixpath
 import re
@@ -13,7 +13,7 @@ COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 
 @dataclass(frozen=True)
 class Link:
-    """A link of a file: `target` without, `anchor` with what stands after #."""
+    """A link in a file: `target` is the part before #, `anchor` the part after it."""
 
     line: int
     text: str
@@ -23,7 +23,7 @@ class Link:
 
 
 def links_of(text: str) -> Iterator[Link]:
-    """All links outside of code that do not lead out of the repository."""
+    """All links outside of code that point into the repository."""
     for number, line in prose_lines(text):
         for found in LINK.finditer(re.sub(r"`[^`]*`", lambda m: "x" * len(m[0]), line)):
             target, _, anchor = found[3].partition("#")
@@ -32,7 +32,7 @@ def links_of(text: str) -> Iterator[Link]:
 
 
 def prose_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines outside of fenced code and their numbers from 1."""
+    """Lines outside of fenced code, with their numbers, counted from 1."""
     fence = ""
     for number, line in enumerate(text.splitlines(), 1):
         mark = FENCE.match(line)
@@ -45,13 +45,13 @@ def prose_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def anchors_of(text: str) -> set[str]:
-    """What headings are called in links."""
+    """The anchors of all headings."""
     headings = (HEADING.match(line) for _, line in prose_lines(text))
     return {slug(heading[1]) for heading in headings if heading}
 
 
 def slug(heading: str) -> str:
-    """A heading as an anchor, as the site and as common viewers of Markdown make it."""
+    """A heading's anchor, as the site and common viewers of Markdown make it."""
     plain = re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", heading)
     return re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", plain.lower()).strip())
 
@@ -59,8 +59,8 @@ def slug(heading: str) -> str:
 def rewrite_links(text: str, place: str, site_of: Callable[[str], str | None]) -> str:
     """The text of the repository's file `place` with links as the site needs them.
 
-    `site_of` maps a path of the repository to the address that a link must have there, or
-    None for what the site does not hold: such a link becomes plain text.
+    `site_of` maps a path of the repository to the address that a link must have there, or None for
+    a file that the site does not hold: a link to it becomes plain text.
     """
     fence_free = {number for number, _ in prose_lines(text)}
     lines = []

@@ -1,9 +1,9 @@
-"""Notebooks without a notebook server: their cells are carried out, and become pages of the site.
+"""Notebooks without a notebook server: run their cells, and turn them into pages of the site.
 
-    python -m docs_build.notebooks examples/explore.ipynb     carries it out and keeps the outputs
+    python -m docs_build.notebooks examples/explore.ipynb     runs it and saves the outputs
 
-A cell's output is what it prints, the value of its last line, and the figures that it leaves
-open, as in Jupyter. The file has Jupyter's format (nbformat 4.5).
+A cell's output is its printed text, the value of its last line, and its open figures, as in
+Jupyter. The file has Jupyter's format (nbformat 4.5).
 """
 
 import ast
@@ -26,7 +26,7 @@ DPI = 80
 
 @dataclass(frozen=True)
 class Page:
-    """A notebook as Markdown, and its pictures by their names."""
+    """A notebook as Markdown, and its pictures by name."""
 
     markdown: str
     pictures: dict[str, bytes]
@@ -39,9 +39,9 @@ def read_notebook(file: Path) -> dict[str, Any]:
 
 
 def carry_out(notebook: dict[str, Any], folder: Path, name: str) -> dict[str, Any]:
-    """The notebook with the outputs that its cells have in this folder, run from top to bottom.
+    """The notebook with the outputs of its cells, run in this folder from top to bottom.
 
-    What a cell raises is raised, with the cell's number in the place of a file's name.
+    An exception of a cell is raised, with the cell's number instead of a file name.
     """
     import matplotlib
 
@@ -61,7 +61,8 @@ def carry_out(notebook: dict[str, Any], folder: Path, name: str) -> dict[str, An
 
 
 def as_page(notebook: dict[str, Any], name: str) -> Page:
-    """The notebook as a page `NAME.md`, whose pictures are NAME_1.png and so on beside it."""
+    """The notebook as a page `NAME.md`, whose pictures NAME_1.png, NAME_2.png, ... are in the same
+    folder."""
     parts: list[str] = []
     pictures: dict[str, bytes] = {}
     for cell in notebook["cells"]:
@@ -75,7 +76,7 @@ def as_page(notebook: dict[str, Any], name: str) -> Page:
             if PNG in data:
                 file = f"{name}_{len(pictures) + 1}.png"
                 pictures[file] = base64.b64decode("".join(data[PNG]))
-                parts.append(f"![What the cell above draws]({file})")
+                parts.append(f"![Figure of the cell above]({file})")
             elif HTML in data:
                 parts.append("".join(data[HTML]))
             else:
@@ -109,7 +110,7 @@ META: dict[str, Any] = {"metadata": {}}
 
 
 def _run(source: str, names: dict[str, Any], place: str) -> Any:
-    """Carry out a cell; the value of its last line, None if that is no expression."""
+    """Run a cell; returns the value of its last line, None if that is not an expression."""
     body = ast.parse(source, place).body
     last = body.pop() if body and isinstance(body[-1], ast.Expr) else None
     exec(compile(ast.Module(body, []), place, "exec"), names)
@@ -125,7 +126,7 @@ def _lines(text: str) -> list[str]:
 
 
 def main() -> None:
-    """Carry out the notebooks that are named and keep their outputs."""
+    """Run the named notebooks and save their outputs."""
     for file in map(Path, sys.argv[1:]):
         done = carry_out(read_notebook(file), file.parent, file.name)
         write_text(file, json.dumps(done, indent=1, ensure_ascii=False) + "\n")

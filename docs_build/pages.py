@@ -1,6 +1,6 @@
-"""All pages of the site that do not lie below docs/: by their place in the site.
+"""All pages of the site that are not files below docs/, by their path in the site.
 
-Some lie elsewhere in the repository, where people look for them; others are made.
+Some are files elsewhere in the repository, where people look for them; others are generated.
 """
 
 from collections.abc import Callable
@@ -16,16 +16,16 @@ ELSEWHERE = {
     "CONTRIBUTING.md": "contributing.md",
     "README.md": "readme.md",
 }
-"""Files of the repository and their place in the site."""
+"""Files of the repository, and their paths in the site."""
 NOTEBOOKS = {"examples/explore.ipynb": "explore.md"}
-"""Notebooks, and the pages that show them with the outputs that they hold."""
+"""Notebooks, and the pages that show them with their saved outputs."""
 SETTINGS_INDEX = "reference/settings/index.md"
 API_INDEX = "reference/api/index.md"
 METRICS = "reference/metrics.md"
 
 
 def made_pages() -> dict[str, Callable[[], str]]:
-    """Functions that make the Markdown of a page, by its place in the site."""
+    """Functions that make the Markdown of a page, by its path in the site."""
     from docs_build.api_pages import api_packages, api_page, page_uri
     from docs_build.program_pages import URI, programs_page
     from docs_build.settings_pages import PAGES, settings_page
@@ -75,7 +75,7 @@ def _metrics_page() -> str:
     lines = [
         "# Metrics by method",
         "",
-        "A name stands also for all that begin with it and `/`.",
+        "A name also stands for all names that start with it and `/`.",
     ]
     for method in METHODS.values():
         lines += ["", f"## `{method.name}`", "", "| name | better | meaning |", "|---|---|---|"]
@@ -89,7 +89,7 @@ def _api_index() -> str:
 
     from docs_build.api_pages import api_packages
 
-    lines = ["# Python interface", "", "Packages and what they are for.", ""]
+    lines = ["# Python interface", "", "The packages and their purpose.", ""]
     for package in api_packages():
         name = ".".join(package.relative_to(ROOT).parts)
         about = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""

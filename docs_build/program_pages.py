@@ -1,4 +1,4 @@
-"""The reference page of programs: what each says of itself under --help."""
+"""The reference page of programs: the text of each under --help."""
 
 import ast
 from pathlib import Path
@@ -18,7 +18,11 @@ def programs() -> list[Path]:
 
 def programs_page() -> str:
     """All programs as Markdown."""
-    lines = ["# Programs", "", "What each program says under `--help`. All take `key=value` words;"]
+    lines = [
+        "# Programs",
+        "",
+        "The text of each program under `--help`. All take `key=value` overrides;",
+    ]
     lines += ["exit codes are on [a page of their own](exit_codes.md).", ""]
     for file in programs():
         name = file.relative_to(ROOT).as_posix()

@@ -42,15 +42,15 @@ class Section:
 
 
 class NoMeaningError(Exception):
-    """A key about which neither a docstring nor `meanings.yaml` says anything."""
+    """Neither a docstring nor `meanings.yaml` says what a key means."""
 
 
 def sections(
     schema: Any, prefix: str = "", choice: str = "", leave_out: frozenset[str] = frozenset()
 ) -> Iterator[Section]:
-    """All keys of a schema: its own, then those of the dataclasses in it but for `leave_out`.
+    """All keys of a schema: its own, then those of the dataclasses in it except `leave_out`.
 
-    Raises NoMeaningError for a key that nothing is said about.
+    Raises NoMeaningError for a key without a meaning.
     """
     hints = typing.get_type_hints(schema)
     fields = [field for field in dataclasses.fields(schema) if not _is_fixed(hints[field.name])]
@@ -71,7 +71,7 @@ def sections(
 
 
 def dataclass_options(annotation: Any) -> list[Any]:
-    """The dataclasses that a value may be, of a union or of a mapping's values all."""
+    """The dataclasses that a value may be: those of a union, or of a mapping's values."""
     if dataclasses.is_dataclass(annotation):
         return [annotation]
     if typing.get_origin(annotation) is Literal:
@@ -105,15 +105,15 @@ def yaml_text(value: Any) -> str:
 
 
 def meaning(schema: Any, key: str) -> str:
-    """What a key means: `meanings.yaml`, the docstring's sentences about it, or what all such
-    keys mean. Raises NoMeaningError."""
+    """What a key means: `meanings.yaml`, the docstring's sentences about it, or the common meaning
+    of keys with this name. Raises NoMeaningError."""
     written = _written()
     found = written.get(schema.__name__, {}).get(key)
     found = found or _sentences_about(key, inspect.getdoc(schema) or "")
     found = found or written[COMMON].get(key)
     if not found:
         raise NoMeaningError(
-            f"{schema.__name__}.{key}: say what it means in the docstring, as `{key}`, or in"
+            f"{schema.__name__}.{key}: describe the key in the docstring, as `{key}`, or in"
             f" docs_build/meanings.yaml ({schema.__name__}: {key}: ...)"
         )
     return str(found)
@@ -149,12 +149,12 @@ def _sentences_about(key: str, text: str) -> str:
 
 
 def _is_fixed(annotation: Any) -> bool:
-    """Whether there is only one value: the name that tells a dataclass from others."""
+    """Whether only one value is allowed: then it is the name that tells a dataclass from others."""
     return typing.get_origin(annotation) is Literal and len(typing.get_args(annotation)) == 1
 
 
 def _choice(option: Any, prefix: str) -> str:
-    """'task.model.name=conv' of an option; the dataclass's name where it has none."""
+    """'task.model.name=conv' of an option; the dataclass's name if it has no such key."""
     hints = typing.get_type_hints(option)
     for key in DISCRIMINATORS:
         if key in hints and _is_fixed(hints[key]):

@@ -1,4 +1,5 @@
-"""Reference pages of settings: one for each program, with all choices of its groups."""
+"""Reference pages of settings: one for each program, with all choices of its configuration
+groups."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ FOLDER = "reference/settings"
 
 @dataclass(frozen=True)
 class SettingsPage:
-    """A page about a schema. `groups` are folders of `configs/`; `see` tells of other keys."""
+    """A page about a schema. `groups` are folders of `configs/`; `see` says where other keys are
+    described."""
 
     name: str
     program: str
@@ -80,7 +82,7 @@ def settings_page(page: SettingsPage) -> str:
     """The page as Markdown."""
     lines = [f"# Settings of `{page.program}`", ""]
     lines += [
-        "Words on the command line have the form `key=value`; later ones win. A key without a",
+        "Overrides on the command line have the form `key=value`; later ones win. A key without a",
         "default must be given, or is set by a file of a group.",
         "",
     ]

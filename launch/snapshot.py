@@ -351,12 +351,12 @@ def _read_note(root: Path) -> dict[str, Any] | None:
     return note if "digest" in note else None
 
 
-def _git(root: Path, *words: str) -> bytes | None:
+def _git(root: Path, *arguments: str) -> bytes | None:
     """The output of git, None if git is missing, fails or takes too long."""
     environment = {key: value for key, value in os.environ.items() if key not in GIT_VARIABLES}
     try:
         answer = subprocess.run(
-            ["git", "-C", str(root), *words],
+            ["git", "-C", str(root), *arguments],
             env={**environment, "GIT_OPTIONAL_LOCKS": "0"},
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -98,7 +98,7 @@ def check_world(world: World, num: int = NUM, seed: int = 0) -> None:
     actions = world.draw_actions(seed, 0, episodes, 0, states, False)
     assert states.shape == (num, world.state_size), f"states are {states.shape}"
     assert actions.shape == (num, len(world.action_components)), f"actions are {actions.shape}"
-    assert states.dtype == actions.dtype == np.float32, "states and actions have to be float32"
+    assert states.dtype == actions.dtype == np.float32, "states and actions must be float32"
     some = episodes[::-1][: num // 2]
     assert (world.reset(seed, 0, some, False) == states[some]).all(), (
         "a reset depends on the others"
@@ -146,7 +146,7 @@ def check_source(source: ImageSource, num: int = 8) -> None:
         subjects = source.subjects(part)
         assert subjects is None or len(subjects) == count, "not a subject for each image"
     for name, digest in source.checksums().items():
-        assert "/" not in name, f"{name}: names of checksums hold no directories"
+        assert "/" not in name, f"{name}: the names of checksums must not contain directories"
         assert len(digest) == 64, f"{name}: {digest!r} is not a sha256"
 
 

@@ -148,6 +148,6 @@ def _check_place(out: Path, overwrite: bool) -> None:
     if not out.exists():
         return
     if not overwrite:
-        raise ValueError(f"{out} exists: choose another out, or say overwrite=true")
+        raise ValueError(f"{out} exists: choose another out, or set overwrite=true")
     if not (out / SIGNATURE).is_file():
         raise ValueError(f"{out} is not an earlier export: overwrite=true does not replace it")

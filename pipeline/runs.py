@@ -63,8 +63,8 @@ class Run:
         return RunDirectory(self.path).checkpoints.path(self.step) / MODEL_FILE
 
     def places(self, world_size: int = 1) -> int:
-        """How many records each of `world_size` ranks processes at a time outside of training; this
-        fits into memory because a training step did."""
+        """The number of records that each of `world_size` ranks processes at a time outside of
+        training. It fits into memory because a training step did."""
         num_ranks = self.checkpoint.meta.get("world_size", 1)
         config = self.config
         local_batch = local_batch_of(config.global_batch, config.accumulation, num_ranks)
@@ -75,10 +75,10 @@ class Run:
     def encode(self, images: Images) -> LatentParts | torch.Tensor:
         """The latents of images.
 
-        `images` (N, C, ...) or one (C, ...): values as they are stored (of their type, such as
-        uint8), grey values 0 to 255 as uint8, or any other floating numbers from 0 to 1. Of a
-        latent action model its two parts, `variant` and `invariant`, (N, channels, ...) each; of
-        a world model z. On the CPU. ValueError for images that the model does not take.
+        `images` (N, C, ...) or one (C, ...): stored values in the dataset's type (such as uint8),
+        grey values 0 to 255 as uint8, or floating numbers from 0 to 1. A latent action model gives
+        its two parts, `variant` and `invariant`, (N, channels, ...) each; a world model gives z. On
+        the CPU. Raises ValueError for images that the model does not accept.
         """
         stored = as_stored(images, self.frames)
         parts = [self._latents(batch) for batch, _ in self._batches(stored)]
@@ -91,14 +91,15 @@ class Run:
     def transform(self, images: Images, element: str | float | torch.Tensor) -> torch.Tensor:
         """g x of images, as the model predicts it, (N, C, ...) from 0 to 1, on the CPU.
 
-        `images` as for `encode`. `element` in the group's words, such as "90" or "30 z", or an
-        element (1, ...), or one for each image. ValueError for runs that draw no images.
+        `images` as for `encode`. `element` is the name of a group element, such as "90" or "30 z",
+        an element (1, ...), or one element for each image. Raises ValueError for models that do not
+        make images.
         """
         model = latent_action_model(self)
         g = element if torch.is_tensor(element) else read_element(self.group, str(element))
         stored = as_stored(images, self.frames)
         if len(g) not in (1, len(stored)):
-            raise ValueError(f"element: {len(g)} of them for {len(stored)} images")
+            raise ValueError(f"element: {len(g)} elements for {len(stored)} images")
         g, moved = g.expand(len(stored), *g.shape[1:]), []
         for batch, places in self._batches(stored):
             drawn = model.transform(model.normalise(batch), g[places].to(batch.device))
@@ -106,10 +107,10 @@ class Run:
         return torch.cat(moved)
 
     def metrics(self) -> Any:
-        """All that was measured: a line for each step logged, validation and evaluation.
+        """All metrics: a row for each logged step, validation and evaluation.
 
-        A pandas frame where pandas is installed, else a list of dictionaries. `step`, `epoch`
-        and `split` say of what; `source` is training or evaluation.
+        A pandas frame if pandas is installed, otherwise a list of dictionaries. `step`, `epoch` and
+        `split` identify a row; `source` is training or evaluation.
         """
         logged = read_metrics(self.path / "metrics.jsonl")
         lines = [{"source": "training", **line} for line in logged]
@@ -135,10 +136,10 @@ class Run:
         world = getattr(model, "world_model", model)
         if isinstance(world, WorldModel):
             return world.latent(stored).cpu()
-        raise ValueError(f"{self.path} is of task.name={self.config.task.name}: it encodes nothing")
+        raise ValueError(f"{self.path} is of task.name={self.config.task.name}: it has no encoder")
 
     def _batches(self, stored: torch.Tensor) -> Iterator[tuple[torch.Tensor, slice]]:
-        """As many values at a time as fit, on the model's device, and their places."""
+        """Batches that fit into memory, on the model's device, and their positions."""
         num, device = self.places(), device_of(self.model)
         for first in range(0, len(stored), num):
             places = slice(first, first + num)
@@ -153,8 +154,9 @@ def load_run(
 ) -> Run:
     """Load a run's model from checkpoint `best`, `last` or a step number.
 
-    `run_dir` is a run directory or a folder that `share` wrote. `data` is another dataset than the
-    run's own. Raises FileNotFoundError or ValueError if run, checkpoint or dataset cannot be read.
+    `run_dir` is a run directory or a folder that `share` wrote. `data` is a dataset to use instead
+    of the run's own. Raises FileNotFoundError or ValueError if run, checkpoint or dataset cannot be
+    read.
     """
     run = RunDirectory(Path(run_dir))
     config = run.read_config()
@@ -174,9 +176,9 @@ def load_run(
 
 
 def open_data(run: RunDirectory, data: str | Path | None) -> PairStore:
-    """The dataset at `data`, or else where the run's own was, with all its files there.
+    """The dataset at `data`, or the run's own at its recorded path, with all files present.
 
-    Raises FileNotFoundError, naming the key where the dataset was moved, or ValueError.
+    Raises FileNotFoundError, naming the key `data` if the dataset was moved, or ValueError.
     """
     place = Path(data if data is not None else run.read_config().data)
     try:
@@ -185,9 +187,7 @@ def open_data(run: RunDirectory, data: str | Path | None) -> PairStore:
     except FileNotFoundError as error:
         if data is not None:
             raise
-        raise FileNotFoundError(
-            f"{error}; say data=DIR if the dataset lies elsewhere by now"
-        ) from None
+        raise FileNotFoundError(f"{error}; set data=DIR if the dataset has moved") from None
     return store
 
 
@@ -201,10 +201,10 @@ def latent_action_model(run: Run) -> LatentActionModel:
 
 
 def as_stored(images: Images, frames: FrameSpec) -> torch.Tensor:
-    """Images as a dataset with such frames would store them, (N, C, ...).
+    """Images in the form in which a dataset stores such frames, (N, C, ...).
 
-    See `Run.encode` for what they may be. ValueError naming the shape, the type or the value
-    that is none of these.
+    `Run.encode` lists the accepted forms. Raises ValueError naming a shape, type or value that is
+    not accepted.
     """
     values = torch.as_tensor(images)
     shape = tuple(frames.shape)
@@ -240,7 +240,7 @@ MAX_SHOWN = 3
 
 
 def _lines(run: Run) -> Iterator[str]:
-    """What a person wants to know first."""
+    """A short description of the run, one fact per line."""
     config, manifest, model = run.config, run.manifest, run.model
     yield f"Run {run.path}: task {config.task.name}, step {run.step:,}"
     frame = " x ".join(map(str, manifest.frames.shape))
@@ -259,7 +259,8 @@ def _lines(run: Run) -> Iterator[str]:
 
 
 def _quality(run: Run) -> str:
-    """Of the test split if this step was evaluated, else of its validation."""
+    """The headline metrics, of the test split if this step was evaluated, otherwise of its
+    validation."""
     lines = RunDirectory(run.path)
     test = lines.read_json(f"evaluations/step_{run.step:08d}-test.json")
     if isinstance(test, dict):

@@ -194,13 +194,13 @@ LICENSE = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 @dataclass(frozen=True)
 @limited
 class ShareConfig:
-    """`run_dir` is the trained run, `out` the folder to be made.
+    """`run_dir` is the trained run, `out` the folder to write.
 
-    `checkpoint` is best, last or a step. `name` is the model's in its card, the directory's if
-    null; `license` is an identifier such as mit or cc-by-4.0, null leaves it unknown.
-    `pictures=false` leaves pictures out, which show records of the dataset. Without an evaluation
-    the card measures what `describe` measures, on the dataset at `data` if it has moved.
-    `overwrite` replaces a folder that was shared before.
+    `checkpoint` is best, last or a step. `name` is the model's name in its card, by default the
+    directory's name; `license` is an identifier such as mit or cc-by-4.0, null leaves it unknown.
+    `pictures=false` leaves out the pictures, which show records of the dataset. If the run has no
+    evaluation, the metrics of `describe` are measured for the card, on the dataset at `data` if it
+    has moved. `overwrite` replaces a folder that was shared before.
     """
 
     run_dir: FilePath

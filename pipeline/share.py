@@ -4,13 +4,13 @@ Examples:
   python pipeline/share.py RUN_DIR out=DIR license=mit
   python pipeline/share.py RUN_DIR out=DIR checkpoint=last name="Turned digits" pictures=false
 
-The folder has the layout that hubs of models take: README.md with its head in YAML,
-model.safetensors, config.yaml, the dataset's manifest, numbers and pictures. Paths become names,
-and the names of the dataset's files are left out; pictures show records of the test split.
-Every program that takes a run directory takes the folder, and so does orbit.load_run.
+The folder has the layout that hubs of models take: README.md with a YAML header, model.safetensors,
+config.yaml, the dataset's manifest, numbers and pictures. Paths become names, and the names of the
+dataset's files are left out; pictures show records of the test split. Every program that takes a
+run directory also takes this folder, and so does orbit.load_run.
 
 Keys: out, checkpoint (best, last or a step), name, license, pictures, data (if the dataset has
-moved and nothing was evaluated yet), overwrite, num_threads.
+moved and the run is not evaluated), overwrite, num_threads.
 """
 
 from orbit.core.config.program import run_program, take_run_directory

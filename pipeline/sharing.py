@@ -1,7 +1,8 @@
-"""A run as a folder to hand on: one checkpoint, its words and pictures, nothing of the sharer's.
+"""A run as a folder to hand on: one checkpoint with its configuration, metrics and pictures, and no
+private data of the sharer.
 
-What lies in it is told in `pipeline/run_files/shared.py`. Paths become names, of the computer
-nothing is said but its processor, and the names of the dataset's files are left out.
+`pipeline/run_files/shared.py` lists the files in it. Only the last name of each path is kept, only
+the processor is named of the computer, and the names of the dataset's files are left out.
 """
 
 import dataclasses
@@ -33,9 +34,9 @@ COPIED = ("metrics.jsonl", "result.json")
 
 
 def share_run(config: ShareConfig) -> list[str]:
-    """Make the folder `config.out`, whole or not at all; returns the files in it.
+    """Make the folder `config.out`, completely or not at all; returns the files in it.
 
-    Raises FileNotFoundError or ValueError for what cannot be read, or a folder in the way.
+    Raises FileNotFoundError or ValueError if something cannot be read, or if `config.out` exists.
     """
     out = Path(config.out).absolute()
     _check_place(out, config.overwrite)
@@ -62,7 +63,7 @@ def share_run(config: ShareConfig) -> list[str]:
 
 
 def nameless(value: Any) -> Any:
-    """Plain values in which of each absolute path its last name is left."""
+    """Plain values with each absolute path replaced by its last name."""
     if isinstance(value, dict):
         return {key: nameless(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -114,14 +115,16 @@ def _fill(folder: Path, run: Run, name: str, facts: dict[str, Any], config: Shar
 
 
 def _without_files(manifest: Manifest) -> dict[str, Any]:
-    """The manifest as plain values, without the names of files that it was made from."""
+    """The manifest as plain values, without the names of the files that the dataset was made
+    from."""
     values = nameless(as_plain(dataclasses.replace(manifest, source_checksums={})))
     assert isinstance(values, dict)
     return values
 
 
 def _copy_evaluations(run: Run, folder: Path) -> dict[str, Any] | None:
-    """The evaluations of this step on its own dataset; that of the test split, if there is one."""
+    """Copy the evaluations of this step on its own dataset; returns that of the test split, None
+    without one."""
     found: dict[str, Any] = {}
     for split in ("val", "test"):
         name = f"evaluations/{evaluation_file(run.step, split)}"
@@ -135,7 +138,8 @@ def _copy_evaluations(run: Run, folder: Path) -> dict[str, Any] | None:
 
 
 def _copy_pictures(run_dir: Path, folder: Path) -> list[str]:
-    """orbits.png and what lies in pictures/; not the many frames of sliders below it."""
+    """Copy orbits.png and the files in pictures/, but not the frames of sliders in its
+    subfolders."""
     found = [run_dir / "orbits.png", *list_folder(run_dir / "pictures", "*.png")]
     names = []
     for file in found:
@@ -148,7 +152,8 @@ def _copy_pictures(run_dir: Path, folder: Path) -> list[str]:
 
 
 def _trained(directory: RunDirectory, run: Run) -> dict[str, Any]:
-    """How it was trained: command, versions, ranks, processor; of a shared folder, what it says."""
+    """How the model was trained: command, versions, ranks, processor. For a shared folder, as
+    recorded there."""
     if is_shared(directory.path):
         shared = directory.read_json(SHARED_FILE)
         trained: dict[str, Any] = shared["trained"]
@@ -171,7 +176,7 @@ def _trained(directory: RunDirectory, run: Run) -> dict[str, Any]:
 
 
 def _short_word(word: str) -> str:
-    """A word of a command; of a path that it gives, only the name is left."""
+    """An argument of a command; a path in it is replaced by its last name."""
     key, separator, value = word.partition("=")
     return f"{key}={nameless(value)}" if separator else str(nameless(word))
 
@@ -183,10 +188,10 @@ def _dataset_command(manifest: Manifest) -> str | None:
 
 
 def _check_place(out: Path, overwrite: bool) -> None:
-    """Only a folder that was shared may be replaced, never one of something else."""
+    """Raise ValueError unless the folder is missing, or is a shared folder that may be replaced."""
     if not out.exists():
         return
     if not overwrite:
-        raise ValueError(f"{out} exists: choose another out, or say overwrite=true")
+        raise ValueError(f"{out} exists: choose another out, or set overwrite=true")
     if not is_shared(out):
-        raise ValueError(f"{out} is no shared folder: overwrite=true does not replace it")
+        raise ValueError(f"{out} is not a shared folder: overwrite=true does not replace it")

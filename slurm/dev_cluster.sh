@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# A real SLURM on this host for development and tests: nodes node1 and node2 of 4 CPUs each, and
-# partitions low and high, of which high preempts low. For Debian and Ubuntu, as root.
+# A real SLURM on this host for development and tests: nodes node1 and node2 with 4 CPUs each, and
+# partitions low and high; high preempts low. For Debian and Ubuntu, as root.
 #
-#   slurm/dev_cluster.sh start [--install]   start, or start again what has died
+#   slurm/dev_cluster.sh start [--install]   start, or restart dead daemons
 #   slurm/dev_cluster.sh stop                kill all jobs, stop, forget the queue
-#   slurm/dev_cluster.sh status              exit code 0 if both nodes serve, else 1
-#   slurm/dev_cluster.sh kill-node NODE      kill all that runs on a node, as a loss of power does
-#   slurm/dev_cluster.sh start-node NODE     the node comes back
+#   slurm/dev_cluster.sh status              exit code 0 if both nodes are ready, else 1
+#   slurm/dev_cluster.sh kill-node NODE      kill all processes of a node, like a power failure
+#   slurm/dev_cluster.sh start-node NODE     start the node again
 #
-# All state lies in one folder: --state DIR, else ORBIT_DEV_CLUSTER, else /tmp/orbit-dev-cluster. The
-# ports are ORBIT_DEV_CLUSTER_PORT (26817 unless set) and the two after it. A SLURM that belongs to
-# the system is neither used nor touched. --install fetches what is missing with apt-get. Outside of
-# the folder only /etc/hosts changes: it learns the names node1 and node2.
-# `eval "$(slurm/dev_cluster.sh start)"` points a shell at the cluster.
+# All state is in one folder: --state DIR, else ORBIT_DEV_CLUSTER, else /tmp/orbit-dev-cluster. The
+# ports are ORBIT_DEV_CLUSTER_PORT (26817 unless set) and the two after it. The system's
+# own SLURM is neither used nor changed. --install installs missing packages with apt-get. Outside of
+# the folder only /etc/hosts changes: the names node1 and node2 are added.
+# `eval "$(slurm/dev_cluster.sh start)"` makes a shell use the cluster.
 
 set -euo pipefail
 
@@ -50,10 +50,10 @@ fail() {
 }
 
 known_node() {
-    [[ " ${NODES[*]} " == *" $1 "* ]] || fail "there is no node $1; the nodes are ${NODES[*]}"
+    [[ " ${NODES[*]} " == *" $1 "* ]] || fail "unknown node $1; the nodes are ${NODES[*]}"
 }
 
-# --- what must be there ---------------------------------------------------------------------
+# --- requirements -----------------------------------------------------------------------------
 
 missing_programs() {
     local program
@@ -83,7 +83,7 @@ require_node_names() {
     for name in "${NODES[@]}"; do
         getent hosts "$name" >/dev/null || { printf '127.0.0.1 %s\n' "$name" >>/etc/hosts; } 2>/dev/null || :
         [[ $(getent ahostsv4 "$name") == 127.* ]] ||
-            fail "$name must mean this host: put the line '127.0.0.1 $name' into /etc/hosts"
+            fail "$name must resolve to this host: put the line '127.0.0.1 $name' into /etc/hosts"
     done
 }
 
@@ -96,10 +96,10 @@ require_state_folder() {
     mkdir -p "$STATE/munge" "$STATE/control" "${NODES[@]/#/$STATE/}"
     # One start, stop or restart at a time. Daemons must not inherit the lock: 9>&- below.
     exec 9>"$STATE/lock"
-    flock --timeout 120 9 || fail "another dev_cluster.sh is busy with $STATE"
+    flock --timeout 120 9 || fail "another dev_cluster.sh is using $STATE"
 }
 
-# --- processes: whoever holds a log file open is the daemon that writes it --------------------
+# --- processes: the process that holds a log file open is the daemon that writes it ------------
 
 holders() {
     find /proc/[0-9]*/fd -maxdepth 1 -lname "$1" 2>/dev/null | cut -d/ -f3 | sort -u
@@ -127,7 +127,7 @@ kill_node() {
     signal KILL $(families $(holders "$STATE/$1.log"))
 }
 
-# Ask the holders of a log file to end, and make them after a while.
+# Ask the processes that hold a log file open to end; kill them after a while.
 end_daemon() {
     local log=$1 i
     # shellcheck disable=SC2046
@@ -152,7 +152,7 @@ write_configuration() {
     mv "$SLURM_CONF.new" "$SLURM_CONF"
 }
 
-# Run a command that becomes a daemon, unless the writer of its log is alive already.
+# Run a command that becomes a daemon, unless the daemon that writes its log is alive.
 launch() {
     local log=$1
     shift
@@ -186,7 +186,7 @@ slurmd_lives() {
     return 1
 }
 
-# One line a node: its name and its state; a state that ends in * means that it does not answer.
+# One line per node: its name and its state; a state that ends in * means that the node does not answer.
 node_states() {
     timeout 20 sinfo --noheader --Node --partition=low --format='%N %T' 2>&1
 }
@@ -215,7 +215,7 @@ start() {
     local deadline=$((SECONDS + START_TIMEOUT_S))
     until all_nodes_serve; do
         ((SECONDS < deadline)) ||
-            fail "the nodes do not serve after $START_TIMEOUT_S s: $(node_states | tr '\n' ';')" \
+            fail "the nodes are not ready after $START_TIMEOUT_S s: $(node_states | tr '\n' ';')" \
                 $'\n'"$(tail -n 5 "$STATE"/slurmctld.log "$STATE"/node?.log 2>&1)"
         sleep 0.5
     done
@@ -233,7 +233,7 @@ start_one_node() {
 # --- stop and status --------------------------------------------------------------------------
 
 stop() {
-    [[ -d $STATE ]] || { echo "nothing runs: there is no $STATE"; return; }
+    [[ -d $STATE ]] || { echo "no cluster runs: $STATE does not exist"; return; }
     require_root
     require_state_folder
     local node
@@ -254,7 +254,7 @@ status() {
     [[ -f $SLURM_CONF && -n $(holders "$STATE/slurmctld.log") ]] || fail "no cluster runs in $STATE"
     timeout 20 sinfo || fail 'slurmctld does not answer'
     echo "export SLURM_CONF=$SLURM_CONF"
-    all_nodes_serve || fail "not all nodes serve: $(node_states | tr '\n' ';')"
+    all_nodes_serve || fail "not all nodes are ready: $(node_states | tr '\n' ';')"
 }
 
 TEMPLATE=$(cd "${BASH_SOURCE[0]%/*}" && pwd)/dev_cluster.conf.in

@@ -1,7 +1,8 @@
-"""torchrun whose ranks have time to save: `python slurm/torchrun.py SECONDS TORCHRUN_WORDS...`.
+"""torchrun that gives its ranks time to save: `python slurm/torchrun.py SECONDS
+TORCHRUN_ARGUMENTS...`.
 
-After a stop signal torchrun ends its ranks by force, after 30 s unless it is told otherwise,
-which torch can be since 2.12. This holds for older ones too.
+After a stop signal torchrun kills its ranks, by default after 30 s. Since version 2.12 torch has an
+option for this time; this file sets it for older versions too.
 """
 
 import os
@@ -11,7 +12,7 @@ SHUTDOWN_TIMEOUT = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
 
 
 def give_time(seconds: int) -> None:
-    """Let ranks live for at least `seconds` after torchrun has passed a stop signal on."""
+    """Give ranks at least `seconds` between a stop signal and being killed."""
     from torch.distributed.elastic.multiprocessing.api import PContext
 
     os.environ[SHUTDOWN_TIMEOUT] = str(seconds)

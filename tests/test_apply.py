@@ -356,7 +356,7 @@ def test_a_large_picture_is_applied_where_the_user_allows_it(
     words = [f"images={tmp_path}/a.png", "element=90", "resize=crop", f"out={tmp_path}/out"]
     line = call(PROGRAM, str(digits_run), *words, "max_megapixels=1").error_line
     assert "a.png has 1001x1001 pixels" in line
-    assert line.endswith("say max_megapixels=2")
+    assert line.endswith("set max_megapixels=2")
     assert call(PROGRAM, str(digits_run), *words, "max_megapixels=2").code == 0
 
 

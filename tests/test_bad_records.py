@@ -247,7 +247,7 @@ def spoilt_nifti(path: Path, place: int, value: bytes) -> Path:
     ("place", "value", "words"),
     [
         (72, struct.pack("<h", 64), "64 bits a voxel for values of int16"),
-        (40, struct.pack("<4h", 3, 8, 8, 9), "is cut off: it has 1376 bytes where its header says"),
+        (40, struct.pack("<4h", 3, 8, 8, 9), "is cut off: it has 1376 bytes, but its header says"),
         (40, struct.pack("<4h", 3, 32000, 32000, 32000), "is cut off"),
         (70, struct.pack("<h", 77), "data code 77 not recognized"),
         (108, struct.pack("<f", -16), "vox offset"),

@@ -408,7 +408,7 @@ def damaged(data: Path, copy: Path, how: str) -> Path:
     ("how", "words", "complaint"),
     [
         ("incomplete", [], "no complete dataset at"),
-        ("shorter", [], "bytes where the manifest says"),
+        ("shorter", [], "bytes, but the manifest says"),
         ("changed", ["verify=full"], "does not match its checksum"),
         ("changed", [], None),
     ],

@@ -25,7 +25,13 @@ from launch.preparation.directory import PreparationRequest
 from launch.reproduction.plan import make_plan
 from launch.reproduction.settings import read_request as read_reproduction
 from launch.sweeps.request import SweepRequest
-from orbit.core.config.compose import CONFIG_ROOT, compose, group_options, parse_value, split_word
+from orbit.core.config.compose import (
+    CONFIG_ROOT,
+    compose,
+    group_options,
+    parse_value,
+    split_override,
+)
 from orbit.core.config.former import FORMER_EXPERIMENTS
 from orbit.core.config.schema import build, dotted_keys
 from orbit.core.store.reader import PairStore
@@ -210,7 +216,7 @@ def test_any_text_is_a_value_or_a_line(text: str) -> None:
 
 @given(key=st.text("ab.x-_", min_size=1, max_size=8), value=st.text(max_size=20))
 def test_words_split_at_the_first_equals_sign(key: str, value: str) -> None:
-    assert split_word(f"{key}={value}") == (key, value)
+    assert split_override(f"{key}={value}") == (key, value)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +302,7 @@ def test_an_experiment_that_is_gone_names_the_words_that_say_the_same(name: str)
     assert name not in known
     assert FORMER_EXPERIMENTS[name].split()[0] in known
     with pytest.raises(
-        ValueError, match=f"={name} no longer exists: say experiment={FORMER_EXPERIMENTS[name]}"
+        ValueError, match=f"={name} no longer exists: use experiment={FORMER_EXPERIMENTS[name]}"
     ):
         compose("train", [f"experiment={name}"], frozenset())
 

@@ -226,7 +226,7 @@ def test_twins_can_be_fewer(num_twins: str, num_elements: int, tmp_path: Path) -
         (("dataset=rush_hour", "dataset.world.shapes=[circle]"), "no effect with dataset.world"),
         ((WORLD, "dataset.world.name=chess"), "allowed: shapes_2d, blocks_3d, rush_hour"),
         ((WORLD, "num_samples=100"), "num_samples=100 has no effect .* 100 steps"),
-        (("dataset=shapes_2d_up", "num_samples=9", "num_episodes=9"), "give one of them"),
+        (("dataset=shapes_2d_up", "num_samples=9", "num_episodes=9"), "give only one of them"),
         (("dataset=rotated_digits", "num_episodes=9"), "which holds no episodes"),
         (("dataset=rotated_digits", "episode_length=9"), "which holds no episodes"),
         ((WORLD, "source=folders"), "source=folders has no effect with dataset=shapes_2d"),

@@ -131,7 +131,7 @@ def test_incomplete_and_damaged_datasets_are_refused(digits_dir: Path, tmp_path:
     shutil.copytree(digits_dir, tmp_path / "data")
     shard = next((tmp_path / "data" / "train").glob("*.h5"))
     shard.write_bytes(shard.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"shard_\d+\.h5 has \d+ bytes where the manifest says"):
+    with pytest.raises(ValueError, match=r"shard_\d+\.h5 has \d+ bytes, but the manifest says"):
         train(make_config(tmp_path / "data", tmp_path / "run"), never_stop())
 
 

@@ -283,9 +283,9 @@ def test_a_stopped_run_ends_as_one_that_was_left_alone(tmp_path: Path) -> None:
     assert lines == reproducible_lines(tmp_path / "cut")
     assert lines[-1]["split"] == "val"
     for pairs in ("stored", "online"):
-        with pytest.raises(ValueError, match=f"pairs={pairs} needs .*: say pairs=fresh"):
+        with pytest.raises(ValueError, match=f"pairs={pairs} needs .*: set pairs=fresh"):
             train(make_config(store.root, tmp_path / "no", f"pairs={pairs}"), never_stop())
-    with pytest.raises(ValueError, match=r"split=train needs .* sources only .*: say split=val"):
+    with pytest.raises(ValueError, match=r"split=train needs .* sources only .*: set split=val"):
         evaluate_run(EvaluateConfig(str(tmp_path / "whole"), split="train"))
 
 

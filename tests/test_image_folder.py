@@ -374,14 +374,14 @@ def test_what_is_no_picture_is_passed_over_and_told(
     assert source.label_meaning == "folder: 0 cat"
     assert source.num_images == {"all": 1}
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith(f"passed over 5 entries below {tmp_path}: ")
+    assert line.startswith(f"ignored 5 entries below {tmp_path}: ")
     assert "1 Thumbs.db" in line
 
 
 def test_a_folder_of_which_nothing_is_left_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.heic").write_text("no picture")
     (tmp_path / "notes.txt").write_text("no picture")
-    with pytest.raises(ValueError, match=r"holds no file of \.png.*passed over 2 entries.*heic"):
+    with pytest.raises(ValueError, match=r"holds no file of \.png.*ignored 2 entries.*heic"):
         folder(tmp_path)
 
 

@@ -42,7 +42,7 @@ def test_what_is_passed_over_is_counted_by_kind(tmp_path: Path) -> None:
     found = find_files(tmp_path, (".png", ".db"), "source.root")
     assert [path.name for path in found.files] == ["a.png"]
     remark = found.remark()
-    assert remark.startswith(f"passed over 7 entries below {tmp_path}: 2 .txt")
+    assert remark.startswith(f"ignored 7 entries below {tmp_path}: 2 .txt")
     for part in ("1 Thumbs.db", "1 hidden files", "1 hidden folders", "1 folders __MACOSX"):
         assert part in remark
     make(tmp_path / "clean", "a.png")

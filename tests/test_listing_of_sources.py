@@ -132,7 +132,7 @@ def test_every_source_passes_over_the_same_and_says_so(
     (root / "a/again").symlink_to(root)
     assert len(find(root)) == 3
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("passed over 6 entries below ")
+    assert line.startswith("ignored 6 entries below ")
     for words in ("1 hidden files", "1 Thumbs.db", "1 folders __MACOSX", "1 files without an"):
         assert words in line
 
@@ -147,7 +147,7 @@ def test_a_folder_of_other_files_says_what_it_holds(case: str, tmp_path: Path) -
     (root / "a/desktop.ini").write_text("another kind")
     with pytest.raises(ValueError, match=r"holds no file of \.") as error:
         find(root)
-    assert "passed over 2 entries" in str(error.value)
+    assert "ignored 2 entries" in str(error.value)
     assert "1 .heic" in str(error.value)
 
 

@@ -117,7 +117,10 @@ def test_a_tracker_that_hangs_keeps_nobody_waiting(
     assert logger._queue.qsize() <= MAX_WAITING
     assert logger._is_behind
     logger.close(False, 0.01)
-    assert "logger slow: it did not take all in time; training goes on" in capsys.readouterr().err
+    assert (
+        "logger slow: it did not accept all lines in time; training continues"
+        in capsys.readouterr().err
+    )
     release.set()
     logger._thread.join(PATIENCE_S)
     assert not logger._thread.is_alive()

@@ -78,7 +78,7 @@ def test_describe_apply_and_export_need_no_dataset(
     outcome = call("pipeline/describe.py", str(moved))
     assert outcome.code == 0, outcome.err
     assert "rotated_digits, which is not in" in outcome.out
-    assert "not evaluated, and the dataset is not where it was: data=DIR" in outcome.out
+    assert "not evaluated, and the dataset is not at its recorded path: set data=DIR" in outcome.out
     Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "x.png")
     words = (f"images={tmp_path}/x.png", "element=90", f"out={tmp_path}/out", "sheet=false")
     assert call("pipeline/apply.py", str(moved), *words).code == 0
@@ -96,9 +96,9 @@ def test_who_reads_records_names_the_key_for_them(
 ) -> None:
     line = call(f"pipeline/{program}.py", f"run_dir={moved}").error_line
     assert "no dataset at" in line
-    assert "say data=DIR" in line
+    assert "set data=DIR" in line
     line = call(f"pipeline/{program}.py", f"run_dir={moved}", f"data={tmp_path}").error_line
-    assert "say data=" not in line
+    assert "set data=" not in line
 
 
 def test_another_dataset_in_the_old_place_is_not_described(
@@ -150,7 +150,7 @@ def test_many_images_go_through_in_parts(loaded: Run) -> None:
     last = loaded.transform(images[-5:], g[-5:])
     assert len(whole) == num
     assert torch.allclose(whole[-5:], last, atol=1e-5)
-    with pytest.raises(ValueError, match=f"element: 3 of them for {num} images"):
+    with pytest.raises(ValueError, match=f"element: 3 elements for {num} images"):
         loaded.transform(images, g[:3])
 
 

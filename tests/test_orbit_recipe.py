@@ -139,7 +139,7 @@ def test_drawn_angles_stay_in_their_range(tmp_path: Path) -> None:
     for bins, message in (
         ((), "not allowed"),
         (("90",), "so2 has identity, 0-45"),
-        (("identity",), "leaves nothing to draw"),
+        (("identity",), "leaves no element to draw"),
     ):
         with pytest.raises(ValueError, match=message):
             noise_recipe(NoiseSource((1, 9, 9)), group="so2", train_bins=bins, **drawn)
@@ -454,5 +454,5 @@ def test_what_is_written_lies_apart_from_what_is_read(tmp_path: Path) -> None:
     for out, root in (("a", "a"), ("a/b", "a"), ("a", "a/b"), ("a", "a/../a/b")):
         (tmp_path / root).mkdir(parents=True, exist_ok=True)
         words = [f"out={tmp_path / out}", f"source.root={tmp_path / root}"]
-        with pytest.raises(ValueError, match="must not lie in one another"):
+        with pytest.raises(ValueError, match="must not contain one another"):
             recipe_of("dataset=image_folder", *words)

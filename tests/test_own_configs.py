@@ -155,7 +155,7 @@ def test_a_run_needs_its_configurations_no_longer(
         ({}, ["experiment=planes"], "own, named by configs= or ORBIT_CONFIGS, is not a folder"),
         ({"notes.txt": ""}, [], "holds no configuration: files lie in folders"),
         ({"experiment/planes.yaml": ""}, [], "has the name of"),
-        ({"experiment/mine.yml": ""}, [], "mine.yml is passed over: configurations end in .yaml"),
+        ({"experiment/mine.yml": ""}, [], "mine.yml is ignored: configurations end in .yaml"),
         ({"task/mine.yaml": "", "train.yaml": ""}, [], "has the name of"),
         ({"experiment/base.yaml": "epochs: 010\n"}, [], "base.yaml: line 1: 010 can be read in"),
         ({"experiment/mine.yaml": "defaults: [nope]"}, ["experiment=mine"], "nope"),

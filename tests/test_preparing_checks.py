@@ -173,7 +173,7 @@ def test_workers_that_cannot_be_started_say_why(error: int, tmp_path: Path, monk
         raise OSError(error, os.strerror(error))
 
     monkeypatch.setattr(workers, "ProcessPoolExecutor", refuse)
-    with pytest.raises(ValueError, match=r"num_workers=2: .*/dev/shm .*say num_workers=1"):
+    with pytest.raises(ValueError, match=r"num_workers=2: .*/dev/shm .*set num_workers=1"):
         build_dataset(VolumeRecipe(), tmp_path / "x" / "out", num_workers=2)
     assert not list(tmp_path.iterdir())
 

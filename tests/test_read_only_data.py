@@ -58,7 +58,7 @@ def test_programs_that_have_nothing_to_write_work(
     assert {path: path.stat().st_mtime_ns for path in shared.parent.rglob("*")} == before
     if program.endswith("show.py"):
         assert "no pictures" in done.stderr
-        assert "say out=" in done.stderr
+        assert "set out=" in done.stderr
 
 
 def test_a_read_only_place_is_named_before_the_work(shared: Path) -> None:

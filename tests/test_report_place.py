@@ -30,7 +30,7 @@ def test_nothing_else_is_replaced(mixed_sweep: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/file").write_text("")
     outcome = call(PROGRAM, str(mixed_sweep), f"out={tmp_path / 'mine'}")
-    assert "holds something that is not a report" in outcome.error_line
+    assert "holds files that are not a report" in outcome.error_line
     outcome = call(PROGRAM, str(mixed_sweep), f"out={tmp_path / 'mine/file'}")
     assert "is a file" in outcome.error_line
     assert [path.name for path in tmp_path.rglob("*")] == ["mine", "file"]

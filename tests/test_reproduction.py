@@ -22,7 +22,7 @@ from helpers.reproducing import (
 from helpers.waiting import wait_until
 
 from launch.reproduction.command import carry_out
-from launch.reproduction.settings import DatasetSettings, PresetWords, VariantSettings
+from launch.reproduction.settings import DatasetSettings, PresetOverrides, VariantSettings
 from orbit.core.config.program import EXIT_STOPPED, ExitWithCode
 
 pytestmark = pytest.mark.usefixtures("starts_are_warm")
@@ -159,7 +159,7 @@ def test_a_stop_signal_ends_the_children_and_the_same_command_goes_on(tmp_path: 
 
 
 def test_the_real_programs_end_in_a_result_of_a_few_kilobytes(tmp_path: Path) -> None:
-    words = PresetWords(
+    words = PresetOverrides(
         prepare=("num_samples=200",),
         train=("epochs=1", "task.model.width=8", "global_batch=32"),
     )

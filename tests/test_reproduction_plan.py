@@ -26,7 +26,7 @@ from launch.reproduction.plan import (
 from launch.reproduction.results import read_results
 from launch.reproduction.settings import (
     DatasetSettings,
-    PresetWords,
+    PresetOverrides,
     VariantSettings,
     duration,
     read_request,
@@ -177,7 +177,7 @@ def test_a_dataset_may_name_one_experiment_for_each_variant() -> None:
 
 
 def test_a_preset_may_have_its_own_experiment_and_seeds() -> None:
-    words = PresetWords(experiment="worlds/{variant}_small", seeds=(4,))
+    words = PresetOverrides(experiment="worlds/{variant}_small", seeds=(4,))
     named = DatasetSettings(experiment="worlds/{variant}", prepare=("dataset=x",), small=words)
     settings = small_settings(datasets={"digits": named}, tables={})
     runs = [run for run in make_plan(settings, "small") if run.variant in ("half", "constant")]
@@ -187,7 +187,7 @@ def test_a_preset_may_have_its_own_experiment_and_seeds() -> None:
     ], "seeds of a variant come before those of a dataset"
     assert {run.seed for run in make_plan(settings, "full")} == {0, 1}
     with pytest.raises(ValueError, match="leaves nothing to run"):
-        PresetWords(seeds=())
+        PresetOverrides(seeds=())
 
 
 def test_further_tests_of_a_run_are_in_its_digest_and_its_steps() -> None:

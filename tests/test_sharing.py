@@ -58,7 +58,7 @@ def test_the_card_is_what_hubs_read(shared: Path) -> None:
     measured = json.loads(next((shared / "evaluations").glob("*-test.json")).read_text())
     for each in results["metrics"]:
         assert each["value"] == measured["metrics"][each["type"]]
-    for heading in ("Use it", "how exact", "How good", "trained on", "was trained", "Licence"):
+    for heading in ("Use it", "exactness", "Metrics", "Dataset", "Training", "Licence"):
         assert heading in body
     assert f"psnr` | {measured['metrics']['psnr']:.4g}" in body
     assert "![one](pictures/one.png)" in body
@@ -114,7 +114,7 @@ def test_a_run_begins_with_its_weights_and_none_goes_on_in_it(
 def test_other_checkpoints_are_not_there(shared: Path) -> None:
     step = orbit.load_run(shared, "last").step
     assert orbit.load_run(shared, str(step)).step == step
-    with pytest.raises(FileNotFoundError, match=f"holds the weights of step {step} alone"):
+    with pytest.raises(FileNotFoundError, match=f"holds only the weights of step {step}"):
         orbit.load_run(shared, "7")
     with pytest.raises(ValueError, match="checkpoint=newest"):
         orbit.load_run(shared, "newest")
@@ -128,7 +128,9 @@ def test_damage_is_one_line(shared: Path, tmp_path: Path) -> None:
     file = folder / "model.safetensors"
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(ValueError, match=r"model\.safetensors is not what shared\.json"):
+    with pytest.raises(
+        ValueError, match=r"model\.safetensors is not the file that shared\.json describes"
+    ):
         orbit.load_run(folder)
     file.unlink()
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
@@ -157,7 +159,7 @@ def test_what_is_in_the_way_stays(shared: Path, evaluated: Path, tmp_path: Path)
     assert "overwrite=true" in call(PROGRAM, str(evaluated), f"out={folder}").error_line
     (tmp_path / "own").mkdir()
     words = (f"out={tmp_path / 'own'}", "overwrite=true")
-    assert "is no shared folder" in call(PROGRAM, str(evaluated), *words).error_line
+    assert "is not a shared folder" in call(PROGRAM, str(evaluated), *words).error_line
     words = (f"out={tmp_path / 'new'}", "license=My own")
     assert "license=My own is no identifier" in call(PROGRAM, str(evaluated), *words).error_line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["on", "own"]
@@ -168,5 +170,5 @@ def test_a_run_that_nobody_evaluated_says_so(digits_run: Path, tmp_path: Path) -
     assert "no licence given" in outcome.err
     assert "not evaluated" in outcome.err
     text = (tmp_path / "on/README.md").read_text()
-    assert "It was not evaluated" in text
+    assert "was not evaluated" in text
     assert "license: unknown" in text

@@ -94,7 +94,7 @@ def test_missing_and_truncated_shards_are_named(copy_of) -> None:
     size = (root / SHARD).stat().st_size
     os.truncate(root / SHARD, size - 8)
     line = call("data_prep/verify.py", str(root)).error_line
-    assert f"{SHARD} has {size - 8} bytes where the manifest says {size}" in line
+    assert f"{SHARD} has {size - 8} bytes, but the manifest says {size}" in line
     refit_manifest(root)
     line = call("data_prep/verify.py", str(root)).error_line
     assert f"{SHARD} is not a readable shard" in line
@@ -220,7 +220,7 @@ def test_show_as_json_into_another_file(volume_dir: Path, tmp_path: Path) -> Non
     assert "train, val, test" in call("data_prep/show.py", str(volume_dir), "split=x").error_line
     assert "allowed: true, false" in call("data_prep/show.py", "d", "json=yes").error_line
     line = call("data_prep/show.py", str(volume_dir), f"out={tmp_path}/sheet.gif").error_line
-    assert "names the contact sheet, which is a png" in line
+    assert "names the contact sheet, a png file" in line
     line = call("data_prep/show.py", str(volume_dir), f"out={tmp_path}/no/sheet.png").error_line
     assert "no/" in line
 
@@ -237,7 +237,7 @@ def test_show_describes_what_cannot_be_written_to_and_names_the_key(
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", refuse)
     outcome = call("data_prep/show.py", str(volume_dir))
     assert (outcome.code, "train" in outcome.out) == (0, True)
-    assert outcome.err == f"no pictures: {volume_dir} cannot be written; say out=sheet.png\n"
+    assert outcome.err == f"no pictures: {volume_dir} cannot be written; set out=sheet.png\n"
     line = call("data_prep/show.py", str(volume_dir), f"out={tmp_path}/a.png").error_line
     assert line == f"show.py: {tmp_path}/a.png: {os.strerror(code)}"
 

@@ -192,11 +192,11 @@ FAULTS = {
         {},
         "does not begin as NPY files do",
     ),
-    "booleans": (fault_of(CUBE > 9), {}, "bad.npy holds booleans: say source.binary=true"),
+    "booleans": (fault_of(CUBE > 9), {}, "bad.npy holds booleans: set source.binary=true"),
     "booleans as they are": (
         fault_of(CUBE > 9),
         {"percentiles": None},
-        "bad.npy holds booleans: say source.binary=true",
+        "bad.npy holds booleans: set source.binary=true",
     ),
     "not binary": (
         fault_of(CUBE),

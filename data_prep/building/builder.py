@@ -83,7 +83,7 @@ def build_dataset(
         with DirectoryLock(out, "preparations") as lock:
             return _build(recipe, out, num_workers, overwrite, on_shard, lock)
     except Exception:
-        # Remove only empty folders: another process may hold the lock by now.
+        # Remove only empty folders: another process may already hold the lock.
         for folder in made:
             clearing.remove_if_empty(folder)
         raise
@@ -293,7 +293,7 @@ def build_shard(recipe: Recipe, out: Path, plan: ShardPlan) -> None:
         raise BadInputError(f"{path}: {error}") from error
     except MemoryError:
         raise ValueError(
-            f"{path}: not enough memory to make this shard: say fewer num_workers, or make"
+            f"{path}: not enough memory to make this shard: set a smaller num_workers, or make"
             " shards smaller by dataset.shard_mib"
         ) from None
     shard = ShardInfo(

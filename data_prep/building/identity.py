@@ -151,7 +151,7 @@ def refuse_difference(out: Path, state: str, found: dict[str, Any], wanted: dict
         raise ValueError(
             f"{out} holds a{'n' if state[0] in 'aeiou' else ''} {state} dataset made with another"
             f" configuration (differing: {', '.join(differing)}):"
-            " choose another directory, or say overwrite=true"
+            " choose another directory, or set overwrite=true"
         )
 
 

@@ -60,7 +60,7 @@ class Recipe(Protocol):
 
     @property
     def columns(self) -> Mapping[str, ColumnSpec]:
-        """Named columns beside source, target, action and label."""
+        """Names of the columns besides source, target, action and label."""
 
     @property
     def label_meaning(self) -> str:

@@ -21,7 +21,7 @@ from orbit.core.store.manifest import FrameSpec, FrameStatistics
 from orbit.core.store.shard import Block, ShardLayout
 
 SHARD_VERSION = 1
-"""Version of the content and attributes of a shard; manifests have a version of their own."""
+"""Version of the content and attributes of a shard; manifests have their own version."""
 
 CHUNK_VALUES = 2**16
 """The sum of this many squares of 8-bit values is below 2**32."""

@@ -67,12 +67,12 @@ def _start_pool(num_workers: int, make: Callable[[Any], None]) -> ProcessPoolExe
             raise
         raise ValueError(
             f"num_workers={num_workers}: worker processes need room in /dev/shm"
-            f" ({os.strerror(error.errno or 0)}): make it larger, or say num_workers=1"
+            f" ({os.strerror(error.errno or 0)}): make it larger, or set num_workers=1"
         ) from None
 
 
 def _how_one_ended(workers: Sequence[BaseProcess]) -> str:
-    """How the worker that broke the pool ended; the others were then told to stop."""
+    """The exit of the worker that broke the pool; the other workers were then stopped."""
     for worker in workers:
         worker.join(1.0)
     codes = [worker.exitcode for worker in workers if worker.exitcode]
@@ -82,7 +82,7 @@ def _how_one_ended(workers: Sequence[BaseProcess]) -> str:
     if own[0] > 0:
         return f"a worker process ended with exit code {own[0]}"
     name = signal.Signals(-own[0]).name
-    why = " (out of memory? say fewer num_workers)" if name == "SIGKILL" else ""
+    why = " (out of memory? set a smaller num_workers)" if name == "SIGKILL" else ""
     return f"a worker process was killed by {name}{why}"
 
 

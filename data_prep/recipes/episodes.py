@@ -69,7 +69,7 @@ def _num_elements(num_twins: int | None, group: Group) -> int:
     if group.num_elements is not None and num_twins >= group.num_elements:
         raise ValueError(
             f"dataset.num_twins={num_twins} is more than the {group.num_elements - 1} elements"
-            f" that {group.name} has beside the identity"
+            f" that {group.name} has besides the identity"
         )
     return 1 + num_twins
 

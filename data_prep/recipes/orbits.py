@@ -139,7 +139,7 @@ class Orbits:
         self._source = source
         in_bins(config.group, group.identity(1), config.train_bins)
         if group.num_elements is None and set(config.train_bins or ("",)) == {group.bin_names[0]}:
-            raise ValueError(f"dataset.train_bins leaves nothing to draw from {config.group}")
+            raise ValueError(f"dataset.train_bins leaves no element to draw from {config.group}")
         for split in SPLITS:
             _check_pairing(config.group, group.num_elements, self._pairing(split), split)
 
@@ -293,7 +293,7 @@ def _check_pairing(group: str, num_elements: int | None, pairing: TrainPairing, 
     if pairing == "all_pairs" and (num_elements or 0) > MAX_ALL_PAIRS:
         raise ValueError(
             f"dataset.{split}_pairs=all_pairs would make {num_elements} x {num_elements} records"
-            f" of every image under {group}: say orbit or drawn"
+            f" of every image under {group}: choose orbit or drawn"
         )
     if num_elements is None and pairing not in ("drawn", "sources"):
         raise ValueError(

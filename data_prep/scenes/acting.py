@@ -20,7 +20,8 @@ Motion = tuple[tuple[int, ...], tuple[int, ...]]
 
 @lru_cache(maxsize=16)
 def axis_motions(group: str, num_axes: int) -> tuple[Motion, ...] | None:
-    """The motion of each element of a group on arrays of so many spatial axes, in their order.
+    """The motion of each element of a group, in their order, on arrays with `num_axes` spatial
+    axes.
 
     None for a group that moves values in another way, or interpolates.
     """

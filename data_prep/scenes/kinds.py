@@ -117,7 +117,7 @@ class BlockedScene:
             raise ValueError("dataset.scene.name=blocked paints a block on images, not on volumes")
         if side >= min(source.image_shape[1:]):
             raise ValueError(
-                f"dataset.scene.side={side} leaves nothing of images of {source.image_shape}"
+                f"dataset.scene.side={side} removes everything from images of {source.image_shape}"
             )
         self._plain = PlainScene(source, group)
         self._side, self._seed = side, seed

@@ -47,10 +47,12 @@ class PrepareConfig:
         if self.num_samples is not None and length > 1:
             raise ValueError(
                 f"num_samples={self.num_samples} has no effect with dataset={dataset.name}, whose"
-                f" episodes have {length} steps: say num_episodes and episode_length"
+                f" episodes have {length} steps: set num_episodes and episode_length"
             )
         if self.num_samples is not None and self.num_episodes is not None:
-            raise ValueError("num_samples and num_episodes say the same: give one of them")
+            raise ValueError(
+                "num_samples and num_episodes have the same meaning: give only one of them"
+            )
 
     def _refuse_episodes(self) -> None:
         for name in ("num_episodes", "episode_length"):
@@ -70,4 +72,4 @@ def _check_apart(out: str, root: str | None) -> None:
     except ValueError:  # Not a path; opening it raises the error.
         return
     if read.is_relative_to(written) or (read.is_dir() and written.is_relative_to(read)):
-        raise ValueError(f"out={out} and source.root={root} must not lie in one another")
+        raise ValueError(f"out={out} and source.root={root} must not contain one another")

@@ -97,7 +97,7 @@ def read_idx(path: Path) -> np.ndarray:
             shape, start = _read_shape(path, file)
         expected, size = start + math.prod(shape), path.stat().st_size
         if size != expected:
-            raise ValueError(f"{path} has {size} bytes where its header says {expected}")
+            raise ValueError(f"{path} has {size} bytes, but its header says {expected}")
         return (
             np.memmap(path, np.uint8, "r", start, shape) if size > start else np.empty(shape, "u1")
         )

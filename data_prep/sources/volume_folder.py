@@ -86,7 +86,7 @@ class VolumeFolderSource:
     def _scale(self, volume: np.ndarray) -> np.ndarray:
         """Grey values scaled to 0 to 1."""
         if volume.dtype == np.bool_ and not self.is_binary:
-            raise ValueError("holds booleans: say source.binary=true")
+            raise ValueError("holds booleans: set source.binary=true")
         if self.is_binary:
             return as_binary(without_nan(volume, self._config.nan)).astype(np.float32)
         if self._config.percentiles is None:

@@ -96,22 +96,22 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def ask(*words: str) -> str:
+def ask(*command: str) -> str:
     """The standard output of a SLURM command; SlurmError with the first line of its error
     otherwise."""
     environment = clean_environment(os.environ)
     try:
-        with saying(f"{words[0]} to answer (at most {ANSWER_TIMEOUT_S} s)"):
+        with saying(f"{command[0]} to answer (at most {ANSWER_TIMEOUT_S} s)"):
             done = subprocess.run(
-                words, env=environment, capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S
+                command, env=environment, capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S
             )
     except FileNotFoundError:
-        raise SlurmError(f"no SLURM here: the command {words[0]} is missing") from None
+        raise SlurmError(f"no SLURM here: the command {command[0]} is missing") from None
     except subprocess.TimeoutExpired:
-        raise SlurmError(f"{words[0]} did not answer within {ANSWER_TIMEOUT_S} s") from None
+        raise SlurmError(f"{command[0]} did not answer within {ANSWER_TIMEOUT_S} s") from None
     if done.returncode != 0:
         complaint = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-        raise SlurmError(f"{words[0]} failed: {complaint[0]}")
+        raise SlurmError(f"{command[0]} failed: {complaint[0]}")
     return done.stdout
 
 

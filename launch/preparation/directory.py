@@ -19,7 +19,7 @@ from pathlib import Path
 
 from data_prep.settings import PrepareConfig
 from launch.cluster.settings import ClusterConfig, InlineConfig
-from orbit.core.config.compose import compose, split_word
+from orbit.core.config.compose import compose, split_override
 from orbit.core.config.limits import Count, limited
 from orbit.core.config.roots import take_configs
 from orbit.core.config.schema import build, path_keys, read_json_as, with_paths
@@ -57,7 +57,7 @@ def read_request(overrides: Sequence[str]) -> tuple[PreparationRequest, PrepareC
     composed = compose("prepare", others, path_keys(PrepareConfig), {"source": "dataset"})
     config = build(PrepareConfig, composed)
     if not isinstance(request.cluster, InlineConfig):
-        for key in (split_word(word)[0] for word in others):
+        for key in (split_override(override)[0] for override in others):
             if key in INLINE_KEYS:
                 raise ValueError(f"{key} has no effect with cluster={request.cluster.name}")
     return request, with_paths(config, os.path.abspath)
@@ -67,9 +67,9 @@ def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """The overrides of the launcher, and those of the dataset's configuration."""
     own: list[str] = []
     others: list[str] = []
-    for word in overrides:
-        is_own = split_word(word)[0].split(".")[0] in OWN_KEYS
-        (own if is_own else others).append(word)
+    for override in overrides:
+        is_own = split_override(override)[0].split(".")[0] in OWN_KEYS
+        (own if is_own else others).append(override)
     return own, others
 
 

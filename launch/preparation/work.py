@@ -25,10 +25,10 @@ from orbit.core.store.reader import check_files
 
 
 class Preparation:
-    """The order of a submission, opened by one of its jobs.
+    """The record of a submission, read by one of its jobs.
 
     Raises ValueError or FileNotFoundError if the order, the submitted code or the source cannot be
-    read, or if the source gives another dataset than the submitted one.
+    read, or if the source gives a different dataset than at submission.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -66,8 +66,8 @@ class Paper:
                 for key in row.match:
                     if key.startswith(EARLIER):
                         raise ValueError(
-                            f"{row.name}: {key} is an earlier name: what manifests say is below"
-                            " data.origin now, as data.origin.world.name and data.origin.actions"
+                            f"{row.name}: {key} is an earlier name: facts of the manifest are now"
+                            " below data.origin, such as data.origin.world.name"
                         )
                 for column, value in row.values.items():
                     if column not in table.columns:

@@ -39,7 +39,7 @@ class Ending:
 
 
 class StopNote:
-    """The first stop signal, None until one arrives."""
+    """Holds the first stop signal; None until one arrives."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -52,7 +52,7 @@ class StopNote:
 
 @contextmanager
 def noting_stop_signals() -> Iterator[StopNote]:
-    """Only record stop signals inside the block."""
+    """Record stop signals inside the block instead of ending the process."""
     note = StopNote()
     if threading.current_thread() is not threading.main_thread():
         yield note

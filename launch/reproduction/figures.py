@@ -44,7 +44,8 @@ def replace_blocks(text: str, blocks: Mapping[str, str]) -> str:
 def rewrite_document(file: Path, blocks: Mapping[str, str]) -> bool:
     """Replace the blocks of a file, atomically; returns whether it changed.
 
-    Raises FileNotFoundError if there is none, ValueError as above, naming the file.
+    Raises FileNotFoundError if the file is missing, and ValueError, naming the file, as
+    `replace_blocks` does.
     """
     if not file.is_file():
         raise FileNotFoundError(f"document={file}: there is no such file")
@@ -78,7 +79,7 @@ class Figure:
 
     @property
     def digest(self) -> str:
-        """Hex digest of all that is drawn."""
+        """Hex digest of everything that is drawn."""
         panels = [(panel.title, panel.log) for panel in self.panels]
         shown = [STYLE, self.variants, panels, self.values]
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
@@ -135,7 +136,8 @@ def write_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
 
 
 def digest_of(path: Path) -> str | None:
-    """The digest in a picture; None for a picture that is not ours, or cannot be read."""
+    """The digest in a picture; None for a picture that Orbit did not write, or that cannot be
+    read."""
     from PIL import Image
 
     try:

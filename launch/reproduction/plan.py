@@ -39,7 +39,10 @@ class PlannedRun:
         """Overrides of training for this machine: fp32 instead of bf16 if bf16 is only slower."""
         if self.has_bf16:
             return self.train
-        return tuple("precision=fp32" if word == "precision=bf16" else word for word in self.train)
+        return tuple(
+            "precision=fp32" if override == "precision=bf16" else override
+            for override in self.train
+        )
 
     @property
     def digest(self) -> str:
@@ -55,13 +58,13 @@ class PlannedRun:
         return [self._digest(train) for train in former_spellings(self.train)]
 
     def _digest(self, train: tuple[str, ...]) -> str:
-        words: dict[str, object] = {
+        overrides: dict[str, object] = {
             "prepare": self.prepare,
             "train": train,
             "evaluate": self.evaluate,
             "classify": self.classify,
         }
-        return _digest({**words, "tests": self.tests} if self.tests else words)
+        return _digest({**overrides, "tests": self.tests} if self.tests else overrides)
 
     @property
     def name(self) -> str:
@@ -82,12 +85,14 @@ class PlannedRun:
     @property
     def datasets(self) -> tuple[tuple[str, ...], ...]:
         """Overrides of preparation of its own dataset, and of those on which it is also tested."""
-        return (self.prepare, *(words for _, words in self.tests))
+        return (self.prepare, *(overrides for _, overrides in self.tests))
 
 
 def data_name(prepare: tuple[str, ...]) -> str:
     """`shapes_2d-0a1b2c3d`, from the overrides of a dataset's preparation."""
-    named = [word.removeprefix("dataset=") for word in prepare if word.startswith("dataset=")]
+    named = [
+        override.removeprefix("dataset=") for override in prepare if override.startswith("dataset=")
+    ]
     return f"{(named or ['data'])[0]}-{_digest(prepare)[:SHORT]}"
 
 
@@ -138,23 +143,23 @@ def plan_run(
 ) -> PlannedRun:
     """One run of a dataset and variant."""
     data = settings.datasets[dataset]
-    words = data.preset(preset)
+    overrides = data.preset(preset)
     chosen = settings.variants[variant]
     classify = settings.classify if data.classify is None else data.classify
     return PlannedRun(
         dataset=dataset,
         variant=variant,
         seed=seed,
-        prepare=(*data.prepare, *words.prepare),
+        prepare=(*data.prepare, *overrides.prepare),
         train=(
             f"experiment={data.experiment_of(chosen.network or variant, preset)}",
             *settings.train,
-            *words.train,
+            *overrides.train,
             *chosen.train,
             f"seed={seed}",
         ),
         evaluate=settings.evaluate,
-        classify=(*classify, *words.classify, *chosen.classify) if classify else (),
+        classify=(*classify, *overrides.classify, *chosen.classify) if classify else (),
         files=data.files,
         tests=tuple(data.tests.items()),
     )
@@ -214,9 +219,9 @@ def runs_cell(rows: Rows, variant: str) -> str:
         return NOT_RUN if rows.planned[variant] else NOT_PLANNED
     num_finished, num = len(rows.finished(variant)), rows.num_planned(variant)
     parts = [f"{num_finished} of {num}" if num_finished < num else str(num)]
-    for state, words in (("collapsed", "collapsed"), ("non_finite", "loss not finite")):
+    for state, text in (("collapsed", "collapsed"), ("non_finite", "loss not finite")):
         count = sum(result["state"] == state for result in results)
-        parts += [f"{count} {words}"] if count else []
+        parts += [f"{count} {text}"] if count else []
     return ", ".join(parts)
 
 
@@ -273,9 +278,9 @@ def preparation_steps(
     prepare: tuple[str, ...], places: Places, programs: Programs, root: str | None
 ) -> list[Step]:
     """The steps that prepare a dataset of a run; `root` is the path of its images."""
-    words = [*prepare, *([] if root is None else [f"source.root={root}"])]
+    overrides = [*prepare, *([] if root is None else [f"source.root={root}"])]
     out = places.data(prepare)
-    command = (programs.python, str(programs.prepare), *words, "num_workers=1", f"out={out}")
+    command = (programs.python, str(programs.prepare), *overrides, "num_workers=1", f"out={out}")
     return [Step("prepare", command, out / "manifest.json")]
 
 
@@ -291,8 +296,8 @@ def run_steps(run: PlannedRun, places: Places, programs: Programs) -> list[Step]
     ]
     for name, prepare in run.tests:
         # Pictures are of the run's own dataset.
-        words = (*run.evaluate, "pictures=false", f"data={places.data(prepare)}", where)
-        steps.append(Step(f"evaluate_{name}", (python, str(programs.evaluate), *words)))
+        overrides = (*run.evaluate, "pictures=false", f"data={places.data(prepare)}", where)
+        steps.append(Step(f"evaluate_{name}", (python, str(programs.evaluate), *overrides)))
     if run.classify:
         # The overrides may be new for a run that is not.
         classify = (python, str(programs.classify), *run.classify, "overwrite=true", where)

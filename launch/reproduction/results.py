@@ -104,11 +104,11 @@ def is_result(ending: Ending) -> bool:
 def make_result(
     run: PlannedRun, preset: str, ending: Ending, places: Places, commit: str
 ) -> Result:
-    """Content of a result file, with the words that it was made by on this machine.
+    """Content of a result file, with the overrides of its programs on this machine.
 
-    A run that did not finish has no metrics; the message of one that did is its first headline
-    that stands in tables. Raises FileNotFoundError or ValueError with one
-    line if the run directory lacks what its programs should have left there.
+    A run that did not finish has no metrics; otherwise the message is the first of its headline
+    metrics that the tables show. Raises FileNotFoundError or ValueError with one line if the run
+    directory lacks what its programs should have left there.
     """
     run_dir = places.run_dir(run)
     environment = _read(run_dir / "environment.json")
@@ -129,7 +129,11 @@ def make_result(
             "train": list(run.train_here),
             "evaluate": list(run.evaluate),
             "classify": list(run.classify),
-            **({"tests": {name: list(words) for name, words in run.tests}} if run.tests else {}),
+            **(
+                {"tests": {name: list(overrides) for name, overrides in run.tests}}
+                if run.tests
+                else {}
+            ),
         },
         "metrics": {},
         "mask": {},
@@ -142,8 +146,8 @@ def make_result(
     evaluation = _read(run_dir / "evaluations" / evaluation_file(step, "test"))
     metrics = {key: _rounded(value) for key, value in evaluation["metrics"].items()}
     result["message"] = headline(metrics, read_statements(evaluation))
-    for name, words in run.tests:
-        fingerprint = _read(places.data(words) / "manifest.json")["fingerprint"]
+    for name, overrides in run.tests:
+        fingerprint = _read(places.data(overrides) / "manifest.json")["fingerprint"]
         other = _read(run_dir / "evaluations" / evaluation_file(step, "test", fingerprint))
         metrics |= {f"{name}/{key}": _rounded(value) for key, value in other["metrics"].items()}
     result["step"], result["num_steps"] = step, trained["step"]
@@ -158,7 +162,7 @@ def make_result(
 
 
 def headline(metrics: Mapping[str, float | None], stated: Sequence[Metric]) -> str:
-    """`PSNR 27.31`: a few words on a result; empty where nothing is stated."""
+    """`PSNR 27.31`: one metric as a short text; empty if the result has no headline."""
     for each in stated:
         value = metrics.get(each.name)
         if each.is_headline and each.column is not None and value is not None:
@@ -219,8 +223,8 @@ def read_results(folder: Path) -> list[Result]:
 
 
 def _without_empty_parts(result: Result) -> Result:
-    """Errors of a part of the latent that has no channels are left out, as evaluations do by now:
-    earlier ones gave them as 0."""
+    """Leave out errors of a part of the latent that has no channels. Earlier versions wrote them as
+    0."""
     empty = EMPTY_PARTS.get(result.get("mask", {}).get("mask/fraction_variant"), ())
     kept = {name: value for name, value in result["metrics"].items() if name not in empty}
     return {**result, "metrics": kept}
@@ -230,7 +234,7 @@ EMPTY_PARTS = {
     0.0: ("equivariance_error/variant", "equivariance_error/variant_centred"),
     1.0: ("invariance_error/invariant",),
 }
-"""By the share of variant channels."""
+"""The metrics to leave out, by the share of variant channels."""
 
 
 def is_done(folder: Path, run: PlannedRun) -> bool:
@@ -244,7 +248,7 @@ def describe_commit(repository: Path) -> str:
 
     Changes below docs/ do not count, because the results themselves are written there.
     """
-    # A repository around an installed package has no commit of it.
+    # If the package is installed inside another repository, that commit is not its own.
     is_tracked = _git(repository, "ls-files", "--", "pipeline/__init__.py")
     describe = _git(repository, "describe", "--always", "--tags", "--abbrev=12")
     if not is_tracked or not describe:
@@ -253,10 +257,10 @@ def describe_commit(repository: Path) -> str:
     return f"{describe}-dirty" if changes else describe
 
 
-def _git(repository: Path, *words: str) -> str | None:
+def _git(repository: Path, *arguments: str) -> str | None:
     try:
         answer = subprocess.run(
-            ["git", "-C", str(repository), *words], capture_output=True, text=True, timeout=20
+            ["git", "-C", str(repository), *arguments], capture_output=True, text=True, timeout=20
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

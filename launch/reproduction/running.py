@@ -1,4 +1,5 @@
-"""Carrying out a plan: datasets first, then runs; each result is written as soon as it is there."""
+"""Carrying out a plan: datasets first, then runs; each result is written as soon as its run
+ends."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class Campaign:
     `meshes`.
 
     `say` prints progress, `on_run` is called when a run has ended, successful or not. `check_owned`
-    raises ValueError if another process writes the results by now.
+    raises ValueError if another process has taken over the results.
     """
 
     preset: str

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from launch.reports.papers import PaperColumn
-from orbit.core.config.compose import compose, group_options, split_word
+from orbit.core.config.compose import compose, group_options, split_override
 from orbit.core.config.limits import Count, limited
 from orbit.core.config.roots import is_installed, take_configs
 from orbit.core.config.schema import FilePath, build, path_keys, suggestion
@@ -25,17 +25,17 @@ def _check_names(what: str, names: Iterable[str]) -> None:
 
 
 def _check_overrides(what: str, overrides: Iterable[str]) -> None:
-    for word in overrides:
-        key, separator, _ = word.partition("=")
+    for override in overrides:
+        key, separator, _ = override.partition("=")
         if not separator or not key:
-            raise ValueError(f"{what}: {word!r} does not have the form key=value")
+            raise ValueError(f"{what}: {override!r} does not have the form key=value")
         if key in SET_BY_THE_PROGRAM:
             raise ValueError(f"{what}: {key} is set by the program")
 
 
 @dataclass(frozen=True)
-class PresetWords:
-    """Overrides of one preset, added to those of both.
+class PresetOverrides:
+    """Overrides of one preset, added to those that hold for both presets.
 
     `experiment` and `seeds`, if given, replace those of the dataset and of the reproduction.
     """
@@ -89,8 +89,8 @@ class DatasetSettings:
 
     experiment: str
     prepare: tuple[str, ...]
-    small: PresetWords = PresetWords()
-    full: PresetWords = PresetWords()
+    small: PresetOverrides = PresetOverrides()
+    full: PresetOverrides = PresetOverrides()
     files: Literal["mnist", "meshes"] | None = None
     classify: tuple[str, ...] | None = None
     tests: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -109,7 +109,7 @@ class DatasetSettings:
         chosen = self.preset(preset).experiment or self.experiment
         return chosen.replace("{variant}", network)
 
-    def preset(self, name: Preset) -> PresetWords:
+    def preset(self, name: Preset) -> PresetOverrides:
         """The overrides of a preset."""
         return self.small if name == "small" else self.full
 
@@ -143,10 +143,10 @@ class ReproductionSettings:
     """Datasets x variants x seeds, and the tables that are made of them.
 
     `method` is the one whose metrics fill the tables of datasets without columns of their own.
-    `train`, `evaluate` and `classify` are words of all runs; with `classify` empty and no words of
-    the dataset's own, nothing is classified. `tables` lists the rows of each table. `paper` is a
-    file in docs/papers, for datasets that name one of its tables. `panels` are the panels of
-    figures, for the metrics that a dataset's results have.
+    `train`, `evaluate` and `classify` are overrides of all runs. Nothing is classified if
+    `classify` is empty and the dataset has no `classify` of its own. `tables` lists the rows of
+    each table. `paper` is a file in docs/papers, for datasets that name one of its tables. `panels`
+    are the panels of figures, for the metrics that a dataset's results have.
     """
 
     name: str
@@ -238,7 +238,9 @@ class ReproductionRequest:
         if self.seeds is not None:
             check_seeds(self.seeds)
         if self.dry_run and self.tables:
-            raise ValueError("dry_run=true has no effect with tables=true: it runs nothing")
+            raise ValueError(
+                "dry_run=true has no effect with tables=true: it does not run anything"
+            )
         if self.preset != "small" and self.results is None and not self.dry_run:
             raise ValueError(
                 f"preset={self.preset} needs results=DIR: docs/results/{self.reproduction.name}"
@@ -273,7 +275,7 @@ class ReproductionRequest:
 
 
 def read_request(overrides: Sequence[str]) -> ReproductionRequest:
-    """The request of a command line, which starts with the reproduction's name.
+    """The request of a command line, whose first argument is the reproduction's name.
 
     Raises a one-line ValueError.
     """
@@ -284,15 +286,15 @@ def read_request(overrides: Sequence[str]) -> ReproductionRequest:
     name, *others = overrides
     if name not in known:
         raise ValueError(f"unknown reproduction {name!r}{suggestion(name, known)}")
-    given = [f"reproduction={name}", *map(as_list_word, others)]
+    given = [f"reproduction={name}", *map(as_list_override, others)]
     return build(ReproductionRequest, compose("reproduce", given, path_keys(ReproductionRequest)))
 
 
-def as_list_word(word: str) -> str:
+def as_list_override(override: str) -> str:
     """`only=a,b` as `only=[a,b]`; every other override unchanged."""
-    key, value = split_word(word)
+    key, value = split_override(override)
     is_bare = key in LIST_KEYS and value != "null" and not value.startswith("[")
-    return f"{key}=[{value}]" if is_bare else word
+    return f"{key}=[{value}]" if is_bare else override
 
 
 def seconds_left(

@@ -28,7 +28,7 @@ def metric(name: str) -> Value:
 
 
 def worst_of(statement: Metric, stated: Sequence[Metric]) -> Value:
-    """The worst value of the group's elements, None where they were not told apart."""
+    """The worst value of the group's elements, None if the result has no values by element."""
     worst = max if statement.direction == "lower" else min
 
     def value(result: Result) -> float | None:

@@ -23,7 +23,7 @@ from launch.sweeps.settings import (
     PointsSearch,
     RandomSearch,
 )
-from orbit.core.config.compose import compose, set_dotted, split_word
+from orbit.core.config.compose import compose, set_dotted, split_override
 from orbit.core.config.roots import is_group, take_configs
 from orbit.core.config.schema import build, path_keys, with_paths
 from pipeline.training.run_directory import RunDirectory, flatten
@@ -285,7 +285,11 @@ class Resolver:
     def _compose(self, groups: dict[str, str]) -> dict[str, Any]:
         key = tuple(sorted(groups.items()))
         if key not in self._composed:
-            others = [word for word in self._overrides if split_word(word)[0] not in groups]
+            others = [
+                override
+                for override in self._overrides
+                if split_override(override)[0] not in groups
+            ]
             overrides = [*(f"{group}={choice}" for group, choice in key), *others, "run_dir=-"]
             self._composed[key] = compose("train", overrides, path_keys(TrainConfig))
         return self._composed[key]

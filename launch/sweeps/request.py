@@ -10,7 +10,7 @@ from launch.cluster.checks import check_cluster, check_datasets, check_ranks
 from launch.cluster.settings import ClusterConfig, InlineConfig, SlurmConfig
 from launch.sweeps.expansion import RESERVED, PlannedRun
 from launch.sweeps.settings import OptunaSearch, SweepConfig
-from orbit.core.config.compose import compose, split_word
+from orbit.core.config.compose import compose, split_override
 from orbit.core.config.schema import FilePath, build, path_keys
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -57,15 +57,15 @@ def split_overrides(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """
     own: list[str] = []
     training: list[str] = []
-    for word in overrides:
-        key, _ = split_word(word)
+    for override in overrides:
+        key, _ = split_override(override)
         if key in RESERVED:
-            raise ValueError(f"{word} has no effect: {RESERVED[key]}")
+            raise ValueError(f"{override} has no effect: {RESERVED[key]}")
         meant = difflib.get_close_matches(key, OWN_KEYS, n=1, cutoff=0.8)
         if meant and "." not in key and key not in OWN_KEYS:
             raise ValueError(f"unknown key {key!r}; did you mean {meant[0]!r}?")
         is_own = key in OWN_KEYS or key.split(".")[0] in GROUPS
-        (own if is_own else training).append(word)
+        (own if is_own else training).append(override)
     return own, training
 
 

@@ -37,7 +37,7 @@ from launch.sweeps.search_space import describe_search, example_points
 from launch.sweeps.settings import OptunaSearch, SweepConfig
 from launch.sweeps.study import JOURNAL, SearchStudy, mend_journal, require_optuna
 from orbit.core.code import packages_to_carry
-from orbit.core.config.compose import split_word
+from orbit.core.config.compose import split_override
 from orbit.core.config.program import EXIT_STOPPED, ExitWithCode, command_for, describe_error
 from orbit.core.config.roots import WORD, own_roots
 from orbit.core.config.schema import path_keys
@@ -117,7 +117,7 @@ def start_search(request: SweepRequest, directory: SweepDirectory, overrides: Se
     if not request.retry_failed:
         raise ValueError("retry_failed=false has no effect on a search: failed trials stay failed")
     require_optuna()
-    overrides = [_absolute(word) for word in overrides]
+    overrides = [_absolute(override) for override in overrides]
     resolver = Resolver(overrides, directory.runs)
     examples = example_runs(resolver, request.sweep)
     for line in check_before(request, examples, resolver.datasets()):
@@ -190,10 +190,10 @@ def live_controller(directory: SweepDirectory) -> str | None:
     return None
 
 
-def _absolute(word: str) -> str:
+def _absolute(override: str) -> str:
     """The overrides with absolute paths, because the controller may run in another folder."""
-    key, text = split_word(word)
-    return f"{key}={Path(text).absolute()}" if key in path_keys(TrainConfig) and text else word
+    key, text = split_override(override)
+    return f"{key}={Path(text).absolute()}" if key in path_keys(TrainConfig) and text else override
 
 
 def _description(sweep: SweepConfig, example: PlannedRun) -> dict[str, object]:

@@ -259,7 +259,7 @@ def write_frames(
     slider: str = "group element",
     step: int | None = None,
 ) -> FrameSet:
-    """Write frames (R, N, C, H, W) or (R, N, C, D, H, W) on [0, 1] and what they are.
+    """Write frames (R, N, C, H, W) or (R, N, C, D, H, W) on [0, 1] and their description.
 
     One array for each value of the slider, read from the iterable when it is written; R rows, N
     columns. With two channels the first is shown, with more than three the first three. An existing

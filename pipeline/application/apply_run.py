@@ -175,7 +175,7 @@ def transform(
 def _check_free(paths: list[Path]) -> None:
     for path in paths:
         if path.exists():
-            raise ValueError(f"{path} exists: choose another out, or say overwrite=true")
+            raise ValueError(f"{path} exists: choose another out, or set overwrite=true")
 
 
 def _write(path: Path, result: np.ndarray, frame: Frame, preparation: Preparation) -> None:

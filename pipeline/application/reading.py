@@ -63,7 +63,7 @@ class Input:
 def find_inputs(images: Path, suffixes: tuple[str, ...], kind: str) -> list[Input]:
     """The file, or all files of a folder and its subfolders that end in a suffix.
 
-    `kind` says in words what the model takes. Files that are passed over are reported. Raises
+    `kind` says in words what the model takes. Files that are ignored are reported. Raises
     FileNotFoundError if the path does not exist, ValueError for a file with another suffix or a
     name that is not UTF-8, a folder without any of these files, or two files whose results would
     have the same name.
@@ -149,7 +149,7 @@ class Preparation:
             low, high = self.percentiles
             parts.append(f"their percentiles {low:g} and {high:g} become black and white")
         if self.margin is not None:
-            parts.append(f"what lies outside the inscribed {disc} becomes black")
+            parts.append(f"everything outside the inscribed {disc} becomes black")
         return "; ".join(parts)
 
 

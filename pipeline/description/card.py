@@ -1,4 +1,5 @@
-"""The model card of a shared folder: README.md as hubs of models read it, from plain values."""
+"""The model card of a shared folder: README.md in the format of model hubs, made from plain
+values."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,20 +12,20 @@ from pipeline.description.words import in_words
 
 LIBRARY = "orbit-group-actions"
 NO_LICENSE = "unknown"
-"""What hubs call it where nobody said."""
+"""The hubs' name for an unknown licence."""
 MAX_HEADLINES = 8
 USUAL = ("psnr", "ssim")
-"""What hubs know by name."""
+"""Metrics that hubs know by name, shown first."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a card tells.
+    """The content of a card.
 
     `facts` are those of `describe`; `measured` an evaluation with its `split`, `metrics` and
-    `meanings`, None where nothing was measured; `trained` how and by which command; `origin` the
-    settings of the dataset; `pictures` paths below the folder. `dataset_command` makes a
-    dataset like the one that it was trained on, None where that is not known.
+    `meanings`, None if nothing was measured; `trained` the command, versions and processor;
+    `origin` the settings of the dataset; `pictures` paths below the folder. `dataset_command` makes
+    a dataset like the one that it was trained on, None if it is not known.
     """
 
     name: str
@@ -39,20 +40,21 @@ class Card:
 
 
 def card_text(card: Card) -> str:
-    """README.md: a head in YAML, then what it is, on what, how good, how exact, how made."""
+    """The text of README.md: a YAML header, then model, exactness, metrics, dataset and
+    training."""
     parts = [
         f"---\n{yaml_text(_head(card))}---",
         f"# {card.name}",
         _about(card.facts),
         "## Use it",
         _use(card),
-        "## What it is, and how exact",
+        "## Model and exactness",
         f"```text\n{in_words(card.facts)}\n```",
-        "## How good it is",
+        "## Metrics",
         "\n".join(_quality(card)),
-        "## What it was trained on",
+        "## Dataset",
         "\n".join(_dataset(card)),
-        "## How it was trained",
+        "## Training",
         "\n".join(_training(card)),
         "## Licence",
         _license(card.license),
@@ -98,7 +100,7 @@ def _head(card: Card) -> dict[str, Any]:
 
 
 def _headlines(measured: Mapping[str, Any]) -> dict[str, float]:
-    """Few numbers that say most: those that hubs know, and what the method calls headlines."""
+    """The most important metrics: those that hubs know, and the method's headlines."""
     metrics = measured["metrics"]
     stated = headlines_of(read_statements(measured))
     chosen = [name for name in dict.fromkeys([*USUAL, *stated]) if name in metrics]
@@ -111,8 +113,8 @@ def _about(facts: Mapping[str, Any]) -> str:
     what = f"frames of {frame} of the dataset {dataset['name']}"
     if "latent" in facts:
         return (
-            f"Learned how the group {group} acts on {what}: it encodes an image, acts on the part"
-            " of the latent that the group concerns, and decodes."
+            f"Learned how the group {group} acts on {what}: it encodes an image, acts on the"
+            " variant part of the latent, and decodes."
         )
     return f"Trained with the method {facts['task']} on {what}, under the group {group}."
 
@@ -132,19 +134,19 @@ def _use(card: Card) -> str:
 
 def _quality(card: Card) -> Iterator[str]:
     if card.measured is None:
-        yield "It was not evaluated before it was shared."
+        yield "The run was not evaluated before it was shared."
         return
     metrics, stated = card.measured["metrics"], read_statements(card.measured)
     told: set[str] = set()
     yield f"On the {card.measured['split']} split:"
     yield ""
-    yield "| metric | value | better | what it means |"
+    yield "| metric | value | better | meaning |"
     yield "|---|---|---|---|"
     for name, value in metrics.items():
         about = statement_of(name, stated)
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
         better = (about and about.direction) or ""
-        # Said once of all that share a beginning.
+        # One row for all metrics with the same prefix.
         is_said = about is None or about.name in told
         meaning = "" if about is None or is_said else about.meaning.replace("|", "\\|")
         told.update([about.name] if about else [])
@@ -184,8 +186,8 @@ def _training(card: Card) -> Iterator[str]:
 
 def _license(name: str) -> str:
     if name == NO_LICENSE:
-        return "None was given: ask whoever shared this before you use it."
-    return f"These weights: {name}. Their dataset has a licence of its own."
+        return "No licence was given: ask the sharer before you use these weights."
+    return f"These weights: {name}. Their dataset has its own licence."
 
 
 def _picture(path: str) -> str:

@@ -52,7 +52,7 @@ MAX_VALUES = 1 << 23
 """The most values of all measured frames together, so that the program answers at once."""
 
 
-NOT_MEASURED = "not evaluated, and the dataset is not where it was: data=DIR says where it lies"
+NOT_MEASURED = "not evaluated, and the dataset is not at its recorded path: set data=DIR"
 
 
 class Exactness(NamedTuple):
@@ -134,7 +134,7 @@ def describe_run(
 
 @exact_float32()
 def describe_loaded(run: Run, checkpoint: str, data: Path | None = None) -> dict[str, Any]:
-    """The same of a run that is loaded already."""
+    """The same for a loaded run."""
     run_dir, manifest = run.path, run.manifest
     place = data if data is not None else Path(run.config.data)
     result = RunDirectory(run_dir).read_json("result.json")

@@ -1,7 +1,7 @@
 """Evaluate one checkpoint of a run on one split, on any number of ranks.
 
-Event files have a folder of their own: TensorBoard stops reading a file of events once there is a
-newer one beside it, and training may continue.
+Event files have their own folder: TensorBoard stops reading an event file when a newer one is in
+the same folder, and training may continue.
 """
 
 import math

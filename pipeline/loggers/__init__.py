@@ -1,1 +1,1 @@
-"""Where the numbers of a run go beside its own files: trackers of experiments, by their names."""
+"""Loggers: experiment trackers that get the metrics of a run in addition to its own files."""

@@ -1,7 +1,8 @@
-"""A tracker behind a thread and a bounded queue: it can neither stop nor slow the trainer.
+"""Sending lines to a tracker through a thread and a bounded queue, so that it can neither stop nor
+slow the trainer.
 
-What does not fit into the queue, or was logged while a tracker was away, is read from
-metrics.jsonl, which holds every line, so that nothing is missing and nothing is sent twice.
+Lines that did not fit into the queue, or were logged while the tracker could not be reached, are
+read from metrics.jsonl, which holds every line. So no line is missing and none is sent twice.
 """
 
 import queue
@@ -15,18 +16,18 @@ from pipeline.loggers.interface import Line, Tracker, as_line
 from pipeline.run_files.reading import read_metrics
 
 MAX_WAITING = 256
-"""Lines that wait in memory."""
+"""The most lines that wait in memory."""
 MAX_SENT = 64
-"""Lines that are sent at once."""
+"""The most lines that are sent at once."""
 RETRY_S = 30.0
 CLOSE_S, FINISH_S = 10.0, 60.0
-"""As long as a training that is stopped, or whose result is written, waits for all its loggers."""
+"""The most seconds that training waits for all its loggers: after a stop, and after its result."""
 
 
 class BackgroundLogger:
-    """Sends lines to the tracker that `open_tracker` opens, from a thread of its own.
+    """Sends lines to the tracker that `open_tracker` opens, in a separate thread.
 
-    `log_file` is the metrics.jsonl into which a line is written before it is `put` here.
+    `log_file` is metrics.jsonl: each line is written there before `put` is called with it.
     """
 
     def __init__(
@@ -47,14 +48,14 @@ class BackgroundLogger:
         self._thread.start()
 
     def put(self, line: Line) -> None:
-        """Hand over a line; returns at once."""
+        """Queue a line; returns at once."""
         try:
             self._queue.put_nowait(line)
         except queue.Full:
             self._is_behind = True
 
     def close(self, is_finished: bool, seconds: float | None = None) -> None:
-        """Wait a little for what is left to be sent, then go on without."""
+        """Stop, and wait a limited time until the remaining lines are sent."""
         close_all([self], is_finished, seconds)
 
     def stop(self, is_finished: bool) -> None:
@@ -64,20 +65,20 @@ class BackgroundLogger:
         try:
             self._queue.put_nowait(None)
         except queue.Full:
-            pass  # The thread has lines to look at, and then sees that it should stop.
+            pass  # The thread sees the stop after the lines in the queue.
 
     def wait(self, seconds: float) -> None:
-        """Until all is sent, but no longer than that."""
+        """Wait until all lines are sent, at most this many seconds."""
         self._thread.join(seconds)
         if not self._is_done:
-            self._warn("it did not take all in time")
+            self._warn("it did not accept all lines in time")
 
     def _work(self) -> None:
         while not self._is_done:
             try:
                 self._follow(self._open())
                 self._is_done = True
-            except Exception as error:  # whatever a stranger's library raises
+            except Exception as error:  # the tracker's library may raise anything
                 self._warn(" ".join(str(error).split()) or type(error).__name__)
                 self._is_behind = True
                 if self._stop.wait(self._retry_s):
@@ -88,7 +89,7 @@ class BackgroundLogger:
         done = tracker.last()
         while True:
             if self._is_behind:
-                # Once the trainer has closed, the file holds all that will ever be.
+                # After the trainer has closed, no more lines come: the file is complete.
                 self._is_behind, is_last = False, self._stop.is_set()
                 lines = [as_line(each) for each in read_metrics(self._log_file)]
             else:
@@ -103,7 +104,7 @@ class BackgroundLogger:
                 return
 
     def _waiting(self) -> tuple[list[Line], bool]:
-        """All lines of the queue, one at the least, and whether the trainer has closed."""
+        """All lines of the queue, at least one, and whether the trainer has closed."""
         found = [self._queue.get()]
         while not self._queue.empty():
             found.append(self._queue.get_nowait())
@@ -111,12 +112,12 @@ class BackgroundLogger:
         return [line for line in found if line is not None], is_last
 
     def _warn(self, why: str) -> None:
-        """Once: a run may last for weeks without its tracker."""
+        """Print one warning only, because a run may train for weeks without its tracker."""
         if not self._is_warned:
             self._is_warned = True
             say(
-                f"warning: logger {self.name}: {why[:300]}; training goes on, {self._log_file.name}"
-                " holds every line, and what is missing is sent later",
+                f"warning: logger {self.name}: {why[:300]}; training continues,"
+                f" {self._log_file.name} holds every line, and missing lines are sent later",
                 error=True,
             )
 
@@ -124,7 +125,7 @@ class BackgroundLogger:
 def close_all(
     loggers: Sequence[BackgroundLogger], is_finished: bool, seconds: float | None = None
 ) -> None:
-    """Stop all, and wait for them together: for `seconds`, or as long as such an end allows."""
+    """Stop all, and wait for them together, for `seconds` or the limit above."""
     for logger in loggers:
         logger.stop(is_finished)
     allowed = (FINISH_S if is_finished else CLOSE_S) if seconds is None else seconds

@@ -1,4 +1,4 @@
-"""What a logger is: a tracker of experiments that lines of metrics are sent to."""
+"""The interface of loggers: experiment trackers to which lines of metrics are sent."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,13 @@ from typing import Any, NamedTuple, Protocol
 from orbit.core.files.atomic import parse_json, write_json
 
 Position = tuple[int, str]
-"""Step and split of a line: lines come in this order, as `train` stands before `val`."""
+"""Step and split of a line. Lines come in this order, because `train` sorts before `val`."""
 ABOUT = frozenset({"step", "epoch", "split"})
 
 
 class Line(NamedTuple):
-    """A line of metrics.jsonl: its place, finite numbers by `split/name`, seconds since 1970."""
+    """A line of metrics.jsonl: its position, its finite numbers by `split/name`, seconds since
+    1970."""
 
     position: Position
     numbers: Mapping[str, float]
@@ -22,8 +23,7 @@ class Line(NamedTuple):
 
 
 def as_line(values: Mapping[str, Any]) -> Line:
-    """A line as it stands in metrics.jsonl; what is not finite, which stands there as text, is
-    left out."""
+    """A line read from metrics.jsonl, without values that are not finite (these are text there)."""
     step, split = int(values["step"]), str(values["split"])
     numbers = {
         f"{split}/{name}": float(value)
@@ -36,22 +36,22 @@ def as_line(values: Mapping[str, Any]) -> Line:
 
 
 class Tracker(Protocol):
-    """One run of a tracker, used by one thread. Every method may raise whatever it likes."""
+    """One run of a tracker, used by one thread. Every method may raise any exception."""
 
     def last(self) -> Position | None:
-        """The last line that arrived, in this start or an earlier one."""
+        """The position of the last line that arrived, in this attempt or an earlier one."""
 
     def send(self, lines: Sequence[Line]) -> None:
-        """Lines after that, in order."""
+        """Send lines after the last one, in order."""
 
     def close(self, is_finished: bool) -> None:
-        """The trainer ends; unless `is_finished`, the run will be continued."""
+        """Called at the end of the trainer; unless `is_finished`, the run will be continued."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a tracker is told: `settings` are the keys of the configuration, `attempt` counts
-    restarts after a collapse, which are runs of their own."""
+    """The data with which a tracker starts. `settings` are the keys of the configuration. `attempt`
+    counts restarts after a collapse, each of which is a separate run of the tracker."""
 
     run_dir: Path
     settings: Mapping[str, Any]
@@ -59,12 +59,13 @@ class Start:
 
     @property
     def name(self) -> str:
-        """What the run is called."""
+        """The name of the tracker's run."""
         name = self.run_dir.absolute().name
         return name if self.attempt == 0 else f"{name}, attempt {self.attempt + 1}"
 
     def read_note(self, logger: str) -> dict[str, Any]:
-        """What an earlier start of this attempt kept of a logger in the run directory."""
+        """The logger's note in the run directory from an earlier start of this attempt; None if
+        there is none."""
         try:
             note = parse_json((self.run_dir / note_file(logger)).read_bytes())
         except (OSError, ValueError):
@@ -72,10 +73,10 @@ class Start:
         return note if isinstance(note, dict) and note.get("attempt") == self.attempt else {}
 
     def write_note(self, logger: str, note: Mapping[str, Any]) -> None:
-        """Keep it for the next start, on whichever machine."""
+        """Save a note for the next start, on any machine."""
         write_json(self.run_dir / note_file(logger), {"attempt": self.attempt, **note})
 
 
 def note_file(logger: str) -> str:
-    """Where the id of a logger's run is kept."""
+    """The file that holds the id of a logger's run."""
     return f"logger_{logger}.json"

@@ -1,7 +1,7 @@
-"""MLflow: one run by an id that the run directory keeps, in a file there unless told otherwise.
+"""MLflow: one run, whose id the run directory holds, in a local database by default.
 
-Without MLFLOW_TRACKING_URI the store is RUN_DIR/mlflow.db, which `mlflow ui` shows. A server
-that is set later gets everything with the next start. What has arrived the server is asked.
+Without MLFLOW_TRACKING_URI the store is RUN_DIR/mlflow.db, which `mlflow ui` shows. A server that
+is set later gets all lines at the next start. The server itself says which lines have arrived.
 """
 
 import os
@@ -17,7 +17,8 @@ NAME = "mlflow"
 EXPERIMENT = "orbit"
 LAST_TAG = "orbit.last_line"
 MAX_METRICS, MAX_PARAMS, MAX_VALUE = 900, 100, 500
-"""What MLflow takes at once, and letters of a value."""
+"""The most metrics and parameters that MLflow accepts at once, and the most characters of a
+value."""
 NOT_IN_NAMES = re.compile(r"[^\w/. -]")
 
 
@@ -35,7 +36,7 @@ class MlflowTracker:
         self._client: Any = MlflowClient(given or own_store)
         note = start.read_note(NAME)
         if note.get("uri") != given or "id" not in note:
-            # The store of another machine has ids of its own.
+            # The store of another machine has different ids.
             note = {"uri": given, "id": self._new_run(start)}
             start.write_note(NAME, note)
         self._id: str = note["id"]
@@ -63,7 +64,7 @@ class MlflowTracker:
     def send(self, lines: Sequence[Line]) -> None:
         from mlflow.entities import Metric, RunTag
 
-        # Each line with the note that it arrived: both or neither.
+        # A line and the note of its arrival are written together, or not at all.
         for line in lines:
             milliseconds = int(1000 * (line.time or time.time()))
             step, split = line.position
@@ -81,7 +82,7 @@ class MlflowTracker:
 
 
 def safe_name(name: str) -> str:
-    """A name with the letters that MLflow takes: `psnr/(4, 0)` becomes `psnr/_4_ 0_`."""
+    """A name in the characters that MLflow accepts: `psnr/(4, 0)` becomes `psnr/_4_ 0_`."""
     return NOT_IN_NAMES.sub("_", name)
 
 

@@ -1,4 +1,4 @@
-"""The loggers that come with this package, by their names, and those of others."""
+"""The built-in loggers, and those of other packages, by name."""
 
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -8,7 +8,8 @@ from orbit.core.config.schema import suggestion
 from pipeline.loggers.interface import Start, Tracker
 
 TENSORBOARD = "tensorboard"
-"""Writes files beside metrics.jsonl; it has no thread here, as it has one of its own."""
+"""TensorBoard writes files next to metrics.jsonl. It needs no thread here, because it has its
+own."""
 
 
 def _open_wandb(start: Start) -> Tracker:
@@ -25,11 +26,11 @@ def _open_mlflow(start: Start) -> Tracker:
 
 TRACKERS: dict[str, Callable[[Start], Tracker]] = {"wandb": _open_wandb, "mlflow": _open_mlflow}
 NEEDED = ("wandb", "mlflow")
-"""Those that need the package of their name, which the extra of that name installs."""
+"""Loggers that need the package with their name; the extra with this name installs it."""
 
 
 def check_loggers(names: Sequence[str]) -> None:
-    """ValueError for a name that nobody offers, or one whose package is not installed."""
+    """Raise ValueError for an unknown name, or one whose package is not installed."""
     known = [TENSORBOARD, *TRACKERS, *plugins.installed("loggers")]
     for name in names:
         if name not in known:
@@ -41,12 +42,13 @@ def check_loggers(names: Sequence[str]) -> None:
 
 
 def tracker_opener(name: str) -> Callable[[Start], Tracker]:
-    """What opens a logger's run; a package's (`orbit.loggers`) is `make(start)` of a Kind."""
+    """The function that opens a logger's run. For a package's logger (`orbit.loggers`) it is
+    `make(start)` of its Kind."""
 
     def open_of_package(start: Start) -> Tracker:
         kind = plugins.load("loggers", name)
         if kind is None:
-            raise ValueError(f"no package that is installed offers the logger {name!r}")
+            raise ValueError(f"no installed package offers the logger {name!r}")
         tracker: Tracker = kind.make(start)
         return tracker
 

@@ -1,7 +1,8 @@
-"""Weights & Biases: one run by an id that the run directory keeps, off-line unless told otherwise.
+"""Weights & Biases: one run, whose id the run directory holds, off-line by default.
 
-RUN_DIR/wandb/ takes the files; `wandb sync` uploads them from where there is a network. With
-WANDB_MODE=online the library uploads by itself; WANDB_PROJECT and the like hold as ever.
+RUN_DIR/wandb/ holds the files; `wandb sync` uploads them from a machine with a network. With
+WANDB_MODE=online the library uploads by itself. WANDB_PROJECT and its other variables work as
+usual.
 """
 
 import os
@@ -16,8 +17,8 @@ PROJECT = "orbit"
 
 
 class WandbTracker:
-    """See `pipeline.loggers.interface.Tracker`. What was sent is noted before it is sent: of two
-    faults, a line that is missing is the smaller one."""
+    """See `pipeline.loggers.interface.Tracker`. The position of a line is noted before it is sent:
+    after a crash a line may be missing, but none is sent twice."""
 
     def __init__(self, start: Start) -> None:
         os.environ.setdefault("WANDB_SILENT", "true")

@@ -24,8 +24,8 @@ BLOCK_VALUES = 1 << 20
 
 
 class Ranks(NamedTuple):
-    """`rank` (N,) int64 from 1; `num_tied` (N,) int64, the number of other predictions that are
-    exactly as near as the own one."""
+    """`rank` (N,) int64 from 1; `num_tied` (N,) int64, the number of other predictions at exactly
+    the same distance as the episode's own prediction."""
 
     rank: torch.Tensor
     num_tied: torch.Tensor

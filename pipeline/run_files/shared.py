@@ -1,4 +1,4 @@
-"""A shared folder: one checkpoint of a run, and what is needed to use it, without a dataset.
+"""A shared folder: one checkpoint of a run, with everything needed to use it without the dataset.
 
 shared/
   README.md              the model card
@@ -8,8 +8,8 @@ shared/
   shared.json            step, size and sha256 of the weights, dataset, ranks; written last
   metrics.jsonl, result.json, environment.json, evaluations/, orbits.png, pictures/
 
-Whoever was handed one runs no code by reading it: weights are tensors, the rest is text, and
-names are looked up among what comes with Orbit and what is installed.
+Reading a shared folder never runs code from it: weights are tensors, the rest is text, and names
+are looked up in Orbit and the installed packages.
 """
 
 import hashlib
@@ -41,24 +41,24 @@ from pipeline.run_files.reading import CONFIG_FILE, read_config_values
 SHARED_FILE = "shared.json"
 FORMAT = 1
 KEPT_OF_META = ("step", "dataset", "attempt", "world_size", "num_threads", "plugins")
-"""What a checkpoint's meta.json says that holds for its weights wherever they are."""
+"""The keys of a checkpoint's meta.json that stay true for copied weights."""
 
 
 def is_shared(folder: Path) -> bool:
-    """Whether this is a shared folder rather than a run directory."""
+    """Whether this is a shared folder, and not a run directory."""
     return (folder / SHARED_FILE).is_file()
 
 
 def checkpoints_of(folder: Path) -> CheckpointStore:
-    """The checkpoints of a run directory, or of a shared folder the one that it holds."""
+    """The checkpoints of a run directory, or the one checkpoint of a shared folder."""
     return SharedWeights(folder) if is_shared(folder) else CheckpointStore(folder / "checkpoints")
 
 
 class SharedWeights(CheckpointStore):
-    """The one checkpoint of a shared folder, by the names that a run's have; it is only read."""
+    """The one checkpoint of a shared folder, read-only, with the methods of `CheckpointStore`."""
 
     def path(self, step: int) -> Path:
-        """Where the weights are."""
+        """The folder of the weights."""
         return self.folder
 
     def steps(self) -> list[int]:
@@ -66,27 +66,28 @@ class SharedWeights(CheckpointStore):
         return [self._read()["step"]]
 
     def resolve(self, name: str) -> int:
-        """The one step for `best`, `last` and its number; FileNotFoundError for another."""
+        """The one step, for `best`, `last` and its number. Raises FileNotFoundError for any
+        other."""
         step: int = self._read()["step"]
         number = parse_integer(name)
         if number is None and name not in ("best", "last"):
             raise ValueError(f"checkpoint={name} is not allowed; allowed: best, last, a step")
         if number is not None and number != step:
-            raise FileNotFoundError(f"{self.folder} holds the weights of step {step} alone")
+            raise FileNotFoundError(f"{self.folder} holds only the weights of step {step}")
         return step
 
     def load(self, step: int) -> Checkpoint:
-        """The weights, checked against what shared.json says of them.
+        """The weights, checked against their checksum in shared.json.
 
-        Raises FileNotFoundError where they are missing, ValueError where they are not what was
-        shared.
+        Raises FileNotFoundError if they are missing, ValueError if they differ from the shared
+        ones.
         """
         meta, file = self._read(), self.folder / MODEL_FILE
         stated = meta["files"][MODEL_FILE]
         content = file.read_bytes()
         found = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         if found != {name: stated[name] for name in found}:
-            raise DamagedCheckpointError(f"{file} is not what {SHARED_FILE} beside it speaks of")
+            raise DamagedCheckpointError(f"{file} is not the file that {SHARED_FILE} describes")
         try:
             weights = load_safetensors(content)
         except (ValueError, SafetensorError) as error:
@@ -102,7 +103,7 @@ class SharedWeights(CheckpointStore):
             as_step(meta["step"])
             stated = meta["files"][MODEL_FILE]
             if not isinstance(meta["dataset"], str) or not {"size", "sha256"} <= stated.keys():
-                raise ValueError("it lacks what belongs there")
+                raise ValueError("it lacks required keys")
         except FileNotFoundError:
             raise FileNotFoundError(f"no shared model at {self.folder}") from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -112,10 +113,10 @@ class SharedWeights(CheckpointStore):
 
 
 def keep_copy(run_dir: Path, checkpoint: str, folder: Path) -> None:
-    """Make `folder` a shared folder of a run's checkpoint, whole or not at all: weights and
-    configuration alone, for a run that goes on from them. One that is there already stays.
+    """Make `folder` a shared folder of a run's checkpoint, completely or not at all: only weights
+    and configuration, for a run that starts from them. An existing shared folder stays unchanged.
 
-    Raises FileNotFoundError or ValueError where the run or its checkpoint cannot be read.
+    Raises FileNotFoundError or ValueError if the run or its checkpoint cannot be read.
     """
     if is_shared(folder):
         return

@@ -83,7 +83,7 @@ def choose_order(
     if noted is not None and noted.asked == asked:
         return noted, None
     if noted is None and config.order != "blocks" and run.checkpoints.steps():
-        # A run from before there was a choice.
+        # A run of an earlier version, without this choice.
         known = DataOrder(asked, "uniform", "as when this run began")
         return known, WARNING if _num_items(config, manifest) > NUM_STORED else None
     size, free = training_bytes(config, manifest), available_memory()

@@ -63,7 +63,7 @@ def check_compiler(config: TrainConfig, device: torch.device) -> None:
         line = " ".join(str(cause).split("\n\n")[0].split())[:300]
         raise ValueError(
             f"compile={str(config.compile).lower()} cannot work on this machine: {line}."
-            " Install what is missing (a C++ compiler, for one), or say compile=false"
+            " Install what is missing (a C++ compiler, for one), or set compile=false"
         ) from error
 
 
@@ -132,7 +132,7 @@ def prepare_start(
     if differing and not config.allow_changes:
         raise ValueError(
             f"{run.path} holds a run with another configuration ({'; '.join(differing)}):"
-            " choose another run_dir, or say allow_changes=true"
+            " choose another run_dir, or set allow_changes=true"
         )
     if is_new:
         run.write_environment(environment)
@@ -160,7 +160,7 @@ def prepare_start(
             raise ValueError(
                 f"{run.path} was trained on another dataset (fingerprint {trained_on[:12]},"
                 f" data={config.data} has {manifest.fingerprint[:12]}):"
-                " choose another run_dir, or say allow_changes=true"
+                " choose another run_dir, or set allow_changes=true"
             )
         run.checkpoints.restore_pointers(checkpoint)
         # Killed before superfluous checkpoints were deleted, or before that reached the disk.

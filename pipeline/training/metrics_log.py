@@ -93,8 +93,8 @@ class IntervalMeans:
 class MetricsLog:
     """Appends lines after those up to `first_step`; a context manager.
 
-    `loggers` get them too, by their names, and are told `settings`, the keys of the configuration,
-    and `attempt`. `is_finished` is set by who knows that no more lines will ever come.
+    The named `loggers` get every line too, and at the start `settings`, the keys of the
+    configuration, and `attempt`. The caller sets `is_finished` when no more lines will ever come.
     """
 
     def __init__(

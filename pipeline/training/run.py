@@ -261,7 +261,7 @@ def _check_share(config: TrainConfig, data_order: DataOrder, world: World) -> No
     if config.loader.num_workers:
         raise ValueError(
             f"loader.num_workers={config.loader.num_workers} cannot go with the order by blocks"
-            " of this run, which reads by threads: say loader.num_workers=0"
+            " of this run, which reads by threads: set loader.num_workers=0"
         )
 
 

@@ -2,18 +2,18 @@
 
 run_dir/
   config.yaml              resolved configuration
-  dataset.json             the manifest of the dataset: with it, nothing but records is missing
+  dataset.json             the dataset's manifest, so that the run can be used without it
   environment.json         versions, commit, hardware, threads
   code.json                by which code the run was made, from which step on
   metrics.jsonl            one line per logged step and validation
   events.out.tfevents.*    the same for TensorBoard; logger_*.json: runs of other loggers
   checkpoints/             see `pipeline/run_files/checkpoint.py`
-  evaluations/             written by `pipeline/evaluate.py`, with orbits.png beside
-  heartbeat.json           where the run is, rewritten every few seconds
+  evaluations/             written by `pipeline/evaluate.py`, and orbits.png
+  heartbeat.json           the current step, rewritten every few seconds
   model.json               the number of parameters of the model and of each of its parts
   pictures/                written by evaluation, and pictures/training/ by training (`previews.py`)
   order.json               the order in which the data is read, and why
-  ended.json               only after an early end: why, in its own words
+  ended.json               only after an early end: the reason
   restarts.json            only after a collapse that was restarted
   result.json              written last: the run is finished
 
@@ -68,7 +68,8 @@ WRITTEN = (
     "restarts.json",
     "result.json",
 )
-"""Files of the trainer; they are replaced by drafts written beside them."""
+"""Files of the trainer. Each is written to a temporary file in the same folder, which then replaces
+it."""
 
 
 class RunDirectory:
@@ -85,13 +86,13 @@ class RunDirectory:
         return checkpoints_of(self.path)
 
     def check_trainable(self) -> None:
-        """ValueError for a shared folder, which holds nothing that a training could continue."""
+        """Raise ValueError for a shared folder, from which no training can continue."""
         from pipeline.run_files.shared import is_shared
 
         if is_shared(self.path):
             raise ValueError(
                 f"{self.path} is a shared model, not a run to continue: choose another run_dir"
-                f" (init_from={self.path} begins with its weights)"
+                f" (init_from={self.path} starts from its weights)"
             )
 
     def read_config(self) -> TrainConfig:
@@ -120,14 +121,14 @@ class RunDirectory:
         write_text(self.path / CONFIG_FILE, yaml_text(values))
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Keep what the dataset says of itself."""
+        """Write the dataset's manifest into the run directory."""
         self.write_json(DATASET_FILE, as_plain(manifest))
 
     def read_manifest(self) -> Manifest:
         """The manifest of the dataset that the run was trained on.
 
-        Runs of earlier versions keep none: theirs is read where the dataset was. Raises
-        FileNotFoundError or ValueError where it cannot be read.
+        Runs of earlier versions have no copy: theirs is read at the dataset's recorded path. Raises
+        FileNotFoundError or ValueError if it cannot be read.
         """
         if (self.path / DATASET_FILE).exists():
             return read_manifest_file(self.path / DATASET_FILE)

@@ -190,7 +190,7 @@ class TrainConfig:
         if self.order == "blocks" and self.loader.num_workers:
             raise ValueError(
                 f"loader.num_workers={self.loader.num_workers} cannot go with order=blocks, which"
-                " reads by threads: say loader.num_workers=0"
+                " reads by threads: set loader.num_workers=0"
             )
         if self.device == "cpu" and self.precision == "tf32":
             raise ValueError("precision=tf32 has no effect on a CPU; allowed: fp32, bf16, fp16")

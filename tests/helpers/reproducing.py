@@ -8,7 +8,7 @@ from typing import Any
 from launch.reproduction.plan import Programs
 from launch.reproduction.settings import (
     DatasetSettings,
-    PresetWords,
+    PresetOverrides,
     ReproductionRequest,
     ReproductionSettings,
     VariantSettings,
@@ -70,7 +70,7 @@ def small_settings(**changes: Any) -> ReproductionSettings:
             "digits": DatasetSettings(
                 experiment="rotated_digits",
                 prepare=("dataset=rotated_digits",),
-                small=PresetWords(prepare=("num_samples=200",), train=("epochs=1",)),
+                small=PresetOverrides(prepare=("num_samples=200",), train=("epochs=1",)),
             ),
             "others": DatasetSettings(
                 experiment="rotated_digits",

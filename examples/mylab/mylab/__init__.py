@@ -1,1 +1,2 @@
-"""One of everything that a package can add to Orbit: start your own by copying this folder."""
+"""An example of everything that a package can add to Orbit. Start your own by copying this
+folder."""

@@ -20,7 +20,7 @@ class ArraysConfig:
 
 
 class ArraysSource:
-    """See `orbit.api.ImageSource`: one part, in which every image stands for itself."""
+    """See `orbit.api.ImageSource`: one part, in which every image is a group of its own."""
 
     is_binary = False
     label_meaning = "the file's labels"

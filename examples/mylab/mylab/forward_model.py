@@ -1,8 +1,9 @@
-"""A method: predict what follows from pixels and the action, by a latent that changes.
+"""A method: predict the next frame from the current one and the action, through a change of the
+latent.
 
     z' = E(x) + T(E(x), a),    loss = |D(z') - x'|^2 + weight |z' - stop_gradient(E(x'))|^2
 
-Its metric `change_error` is |D(z') - x'|^2 / |x - x'|^2: 1 is as good as copying x.
+Its metric `change_error` is |D(z') - x'|^2 / |x - x'|^2: 1 is no better than copying x.
 """
 
 from dataclasses import dataclass
@@ -117,12 +118,12 @@ class ForwardTask(PlainTask):
 
 
 def _measure(subject: Subject) -> Findings:
-    return Findings({})  # nothing beyond what training validates
+    return Findings({})  # no metrics beyond those of validation
 
 
 @torch.no_grad()
 def _draw(subject: Subject) -> None:
-    """predictions.png: x, x', and what the model makes of x."""
+    """predictions.png: x, x', and the model's prediction from x."""
     import matplotlib.pyplot as plt
 
     read = subject.reader.read(np.arange(min(6, subject.reader.num_records)))

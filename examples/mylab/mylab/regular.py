@@ -1,7 +1,8 @@
-"""A latent action: regular fields. Cells move as pixels do, and channels change places with them.
+"""A latent action: regular fields. The group moves the cells of the latent like pixels, and
+permutes the channels.
 
-Channels come in blocks of as many as a finite group has elements: channel h of g z is channel
-g^-1 h of z, moved. It is how features of group convolutions transform.
+The channels form blocks, with one channel for each element of a finite group: channel h of g z is
+channel g^-1 h of z, with its cells moved. Features of group convolutions transform in this way.
 """
 
 from collections.abc import Sequence

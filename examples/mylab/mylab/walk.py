@@ -1,6 +1,6 @@
 """A world: a token walks on a hexagonal board, in six directions, and stops at the rim.
 
-D3 turns and reflects the board and the directions with it: a mirrored walk is a walk.
+D3 turns and reflects the board together with the directions, so a mirrored walk is again a walk.
 """
 
 from collections.abc import Mapping
@@ -24,11 +24,11 @@ from orbit.api import (
 STEPS = np.array([[1, 0], [0, 1], [-1, 1], [-1, 0], [0, -1], [1, -1]])
 NAMES = ("right", "down", "down left", "left", "up", "up right")
 PIXELS = 3
-FIRST, DIRECTION = 100, 101  # numbers of streams of draws, below 100 Orbit's own
+FIRST, DIRECTION = 100, 101  # numbers of random streams; Orbit itself uses those below 100
 TURNED = np.array(
     [[STEPS.tolist().index((matrix @ step).tolist()) for step in STEPS] for matrix in MATRICES]
 )
-"""(6, 6): the direction that each element makes of each."""
+"""(6, 6): the direction that each element turns each direction into."""
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ HOUSEKEEPING = ("collapse.", "log_every", "validate_every", "num_threads", "prec
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run. `number` is its place in the report, `name` is unique there.
+    """One run. `number` is its position in the report, `name` is unique there.
 
     `run` holds configuration and evaluations, and varied values of its sweep that are not keys
     (`experiment`, `control`) or that no readable configuration holds. `data` holds the facts in its

@@ -236,8 +236,8 @@ def count_states(records: Sequence[RunRecord]) -> list[tuple[str, int]]:
 def _experiment(record: RunRecord) -> str:
     """The experiment in the recorded command, or, for launched runs, in the overrides of their
     sweep."""
-    words = record.environment.get("command") or []
-    named = [str(word) for word in words if str(word).startswith("experiment=")]
+    arguments = record.environment.get("command") or []
+    named = [str(argument) for argument in arguments if str(argument).startswith("experiment=")]
     return named[0].partition("=")[2] if named else ""
 
 
@@ -296,7 +296,7 @@ def _command(records: Sequence[RunRecord]) -> str:
     """The command, if there is only one run."""
     if len(records) != 1:
         return ""
-    return " ".join(str(word) for word in records[0].environment.get("command") or [])
+    return " ".join(str(argument) for argument in records[0].environment.get("command") or [])
 
 
 def _last_times(records: Sequence[RunRecord]) -> list[float]:

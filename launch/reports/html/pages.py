@@ -197,7 +197,8 @@ def _lead(report: Report) -> str:
             "Downsampled for display: a point is the mean of up to"
             f" {report.curves.most:,} logged values"
             + (
-                ", and the shading around a single curve reaches from the least to the greatest."
+                ", and the shading around a single curve reaches from the lowest value to the"
+                " highest."
                 if report.curves.has_extremes
                 else "."
             )
@@ -206,7 +207,7 @@ def _lead(report: Report) -> str:
         parts.append("Every logged value is shown.")
     if report.gathered.stride > 1:
         parts.append(
-            f"Of training lines one in {report.gathered.stride} was read: there are too many."
+            f"The log is long, so one in {report.gathered.stride} training lines was read."
         )
     if len(report.gathered.records) > 1:
         parts.append("Where curves are means over runs, bands are ± one standard deviation.")

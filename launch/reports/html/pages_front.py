@@ -42,7 +42,7 @@ def probe_tables(report: Report) -> list[Context]:
     return [
         {
             "title": "Probes of the frozen encoder",
-            "caption": "Accuracy in percent on turned test images, mean ± standard deviation over"
+            "caption": "Accuracy in percent on rotated test images, mean ± standard deviation over"
             f" {len(found)} {'run' if len(found) == 1 else 'runs'} of the best settings, with"
             f" {100 * largest:g}% of the labels.",
             "heads": [

@@ -84,7 +84,7 @@ def paper_page(report: Report) -> Context:
     order = list(dict.fromkeys([*used, *paper.notes]))
     numbers = {key: place for place, key in enumerate(order, start=1)}
     return {
-        "heading": "The paper's numbers beside ours",
+        "heading": "The paper's numbers next to ours",
         "paper": paper,
         "split": report.headline.split,
         "note_numbers": numbers,
@@ -128,27 +128,32 @@ def _printed(value: tuple[float, ...]) -> str:
 
 
 SPEED_MEANINGS = (
-    ("samples/s", "Median over the logged intervals, validation and checkpoints left out."),
+    ("samples/s", "Median over the logged intervals, without validation and checkpoints."),
     ("data wait", "Share of the time that training waited for the loader, mean over the log."),
     ("memory", "The highest resident memory of the first rank, and of its GPU."),
     ("work", "Wall-clock time of training, validation and checkpoints without restarts."),
     (
         "lost",
-        "Wall-clock time between the last line of one process and the first of the next, less what"
-        " their steps usually take: repeated steps, start-up and waiting in the queue.",
+        "Wall-clock time between the last line of one process and the first of the next,"
+        " minus the usual time of the steps between them: repeated steps, start-up and waiting"
+        " in the queue.",
     ),
-    ("waiting", "The part of it between the end of an attempt and the start of the next."),
+    (
+        "waiting",
+        "The part of the lost time that lies between the end of an attempt and the start of the"
+        " next.",
+    ),
     (
         "rank-hours",
-        "Hours of all ranks together: from the start to the end of every attempt where a launcher"
-        " noted them, else work times ranks. One GPU a rank, where there are GPUs.",
+        "Hours of all ranks together: from the start to the end of every attempt if a launcher"
+        " recorded them, otherwise work times ranks. With GPUs, each rank has one.",
     ),
 )
 
 
 def speed_page(report: Report) -> Context:
     """The values for the page of costs."""
-    order = {record.number: place for place, record in enumerate(report.ranked)}
+    order = {record.number: position for position, record in enumerate(report.ranked)}
     costs = sorted(report.costs, key=lambda cost: order[cost.record.number])
     sums = total(costs)
     speeds = [cost.samples_per_second for cost in costs if cost.samples_per_second]
@@ -172,7 +177,7 @@ def speed_page(report: Report) -> Context:
     columns += [{"title": "device", "numeric": False}]
     return {
         "tiles": [{"name": name, "value": value} for name, value in tiles],
-        "caption": "What each run cost; a dash stands for what nothing tells.",
+        "caption": "The cost of each run; a dash stands for an unknown value.",
         "columns": [{"direction": None, "sorted": None} | column for column in columns],
         "rows": [
             {"cost": cost, "href": report.href(cost.record), "cells": _cost_cells(cost)}

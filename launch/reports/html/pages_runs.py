@@ -50,7 +50,7 @@ def runs_page(report: Report) -> Context:
     default = {"numeric": False, "direction": None, "sorted": None}
     return {
         "lead": f"Values are of the {headline.split} split at the best checkpoint."
-        " table.csv beside this page has every evaluated step and metric.",
+        " table.csv next to this page has every evaluated step and metric.",
         "caption": f"{len(rows)} runs, by {headline.metric} on {CHOOSING}, best first."
         " Click a heading to sort.",
         "columns": [default | column for column in columns],
@@ -72,9 +72,9 @@ def effects_page(report: Report) -> Context:
         found.append({"name": metric, "effects": effects})
     return {
         "heading": "Effects of the varied keys",
-        "lead": f"Each dot is a finished run, on {CHOOSING} where the metric was measured there,"
-        f" else on {headline.split}. Other keys take whatever values they took: in a full grid the"
-        " levels of a key differ in nothing else.",
+        "lead": f"Each dot is a finished run, on {CHOOSING} if the metric was measured there,"
+        f" otherwise on {headline.split}. The runs also differ in other keys; in a full grid, all"
+        " values of a key cover the same values of the others.",
         "metrics": [one["name"] for one in found],
         "effects": found,
     }

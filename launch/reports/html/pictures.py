@@ -27,25 +27,25 @@ MEANINGS = {
         "Swapped latent parts",
         "Pairs of inputs, the decoded mixture of their latents, and its truth.",
     ),
-    "surface": ("Surfaces", "Sources, outputs and truths of volumes as solid things."),
+    "surface": ("Surfaces", "Sources, outputs and targets of volumes as solid bodies."),
     "rollouts": ("Rollouts", "Predicted and true observations, step by step."),
     "decoded_orbit": (
         "Decoded orbits",
         "Latents of test states, moved by each group element and decoded, below the frames of the"
         " moved states.",
     ),
-    "decoded": ("Decoded latents", "What a decoder makes of latents, beside the truth."),
+    "decoded": ("Decoded latents", "Images decoded from latents, next to the true ones."),
     "traversal": (
         "Traversals",
-        "An object that turns about one axis after the other, and its latents.",
+        "An object that rotates about one axis after another, and its latents.",
     ),
-    "latent_grid": ("Latent grid", "Where the states of the world lie in the latent."),
+    "latent_grid": ("Latent grid", "Positions of the world's states in the latent space."),
     "irreps": (
         "Irreducible parts",
         "Latents of test states and their rotated copies, split into irreducible parts of the group"
         " and coloured by the angle of the state.",
     ),
-    "first_layer": ("First layer", "Weights of the first layer beside their circulant part."),
+    "first_layer": ("First layer", "Weights of the first layer next to their circulant part."),
 }
 """Titles and alternative texts by file name; other files show their names."""
 

@@ -39,22 +39,22 @@ class ReportRequest:
     every_s: float | None = None
 
 
-def read_request(words: list[str]) -> ReportRequest:
+def read_request(arguments: list[str]) -> ReportRequest:
     """The request of a command line; a one-line ValueError if it is not valid."""
-    words = list(words)
-    any_code = take_switch(words, "any_code")
-    watches = take_switch(words, "watch")
-    values = {key: take_value(words, key, "") or None for key in KEYS}
-    for word in words:
-        key, separator, _ = word.partition("=")
-        if separator and not Path(word).exists() and "/" not in key:
+    arguments = list(arguments)
+    any_code = take_switch(arguments, "any_code")
+    watches = take_switch(arguments, "watch")
+    values = {key: take_value(arguments, key, "") or None for key in KEYS}
+    for argument in arguments:
+        key, separator, _ = argument.partition("=")
+        if separator and not Path(argument).exists() and "/" not in key:
             raise ValueError(f"unknown key {key!r}{suggestion(key, list(KEYS))}")
-    if not words:
+    if not arguments:
         raise ValueError("give the directories to report on: runs, sweeps or folders of runs")
     if values["out"] is None:
-        raise ValueError("out=DIR is missing: where the pages go")
+        raise ValueError("out=DIR is missing: the directory for the pages")
     return ReportRequest(
-        roots=tuple(Path(word) for word in words),
+        roots=tuple(Path(argument) for argument in arguments),
         out=Path(values["out"]),
         metric=values["metric"],
         split=values["split"],

@@ -54,7 +54,7 @@ def check_place(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"out={out} is a file: choose another path")
     if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
-        raise ValueError(f"out={out} holds something that is not a report: choose another path")
+        raise ValueError(f"out={out} holds files that are not a report: choose another path")
 
 
 def size_of(folder: Path) -> int:

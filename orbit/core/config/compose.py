@@ -173,16 +173,18 @@ def _changed(
 SWEEP_HINT = "to train with each of several values: launch/sweep.py sweep.search.grid.{key}=[A,B]"
 
 
-def split_word(word: str) -> tuple[str, str]:
+def split_override(override: str) -> tuple[str, str]:
     """'key=value' at its first '='; ValueError for anything else."""
-    if word in ("-m", "--multirun"):
-        raise ValueError(f"cannot read {word!r}: {SWEEP_HINT.format(key='KEY')}")
-    key, separator, value = word.partition("=")
+    if override in ("-m", "--multirun"):
+        raise ValueError(f"cannot read {override!r}: {SWEEP_HINT.format(key='KEY')}")
+    key, separator, value = override.partition("=")
     if not separator or not key:
-        raise ValueError(f"cannot read {word!r}: arguments have the form key=value (see --help)")
+        raise ValueError(
+            f"cannot read {override!r}: arguments have the form key=value (see --help)"
+        )
     check_utf8(key, value)
     if key[0] in "+~":
-        raise ValueError(f"cannot read {word!r}: keys are set as key=value, without {key[0]!r}")
+        raise ValueError(f"cannot read {override!r}: keys are set as key=value, without {key[0]!r}")
     return key, value
 
 
@@ -215,7 +217,7 @@ def compose(
     from omegaconf.errors import OmegaConfBaseException
 
     dependent_groups = dependent_groups or {}
-    pairs = [split_word(word) for word in overrides]
+    pairs = [split_override(override) for override in overrides]
     for key, text in pairs:
         if key == CONFIGS_WORD:
             raise ValueError(f"{key}={text} has no effect: nothing is chosen from a folder here")
@@ -304,7 +306,7 @@ def read_composed(
     if not isinstance(values, dict):
         raise ValueError(f"config={file} holds no keys")
     values = with_found_paths(values, file.parent, path_keys)
-    for key, text in map(split_word, overrides):
+    for key, text in map(split_override, overrides):
         if key == CONFIGS_WORD:
             raise ValueError(f"{key}={text} has no effect with config=FILE, which holds all keys")
         if is_group(key):
@@ -384,7 +386,7 @@ def _check_choice(group: str, choice: str, options: list[str]) -> None:
     if choice not in options:
         instead = overrides_instead(f"{group}={choice}")
         if instead is not None:
-            raise ValueError(f"{group}={choice} no longer exists: say {instead}")
+            raise ValueError(f"{group}={choice} no longer exists: use {instead}")
         if "," in choice and all(part in options for part in choice.split(",")):
             raise ValueError(f"{group}={choice} names several; {SWEEP_HINT.format(key=group)}")
         if len(options) > MAX_OPTIONS:

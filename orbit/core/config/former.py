@@ -36,9 +36,9 @@ FORMER_EXPERIMENTS = {
 """By former name: the experiment of today, and overrides to go with it."""
 
 
-def overrides_instead(word: str) -> str | None:
+def overrides_instead(override: str) -> str | None:
     """The overrides that replace `experiment=NAME`; None if NAME was never an experiment."""
-    key, _, name = word.partition("=")
+    key, _, name = override.partition("=")
     found = FORMER_EXPERIMENTS.get(name) if key == "experiment" else None
     return None if found is None else f"experiment={found}"
 
@@ -49,7 +49,9 @@ def former_spellings(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     for name, found in FORMER_EXPERIMENTS.items():
         experiment, *others = f"experiment={found}".split()
         if {experiment, *others} <= set(overrides):
-            left = [word for word in overrides if word not in others]
-            old = (f"experiment={name}" if word == experiment else word for word in left)
+            left = [override for override in overrides if override not in others]
+            old = (
+                f"experiment={name}" if override == experiment else override for override in left
+            )
             spellings.append(tuple(old))
     return spellings

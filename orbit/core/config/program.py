@@ -108,10 +108,10 @@ def describe_error(error: BaseException) -> str:
 def take_switch(arguments: list[str], name: str) -> bool:
     """Remove `name=true` or `name=false` from the arguments and return the value, false by
     default."""
-    for word in arguments:
-        key, _, value = word.partition("=")
+    for argument in arguments:
+        key, _, value = argument.partition("=")
         if key == name:
-            arguments.remove(word)
+            arguments.remove(argument)
             if value not in ("true", "false"):
                 raise ValueError(f"{name}={value} is not allowed; allowed: true, false")
             return value == "true"
@@ -120,10 +120,10 @@ def take_switch(arguments: list[str], name: str) -> bool:
 
 def take_value(arguments: list[str], name: str, default: str) -> str:
     """Remove `name=VALUE` from the arguments and return VALUE unchanged."""
-    for word in arguments:
-        key, separator, value = word.partition("=")
+    for argument in arguments:
+        key, separator, value = argument.partition("=")
         if key == name and separator:
-            arguments.remove(word)
+            arguments.remove(argument)
             return value
     return default
 
@@ -138,7 +138,7 @@ def take_directory(arguments: list[str], what: str) -> str:
 
 def take_run_directory(arguments: Sequence[str]) -> list[str]:
     """The overrides; a first argument without a key is a run directory and becomes run_dir=DIR."""
-    if not arguments or any(word.startswith("run_dir=") for word in arguments):
+    if not arguments or any(argument.startswith("run_dir=") for argument in arguments):
         return list(arguments)
     if "=" in arguments[0] and not os.path.isdir(arguments[0]):
         return list(arguments)

@@ -62,7 +62,9 @@ def take_configs(overrides: Sequence[str]) -> list[str]:
     processes. Raises FileNotFoundError or ValueError for one that cannot be used.
     """
     prefix = f"{WORD}="
-    folders = [word.removeprefix(prefix) for word in overrides if word.startswith(prefix)]
+    folders = [
+        override.removeprefix(prefix) for override in overrides if override.startswith(prefix)
+    ]
     for folder in folders:
         if not folder:
             raise ValueError(f"{WORD}= is empty: give a path")
@@ -74,7 +76,7 @@ def take_configs(overrides: Sequence[str]) -> list[str]:
         named = dict.fromkeys([*map(str, own_roots()), *map(os.path.abspath, folders)])
         os.environ[VARIABLE] = os.pathsep.join(named)
         config_roots()
-    return [word for word in overrides if not word.startswith(prefix)]
+    return [override for override in overrides if not override.startswith(prefix)]
 
 
 def group_files(group: str) -> dict[str, Path]:
@@ -116,9 +118,10 @@ def _check(roots: tuple[Path, ...]) -> None:
             )
         for file in [*files, *list_folder(root, f"*{SUFFIX}")]:
             if file.suffix != SUFFIX:
-                raise ValueError(f"{file} is passed over: configurations end in {SUFFIX}")
+                raise ValueError(f"{file} is ignored: configurations end in {SUFFIX}")
             before = owners.setdefault(file.relative_to(root).as_posix(), file)
             if before != file:
                 raise ValueError(
-                    f"{file} has the name of {before}: rename it, nothing is replaced in silence"
+                    f"{file} has the name of {before}: rename it, because a configuration is never"
+                    " replaced silently"
                 )

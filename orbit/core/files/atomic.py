@@ -52,7 +52,7 @@ HAVE_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.E
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; at the end the file written there replaces `path`.
+    """A temporary path in the same folder; at the end the file written there replaces `path`.
 
     An error leaves nothing behind, and errors of the operating system name `path`. Writers on
     several hosts that share the directory use different temporary names.
@@ -115,7 +115,7 @@ def _create_in_place(path: Path, text: str) -> bool:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A unique hidden name beside `path`, never longer than file systems allow."""
+    """A unique hidden path in the folder of `path`, never longer than file systems allow."""
     ending = f".{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}"
     room = MAX_NAME_BYTES - len(ending) - 1
     kept = os.fsencode(path.name)[:room].decode("utf-8", "ignore")

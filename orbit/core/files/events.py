@@ -11,7 +11,7 @@ _print_error = threading.excepthook
 def open_events(folder: Path, **options: Any) -> Any:
     """TensorBoard's SummaryWriter, with these options.
 
-    It writes in a thread of its own. An error of the operating system is raised by the next call of
+    It writes in a separate thread. An error of the operating system is raised by the next call of
     `add_scalar` or `flush`; the thread does not print it.
     """
     from torch.utils.tensorboard import SummaryWriter

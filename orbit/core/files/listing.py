@@ -1,7 +1,7 @@
 """Finding the files below a folder, in the same way for every program.
 
 It searches all depths and enters linked folders. Endings are compared without case. Files that are
-passed over are counted, so that the program can report them.
+ignored are counted, so that the program can report them.
 """
 
 import fnmatch
@@ -26,7 +26,7 @@ class Found:
     passed_over: Counter[str] = field(default_factory=Counter)
 
     def remark(self) -> str:
-        """A line about the files that were passed over, empty if there are none."""
+        """A line about the files that were ignored, empty if there are none."""
         if not self.passed_over:
             return ""
         kinds = [f"{num} {kind}" for kind, num in self.passed_over.most_common()]
@@ -35,7 +35,7 @@ class Found:
             kinds = [*kinds[:MAX_KINDS_SHOWN], f"files of {rest} other kinds"]
         num = sum(self.passed_over.values())
         noun = "entry" if num == 1 else "entries"
-        return f"passed over {num} {noun} below {self.root}: {', '.join(kinds)}"
+        return f"ignored {num} {noun} below {self.root}: {', '.join(kinds)}"
 
 
 def find_files(root: Path, suffixes: Sequence[str], key: str) -> Found:

@@ -134,7 +134,7 @@ def raise_passing(error: BaseException, path: Path) -> None:
     """Raise OSError naming the file if a reader failed because of a passing error of reading.
 
     Readers call this before they say that a file is damaged. Libraries turn errors of the operating
-    system into errors of their own, so the causes of an error are checked too.
+    system into their own errors, so the causes of an error are checked too.
     """
     cause: BaseException | None = error
     while cause is not None:

@@ -85,7 +85,7 @@ class Series:
 
 
 def find_series(root: Path, key: str) -> tuple[list[Series], Counter[str]]:
-    """All series below a folder in the order of their UIDs, and what was passed over.
+    """All series below a folder in the order of their UIDs, and the ignored files.
 
     Raises FileNotFoundError if there is no such folder, and ValueError naming the file or the
     series if it is not a volume of parallel slices at equal distances.

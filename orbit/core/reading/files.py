@@ -17,7 +17,7 @@ NAMES_OF_SPLITS = ("train", "val", "valid", "validation", "test")
 
 
 def find_all(root: Path, suffixes: Sequence[str], key: str) -> list[Path]:
-    """All files with these suffixes below `root`; one line reports the files that are passed over.
+    """All files with these suffixes below `root`; one line reports the files that are ignored.
 
     `key` is how the user named `root`. Raises as `find_files` does, and ValueError if
     there is no such file.

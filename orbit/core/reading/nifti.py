@@ -86,7 +86,7 @@ SIZE_TOLERANCE = 0.01
 NO_ORIENTATION = (
     "has no orientation code: its axes are assumed to run to the right, to the front and up"
 )
-NO_UNIT = "states no unit of length where other files do: millimetres are assumed"
+NO_UNIT = "has no unit of length, but other files have one: millimetres are assumed"
 
 
 class Header(NamedTuple):
@@ -229,7 +229,7 @@ def _check_length(image: Any, path: Path) -> None:
         check_expansion(path, size, voxels, "unpack it yourself")
     elif size < image.dataobj.offset + voxels:
         raise ValueError(
-            f"{path} is cut off: it has {size} bytes where its header says"
+            f"{path} is cut off: it has {size} bytes, but its header says"
             f" {image.dataobj.offset + voxels}"
         )
 

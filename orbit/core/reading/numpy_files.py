@@ -27,7 +27,7 @@ def load_npy(path: Path) -> np.ndarray:
         with open(path, "rb") as file:
             length, size = stated_length(file), path.stat().st_size
         if length != size:
-            raise ValueError(f"it has {size} bytes where its header says {length}")
+            raise ValueError(f"it has {size} bytes, but its header says {length}")
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing") from None
@@ -156,7 +156,7 @@ def _read(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.nda
         length = stated_length(stream)
         if length != info.file_size:
             raise ValueError(
-                f"{path}: {name} has {info.file_size} bytes where its header says {length}"
+                f"{path}: {name} has {info.file_size} bytes, but its header says {length}"
             )
     with archive.open(info) as stream:
         array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)

@@ -286,7 +286,7 @@ def _check_place(folder: Path, name: str) -> None:
     """Refuse a name that leaves the table's folder or is not a file."""
     file = folder / name
     if os.path.isabs(name) or name.split("/")[0] == "..":
-        raise ValueError(f"{name} leaves the folder of the table: files have to lie below it")
+        raise ValueError(f"{name} is outside the folder of the table: files must be below it")
     if file.is_dir():
         raise ValueError(f"{file} is a directory")
     if not file.is_file():

@@ -134,7 +134,7 @@ def _check(image: Image.Image, limit: Limit) -> None:
     if width * height > limit.max_megapixels * 1_000_000:
         raise Refused(
             f"has {width}x{height} pixels, more than {limit.key}={limit.max_megapixels} million"
-            f" allows: say {limit.key}={-(-width * height // 1_000_000)}"
+            f" allows: set {limit.key}={-(-width * height // 1_000_000)}"
         )
     if image.format == "TIFF":
         try:
@@ -200,9 +200,9 @@ class Header(NamedTuple):
 def read_header(path: Path, limit: Limit = DEFAULT_LIMIT) -> Header:
     """What a file says about itself, without decoding it.
 
-    Raises ValueError naming a file that is not a picture of the known formats, has values that
-    are not 8 to 16 unsigned bits, several frames or pages, more pixels than the limit, or
-    metadata that are not obeyed.
+    Raises ValueError naming a file that is not a picture of the known formats, has values that are
+    not 8 to 16 unsigned bits, several frames or pages, more pixels than the limit, or metadata that
+    Orbit does not apply.
     """
     with open_picture(path, limit) as image:
         _meaning(image, path)

@@ -195,7 +195,7 @@ EMPTY = np.iinfo(np.int64).max
 class Pictures(NamedTuple):
     """`colour` (N, 3, S, S) premultiplied by `alpha` (N, 1, S, S), both float32 within 0..1.
 
-    `depth` (N, S, S) float32 is z of the nearest surface, -inf where there is none.
+    `depth` (N, S, S) float32 is z of the nearest surface, -inf in pixels without one.
     """
 
     colour: np.ndarray

@@ -196,7 +196,7 @@ class Manifest:
         if self.holds_sources_only(split):
             raise ValueError(
                 f"{use} needs stored targets, but the {split} split of {self.name} holds sources"
-                f" only (dataset.train_pairs=sources): say {instead}"
+                f" only (dataset.train_pairs=sources): set {instead}"
             )
 
 

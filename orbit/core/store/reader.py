@@ -250,7 +250,7 @@ def refuse_other(path: Path, found: Stamp, known: Stamp) -> None:
 
 def _check_size(path: Path, size: int, shard: ShardInfo) -> None:
     if size != shard.size:
-        raise ValueError(f"{path} has {size} bytes where the manifest says {shard.size}")
+        raise ValueError(f"{path} has {size} bytes, but the manifest says {shard.size}")
 
 
 def _take(frames: np.ndarray, rows: np.ndarray, out: np.ndarray, places: Any) -> None:

@@ -64,7 +64,7 @@ class ShardFile:
                     self.open_again()
                 raise
             if num == 0:
-                raise OSError(errno.EIO, "ends before what its manifest says")
+                raise OSError(errno.EIO, "is shorter than its manifest says")
             return num
 
         while view:

@@ -38,7 +38,7 @@ METRICS = (
     TOTAL_LOSS,
     Metric(
         "psnr",
-        "Of drawn next frames: -10 log10 of the split's mean squared error on [0, 1], dB.",
+        "Of decoded next frames: -10 log10 of the split's mean squared error on [0, 1], dB.",
         "higher",
         is_headline=True,
         column=Column("PSNR", 2),

@@ -111,7 +111,7 @@ def composition_metrics(
 def baseline_metrics(
     model: LatentActionModel, reader: SplitReader, records: np.ndarray, batch: int
 ) -> dict[str, float]:
-    """The metrics above, on [0, 1]."""
+    """The metrics `baseline/...`, which need no model's output, on [0, 1]."""
     device, shape = device_of(model), reader.frames.shape
     total = torch.zeros(shape, dtype=torch.float64, device=device)
     copied = squares = 0.0

@@ -80,7 +80,7 @@ METRICS = (
     ),
     Metric(
         "dice",
-        "Of binary volumes: twice what output and target share, over the sum of both.",
+        "Dice score of binary volumes: twice the overlap with the target over the sum of both.",
         "higher",
         is_headline=True,
         column=Column("Dice"),
@@ -94,7 +94,7 @@ METRICS = (
     ),
     Metric(
         "equivariance_error/variant_centred",
-        "The same over the norm of z_v(g x) minus its mean over the split.",
+        "The same, over the norm of z_v(g x) minus its mean over the split.",
         "lower",
         column=Column("the same, centred (median)", 4, "median"),
     ),
@@ -107,7 +107,7 @@ METRICS = (
     ),
     Metric(
         "equivariance_error/latent",
-        "As equivariance_error/variant, the group acting on all of z.",
+        "As equivariance_error/variant, with the group acting on all of z.",
         "lower",
         column=Column("equivariance of z (median)", 4, "median"),
     ),
@@ -124,43 +124,45 @@ METRICS = (
     ),
     Metric(
         "block/share_invariant",
-        "Share of what varies in the squares of z_i that lies in the cells of the block.",
+        "Share of the variation of z_i squared that lies in the cells of the block.",
         "higher",
         column=Column("block in z_i", 3),
     ),
     Metric(
         "block/share_variant",
-        "Share of what varies in the squares of z_v that lies in the cells of the block.",
+        "Share of the variation of z_v squared that lies in the cells of the block.",
         "lower",
         column=Column("block in z_v", 3),
     ),
-    Metric("block/share_absolute_invariant", "As block/share_invariant, of magnitudes.", "higher"),
-    Metric("block/share_absolute_variant", "As block/share_variant, of magnitudes.", "lower"),
+    Metric(
+        "block/share_absolute_invariant", "As block/share_invariant, with magnitudes.", "higher"
+    ),
+    Metric("block/share_absolute_variant", "As block/share_variant, with magnitudes.", "lower"),
     Metric(
         "block/area_fraction",
-        "Share of the cells that the block touches: block/share_... of what knows nothing of it.",
+        "Share of the cells that the block touches: block/share_... if z ignores the block.",
         column=Column("block's area", 3),
     ),
     Metric(
         "swap/background_rmse",
-        "Error of swapped parts on [0, 1] where the image of z_i shows.",
+        "RMSE after swapping parts, on [0, 1], where the image of z_i is visible.",
         "lower",
         column=Column("swap, background"),
     ),
     Metric(
         "swap/foreground_rmse",
-        "Error of swapped parts on [0, 1] where the image of z_v shows.",
+        "RMSE after swapping parts, on [0, 1], where the image of z_v is visible.",
         "lower",
         column=Column("swap, foreground"),
     ),
     Metric(
         "swap/unswapped_background_rmse",
-        "As swap/background_rmse, of the output without a swap.",
+        "As swap/background_rmse, for the output without a swap.",
         column=Column("swap, unswapped background"),
     ),
     Metric(
         "swap/unswapped_foreground_rmse",
-        "As swap/foreground_rmse, of the output without a swap.",
+        "As swap/foreground_rmse, for the output without a swap.",
         column=Column("swap, unswapped foreground"),
     ),
     Metric(
@@ -169,23 +171,27 @@ METRICS = (
         column=Column("variant share", 3),
     ),
     Metric("mask/live_channels", "Number of channels that vary over images or cells."),
-    Metric("mask/live_variant_channels", "Number of variant channels that do."),
+    Metric(
+        "mask/live_variant_channels", "Number of variant channels that vary over images or cells."
+    ),
     Metric("mask/flips_in_epoch", "Number of mask entries that changed since the epoch began."),
     Metric("loss/recon", "Mean squared error on [-1, 1], or cross-entropy.", "lower"),
-    Metric("loss/invariance", "L_inv: how far z_i moves.", "lower"),
-    Metric("loss/consistency", "L_const: how far the moved z_v is from that of g x.", "lower"),
+    Metric("loss/invariance", "L_inv: the change of z_i under the group.", "lower"),
+    Metric("loss/consistency", "L_const: the distance between g z_v(x) and z_v(g x).", "lower"),
     Metric("loss/contrast", "InfoNCE of task.contrast, in training only.", "lower"),
     Metric("mse", "Mean squared error on [0, 1].", "lower"),
     Metric(
         "psnr_seen_elements",
-        "PSNR of the elements that training knew (dataset.train_bins).",
+        "PSNR over the elements seen in training (dataset.train_bins).",
         "higher",
     ),
-    Metric("psnr_unseen_elements", "PSNR of the other elements.", "higher"),
-    Metric("psnr/composed", "PSNR of the output of acting with h, then with g.", "higher"),
-    Metric("baseline/psnr_copy", "PSNR of the source as it is, without a model."),
+    Metric("psnr_unseen_elements", "PSNR over the elements not seen in training.", "higher"),
+    Metric("psnr/composed", "PSNR of the output after acting with h, then with g.", "higher"),
+    Metric("baseline/psnr_copy", "PSNR of the unchanged source, without a model."),
     Metric("baseline/psnr_mean", "PSNR of the mean target, the best constant image."),
-    Metric("output_variation", "Variance of outputs over a batch by that of targets."),
+    Metric(
+        "output_variation", "Variance of outputs over a batch divided by the variance of targets."
+    ),
 )
 """Columns of tables are in this order."""
 

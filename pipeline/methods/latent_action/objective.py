@@ -259,8 +259,8 @@ class ReconstructionObjective(nn.Module):
 
 
 def _variation_over_cells(latent: torch.Tensor) -> torch.Tensor:
-    """Variance of latents (N, C, h, w) over their cells, mean over channels; of a vector, its
-    mean square. (N,)"""
+    """Variance of latents (N, C, h, w) over their cells, mean over channels; for a vector, its mean
+    square. (N,)"""
     cells = latent.flatten(2)
     if cells.shape[2] > 1:
         cells = cells - cells.mean(2, keepdim=True)

@@ -46,21 +46,21 @@ METRICS = (
     ),
     Metric(
         "f1",
-        "Of the peaks: 2 tp / (2 tp + fp + fn), cut at a probability of one half.",
+        "F1 score of peaks, 2 tp / (2 tp + fp + fn), at a threshold of 0.5.",
         "higher",
         is_headline=True,
         column=Column("F1", 3),
     ),
-    Metric("accuracy", "Share of places that are labelled rightly.", "higher"),
-    Metric("precision", "Share of the places called a peak that are one.", "higher"),
+    Metric("accuracy", "Share of positions with the correct label.", "higher"),
+    Metric("precision", "Share of the positions labelled as peaks that are peaks.", "higher"),
     Metric("recall", "Share of the peaks that are found.", "higher"),
     Metric("exact_sequences", "Share of sequences without a mistake.", "higher"),
     Metric(
         "equivariance_error/first_layer",
-        "Norm of f(shifted x) - shifted f(x) over that of f(x), of the first layer.",
+        "Norm of f(shifted x) - shifted f(x) over the norm of f(x), f the first layer.",
         "lower",
     ),
-    Metric("equivariance_error/logits", "The same of the whole network.", "lower"),
+    Metric("equivariance_error/logits", "The same for the whole network.", "lower"),
 )
 METHOD = Method(
     "sequence_labelling", SequenceLabellingConfig, _make, _measure, _draw, metrics=METRICS

@@ -43,10 +43,10 @@ def _programs(run: TrainedModel, manifest: Manifest) -> list[Program]:
     return world_model_programs(run.model, manifest.action)
 
 
-HITS = "Share of episodes whose true latent has its own prediction among the nearest K."
-RANKS = "Mean of 1 / rank of the own prediction among those of all episodes."
-EQUIVARIANCE = "How far moving before and after a part of the model are apart, by the mean norm."
-DISTANCES = "How much distances of latents change under g, by the mean norm."
+HITS = "Share of episodes whose own prediction is among the K nearest to the true latent."
+RANKS = "Mean of 1 / rank of an episode's own prediction among those of all episodes."
+EQUIVARIANCE = "Distance between acting before and after a part of the model, over the mean norm."
+DISTANCES = "Change of distances between latents under g, over the mean norm."
 METRICS = (
     TOTAL_LOSS,
     Metric("hits_at_1/horizon_10", HITS, "higher", True, column=Column("H@1, 10 steps", 3)),
@@ -64,23 +64,29 @@ METRICS = (
     Metric("distance_invariance_error/model/horizon_1", DISTANCES, "lower", is_headline=True),
     *(Metric(f"hits_at_{k}", HITS, "higher") for k in (1, 5, 10)),
     Metric("mrr", RANKS, "higher"),
-    Metric("hits_at_1_strict", "As hits_at_1, with ties against the own prediction.", "higher"),
-    Metric("ties", "Share of episodes for which another prediction is exactly as near."),
-    Metric("num_ranked", "Number of episodes, on which hits and ranks depend."),
+    Metric("hits_at_1_strict", "As hits_at_1, but ties count as misses.", "higher"),
+    Metric("ties", "Share of episodes with another prediction at exactly the same distance."),
+    Metric("num_ranked", "Number of ranked episodes; hits and ranks depend on it."),
     Metric("latent_spread", "Root mean square distance of true latents from their mean."),
     Metric("latent_change", "Mean energy between a state and its next, in validation."),
-    Metric("distinct_latents", "Number of different true latents by that of episodes."),
-    Metric("hard_hits_at_5", "The same, among the five nearest of seven.", "higher"),
+    Metric(
+        "distinct_latents", "Number of different true latents divided by the number of episodes."
+    ),
+    Metric(
+        "hard_hits_at_5", "As hard_hits_at_1, but among the five nearest of seven poses.", "higher"
+    ),
     Metric("traversal_hits_at_1", "Share of hits along a whole turn about an axis.", "higher"),
     Metric("equivariance_error", EQUIVARIANCE, "lower"),
-    Metric("equivariance_error_raw", "The same as it is, in units of the latent."),
+    Metric("equivariance_error_raw", "The same without division, in units of the latent."),
     Metric("distance_invariance_error", DISTANCES, "lower"),
-    Metric("distance_invariance_error_raw", "The same as it is, in units of the latent."),
-    Metric("rollout_error", "Mean error of rollouts by the distance of two truths.", "lower"),
-    Metric("rollout_error_raw", "The same as it is, in units of the latent."),
+    Metric("distance_invariance_error_raw", "The same without division, in units of the latent."),
+    Metric(
+        "rollout_error", "Mean error of rollouts divided by the distance of two truths.", "lower"
+    ),
+    Metric("rollout_error_raw", "The same without division, in units of the latent."),
     Metric(
         "change_error",
-        "Mean error of rollouts by how far the truth has moved: 1 is to predict no change.",
+        "Mean error of rollouts over the distance that the truth has moved; no change gives 1.",
         "lower",
     ),
     Metric("irreps", "Share of the latents' variance in an irreducible representation."),

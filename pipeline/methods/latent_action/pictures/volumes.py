@@ -101,7 +101,7 @@ def slanted_view(elevation: float = 25.0, azimuth: float = 30.0) -> np.ndarray:
 def write_surface(path: Path, run: TrainedModel, reader: SplitReader) -> None:
     """Surfaces of sources, outputs and truths at one half of the range, as a PNG.
 
-    Of several channels the first is shown.
+    If there are several channels, the first is shown.
     """
     records = reader.read(varied_records(run, reader, NUM_COLUMNS))
     source, truth = (unit_range(x, reader.frames)[:, 0] for x in records[:2])

@@ -245,7 +245,7 @@ def rank_metrics(rank: torch.Tensor, end: str) -> dict[str, float]:
 
 
 def _split(division: Division, horizon: int) -> tuple[tuple[str, torch.Tensor], ...]:
-    """Both parts, unless one of them is empty and the other is the whole."""
+    """The names and episodes of both parts; empty if one part holds all episodes."""
     known, (first, second) = division.known[horizon], division.names
     if bool(known.all()) or not bool(known.any()):
         return ()

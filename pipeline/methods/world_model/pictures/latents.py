@@ -205,7 +205,7 @@ def write_irreps(path: Path, fibres: Sequence[FibreStates], what: str, title: st
 
 
 def angle_colours(angles: np.ndarray) -> np.ndarray:
-    """Colours (N, 4) on [0, 1] of angles (N,) in degrees, the same a turn further; NaN is grey."""
+    """Colours (N, 4) on [0, 1] of angles (N,) in degrees, with a period of 360; NaN is grey."""
     import matplotlib
 
     colours = matplotlib.colormaps["twilight"](np.nan_to_num(angles) / 360 % 1)
