@@ -8,10 +8,10 @@ Examples:
 
 Each directory is a run, a sweep or a folder of runs, in any state: running, failed and empty
 ones are shown as such. Keys: out (a new directory, or an older report, which is replaced),
-metric (what runs are judged by, on validation; default loss/total), split (whose values are
-shown, default test where there are test evaluations, else val), any_code (average runs of
-different code), paper (numbers to put beside ours: a file in docs/papers, or a path), title,
-watch (write it again every 60 seconds, or every=SECONDS, until no run is active any more). Open
+metric (ranks the runs, on validation; default loss/total), split (the shown values, default
+test if there are test evaluations, otherwise val), any_code (average runs of different code),
+paper (published numbers to compare with: a file in docs/papers, or a path), title, watch (write
+it again every 60 seconds, or every=SECONDS, until no run is active any more). Open
 out/index.html.
 """
 

@@ -1,9 +1,9 @@
 """The code that runs is the code that was submitted: a copy of it, named by its content.
 
-`folder/<first 12 hex digits of the digest>/` holds the folders that runs are made of (packages,
-configs, slurm): of them what git tracks, with uncommitted changes, and what git neither tracks
-nor ignores; without git, all of them; of an installed wheel, its packages alone. `snapshot.json`
-inside lists what was taken, says where it came from and is no part of the digest; neither is
+`folder/<first 12 hex digits of the digest>/` holds the folders that a run needs (packages, configs,
+slurm): the files that git tracks, with uncommitted changes, and new files that git does not ignore.
+Without git it holds all files; from an installed wheel, only its packages. `snapshot.json` inside
+lists what was taken, says where it came from, and is not part of the digest; neither is
 `__pycache__`. A process runs the copy by starting a program in it with the copy first in
 PYTHONPATH.
 """
@@ -57,7 +57,7 @@ class Snapshot:
     digest: str
 
     def describe(self) -> str:
-        """What was taken, in a line."""
+        """The content in one line."""
         sizes = (_read_note(self.path) or {}).get("files") or {}
         tops = dict.fromkeys(name.partition("/")[0] for name in sizes if "/" in name)
         return (

@@ -125,7 +125,7 @@ def test_code_that_cannot_be_told_is_refused_by_name(
     for part in ("one", "two"):
         (tmp_path / part / "scattered").mkdir(parents=True)
         monkeypatch.syspath_prepend(str(tmp_path / part))
-    with pytest.raises(ValueError, match="the package 'scattered' lies in several folders"):
+    with pytest.raises(ValueError, match="the package 'scattered' is in several folders"):
         packages_to_carry()
 
 

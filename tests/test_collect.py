@@ -211,7 +211,7 @@ def test_means_over_seeds_at_the_best_step(sweep: Path) -> None:
 
 def test_the_printed_summary(sweep: Path) -> None:
     lines = call(PROGRAM, str(sweep), "metric=loss/total").out.splitlines()
-    assert lines[0] == ("loss/total, lower is better, over seeds; val chooses, test is beside it:")
+    assert lines[0] == ("loss/total, lower is better, over seeds; val chooses, test is next to it:")
     each = ["std", "seeds"]
     heads = ["optimizer.learning_rate", "val", "mean", *each, "test", "mean", *each]
     assert lines[1].split() == heads
@@ -244,7 +244,7 @@ def test_where_nothing_was_validated_nothing_is_best() -> None:
     summary = summarise(runs, "mse", None)
     assert summary.best is None
     assert [point.cells["test"].mean for point in summary.points] == [2.0, 3.0]
-    assert "mse was not measured on val, which alone may choose" in summary.notes[0]
+    assert "mse was not measured on val, which alone is used to choose" in summary.notes[0]
 
 
 @given(values=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=6))
@@ -324,7 +324,7 @@ def test_numbers_that_different_code_measured_are_not_averaged() -> None:
     assert [point.settings for point in summary.points] == [
         {f"{split} measured by": f"pipeline {by * 8}" for split in ("val", "test")} for by in "ab"
     ]
-    assert "evaluating all of them again measures them by one" in summary.notes[-1]
+    assert "evaluate all of them again to measure with one code" in summary.notes[-1]
     assert len(summarise(runs, "mse", None, any_code=True).points) == 1
 
 

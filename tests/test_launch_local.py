@@ -104,8 +104,8 @@ def test_a_sweep_of_two_programs_is_refused_and_shown_as_such(
     words = ("cluster=inline", "sweep.seeds=[0,1,2]", *CHECKPOINTS)
     before = (sweep_dir / "plan.json").read_text()
     line = sweep(digits_dir, sweep_dir, *words).error_line
-    assert "2 runs are there of other code than what would run now (changed: pipeline)" in line
-    assert line.endswith("or say any_code=true")
+    assert "2 existing runs have other code than the current one (changed: pipeline)" in line
+    assert line.endswith("or set any_code=true")
     assert (sweep_dir / "plan.json").read_text() == before
     assert "a mix: 2 runs" in sweep(digits_dir, sweep_dir, *words, "dry_run=true").out
     assert call("launch/status.py", str(sweep_dir)).code == 0

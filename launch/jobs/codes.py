@@ -1,7 +1,7 @@
-"""Which runs were made by the same code, and what to call the codes where they were not. Pure.
+"""Which runs were made by the same code, and names for different codes. Pure functions.
 
-Runs compare by the packages that they have in common: one that uses a plug-in is not of other
-code than one that does not.
+Runs are compared by the packages that they have in common: a run with a plug-in and one without it
+can have the same code.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,18 +12,18 @@ from orbit.core.code import CODE_FILE
 from orbit.core.files.atomic import read_json_object
 
 Span = Mapping[str, Any]
-"""From which step on which code made a run, as `orbit.core.code` writes it."""
+"""A first step, and the code that made the run from there on, as `orbit.core.code` writes it."""
 Spans = tuple[Span, ...]
-"""Of one run, in order; empty where it was made before codes were recorded."""
+"""The spans of one run, in order; empty for a run of a version that recorded no code."""
 
 CODE = "code"
-"""Stands among the varied keys where runs are of different code."""
+"""The name of the additional varied key if runs have different code."""
 UNKNOWN = "unknown"
 NUM_DIGITS = 8
 
 
 def read_spans(run_dir: Path) -> Spans | None:
-    """The codes that made a run; None where it has not begun."""
+    """The codes that made a run; None if it has not started."""
     spans = (read_json_object(run_dir / CODE_FILE) or {}).get("spans")
     if isinstance(spans, list) and spans and all(isinstance(span, dict) for span in spans):
         return tuple(spans)
@@ -32,11 +32,12 @@ def read_spans(run_dir: Path) -> Spans | None:
 
 
 def labels(codes: Sequence[Spans | None]) -> list[str]:
-    """A name for the code of each run, equal for equal code; all empty where all are of one.
+    """A name for the code of each run, equal for equal code; all empty if all runs have the same
+    code.
 
-    A name holds the packages that are not the same in all, each with the beginning of its
-    digest. A run that went on by other code is named by all that made it, in order. One that
-    has not begun has no name.
+    A name lists the packages that differ between the runs, each with the first digits of its
+    digest. A run that continued with other code has the names of all its codes, in order. A run
+    that has not started has no name.
     """
     digests: dict[str, set[str]] = {}
     for span in (span for spans in codes for span in spans or ()):
@@ -49,7 +50,7 @@ def labels(codes: Sequence[Spans | None]) -> list[str]:
 
 
 def counts(codes: Sequence[Spans | None]) -> list[str]:
-    """A line for each code among runs, with how many runs it made; empty where all are of one."""
+    """A line for each code with its number of runs; empty if all runs have the same code."""
     found: dict[str, list[Spans]] = {}
     for label, spans in zip(labels(codes), codes, strict=True):
         if label and spans is not None:
@@ -80,7 +81,7 @@ def _packages(span: Span) -> dict[str, str]:
 
 
 def _commit(spans: Iterable[Span]) -> str:
-    """The commits of a code in brackets, where there were any."""
+    """The commits of a code in brackets, empty without any."""
     said = [
         f"{str(span['commit'])[:12]}{' with changes' if span.get('dirty') else ''}"
         for span in spans

@@ -24,8 +24,8 @@ NEVER_INFLUENCE_BELOW = ("loader.", "retention.")
 class Evaluation:
     """Metrics of one checkpoint on one split; `is_own_data`: of the dataset it was trained on.
 
-    `stated` is what it says of its metrics, empty if it was written before evaluations did;
-    `code` says by which code they were measured, empty where that was not recorded.
+    `stated` are its statements about its metrics, empty in files of earlier versions; `code` is the
+    code that measured them, empty if it was not recorded.
     """
 
     step: int
@@ -41,7 +41,7 @@ class Evaluation:
 class Run:
     """One run directory: dotted configuration keys and everything that was measured.
 
-    `code` says which code made it, see `launch.jobs.codes`; None before it has begun.
+    `code` is the code that made it, see `launch.jobs.codes`; None before it starts.
     """
 
     name: str
@@ -53,21 +53,21 @@ class Run:
 
     @property
     def dataset(self) -> str | None:
-        """Fingerprint of the dataset it was trained on, where known."""
+        """Fingerprint of the dataset that it was trained on, None if unknown."""
         own = [each.dataset for each in self.evaluations if each.is_own_data and each.dataset]
         return own[0] if own else None
 
     @property
     def stated(self) -> tuple[Metric, ...]:
-        """What its evaluations say of their metrics; what Orbit's own methods say by now where
-        they say nothing."""
+        """The statements of its evaluations about their metrics or, without any, those of Orbit's
+        methods."""
         found = tuple(metric for each in self.evaluations for metric in each.stated)
         method = METHODS.get(str(self.config.get("task.name")))
         return found or (method.metrics if method is not None else ())
 
 
 def stated_by(runs: Iterable[Run]) -> tuple[Metric, ...]:
-    """What the methods of some runs say of their metrics, each once."""
+    """The statements about metrics of some runs' methods, without repetitions."""
     return tuple(dict.fromkeys(metric for run in runs for metric in run.stated))
 
 
@@ -212,7 +212,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def make_table(runs: list[Run]) -> Table:
     """A row for each run and evaluation, by run, step and split.
 
-    Columns: run, the varied keys and the seed, the code where runs are of different code, step,
+    Columns: run, the varied keys and the seed, the code if the runs have different code, step,
     split, state, then metrics.
     """
     keys = [*varied_keys(runs), "seed"]

@@ -1,8 +1,8 @@
 """Mean and deviation over seeds at every point of a sweep.
 
-A point is one choice of all keys that vary between the runs, but for the seed, and one code:
-runs of different code are averaged only where that is asked for. Points are compared on the
-validation split alone; another split is shown beside it, and chooses nothing.
+A point is one choice of all keys that vary between the runs, except the seed, and one code: runs of
+different code are averaged only with `any_code=true`. Points are compared only on the validation
+split. Another split is shown next to it, but is not used to choose.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from orbit.core.metrics import Direction, Metric, statement_of
 CHOOSING = "val"
 """The split that settings are chosen on."""
 MEASURED_BY = "measured by"
-"""Stands behind a split among a point's settings where different code measured there."""
+"""The suffix of a split's name among a point's settings if different code measured there."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Point:
 
 @dataclass(frozen=True)
 class Summary:
-    """Finished runs at every point. `splits` are those shown, the one that chooses first.
+    """Finished runs at every point. `splits` are those shown, first the one that is used to choose.
 
-    `best` is the index of a point, where one can be named.
+    `best` is the index of the best point, None if there is none.
     """
 
     metric: str
@@ -57,9 +57,9 @@ class Summary:
 
 
 def choose_split(runs: Iterable[Run], split: str | None) -> str:
-    """The split to show beside validation: `split`, or test where a run was evaluated on it.
+    """The split to show next to validation: `split`, or test if a run was evaluated on it.
 
-    Raises ValueError for a split that no finished run has, where there are finished runs.
+    Raises ValueError for a split that no finished run has, if there are finished runs.
     """
     finished = [run for run in runs if run.is_finished]
     splits = {each.split for run in finished for each in run.evaluations if each.is_own_data}
@@ -73,10 +73,10 @@ def summarise(
 ) -> Summary:
     """Mean and sample standard deviation of a metric over the seeds at every point.
 
-    A finished run counts once: by its best step if that was evaluated, else by its last.
-    `split` is shown beside validation, None means test where a finished run was evaluated on
-    it. With `any_code` runs of different code are averaged. Raises ValueError for a metric or
-    split that no finished run has.
+    A finished run counts once: by its best step if that was evaluated, otherwise by its last.
+    `split` is shown next to validation; None means test, if a finished run was evaluated on it.
+    With `any_code` runs of different code are averaged. Raises ValueError for a metric or split
+    that no finished run has.
     """
     finished = [run for run in runs if run.is_finished]
     splits = tuple(dict.fromkeys((CHOOSING, choose_split(runs, split))))
@@ -122,8 +122,8 @@ def summarise(
     can_choose = any(CHOOSING in point.cells for point in points)
     if points and not can_choose:
         notes.append(
-            f"{metric} was not measured on {CHOOSING}, which alone may choose: no best is named;"
-            f" an evaluation with split={CHOOSING} measures it"
+            f"{metric} was not measured on {CHOOSING}, which alone is used to choose, so no best is"
+            f" named: evaluate with split={CHOOSING} to measure it"
         )
     best = None if by_code else _best(points, direction)
     return Summary(metric, splits, direction, tuple(points), best, tuple(notes))
@@ -138,8 +138,8 @@ def _say_codes(runs: Sequence[Run], is_mixed: bool, any_code: bool) -> list[str]
     lines = [f"different code: {line}" for line in counts([run.code for run in runs])]
     what = "made" if lines else "measured"
     if any_code:
-        return [*lines, f"{what} by different code, and averaged all the same: any_code=true"]
-    mend = "" if lines else "; evaluating all of them again measures them by one"
+        return [*lines, f"{what} by different code, but averaged, because any_code=true"]
+    mend = "" if lines else "; evaluate all of them again to measure with one code"
     return [
         *lines,
         f"{what} by different code: not averaged together, and no best is named"
@@ -148,9 +148,11 @@ def _say_codes(runs: Sequence[Run], is_mixed: bool, any_code: bool) -> list[str]
 
 
 def _by_code(runs: Sequence[Run], metric: str, splits: Sequence[str]) -> dict[str, dict[str, str]]:
-    """What of the settings of a point is the code that made a run, or that measured it, by run.
+    """The entries of a point's settings about code, by run: which code made the run, and which
+    measured it.
 
-    Empty where all is of one code. Who measured is left out where the run's own code tells it.
+    Empty if there is only one code. The measuring code is left out if it follows from the run's
+    own.
     """
     made = labels([run.code for run in runs])
     found = {
@@ -170,7 +172,7 @@ def _by_code(runs: Sequence[Run], metric: str, splits: Sequence[str]) -> dict[st
 
 
 def direction_of(metric: str, stated: Iterable[Metric]) -> Direction | None:
-    """Whether higher or lower values of a metric are better, None where that is not known."""
+    """Whether higher or lower values of a metric are better, None if that is not known."""
     statement = statement_of(metric, stated)
     return None if statement is None else statement.direction
 
@@ -180,7 +182,7 @@ def _of_split(run: Run, split: str) -> list[Evaluation]:
 
 
 def value_of(run: Run, metric: str, split: str) -> float | None:
-    """The metric at the best step if that was evaluated, else at the last step that was."""
+    """The metric at the best step if that was evaluated, otherwise at the last evaluated step."""
     chosen = _chosen(run, metric, split)
     try:
         return None if chosen is None else float(chosen.metrics[metric])
@@ -242,7 +244,7 @@ def as_text(summary: Summary) -> str:
         values = [show(point.settings[key]) if key in point.settings else "" for key in keys]
         lines.append(values + [text for each in summary.splits for text in _texts(point, each)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    beside = f", {summary.splits[1]} is beside it" if len(summary.splits) > 1 else ""
+    beside = f", {summary.splits[1]} is next to it" if len(summary.splits) > 1 else ""
     text = [f"{summary.metric}, {better}, over seeds; {CHOOSING} chooses{beside}:"]
     for line in lines:
         cells = [
@@ -266,7 +268,7 @@ def _texts(point: Point, split: str) -> tuple[str, str, str]:
 
 
 def as_plain(table: Table, summary: Summary) -> dict[str, Any]:
-    """Both as values for JSON; non-finite numbers are null."""
+    """The summary as values for JSON; non-finite numbers are null."""
     plain = {
         "columns": table.columns,
         "rows": table.rows,

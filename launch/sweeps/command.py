@@ -101,7 +101,7 @@ def _has_config(directory: SweepDirectory, name: str) -> bool:
 
 
 def known_runs(directory: SweepDirectory, runs: Sequence[PlannedRun]) -> list[str]:
-    """The runs that are asked for, and those that earlier calls left."""
+    """The requested runs, and those of earlier calls."""
     earlier = [path.name for path in list_folder(directory.runs)]
     return list(dict.fromkeys([*(run.name for run in runs), *earlier]))
 

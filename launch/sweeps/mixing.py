@@ -1,7 +1,7 @@
-"""Whether what is about to be submitted would make a sweep of two programs.
+"""Whether a submission would mix runs of different code in one sweep.
 
-Runs of one sweep are averaged and compared; those of different code are not. So a submission by
-other code than that of the runs there are is refused, unless it is asked for.
+Runs of one sweep are averaged and compared, but runs of different code are not. So a submission
+with other code than that of the existing runs is refused, unless `any_code=true` is set.
 """
 
 import functools
@@ -30,7 +30,8 @@ def code_of_run(config: TrainConfig) -> Code:
 def mixed_code(
     directory: SweepDirectory, known: Iterable[str], to_submit: Sequence[PlannedRun]
 ) -> str | None:
-    """How the runs to submit would make a mix with those of these names; None if they do not."""
+    """A description of how the runs to submit would differ in code from the named runs; None if
+    they do not."""
     ours = [run.name for run in to_submit]
     others = [name for name in dict.fromkeys(known) if name not in ours]
     made = [(name, _spans(directory.runs / name)) for name in others]
@@ -42,32 +43,32 @@ def mixed_code(
     if num_resumed and not any(name in before for name in after):
         changed = _changed([spans[:1] for spans in coming if len(spans) > 1], coming)
         return (
-            f"{num_resumed} of the runs to submit would go on from checkpoints that other code"
-            f" made ({changed})"
+            f"{num_resumed} of the runs to submit would continue from checkpoints of other code"
+            f" ({changed})"
         )
     num_other = sum(name not in after for name in before)
     if there and any(name not in before for name in after):
         return (
-            f"{num_other} {'run is' if num_other == 1 else 'runs are'}"
-            f" there of other code than what would run now ({_changed(there, coming)})"
+            f"{num_other} existing {'run has' if num_other == 1 else 'runs have'} other code than"
+            f" the current one ({_changed(there, coming)})"
         )
     return None
 
 
 def refuse_mix(complaint: str | None, any_code: bool) -> list[str]:
-    """A line to say where the mix was asked for; ValueError where it was not."""
+    """A line about the mix if `any_code=true` is set; raises ValueError otherwise."""
     if complaint is None:
         return []
     if not any_code:
         raise ValueError(
-            f"{complaint}: they would not be averaged together. Choose another sweep_dir, go back"
-            f" to that code, or say {ANY_CODE}"
+            f"{complaint}: such runs are not averaged together. Choose another sweep_dir, return"
+            f" to the earlier code, or set {ANY_CODE}"
         )
-    return [f"a mix, as {ANY_CODE} says: {complaint}"]
+    return [f"a mix of code, allowed by {ANY_CODE}: {complaint}"]
 
 
 def _spans(run_dir: Path) -> Spans | None:
-    """The codes that made a run or, before it begins, the one that it was submitted with."""
+    """The codes that made a run or, before it starts, the code that was submitted with it."""
     spans = read_spans(run_dir)
     packages = None
     if spans is None:
@@ -76,14 +77,14 @@ def _spans(run_dir: Path) -> Spans | None:
 
 
 def _coming(run_dir: Path, config: TrainConfig) -> Spans:
-    """The codes that will have made a run once the present one has gone on with it."""
+    """The codes of a run after it continues with the current code."""
     step = newest_step(run_dir)
     before = read_spans(run_dir) if step else None
     return tuple(went_on(list(before or ()) or None, step, code_of_run(config), None))
 
 
 def _changed(before: Sequence[Spans], after: Sequence[Spans]) -> str:
-    """The packages that changed, as words."""
+    """The packages that changed, as a text."""
     found: dict[str, Any] = {}
     for spans in before:
         for span in spans:

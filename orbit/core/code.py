@@ -1,11 +1,11 @@
-"""Which code makes a run: a digest of each package that takes part in training.
+"""The code of a run: a digest of each package that takes part in training.
 
-These are `orbit` and `pipeline`, the packages of the plug-ins that a run uses, and what those
-import from folders that no installer fills (a package on PYTHONPATH, an editable install). Of a
-package all Python files and compiled modules count, comments too, wherever it lies: a checkout,
-a copy of it and an installed wheel of the same code have the same digest. `launch` and
-`data_prep` take no part in training. What YAML files came to stands in a run's config.yaml, and
-the versions of libraries in its environment.json.
+These are `orbit` and `pipeline`, the packages of the plug-ins that a run uses, and the packages
+that those import from folders that no installer fills (a package on PYTHONPATH, an editable
+install). All Python files and compiled modules of a package count, including their comments. A
+checkout, a copy of it and an installed wheel of the same code have the same digest. `launch` and
+`data_prep` take no part in training. A run's config.yaml holds the values from YAML files, and its
+environment.json the versions of libraries.
 """
 
 import ast
@@ -25,7 +25,7 @@ from orbit.core import plugins
 from orbit.core.files.listing import find_files
 
 CODE_FILE = "code.json"
-"""In a run directory: its spans, see `went_on`."""
+"""The file of a run's spans in its directory, see `went_on`."""
 
 OWN = ("orbit", "pipeline")
 NOT_OF_RUNS = ("launch", "data_prep")
@@ -35,7 +35,7 @@ INSTALLERS_FOLDERS = ("site-packages", "dist-packages")
 
 @dataclass(frozen=True)
 class Code:
-    """sha256 of each package by its name; `plugins` as config.yaml has them."""
+    """sha256 of each package by name; `plugins` as in config.yaml."""
 
     packages: Mapping[str, str]
     plugins: tuple[str, ...] = ()
@@ -72,10 +72,10 @@ def used_in_training(config: Sequence[str], manifest: Sequence[str]) -> tuple[st
 def went_on(
     before: Sequence[Mapping[str, Any]] | None, step: int, code: Code, git: Mapping[str, Any] | None
 ) -> list[dict[str, Any]]:
-    """The spans of a run that goes on from a checkpoint of `step` with this code.
+    """The spans of a run that continues from a checkpoint of `step` with this code.
 
-    A span says from which step on which code made the run; `before` are those of the
-    checkpoint, None for one that does not tell.
+    A span names a first step, and the code that made the run from there on. `before` are the spans
+    of the checkpoint, None for a checkpoint without them.
     """
     git = git or {}
     span = {
@@ -93,13 +93,13 @@ def went_on(
 
 
 def measured_by(config: Sequence[str], manifest: Sequence[str]) -> dict[str, Any]:
-    """The code of this process as an evaluation's file has it."""
+    """The code of this process, in the form of an evaluation's file."""
     code = code_of(used_in_training(config, manifest))
     return {"digest": code.digest, "packages": dict(code.packages)}
 
 
 def differing_packages(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Names of the packages that two spans have in common, and that are not the same in both."""
+    """Names of the packages that are in both spans, but with different digests."""
     first, second = one.get("packages") or {}, other.get("packages") or {}
     return [name for name in first if name in second and first[name] != second[name]]
 
@@ -118,7 +118,8 @@ def digest_of(place: Path) -> str:
 
 
 def code_files(place: Path) -> list[tuple[str, Path]]:
-    """Names and places of what counts of a package, or of a single module, by name."""
+    """The names and paths of the files of a package, or of a single module, that count, sorted by
+    name."""
     if place.is_file():
         return [(place.name, place)]
     files = find_files(place, SUFFIXES, "package").files
@@ -127,10 +128,11 @@ def code_files(place: Path) -> list[tuple[str, Path]]:
 
 
 def packages_to_carry() -> dict[str, Path]:
-    """The plug-ins' packages, and what these import, that no installer put where they are.
+    """The plug-ins' packages, and the packages that they import, except those that an installer
+    copied.
 
-    By the names that they have where they are imported from. Whoever edits them expects a copy
-    of the code to hold what they were then. Raises ValueError naming one that cannot be copied.
+    The keys are the names under which they are imported. They can be edited at any time, so a copy
+    of the code must include them. Raises ValueError naming one that cannot be copied.
     """
     points = [
         point
@@ -146,7 +148,7 @@ def packages_to_carry() -> dict[str, Path]:
 
 
 def _package_of(used: str) -> str | None:
-    """The package of a plug-in, None where it is not installed."""
+    """The package of a plug-in, None if it is not installed."""
     what = used.partition(": ")[0]
     kind, _, name = what.partition("/")
     plugin = plugins.installed(kind).get(name) if kind in plugins.KINDS else None
@@ -154,7 +156,7 @@ def _package_of(used: str) -> str | None:
 
 
 def _with_imports(names: Iterable[str]) -> dict[str, Path]:
-    """These packages, and all that they import from folders that no installer fills."""
+    """These packages, and all packages that they import from folders that no installer fills."""
     found: dict[str, Path] = {}
     wanted = [(name, True) for name in dict.fromkeys(names)]
     while wanted:
@@ -172,7 +174,7 @@ def _place_of(name: str) -> Path | None:
     """The folder of a package or the file of a module, which is not imported."""
     try:
         spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError):  # ValueError: loaded by hand, without a specification
+    except (ImportError, ValueError):  # ValueError: the module was loaded without a specification
         return None
     if spec is None:
         return None
@@ -181,16 +183,16 @@ def _place_of(name: str) -> Path | None:
         if any(_is_filled_by_installer(Path(folder).parent) for folder in folders):
             return Path(folders[0])
         raise ValueError(
-            f"the package {name!r} lies in several folders ({', '.join(folders)}): which code a"
-            " run is made of could not be told; give it an __init__.py, or install it"
+            f"the package {name!r} is in several folders ({', '.join(folders)}), so the code of a"
+            " run would be ambiguous; give it an __init__.py, or install it"
         )
     place = folders[0] if folders else spec.origin
     if place is None or spec.origin in ("built-in", "frozen"):
         return None
     if not os.path.exists(place):
         raise ValueError(
-            f"the package {name!r} lies in an archive, {place}: which code a run is made of could"
-            " not be told; install it"
+            f"the package {name!r} is in an archive, {place}, so the code of a run would be"
+            " ambiguous; install it"
         )
     return Path(os.path.realpath(place))
 
@@ -222,7 +224,7 @@ def _editable() -> set[str]:
 
 @functools.cache
 def _imports_of(place: Path) -> frozenset[str]:
-    """Top-level names that the Python files of a package import, as their text says."""
+    """Top-level names that the Python files of a package import, from their source text."""
     found: set[str] = set()
     for name, file in code_files(place):
         if not name.endswith(".py"):

@@ -107,7 +107,8 @@ RESTARTS = "restarts.json"
 class Start:
     """Where to go on from (None: from new weights), at which attempt, or the final result.
 
-    `code` are the spans of `orbit.core.code`: by which code the run was made, and now is.
+    `code` are the spans of `orbit.core.code`: the code that made the run so far, and the current
+    code.
     """
 
     step: int | None
@@ -186,7 +187,8 @@ def _note_code(
     checkpoint: Checkpoint | None,
     environment: dict[str, Any],
 ) -> tuple[dict[str, Any], ...]:
-    """Write code.json: by which code the run was made up to a checkpoint, and is from there on."""
+    """Write code.json: the code that made the run up to a checkpoint, and the code from there
+    on."""
     code = code_of(used_in_training(config.plugins, manifest.plugins))
     before = checkpoint.meta.get("code") if checkpoint is not None else None
     step = checkpoint.step if checkpoint is not None else 0
@@ -204,7 +206,7 @@ def _note_code(
 def result_where_nothing_can_be_written(
     run: RunDirectory, config: TrainConfig
 ) -> dict[str, Any] | None:
-    """The result of a finished run in a read-only directory, else None."""
+    """The result of a finished run in a read-only directory; None for any other run."""
     if not run.path.is_dir() or os.access(run.path, os.W_OK):
         return None
     result: dict[str, Any] | None = run.read_json("result.json")
@@ -217,9 +219,8 @@ def write_result(
 ) -> dict[str, Any]:
     """Write result.json, which marks the run as finished, and return its content.
 
-    `step` is where training ended; `ended_early` says why, if that is before the plan's end.
-    `stated` is what the method says of its metrics.
-    Raises ExitWithCode if no validation was finite, ValueError if metrics.jsonl lacks the best.
+    `step` is the last step of training; `ended_early` is the reason for an early end. `stated` are
+    the method's statements about its metrics. Raises ExitWithCode if no validation was finite, ValueError if metrics.jsonl lacks the best.
     """
     if best.step is None:
         raise ExitWithCode("no validation of this run gave a finite number", EXIT_NON_FINITE)

@@ -34,7 +34,8 @@ MAX_METRICS = 8
 class Row:
     """One choice of settings: its runs in order of the report, and cells by metric.
 
-    `chosen` is the main metric on the split that chooses, None where it was not measured there.
+    `chosen` is the main metric on the split that is used to choose, None if it was not measured
+    there.
     """
 
     settings: dict[str, Any]
@@ -48,7 +49,8 @@ class Headline:
     """Rows by dataset and code, then by the main metric on validation, best first.
 
     `cells` of rows are of `split`. `best` are the runs that did best on validation, one for each
-    dataset and code. `extra_keys` are what rows differ in beside the varied keys.
+    dataset and code. `extra_keys` are further settings in which rows differ, besides the varied
+    keys.
     """
 
     metric: str
@@ -62,7 +64,7 @@ class Headline:
 
     @property
     def has_choice(self) -> bool:
-        """Whether what chose is to be shown beside the split's values."""
+        """Whether the values that were used to choose are shown next to the split's values."""
         return self.split != CHOOSING
 
     @property
@@ -129,7 +131,7 @@ def make_headline(
 
 
 def _measured(runs: Sequence[Run], split: str) -> list[str]:
-    """The metrics that runs have on a split of their own dataset, in the order they come."""
+    """The metrics that runs have on a split of their own dataset, in the order of the files."""
     names = (
         name
         for run in runs
@@ -141,7 +143,7 @@ def _measured(runs: Sequence[Run], split: str) -> list[str]:
 
 
 def _family(row: Row) -> tuple[str, ...]:
-    """What rows must have in common to be compared."""
+    """The settings in which rows must agree to be compared."""
     return tuple(
         str(row.settings.get(key, ""))
         for key in (DATASET, CODE, *(key for key in row.settings if key.endswith(MEASURED_BY)))
@@ -149,7 +151,7 @@ def _family(row: Row) -> tuple[str, ...]:
 
 
 def _rows(gathered: Gathered, summaries: Mapping[str, Summary], main: str, split: str) -> list[Row]:
-    """The points of all metrics, those of equal settings as one row."""
+    """The points of all metrics, with those of equal settings joined into one row."""
     by_name = {record.name: record for record in gathered.records}
     cells: dict[str, dict[str, Cell]] = {}
     chosen: dict[str, Cell] = {}
@@ -185,7 +187,7 @@ def best_run(
     metric: str,
     stated: Sequence[Metric],
 ) -> RunRecord:
-    """The run with the best validation of at least one, the first where that cannot be told."""
+    """The run with the best validation of at least one, the first run if that is not known."""
     direction = direction_of(metric, stated)
     values = {record.number: value_of(record.run, metric, CHOOSING) for record in records}
     able = [record for record in records if values[record.number] is not None]

@@ -255,7 +255,7 @@ def choices_of(
     defaults = _default_choices(config_name)
     return {
         key: value
-        for key, value in map(split_word, overrides)
+        for key, value in map(split_override, overrides)
         if is_group(key) and (key in defaults or key in dependent_groups)
     }
 

@@ -15,7 +15,7 @@ from orbit.core.config.compose import (
     choices_of,
     hydra_overrides,
     read_yaml,
-    split_word,
+    split_override,
     yaml_text,
 )
 from orbit.core.config.roots import CONFIG_ROOT, config_roots
@@ -38,14 +38,14 @@ def print_text(
     origins: dict[str, str] = {}
     for file, keys in files_of(config_name, choices, dependent_groups or {}):
         origins |= dict.fromkeys(keys, file)
-    said = {key: COMMAND_LINE for key, _ in map(split_word, overrides) if key not in choices}
+    said = {key: COMMAND_LINE for key, _ in map(split_override, overrides) if key not in choices}
     return annotated(config, origins | said, [f"{key}={value}" for key, value in choices.items()])
 
 
 def file_text(config: Any, file: Path, overrides: Sequence[str]) -> str:
     """The same of a configuration that was read from a file, with overrides on top."""
     origins = dict.fromkeys(_leaves(read_yaml(file.read_text(encoding="utf-8"))), str(file))
-    said = {key: COMMAND_LINE for key, _ in map(split_word, overrides)}
+    said = {key: COMMAND_LINE for key, _ in map(split_override, overrides)}
     return annotated(config, origins | said, ())
 
 
