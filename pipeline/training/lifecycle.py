@@ -220,7 +220,8 @@ def write_result(
     """Write result.json, which marks the run as finished, and return its content.
 
     `step` is the last step of training; `ended_early` is the reason for an early end. `stated` are
-    the method's statements about its metrics. Raises ExitWithCode if no validation was finite, ValueError if metrics.jsonl lacks the best.
+    the method's statements about its metrics. Raises ExitWithCode if no validation was finite,
+    ValueError if metrics.jsonl lacks the best.
     """
     if best.step is None:
         raise ExitWithCode("no validation of this run gave a finite number", EXIT_NON_FINITE)
