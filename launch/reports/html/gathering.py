@@ -127,7 +127,7 @@ DATASET = "dataset"
 """The varied key of runs that were trained on different datasets."""
 DEBUG = "debug"
 """The varied key of runs that differ in `debug.*`: `debug=fast` sets several keys."""
-HOUSEKEEPING = ("collapse.", "log_every", "validate_every", "num_threads", "precision")
+HOUSEKEEPING = ("collapse.", "logger", "log_every", "validate_every", "num_threads", "precision")
 """Keys that tell little about a run; they come last if others vary, too."""
 
 
