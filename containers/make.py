@@ -1,8 +1,8 @@
-"""Write the files from which images are built, and build one where something can.
+"""Write the files from which images are built, and build one if a builder is available.
 
 Examples:
   python containers/make.py              writes containers/Dockerfile and containers/orbit.def
-  python containers/make.py build=true   makes the wheel, then an image, where a builder is at hand
+  python containers/make.py build=true   makes the wheel, then an image, if there is a builder
 
 Both files, and the script that runs the same steps in an empty root directory
 (`containers/in_empty_root.sh`), come from the one list `STEPS`. Keys: build.
@@ -25,7 +25,8 @@ GENERATED = "# Written by containers/make.py from its list of steps: change them
 
 @dataclass(frozen=True)
 class Step:
-    """`run` is done in the image; what `copy` names is put there first, from the repository."""
+    """`run` is executed in the image; the files in `copy` are first copied there from the
+    repository."""
 
     about: str
     run: str = ""
@@ -132,7 +133,7 @@ BUILDERS = {
         ["apptainer", "build", "orbit.sif", "containers/orbit.def"],
     ),
 }
-"""What tells whether a builder works here, and how it builds."""
+"""The commands that check for a builder, and its build commands."""
 
 
 def find_builder() -> str | None:

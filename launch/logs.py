@@ -1,13 +1,14 @@
-"""Show what a run said last: the newest attempt, of the rank that failed first.
+"""Show the end of a run's log: of the newest attempt, and the rank that failed first.
 
 Examples:
   python launch/logs.py RUN_DIR
   python launch/logs.py SWEEP/runs/NAME rank=1 lines=200
   python launch/logs.py RUN_DIR attempt=first
 
-Keys: rank (default the one that failed first, else 0), attempt (a name below attempts/, `first`
-or `last`, the default), lines (how many of the last, default 40; 0 for all). A run that was
-started by hand said all to its terminal: then what its process noted at its end is shown.
+Keys: rank (default the one that failed first, otherwise 0), attempt (a name below attempts/,
+`first` or `last`, the default), lines (the number of last lines, default 40; 0 for all). A run that
+was started by hand wrote to its terminal only: for such a run the recorded reason of its end is
+shown.
 """
 
 from pathlib import Path

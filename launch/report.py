@@ -49,7 +49,7 @@ def tell(report: "Report") -> None:
     say(f"{num} {runs}, {len(report.curves.series)} curves, {size:.1f} MiB")
     if report.curves.most > 1 or report.gathered.stride > 1:
         say("curves are downsampled for display; the page says how")
-    again = f", written anew every {report.every_s:g} s" if report.is_watching else ""
+    again = f", rewritten every {report.every_s:g} s" if report.is_watching else ""
     say(f"open {report.out / 'index.html'}{again}")
 
 

@@ -4,11 +4,11 @@ Examples:
   source <(orbit completion bash)
   source <(orbit completion zsh)
 
-The lines belong into ~/.bashrc or ~/.zshrc. The shell then asks `orbit completion words LINE`
-what may stand where a line ends.
+Put the line into ~/.bashrc or ~/.zshrc. The shell then calls `orbit completion words LINE` for the
+possible ends of a command line.
 """
 
-# Nothing here imports torch: a shell asks at every press of the tab key.
+# Nothing here imports torch, because a shell calls this at every press of the tab key.
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -78,10 +78,10 @@ def main(words: list[str]) -> None:
 
 
 def completions(line: str) -> list[str]:
-    """Whole words that may stand where the last word of a line does, which may be empty.
+    """Possible words to replace the last word of a line, which may be empty.
 
-    `line` is what follows `orbit`. A key ends in `=`, what has keys below it in `.`; none
-    where the shell itself knows better, as for paths.
+    `line` are the words after `orbit`. A key ends in `=`, a prefix of keys in `.`. Empty where the
+    shell completes better, such as for paths.
     """
     words = line.split(" ")
     if len(words) == 1:

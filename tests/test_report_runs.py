@@ -126,7 +126,7 @@ def test_watching_ends_when_nothing_runs(tmp_path: Path) -> None:
     outcome = call(PROGRAM, str(run), f"out={out}", "watch=true", "every=0.05")
     ending.join()
     assert outcome.code == 0
-    assert "written anew every 0.05 s" in outcome.out
+    assert "rewritten every 0.05 s" in outcome.out
     assert "nothing runs any more" in outcome.out
     assert seen == [True]
     text = (out / "index.html").read_text()

@@ -62,7 +62,7 @@ class FrameSums:
     def statistics(self, frames: FrameSpec) -> FrameStatistics:
         """Mean and standard deviation in loaded units; ValueError if they are not finite."""
         if not self.num_values:
-            raise ValueError("there are no frames to take a mean of")
+            raise ValueError("there are no frames to average")
         stored_low, stored_high = frames.stored_range
         loaded_low, loaded_high = frames.loaded_range
         scale = (loaded_high - loaded_low) / (stored_high - stored_low)

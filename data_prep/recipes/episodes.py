@@ -230,7 +230,8 @@ class Episodes:
         return tuple(plans)
 
     def blocks(self, plan: ShardPlan) -> Iterator[Block]:
-        """States of all episodes are simulated together; their pictures are drawn in parts."""
+        """The content of one shard. The states of all its episodes are simulated together; their
+        frames are drawn in parts."""
         split, number = plan.split, SPLITS.index(plan.split)
         episodes = np.arange(plan.first, plan.last)
         length, num_elements = self._sizes.episode_length[split], self._sizes.num_elements[split]

@@ -82,7 +82,7 @@ class CountedFiles(Protocol):
 
 
 def counts_of(source: object) -> dict[str, int]:
-    """The counts of a source; empty if it has none."""
+    """The numbers of files that a source reports, by name; empty if it does not count files."""
     return source.counts() if isinstance(source, CountedFiles) else {}
 
 

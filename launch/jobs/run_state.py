@@ -1,4 +1,4 @@
-"""How a run stands: the evidence in its directory, and numbers of its heartbeat."""
+"""The state of a run: the evidence in its directory, and the numbers in its heartbeat."""
 
 import time
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ FRESH_S = 60.0
 
 @dataclass(frozen=True)
 class RunState:
-    """How a run stands, see `launch.jobs.standing`. Numbers are of its heartbeat.
+    """The state of a run, see `launch.jobs.standing`. Numbers are from its heartbeat.
 
-    `detail` says why it stands so.
-    `lines` are the last ones of its error, `job` what the scheduler knows it by while it lives.
+    `detail` is the reason for the state. `lines` are the last lines of its error, `job` is the
+    scheduler's id of a live job.
     """
 
     state: State
@@ -42,7 +42,7 @@ class RunState:
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing has to be done about it."""
+        """Whether the run needs no attention."""
         return self.state in (*DONE, *AT_WORK, "pruned")
 
     @property
@@ -58,7 +58,8 @@ def read_run_state(
     now: float | None = None,
     ended_as: str | None = None,
 ) -> RunState:
-    """Look at a run's files; `live` is its job if that waits or runs, `ended_as` how it ended."""
+    """Read a run's files; `live` is its job if that waits or runs, `ended_as` the scheduler's state
+    of an ended job."""
     now = time.time() if now is None else now
     heartbeat = read_json_object(run_dir / "heartbeat.json") or {}
     result = read_json_object(run_dir / "result.json")
@@ -105,14 +106,14 @@ def evaluated_on(run_dir: Path, result: dict[str, Any] | None) -> tuple[str, ...
 
 
 def count_restarts(run_dir: Path) -> int:
-    """How often the run was started again."""
+    """The number of restarts."""
     folder = run_dir / ATTEMPTS
     num_attempts = sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
     return max(0, num_attempts - 1)
 
 
 def _is_beating(heartbeat: dict[str, Any], now: float) -> bool:
-    """Whether a heartbeat is fresh and, if it can be seen from here, its process still runs."""
+    """Whether a heartbeat is recent and its process still runs, as far as this machine can tell."""
     if now - heartbeat.get("time", 0.0) >= FRESH_S:
         return False
     return not can_see(heartbeat) or is_running(heartbeat)

@@ -1,6 +1,6 @@
-"""All ways a run can stand, decided from evidence by one pure function, `decide`.
+"""All states of a run, decided from evidence by one pure function, `decide`.
 
-`docs/explanation/status.md` has them as a table, with the evidence for each.
+`docs/explanation/status.md` lists them in a table, with the evidence for each.
 """
 
 from collections.abc import Mapping
@@ -28,14 +28,15 @@ State = Literal[
 ]
 DONE: tuple[State, ...] = ("finished", "evaluated")
 AT_WORK: tuple[State, ...] = ("waiting", "starting", "running")
-"""Left to itself, such a run goes on."""
+"""States in which a run continues by itself."""
 INTERRUPTED: tuple[State, ...] = ("stopped", "preempted", "timed_out", "cancelled", "lost")
-"""Such a run goes on if it is submitted again, unless the launcher gave it up."""
+"""States in which a run continues if it is submitted again, unless the launcher gave it up."""
 
 
 @dataclass(frozen=True)
 class LiveJob:
-    """A waiting or running task: `state` is waiting or running, `job` what to cancel it by."""
+    """A waiting or running task: `state` is waiting or running, `job` the id with which it can be
+    cancelled."""
 
     state: str
     reason: str
@@ -45,11 +46,11 @@ class LiveJob:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a run: files of its directory, and what the scheduler says of its job.
+    """The evidence about a run: files of its directory, and the scheduler's answer about its job.
 
-    `error` is error.json (the launcher gave its verdict), `ending` ended.json (the trainer's own
-    last words), `ended_as` the scheduler's word for a job that is over, while it remembers it.
-    `is_beating` says that the heartbeat is fresh and its process not seen to be gone.
+    `error` is error.json (written by the launcher), `ending` is ended.json (written by the
+    trainer), `ended_as` is the scheduler's state of an ended job, as long as it remembers the job.
+    `is_beating` says that the heartbeat is recent and its process is not known to have ended.
     """
 
     is_finished: bool = False
@@ -68,7 +69,8 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Standing:
-    """A state and why; `lines` are the last ones of an error. `gave_up`: retries are used up."""
+    """A state and its reason; `lines` are the last lines of an error. `gave_up`: no retries are
+    left."""
 
     state: State
     detail: str = ""
@@ -112,13 +114,14 @@ BY_SCHEDULER: Mapping[str, tuple[State, str]] = {
 
 
 def decide(known: Evidence) -> Standing:
-    """How a run stands: results come first, then its job, then what was written down."""
+    """The state of a run: first from its results, then from its job, then from the other files."""
     last = known.attempts[-1] if known.attempts else None
     if known.is_finished:
         if known.evaluated_on:
             return Standing("evaluated", f"on {', '.join(known.evaluated_on)}")
         return Standing("finished", "not evaluated")
-    # Written at the very end: the job that is still alive ends, or is at another run by now.
+    # The result is written at the very end: a job that is still alive is ending, or works on
+    # another run.
     has_failed = known.error is not None and (known.live is None or known.live.state == "running")
     if known.live is not None and not has_failed:
         return _alive(known, known.live, last)
@@ -157,7 +160,7 @@ def _stays(state: State, why: str) -> Standing:
 
 
 def _alive(known: Evidence, live: LiveJob, last: Attempt | None) -> Standing:
-    """Of a run whose job waits or runs."""
+    """The state of a run whose job waits or runs."""
     if live.state == "waiting":
         words = REASONS.get(live.reason.split(",")[0])
         why = f"{live.reason}: {words}" if words else live.reason
@@ -183,7 +186,7 @@ def _alive(known: Evidence, live: LiveJob, last: Attempt | None) -> Standing:
 
 
 def _failed(error: Mapping[str, Any]) -> Standing:
-    """Of a run for which the launcher wrote down that it failed, or that it gave it up."""
+    """The state of a run that failed or was given up, as recorded by the launcher."""
     kind, message = error.get("kind"), error.get("message")
     where = "" if error.get("rank") is None else f" (rank {error['rank']} on {error.get('host')})"
     lines = tuple(str(line) for line in error.get("lines") or ())
@@ -199,7 +202,7 @@ def _failed(error: Mapping[str, Any]) -> Standing:
 
 
 def _ended(ending: Mapping[str, Any]) -> Standing:
-    """Of a run whose trainer left its last words, and that no launcher looked after."""
+    """The state of a run without a launcher, whose trainer recorded its end."""
     if ending.get("kind") == "stopped":
         signal = str(ending.get("signal") or "")
         saved = f", saved step {ending['step']}" if ending.get("step") is not None else ""
@@ -210,7 +213,8 @@ def _ended(ending: Mapping[str, Any]) -> Standing:
 
 
 def _after(last: Attempt) -> Standing:
-    """Of a run whose last attempt noted why it ended, and whose job is gone."""
+    """The state of a run whose last attempt recorded why it ended, and whose job no longer
+    exists."""
     saved = f"by {BY_SIGNAL.get(last.signal or '', last.signal or 'a signal')}"
     if last.reason == "cancelled":
         return _stays("cancelled", "by scancel")

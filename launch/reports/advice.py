@@ -1,4 +1,4 @@
-"""The command that helps, for each way a run can stand."""
+"""The command that helps, for each state of a run."""
 
 import os
 import shlex
@@ -11,12 +11,12 @@ from orbit.core.config.compose import read_yaml
 from orbit.core.config.program import command_for
 
 AGAIN = "submit again"
-"""Stands for a command that is the same for all runs of a sweep, and is told once."""
+"""A placeholder for a command that is the same for all runs of a sweep, and is shown once."""
 HELD = ("JobHeldUser", "JobHeldAdmin")
 
 
 def help_for(state: RunState, run_dir: Path, sweep: Path | None) -> str:
-    """What to do next about a run; `sweep` is the sweep directory that it is of, if any."""
+    """The next command for a run; `sweep` is its sweep directory, if any."""
     run = shown(run_dir)
     if state.state == "waiting":
         if not state.job or not state.job.replace("_", "").isdecimal():
@@ -37,7 +37,7 @@ def help_for(state: RunState, run_dir: Path, sweep: Path | None) -> str:
 
 
 def sweep_again(sweep: Path) -> str | None:
-    """The command that a sweep was submitted with; None where its directory does not say."""
+    """The command that a sweep was submitted with; None if its directory does not record it."""
     try:
         request = read_yaml((sweep / "sweep.yaml").read_text(encoding="utf-8"))
         words = [str(word) for word in request["words"]]
@@ -47,7 +47,7 @@ def sweep_again(sweep: Path) -> str | None:
 
 
 def shown(path: Path) -> str:
-    """A path as one types it: relative where it lies below the current folder."""
+    """A path for the command line: relative if it is below the current folder."""
     relative = os.path.relpath(path)
     return shlex.quote(str(path) if relative.startswith("..") else relative)
 
@@ -57,7 +57,7 @@ def _by_word() -> bool:
 
 
 def _train() -> str:
-    """Training is a program of another folder than ours."""
+    """The training program is in a different folder."""
     if _by_word():
         return command_for("train")
     return f"python {Path(sys.argv[0]).parent.parent / 'pipeline' / 'train.py'}"

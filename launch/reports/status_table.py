@@ -38,9 +38,10 @@ MAX_LINES_BELOW, MAX_LINE = 3, 160
 
 @dataclass(frozen=True)
 class Status:
-    """States by run name, what could not be asked, and a line a code where there are several.
+    """States by run name, a reason if the scheduler could not be asked, and a line per code if
+    there are several.
 
-    `folder` holds the runs, `sweep` is the sweep directory that they are of, if any.
+    `folder` holds the runs, `sweep` is their sweep directory, if any.
     """
 
     states: Mapping[str, RunState]
@@ -106,7 +107,7 @@ def read_status(path: Path) -> Status:
 
 
 def _read_one(run_dir: Path) -> Status:
-    """A single run: as its sweep knows it, if it is one's."""
+    """The state of a single run, with its sweep's records if it belongs to one."""
     sweep = run_dir.parent.parent
     if run_dir.parent.name == "runs" and SweepDirectory(sweep).exists():
         status = read_status(sweep)
@@ -127,9 +128,10 @@ def without_answer(state: RunState) -> RunState:
 
 
 def status_table(status: Status) -> str:
-    """A line a run, those that need attention first, and a line of counts.
+    """A line per run, those that need attention first, and a line of counts.
 
-    Each ends in the command that helps; what a run said last when it failed stands below it.
+    Each line ends with the command that helps. The last lines of a failed run's log follow below
+    it.
     """
     rows: list[tuple[str, ...]] = [
         ("run", "state", "restarts", "step", "samples/s", "loss", "left", "")

@@ -205,7 +205,8 @@ def metrics_table(rows: Rows, stated: Sequence[Metric]) -> list[str]:
 
 
 def classification_table(rows: Rows) -> list[str]:
-    """Accuracy of the linear probe: variant and feature x labels and fraction."""
+    """Markdown table of the linear probe's accuracy: a row per variant and feature, a column per
+    pose of the labelled images and fraction of labels."""
     entries: dict[tuple[str, str], dict[tuple[str, float], list[float]]] = {}
     for name in rows.results:
         for result in rows.finished(name):

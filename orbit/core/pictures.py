@@ -241,9 +241,9 @@ class FrameSet:
 
     def __post_init__(self) -> None:
         if len(self.labels) != len(self.files) or not self.files:
-            raise ValueError("a set of frames has as many labels as files, and one at least")
+            raise ValueError("a set of frames needs as many labels as files, and at least one")
         if min(self.num_columns, self.num_slices, *self.cell) < 1 or not self.rows:
-            raise ValueError("a set of frames has rows, columns, slices and cells")
+            raise ValueError("a set of frames needs rows, columns, slices and cells")
         for file in self.files:
             if Path(file).name != file:
                 raise ValueError(f"{file} is not the name of a file in the folder")

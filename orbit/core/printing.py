@@ -71,7 +71,7 @@ class SteadyStream(io.TextIOBase):
 
 
 def steady_streams() -> None:
-    """Let nothing that this process or its libraries print raise an error."""
+    """From now on, printing by this process and its libraries never raises an error."""
     if not isinstance(sys.stdout, SteadyStream):
         sys.stdout = SteadyStream(sys.stdout)  # type: ignore[assignment]
     if not isinstance(sys.stderr, SteadyStream):

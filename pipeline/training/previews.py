@@ -1,11 +1,12 @@
-"""Pictures of the same validation records as training goes on: what a report slides through.
+"""Pictures of the same validation records during training, for a slider in reports.
 
 run_dir/pictures/training/
-  step_00000750.png ...   what the model made of them after that step
+  step_00000750.png ...   the model's outputs after that step
   frames.json             see `orbit/core/pictures.py`
 
-Which steps are drawn depends on the plan and on what is there already, not on restarts: a run
-that goes on from a checkpoint draws what an uninterrupted one draws. No result depends on them.
+The steps to draw depend on the plan and on the existing pictures, not on restarts: a run that
+continues from a checkpoint draws the same pictures as an uninterrupted one. No result depends on
+them.
 """
 
 import math
@@ -22,22 +23,23 @@ from pipeline.methods.interface import Method
 FOLDER = "pictures/training"
 NUM_RECORDS = 8
 MAX_PICTURES = 24
-"""At most so many are drawn, closer to each other at the beginning."""
+"""The most pictures that are drawn, more often at the beginning."""
 
 
 class Previews:
-    """Draws after some of the validations; nothing for a method that has no `preview`."""
+    """Draws pictures after some of the validations; none for a method without `preview`."""
 
     def __init__(self, run_dir: Path, method: Method, reader: RecordReader, num_steps: int) -> None:
         self._preview, self._reader, self._num_steps = method.preview, reader, num_steps
         self._strip = Strip(run_dir / FOLDER)
 
     def go_on_from(self, step: int) -> None:
-        """Delete what was drawn later than `step`, and what was left half-written."""
+        """Delete pictures of steps after `step`, and partly written files."""
         self._strip.cut(step)
 
     def draw(self, step: int, model: nn.Module) -> None:
-        """Draw what `model` makes of the records after `step`, unless enough is drawn."""
+        """Draw the outputs of `model` for the records after `step`, unless there are enough
+        pictures."""
         drawn = self._strip.steps()
         if self._preview is None or (drawn and self._stretch(drawn[-1]) == self._stretch(step)):
             return
@@ -52,5 +54,6 @@ class Previews:
         )
 
     def _stretch(self, step: int) -> int:
-        """Which of the stretches of training a step lies in; of each the first is drawn."""
+        """The number of the part of training that contains a step; the first step of each part is
+        drawn."""
         return math.floor(MAX_PICTURES * math.sqrt(step / self._num_steps))

@@ -1,4 +1,4 @@
-"""The page of one run: what it is, how it went, and in what it differs from others.
+"""The page of one run: its settings, its results, and its differences from other runs.
 
 Also the page that compares the configurations of any two runs.
 """
@@ -21,13 +21,13 @@ from orbit.core.files.atomic import read_json_object
 Context = dict[str, Any]
 NOTES_FILE = "notes.md"
 MAX_NOTES = 20_000
-"""Letters of notes that are shown."""
+"""The most characters of notes that are shown."""
 PLACE = "run_dir"
-"""What differs between any two runs and says nothing."""
+"""Keys that differ between any two runs, and are therefore not compared."""
 
 
 def run_page(report: Report, record: RunRecord) -> Context:
-    """Everything that a run left, on one page."""
+    """The values for the page of one run, with all its results."""
     best = next((one for one in report.ranked if one.has_config), None)
     said = read_json_object(record.path / "description.json") or {}
     model = read_json_object(record.path / "model.json") or said.get("model")
@@ -58,7 +58,7 @@ def _gallery(report: Report, record: RunRecord) -> Context | None:
 
 
 def read_notes(folder: Any) -> str:
-    """What somebody wrote about a run or a sweep; empty without a readable `notes.md`."""
+    """The user's notes on a run or a sweep; empty without a readable `notes.md`."""
     try:
         text = (folder / NOTES_FILE).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
@@ -67,7 +67,7 @@ def read_notes(folder: Any) -> str:
 
 
 def own_values(record: RunRecord) -> dict[str, Any]:
-    """The configuration of a run as its file has it, by dotted key; empty if it cannot be read."""
+    """The configuration in a run's file, by dotted key; empty if it cannot be read."""
     try:
         text = (record.path / "config.yaml").read_text(encoding="utf-8")
         return flatten(read_yaml(text))
@@ -76,7 +76,7 @@ def own_values(record: RunRecord) -> dict[str, Any]:
 
 
 def differences(record: RunRecord, other: RunRecord) -> list[tuple[str, str, str]]:
-    """Keys in which two runs differ, with the value of each; a dash where one has none."""
+    """Keys in which two runs differ, with the value of each; a dash for a missing value."""
     mine, theirs = own_values(record), own_values(other)
     return [
         (key, _text(mine, key), _text(theirs, key))
@@ -99,7 +99,7 @@ def compare_value(report: Report) -> Context:
 
 
 def compare_page(report: Report) -> Context:
-    """Two runs to choose, the best ones first."""
+    """The values for a page that compares two chosen runs, the best runs first in the lists."""
     return {
         "heading": "In what runs differ",
         "runs": [record.name for record in report.ranked],
@@ -125,7 +125,7 @@ def _tiles(report: Report, record: RunRecord) -> list[Context]:
 
 
 def _chart(report: Report, record: RunRecord) -> Context | None:
-    """The curve of the main metric, or of the first that this run has."""
+    """The curve of the main metric or, without it, of the run's first metric."""
     own = [
         (file, metric)
         for file, metric in curve_names(report.curves)
@@ -139,7 +139,7 @@ def _chart(report: Report, record: RunRecord) -> Context | None:
 
 
 def _parameters(model: Any) -> list[tuple[str, int]]:
-    """How many parameters the network has, and each of its parts; empty if nothing tells."""
+    """The numbers of parameters of the network and of its parts; empty if they are not recorded."""
     counts = (model or {}).get("parameters") if isinstance(model, dict) else None
     if not isinstance(counts, dict) or not isinstance(counts.get("total"), int):
         return []

@@ -1,8 +1,8 @@
 """Where each value of a composed configuration came from: `print_config=true`.
 
-Printed is YAML, with the origin of each value in a comment beside it: a file of `configs/`, the
-command line, or the default of a class. A training configuration that was printed
-can be used again: config=FILE.
+The output is YAML, with the origin of each value in a comment: a file of `configs/`, the command
+line, or the default of a class. A training configuration in this form can be used again:
+config=FILE.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ def print_text(
 ) -> str:
     """A composed configuration, an instance of its dataclass, with the origin of each value.
 
-    The other arguments are those that it was composed of, see `compose`.
+    The other arguments are those of `compose`.
     """
     choices = choices_of(config_name, overrides, dependent_groups or {})
     origins: dict[str, str] = {}
@@ -43,7 +43,7 @@ def print_text(
 
 
 def file_text(config: Any, file: Path, overrides: Sequence[str]) -> str:
-    """The same of a configuration that was read from a file, with overrides on top."""
+    """The same for a configuration that was read from a file, with overrides."""
     origins = dict.fromkeys(_leaves(read_yaml(file.read_text(encoding="utf-8"))), str(file))
     said = {key: COMMAND_LINE for key, _ in map(split_override, overrides)}
     return annotated(config, origins | said, ())
@@ -76,7 +76,8 @@ def files_of(
 
 
 def annotated(config: Any, origins: Mapping[str, str], choices: Sequence[str]) -> str:
-    """YAML of a dataclass, the origin of each value beside it; `choices` stand above."""
+    """YAML of a dataclass, with the origin of each value in a comment; `choices` are listed
+    above."""
     lines = list(_lines(config, dataclasses.asdict(config), origins, "", ""))
     width = min(44, max((len(line) for line, _ in lines), default=0))
     head = [f"# {COMMAND_LINE}: {word}" for word in choices]
@@ -88,7 +89,8 @@ def annotated(config: Any, origins: Mapping[str, str], choices: Sequence[str]) -
 def _lines(
     config: Any, values: Any, origins: Mapping[str, str], prefix: str, indent: str
 ) -> Iterator[tuple[str, str]]:
-    """Lines of YAML, each with the origin of its value, empty for the head of others."""
+    """Lines of YAML, each with the origin of its value; the origin is empty for a line that only
+    names a group of keys."""
     for key, value in values.items():
         own = getattr(config, key, None) if dataclasses.is_dataclass(config) else None
         dotted = f"{prefix}{key}"
@@ -101,7 +103,7 @@ def _lines(
 
 
 def _origin(key: str, origins: Mapping[str, str]) -> str | None:
-    """Of a key, or of the nearest one above it that was set as a whole."""
+    """The origin of a key, or of the nearest parent that was set as a whole."""
     while key:
         if key in origins:
             return origins[key]
@@ -131,7 +133,7 @@ def _find(config_path: str | None) -> Path | None:
 
 
 def _name(file: Path) -> str:
-    """A file of Orbit's as it is called below its folder, any other by its path."""
+    """The path of a file relative to Orbit's folder, or the whole path of any other file."""
     if file.is_relative_to(CONFIG_ROOT):
         return f"configs/{file.relative_to(CONFIG_ROOT).as_posix()}"
     return str(file)

@@ -289,7 +289,8 @@ def _moved(
 
 
 def to_picture(model: FrozenModelWithDecoder, images: torch.Tensor) -> np.ndarray:
-    """Images (B, C, H, W) in loaded units mapped to [0, 1]; of stacked frames the last one."""
+    """Images (B, C, H, W) in loaded units mapped to [0, 1]; for stacked frames only the last
+    one."""
     low, high = model.world_model.frames.loaded_range
     shown = ((images.float() - low) / (high - low)).clamp(0, 1)
     num_channels = 3 if shown.shape[1] % 3 == 0 else 1
