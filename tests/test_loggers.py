@@ -4,6 +4,7 @@ The real libraries are tried where they are installed (the extras `wandb` and `m
 """
 
 import json
+import shutil
 import struct
 import threading
 import time
@@ -178,6 +179,22 @@ def test_a_run_that_is_stopped_and_continued_is_one(
     assert not list(run_dir.glob("events.out*"))
 
 
+def test_a_finished_run_that_is_told_again_sends_what_is_owed(
+    fake: Recorder, digits_run: Path, digits_dir: Path, tmp_path: Path
+) -> None:
+    run_dir = Path(shutil.copytree(digits_run, tmp_path / "run"))
+    words = ("epochs=1", "collapse.action=warn", "logger=[fake]")
+    config = make_config(digits_dir, run_dir, *words)
+    train(config, never_stop())
+    assert fake.num_opened == 0
+    Start(run_dir, {}).write_note("fake", {"id": "x"})
+    train(config, never_stop())
+    assert fake.positions == positions_of(run_dir / "metrics.jsonl")
+    Start(run_dir, {}).write_note("fake", {"id": "x", "complete": True})
+    train(config, never_stop())
+    assert fake.num_opened == 1
+
+
 def test_a_training_does_not_notice_a_logger_that_fails(
     digits_dir: Path, digits_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,7 +336,9 @@ def test_mlflow_has_one_run_and_each_line_once(
     assert run.data.params["optimizer.learning_rate"] == "0.001"
     for split in ("train", "val"):
         history = client.get_metric_history(run.info.run_id, f"{split}/loss/total")
-        assert [metric.step for metric in history] == [step for step, of in lines if of == split]
+        assert sorted(metric.step for metric in history) == [
+            step for step, of in lines if of == split
+        ]
 
 
 def test_names_that_mlflow_refuses_are_written_otherwise() -> None:

@@ -72,6 +72,11 @@ class Start:
             return {}
         return note if isinstance(note, dict) and note.get("attempt") == self.attempt else {}
 
+    def is_owed(self, logger: str) -> bool:
+        """Whether a logger's run was begun and has not all lines yet, as far as its note says."""
+        note = self.read_note(logger)
+        return "id" in note and not note.get("complete")
+
     def write_note(self, logger: str, note: Mapping[str, Any]) -> None:
         """Save a note for the next start, on any machine."""
         write_json(self.run_dir / note_file(logger), {"attempt": self.attempt, **note})

@@ -39,7 +39,9 @@ class MlflowTracker:
             # The store of another machine has different ids.
             note = {"uri": given, "id": self._new_run(start)}
             start.write_note(NAME, note)
+        self._start, self._note = start, note
         self._id: str = note["id"]
+        self._time = time.time()
         self._client.update_run(self._id, status="RUNNING")
 
     def _new_run(self, start: Start) -> str:
@@ -62,23 +64,32 @@ class MlflowTracker:
         return int(step), split
 
     def send(self, lines: Sequence[Line]) -> None:
-        from mlflow.entities import Metric, RunTag
+        from mlflow.entities import Metric
 
-        # A line and the note of its arrival are written together, or not at all.
-        for line in lines:
-            milliseconds = int(1000 * (line.time or time.time()))
-            step, split = line.position
-            metrics = (
-                Metric(safe_name(name), value, milliseconds, step)
+        metrics: list[Any] = []
+        for line, following in zip(lines, [*lines[1:], None], strict=True):
+            self._time = line.time or self._time
+            metrics += [
+                Metric(safe_name(name), value, int(1000 * self._time), line.position[0])
                 for name, value in line.numbers.items()
-            )
-            parts = list(_parts(metrics, MAX_METRICS))
-            for number, part in enumerate(parts, 1):
-                tags = [RunTag(LAST_TAG, f"{step} {split}")] if number == len(parts) else []
-                self._client.log_batch(self._id, metrics=part, tags=tags)
+            ]
+            if following is None or len(metrics) + len(following.numbers) > MAX_METRICS:
+                self._write(metrics, line.position)
+                metrics = []
+
+    def _write(self, metrics: Sequence[Any], last: Position) -> None:
+        """Whole lines in one request, together with how far they come: each request takes a
+        server's time, whatever is in it."""
+        from mlflow.entities import RunTag
+
+        parts = list(_parts(iter(metrics), MAX_METRICS))
+        for number, part in enumerate(parts, 1):
+            tags = [RunTag(LAST_TAG, f"{last[0]} {last[1]}")] if number == len(parts) else []
+            self._client.log_batch(self._id, metrics=part, tags=tags)
 
     def close(self, is_finished: bool) -> None:
         self._client.set_terminated(self._id, "FINISHED" if is_finished else "KILLED")
+        self._start.write_note(NAME, {**self._note, "complete": is_finished})
 
 
 def safe_name(name: str) -> str:

@@ -53,3 +53,4 @@ class WandbTracker:
         if not is_finished:
             self._run.mark_preempting()
         self._run.finish(exit_code=0 if is_finished else 1)
+        self._start.write_note(NAME, {**self._note, "complete": is_finished})

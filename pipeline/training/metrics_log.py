@@ -175,6 +175,19 @@ class MetricsLog:
                 self._writer.flush()
 
 
+def send_rest(
+    run_dir: Path, loggers: Sequence[str], settings: Mapping[str, Any], attempt: int
+) -> None:
+    """Give the loggers of a finished run what they lack, where they did not take it in time."""
+    start = Start(run_dir, settings, attempt)
+    opened = [
+        BackgroundLogger(name, partial(tracker_opener(name), start), run_dir / "metrics.jsonl")
+        for name in loggers
+        if start.is_owed(name)
+    ]
+    close_all(opened, is_finished=True)
+
+
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
     """Add the file's name to errors of writing, which do not have it once the file is open."""

@@ -63,7 +63,7 @@ from pipeline.training.lifecycle import (
     result_where_nothing_can_be_written,
     write_result,
 )
-from pipeline.training.metrics_log import MetricsLog, NonFiniteLossError
+from pipeline.training.metrics_log import MetricsLog, NonFiniteLossError, send_rest
 from pipeline.training.previews import Previews
 from pipeline.training.run_directory import (
     MODEL_FILE,
@@ -299,6 +299,9 @@ def _train_until_done(config: TrainConfig, parts: _Parts) -> dict[str, Any]:
     while True:
         start = world.first_decides(lambda: _prepare(run, config, parts))
         if start.result is not None:
+            if world.is_first:
+                settings = flatten(dataclasses.asdict(config))
+                send_rest(run.path, config.logger, settings, start.attempt)
             return start.result
         try:
             return _run_attempt(config, parts, start)
