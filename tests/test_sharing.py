@@ -26,7 +26,7 @@ def evaluated(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     run_dir = tmp_path_factory.mktemp("mine") / "turned"
     shutil.copytree(digits_run, run_dir)
     evaluate_run(EvaluateConfig(str(run_dir), analysis_records=16, pictures=False))
-    (run_dir / "pictures").mkdir()
+    (run_dir / "pictures").mkdir(exist_ok=True)
     (run_dir / "pictures/one.png").write_bytes(b"a picture")
     return run_dir
 
