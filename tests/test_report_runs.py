@@ -131,7 +131,7 @@ def test_watching_ends_when_nothing_runs(tmp_path: Path) -> None:
     assert seen == [True]
     text = (out / "index.html").read_text()
     assert "refresh" not in text
-    assert "● finished" in text_of(out / "index.html")
+    assert "◉ evaluated" in text_of(out / "index.html")
 
 
 def test_every_without_watch_is_refused(tmp_path: Path) -> None:
