@@ -18,15 +18,15 @@ from orbit.core.store.reader import PairStore
 
 
 def write_pictures(store: PairStore, sheet: Path | None, split: str) -> dict[str, Path]:
-    """Write a contact sheet, and for episodes an animation beside it; returns kinds and paths.
+    """Write a contact sheet, and for episodes an animation next to it; returns kinds and paths.
 
     An empty `split` chooses the one that shows most. Raises ValueError for an unknown split, and
     for a sheet with the ending of an animation.
     """
     if sheet is not None and sheet.suffix.lower() == ".gif":
         raise ValueError(
-            f"out={sheet} names the contact sheet, which is a png; the animation beside it gets the"
-            " ending gif"
+            f"out={sheet} names the contact sheet, a png file; the animation is written next to it"
+            " as gif"
         )
     path = sheet or store.root / "contact_sheet.png"
     if isinstance(store.manifest.origin, Sequences):
