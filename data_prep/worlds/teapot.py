@@ -100,7 +100,7 @@ TURNS = ("haar", "small")
 RESET_STREAM, ACTION_STREAM, NUM_STREAMS = 0, 1, 2
 SPLITS_HELD_BACK = (SPLITS.index("train"), SPLITS.index("val"))
 TOLERANCE = 2e-6
-"""For states, which are rotation matrices in float32, and for actions."""
+"""Rounding of the entries of rotation matrices in float32: of states and of actions."""
 
 
 class Teapot:
@@ -254,7 +254,7 @@ def _limited_turns(actions: tuple[str, ...] | None, turns: str) -> str:
         )
     if (turns, actions[0]) == ("small", "haar"):
         raise ValueError(
-            "dataset.actions=haar is more than dataset.world.turns=small, the world's own actions"
+            "dataset.actions=haar draws turns that dataset.world.turns=small leaves out"
         )
     return actions[0]
 

@@ -94,7 +94,7 @@ REASONS: Mapping[str, str] = {
     "JobHeldUser": "held by its user",
     "JobHeldAdmin": "held by an administrator",
     "PartitionTimeLimit": "it asks for more time than the partition gives",
-    "ReqNodeNotAvail": "a node that it needs is away",
+    "ReqNodeNotAvail": "a node that it needs is not available",
 }
 """The scheduler's reasons in plain words."""
 AGAIN: Mapping[str, str] = {

@@ -251,7 +251,7 @@ def write_first_layer(path: Path, weights: torch.Tensor, title: str) -> None:
     """Heat maps of (n, n) weights, rows outputs and columns inputs, as a PNG.
 
     Each panel has its own colour scale, because the circulant part of noisy weights would be
-    invisible on theirs.
+    invisible on the scale of the weights.
     """
     weights = weights.detach().cpu().double()
     share = circulant_share(weights)
