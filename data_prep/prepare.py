@@ -4,11 +4,10 @@ Examples:
   python data_prep/prepare.py dataset=rotated_mnist source.root=DIR out=DIR
   python data_prep/prepare.py dataset=blocks_3d num_episodes=1000 episode_length=100 out=DIR
 
-Keys: out (where to write), seed, num_samples, num_workers, overwrite, dataset.*, source.*; for
-worlds num_episodes and episode_length, both of the training split. A killed preparation continues
-when run again; a complete one is left alone. With overwrite=true the existing dataset is kept until
-the new one is complete, and restored if that fails. print_config=true only prints all keys and
-where each value came from.
+Keys: out (where to write), seed, num_samples, num_workers, overwrite, dataset.*, source.*; worlds
+also have num_episodes and episode_length. A killed preparation continues when run again. With
+overwrite=true the old dataset is kept until the new one is complete. print_config=true only prints
+all keys and where each value came from.
 """
 
 import time
@@ -29,9 +28,8 @@ def main(arguments: list[str]) -> None:
 
     is_asked = take_switch(arguments, "print_config")
     arguments = take_configs(arguments)
-    config = build(
-        PrepareConfig, compose("prepare", arguments, path_keys(PrepareConfig), DEPENDENT)
-    )
+    paths = path_keys(PrepareConfig)
+    config = build(PrepareConfig, compose("prepare", arguments, paths, DEPENDENT))
     if is_asked:
         from orbit.core.config.origins import print_text
 
@@ -42,21 +40,19 @@ def main(arguments: list[str]) -> None:
     from data_prep.recipes import make_recipe
     from orbit.core.progress import Progress
 
-    started = time.monotonic()
-    recipe = make_recipe(config)
+    started, recipe = time.monotonic(), make_recipe(config)
     num_records = sum(plan.layout.num_records for plan in recipe.plans())
-    out = Path(config.out)
     with Progress(num_records, "records", recipe.name) as progress:
         manifest = build_dataset(
             recipe,
-            out,
+            Path(config.out),
             config.num_workers,
             config.overwrite,
             lambda plan: progress.advance(plan.layout.num_records),
         )
     for name, split in manifest.splits.items():
         say(f"{name:5} {split.num_records:>9,} records  {split.num_frames:>9,} frames")
-    say(f"{recipe.name} is complete in {out} ({time.monotonic() - started:.1f} s)")
+    say(f"{recipe.name} is complete in {config.out} ({time.monotonic() - started:.1f} s)")
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def test_a_sweep_of_two_programs_is_refused_and_shown_as_such(
     assert "2 existing runs have other code than the current one (changed: pipeline)" in line
     assert line.endswith("or set any_code=true")
     assert (sweep_dir / "plan.json").read_text() == before
-    assert "a mix: 2 runs" in sweep(digits_dir, sweep_dir, *words, "dry_run=true").out
+    assert "a mix: 2 existing runs" in sweep(digits_dir, sweep_dir, *words, "dry_run=true").out
     assert call("launch/status.py", str(sweep_dir)).code == 0
     made_by(second, "b")
     shown = call("launch/status.py", str(sweep_dir)).out

@@ -96,4 +96,5 @@ def _changed(before: Sequence[Spans], after: Sequence[Spans]) -> str:
 
 @functools.cache
 def _plugins_of(data: str) -> tuple[str, ...]:
-    return read_manifest(Path(data)).plugins
+    """Those of a dataset's manifest; none if only the nodes see the dataset."""
+    return read_manifest(Path(data)).plugins if Path(data).exists() else ()

@@ -14,7 +14,7 @@ from orbit import __version__
 from orbit.core.code import CODE_FILE, code_of, differing_packages, used_in_training, went_on
 from orbit.core.config.program import EXIT_COLLAPSED, EXIT_NON_FINITE, ExitWithCode
 from orbit.core.metrics import Metric, statements_for
-from orbit.core.printing import say
+from orbit.core.printing import metrics_table, rank_of_environment, say
 from orbit.core.store.manifest import Manifest
 from orbit.core.user_text import counted
 from pipeline.arithmetic import complaint
@@ -250,6 +250,18 @@ def write_result(
         )
     run.write_json("result.json", result)
     return result
+
+
+def say_result(result: dict[str, Any], run_dir: str) -> None:
+    """Print how a run ended, on the first rank."""
+    if rank_of_environment() == 0:
+        early = f" ({result['ended_early']})" if "ended_early" in result else ""
+        say(
+            f"finished after step {result['step']}{early};"
+            f" best validation at step {result['best_step']}:"
+        )
+        say(metrics_table(result["metrics"]))
+        say(f"run directory: {run_dir}")
 
 
 def note_collapse(run: RunDirectory, config: TrainConfig, message: str) -> None:

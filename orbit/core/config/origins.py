@@ -29,11 +29,14 @@ def print_text(
     config_name: str,
     overrides: Sequence[str],
     dependent_groups: Mapping[str, str] | None = None,
+    file: Path | None = None,
 ) -> str:
     """A composed configuration, an instance of its dataclass, with the origin of each value.
 
-    The other arguments are those of `compose`.
+    The other arguments are those of `compose`; `file` was read instead of composing, if given.
     """
+    if file is not None:
+        return _file_text(config, file, overrides)
     choices = choices_of(config_name, overrides, dependent_groups or {})
     origins: dict[str, str] = {}
     for file, keys in files_of(config_name, choices, dependent_groups or {}):
@@ -42,8 +45,7 @@ def print_text(
     return annotated(config, origins | said, [f"{key}={value}" for key, value in choices.items()])
 
 
-def file_text(config: Any, file: Path, overrides: Sequence[str]) -> str:
-    """The same for a configuration that was read from a file, with overrides."""
+def _file_text(config: Any, file: Path, overrides: Sequence[str]) -> str:
     origins = dict.fromkeys(_leaves(read_yaml(file.read_text(encoding="utf-8"))), str(file))
     said = {key: COMMAND_LINE for key, _ in map(split_override, overrides)}
     return annotated(config, origins | said, ())
