@@ -88,7 +88,8 @@ def test_choices_are_offered_and_suggested(own: Path) -> None:
     assert "|lab/more|" in text
     assert "mine" in group_options("experiment")
     line = call("pipeline/train.py", "experiment=mone", f"configs={own}").error_line
-    assert line.endswith("(did you mean 'mine'?)")
+    assert "; nearest of " in line
+    assert ": mine, " in line
 
 
 def test_a_dataset_of_ones_own_with_its_source(own: Path) -> None:

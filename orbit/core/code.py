@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from orbit.core import plugins
-from orbit.core.files.listing import find_files
+from orbit.core.files.listing import find_files, list_folder
 
 CODE_FILE = "code.json"
 """The file of a run's spans in its directory, see `went_on`."""
@@ -204,7 +204,7 @@ def _is_installed(name: str, place: Path) -> bool:
 
 @functools.cache
 def _is_filled_by_installer(folder: Path) -> bool:
-    return folder.name in INSTALLERS_FOLDERS or any(folder.glob("*.dist-info"))
+    return folder.name in INSTALLERS_FOLDERS or bool(list_folder(folder, "*.dist-info"))
 
 
 def _editable() -> set[str]:

@@ -39,8 +39,8 @@ def print_text(
         return _file_text(config, file, overrides)
     choices = choices_of(config_name, overrides, dependent_groups or {})
     origins: dict[str, str] = {}
-    for file, keys in files_of(config_name, choices, dependent_groups or {}):
-        origins |= dict.fromkeys(keys, file)
+    for name, keys in files_of(config_name, choices, dependent_groups or {}):
+        origins |= dict.fromkeys(keys, name)
     said = {key: COMMAND_LINE for key, _ in map(split_override, overrides) if key not in choices}
     return annotated(config, origins | said, [f"{key}={value}" for key, value in choices.items()])
 
