@@ -372,7 +372,7 @@ def test_without_a_cluster_status_says_no_and_stop_is_content(tmp_path: Path) ->
         (("begin",), "usage"),
         (("start", "again"), "usage"),
         (("kill-node",), "usage"),
-        (("kill-node", "node3"), "no node node3"),
+        (("kill-node", "node3"), "unknown node node3"),
         (("status", "--state"), "--state needs a folder"),
     ],
 )

@@ -298,6 +298,7 @@ OTHER_VALUES: dict[str, Any] = {
     "global_batch": 96,
     "accumulation": 2,
     "pairs": "stored",
+    "patience": 3,
     "tail": "carry",
     "num_train_items": 100,
     "precision": "bf16",
