@@ -84,12 +84,41 @@ def _metrics_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+CALLED = ("load_run", "Run", "PairStore", "make_group", "read_element")
+"""What notebooks and scripts use; other names of `orbit` are for packages that add to it."""
+
+
 def _api_index() -> str:
     import ast
 
-    from docs_build.api_pages import api_packages
+    from docs_build.api_pages import api_packages, page_uri
+    from orbit.api import MODULE_OF
 
-    lines = ["# Python interface", "", "The packages and their purpose.", ""]
+    def row(name: str) -> str:
+        module = ROOT.joinpath(*MODULE_OF[name].split("."))
+        file = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+        page = page_uri(file.parent).rpartition("/")[2]
+        about = next(
+            (
+                ast.get_docstring(node) or ""
+                for node in ast.parse(file.read_text(encoding="utf-8")).body
+                if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name
+            ),
+            "",
+        )
+        return f"| [`orbit.{name}`]({page}) | {' '.join(about.partition(chr(10) * 2)[0].split())} |"
+
+    lines = ["# Python interface", "", "## What notebooks and scripts use", ""]
+    lines += ["| name | meaning |", "|---|---|", *map(row, CALLED), ""]
+    lines += ["[Use a trained run](../../howto/use_a_run.md) has examples.", ""]
+    lines += ["## What packages use", "", "| name | meaning |", "|---|---|"]
+    lines += [row(name) for name in sorted(MODULE_OF) if name not in CALLED]
+    lines += [
+        "",
+        "[Add to Orbit from your own package](../../howto/own_package.md) has examples.",
+        "",
+    ]
+    lines += ["## All packages", ""]
     for package in api_packages():
         name = ".".join(package.relative_to(ROOT).parts)
         about = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
