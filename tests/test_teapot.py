@@ -265,7 +265,10 @@ SOURCE = ("dataset=teapot", "source=mesh")
     [
         (("dataset=teapot", "dataset.actions=up"), r"actions=\[up\] is not allowed; allowed: haar"),
         (("dataset=teapot", "dataset.actions=[haar,small]"), "allowed: haar or small"),
-        (("dataset=teapot_small", "dataset.actions=haar"), "that dataset.world.turns=small leaves out"),
+        (
+            ("dataset=teapot_small", "dataset.actions=haar"),
+            "that dataset.world.turns=small leaves out",
+        ),
         (("dataset=teapot", "dataset.world.turns=large"), "allowed: haar, small"),
         (("dataset=teapot", "dataset.world.held_out.degrees=0"), "degrees=0.0 must lie above 0"),
         (("dataset=teapot", "dataset.world.held_out.axis=[0,0,1]"), "held_out.degrees"),
