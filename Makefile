@@ -1,7 +1,8 @@
 # make install sets up .venv; for a CUDA 12 driver: make install TORCH='torch torchvision --index-url URL'
 # make train   install, prepare the embedded digits, train, evaluate
-# make test    install, then lint, types and the whole test suite in JOBS=2 processes, then the
+# make test    install, then lint and the whole test suite in JOBS=2 processes, then types and the
 #              tests against a real SLURM where there is one
+# make lint    install, then lint and types
 # make test-slurm   install, then the tests against a real SLURM on this host (root; Debian, Ubuntu)
 # make docs    install, then build the documentation site into site/
 # make clean   remove the embedded example's data and run, the site, and all caches
@@ -14,7 +15,7 @@ RUN := runs/rotated_digits
 REPORT := reports/rotated_digits
 JOBS ?= 2
 
-.PHONY: install train test test-slurm lint docs clean
+.PHONY: install train test test-slurm lint style types docs clean
 
 install: $(VENV)/.installed
 
@@ -35,18 +36,23 @@ train: install
 	$(BIN)/python launch/report.py $(RUN) out=$(REPORT)
 	@echo "Look at $(RUN)/orbits.png, or open $(REPORT)/index.html"
 
-lint: install
+lint: style types
+
+style: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --num-workers 2
 	$(BIN)/lint-imports --no-cache
 
-test: lint
+types: install
+	$(BIN)/mypy
+
+# Types come last, beside the tests on SLURM, which leave a part of two cores idle.
+test: style
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --ignore tests/slurm
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target types test-slurm
 
 test-slurm: install
-	$(BIN)/python -m pytest tests/slurm
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm
 
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet

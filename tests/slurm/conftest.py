@@ -52,13 +52,13 @@ def launcher(cluster: DevCluster, digits_dir: Path) -> Launcher:
 
 @pytest.fixture(scope="session")
 def limited(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sweep of one run that reaches its time limit of two minutes on node1.
+    """The sweep of one run that reaches its time limit of three minutes on node1.
 
     It saves no checkpoint of its own: what it goes on from, it saved when it was told to stop.
     Whoever asks for it early has other tests to do until then.
     """
     sweep_dir = tmp_path_factory.mktemp("limited") / "sweep"
     endless = ("epochs=100000", "global_batch=16", "validate_every=90000", "checkpoint_every=90000")
-    limits = ("cluster.time=2", "cluster.signal_before_s=20", "cluster.options={nodelist:node1}")
+    limits = ("cluster.time=3", "cluster.signal_before_s=20", "cluster.options={nodelist:node1}")
     launcher.sweep(sweep_dir, *endless, *limits)
     return sweep_dir
