@@ -1,5 +1,6 @@
 """Which code makes a run: what belongs to its digest, and what a run says of a change."""
 
+import importlib.metadata
 import json
 import shutil
 from collections.abc import Iterator
@@ -127,6 +128,36 @@ def test_code_that_cannot_be_told_is_refused_by_name(
         monkeypatch.syspath_prepend(str(tmp_path / part))
     with pytest.raises(ValueError, match="the package 'scattered' is in several folders"):
         packages_to_carry()
+
+
+def test_a_folder_without_code_is_not_a_package(
+    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results in the working folder, with the name of a library that is not installed."""
+    (lab / "lab" / "__init__.py").write_text("try:\n    import logged\nexcept ImportError: ...\n")
+    (tmp_path / "work" / "logged").mkdir(parents=True)
+    (tmp_path / "work" / "logged" / "values.json").write_text("{}")
+    monkeypatch.syspath_prepend(str(tmp_path / "work"))
+    assert set(code_of(("networks/lab: lab 0.3",)).packages) == {"orbit", "pipeline", "lab"}
+    assert "logged" not in packages_to_carry()
+    (tmp_path / "work" / "logged" / "values.py").touch()
+    assert "logged" in packages_to_carry()
+
+
+def test_what_is_installed_is_read_once(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many runs there are, and however much a plug-in imports: it is slow to read."""
+    read, calls = importlib.metadata.entry_points, []
+
+    def counted(**given: str) -> Any:
+        calls.append(given)
+        return read(**given)
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", counted)
+    plugins.forget()
+    for _ in range(2):
+        assert "lab" in code_of(("networks/lab: lab 0.3",)).packages
+        assert "lab" in packages_to_carry()
+    assert len(calls) == 1
 
 
 def test_of_a_dataset_only_the_group_takes_part_in_training() -> None:

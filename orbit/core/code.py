@@ -11,9 +11,7 @@ environment.json the versions of libraries.
 import ast
 import functools
 import hashlib
-import importlib.metadata
 import importlib.util
-import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from orbit.core import plugins
+from orbit.core.files.atomic import sha256_of_file
 from orbit.core.files.listing import find_files, list_folder
 
 CODE_FILE = "code.json"
@@ -112,8 +111,7 @@ def digest_of(place: Path) -> str:
     """sha256 over the names and contents of a package's files, read once in a process."""
     whole = hashlib.sha256()
     for name, file in code_files(place):
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        whole.update(os.fsencode(name) + b"\0" + content.encode() + b"\n")
+        whole.update(os.fsencode(name) + b"\0" + sha256_of_file(file).encode() + b"\n")
     return whole.hexdigest()
 
 
@@ -134,14 +132,9 @@ def packages_to_carry() -> dict[str, Path]:
     The keys are the names under which they are imported. They can be edited at any time, so a copy
     of the code must include them. Raises ValueError naming one that cannot be copied.
     """
-    points = [
-        point
-        for kind in (*plugins.KINDS, plugins.CONFIGS)
-        for point in importlib.metadata.entry_points(group=f"orbit.{kind}")
-    ]
-    names = [point.value.partition(":")[0].partition(".")[0] for point in points]
+    offering = [point for points in plugins.entry_points().values() for point in points]
     found = {}
-    for name, place in _with_imports(names).items():
+    for name, place in _with_imports(plugins.package_of(point.value) for point in offering).items():
         if not _is_installed(name, place):
             found[place.name if place.is_file() else name] = place
     return found
@@ -152,11 +145,15 @@ def _package_of(used: str) -> str | None:
     what = used.partition(": ")[0]
     kind, _, name = what.partition("/")
     plugin = plugins.installed(kind).get(name) if kind in plugins.KINDS else None
-    return None if plugin is None else plugin.value.partition(":")[0].partition(".")[0]
+    return None if plugin is None else plugin.package
 
 
 def _with_imports(names: Iterable[str]) -> dict[str, Path]:
-    """These packages, and all packages that they import from folders that no installer fills."""
+    """These packages, and all packages that they import from folders that no installer fills.
+
+    A folder without code is not a package that is imported: results in the working folder may have
+    the name of a library that is not installed.
+    """
     found: dict[str, Path] = {}
     wanted = [(name, True) for name in dict.fromkeys(names)]
     while wanted:
@@ -164,7 +161,9 @@ def _with_imports(names: Iterable[str]) -> dict[str, Path]:
         if name in found or name in (*OWN, *NOT_OF_RUNS) or name in sys.stdlib_module_names:
             continue
         place = _place_of(name)
-        if place is not None and (is_named or not _is_installed(name, place)):
+        if place is None:
+            continue
+        if is_named or (not _is_installed(name, place) and code_files(place)):
             found[name] = place
             wanted += [(other, False) for other in _imports_of(place)]
     return found
@@ -199,27 +198,12 @@ def _place_of(name: str) -> Path | None:
 
 def _is_installed(name: str, place: Path) -> bool:
     """Whether an installer copied a package to where it is."""
-    return _is_filled_by_installer(place.parent) and name not in _editable()
+    return _is_filled_by_installer(place.parent) and name not in plugins.editable_packages()
 
 
 @functools.cache
 def _is_filled_by_installer(folder: Path) -> bool:
     return folder.name in INSTALLERS_FOLDERS or bool(list_folder(folder, "*.dist-info"))
-
-
-def _editable() -> set[str]:
-    """The packages of plug-ins that are installed as links to their sources."""
-    found = set()
-    for kind in (*plugins.KINDS, plugins.CONFIGS):
-        for point in importlib.metadata.entry_points(group=f"orbit.{kind}"):
-            try:
-                text = point.dist.read_text("direct_url.json") if point.dist is not None else None
-                url = json.loads(text or "{}")
-            except ValueError:
-                continue
-            if url.get("dir_info", {}).get("editable") is True:
-                found.add(point.value.partition(":")[0].partition(".")[0])
-    return found
 
 
 @functools.cache

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from orbit.core.files.atomic import parse_json
+
 KindName = Literal["methods", "worlds", "sources", "groups", "networks", "actions", "loggers"]
 KINDS: tuple[KindName, ...] = typing.get_args(KindName)
 WITHOUT_SETTINGS = ("groups", "loggers")
@@ -67,16 +69,51 @@ class Plugin(NamedTuple):
     origin: Origin
     load: Callable[[], Any]
 
+    @property
+    def package(self) -> str:
+        """The name under which its package is imported."""
+        return package_of(self.value)
+
+
+def package_of(value: str) -> str:
+    """The package in the value of an entry point, such as `mylab.arrays:SOURCE`."""
+    return value.partition(":")[0].partition(".")[0]
+
 
 _LOADED: dict[type, Plugin] = {}
 """Classes of settings, and the plug-ins from which they come."""
 
 
 @functools.cache
+def entry_points() -> Mapping[str, tuple[importlib.metadata.EntryPoint, ...]]:
+    """The entry points of each kind and of `configs`.
+
+    Finding them reads the metadata of every installed package, so it is done once in a process.
+    """
+    found = importlib.metadata.entry_points()
+    return {kind: tuple(found.select(group=f"orbit.{kind}")) for kind in (*KINDS, CONFIGS)}
+
+
+@functools.cache
+def editable_packages() -> frozenset[str]:
+    """The packages of entry points that are installed as links to their sources."""
+    found = set()
+    for point in (point for points in entry_points().values() for point in points):
+        try:
+            text = point.dist.read_text("direct_url.json") if point.dist is not None else None
+            url = parse_json(text or "{}")
+        except ValueError:
+            continue
+        if url.get("dir_info", {}).get("editable") is True:
+            found.add(package_of(point.value))
+    return frozenset(found)
+
+
+@functools.cache
 def installed(kind: str) -> Mapping[str, Plugin]:
     """The entry points of a kind by name; ValueError for two of the same name."""
     found: dict[str, Plugin] = {}
-    for point in importlib.metadata.entry_points(group=f"orbit.{kind}"):
+    for point in entry_points()[kind]:
         origin = Origin("unknown", "0")
         if point.dist is not None:
             origin = Origin(point.dist.name, point.dist.version)
@@ -221,6 +258,8 @@ def config_folders() -> dict[str, Path]:
 
 def forget() -> None:
     """Read the installed entry points again: for tests that install something."""
+    entry_points.cache_clear()
+    editable_packages.cache_clear()
     installed.cache_clear()
     load.cache_clear()
     _LOADED.clear()
