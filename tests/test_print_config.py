@@ -5,11 +5,17 @@ holds that value, and that what nobody set is said to be the default of its clas
 """
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 from helpers.programs import REPOSITORY, call
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orbit.core.config.compose import read_yaml
+from orbit.core.config.origins import annotated
 
 LINE = re.compile(r"^( *)([\w.]+):(?: (.*?))? *(?:  # (.*))?$")
 WORDS = ("data=d", "run_dir=r")
@@ -89,3 +95,28 @@ def test_other_programs_print_theirs(tmp_path: Path) -> None:
     _, found = printed("launch/sweep.py", *words)
     assert found["sweep.search.grid.task.model.width"][1] == "configs/sweep/width.yaml"
     assert not any(tmp_path.iterdir())
+
+
+@dataclass(frozen=True)
+class Inner:
+    text: str
+    several: tuple[str | float | bool | None, ...]
+    mapping: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner
+
+
+@given(text=st.text(max_size=20), num=st.integers(1, 40), number=st.floats(-1e300, 1e300))
+def test_any_value_is_read_back_from_its_line(text: str, num: int, number: float) -> None:
+    """Also long texts with spaces, line breaks and letters beyond 16 bits."""
+    long = " ".join([text] * num)
+    several = (long, None, True, number)
+    printed = annotated(Outer(Inner(long, several, {"key": text})), {}, ())
+    assert read_yaml(printed) == {
+        "inner": {"text": long, "several": list(several), "mapping": {"key": text}}
+    }
+    assert "# default of Inner" in printed
+    assert "default of dict" not in printed

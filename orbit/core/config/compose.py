@@ -113,6 +113,25 @@ def yaml_text(values: Any) -> str:
     return text
 
 
+class _LineDumper(_Dumper):
+    """Escapes line breaks in texts."""
+
+
+def _represent_text(dumper: Any, text: str) -> Any:
+    style = '"' if text.splitlines() not in ([], [text]) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_LineDumper.add_representer(str, _represent_text)
+
+
+def yaml_line(value: Any) -> str:
+    """One line that `read_yaml` reads as this value, at any place of a document."""
+    options = {"default_flow_style": True, "width": 10**9, "allow_unicode": True}
+    text: str = yaml.dump([value], Dumper=_LineDumper, sort_keys=False, **options)
+    return text.strip()[1:-1]
+
+
 RUN_DIR = "run_dir"
 TASK_RUN = "task_run"
 """The copy, in a run directory, of the run that its method learns from (`task.run`)."""

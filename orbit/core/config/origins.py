@@ -6,7 +6,6 @@ config=FILE.
 """
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,10 @@ from orbit.core.config.compose import (
     hydra_overrides,
     read_yaml,
     split_override,
-    yaml_text,
+    yaml_line,
 )
 from orbit.core.config.roots import CONFIG_ROOT, config_roots
 
-WORD = "print_config"
 COMMAND_LINE = "command line"
 
 
@@ -94,14 +92,16 @@ def _lines(
     """Lines of YAML, each with the origin of its value; the origin is empty for a line that only
     names a group of keys."""
     for key, value in values.items():
-        own = getattr(config, key, None) if dataclasses.is_dataclass(config) else None
         dotted = f"{prefix}{key}"
         if isinstance(value, dict) and value:
-            yield f"{indent}{_plain(key)}:", ""
-            yield from _lines(own, value, origins, f"{dotted}.", f"{indent}  ")
+            own = getattr(config, key, None)
+            # A plain mapping belongs to the class that has it.
+            owner = own if dataclasses.is_dataclass(own) else config
+            yield f"{indent}{yaml_line(key)}:", ""
+            yield from _lines(owner, value, origins, f"{dotted}.", f"{indent}  ")
             continue
-        default = f"default of {type(config).__name__}" if own is not None or config else ""
-        yield f"{indent}{_plain(key)}: {_plain(value)}", _origin(dotted, origins) or default
+        origin = _origin(dotted, origins) or f"default of {type(config).__name__}"
+        yield f"{indent}{yaml_line(key)}: {yaml_line(value)}", origin
 
 
 def _origin(key: str, origins: Mapping[str, str]) -> str | None:
@@ -111,13 +111,6 @@ def _origin(key: str, origins: Mapping[str, str]) -> str | None:
             return origins[key]
         key = key.rpartition(".")[0]
     return None
-
-
-def _plain(value: Any) -> str:
-    """A value as YAML on one line."""
-    if isinstance(value, list | tuple | dict):
-        return json.dumps(value)
-    return yaml_text({"_": value})[len("_: ") :].strip()
 
 
 def _leaves(values: Any, prefix: str = "") -> Iterator[str]:
