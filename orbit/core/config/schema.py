@@ -10,7 +10,6 @@ the type `FilePath`: overrides give it literally, and records hold it absolute.
 import dataclasses
 import difflib
 import functools
-import json
 import math
 import reprlib
 import types
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from orbit.core import plugins
+from orbit.core.files.atomic import parse_json
 
 T = TypeVar("T")
 IS_PATH = "path"
@@ -46,7 +46,7 @@ def build(schema: type[T], values: Mapping[str, Any]) -> T:
 def read_json_as(schema: type[T], path: Path) -> T:
     """A `schema` instance from a JSON file; FileNotFoundError or ValueError naming the file."""
     try:
-        return build(schema, json.loads(path.read_text(encoding="utf-8")))
+        return build(schema, parse_json(path.read_bytes()))
     except ValueError as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
 
@@ -70,7 +70,7 @@ USUAL_NAMES = {
     "amp": "precision",
     "watch": "follow",
 }
-"""What elsewhere, or once, is the name of a key."""
+"""Names that other programs, or earlier versions, have for a key."""
 
 
 def suggestion(word: str, known: list[str]) -> str:
@@ -119,13 +119,7 @@ def words_of(annotation: Any) -> list[str]:
 
 def path_keys(schema: Any) -> frozenset[str]:
     """The dotted keys of a dataclass, and of the dataclasses in it, that hold a path."""
-    found = set()
-    for name, annotation in _hints(schema).items():
-        if _is_path(annotation):
-            found.add(name)
-        for option in _dataclass_options(annotation):
-            found |= {f"{name}.{key}" for key in path_keys(option)}
-    return frozenset(found)
+    return frozenset(key for key, annotation in typed_keys(schema) if _is_path(annotation))
 
 
 def with_paths(settings: T, change: Callable[[str], str]) -> T:
