@@ -158,7 +158,7 @@ def abandon_build(out: Path, error: Exception, is_continued: bool, lock: Directo
             if is_hopeless or not has_finished_shards(out):
                 clearing.clear(out)
     except (OSError, LostLockError) as fault:
-        say(f"{out} is unchanged: {fault}", error=True)
+        say(f"{out} could not be cleaned up: {fault}", error=True)
 
 
 def _tidy_if_free(out: Path) -> None:

@@ -13,7 +13,7 @@ NUM_VOLUMES = 600
 NUM_CLASSES = 2
 MEAN_LOG_VOLUME = (0.0, 0.9)
 STD_LOG_VOLUME = 0.25
-"""Standard deviation of the logarithm of the lateral ventricles' relative volume, by class."""
+"""Mean, by class, and standard deviation of the logarithm of the lateral ventricles' volume."""
 
 SURFACE_VOXELS = 1.3
 NUM_WAVES = 5

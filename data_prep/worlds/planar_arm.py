@@ -145,7 +145,7 @@ def _joined(first: Inertia, second: Inertia) -> Inertia:
 
 
 def _moved(part: Inertia, distance: float) -> float:
-    """The inertia after a shift of the centre by a distance."""
+    """What a distance of the centre adds to the moment."""
     return part.mass * distance * distance
 
 

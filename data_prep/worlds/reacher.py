@@ -37,7 +37,7 @@ TORQUES = tuple(
 )
 POSITIVE_SECOND_TORQUE = "positive_second_torque"
 LIMITED_TORQUES = RangeOfActions("range", (-1.0, 0.0), (1.0, 1.0))
-"""The name of the torques of a limited policy."""
+"""The torques of a limited policy, and their name."""
 
 GOAL_PLACE = (0.2, 0.2)
 """In metres; the arm's reach is 0.22."""

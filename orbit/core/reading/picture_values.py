@@ -300,10 +300,9 @@ def read_meaning(image: Image.Image, path: Path) -> Meaning:
 
 
 def as_shown(image: Image.Image, meaning: Meaning) -> Image.Image:
-    """Upright pixels of 8 bits:
+    """Upright pixels of 8 bits, LA or RGBA with transparency, otherwise of any mode of 8 bits.
 
-    LA or RGBA with transparency, otherwise any mode of 8 bits. May raise any error of Pillow's
-    decoders.
+    May raise any error of Pillow's decoders.
     """
     decode(image)
     upright = ImageOps.exif_transpose(image)
