@@ -83,7 +83,7 @@ def completions(line: str) -> list[str]:
     `line` are the words after `orbit`. A key ends in `=`, a prefix of keys in `.`. Empty where the
     shell completes better, such as for paths.
     """
-    words = line.split(" ")
+    words = line.lstrip().split(" ")
     if len(words) == 1:
         return [program for program in PROGRAMS if program.startswith(words[0])]
     program, word = words[0], words[-1]

@@ -38,6 +38,7 @@ def test_every_key_of_training_is_reached() -> None:
 def test_words_and_values() -> None:
     assert completions("tr") == ["train"]
     assert set(completions("")) == set(PROGRAMS)
+    assert completions("  train  opt") == ["optimizer."]  # after `orbit` and several spaces
     assert completions("train opt") == ["optimizer."]
     assert completions("train data=x sched") == ["schedule."]
     assert completions("train experiment=rotated_d") == ["experiment=rotated_digits"]
