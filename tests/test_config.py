@@ -33,7 +33,7 @@ from orbit.core.config.compose import (
     split_override,
 )
 from orbit.core.config.former import FORMER_EXPERIMENTS
-from orbit.core.config.schema import build, dotted_keys
+from orbit.core.config.schema import build, dotted_keys, read_json_as
 from orbit.core.store.reader import PairStore
 from pipeline.settings import (
     ApplyConfig,
@@ -167,6 +167,22 @@ def test_wrong_values_are_named(values: dict[str, Any], words: str) -> None:
         build(Outer, values)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 100_000, "nested too deep"),
+        ('{"count": 1, "count": 2}', "given twice"),
+        ("[1]", "it takes keys"),
+    ],
+)
+def test_a_json_file_is_read_strictly(text: str, words: str, tmp_path: Path) -> None:
+    """A file that a launcher finds is one line of complaint, never a traceback."""
+    file = tmp_path / "order.json"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=rf"order\.json cannot be read: .*{words}"):
+        read_json_as(Outer, file)
 
 
 def test_right_values_are_taken() -> None:

@@ -186,7 +186,7 @@ def _is_union(annotation: Any) -> bool:
 def _build_dataclass(schema: Any, values: Any, path: str) -> Any:
     if not isinstance(values, Mapping):
         names = ", ".join(field.name for field in dataclasses.fields(schema))
-        raise ValueError(f"{path} takes keys ({names}), not the value {_show(values)}")
+        raise ValueError(f"{path or 'it'} takes keys ({names}), not the value {_show(values)}")
     hints = _hints(schema)
     prefix = f"{path}." if path else ""
     for key in values:
