@@ -7,8 +7,6 @@ out/
 """
 
 import dataclasses
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import torch
 from safetensors.torch import save as save_safetensors
 
 from orbit import __version__
-from orbit.core.files.atomic import sync_directory, sync_file, write_json
+from orbit.core.files.atomic import replacing_folder, write_json
 from orbit.core.groups import Group
 from orbit.core.groups.words import MAX_LISTED
 from orbit.core.progress import Progress
@@ -109,11 +107,8 @@ def export_run(config: ExportConfig) -> dict[str, Any]:
     run = load_run(config.run_dir, str(config.checkpoint), config.data)
     manifest = run.manifest
     programs = programs_of(run, manifest)
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    draft = out.absolute().with_name(f".{out.absolute().name}.{uuid.uuid4().hex[:12]}.tmp")
-    draft.mkdir()
     differences: dict[str, float] = {}
-    try:
+    with replacing_folder(out.absolute()) as draft:
         weights = {name: values.contiguous() for name, values in run.model.state_dict().items()}
         step = {"step": str(run.step), "run": config.run_dir, "task": run.config.task.name}
         (draft / WEIGHTS).write_bytes(save_safetensors(weights, step))
@@ -130,15 +125,7 @@ def export_run(config: ExportConfig) -> dict[str, Any]:
                 differences[program.name] = difference
                 progress.advance()
         signature = make_signature(run, manifest, programs, differences)
-        for file in draft.iterdir():
-            sync_file(file)
         write_json(draft / SIGNATURE, signature)
-        if out.exists():
-            shutil.rmtree(out)
-        draft.rename(out.absolute())
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    sync_directory(out.absolute().parent)
     return signature
 
 

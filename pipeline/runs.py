@@ -28,7 +28,8 @@ from pipeline.methods.table import make_task, method_of
 from pipeline.models.latent_action import LatentActionModel, LatentParts
 from pipeline.run_files.checkpoint import MODEL_FILE, Checkpoint, fill
 from pipeline.run_files.reading import read_metrics
-from pipeline.training.run_directory import RunDirectory
+from pipeline.settings import evaluation_file
+from pipeline.training.run_directory import RunDirectory, num_parameters
 from pipeline.training.settings import TrainConfig
 from pipeline.world_models.world_model import WorldModel
 
@@ -191,6 +192,17 @@ def open_data(run: RunDirectory, data: str | Path | None) -> PairStore:
     return store
 
 
+def evaluation_of(run: Run, split: str) -> dict[str, Any] | None:
+    """The evaluation of a run's weights on a split of the dataset that they were trained on, None
+    if there is none: a checkpoint of the same step may have had other weights."""
+    meta = run.checkpoint.meta
+    found = RunDirectory(run.path).read_json(f"evaluations/{evaluation_file(run.step, split)}")
+    if not isinstance(found, dict) or not isinstance(found.get("metrics"), dict):
+        return None
+    is_own = found.get("dataset") == meta["dataset"]
+    return found if is_own and found.get("weights") == meta["files"][MODEL_FILE]["sha256"] else None
+
+
 def latent_action_model(run: Run) -> LatentActionModel:
     """The model of a latent action run; ValueError for a run of another task."""
     if not isinstance(run.model, LatentActionModel):
@@ -245,8 +257,7 @@ def _lines(run: Run) -> Iterator[str]:
     yield f"Run {run.path}: task {config.task.name}, step {run.step:,}"
     frame = " x ".join(map(str, manifest.frames.shape))
     yield f"dataset  {manifest.name}, frames of {frame}, group {manifest.group}"
-    num = sum(parameter.numel() for parameter in model.parameters())
-    yield f"model    {num:,} parameters, trained in {config.precision}"
+    yield f"model    {num_parameters(model):,} parameters, trained in {config.precision}"
     if isinstance(model, LatentActionModel):
         is_variant = model.mask.is_variant()
         latent = " x ".join(map(str, model.latent_shape))
@@ -261,10 +272,9 @@ def _lines(run: Run) -> Iterator[str]:
 def _quality(run: Run) -> str:
     """The headline metrics, of the test split if this step was evaluated, otherwise of its
     validation."""
-    lines = RunDirectory(run.path)
-    test = lines.read_json(f"evaluations/step_{run.step:08d}-test.json")
-    if isinstance(test, dict):
-        split, metrics = "test", test.get("metrics", {})
+    test = evaluation_of(run, "test")
+    if test is not None:
+        split, metrics = "test", test["metrics"]
     else:
         found = read_metrics(run.path / "metrics.jsonl")
         own = [each for each in found if each["split"] == "val" and each["step"] == run.step]

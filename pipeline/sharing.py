@@ -9,23 +9,22 @@ import dataclasses
 import json
 import os
 import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
 from orbit import __version__
 from orbit.core.config.compose import TASK_RUN, group_options, yaml_text
 from orbit.core.config.program import COMMAND
-from orbit.core.files.atomic import sync_directory, sync_file, write_json, write_text
+from orbit.core.files.atomic import replacing_folder, write_json, write_text
 from orbit.core.files.listing import list_folder
 from orbit.core.store.manifest import Manifest, as_plain
 from pipeline.arithmetic import use_threads
 from pipeline.description.card import NO_LICENSE, Card, card_text
 from pipeline.description.facts import describe_loaded
 from pipeline.run_files.checkpoint import MODEL_FILE
-from pipeline.run_files.reading import CONFIG_FILE, DATASET_FILE
-from pipeline.run_files.shared import FORMAT, KEPT_OF_META, SHARED_FILE, is_shared
-from pipeline.runs import Run, load_run
+from pipeline.run_files.reading import CONFIG_FILE, DATASET_FILE, read_config_values
+from pipeline.run_files.shared import FORMAT, KEPT_OF_META, SHARED_FILE, is_shared, keep_copy
+from pipeline.runs import Run, evaluation_of, load_run
 from pipeline.settings import ShareConfig, evaluation_file
 from pipeline.training.run_directory import RunDirectory
 
@@ -45,20 +44,8 @@ def share_run(config: ShareConfig) -> list[str]:
     data = Path(config.data) if config.data is not None else None
     facts = describe_loaded(run, str(config.checkpoint), data)
     name = config.name or run.path.absolute().name
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f".{out.name}.{uuid.uuid4().hex[:12]}.tmp")
-    draft.mkdir()
-    try:
+    with replacing_folder(out) as draft:
         _fill(draft, run, name, facts, config)
-        for file in draft.rglob("*"):
-            if file.is_file():
-                sync_file(file)
-        if out.exists():
-            shutil.rmtree(out)
-        draft.rename(out)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    sync_directory(out.parent)
     return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
 
 
@@ -83,8 +70,13 @@ def _fill(folder: Path, run: Run, name: str, facts: dict[str, Any], config: Shar
     for each in COPIED:
         if (run.path / each).is_file():
             shutil.copyfile(run.path / each, folder / each)
-    if is_shared(run.path / TASK_RUN):
-        shutil.copytree(run.path / TASK_RUN, folder / TASK_RUN)
+    learned_from = getattr(run.config.task, "run", None)
+    if learned_from is not None:
+        # Runs of earlier versions have no copy of it.
+        own, checkpoint = run.path / TASK_RUN, str(getattr(run.config.task, "checkpoint", "best"))
+        keep_copy(own if is_shared(own) else Path(learned_from), checkpoint, folder / TASK_RUN)
+        values = nameless(read_config_values(folder / TASK_RUN))
+        write_text(folder / TASK_RUN / CONFIG_FILE, yaml_text(values))
     measured = _copy_evaluations(run, folder)
     pictures = _copy_pictures(run.path, folder) if config.pictures else []
     trained = _trained(directory, run)
@@ -127,12 +119,10 @@ def _copy_evaluations(run: Run, folder: Path) -> dict[str, Any] | None:
     without one."""
     found: dict[str, Any] = {}
     for split in ("val", "test"):
-        name = f"evaluations/{evaluation_file(run.step, split)}"
-        written = RunDirectory(run.path).read_json(name)
-        weights = run.checkpoint.meta["files"][MODEL_FILE]["sha256"]
-        if isinstance(written, dict) and written.get("weights") == weights:
+        written = evaluation_of(run, split)
+        if written is not None:
             (folder / "evaluations").mkdir(exist_ok=True)
-            write_json(folder / name, written)
+            write_json(folder / "evaluations" / evaluation_file(run.step, split), written)
             found = written
     return found or None
 
@@ -155,8 +145,9 @@ def _trained(directory: RunDirectory, run: Run) -> dict[str, Any]:
     """How the model was trained: command, versions, ranks, processor. For a shared folder, as
     recorded there."""
     if is_shared(directory.path):
-        shared = directory.read_json(SHARED_FILE)
-        trained: dict[str, Any] = shared["trained"]
+        trained = directory.read_json(SHARED_FILE).get("trained")
+        if not isinstance(trained, dict) or not {"versions", "num_ranks"} <= trained.keys():
+            raise ValueError(f"{directory.path / SHARED_FILE} does not say how it was trained")
         return trained
     known = directory.read_json("environment.json") or {}
     versions = {

@@ -14,6 +14,7 @@ from orbit.core.files.atomic import (
     create_exclusively,
     read_json_object,
     replacing,
+    replacing_folder,
     sync_directory,
     without_non_finite,
     write_bytes,
@@ -45,6 +46,63 @@ def test_what_fails_leaves_the_old_file_and_names_it(
         write_text(path, "new")
     assert error.value.filename == str(path)
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("file", "old")]
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "x"])
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path, name: str) -> None:
+    for number in range(2):
+        with replacing_folder(tmp_path / name) as draft:
+            (draft / "below").mkdir()
+            (draft / "below" / str(number)).write_text("")
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+        assert [path.name for path in (tmp_path / name / "below").iterdir()] == [str(number)]
+
+
+@pytest.mark.parametrize("where", ["inside", "fsync", "first rename", "second rename"])
+def test_what_fails_leaves_the_old_folder(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that is moved aside already: between the two renames nobody may end without one."""
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old").touch()
+    rename, num_left = os.rename, {"first rename": 0, "second rename": 1}.get(where, 9)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def rename_or_fail(*words: Path) -> None:
+        nonlocal num_left
+        num_left -= 1
+        (fail if num_left == -1 else rename)(*words)
+
+    monkeypatch.setattr(os, "rename", rename_or_fail)
+
+    def replace() -> None:
+        with replacing_folder(path) as draft:
+            (draft / "new").touch()
+            if where == "fsync":
+                monkeypatch.setattr(os, "fsync", fail)
+            if where == "inside":
+                fail()
+
+    with pytest.raises(OSError, match="Input/output"):
+        replace()
+    assert [each.relative_to(tmp_path).as_posix() for each in sorted(tmp_path.rglob("*"))] == [
+        "folder",
+        "folder/old",
+    ]
+
+
+def test_a_link_to_a_folder_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "kept").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "far")
+    with replacing_folder(tmp_path / "link") as draft:
+        (draft / "new").touch()
+    assert not (tmp_path / "link").is_symlink()
+    assert [path.name for path in (tmp_path / "link").iterdir()] == ["new"]
+    assert [path.name for path in (tmp_path / "far").iterdir()] == ["kept"]
 
 
 def test_a_draft_that_cannot_be_removed_does_not_hide_the_cause(

@@ -91,6 +91,10 @@ def test_training_leaves_the_world_model_as_it_was(
     file = tmp_path / "run/config.yaml"
     file.write_text(file.read_text().replace(str(frozen), str(tmp_path / "gone")))
     assert call("pipeline/share.py", str(tmp_path / "run"), f"out={tmp_path / 'on'}").code == 0
+    for text in (tmp_path / "on").rglob("*.yaml"):
+        assert str(tmp_path.parent) not in text.read_text()
+    assert (tmp_path / "on/task_run/config.yaml").is_file()
+    (tmp_path / "task_run").mkdir()  # another folder of the name that is left of the path
     for folder in (tmp_path / "run", tmp_path / "on"):
         found = load_run(folder).model.state_dict()
         wanted = load_run(tmp_path / "run", "best").model.state_dict()

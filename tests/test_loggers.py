@@ -3,13 +3,16 @@
 The real libraries are tried where they are installed (the extras `wandb` and `mlflow`).
 """
 
+import errno
 import json
 import shutil
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from helpers.training import StopAfter, make_config, never_stop
@@ -22,6 +25,7 @@ from pipeline.loggers import background, table
 from pipeline.loggers.background import MAX_WAITING, BackgroundLogger
 from pipeline.loggers.interface import Line, Position, Start, as_line
 from pipeline.loggers.mlflow_runs import safe_name
+from pipeline.loggers.weights_and_biases import WandbTracker
 from pipeline.run_files.reading import read_metrics
 from pipeline.training.run import train
 from pipeline.training.settings import TrainConfig
@@ -127,6 +131,30 @@ def test_a_tracker_that_hangs_keeps_nobody_waiting(
     assert not logger._thread.is_alive()
 
 
+def test_nothing_is_sent_after_the_wait_is_over(tmp_path: Path) -> None:
+    """The log may be another attempt's by then, and the tracker's note too."""
+    has_begun, release = threading.Event(), threading.Event()
+
+    class Hanging(Recorder):
+        def send(self, lines: Sequence[Line]) -> None:
+            has_begun.set()
+            release.wait(PATIENCE_S)
+            super().send(lines)
+
+    file, hanging = tmp_path / "metrics.jsonl", Hanging()
+    (first,) = write_lines(file, [1])
+    logger = BackgroundLogger("slow", hanging.open, file)
+    assert has_begun.wait(PATIENCE_S)
+    for line in write_lines(file, range(2, 5)):
+        logger.put(line)
+    logger.close(False, 0.01)
+    release.set()
+    logger._thread.join(PATIENCE_S)
+    assert not logger._thread.is_alive()
+    assert hanging.positions == [first.position]
+    assert hanging.is_finished is None
+
+
 def test_a_fault_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recorder = Recorder(range(1, 10))
     logger = BackgroundLogger("fake", recorder.open, tmp_path / "metrics.jsonl", retry_s=0.0)
@@ -218,6 +246,36 @@ def test_restarts_after_a_collapse_are_runs_of_their_own(tmp_path: Path) -> None
     assert second.name != first.name
     (tmp_path / "logger_wandb.json").write_text("torn")
     assert first.read_note("wandb") == {}
+
+
+def test_a_note_that_cannot_be_read_just_now_is_not_a_missing_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or every line would be sent once more, as another run."""
+    start = Start(tmp_path, {})
+    start.write_note("wandb", {"id": "x"})
+
+    def away(path: Path) -> bytes:
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", away)
+    with pytest.raises(OSError, match="Stale"):
+        start.read_note("wandb")
+    assert not start.is_owed("wandb")
+
+
+def test_lines_do_not_go_into_the_run_of_another_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W&B gives the run that is open in a process, whatever id is asked for."""
+    given = SimpleNamespace(id="first")
+    library = SimpleNamespace(init=lambda **_: given, Settings=dict)
+    monkeypatch.setitem(sys.modules, "wandb", library)
+    start = Start(tmp_path, {}, attempt=1)
+    with pytest.raises(RuntimeError, match="the run first of this process has not ended yet"):
+        WandbTracker(start)
+    given.id = start.read_note("wandb")["id"]
+    assert WandbTracker(start).last() is None
 
 
 def test_names_are_checked_before_anything_is_written(

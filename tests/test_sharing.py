@@ -120,6 +120,15 @@ def test_other_checkpoints_are_not_there(shared: Path) -> None:
         orbit.load_run(shared, "newest")
 
 
+def test_an_evaluation_of_other_weights_is_not_told(shared: Path, tmp_path: Path) -> None:
+    """As after a restart, which made a checkpoint of the same step anew."""
+    folder = copied(shared, tmp_path)
+    assert "quality  test: " in repr(orbit.load_run(folder))
+    file = next((folder / "evaluations").glob("*-test.json"))
+    file.write_text(json.dumps({**json.loads(file.read_text()), "weights": "others"}))
+    assert "quality  val: " in repr(orbit.load_run(folder))
+
+
 # What a stranger may have done to it
 
 
@@ -135,10 +144,21 @@ def test_damage_is_one_line(shared: Path, tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
         orbit.load_run(folder)
-    for text in ("[]", "{}", '{"format": 2}', "no json"):
+    meta = json.loads((folder / SHARED_FILE).read_text())
+    ranks = [json.dumps({**meta, "world_size": wrong}) for wrong in (0, -1, "2", None)]
+    for text in ("[]", "{}", '{"format": 2}', "no json", *ranks):
         (folder / SHARED_FILE).write_text(text)
         with pytest.raises(ValueError, match=r"shared\.json cannot be read"):
             orbit.load_run(folder)
+
+
+def test_who_hands_on_what_says_too_little_is_told(shared: Path, tmp_path: Path) -> None:
+    folder = copied(shared, tmp_path)
+    meta = json.loads((folder / SHARED_FILE).read_text())
+    (folder / SHARED_FILE).write_text(json.dumps({**meta, "trained": {}}))
+    line = call(PROGRAM, str(folder), f"out={tmp_path / 'again'}").error_line
+    assert "shared.json does not say how it was trained" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["on"]
 
 
 def test_a_missing_package_is_named(shared: Path, tmp_path: Path) -> None:

@@ -29,10 +29,11 @@ from pipeline.run_files.checkpoint import CheckpointStore
 from pipeline.runs import load_run
 from pipeline.training import distributed as rendezvous
 from pipeline.training.distributed import ClusterFaultError, World, is_cluster_fault, join_world
+from pipeline.training.last_words import noting_the_end
 from pipeline.training.metrics_log import MetricsLog
 from pipeline.training.optimisation import Optimisation
 from pipeline.training.run import train
-from pipeline.training.run_directory import RunDirectory
+from pipeline.training.run_directory import ENDED_FILE, RunDirectory
 
 WORDS = ("checkpoint_every=7", "epochs=1")
 
@@ -237,6 +238,7 @@ def test_a_trainer_that_lost_its_directory_saves_nothing_more(
         train(make_config(digits_dir, run_dir, *WORDS), Robbed(10**9))
     assert RunDirectory(run_dir).checkpoints.steps() == [7]
     assert json.loads((run_dir / ".lock").read_text())["host"] == "other"
+    assert not (run_dir / ENDED_FILE).exists()
 
 
 def test_a_dataset_that_is_replaced_meanwhile_is_read_as_it_was(
@@ -287,6 +289,39 @@ def test_other_ranks_end_as_the_first_one_does(code: int, monkeypatch: pytest.Mo
     with pytest.raises(ExitWithCode, match="ended because rank 0 failed") as ended:
         world.first_decides(lambda: None)
     assert ended.value.code == code
+
+
+def test_the_last_words_are_those_of_the_rank_that_failed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The others end sooner, because they have no loggers to wait for."""
+    message: list[Any] = [None, None]
+    world, run = second_rank(monkeypatch, message), RunDirectory(tmp_path)
+
+    def end_with_the_first() -> None:
+        with noting_the_end(run, world, StopRequest()):
+            message[0] = 1
+            world.first_decides(lambda: None)
+
+    with pytest.raises(ExitWithCode):
+        end_with_the_first()
+    assert not (tmp_path / ENDED_FILE).exists()
+    message[0] = None
+    with pytest.raises(KeyError), noting_the_end(run, world, StopRequest()):
+        raise KeyError("own")
+    assert json.loads((tmp_path / ENDED_FILE).read_text())["rank"] == 1
+
+
+def test_a_cause_is_not_hidden_by_a_folder_that_cannot_be_listed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def away(folder: Path) -> list[str]:
+        raise OSError(errno.EIO, "Input/output error", str(folder))
+
+    world, run = World(0, 1, torch.device("cpu")), RunDirectory(tmp_path)
+    monkeypatch.setattr(os, "listdir", away)
+    with pytest.raises(KeyError), noting_the_end(run, world, StopRequest()):
+        raise KeyError("the cause")
 
 
 @pytest.mark.parametrize(

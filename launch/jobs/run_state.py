@@ -15,7 +15,7 @@ from orbit.core.files.lock import can_see, is_running
 
 CANCELLED_FILE = "cancelled.json"
 ENDED_FILE = "ended.json"
-"""File name known to `pipeline/training/last_words.py` as well."""
+"""File name known to `pipeline/training/run_directory.py` as well."""
 FRESH_S = 60.0
 
 

@@ -18,7 +18,7 @@ from pipeline.measuring import batches, device_of, spread_records
 from pipeline.methods.latent_action.measures import composition_metrics, equivariance_metrics
 from pipeline.methods.table import method_of
 from pipeline.models.latent_action import LatentActionModel, LatentParts
-from pipeline.runs import Run, load_run, open_data
+from pipeline.runs import Run, evaluation_of, load_run, open_data
 from pipeline.settings import evaluation_file
 from pipeline.training.run_directory import RunDirectory, parameters
 
@@ -69,13 +69,12 @@ def read_or_measure(run: Run, data: Path | None) -> Exactness:
     own dataset is not where it was. Raises FileNotFoundError or ValueError if `data` is given and
     cannot be read.
     """
-    directory = RunDirectory(run.path)
-    name = evaluation_file(run.step, "test")
-    written = directory.read_json(f"evaluations/{name}")
-    if _is_of(written, run):
+    written = evaluation_of(run, "test")
+    if written is not None and "equivariance_error/latent" in written["metrics"]:
+        name = evaluation_file(run.step, "test")
         return Exactness(written["metrics"], f"evaluations/{name}")
     try:
-        store = open_data(directory, data)
+        store = open_data(RunDirectory(run.path), data)
     except FileNotFoundError:
         if data is not None:
             raise
@@ -103,17 +102,6 @@ def measure(run: Run, store: PairStore) -> tuple[dict[str, float], int]:
     is_action = store.manifest.target_is_action_on_source
     metrics |= composition_metrics(model, reader, records, places, is_action)
     return metrics, len(records)
-
-
-def _is_of(written: Any, run: Run) -> bool:
-    """Whether an evaluation used these weights on the dataset of their training."""
-    meta = run.checkpoint.meta
-    return (
-        isinstance(written, dict)
-        and written.get("weights") == meta["files"]["model.safetensors"]["sha256"]
-        and written.get("dataset") == meta["dataset"]
-        and "equivariance_error/latent" in written.get("metrics", {})
-    )
 
 
 MAX_NAMES = 8

@@ -42,7 +42,7 @@ class BackgroundLogger:
         self._retry_s = RETRY_S if retry_s is None else retry_s
         self._queue: queue.Queue[Line | None] = queue.Queue(MAX_WAITING)
         self._is_behind = True
-        self._is_warned = self._is_finished = self._is_done = False
+        self._is_warned = self._is_finished = self._is_done = self._is_given_up = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"logger {name}", daemon=True)
         self._thread.start()
@@ -68,9 +68,11 @@ class BackgroundLogger:
             pass  # The thread sees the stop after the lines in the queue.
 
     def wait(self, seconds: float) -> None:
-        """Wait until all lines are sent, at most this many seconds."""
+        """Wait until all lines are sent, at most this many seconds; then no more are sent, because
+        the log may soon be another attempt's."""
         self._thread.join(seconds)
         if not self._is_done:
+            self._is_given_up = True
             self._warn("it did not accept all lines in time")
 
     def _work(self) -> None:
@@ -97,8 +99,12 @@ class BackgroundLogger:
             lines = [line for line in lines if done is None or line.position > done]
             for first in range(0, len(lines), MAX_SENT):
                 part = lines[first : first + MAX_SENT]
+                if self._is_given_up:
+                    return
                 tracker.send(part)
                 done = part[-1].position
+            if self._is_given_up:
+                return
             if is_last and not self._is_behind:
                 tracker.close(self._is_finished)
                 return

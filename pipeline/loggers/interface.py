@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from orbit.core.files.atomic import parse_json, write_json
+from orbit.core.files.atomic import read_json_object, write_json
 
 Position = tuple[int, str]
 """Step and split of a line. Lines come in this order, because `train` sorts before `val`."""
@@ -64,17 +64,20 @@ class Start:
         return name if self.attempt == 0 else f"{name}, attempt {self.attempt + 1}"
 
     def read_note(self, logger: str) -> dict[str, Any]:
-        """The logger's note in the run directory from an earlier start of this attempt; None if
-        there is none."""
-        try:
-            note = parse_json((self.run_dir / note_file(logger)).read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return note if isinstance(note, dict) and note.get("attempt") == self.attempt else {}
+        """The logger's note in the run directory from an earlier start of this attempt; empty if
+        there is none.
+
+        Raises errors of the operating system: without its note a run would be begun anew.
+        """
+        note = read_json_object(self.run_dir / note_file(logger)) or {}
+        return note if note.get("attempt") == self.attempt else {}
 
     def is_owed(self, logger: str) -> bool:
         """Whether a logger's run was begun and has not all lines yet, as far as its note says."""
-        note = self.read_note(logger)
+        try:
+            note = self.read_note(logger)
+        except OSError:
+            return False
         return "id" in note and not note.get("complete")
 
     def write_note(self, logger: str, note: Mapping[str, Any]) -> None:

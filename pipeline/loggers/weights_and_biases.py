@@ -38,6 +38,10 @@ class WandbTracker:
             config=dict(start.settings),
             settings=wandb.Settings(console="off", silent=True, save_code=False),
         )
+        if self._run.id != self._note["id"]:
+            # The library returns a run that is still open in this process, such as one whose
+            # server hung before the restart.
+            raise RuntimeError(f"the run {self._run.id} of this process has not ended yet")
 
     def last(self) -> Position | None:
         last = self._note.get("last")

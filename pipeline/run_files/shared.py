@@ -6,28 +6,22 @@ shared/
   config.yaml            the configuration of the training; of paths the names alone
   dataset.json           the dataset's manifest, without the names of the files it was made from
   shared.json            step, size and sha256 of the weights, dataset, ranks; written last
-  metrics.jsonl, result.json, environment.json, evaluations/, orbits.png, pictures/
+  metrics.jsonl, result.json, evaluations/, orbits.png, pictures/
+  task_run/              of a method that learned from another run: that run's weights and
+                         configuration, as a shared folder
 
 Reading a shared folder never runs code from it: weights are tensors, the rest is text, and names
 are looked up in Orbit and the installed packages.
 """
 
 import hashlib
-import uuid
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 
-from orbit.core.files.atomic import (
-    TEMPORARY_SUFFIX,
-    parse_json,
-    remove_tree,
-    sync_directory,
-    write_bytes,
-    write_json,
-)
+from orbit.core.files.atomic import parse_json, replacing_folder, write_bytes, write_json
 from orbit.core.user_text import parse_integer
 from pipeline.run_files.checkpoint import (
     MODEL_FILE,
@@ -104,6 +98,8 @@ class SharedWeights(CheckpointStore):
             stated = meta["files"][MODEL_FILE]
             if not isinstance(meta["dataset"], str) or not {"size", "sha256"} <= stated.keys():
                 raise ValueError("it lacks required keys")
+            if as_step(meta.get("world_size", 1)) == 0:
+                raise ValueError("no world has 0 ranks")
         except FileNotFoundError:
             raise FileNotFoundError(f"no shared model at {self.folder}") from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -116,23 +112,20 @@ def keep_copy(run_dir: Path, checkpoint: str, folder: Path) -> None:
     """Make `folder` a shared folder of a run's checkpoint, completely or not at all: only weights
     and configuration, for a run that starts from them. An existing shared folder stays unchanged.
 
-    Raises FileNotFoundError or ValueError if the run or its checkpoint cannot be read.
+    Raises FileNotFoundError or ValueError if the run or its checkpoint cannot be read, ValueError
+    if something else is at `folder`.
     """
     if is_shared(folder):
         return
+    if folder.exists():
+        raise ValueError(f"{folder} is not the copy of a run that belongs there: move it away")
     read_config_values(run_dir)
     store = checkpoints_of(run_dir)
     step = store.resolve(checkpoint)
     meta = store.load(step).meta
-    draft = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}{TEMPORARY_SUFFIX}")
-    draft.mkdir()
-    try:
+    with replacing_folder(folder) as draft:
         write_bytes(draft / MODEL_FILE, (store.path(step) / MODEL_FILE).read_bytes())
         write_bytes(draft / CONFIG_FILE, (run_dir / CONFIG_FILE).read_bytes())
         kept = {key: meta[key] for key in KEPT_OF_META if key in meta}
         files = {MODEL_FILE: meta["files"][MODEL_FILE]}
         write_json(draft / SHARED_FILE, {"format": FORMAT, **kept, "files": files})
-        draft.rename(folder)
-    finally:
-        remove_tree(draft)
-    sync_directory(folder.parent)

@@ -51,6 +51,10 @@ LOST_CONNECTION = (
 )
 
 
+class FirstRankFailedError(ExitWithCode):
+    """Ends a rank because the first one failed, which reports the cause itself."""
+
+
 class ClusterFaultError(Exception):
     """A fault outside this program: another rank, a node, the network, a file system."""
 
@@ -283,7 +287,9 @@ class World:
                 raise
         dist.broadcast_object_list(message, src=0, group=self.control)
         if message[0] is not None:
-            raise ExitWithCode("ended because rank 0 failed; its message says why", message[0])
+            raise FirstRankFailedError(
+                "ended because rank 0 failed; its message says why", message[0]
+            )
         result: T = message[1]
         return result
 

@@ -21,13 +21,12 @@ from orbit.core.config.program import (
     describe_error,
 )
 from orbit.core.files.atomic import create_exclusively
+from orbit.core.files.lock import LostLockError
 from orbit.core.files.waiting import StoppedWaiting
 from orbit.core.signals import StopRequest
-from pipeline.training.distributed import World, is_cluster_fault
-from pipeline.training.run_directory import RunDirectory
+from pipeline.training.distributed import FirstRankFailedError, World, is_cluster_fault
+from pipeline.training.run_directory import ENDED_FILE, RunDirectory
 
-ENDED_FILE = "ended.json"
-"""File name known to `launch/jobs/run_state.py` as well."""
 NUM_LAST_LINES = 8
 KINDS = {EXIT_STOPPED: "stopped", EXIT_COLLAPSED: "collapsed", EXIT_NON_FINITE: "non_finite"}
 
@@ -36,19 +35,22 @@ KINDS = {EXIT_STOPPED: "stopped", EXIT_COLLAPSED: "collapsed", EXIT_NON_FINITE: 
 def noting_the_end(run: RunDirectory, world: World, request: StopRequest) -> Iterator[None]:
     """Leave ended.json where what is done inside ends early; the first rank to fail writes it.
 
-    Only for the owner of the run directory. What an earlier start left is removed.
+    Only for the owner of the run directory: a process that has lost it writes nothing. What an
+    earlier start left is removed.
     """
     file = run.path / ENDED_FILE
     world.first_decides(lambda: file.unlink(missing_ok=True))
     try:
         yield
+    except (FirstRankFailedError, LostLockError):
+        raise
     except BaseException as error:
         words = _describe(error, request)
         if words["kind"] != "stopped" or world.is_first:
-            steps = run.checkpoints.steps()
             where = {"rank": world.rank, "host": platform.node(), "pid": os.getpid()}
-            words |= {"step": steps[-1] if steps else None, "time": time.time(), **where}
             with suppress(OSError):  # the disk may be what failed
+                steps = run.checkpoints.steps()
+                words |= {"step": steps[-1] if steps else None, "time": time.time(), **where}
                 create_exclusively(file, json.dumps(words))
         raise
 

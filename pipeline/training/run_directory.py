@@ -15,6 +15,7 @@ run_dir/
   order.json               the order in which the data is read, and why
   ended.json               only after an early end: the reason
   restarts.json            only after a collapse that was restarted
+  task_run/                only if the method learns from another run: a copy of what it needs of it
   result.json              written last: the run is finished
 
 The heartbeat is for other programs (`launch/status.py`); no result depends on it.
@@ -32,11 +33,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from orbit.core.code import CODE_FILE
-from orbit.core.config.compose import with_found_paths, yaml_text
+from orbit.core.config.compose import TASK_RUN, with_found_paths, yaml_text
 from orbit.core.config.schema import build, path_keys, with_paths
 from orbit.core.files.atomic import (
     TEMPORARY_SUFFIX,
     parse_json,
+    remove_tree,
     without_non_finite,
     write_json,
     write_text,
@@ -54,10 +56,14 @@ if TYPE_CHECKING:
     from pipeline.run_files.checkpoint import CheckpointStore
 
 MODEL_FILE = "model.json"
+ENDED_FILE = "ended.json"
+"""File name known to `launch/jobs/run_state.py` as well."""
 WRITTEN = (
     CONFIG_FILE,
     CODE_FILE,
     DATASET_FILE,
+    ENDED_FILE,
+    TASK_RUN,
     note_file("wandb"),
     note_file("mlflow"),
     "environment.json",
@@ -68,8 +74,8 @@ WRITTEN = (
     "restarts.json",
     "result.json",
 )
-"""Files of the trainer. Each is written to a temporary file in the same folder, which then replaces
-it."""
+"""Files and a folder of the trainer. Each is written under a temporary name in the same folder, and
+then renamed."""
 
 
 class RunDirectory:
@@ -159,7 +165,7 @@ class RunDirectory:
         """Delete drafts of the files above that a crash left behind."""
         for name in WRITTEN:
             for draft in list_folder(self.path, f".{name}.*{TEMPORARY_SUFFIX}"):
-                draft.unlink(missing_ok=True)
+                remove_tree(draft)
         self.checkpoints.clear_leftovers()
 
     def write_environment(self, environment: dict[str, Any]) -> None:

@@ -168,7 +168,9 @@ def with_found_paths(
 
     def find_task_run(path: str) -> str:
         found, copy = find(path), folder / TASK_RUN
-        return str(copy) if not os.path.exists(found) and copy.is_dir() else found
+        # A relative path is the mere name that a shared folder keeps of it.
+        is_known = os.path.isabs(path) and os.path.exists(found)
+        return str(copy) if copy.is_dir() and not is_known else found
 
     changed = _changed(values, keys - {RUN_DIR, "task.run"}, find)
     return _changed(changed, keys & {"task.run"}, find_task_run)

@@ -1,4 +1,5 @@
-"""Files that are either complete or absent: written under another name, flushed, renamed.
+"""Files and folders that are either complete or absent: written under another name, flushed,
+renamed.
 
 Also strict JSON, and flushing the names in a folder.
 """
@@ -69,6 +70,37 @@ def replacing(path: Path) -> Iterator[Path]:
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     sync_directory(path.parent)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder in the same folder; at the end it takes the place of `path`.
+
+    What is there already, if anything, is removed only after that. An error leaves it as it was,
+    and nothing else behind.
+    """
+    draft, old = temporary_beside(path), temporary_beside(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        draft.mkdir()
+        yield draft
+        for folder, _, files in os.walk(draft):
+            for name in (*files, ""):
+                (sync_file if name else sync_directory)(Path(folder, name))
+        if os.path.lexists(path):
+            os.rename(path, old)
+        try:
+            os.rename(draft, path)
+        except OSError:
+            if os.path.lexists(old):
+                os.rename(old, path)
+            raise
+    finally:
+        with contextlib.suppress(OSError):
+            remove_tree(draft)
+    sync_directory(path.parent)
+    with contextlib.suppress(OSError):
+        remove_tree(old)
 
 
 def create_exclusively(path: Path, text: str) -> bool:

@@ -3,8 +3,6 @@
 Each episode has several copies: copy 0 is the trajectory itself, the others are rotated copies,
 moved by a group element. If elements are drawn, two consecutive episodes have the same ones
 (`data_prep.recipes.episodes`). Records are sorted by episode, then by copy, then by step.
-
-
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
