@@ -47,6 +47,14 @@ def test_the_script_is_one_that_bash_reads() -> None:
     assert subprocess.run(["bash", "-n", FOLDER / "in_empty_root.sh"], check=False).returncode == 0
 
 
+def test_the_script_unmounts_all_that_came_along_and_says_what_stays() -> None:
+    """Below a directory that looks finished this system's own /dev could be deleted otherwise."""
+    text = (FOLDER / "in_empty_root.sh").read_text()
+    assert text.count("umount ") == text.count('umount --recursive "$one" || stays "$one"') == 1
+    place = text.index("mount --rbind")
+    assert place < text.index("mount --make-rslave") < text.index('mounted=("$root$one"')
+
+
 def test_without_a_builder_it_says_so(
     make: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
