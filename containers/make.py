@@ -168,6 +168,8 @@ def main(words: list[str]) -> int:
     if builder is None:
         print(f"image not built: none of {', '.join(BUILDERS)} is at hand here")
         return 0
+    # With an earlier wheel beside it the image's step would name two.
+    shutil.rmtree(REPOSITORY / "build/wheel", ignore_errors=True)
     wheel = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", "build/wheel", "."]
     for command in (wheel, BUILDERS[builder][1]):
         print(shlex.join(command))
