@@ -87,6 +87,14 @@ def test_differences_are_those_of_the_files(two: Path) -> None:
     assert data["values"] == [["null", "0.001"], ["200", "0.01"]]
 
 
+def test_no_run_is_called_best_before_one_is_finished(tmp_path: Path) -> None:
+    for name, rate in (("a", "0.01"), ("b", "0.02")):
+        write_log(write_run(tmp_path / "runs" / name, f"optimizer.learning_rate={rate}"), 5)
+    assert call(PROGRAM, str(tmp_path / "runs"), f"out={tmp_path / 'out'}").code == 0
+    for page in ("run-0000.html", "run-0001.html"):
+        assert "best run" not in text_of(tmp_path / "out" / page)
+
+
 def test_no_link_leads_out_of_the_report(two: Path) -> None:
     for page in two.glob("*.html"):
         for link in re.findall(r'(?:src|href)="([^"#]+)"', page.read_text()):

@@ -27,7 +27,7 @@ PLACE = "run_dir"
 
 def run_page(report: Report, record: RunRecord) -> Context:
     """The values for the page of one run, with all its results."""
-    best = next((one for one in report.ranked if one.has_config), None)
+    best = next(iter(report.headline.best), None)  # none before a run is finished
     said = read_json_object(record.path / "description.json") or {}
     model = read_json_object(record.path / "model.json") or said.get("model")
     is_best = best is None or best.number == record.number
