@@ -9,12 +9,18 @@ root=$(realpath -m "$1")
 if [ -n "$(ls -A "$root" 2>/dev/null)" ]; then echo "$root is not empty"; exit 1; fi
 debootstrap --variant=minbase bookworm "$root" ${2:+"$2"}
 mounted=()
-end() { for one in "${mounted[@]}"; do umount "$one"; done; }
+stays() {
+    echo "$1 is still mounted: unmount it before anything below $root is deleted" >&2
+}
+end() {
+    for one in "${mounted[@]}"; do umount --recursive "$one" || stays "$one"; done
+}
 trap end EXIT
 for one in /dev /proc /sys ${BIND:-}; do
     if [ -d "$one" ]; then mkdir -p "$root$one"
     else mkdir -p "$(dirname "$root$one")"; touch "$root$one"; fi
-    mount --rbind "$one" "$root$one"; mount --make-rslave "$root$one"
+    mount --rbind "$one" "$root$one"
+    mount --make-rslave "$root$one" || { stays "$root$one"; exit 1; }
     mounted=("$root$one" "${mounted[@]}")
 done
 cp -L /etc/resolv.conf "$root/etc/resolv.conf"

@@ -98,12 +98,20 @@ def empty_root(steps: Sequence[Step]) -> str:
         'if [ -n "$(ls -A "$root" 2>/dev/null)" ]; then echo "$root is not empty"; exit 1; fi',
         f'debootstrap --variant=minbase {SUITE} "$root" ${{2:+"$2"}}',
         "mounted=()",
-        'end() { for one in "${mounted[@]}"; do umount "$one"; done; }',
+        "stays() {",
+        '    echo "$1 is still mounted: unmount it before anything below $root is deleted" >&2',
+        "}",
+        # What is mounted below this system's /dev and /sys came along.
+        "end() {",
+        '    for one in "${mounted[@]}"; do umount --recursive "$one" || stays "$one"; done',
+        "}",
         "trap end EXIT",
         "for one in /dev /proc /sys ${BIND:-}; do",
         '    if [ -d "$one" ]; then mkdir -p "$root$one"',
         '    else mkdir -p "$(dirname "$root$one")"; touch "$root$one"; fi',
-        '    mount --rbind "$one" "$root$one"; mount --make-rslave "$root$one"',
+        '    mount --rbind "$one" "$root$one"',
+        # Otherwise unmounting would reach this system's own folders.
+        '    mount --make-rslave "$root$one" || { stays "$root$one"; exit 1; }',
         '    mounted=("$root$one" "${mounted[@]}")',
         "done",
         'cp -L /etc/resolv.conf "$root/etc/resolv.conf"',
@@ -160,6 +168,8 @@ def main(words: list[str]) -> int:
     if builder is None:
         print(f"image not built: none of {', '.join(BUILDERS)} is at hand here")
         return 0
+    # With an earlier wheel beside it the image's step would name two.
+    shutil.rmtree(REPOSITORY / "build/wheel", ignore_errors=True)
     wheel = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", "build/wheel", "."]
     for command in (wheel, BUILDERS[builder][1]):
         print(shlex.join(command))

@@ -134,7 +134,9 @@ def _names(root: Path) -> list[str]:
         return _found(root)
     if is_installed(root):
         return [f"{top}/{name}" for top in PACKAGES for name in _sources(root / top)]
-    listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    # Of a checkout with data in it, git looks through these only.
+    wanted = ("--", *FOLDERS, *(f":(glob){pattern}" for pattern in TOP_LEVEL))
+    listed = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", *wanted)
     names = [os.fsdecode(name) for name in (listed or b"").split(b"\0") if name]
     if ESSENTIAL in names:
         return [name for name in names if _is_of_runs(name) and not _is_residue(name)]
@@ -329,7 +331,8 @@ def _write_note(root: Path, copy: Path, digest: str, entries: Mapping[str, str |
         is_tracked = bool(_git(root, "ls-files", "--", ESSENTIAL))
         head = _git(root, "rev-parse", "HEAD") if is_tracked else None
         commit = head.decode().strip() if head else None
-        dirty = bool(_git(root, "status", "--porcelain")) if head else None
+        changes = _git(root, "status", "--porcelain") if head else None
+        dirty = None if changes is None else bool(changes)
     note = {
         "digest": digest,
         "commit": commit,

@@ -32,9 +32,10 @@ def main(arguments: list[str]) -> int:
     if every and not is_watching:
         raise ValueError("every has no effect without watch=true")
     if is_watching:
-        from launch.reports.watching import read_period, watch
+        from launch.reports.watching import DEFAULT_EVERY_S, watch
+        from orbit.core.user_text import read_period
 
-        return 0 if watch(path, read_period(every)).is_well else EXIT_NOT_WELL
+        return 0 if watch(path, read_period(every, DEFAULT_EVERY_S)).is_well else EXIT_NOT_WELL
 
     from launch.reports.status_table import read_status, status_table
     from orbit.core.files.atomic import without_non_finite

@@ -2,8 +2,10 @@
 
 import errno
 import functools
+import io
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -56,6 +58,24 @@ def test_a_rank_keeps_its_last_lines_and_passes_them_on(
     rank = start(tmp_path, "echo first >&2; echo train.py: the cause >&2; echo >&2; exit 1")
     wait_until(lambda: rank.poll() is not None)
     assert rank.ending(False).message == "the cause"
+
+
+class FullDisk(io.StringIO):
+    """A standard output that goes to a file of a disk without room."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_rank_goes_on_where_what_it_says_cannot_be_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than a pipe holds: a rank whose words nobody takes would wait for ever."""
+    monkeypatch.setattr(sys, "stdout", FullDisk())
+    rank = start(tmp_path, "seq 40000")
+    wait_until(lambda: rank.poll() is not None)
+    assert rank.ending(False).kind == "finished"
+    assert (tmp_path / "log").read_text().endswith("\n40000\n")
 
 
 def test_a_rank_knows_its_place_and_runs_the_submitted_code(

@@ -545,9 +545,11 @@ def test_every_state_of_a_living_job_counts(cluster: Slurm) -> None:
     lines = [f"7|{i}|9|{state}|None|name|x" for i, state in enumerate(sorted(slurm.LIVE_STATES))]
     ended = [f"8|N/A|8|{state}|None|n" for state in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")]
     cluster.say("queue", "\n".join([*lines, *ended]) + "\n")
-    tasks = slurm.live_tasks()
+    known = slurm.known_tasks()
+    tasks = [task for task in known if task.state in slurm.LIVE_STATES]
     assert {task.state for task in tasks} == slurm.LIVE_STATES
     assert {(task.job_id, task.name) for task in tasks} == {("7", "name|x")}
+    assert {task.job_id for task in known if task not in tasks} == {"8"}
     assert [task.index for task in tasks] == list(range(len(lines)))
 
 

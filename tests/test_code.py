@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from launch.jobs.codes import counts, labels, read_spans
 from launch.snapshot import take_snapshot
+from launch.sweeps import mixing
 from orbit.core import code as code_module
 from orbit.core import plugins
 from orbit.core.code import (
@@ -71,6 +72,24 @@ def test_the_code_of_a_process_is_read_once_and_without_the_launcher(
     assert set(code.packages) == {"orbit", "pipeline"}
     monkeypatch.setattr(code_module, "code_files", lambda place: pytest.fail("read again"))
     assert code_of([]).digest == code.digest
+
+
+def test_runs_with_the_same_plugins_ask_for_their_code_once(
+    digits_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep of a thousand runs would look through all installed packages as often otherwise."""
+    asked: list[tuple[str, ...]] = []
+
+    def ask(used: tuple[str, ...]) -> Code:
+        asked.append(used)
+        return Code({"orbit": "1"})
+
+    monkeypatch.setattr(mixing, "code_of", ask)
+    mixing._code_of.cache_clear()
+    configs = [make_config(digits_dir, tmp_path / str(seed), f"seed={seed}") for seed in range(3)]
+    codes = [mixing.code_of_run(config).digest for config in configs]
+    mixing._code_of.cache_clear()
+    assert len(set(codes)) == len(asked) == 1
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ the same order, and that a machine without a builder is told so and fails nothin
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -45,6 +46,35 @@ def test_all_do_the_same_in_the_same_order(make: ModuleType) -> None:
 
 def test_the_script_is_one_that_bash_reads() -> None:
     assert subprocess.run(["bash", "-n", FOLDER / "in_empty_root.sh"], check=False).returncode == 0
+
+
+def test_the_script_unmounts_all_that_came_along_and_says_what_stays() -> None:
+    """Below a directory that looks finished this system's own /dev could be deleted otherwise."""
+    text = (FOLDER / "in_empty_root.sh").read_text()
+    assert text.count("umount ") == text.count('umount --recursive "$one" || stays "$one"') == 1
+    place = text.index("mount --rbind")
+    assert place < text.index("mount --make-rslave") < text.index('mounted=("$root$one"')
+
+
+def test_an_image_gets_the_wheel_that_was_just_made(
+    make: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not an earlier version beside it: the step that installs it takes one."""
+    folder, commands = tmp_path / "build/wheel", []
+    folder.mkdir(parents=True)
+    (folder / "orbit-0.whl").touch()
+
+    def run(command: list[str], **how: object) -> subprocess.CompletedProcess[str]:
+        assert not list(folder.glob("*"))
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(make, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(make, "HERE", tmp_path)
+    monkeypatch.setattr(make, "find_builder", lambda: "podman")
+    monkeypatch.setattr(make.subprocess, "run", run)
+    assert make.main(["build=true"]) == 0
+    assert [command[0] for command in commands] == [sys.executable, "podman"]
 
 
 def test_without_a_builder_it_says_so(

@@ -4,20 +4,25 @@ Protects that everything a run left is on its page, that a report holds no link 
 outside it, that runs which no sweep made are told by their names, and that `watch=true` ends.
 """
 
+import errno
 import json
 import re
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from helpers.html import table_of, text_of, value_of_script
 from helpers.programs import call
 from helpers.reporting import finish, write_log, write_run
+from helpers.waiting import wait_until
 
 from launch.jobs.history import begin, end
 from launch.jobs.places import Place
 from launch.reports.html.gathering import find_runs, gather
+from launch.reports.watching import written_anew
+from orbit.core.files import waiting
 from orbit.core.files.atomic import write_json
 from orbit.core.pictures import Strip
 
@@ -82,6 +87,14 @@ def test_differences_are_those_of_the_files(two: Path) -> None:
     assert data["values"] == [["null", "0.001"], ["200", "0.01"]]
 
 
+def test_no_run_is_called_best_before_one_is_finished(tmp_path: Path) -> None:
+    for name, rate in (("a", "0.01"), ("b", "0.02")):
+        write_log(write_run(tmp_path / "runs" / name, f"optimizer.learning_rate={rate}"), 5)
+    assert call(PROGRAM, str(tmp_path / "runs"), f"out={tmp_path / 'out'}").code == 0
+    for page in ("run-0000.html", "run-0001.html"):
+        assert "best run" not in text_of(tmp_path / "out" / page)
+
+
 def test_no_link_leads_out_of_the_report(two: Path) -> None:
     for page in two.glob("*.html"):
         for link in re.findall(r'(?:src|href)="([^"#]+)"', page.read_text()):
@@ -115,8 +128,7 @@ def test_watching_ends_when_nothing_runs(tmp_path: Path) -> None:
     seen: list[bool] = []
 
     def end_it() -> None:
-        while not (out / "report.json").is_file():
-            pass
+        wait_until((out / "report.json").is_file, every_s=0.001)
         seen.append('http-equiv="refresh"' in (out / "index.html").read_text())
         write_log(run, 20)
         finish(run, 200, 0.1, 20.0)
@@ -132,6 +144,20 @@ def test_watching_ends_when_nothing_runs(tmp_path: Path) -> None:
     text = (out / "index.html").read_text()
     assert "refresh" not in text
     assert "◉ evaluated" in text_of(out / "index.html")
+
+
+def test_watching_outlives_a_passing_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file server that is away for a moment."""
+    monkeypatch.setattr(waiting, "PAUSES_S", (0.0,))
+    written = iter((OSError(errno.ESTALE, "stale"), SimpleNamespace(is_watching=False)))
+
+    def write() -> SimpleNamespace:
+        found = next(written)
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    assert len(list(written_anew(SimpleNamespace(is_watching=True), write, 0.0))) == 1
 
 
 def test_every_without_watch_is_refused(tmp_path: Path) -> None:

@@ -54,6 +54,10 @@ def gave_up(after: str) -> Files:
     return {"error.json": {"kind": "gave_up", "message": "gave up", "after": after}}
 
 
+def at(files: Files, time: float) -> Files:
+    return {name: {**content, "time": time} for name, content in files.items()}
+
+
 RESULT: Files = {"result.json": {"best_step": 4}}
 EVALUATED: Files = {
     **RESULT,
@@ -66,6 +70,7 @@ COLLAPSED: Files = {"error.json": {"kind": "collapsed", "message": "m", "rank": 
 CANCELLED: Files = {CANCELLED_FILE: {}}
 PRUNED: Files = {"pruned.json": {"reason": "behind"}}
 BEATS, BEAT_BEFORE = {"heartbeat.json": FRESH}, {"heartbeat.json": {"time": 0.5, "step": 3}}
+SEEN = {"heartbeat.json": OURS}
 STAYS = "does not return by itself"
 SILENT = f"ended without a word: killed, out of memory, or its machine went down; {STAYS}"
 HELD = LiveJob("waiting", "JobHeldUser", "7", "r")
@@ -98,6 +103,16 @@ ENDING = LiveJob("running", "completing", "7", "r")
         ({**BEATS, **signalled("preempted")}, RUNNING, None, True, "running", "told to stop by S"),
         ({**BEATS, **CANCELLED}, RUNNING, None, True, "running", "cancelled: ends now"),
         (ERROR, RUNNING, None, True, "failed", "crash: KeyError"),
+        # it was continued by hand, as this machine can see, after all that was written down
+        ({**SEEN, **at(ERROR, 5.0)}, None, None, True, "running", "seen by its heartbeat"),
+        ({**SEEN, **at(CANCELLED, 5.0)}, None, None, True, "running", "seen by its heartbeat"),
+        ({**SEEN, **ended("timeout", time=5.0)}, None, None, True, "running", "seen by its"),
+        ({**SEEN, **ended("preempted", time=5.0)}, None, "CANCELLED", True, "running", "seen by"),
+        ({**SEEN, **at(ERROR, NOW)}, None, None, True, "failed", "crash: KeyError"),
+        ({**SEEN, **ended("timeout", time=NOW)}, None, None, True, "timed_out", "its time limit"),
+        ({**SEEN, **CANCELLED}, None, None, True, "cancelled", "by launch/cancel.py"),
+        ({**SEEN, **PRUNED}, None, None, True, "pruned", "behind"),
+        ({"heartbeat.json": DEAD, **at(ERROR, 5.0)}, None, None, True, "failed", "crash: KeyErr"),
         # then what was written down
         (PRUNED, None, None, True, "pruned", "behind"),
         ({**PRUNED, **ERROR}, None, None, True, "pruned", "behind"),

@@ -440,3 +440,44 @@ def test_what_crashed_is_tried_again_and_what_diverged_is_not(
     controller.step()
     assert cluster.submitted.count(crashed) == 2
     assert states(sweep_dir)[:2] == ["FAIL", "FAIL"]
+
+
+def test_what_collapsed_or_was_given_up_is_not_tried_again(
+    sweep_dir: Path, digits_dir: Path
+) -> None:
+    """Nor does anything say so: it would fail again, or was tried too often already."""
+    cluster, said = FakeCluster(sweep_dir), list[str]()
+    controller = make_controller(sweep_dir, make_order(digits_dir), cluster)
+    controller._say = said.append
+    controller.step()
+    collapsed, given_up = cluster.submitted
+    cluster.fail(collapsed, "collapsed")
+    cluster.fail(given_up, "gave_up")
+    error = {"kind": "gave_up", "message": "gave up", "after": "timeout"}
+    write_json(cluster.runs / given_up / "error.json", error)
+    controller.step()
+    assert states(sweep_dir)[:2] == ["FAIL", "FAIL"]
+    assert not [line for line in said if "once more" in line]
+    assert len(set(cluster.submitted)) == len(cluster.submitted)
+
+
+def test_a_retry_that_found_no_room_is_none(
+    sweep_dir: Path, digits_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, said = FakeCluster(sweep_dir, max_trials=1), list[str]()
+    controller = make_controller(sweep_dir, make_order(digits_dir, num_trials=1), cluster)
+    controller._say = said.append
+    controller.step()
+    (name,) = cluster.submitted
+    cluster.fail(name, "crash")
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster, "submit", lambda runs, follow: [])
+        for _ in range(3):
+            controller.step()
+    assert states(sweep_dir) == ["RUNNING"]
+    assert len([line for line in said if "once more" in line]) == 1
+    controller.step()
+    assert cluster.submitted == [name, name]
+    cluster.fail(name, "crash")
+    controller.step()
+    assert states(sweep_dir) == ["FAIL"]

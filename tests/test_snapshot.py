@@ -14,6 +14,7 @@ import pytest
 from helpers.programs import REPOSITORY, start_python
 from helpers.waiting import PATIENCE_S
 
+from launch import snapshot
 from launch.snapshot import (
     GIT_VARIABLES,
     SNAPSHOT_NOTE,
@@ -370,6 +371,28 @@ def test_the_note_says_where_it_came_from(repository: Path, tmp_path: Path) -> N
     write(repository, {"pipeline/tool.py": "changed\n"})
     changed = take_snapshot(repository, tmp_path / "kept")
     assert json.loads((changed.path / SNAPSHOT_NOTE).read_text())["dirty"] is True
+
+
+def test_git_neither_looks_through_data_nor_is_taken_for_silent(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the code may be millions of files; a status that took too long is no clean one."""
+    write(repository, {"measured/pipeline/a.toml": "", "NOTES": "", "more.toml": ""})
+    ask, listed = snapshot._git, []
+
+    def answer(root: Path, *words: str) -> bytes | None:
+        if words[0] == "status":
+            return None
+        listed.append(ask(root, *words) or b"")
+        return listed[-1]
+
+    monkeypatch.setattr(snapshot, "_git", answer)
+    found = take_snapshot(repository, tmp_path / "kept")
+    assert (found.path / "more.toml").is_file()
+    assert not any(b"measured" in text or b"NOTES" in text for text in listed)
+    note = json.loads((found.path / SNAPSHOT_NOTE).read_text())
+    assert note["dirty"] is None
+    assert note["commit"] == git(repository, "rev-parse", "HEAD")
 
 
 def test_a_run_in_a_copy_records_it(

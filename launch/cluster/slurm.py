@@ -136,11 +136,6 @@ def known_tasks() -> list[LiveTask]:
     return tasks
 
 
-def live_tasks() -> list[LiveTask]:
-    """All pending and running jobs of this user, array tasks one by one."""
-    return [task for task in known_tasks() if task.state in LIVE_STATES]
-
-
 LIVE_STATES = frozenset(
     {
         "PENDING",

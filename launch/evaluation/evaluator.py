@@ -23,6 +23,7 @@ from orbit.core.files.atomic import read_json_object
 from orbit.core.files.listing import matching_paths
 from orbit.core.files.lock import DirectoryLock
 from orbit.core.files.waiting import StoppedWaiting, is_hiccup, pause, trying_again
+from orbit.core.printing import say
 from pipeline.settings import evaluation_file
 
 Checkpoints = Literal["best", "last", "all"]
@@ -153,7 +154,7 @@ StopAsked = Callable[[], bool]
 class Evaluator:
     """Evaluates checkpoints; remembers unreadable ones, to report them only once."""
 
-    def __init__(self, work: Work, say: Say = print, stop_asked: StopAsked = lambda: False) -> None:
+    def __init__(self, work: Work, say: Say = say, stop_asked: StopAsked = lambda: False) -> None:
         self._work, self._say, self._stop_asked = work, say, stop_asked
         self._given_up: set[Target] = set()
         self._reported: set[str] = set()

@@ -117,12 +117,14 @@ class RankProcess:
         return Ending(kind, message, place.rank, place.host, code, tuple(last), time.time())
 
     def _read(self, pipe: IO[str], target: IO[str]) -> None:
-        """Pass lines on; a log that cannot be written any more stops nothing."""
+        """Pass lines on; a place that cannot be written any more stops nothing.
+
+        A pipe that nobody reads would stop the rank itself as soon as it is full.
+        """
         for line in pipe:
             if pipe is self._process.stderr:
                 self._lines.append(line)
-            target.write(line)
-            target.flush()
-            with contextlib.suppress(OSError, ValueError):
-                self._log.write(line)
-                self._log.flush()
+            for place in (target, self._log):
+                with contextlib.suppress(OSError, ValueError):
+                    place.write(line)
+                    place.flush()

@@ -77,6 +77,7 @@ def read_run_state(
             attempts=() if is_finished else tuple(read_attempts(run_dir)),
             heartbeat_time=heartbeat.get("time"),
             is_beating=_is_beating(heartbeat, now),
+            is_seen=is_running(heartbeat),
             was_submitted=was_submitted,
         )
     )

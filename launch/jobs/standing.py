@@ -50,7 +50,8 @@ class Evidence:
 
     `error` is error.json (written by the launcher), `ending` is ended.json (written by the
     trainer), `ended_as` is the scheduler's state of an ended job, as long as it remembers the job.
-    `is_beating` says that the heartbeat is recent and its process is not known to have ended.
+    `is_beating` says that the heartbeat is recent and its process is not known to have ended,
+    `is_seen` that this process is known to run, which only its own machine can tell.
     """
 
     is_finished: bool = False
@@ -64,6 +65,7 @@ class Evidence:
     attempts: tuple[Attempt, ...] = ()
     heartbeat_time: float | None = None
     is_beating: bool = False
+    is_seen: bool = False
     was_submitted: bool = False
 
 
@@ -127,6 +129,8 @@ def decide(known: Evidence) -> Standing:
         return _alive(known, known.live, last)
     if known.pruned is not None:
         return Standing("pruned", str(known.pruned.get("reason", "")))
+    if known.is_beating and known.is_seen and _is_since(known, last):
+        return BEATS
     if known.error is not None:
         return _failed(known.error)
     if known.cancelled is not None:
@@ -139,7 +143,7 @@ def decide(known: Evidence) -> Standing:
     if known.ending is not None and not is_over and is_newest:
         return _ended(known.ending)
     if known.is_beating and not is_over:
-        return Standing("running", "seen by its heartbeat")
+        return BEATS
     if last is not None and last.reason is not None:
         return _after(last)
     if last is not None or known.heartbeat_time is not None:
@@ -153,6 +157,16 @@ def decide(known: Evidence) -> Standing:
 
 
 PLANNED = Standing("planned")
+BEATS = Standing("running", "seen by its heartbeat")
+
+
+def _is_since(known: Evidence, last: Attempt | None) -> bool:
+    """Whether the heartbeat is newer than every record of an end: somebody continued it by hand."""
+    said = (known.error, known.cancelled, known.ending)
+    ends = [each.get("time") for each in said if each is not None]
+    ends += [last.ended] if last is not None and last.reason is not None else []
+    beat = known.heartbeat_time
+    return beat is not None and all(isinstance(end, int | float) and beat > end for end in ends)
 
 
 def _stays(state: State, why: str) -> Standing:

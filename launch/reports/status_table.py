@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from launch.cluster.records import JOBS, read_records
+from launch.cluster.records import read_records
 from launch.jobs.codes import counts, read_spans
-from launch.jobs.liveness import Liveness, find_live
+from launch.jobs.liveness import find_live
 from launch.jobs.run_state import RunState, read_run_state
 from launch.jobs.standing import INTERRUPTED
 from launch.reports.advice import AGAIN, help_for, sweep_again
@@ -68,14 +68,13 @@ def read_status(path: Path) -> Status:
     """
     if (path / CONFIG_FILE).is_file():
         return _read_one(path.absolute())
-    liveness = Liveness({})
-    if (path / JOBS).is_dir():
-        liveness = find_live(path, read_records(path, ("train",)))
+    records = read_records(path, ("train",))
+    liveness = find_live(path, records)
     directory = SweepDirectory(path)
     if directory.exists():
         names, root = list(directory.read_plan()), directory.runs
         known = {run.name for run in root.iterdir()} if root.is_dir() else set()
-        submitted = {task for record in read_records(path, ("train",)) for task in record.tasks}
+        submitted = {task for record in records for task in record.tasks}
         names += sorted(known - set(names))
     else:
         root = run_folder(path)
@@ -95,10 +94,7 @@ def read_status(path: Path) -> Status:
     }
     if liveness.unchecked is not None:
         in_slurm = {
-            task
-            for record in read_records(path, ("train",))
-            if record.cluster == "slurm"
-            for task in record.tasks
+            task for record in records if record.cluster == "slurm" for task in record.tasks
         }
         states |= {name: without_answer(states[name]) for name in in_slurm & set(states)}
     codes = counts([read_spans(root / name) for name in states])

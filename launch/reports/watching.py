@@ -24,6 +24,7 @@ from launch.reports.status_table import (
     run_folder,
     status_table,
 )
+from orbit.core.files.waiting import trying_again
 from orbit.core.printing import say
 from orbit.core.user_text import counted
 
@@ -141,17 +142,6 @@ def watch(path: Path, every_s: float) -> Status:
         return read_status(path)
 
 
-def read_period(text: str) -> float:
-    """Seconds between two updates; ValueError unless it is a positive number; 5 by default."""
-    try:
-        every_s = float(text or DEFAULT_EVERY_S)
-    except ValueError:
-        every_s = 0.0
-    if not 0 < every_s < float("inf"):
-        raise ValueError(f"every={text} must be a positive number of seconds")
-    return every_s
-
-
 class Watched(Protocol):
     """What shows runs and can say whether any of them goes on."""
 
@@ -163,10 +153,13 @@ Shown = TypeVar("Shown", bound=Watched)
 
 
 def written_anew(shown: Shown, write: Callable[[], Shown], every_s: float) -> Iterator[Shown]:
-    """What `write` returns, once every so many seconds until nothing goes on any more."""
+    """What `write` returns, once every so many seconds until nothing goes on any more.
+
+    It watches for days: an error of the file system that passes does not end it.
+    """
     while shown.is_watching:
         time.sleep(every_s)
-        shown = write()
+        shown = trying_again(write, "the report")
         yield shown
 
 

@@ -22,6 +22,7 @@ from launch.reproduction.results import (
 )
 from launch.reproduction.settings import duration, seconds_left
 from orbit.core.config.program import EXIT_FINISHED
+from orbit.core.printing import say
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Campaign:
     num_parallel: int = 2
     commit: str = "unknown"
     programs: Programs = Programs()
-    say: Callable[[str], None] = print
+    say: Callable[[str], None] = say
     on_run: Callable[[], None] = lambda: None
     check_owned: Callable[[], None] = lambda: None
 

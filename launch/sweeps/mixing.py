@@ -24,7 +24,7 @@ ANY_CODE = "any_code=true"
 
 def code_of_run(config: TrainConfig) -> Code:
     """The code that would train a run now."""
-    return code_of(used_in_training(with_plugins(config).plugins, _plugins_of(config.data)))
+    return _code_of(used_in_training(with_plugins(config).plugins, _plugins_of(config.data)))
 
 
 def mixed_code(
@@ -92,6 +92,12 @@ def _changed(before: Sequence[Spans], after: Sequence[Spans]) -> str:
     unknown = any(not span.get("packages") for spans in before for span in spans or ({},))
     changed = f"changed: {', '.join(found)}" if found else ""
     return changed or ("made before codes were recorded" if unknown else "other code")
+
+
+@functools.cache
+def _code_of(used: tuple[str, ...]) -> Code:
+    """One for all runs with the same plug-ins: asking who installed a package takes a while."""
+    return code_of(used)
 
 
 @functools.cache

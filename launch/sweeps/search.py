@@ -73,8 +73,8 @@ def read_search_order(folder: Path) -> SearchOrder:
     return read_json_as(SearchOrder, folder / ORDER_FILE)
 
 
-FOR_GOOD = ("non_finite", "collapsed")
-"""Kinds of failures that come again however often a run is started."""
+NON_FINITE = "non_finite"
+"""The kind of a failure that comes again however often a run is started, as a collapse does."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 15.0, 600.0
 """Pauses after a cluster has refused a job; doubled each time."""
 
@@ -148,17 +148,23 @@ class Controller:
     def _retry_failed(
         self, trial: OpenTrial, runs: Sequence[PlannedRun], states: dict[str, RunState], reason: str
     ) -> bool:
-        """Start again what failed, where that may help and was not done too often; else False."""
-        failed = [run for run in runs if states[run.name].state == "failed"]
+        """Start again what failed, where that may help and was not done too often; else False.
+
+        Only what was accepted counts: a cluster may have no room, or refuse.
+        """
+        failed = [run for run in runs if states[run.name].has_failed]
         errors = [read_json_object(self._directory.runs / run.name / ERROR_FILE) for run in failed]
         times = int(trial.notes.get("retries", 0))
-        is_in_vain = any((error or {}).get("kind") in FOR_GOOD for error in errors)
+        # Any other state than failed: collapsed, or given up after too many time-outs.
+        is_in_vain = any(states[run.name].state != "failed" for run in failed) or any(
+            (error or {}).get("kind") == NON_FINITE for error in errors
+        )
         if is_in_vain or times >= self._search.num_retries:
             return False
         if time.monotonic() >= self._paused_until:
-            self._study.note(trial.number, "retries", times + 1)
-            self._say(f"trial {trial.number}: once more after a failure: {reason}")
-            self._submit(trial, failed, states)
+            self._complain(f"trial {trial.number}: once more after a failure: {reason}")
+            if self._submit(trial, failed, states):
+                self._study.note(trial.number, "retries", times + 1)
         return True
 
     def _runs_of(self, trial: OpenTrial) -> list[PlannedRun]:
@@ -180,10 +186,13 @@ class Controller:
 
     def _submit(
         self, trial: OpenTrial, idle: Sequence[PlannedRun], states: dict[str, RunState]
-    ) -> None:
-        """Submit idle runs; a run that is lost too often fails the trial."""
+    ) -> list[str]:
+        """Submit idle runs; a run that is lost too often fails the trial.
+
+        Returns the names of those that were accepted.
+        """
         if not idle or time.monotonic() < self._paused_until:
-            return
+            return []
         losses = {
             run.name: self._count_losses(trial, run.name)
             for run in idle
@@ -193,7 +202,7 @@ class Controller:
             if times > self._retry.max_faults:
                 limit = f"retry.max_faults={self._retry.max_faults}"
                 self._fail(trial, f"{name}: {states[name].detail}, {times} times ({limit})", states)
-                return
+                return []
         try:
             taken = self._jobs.submit(idle, lambda: self._follow_and_mark(trial, list(states)))
         except UnknownMetricError:
@@ -202,15 +211,17 @@ class Controller:
             self._complain(f"no job for trial {trial.number} yet: {error}")
             self._paused_until = time.monotonic() + self._pause_s
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-            return
+            return []
         except ValueError as error:
             self._fail(trial, str(error), states)
-            return
-        self._complaint, self._pause_s = None, FIRST_PAUSE_S
+            return []
+        if taken:
+            self._complaint, self._pause_s = None, FIRST_PAUSE_S
         again = {name: losses[name] for name in taken if name in losses}
         if again:
             self._say(f"trial {trial.number}: continues after an interruption: {', '.join(again)}")
             self._study.note(trial.number, "lost", {**trial.notes.get("lost", {}), **again})
+        return taken
 
     def _count_losses(self, trial: OpenTrial, name: str) -> list[int]:
         """How often a run was lost in a row without a newer checkpoint, and the newest one."""

@@ -34,6 +34,14 @@ def parse_number(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def read_period(text: str, default_s: float) -> float:
+    """The seconds of `every=`, the default without any; ValueError unless they are positive."""
+    every_s = parse_number(text) if text else default_s
+    if every_s is None or every_s <= 0:
+        raise ValueError(f"every={text} must be a positive number of seconds")
+    return every_s
+
+
 def check_utf8(key: str, text: str) -> None:
     """ValueError naming the key for a text that is not UTF-8, which no record can hold."""
     try:

@@ -4,7 +4,8 @@ Series of runs that were logged at the same steps share one grid of steps, so th
 combine their values.
 """
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +54,20 @@ class Curves:
     def metrics(self) -> list[str]:
         """All metrics with a curve, in the order of the page."""
         return sorted(self.series, key=lambda name: section_order(name, self.stated))
+
+    @functools.cached_property
+    def files(self) -> dict[str, str]:
+        """File names, without ending, of each metric's series; asked for when all are there."""
+        return {name: f"curve-{number:03d}" for number, name in enumerate(self.metrics)}
+
+    @functools.cached_property
+    def splits_by_run(self) -> dict[int, dict[str, set[str]]]:
+        """The splits of each metric by the number of a run, metrics in the order of the page."""
+        found: dict[int, dict[str, set[str]]] = {}
+        for name in self.files:
+            for one in self.series[name]:
+                found.setdefault(one["run"], {}).setdefault(name, set()).add(one["split"])
+        return found
 
     @property
     def most(self) -> int:
@@ -168,8 +183,3 @@ def _short(value: float) -> float | int | None:
 
 def _rounded_step(step: float) -> float | int:
     return int(step) if float(step).is_integer() else round(float(step), 1)
-
-
-def curve_names(curves: Curves) -> Sequence[tuple[str, str]]:
-    """File names, without ending, of each metric's series."""
-    return [(f"curve-{number:03d}", name) for number, name in enumerate(curves.metrics)]

@@ -137,7 +137,8 @@ class RunRecord:
 
     `run` holds configuration and evaluations, and varied values of its sweep that are not keys
     (`experiment`, `control`) or that no readable configuration holds. `data` holds the facts in its
-    dataset's manifest, if that is still there: `data.name`, `data.group`, `data.origin.*`.
+    dataset's manifest, if that is still there: `data.name`, `data.group`, `data.origin.*`;
+    `own_config` the configuration in its file alone, empty if that cannot be read.
     """
 
     number: int
@@ -151,6 +152,7 @@ class RunRecord:
     clock: Clock | None
     attempts: tuple[Attempt, ...]
     data: dict[str, Any] = field(default_factory=dict)
+    own_config: dict[str, Any] = field(default_factory=dict)
 
     @property
     def debug(self) -> str:
@@ -242,6 +244,7 @@ def gather(roots: Sequence[Root], any_code: bool = False) -> Gathered:
                 clock=None if train is None else read_clock(train),
                 attempts=tuple(read_attempts(item.path)),
                 data=read_manifest(str(run.config.get("data", ""))) if run else {},
+                own_config=run.config if run else {},
             )
         )
     plans = [item.values or {} for item in found]

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from launch.reports.collecting import show
-from launch.reports.html import names, pages_front, pages_run, pages_runs
-from launch.reports.html import pages_papers as pages_paper
-from launch.reports.html import pages_papers as pages_speed
-from launch.reports.html.curves import SPLITS, curve_names
+from launch.reports.html import names, pages_front, pages_papers, pages_run, pages_runs
+from launch.reports.html.curves import SPLITS
 from launch.reports.html.names import DETAILS, section_of
 from launch.reports.html.pictures import gallery_context
 from launch.reports.html.report import Report
@@ -106,13 +104,13 @@ def render_pages(report: Report) -> Iterator[tuple[str, str]]:
     renderer = Renderer(report.headline.stated)
     makers: dict[str, Callable[[Report], Context]] = {
         "index.html": pages_front.front_page,
-        "paper.html": pages_paper.paper_page,
+        "paper.html": pages_papers.paper_page,
         "curves.html": curves_page,
         "pictures.html": pictures_page,
         "runs.html": pages_runs.runs_page,
         "compare.html": pages_run.compare_page,
         "effects.html": pages_runs.effects_page,
-        "speed.html": pages_speed.speed_page,
+        "speed.html": pages_papers.speed_page,
     }
     scripts = {
         "index.html": (*CHARTS, "curves.js", "frames.js", "tables.js"),
@@ -154,7 +152,7 @@ def curves_page(report: Report) -> Context:
     """Charts by section, and the options for drawing them."""
     curves = report.curves
     sections: dict[str, list[Context]] = {}
-    for file, metric in curve_names(curves):
+    for metric, file in curves.files.items():
         chart = {
             "file": file,
             "metric": metric,

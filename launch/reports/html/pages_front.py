@@ -3,7 +3,7 @@
 from typing import Any
 
 from launch.reports.collecting import show, stated_by
-from launch.reports.html.curves import SPLITS, curve_names
+from launch.reports.html.curves import SPLITS
 from launch.reports.html.gathering import DATASET, RunRecord
 from launch.reports.html.headline import choose_metrics, count_states, make_facts
 from launch.reports.html.pages_run import read_notes
@@ -204,11 +204,11 @@ def _cover(report: Report) -> Context | None:
 
 def _front_chart(report: Report) -> Context | None:
     """The curve of the main metric, or of the first metric with a curve."""
-    names = list(curve_names(report.curves))
-    if not names:
+    files = report.curves.files
+    if not files:
         return None
-    file, metric = next((one for one in names if one[1] == report.headline.metric), names[0])
-    return {"file": file, "metric": metric, "splits": SPLITS}
+    metric = report.headline.metric if report.headline.metric in files else next(iter(files))
+    return {"file": files[metric], "metric": metric, "splits": SPLITS}
 
 
 def _so_far_metrics(records: list[RunRecord]) -> tuple[str, ...]:

@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from launch.jobs.history import ATTEMPTS, Attempt
-from launch.reports.collecting import flatten, show
-from launch.reports.html.curves import SPLITS, curve_names
+from launch.reports.collecting import show
+from launch.reports.html.curves import SPLITS
 from launch.reports.html.gathering import RunRecord
 from launch.reports.html.headline import moment
 from launch.reports.html.names import duration
 from launch.reports.html.pictures import gallery_context
 from launch.reports.html.report import Report
 from launch.reports.seed_summary import direction_of, value_of
-from orbit.core.config.compose import read_yaml
 from orbit.core.files.atomic import read_json_object
 
 Context = dict[str, Any]
@@ -28,7 +27,7 @@ PLACE = "run_dir"
 
 def run_page(report: Report, record: RunRecord) -> Context:
     """The values for the page of one run, with all its results."""
-    best = next((one for one in report.ranked if one.has_config), None)
+    best = next(iter(report.headline.best), None)  # none before a run is finished
     said = read_json_object(record.path / "description.json") or {}
     model = read_json_object(record.path / "model.json") or said.get("model")
     is_best = best is None or best.number == record.number
@@ -66,18 +65,9 @@ def read_notes(folder: Any) -> str:
     return text if len(text) <= MAX_NOTES else f"{text[:MAX_NOTES]} ..."
 
 
-def own_values(record: RunRecord) -> dict[str, Any]:
-    """The configuration in a run's file, by dotted key; empty if it cannot be read."""
-    try:
-        text = (record.path / "config.yaml").read_text(encoding="utf-8")
-        return flatten(read_yaml(text))
-    except (OSError, ValueError, AttributeError):
-        return {}
-
-
 def differences(record: RunRecord, other: RunRecord) -> list[tuple[str, str, str]]:
     """Keys in which two runs differ, with the value of each; a dash for a missing value."""
-    mine, theirs = own_values(record), own_values(other)
+    mine, theirs = record.own_config, other.own_config
     return [
         (key, _text(mine, key), _text(theirs, key))
         for key in sorted({*mine, *theirs} - {PLACE})
@@ -87,7 +77,7 @@ def differences(record: RunRecord, other: RunRecord) -> list[tuple[str, str, str
 
 def compare_value(report: Report) -> Context:
     """For the page's script: the keys whose values differ among runs, and those of each run."""
-    values = [own_values(record) for record in report.ranked]
+    values = [record.own_config for record in report.ranked]
     keys = sorted({key for own in values for key in own} - {PLACE})
     varied = [key for key in keys if len({_text(own, key) for own in values}) > 1]
     return {
@@ -126,16 +116,12 @@ def _tiles(report: Report, record: RunRecord) -> list[Context]:
 
 def _chart(report: Report, record: RunRecord) -> Context | None:
     """The curve of the main metric or, without it, of the run's first metric."""
-    own = [
-        (file, metric)
-        for file, metric in curve_names(report.curves)
-        if any(one["run"] == record.number for one in report.curves.series[metric])
-    ]
+    own = report.curves.splits_by_run.get(record.number)
     if not own:
         return None
-    file, metric = next((one for one in own if one[1] == report.headline.metric), own[0])
-    used = {one["split"] for one in report.curves.series[metric] if one["run"] == record.number}
-    return {"file": file, "metric": metric, "splits": [one for one in SPLITS if one in used]}
+    metric = report.headline.metric if report.headline.metric in own else next(iter(own))
+    splits = [one for one in SPLITS if one in own[metric]]
+    return {"file": report.curves.files[metric], "metric": metric, "splits": splits}
 
 
 def _parameters(model: Any) -> list[tuple[str, int]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from launch.reports.collecting import show
-from launch.reports.html.curves import axes_of, curve_names
+from launch.reports.html.curves import axes_of
 from launch.reports.html.gathering import RunRecord
 from launch.reports.html.headline import make_effects
 from launch.reports.html.report import Report
@@ -126,7 +126,7 @@ Script = tuple[str, str]
 def data_scripts(report: Report) -> Iterator[Script]:
     """Names and contents of the scripts below data/."""
     yield "runs", as_script("runs", runs_value(report))
-    for file, metric in curve_names(report.curves):
+    for metric, file in report.curves.files.items():
         value = {"metric": metric, "series": report.curves.series[metric]}
         yield file, as_script(file, value)
 

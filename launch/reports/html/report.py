@@ -14,7 +14,7 @@ from launch.reports.html.speed import Cost, cost_of
 from launch.reports.papers import Paper, read_paper
 from orbit.core.config.program import take_switch, take_value
 from orbit.core.config.schema import suggestion
-from orbit.core.user_text import parse_number
+from orbit.core.user_text import read_period
 
 MAX_KEYS = 3
 """So many keys in which runs differ that no sweep made are shown in tables; names say more."""
@@ -70,10 +70,7 @@ def _period(text: str | None, watches: bool) -> float | None:
         if text is not None:
             raise ValueError(f"every={text} has no effect without watch=true")
         return None
-    every_s = DEFAULT_EVERY_S if text is None else parse_number(text)
-    if every_s is None or every_s <= 0:
-        raise ValueError(f"every={text} must be a positive number of seconds")
-    return every_s
+    return read_period(text or "", DEFAULT_EVERY_S)
 
 
 @dataclass(frozen=True)
