@@ -208,7 +208,7 @@ NETWORK = Kind("named", Settings, print)
         plugins.forget()
 
 
-def test_other_versions_are_said() -> None:
+def test_of_what_is_not_installed_no_other_version_is_said() -> None:
     recorded = ("groups/none_such: gone 1.0", "nonsense")
     assert plugins.differing_versions(recorded) == []
 

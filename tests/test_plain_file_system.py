@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,7 +49,8 @@ def run(python: Path, *words: str) -> str:
     return done.stdout
 
 
-def test_the_imitation_lacks_what_it_should(library: Path, tmp_path: Path) -> None:
+def test_the_imitation_lacks_what_it_should(python: Path, tmp_path: Path) -> None:
+    """As the programs below see it: without this they would show nothing."""
     code = """
 import os, sys
 open("a", "w").close()
@@ -69,11 +69,7 @@ for call in calls:
         print(error.errno)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "LD_PRELOAD": str(library)},
-        capture_output=True,
-        text=True,
+        [str(python), "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=600
     )
     assert done.stdout.split() == ["1", "38", "22", "1", "1"]
 

@@ -85,7 +85,10 @@ def test_the_later_file_is_named(tmp_path: Path) -> None:
     assert found["global_batch"][1] == "configs/train.yaml"
 
 
-def test_other_programs_print_theirs(tmp_path: Path) -> None:
+def test_other_programs_print_theirs_and_make_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     _, found = printed("data_prep/prepare.py", "dataset=planes", "source=generated", "out=o")
     assert found["out"] == ("o", "command line")
     assert found["source.name"][1].startswith("configs/source/planes/")

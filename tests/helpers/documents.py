@@ -73,8 +73,9 @@ class Block:
 
 def pages() -> list[Path]:
     """Every Markdown file that people read, the tutorial first: others use what it makes."""
-    found = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "slurm/README.md")]
-    found += sorted((REPOSITORY / "docs").rglob("*.md"))
+    found = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    for folder in ("slurm", "docs"):
+        found += sorted((REPOSITORY / folder).rglob("*.md"))
     return sorted(found, key=lambda page: page.name != "tutorial.md")
 
 

@@ -123,7 +123,11 @@ def serve(place: str, executable: str) -> None:
                 _kill(pid)  # Whoever asked for it is gone.
         if server in ready:
             line, _ = server.accept()
-            words, folder, environment, files = _receive(line)
+            job = _receive(line)
+            if job is None:
+                line.close()
+                continue
+            words, folder, environment, files = job
             pid = os.fork()
             if pid == 0:
                 signal.set_wakeup_fd(-1)
@@ -133,13 +137,22 @@ def serve(place: str, executable: str) -> None:
                 _become(words, folder, environment, files)
             for file in files.values():
                 os.close(file)
-            line.send(str(pid).encode())
             children[pid] = line
+            _tell(line, pid)
 
 
-def _receive(line: socket.socket) -> tuple[list[str], str, dict[str, str], dict[int, int]]:
+Job = tuple[list[str], str, dict[str, str], dict[int, int]]
+
+
+def _receive(line: socket.socket) -> Job | None:
+    """Words, folder, environment and files by their numbers; None if nobody asks any more."""
     room = socket.CMSG_SPACE(MOST_FILES * array.array("i").itemsize)
-    message, ancillary, _, _ = line.recvmsg(MOST_BYTES, room)
+    try:
+        message, ancillary, _, _ = line.recvmsg(MOST_BYTES, room)
+    except OSError:
+        return None
+    if not message:
+        return None
     files = array.array("i")
     files.frombytes(ancillary[0][2])
     words, folder, environment, numbers = json.loads(message)
@@ -152,10 +165,14 @@ def _reap(children: dict[int, socket.socket]) -> None:
         if pid == 0:
             return
         with children.pop(pid) as line:
-            try:
-                line.send(str(os.waitstatus_to_exitcode(status)).encode())
-            except OSError:
-                pass  # Whoever asked for it is gone.
+            _tell(line, os.waitstatus_to_exitcode(status))
+
+
+def _tell(line: socket.socket, number: int) -> None:
+    try:
+        line.send(str(number).encode())
+    except OSError:
+        pass  # Whoever asked for it is gone.
 
 
 def _kill(pid: int) -> None:
