@@ -127,8 +127,14 @@ _LineDumper.add_representer(str, _represent_text)
 
 def yaml_line(value: Any) -> str:
     """One line that `read_yaml` reads as this value, at any place of a document."""
-    options = {"default_flow_style": True, "width": 10**9, "allow_unicode": True}
-    text: str = yaml.dump([value], Dumper=_LineDumper, sort_keys=False, **options)
+    text: str = yaml.dump(
+        [value],
+        Dumper=_LineDumper,
+        default_flow_style=True,
+        width=10**9,
+        allow_unicode=True,
+        sort_keys=False,
+    )
     return text.strip()[1:-1]
 
 
