@@ -6,6 +6,7 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,10 @@ SLOW_FILES = (
 # What a shell says of its own terminal must not decide what tests see of theirs.
 for variable in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE"):
     os.environ.pop(variable, None)
+
+# A shell in the background ignores Ctrl-C, and programs that tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples every time, no files left, and no failure because a machine is slow.
 settings.register_profile("house", derandomize=True, database=None, deadline=None)

@@ -17,8 +17,7 @@ THEME = "document.documentElement.dataset.theme"
 FOCUSED = "document.activeElement"
 
 
-@pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
 def test_no_page_is_wider_than_its_window(
     width: int, scheme: str, browser: Browser, shown_report: Path
 ) -> None:

@@ -51,6 +51,7 @@ def make_all(
                 future.result()
                 on_made(futures[future])
         except BrokenProcessPool:
+            pool.shutdown(cancel_futures=True)  # afterwards the exit of every worker is known
             raise ValueError(f"{_how_one_ended(workers)}: run again") from None
         finally:
             pool.shutdown(cancel_futures=True)
@@ -73,8 +74,6 @@ def _start_pool(num_workers: int, make: Callable[[Any], None]) -> ProcessPoolExe
 
 def _how_one_ended(workers: Sequence[BaseProcess]) -> str:
     """The exit of the worker that broke the pool; the other workers were then stopped."""
-    for worker in workers:
-        worker.join(1.0)
     codes = [worker.exitcode for worker in workers if worker.exitcode]
     own = [code for code in codes if code != -signal.SIGTERM] or codes
     if not own:

@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from orbit.core.config.former import overrides_instead
-from orbit.core.config.roots import CONFIG_ROOT, config_roots, group_files, is_group
+from orbit.core.config.roots import CONFIG_ROOT, SUFFIX, config_roots, group_files, is_group
 from orbit.core.config.roots import WORD as CONFIGS_WORD
 from orbit.core.config.schema import suggestion
 from orbit.core.files.listing import list_folder
@@ -237,8 +237,6 @@ def compose(
     only source in that file. Files in all `config_roots` are considered. Raises ValueError with one
     line for an unknown choice or a value that cannot be read.
     """
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -260,9 +258,8 @@ def compose(
     values = [(key, value) for key, value in pairs if key not in choices and key not in paths]
     group_overrides = hydra_overrides(config_name, choices, dependent_groups)
     try:
-        with initialize_config_dir(str(CONFIG_ROOT), version_base="1.3"):
-            config = hydra_compose(config_name, overrides=group_overrides)
-        OmegaConf.set_struct(config, False)
+        files = _all_files(with_groups=bool(defaults))
+        config = copy.deepcopy(_composed(config_name, tuple(group_overrides), files))
         for key, text in values:
             OmegaConf.update(config, key, parse_value(key, text), merge=False, force_add=True)
         plain = OmegaConf.to_container(config, resolve=True)
@@ -273,6 +270,29 @@ def compose(
     for key, text in paths.items():
         set_dotted(values_by_key, key, text)
     return values_by_key
+
+
+@functools.lru_cache(maxsize=64)
+def _composed(config_name: str, group_overrides: tuple[str, ...], _files: object) -> Any:
+    """What hydra makes of a choice of files, kept while these files are as they were: it takes a
+    tenth of a second, and a sweep asks for the same choice with many values."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from omegaconf import OmegaConf
+
+    with initialize_config_dir(str(CONFIG_ROOT), version_base="1.3"):
+        config = hydra_compose(config_name, overrides=list(group_overrides))
+    OmegaConf.set_struct(config, False)
+    return config
+
+
+def _all_files(with_groups: bool) -> tuple[tuple[str, int, int], ...]:
+    """Every file that hydra may read, with its size and the time of its last change."""
+    files = list_folder(CONFIG_ROOT, f"*{SUFFIX}")
+    for folder in list_folder(CONFIG_ROOT) if with_groups else ():
+        files += group_files(folder.name).values() if folder.is_dir() else ()
+    stats = ((str(file), file.stat()) for file in files)
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
 
 
 def choices_of(
