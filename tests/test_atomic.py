@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orbit.core.config.program import describe_error
 from orbit.core.files import atomic
 from orbit.core.files.atomic import (
     create_exclusively,
@@ -92,6 +93,19 @@ def test_what_fails_leaves_the_old_folder(
         "folder",
         "folder/old",
     ]
+
+
+def test_an_error_without_a_name_names_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space") as error, replacing_folder(tmp_path / "folder"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert error.value.filename == str(tmp_path / "folder")
+
+
+def test_a_copy_without_room_names_its_target() -> None:
+    copy = OSError(errno.ENOSPC, "No space left on device", "source", None, "target")
+    assert describe_error(copy) == "target: No space left on device"
+    lost = OSError(errno.EIO, "Input/output error", "source", None, "target")
+    assert describe_error(lost) == "source: Input/output error"
 
 
 def test_a_link_to_a_folder_is_replaced_and_not_followed(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import os
 import pickle
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -318,11 +319,11 @@ def fill(model: nn.Module, checkpoint: Checkpoint, run_dir: Path) -> None:
 
     Raises ValueError naming the run if they do not fit the model, or are not finite.
     """
-    own = model.state_dict()
+    misfits = _misfits(model.state_dict(), checkpoint.weights)
+    if misfits:
+        others = f" (and {len(misfits) - 1} more)" if len(misfits) > 1 else ""
+        raise ValueError(f"the weights of {run_dir} do not fit this model: {misfits[0]}{others}")
     try:
-        for name, values in checkpoint.weights.items():
-            if name in own and values.dtype != own[name].dtype:
-                raise RuntimeError(f"{name} is of {values.dtype}, not {own[name].dtype}")
         model.load_state_dict(checkpoint.weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
@@ -333,6 +334,20 @@ def fill(model: nn.Module, checkpoint: Checkpoint, run_dir: Path) -> None:
             f"the weights of {run_dir}, step {checkpoint.step}, are not finite ({guilty[0]}):"
             " that run diverged; an earlier step may be of use"
         )
+
+
+def _misfits(own: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> list[str]:
+    """What keeps weights from fitting a model's own, in words."""
+    found = [f"{name} is missing" for name in own if name not in given]
+    for name, values in given.items():
+        if name not in own:
+            found.append(f"this model has no {name}")
+        elif values.dtype != own[name].dtype:
+            found.append(f"{name} is of {values.dtype}, not {own[name].dtype}")
+        elif values.shape != own[name].shape:
+            there, here = (" x ".join(map(str, each.shape)) for each in (values, own[name]))
+            found.append(f"{name} is {there or 'a number'} there, {here or 'a number'} here")
+    return found
 
 
 def non_finite_names(model: nn.Module) -> list[str]:

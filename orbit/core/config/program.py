@@ -1,5 +1,6 @@
 """The common part of all command-line programs: --help, --version, errors without tracebacks."""
 
+import errno
 import importlib.util
 import os
 import sys
@@ -98,10 +99,14 @@ def refuse_strangers(program: str) -> None:
         sys.exit(EXIT_USER_ERROR)
 
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+
+
 def describe_error(error: BaseException) -> str:
     """One line for an error; operating-system errors name the file and the reason."""
     if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}"
+        is_target = error.errno in NO_ROOM and error.filename2  # of a copy
+        return f"{error.filename2 if is_target else error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
 
 

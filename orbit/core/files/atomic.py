@@ -77,7 +77,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """A temporary folder in the same folder; at the end it takes the place of `path`.
 
     What is there already, if anything, is removed only after that. An error leaves it as it was,
-    and nothing else behind.
+    and nothing else behind; errors of the operating system that name no file name `path`.
     """
     draft, old = temporary_beside(path), temporary_beside(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,6 +95,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             if os.path.lexists(old):
                 os.rename(old, path)
             raise
+    except OSError as error:
+        if error.errno and not error.filename:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
     finally:
         with contextlib.suppress(OSError):
             remove_tree(draft)
