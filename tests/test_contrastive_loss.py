@@ -1,10 +1,14 @@
 """The contrastive loss, its negatives and its evaluation, against the formulas written out."""
 
+from pathlib import Path
 from typing import Any
 
+import hypothesis.strategies as st
 import pytest
 import torch
+from helpers.preparing import prepare
 from helpers.ranks import run_on_ranks
+from hypothesis import given
 from torch import nn
 
 from orbit.core.groups import make_group
@@ -14,10 +18,13 @@ from pipeline.methods.world_model.contrastive import (
     TERM_NAMES,
     ContrastiveObjective,
     energy,
-    negatives,
+    object_energies,
 )
 from pipeline.methods.world_model.final import ContrastiveEvaluation
-from pipeline.methods.world_model.settings import ContrastiveConfig
+from pipeline.methods.world_model.negatives import negatives, same_episode_places
+from pipeline.methods.world_model.settings import ContrastiveConfig, WorldModelConfig
+from pipeline.methods.world_model.task import WorldModelTask
+from pipeline.world_models.settings import GridModelConfig, ReacherModelConfig
 from pipeline.world_models.world_model import WorldModel
 
 pytestmark = pytest.mark.usefixtures("starts_are_warm")
@@ -47,11 +54,12 @@ def make_model() -> WorldModel:
 def make_batch(num: int = NUM_RECORDS, num_valid: int | None = None) -> Batch:
     generator = torch.Generator().manual_seed(1)
     valid = torch.arange(num) < (num if num_valid is None else num_valid)
+    episodes = torch.tensor([4, 1, 4, 4, 2, 1, 4, 1, 9, 4, 1, 1]).repeat(num)[:num]
     return Batch(
         torch.randint(0, 256, (num, *FRAMES.shape), generator=generator, dtype=torch.uint8),
         torch.randint(0, 256, (num, *FRAMES.shape), generator=generator, dtype=torch.uint8),
         torch.randn(num, 2, generator=generator),
-        torch.zeros(num, dtype=torch.int64),
+        episodes,
         valid.float(),
     )
 
@@ -66,7 +74,12 @@ def work(rank: int, size: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for num in (1, 3):
         model.zero_grad()
-        config = ContrastiveConfig(num_negatives=num, change_weight=num / 4)
+        config = ContrastiveConfig(
+            num_negatives=num,
+            change_weight=num / 4,
+            same_episode_share=0.5 if num == 3 else 0.0,
+            hinge_per_object=num == 3,
+        )
         loss, terms = ContrastiveObjective(model, config)(*share(make_batch(), rank, size))
         loss.backward()
         found[f"terms {num}"] = terms
@@ -119,6 +132,80 @@ def test_the_loss_is_the_formula(
     found = dict(zip(TERM_NAMES, terms.tolist(), strict=True))
     assert found == pytest.approx(wanted, rel=1e-5)
     assert loss.item() == pytest.approx(wanted["loss/total"], rel=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8, 1.0])
+@pytest.mark.parametrize("hinge_per_object", [False, True])
+def test_negatives_of_the_same_episode_and_of_objects_are_those_written_out(
+    share: float, hinge_per_object: bool
+) -> None:
+    """Negative m of the batch, row by row, is of the own episode where the whole part of m * share
+    grows: the next record of it in the batch, if there is one."""
+    config = ContrastiveConfig(same_episode_share=share, hinge_per_object=hinge_per_object)
+    model, batch = make_model(), make_batch()
+    _, terms = ContrastiveObjective(model, config)(*batch)
+    z, labels = model.latent(batch.source), batch.label.tolist()
+    pushes, spread, num_own = [], [], 0
+    for i in range(NUM_RECORDS):
+        later = [(i + j) % NUM_RECORDS for j in range(1, NUM_RECORDS)]
+        others = [j for j in later if labels[j] == labels[i]]
+        step = max(1, (len(others) + 1) // 2)
+        is_own = int((i + 1) * share) > int(i * share) and bool(others)
+        other = z[others[step - 1] if is_own else later[0]]
+        num_own += is_own
+        each = object_energies(z[i : i + 1], other[None], config.sigma)[0].tolist()
+        whole = sum(each) / NUM_OBJECTS
+        spread.append(whole)
+        parts = each if hinge_per_object else [whole]
+        pushes.append(sum(max(0.0, 1 - part) for part in parts) / len(parts))
+    found = dict(zip((*TERM_NAMES, "own"), terms.tolist(), strict=True))
+    assert 0 < num_own < NUM_RECORDS
+    assert found["own"] == pytest.approx(num_own / NUM_RECORDS)
+    assert found["loss/negative"] == pytest.approx(sum(pushes) / NUM_RECORDS, rel=1e-5)
+    assert found["latent_spread"] == pytest.approx(sum(spread) / NUM_RECORDS, rel=1e-5)
+    evaluation = ContrastiveEvaluation(model, config)
+    evaluation.update(make_batch(NUM_RECORDS, 11))
+    part = ContrastiveEvaluation(model, config)
+    part.update(Batch(*(values[:11] for values in make_batch())))
+    assert evaluation.metrics(evaluation.sums()) == pytest.approx(
+        part.metrics(part.sums()), rel=1e-6
+    )
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=30), st.integers(1, 4))
+def test_own_episodes_are_chosen_once_by_each_row(labels: list[int], num: int) -> None:
+    """Places stay within the episode, differ from the row and from each other, and no row is
+    chosen twice: its gradient is the sum of no two rows in a random order."""
+    episodes = torch.tensor(labels)
+    chosen = [same_episode_places(episodes, number, num) for number in range(1, num + 1)]
+    for number, (places, exists) in enumerate(chosen, 1):
+        assert sorted(places.tolist()) == list(range(len(labels)))
+        assert torch.equal(episodes[places], episodes)
+        assert exists.tolist() == [labels.count(label) > number for label in labels]
+    for row, label in enumerate(labels):
+        if labels.count(label) > num:
+            assert len({row, *(places[row].item() for places, _ in chosen)}) == num + 1
+
+
+def test_keys_without_effect_are_refused(tmp_path: Path) -> None:
+    """Latents without objects have one hinge, and episodes of one step no other state."""
+    reacher = ReacherModelConfig("reacher", "ours", 2, 2)
+    each, own = ContrastiveConfig(hinge_per_object=True), ContrastiveConfig(same_episode_share=0.5)
+    with pytest.raises(ValueError, match=r"hinge_per_object has no effect with model\.name"):
+        WorldModelConfig("world_model", reacher, each)
+    with pytest.raises(ValueError, match=r"same_episode_share=1\.5 must lie between 0 and 1"):
+        ContrastiveConfig(same_episode_share=1.5)
+    grid = GridModelConfig("grid", "ours", "cells", 2, 4, directions="relative")
+    config = WorldModelConfig("world_model", grid, own)
+    words = ("dataset=rush_hour", "num_episodes=2", "dataset.num_test_episodes=1")
+    one, two = (
+        prepare(tmp_path / str(length), *words, f"dataset.episode_length={length}").manifest
+        for length in (1, 2)
+    )
+    with pytest.raises(ValueError, match="its training episodes have one step"):
+        WorldModelTask(config, one, torch.device("cpu"))
+    task = WorldModelTask(config, two, torch.device("cpu"))
+    assert task.term_names == (*TERM_NAMES, "same_episode_share")
 
 
 def test_states_that_stay_as_they_are_are_not_pushed_away() -> None:

@@ -17,6 +17,7 @@ from data_prep.worlds.interface import World
 from data_prep.worlds.make import make_world, world_of
 from orbit.core.groups import make_group
 from orbit.core.store.manifest import SPLITS
+from orbit.testing import check_world
 
 pytestmark = pytest.mark.usefixtures("starts_are_warm")
 
@@ -134,6 +135,34 @@ def test_frames_show_the_pose_before_the_action_and_the_pose_after_it() -> None:
     assert np.array_equal(now[:, 3:], then[:, :3])
     assert (then[:, :3] != then[:, 3:]).reshape(30, -1).any(1).all()
     assert np.array_equal(world.render(states[7:8])[0], now[7])
+
+
+def test_frames_can_stack_more_pictures_further_apart() -> None:
+    """Three pictures two actions apart are those that the arm gave four, two and no actions ago,
+    and everything else is the usual world: its motion, its draws, its symmetry."""
+    usual, config = planar(), ReacherPlanarWorldConfig("reacher_planar", 33, 3, 2)
+    world = make_world(config, None, NoSourceConfig())
+    assert world.settings() == {"size": 33, "num_frames": 3, "frame_gap": 2}
+    states, _ = some_transitions(world, 20)
+    plain, _ = some_transitions(usual, 20)
+    pictures = [usual.render(plain)[:, 3:]]
+    for time in range(4):
+        actions = world.draw_actions(1, 0, np.arange(20), time, states, limited=False)
+        states, plain = world.step(states, actions), usual.step(plain, actions)
+        pictures.append(usual.render(plain)[:, 3:])
+    assert states.shape == (20, 7 + 3 * 4)
+    assert np.array_equal(states[:, :10], plain)
+    wanted = np.concatenate(pictures[::2], 1)
+    assert np.array_equal(world.render(states), wanted)
+    g = torch.arange(20) % 8
+    turned = make_group("d4").act_on_image(torch.from_numpy(wanted), g)
+    assert np.array_equal(world.render(world.act_on_state(states, g)), turned.numpy())
+    check_world(world, num=16)
+    assert planar().settings() == {"size": 33}
+    with pytest.raises(ValueError, match="look back further than the 50 actions before"):
+        ReacherPlanarWorldConfig("reacher_planar", 33, 4, 17)
+    with pytest.raises(ValueError, match="num_frames=1 must lie between 2 and 9"):
+        ReacherPlanarWorldConfig("reacher_planar", 33, 1)
 
 
 @pytest.mark.parametrize("size", [33, 65, 128])

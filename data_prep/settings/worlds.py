@@ -12,22 +12,53 @@ MIN_SIZE, MAX_SIZE = 16, 400
 Size = Annotated[int, between(MIN_SIZE, MAX_SIZE)]
 
 
+NUM_WARM_UP_STEPS = 50
+"""Actions of a reacher before an episode, which its first frame can show."""
+
+
 @dataclass(frozen=True)
 @limited
 class ReacherPlanarWorldConfig:
-    """An arm of two links seen from straight above, `size` pixels a side, simulated here."""
+    """An arm of two links seen from straight above, `size` pixels a side, simulated here.
+
+    A frame stacks `num_frames` pictures that are `frame_gap` actions apart. More or further ones
+    show velocities on fewer pixels.
+    """
 
     name: Literal["reacher_planar"]
     size: Size = 129
+    num_frames: Annotated[int, between(2, 9)] = 2
+    frame_gap: Annotated[int, between(1, 25)] = 1
+
+    def __post_init__(self) -> None:
+        check_stack(self.num_frames, self.frame_gap)
 
 
 @dataclass(frozen=True)
 @limited
 class ReacherWorldConfig:
-    """MuJoCo's Reacher through gymnasium, seen at an angle, `size` pixels a side."""
+    """MuJoCo's Reacher through gymnasium, seen at an angle, `size` pixels a side.
+
+    A frame stacks `num_frames` pictures that are `frame_gap` actions apart. More or further ones
+    show velocities on fewer pixels.
+    """
 
     name: Literal["reacher"]
     size: Size = 129
+    num_frames: Annotated[int, between(2, 9)] = 2
+    frame_gap: Annotated[int, between(1, 25)] = 1
+
+    def __post_init__(self) -> None:
+        check_stack(self.num_frames, self.frame_gap)
+
+
+def check_stack(num_frames: int, frame_gap: int) -> None:
+    """Raise ValueError if a frame would look back further than an episode's warm-up."""
+    if (num_frames - 1) * frame_gap > NUM_WARM_UP_STEPS:
+        raise ValueError(
+            f"num_frames={num_frames} pictures {frame_gap} actions apart (frame_gap) look back"
+            f" further than the {NUM_WARM_UP_STEPS} actions before an episode"
+        )
 
 
 @dataclass(frozen=True)

@@ -139,5 +139,7 @@ def _simulator() -> tuple[Any, Callable[[np.ndarray, np.ndarray], None]]:
 WORLD = Kind(
     "reacher",
     ReacherWorldConfig,
-    lambda config, actions: Reacher(config.name, MujocoArm(), config.size, actions),
+    lambda config, actions: Reacher(
+        config.name, MujocoArm(), config.size, actions, config.num_frames, config.frame_gap
+    ),
 )

@@ -289,5 +289,7 @@ class PlanarArm:
 WORLD = Kind(
     "reacher_planar",
     ReacherPlanarWorldConfig,
-    lambda config, actions: Reacher(config.name, PlanarArm(), config.size, actions),
+    lambda config, actions: Reacher(
+        config.name, PlanarArm(), config.size, actions, config.num_frames, config.frame_gap
+    ),
 )

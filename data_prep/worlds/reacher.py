@@ -1,9 +1,9 @@
 """A reacher: an arm of two links in the plane and a goal; its states, draws and symmetries.
 
 A state holds the unit vector along the first link, the angle from it to the second, the velocities
-of both joints, the goal, and the arm's pose before the last action. With a vector instead of the
-first joint's angle, quarter turns and mirrors act without rounding: they only exchange numbers and
-signs.
+of both joints, the goal, and the arm's poses before the last actions, as many as a frame looks
+back. With a vector instead of the first joint's angle, quarter turns and mirrors act without
+rounding: they only exchange numbers and signs.
 
 Libraries round trigonometric functions differently. The ones here are odd and even bit for bit.
 """
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from data_prep.settings.worlds import NUM_WARM_UP_STEPS
 from data_prep.worlds.draws import DrawKey, uniforms
 from orbit.core.actions import ActionComponent
 from orbit.core.groups.point_groups import determinants, square_matrices
@@ -20,16 +21,20 @@ from orbit.core.store.facts import RangeOfActions, StateAngles, WorldFacts
 from orbit.core.store.manifest import FrameSpec
 
 GROUP = "d4"
-STATE_SIZE = 10
 STATE_MEANING = (
     "cosine and sine of the first joint's angle, the second joint's angle (radians), velocities of"
-    " both (radians/s), goal x and y (metres); cosine, sine and angle before the last action"
+    " both (radians/s), goal x and y (metres); cosine, sine and angle before the last"
 )
-DIRECTION, BEND, GOAL = slice(0, 2), 2, slice(5, 7)
-PREVIOUS_DIRECTION, PREVIOUS_BEND = slice(7, 9), 9
-VECTORS = (DIRECTION, GOAL, PREVIOUS_DIRECTION)
-SCALARS = (BEND, 3, 4, PREVIOUS_BEND)
-"""Positions in the state of vectors, which turn, and of scalars, which only mirrors reverse."""
+DIRECTION, BEND, SPEEDS, GOAL = slice(0, 2), 2, slice(3, 5), slice(5, 7)
+NUM_PRESENT, POSE_SIZE = 7, 3
+"""Numbers of a state that are not past poses, and of a pose."""
+
+
+def past_pose(num_actions: int) -> slice:
+    """The positions in a state of the pose before the last `num_actions` actions, 0 for now."""
+    first = NUM_PRESENT + POSE_SIZE * (num_actions - 1) if num_actions else DIRECTION.start
+    return slice(first, first + POSE_SIZE)
+
 
 TORQUES = tuple(
     ActionComponent(f"torque_{joint}", f"torque on the {name} joint", "full torque", -1.0, 1.0)
@@ -43,7 +48,6 @@ GOAL_PLACE = (0.2, 0.2)
 """In metres; the arm's reach is 0.22."""
 ANGLE_SPREAD, SPEED_SPREAD = 0.1, 0.005
 """First angles and velocities are uniform between plus and minus these values."""
-NUM_WARM_UP_STEPS = 50
 RESET_STREAM, ACTION_STREAM, WARM_UP_STREAM = 0, 1, 2
 
 
@@ -63,15 +67,14 @@ def draw_torques(key: DrawKey, episodes: np.ndarray, limited: bool) -> np.ndarra
 
 
 def act_on_states(states: np.ndarray, g: torch.Tensor) -> np.ndarray:
-    """States (N, 10) after turns and mirrors of the plane, elements of d4 (N,): the arm and its
-    goal turn together."""
+    """States (N, S) after turns and mirrors of the plane, elements of d4 (N,): the arm and its
+    goal turn together. Vectors turn, and mirrors reverse the other numbers."""
     matrices = square_matrices().numpy().astype(states.dtype)[g.numpy()]
-    moved = states * 1
-    for part in VECTORS:
+    moved = states * _signs(g)[:, None].astype(states.dtype)
+    directions = [slice(at, at + 2) for at in range(NUM_PRESENT, states.shape[1], POSE_SIZE)]
+    for part in (DIRECTION, GOAL, *directions):
         x, y = states[:, part].T
         moved[:, part] = matrices[:, :, 0] * x[:, None] + matrices[:, :, 1] * y[:, None]
-    for place in SCALARS:
-        moved[:, place] = states[:, place] * _signs(g)
     return np.asarray(moved)
 
 
@@ -109,10 +112,6 @@ def sine_cosine(angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return sine, 1 - versine
 
 
-NUM_CHANNELS = 6
-"""Two pictures: before and after the last action."""
-
-
 class Arm(Protocol):
     """The interface of arms: motion and pictures, for N arms at once, in float64."""
 
@@ -139,6 +138,7 @@ class Arm(Protocol):
 class Reacher:
     """A reacher with a fixed goal; see `data_prep.worlds.interface.World`.
 
+    A frame stacks `num_frames` pictures that are `frame_gap` actions apart, the latest last.
     Episodes start after 50 random actions. Quarter turns of the plane and its mirrors turn the arm
     and its goal; turns leave torques alone, mirrors reverse them (Park et al., "Learning Symmetric
     Embeddings for Equivariant World Models", Table 1 and Section 4).
@@ -146,17 +146,28 @@ class Reacher:
 
     group = GROUP
     action_components = TORQUES
-    state_size, state_meaning = STATE_SIZE, STATE_MEANING
 
-    def __init__(self, name: str, arm: Arm, size: int, actions: tuple[str, ...] | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        arm: Arm,
+        size: int,
+        actions: tuple[str, ...] | None,
+        num_frames: int = 2,
+        frame_gap: int = 1,
+    ) -> None:
         if actions is not None and actions != (POSITIVE_SECOND_TORQUE,):
             raise ValueError(
                 f"dataset.actions=[{','.join(actions)}] is not allowed;"
                 f" allowed: {POSITIVE_SECOND_TORQUE}"
             )
         self.name, self._arm, self._size, self._is_limited = name, arm, size, actions is not None
-        shape = (NUM_CHANNELS, size, size)
-        self.frames = FrameSpec(shape, "uint8", (0.0, 255.0), (0.0, 1.0))
+        self._num_frames, self._frame_gap = num_frames, frame_gap
+        num_past = (num_frames - 1) * frame_gap
+        self.state_size = NUM_PRESENT + POSE_SIZE * num_past
+        actions_back = "action" if num_past == 1 else f"1 to {num_past} actions"
+        self.state_meaning = f"{STATE_MEANING} {actions_back}"
+        self.frames = FrameSpec((3 * num_frames, size, size), "uint8", (0.0, 255.0), (0.0, 1.0))
 
     @property
     def tolerance(self) -> float:
@@ -176,9 +187,10 @@ class Reacher:
         first = draw_first_motion(seed, split_number, episodes)
         states = np.empty((len(episodes), self.state_size), np.float32)
         states[:, 1], states[:, 0] = sine_cosine(first[:, 0])
-        states[:, 2:5] = first[:, 1:]
+        states[:, BEND : SPEEDS.stop] = first[:, 1:]
         states[:, GOAL] = GOAL_PLACE
-        states[:, 7:] = states[:, :3]
+        num_past = (self.state_size - NUM_PRESENT) // POSE_SIZE
+        states[:, NUM_PRESENT:] = np.tile(states[:, past_pose(0)], num_past)
         for time in range(NUM_WARM_UP_STEPS):
             key = DrawKey(seed, split_number, WARM_UP_STREAM, time)
             states = self.step(states, draw_torques(key, episodes, limited))
@@ -208,20 +220,21 @@ class Reacher:
         arms = states[:, :7].astype(np.float64)
         after[:, :5] = self._arm.advance(arms, actions.astype(np.float64))
         after[:, GOAL] = states[:, GOAL]
-        after[:, 7:] = states[:, :3]
+        after[:, past_pose(1)] = states[:, past_pose(0)]
+        after[:, past_pose(2).start :] = states[:, NUM_PRESENT:-POSE_SIZE]
         return after
 
     def render(self, states: np.ndarray) -> np.ndarray:
-        """Pictures of the pose before the last action, then of the current pose; each is drawn
-        once."""
+        """Pictures of the poses that a frame shows, the current one last; each is drawn once."""
         goal = states[:, GOAL]
+        shown = [past_pose(back * self._frame_gap) for back in reversed(range(self._num_frames))]
         poses = np.concatenate(
-            [np.concatenate([pose, goal], 1) for pose in (states[:, 7:], states[:, :3])]
+            [np.concatenate([states[:, pose], goal], 1) for pose in shown]
         ).astype(np.float64)
         poses, place = np.unique(poses, axis=0, return_inverse=True)
         pictures = self._arm.paint(poses[:, :2], poses[:, 2], poses[:, 3:], self._size)
-        pair = np.asarray(place).reshape(2, len(states))
-        return np.concatenate([pictures[pair[0]], pictures[pair[1]]], 1)
+        each = np.asarray(place).reshape(self._num_frames, len(states))
+        return np.concatenate([pictures[places] for places in each], 1)
 
     def act_on_state(self, states: np.ndarray, g: torch.Tensor) -> np.ndarray:
         return act_on_states(states, g)
@@ -236,4 +249,6 @@ class Reacher:
         return {}
 
     def settings(self) -> dict[str, Any]:
-        return {"size": self._size}
+        stacked = {"num_frames": self._num_frames, "frame_gap": self._frame_gap}
+        is_usual = (self._num_frames, self._frame_gap) == (2, 1)
+        return {"size": self._size, **({} if is_usual else stacked)}

@@ -15,6 +15,10 @@ Negatives differ in something that no action changes (headings, backdrops), whic
 hinge alone; the first of these terms needs what actions change. If a state does not change, the
 energy is at its minimum of 0 and has no gradient, so such records do no harm.
 
+Two more additions ask for what T needs: a share of negatives from a record's own episode
+(`same_episode_share`), which do not differ in what no action changes, and the hinge of negatives
+for each object (`hinge_per_object`), so that no object can stay in one place of the latent.
+
 z are latents of current states, z' of next ones, z_i+j negatives (see `energy`). Distances are
 squared, while the paper's formula has norms; each negative has its own hinge, while the released
 code averages the negatives' energies first (which is the same for one).
@@ -29,6 +33,7 @@ import torch
 from torch import nn
 
 from pipeline.global_batch import gather_rows, num_ranks, rank_number
+from pipeline.methods.world_model.negatives import negatives, replaced
 from pipeline.methods.world_model.settings import ContrastiveConfig
 from pipeline.world_models.world_model import WorldModel
 
@@ -44,23 +49,21 @@ def energy(
     return squares / (2 * sigma**2 * num_objects)
 
 
-def negatives(latent: torch.Tensor, num_negatives: int) -> list[torch.Tensor]:
-    """For each row, the latents of the next rows of the global batch, cyclically.
+def object_energies(first: torch.Tensor, second: torch.Tensor, sigma: float) -> torch.Tensor:
+    """The same of each object of latents (B, n, ...), (B, n) float32; their mean is `energy`."""
+    squares = (first.float() - second.float()).square().flatten(2).sum(2)
+    return squares / (2 * sigma**2)
 
-    The order of a global batch is already a uniformly random permutation, so the row j positions
-    later is a uniformly random other one, for any world size, without a further draw. (The released
-    code permutes the batch anew, which lets a row be its own negative.) Latents are those of
-    current states. Raises ValueError if there are not so many other rows.
-    """
-    rows = gather_rows(latent)
-    num_rows, num_own = len(rows), len(latent)
-    if num_negatives >= num_rows:
-        raise ValueError(
-            f"task.loss.num_negatives={num_negatives} is not below the batch of {num_rows}"
-        )
-    first = rank_number() * num_own
-    # Rolled rather than indexed: the gradient of indexing is summed in no fixed order on a GPU.
-    return [rows.roll(-shift - first, 0)[:num_own] for shift in range(1, num_negatives + 1)]
+
+def pushed(
+    latent: torch.Tensor, other: torch.Tensor, apart: torch.Tensor, config: ContrastiveConfig
+) -> torch.Tensor:
+    """max(0, hinge - e) of negatives, (B,) float32, for their energies `apart` (B,); with
+    `hinge_per_object` its mean over objects, of each one's own energy."""
+    if not config.hinge_per_object:
+        return (config.hinge - apart).clamp_min(0)
+    each = object_energies(latent, other, config.sigma)
+    return (config.hinge - each).clamp_min(0).mean(1)
 
 
 GROUP_SIZE = 256
@@ -100,6 +103,8 @@ def own_places(num: int, device: torch.device) -> torch.Tensor:
 
 
 TERM_NAMES = ("loss/total", "loss/positive", "loss/negative", "latent_spread", "latent_change")
+SAME_EPISODE_TERM = "same_episode_share"
+"""The share of negatives that are states of the record's own episode, if some shall be."""
 
 
 class ContrastiveObjective(nn.Module):
@@ -117,7 +122,8 @@ class ContrastiveObjective(nn.Module):
         label: torch.Tensor,
         valid: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss and the vector of `TERM_NAMES`; labels are not used.
+        """The loss and the vector of `TERM_NAMES`, and `SAME_EPISODE_TERM`; labels are the numbers
+        of episodes, and used for that term only.
 
         `latent_spread` is the mean energy of negatives without the hinge, `latent_change` that
         of each state and its next.
@@ -126,17 +132,25 @@ class ContrastiveObjective(nn.Module):
         latent, following = model.latent(source), model.latent(target)
         predicted = model.predict(latent, action)
         positive = energy(predicted, following, model.num_objects, config.sigma).mean()
+        others = negatives(latent, config.num_negatives)
+        replacing = []
+        if config.same_episode_share:
+            first = rank_number() * len(latent)
+            own = slice(first, first + len(latent))
+            rows, episodes = gather_rows(latent), gather_rows(label)
+            share = config.same_episode_share
+            others, replaced_share = replaced(others, rows, episodes, own, share)
+            replacing = [replaced_share]
         apart = torch.stack(
-            [
-                energy(latent, other, model.num_objects, config.sigma)
-                for other in negatives(latent, config.num_negatives)
-            ]
+            [energy(latent, other, model.num_objects, config.sigma) for other in others]
         )
-        negative = (config.hinge - apart).clamp_min(0).mean()
+        pairs = zip(others, apart, strict=True)
+        negative = torch.stack([pushed(latent, *pair, config) for pair in pairs]).mean()
         moved = energy(latent, following, model.num_objects, config.sigma)
         total = positive + negative
         if config.change_weight:
             total = total + config.change_weight * (config.hinge - moved).clamp_min(0).mean()
         if model.parts is not None and config.variant_weight:
             total = total + config.variant_weight * model.parts.mask().mean()
-        return total, torch.stack([total, positive, negative, apart.mean(), moved.mean()]).detach()
+        terms = [total, positive, negative, apart.mean(), moved.mean(), *replacing]
+        return total, torch.stack(terms).detach()

@@ -3,7 +3,7 @@
 Records are compared with others within groups of 256 (the last may be smaller), for any batch size:
 
     loss/...        the training loss but for a mask's term, negatives spread evenly over
-                    the group
+                    the group, those of the same episode over its records in the group
     hits_at_1       share of true next latents z'_i to which no prediction is nearer than
                     T(z_i, a_i): ties count as hits, so read it beside `latent_spread`
     latent_spread   mean energy between negatives, without the hinge: 0 if all latents agree
@@ -20,10 +20,11 @@ import torch
 
 from pipeline.data.packing import Batch
 from pipeline.measuring import Findings, Subject, device_of
-from pipeline.methods.world_model.contrastive import Groups, energy, own_places
+from pipeline.methods.world_model.contrastive import Groups, energy, own_places, pushed
 from pipeline.methods.world_model.measures.encoding import Episodes, read_episodes
 from pipeline.methods.world_model.measures.measure import measure_episodes
 from pipeline.methods.world_model.measures.turning import turning_solid
+from pipeline.methods.world_model.negatives import replaced
 from pipeline.methods.world_model.pictures.rollouts import decoded_frames, nearest_frames
 from pipeline.methods.world_model.pictures.write import (
     draw_irreps,
@@ -56,7 +57,8 @@ class ContrastiveEvaluation:
         model = self.model
         latent, following = model.latent(batch.source), model.latent(batch.target)
         predicted = model.predict(latent, batch.action)
-        for group in self._groups.add(latent, following, predicted, batch.valid):
+        rows = latent, following, predicted, batch.label, batch.valid
+        for group in self._groups.add(*rows):
             self._compare(*group)
 
     def _compare(
@@ -64,6 +66,7 @@ class ContrastiveEvaluation:
         latents: torch.Tensor,
         following: torch.Tensor,
         predictions: torch.Tensor,
+        labels: torch.Tensor,
         is_valid: torch.Tensor,
     ) -> None:
         """Add the sums of this rank's share of a group."""
@@ -75,14 +78,16 @@ class ContrastiveEvaluation:
         # Valid records come first.
         count = is_valid.sum().long().clamp_min(1)
         distance = (count // (config.num_negatives + 1)).clamp_min(1)
+        others = [latents[(own + j * distance) % count] for j in range(1, config.num_negatives + 1)]
+        if config.same_episode_share and len(own):
+            episodes = torch.where(is_valid > 0, labels, -1)
+            share, rows = config.same_episode_share, slice(int(own[0]), int(own[-1]) + 1)
+            others, _ = replaced(others, latents, episodes, rows, share)
         apart = torch.stack(
-            [
-                energy(
-                    latent, latents[(own + j * distance) % count], model.num_objects, config.sigma
-                )
-                for j in range(1, config.num_negatives + 1)
-            ]
+            [energy(latent, other, model.num_objects, config.sigma) for other in others]
         )
+        pairs = zip(others, apart, strict=True)
+        pushing = torch.stack([pushed(latent, *pair, config) for pair in pairs])
         has_negative = valid * (count > 1)
         moved = energy(latent, following, model.num_objects, config.sigma)
         parts = [
@@ -90,7 +95,7 @@ class ContrastiveEvaluation:
             positive * valid,
             hits(predictions, following, is_valid, own) * valid,
             has_negative,
-            (config.hinge - apart).clamp_min(0).mean(0) * has_negative,
+            pushing.mean(0) * has_negative,
             apart.mean(0) * has_negative,
             (config.hinge - moved).clamp_min(0) * valid,
             moved * valid,

@@ -92,6 +92,7 @@ METRICS = (
     Metric("irreps", "Share of the latents' variance in an irreducible representation."),
     Metric("backdrop_share", "Share of the latents' variance between backdrops."),
     Metric("mask/fraction_variant", "Share of S's outputs that a learned mask selects."),
+    Metric("same_episode_share", "Share of negatives from a record's own episode, in training."),
     Metric("loss/positive", "Mean energy of predictions against the truth.", "lower"),
     Metric("loss/negative", "Mean hinge of energies between states.", "lower"),
     Metric("loss/reconstruction", "Squared error of decoded frames, summed over pixels.", "lower"),

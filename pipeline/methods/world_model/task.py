@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from orbit.core.store.manifest import Manifest
+from orbit.core.store.origin import Episodes
 from pipeline.methods.interface import Evaluation, PlainTask
 from pipeline.methods.world_model import contrastive, variational
 from pipeline.methods.world_model.contrastive import ContrastiveObjective
@@ -42,6 +43,9 @@ class WorldModelTask(PlainTask):
             self.objective = VariationalObjective(self.model, config.loss.beta, seed)
         else:
             self.term_names = contrastive.TERM_NAMES
+            if config.loss.same_episode_share:
+                _check_episodes(manifest)
+                self.term_names = (*self.term_names, contrastive.SAME_EPISODE_TERM)
             self.objective = ContrastiveObjective(self.model, config.loss)
 
     def after_step(self) -> None:
@@ -81,3 +85,14 @@ class WorldModelTask(PlainTask):
             return VariationalEvaluation(model, self._config.loss.beta)
         assert isinstance(model, WorldModel)
         return ContrastiveEvaluation(model, self._config.loss)
+
+
+def _check_episodes(manifest: Manifest) -> None:
+    """Raise ValueError unless training episodes have several states with an action."""
+    origin = manifest.origin
+    length = origin.episode_length["train"] if isinstance(origin, Episodes) else 1
+    if length == 1:
+        raise ValueError(
+            f"loss.same_episode_share has no effect on {manifest.name}: its training episodes have"
+            " one step"
+        )

@@ -109,8 +109,8 @@ def true_frames(episodes: Episodes, numbers: np.ndarray, copy: int, times: list[
 
 
 def visible(frames: np.ndarray) -> np.ndarray:
-    """The frames (..., C, H, W); of frames that show two moments in colour, the later one."""
-    return frames[..., -3:, :, :] if frames.shape[-3] == 6 else frames
+    """The frames (..., C, H, W); of frames that show several moments in colour, the latest."""
+    return frames[..., -3:, :, :] if frames.shape[-3] % 3 == 0 else frames
 
 
 def write_rollouts(
