@@ -59,7 +59,7 @@ ZSH = """\
 _orbit() {
     local -a found
     found=("${(@f)$(orbit completion words "${(j: :)words[2,CURRENT]}" 2>/dev/null)}")
-    if [[ -n ${found[1]} ]]; then compadd -Q -S '' -- $found; else _files; fi
+    if [[ -n ${found[1]} ]]; then compadd -Q -S '' -- $found; else compset -P "*="; _files; fi
 }
 compdef _orbit orbit
 """
