@@ -51,6 +51,21 @@ def test_what_commutes_with_shifts_has_no_error(store: PairStore) -> None:
     assert after["circulant_share"] == pytest.approx(1)
     assert after["equivariance_error/first_layer"] < 1e-5
     assert after["equivariance_error/logits"] < 1e-4
+    assert after["equivariance_error_centred/first_layer"] < 1e-4
+
+
+def test_a_constant_hides_no_error(store: PairStore) -> None:
+    """The bias adds the same to all outputs; only the form by the norm becomes small."""
+    model, reader = labeller(store, ConvolutionalConfig("fc_conv")), store.split("test")
+    plain, shifted_up = {}, {}
+    for bias, found in ((0.0, plain), (100.0, shifted_up)):
+        with torch.no_grad():
+            model.first.bias.fill_(bias)
+        found |= labelling_metrics(model, reader, None, 16)
+    name = "equivariance_error_centred/first_layer"
+    assert shifted_up[name] == pytest.approx(plain[name], rel=1e-3)
+    assert plain[name] > 0.5
+    assert shifted_up["equivariance_error/first_layer"] < 0.05 * plain[name]
 
 
 def test_each_sequence_has_its_own_shift() -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from orbit.core.groups import make_group, quaternions
 from pipeline.metrics.images import MeanError, distances, lengths
 from pipeline.metrics.latents import (
+    TypicalDistance,
     circulant_part,
     circulant_share,
     latent_spread,
@@ -112,6 +113,30 @@ def test_spread_is_the_root_mean_square_distance_of_pairs() -> None:
     latents = torch.randn(30, 2, 4, generator=torch.Generator().manual_seed(3))
     pairs = torch.cdist(latents.flatten(1).double(), latents.flatten(1).double()).square()
     assert latent_spread(latents) == pytest.approx(float((pairs.mean() / 2).sqrt()))
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), num=st.integers(2, 20), parts=st.integers(1, 5))
+def test_typical_distance_is_that_of_all_pairs_whatever_the_batches(
+    seed: int, num: int, parts: int
+) -> None:
+    """And a constant beside the latents changes nothing, a factor by itself."""
+    latents = torch.randn(num, 3, 2, 2, generator=torch.Generator().manual_seed(seed)).double()
+
+    def typical(values: torch.Tensor) -> torch.Tensor:
+        found = TypicalDistance(3)
+        for part in values.split(parts):
+            found.add(part)
+        return found.value
+
+    flat = latents.flatten(2)
+    pairs = (flat[:, None] - flat[None]).square().sum(3).mean((0, 1)).sqrt()
+    torch.testing.assert_close(typical(latents), pairs)
+    torch.testing.assert_close(typical(-3 * latents + 1000), 3 * pairs, rtol=1e-9, atol=1e-9)
+
+
+def test_without_latents_nothing_is_typical() -> None:
+    assert TypicalDistance(2).value.tolist() == [0, 0]
 
 
 RANK_MANY = """

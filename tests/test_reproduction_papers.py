@@ -4,12 +4,14 @@ A paper's number in the wrong column, or one whose known fault is not said, woul
 look better or worse than they are.
 """
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 from helpers.reproducing import a_result, small_settings
 
 from launch.reports.papers import PaperColumn, read_paper
+from launch.reproduction.cells import spread
 from launch.reproduction.plan import plan_run
 from launch.reproduction.settings import (
     DatasetSettings,
@@ -17,7 +19,7 @@ from launch.reproduction.settings import (
     ReproductionSettings,
     read_request,
 )
-from launch.reproduction.tables import make_blocks, spread
+from launch.reproduction.tables import make_blocks
 
 PAPER = """
 title: A paper
@@ -93,6 +95,28 @@ def test_spreads_keep_what_can_be_told_apart() -> None:
     assert spread([99.97]) == "99.97"
     assert spread([100.0, 100.0]) == "100 ± 0"
     assert spread([0.0001, 0.0003]) == "0.0002 ± 0.00014"
+    assert spread([1.0, 2.0, 3.0]) == "2 ± 1 (CI ± 2.5)"
+
+
+def test_columns_that_lead_come_before_those_of_the_paper(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, PaperRows("Hits", {}))
+    leading = {"first": PaperColumn("a fair error", "fair")}
+    digits = dataclasses.replace(settings.datasets["digits"], leading=leading)
+    settings = dataclasses.replace(settings, datasets={"digits": digits})
+    heading = make_blocks(settings, "small", [])["digits/results"].splitlines()[0]
+    assert heading.startswith("| variant | a fair error | H@1 | Not ours | an error |")
+
+
+def test_every_table_of_worlds_leads_with_centred_errors() -> None:
+    """Also where the authors' form, by the norm, follows."""
+    settings = read_request(["paper2", "tables=true"]).reproduction
+    for name, dataset in settings.datasets.items():
+        assert any("_centred/" in str(column.metric) for column in dataset.leading.values()), name
+        columns = {column.metric for column in dataset.columns.values()}
+        by_norm = {metric for metric in columns if metric and "variance_error/" in metric}
+        centred = {column.metric for column in dataset.leading.values()}
+        for metric in by_norm:
+            assert metric.replace("_error/", "_error_centred/") in centred, (name, metric)
 
 
 def test_every_row_of_the_second_paper_stands_in_one_of_its_tables() -> None:

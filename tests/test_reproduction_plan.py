@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from helpers.programs import call
-from helpers.reproducing import small_settings
+from helpers.reproducing import read_result, request_in, small_settings, stand_ins
 
-from launch.reproduction import running
+from launch.reproduction import command, running
 from launch.reproduction.children import Ending
 from launch.reproduction.plan import (
     Places,
@@ -97,6 +97,50 @@ def test_a_digest_changes_with_every_word() -> None:
     assert len({run.digest for run in make_plan(SETTINGS, "full")}) == 12
 
 
+def made_by(run: PlannedRun, digest: str | None = None) -> dict[str, object]:
+    """The result of a run, as far as it says by which words it was made."""
+    return {"digest": digest or run.digest, "words": {"train": list(run.train_here)}}
+
+
+def test_fp32_in_place_of_bf16_is_another_result() -> None:
+    """Also where earlier versions gave it the digest of bf16."""
+    words = PresetOverrides(train=("epochs=1", "precision=bf16"))
+    digits = DatasetSettings(experiment="x", prepare=("dataset=x",), small=words)
+    settings = small_settings(datasets={"digits": digits}, tables={})
+    run = make_plan(settings, "small")[0]
+    here = dataclasses.replace(run, has_bf16=False)
+    assert (run.precision, here.precision) == ("bf16", "fp32")
+    assert run.digest != here.digest
+    earlier = made_by(here, run.digest)
+    assert [run.made(result) for result in (made_by(run), made_by(here), earlier)] == [
+        True,
+        False,
+        False,
+    ]
+    assert [here.made(result) for result in (made_by(run), made_by(here), earlier)] == [
+        False,
+        True,
+        True,
+    ]
+    full = make_plan(settings, "full")[0]
+    assert full.precision is None
+    assert full.digest == dataclasses.replace(full, has_bf16=False).digest
+
+
+def test_labels_of_the_probe_are_drawn_for_each_seed() -> None:
+    settings = small_settings(classify=("fractions=[1.0]", "seeds=[{seed}]"))
+    runs = {run.seed: run for run in make_plan(settings, "small") if run.variant == "half"}
+    assert [runs[seed].classify[1] for seed in (0, 1)] == ["seeds=[0]", "seeds=[1]"]
+    one = dataclasses.replace(runs[1], classify=("fractions=[1.0]", "seeds=[0]"))
+    assert one.digest != runs[1].digest
+    assert not runs[1].made(made_by(one)), "it is measured again"
+    assert runs[1].made(made_by(one), any_classification=True), "its images still count"
+    shipped = read_request(["paper1", "dry_run=true"]).reproduction
+    drawn = {run.seed: run.classify for run in make_plan(shipped, "small")}
+    assert all(f"seeds=[{seed}]" in classify for seed, classify in drawn.items())
+    assert len(drawn) > 1
+
+
 def test_what_was_made_by_words_that_are_gone_stands(tmp_path: Path) -> None:
     """Of a result its digest, of a run that was begun its directory; other runs are not taken."""
     settings = read_request(["paper2", "dry_run=true"]).reproduction
@@ -109,9 +153,9 @@ def test_what_was_made_by_words_that_are_gone_stands(tmp_path: Path) -> None:
         given = (old, *(word for word in run.train[1:] if word not in without))
         former = dataclasses.replace(run, train=given)
         assert former.digest != run.digest
-        assert former.digest in run.digests
-        assert dataclasses.replace(former, seed=7, train=(*given[:-1], "seed=7")).digest not in (
-            run.digests
+        assert run.made(made_by(former))
+        assert not run.made(
+            made_by(dataclasses.replace(former, seed=7, train=(*given[:-1], "seed=7")))
         )
         places = Places(tmp_path)
         assert places.run_dir(run).name == run.work_name
@@ -236,6 +280,28 @@ def test_lists_are_written_with_or_without_brackets() -> None:
 )
 def test_mistakes_are_one_line(words: list[str], message: str) -> None:
     assert message in call("launch/reproduce.py", *words).error_line
+
+
+def test_changed_code_is_refused_unless_told_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "describe_commit", lambda _: "abc-dirty")
+    programs = stand_ins(tmp_path / "programs")
+    keys = {"only": ("digits",), "controls": ("half",), "seeds": (0,)}
+    with pytest.raises(ValueError, match=r"not that of a commit \(abc-dirty\).*dirty=true"):
+        command.carry_out(request_in(tmp_path, SETTINGS, dirty=False, **keys), programs)
+    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "work").exists()
+    assert command.carry_out(request_in(tmp_path, SETTINGS, **keys), programs) == 0
+    assert read_result(tmp_path, "digits/half_seed0")["commit"] == "abc-dirty"
+    again = request_in(tmp_path, SETTINGS, dirty=False, **keys)
+    assert command.carry_out(again, programs) == 0, "nothing is missing, so nothing is run"
+    monkeypatch.setattr(command, "describe_commit", lambda _: "abc")
+    clean = request_in(tmp_path, SETTINGS, dirty=False, **{**keys, "seeds": (1,)})
+    assert command.carry_out(clean, programs) == 0
+    results = read_results(tmp_path / "results")
+    rows = select(SETTINGS, "small", "digits", results, ["half"])
+    assert [runs_cell(rows, row) for row in rows.results] == ["2, 1 dirty"]
 
 
 def test_images_must_be_named_before_anything_starts(tmp_path: Path) -> None:

@@ -4,22 +4,40 @@ A table that mixes settings, hides a collapsed seed or touches the text around i
 worse than none.
 """
 
+import dataclasses
+import math
 import statistics
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.programs import REPOSITORY
 from helpers.reproducing import a_result, request_in, small_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
+from launch.reproduction.cells import cell, difference
 from launch.reproduction.command import carry_out
-from launch.reproduction.figures import END, START, replace_blocks, rewrite_document
+from launch.reproduction.figures import (
+    END,
+    START,
+    make_figures,
+    replace_blocks,
+    rewrite_document,
+)
 from launch.reproduction.plan import plan_run
 from launch.reproduction.results import classification_rows, read_results, write_result
-from launch.reproduction.settings import read_request
-from launch.reproduction.tables import Result, cell, columns_of, make_blocks, worst_of
+from launch.reproduction.settings import (
+    DatasetSettings,
+    Panel,
+    PresetOverrides,
+    ReproductionSettings,
+    read_request,
+)
+from launch.reproduction.tables import Result, make_blocks
+from launch.reproduction.values import columns_of, worst_of
 from pipeline.methods.table import METHODS
+from pipeline.metrics.intervals import half_width
 
 SETTINGS = small_settings()
 STATED = METHODS["latent_action"].metrics
@@ -49,13 +67,39 @@ def rows_of(block: str) -> dict[str, list[str]]:
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=6))
 def test_cells_hold_mean_and_sample_deviation(values: list[float]) -> None:
     text = cell(values, 6, "mean", len(values))
-    mean, _, deviation = text.partition(" ± ")
+    mean, _, deviation = text.partition(" (CI")[0].partition(" ± ")
     assert float(mean) == pytest.approx(statistics.mean(values), abs=1e-6)
     if len(values) == 1:
         assert not deviation
     else:
         assert float(deviation) == pytest.approx(statistics.stdev(values), abs=1e-6)
+    assert ("(CI ± " in text) == (len(values) >= 3)
     assert cell(values, 6, "mean", len(values) + 1) == f"{text} ({len(values)})"
+
+
+def test_intervals_are_those_of_students_t() -> None:
+    """The quantile for two degrees of freedom has a closed form: t^2 = 2 x^2 / (1 - x^2) with x the
+    level; and about 95% of samples have their mean's interval around the truth."""
+    quantile = math.sqrt(2 * 0.95**2 / (1 - 0.95**2))
+    assert half_width([1.0, 2.0, 3.0]) == pytest.approx(quantile / math.sqrt(3))
+    assert cell([1.0, 2.0, 3.0], 2, "mean", 3) == "2.00 ± 1.00 (CI ± 2.48)"
+    assert cell([1.0, 3.0], 2, "mean", 2) == "2.00 ± 1.41"
+    draws = np.random.default_rng(0).normal(5.0, 3.0, (1000, 4))
+    hits = [abs(row.mean() - 5.0) <= half_width(row.tolist()) for row in draws]
+    assert np.mean(hits) == pytest.approx(0.95, abs=0.02)
+
+
+@given(st.lists(st.floats(-10, 10), min_size=3, max_size=6), st.floats(-10, 10))
+def test_differences_are_bold_if_their_interval_leaves_zero_out(
+    values: list[float], by: float
+) -> None:
+    """The width does not change when the same is added to all."""
+    text = difference([value + by for value in values])
+    assert text.strip("*").endswith(f" ({len(values)})")
+    mean = statistics.mean(values) + by
+    if abs(abs(mean) - half_width(values)) > 1e-6:
+        assert text.startswith("**") == (abs(mean) > half_width(values))
+    assert difference(values[:2]) == f"{difference(values[:2]).split()[0]} (2)"
 
 
 def test_a_median_shows_its_range() -> None:
@@ -90,6 +134,7 @@ def test_a_row_rests_on_what_its_cells_say() -> None:
     ]
     rows = rows_of(make_blocks(SETTINGS, "small", results)["digits/controls"])
     assert rows["variant"] == ["PSNR", "PSNR, worst g", "SSIM", "runs"]
+    assert rows["`method`"][-1] == "2", "their commits are clean"
     assert rows["`method`"] == ["20.50 ± 0.71", "19.50 ± 0.71", "0.9000 ± 0.0000", "2"]
     assert rows["`half`"] == ["21.00 (1)", "20.00 (1)", "0.9000 (1)", "1 of 2"]
     assert rows["`constant`"] == ["0 of 1, 1 collapsed"] * 4
@@ -168,6 +213,118 @@ def test_classification_shows_the_linear_probe_by_labels_and_fraction() -> None:
     assert lines[0] == "| variant | feature | rotated, 10% of labels | upright, 100% of labels |"
     assert lines[2] == "| `method` | `pooled_z_v` | 0.250 ± 0.000 | 0.500 ± 0.000 |"
     assert len(lines) == 3
+
+
+def test_pixels_with_the_same_labels_count_once() -> None:
+    """They do not depend on the run: three equal values would be shown as a spread of 0."""
+
+    def probed(seed: int, drawn: int, accuracy: float) -> Result:
+        entries = [
+            {"labels": "upright", "fraction": 1.0, "classifier": "linear", "accuracy": accuracy}
+            | {"feature": feature}
+            for feature in ("pixels", "pooled_z")
+        ]
+        words = {"classify": [f"seeds=[{drawn}]"]}
+        return result_of("method", seed, classification=entries, words=words)
+
+    settings = small_settings(seeds=(0, 1, 2))
+    same = [probed(seed, 0, 0.5 + seed / 10) for seed in range(3)]
+    rows = make_blocks(settings, "small", same)["digits/classification"].splitlines()
+    assert rows[2] == "| `method` | `pixels` | 0.500 (1) |"
+    assert rows[3] == "| `method` | `pooled_z` | 0.600 ± 0.100 (CI ± 0.248) |"
+    anew = [probed(seed, seed, 0.5 + seed / 10) for seed in range(3)]
+    rows = make_blocks(settings, "small", anew)["digits/classification"].splitlines()
+    assert rows[2].startswith("| `method` | `pixels` | 0.600 ± 0.100")
+
+
+def with_precision() -> ReproductionSettings:
+    """Two variants that train in bf16 where the machine has it."""
+    words = PresetOverrides(train=("epochs=1", "precision=bf16"))
+    digits = DatasetSettings(experiment="x", prepare=("dataset=x",), small=words)
+    panel = Panel("PSNR, dB", "psnr")
+    return small_settings(
+        seeds=(0, 1, 2),
+        datasets={"digits": digits},
+        variants={name: SETTINGS.variants[name] for name in ("method", "half")},
+        tables={"controls": ("method", "half")},
+        panels=(panel,),
+        reference="method",
+    )
+
+
+def in_precision(settings: ReproductionSettings, variant: str, seed: int, bf16: bool) -> Result:
+    """A result of a machine with or without units for bf16; PSNR 20 + seed, 1 less for `half`,
+    whose seed 2 has one dB more."""
+    planned = plan_run(settings, "small", "digits", variant, seed)
+    run = dataclasses.replace(planned, has_bf16=bf16)
+    psnr = 20.0 + seed - (variant == "half") * (1 - 0.1 * seed)
+    words = {"train": list(run.train_here)}
+    return a_result("digits", variant, seed, run.digest, {"psnr": psnr}, words=words)
+
+
+def test_no_cell_mixes_precisions_and_only_the_same_is_compared() -> None:
+    settings = with_precision()
+    results = [in_precision(settings, "method", seed, seed > 0) for seed in range(3)]
+    results += [in_precision(settings, "half", seed, True) for seed in range(3)]
+    blocks = make_blocks(settings, "small", results)
+    rows = rows_of(blocks["digits/controls"])
+    assert rows["`method`"] == ["21.50 ± 0.71 (2)", "2 of 3"]
+    assert rows["`method` (fp32)"] == ["20.00 (1)", "1 of 3"]
+    assert rows["`half`"][0].startswith("20.10 ± 1.10 (CI ±")
+    paired = rows_of(blocks["digits/paired"])
+    assert paired["`half`"] == ["-0.85 (2)"], "seed 0 has another precision"
+    assert rows_of(blocks["summary"])["`digits`"][:2] == ["6", "6"]
+    (figure,) = make_figures(settings, "small", results).values()
+    assert figure.variants == ("method", "method (fp32)", "half")
+
+
+def test_pairs_of_seeds_tell_more_than_two_spreads() -> None:
+    settings = with_precision()
+    results = [
+        in_precision(settings, variant, seed, True)
+        for variant in ("method", "half")
+        for seed in range(3)
+    ]
+    blocks = make_blocks(settings, "small", results)
+    half = 0.1 * math.sqrt(2 * 0.95**2 / (1 - 0.95**2)) / math.sqrt(3)
+    assert rows_of(blocks["digits/paired"]) == {
+        "less `method`": ["PSNR, dB"],
+        "---": ["---"],
+        "`half`": [f"**-0.9 ± {half:.2g} (3)**"],
+    }
+    nothing = make_blocks(settings, "small", results[:3])
+    assert nothing["digits/paired"] == "not run"
+    assert "digits/paired" not in make_blocks(SETTINGS, "small", [])
+    with pytest.raises(ValueError, match="reference: unknown 'methode'"):
+        small_settings(reference="methode")
+
+
+def test_results_of_earlier_versions_have_what_their_numbers_determine(tmp_path: Path) -> None:
+    """Centred errors of rollouts are raw errors by sqrt(2) times the spread at that horizon."""
+    raw = "distance_invariance_error_raw"
+    metrics = {
+        f"{raw}/model/horizon_5": 3.0,
+        f"long/{raw}/model/horizon_100": 2.0,
+        f"{raw}/latent": 4.0,
+        "latent_spread/horizon_5": 2.0,
+        "long/latent_spread/horizon_100": 0.5,
+        "swap/foreground_rmse": 0.2,
+        "swap/background_rmse": 0.1,
+    }
+    run = plan_run(SETTINGS, "small", "digits", "method", 0)
+    write_result(tmp_path, run, {**result_of("method", 0), "metrics": metrics})
+    (read,) = read_results(tmp_path)
+    name = "distance_invariance_error_centred/model"
+    added = {
+        f"{name}/horizon_5": pytest.approx(3 / math.sqrt(8), rel=1e-5),
+        f"long/{name}/horizon_100": pytest.approx(2 / math.sqrt(0.5), rel=1e-5),
+        "swap/worse_rmse": 0.2,
+    }
+    assert read["metrics"] == {**metrics, **added}
+    measured = {**metrics, f"{name}/horizon_5": 0.7}
+    write_result(tmp_path, run, {**result_of("method", 0), "metrics": measured})
+    (read,) = read_results(tmp_path)
+    assert read["metrics"][f"{name}/horizon_5"] == 0.7, "what was measured stands"
 
 
 # Documents

@@ -32,6 +32,7 @@ from pipeline.methods.world_model.measures.encoding import (
 from pipeline.methods.world_model.measures.following import divisions, seen_rollouts
 from pipeline.methods.world_model.measures.measure import measure_episodes
 from pipeline.methods.world_model.measures.turning import hard_hit_metrics, traverse
+from pipeline.metrics.images import DistanceErrors
 from pipeline.world_models.building import make_world_model
 from pipeline.world_models.settings import GridModelConfig
 
@@ -123,8 +124,13 @@ def test_an_exact_model_is_perfect(store: PairStore) -> None:
     errors = [name for name in metrics if "error" in name]
     for part in ("embedding", "encoder", "latent", "transition", "model/horizon_10"):
         assert f"equivariance_error/{part}" in errors
+        assert f"equivariance_error_centred/{part}" in errors
     for part in ("embedding", "latent", "model/horizon_1"):
-        assert f"distance_invariance_error_raw/{part}" in errors
+        for form in ("raw", "centred"):
+            assert f"distance_invariance_error_{form}/{part}" in errors
+    # Frames of two pieces are all equally distant.
+    chance = [name for name in errors if "over_chance" in name]
+    assert chance[0] == "distance_invariance_error_over_chance/latent"
     assert {name: metrics[name] for name in errors} == dict.fromkeys(errors, 0)
     assert list(curves["equivariance_error"]["embedding"]) == ["90", "180", "270"]
     assert curves["drift"]["steps_measured"] == 10
@@ -147,6 +153,86 @@ def test_latents_that_lean_are_not_equivariant_but_keep_distances(store: PairSto
     assert metrics["distance_invariance_error/latent"] == pytest.approx(0, abs=1e-6)
     assert metrics["distance_invariance_error/model/horizon_5"] == pytest.approx(0, abs=1e-6)
     assert metrics["hits_at_1/horizon_10"] == 1
+
+
+class Unrelated(ExactModel):
+    """Latents are noise, drawn anew for every frame, that quarter turns permute; no prediction."""
+
+    def __init__(self, size: int, constant: float = 0.0, factor: float = 1.0) -> None:
+        super().__init__()
+        self.size, self.constant, self.factor = size, constant, factor
+        self.draws = torch.Generator().manual_seed(1)
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        noise = torch.randn(len(images), self.size, 4, generator=self.draws)
+        return self.factor * (noise + self.constant)
+
+    def encode(self, embedding: torch.Tensor) -> torch.Tensor:
+        return embedding
+
+    def predict(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return latent
+
+    def act_on_embedding(self, embedding: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        places = (torch.arange(4) + g.view(-1, 1).long()) % 4
+        return embedding.gather(2, places[:, None].expand_as(embedding))
+
+    act_on_latent = act_on_embedding
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> PairStore:
+    return make_store(
+        tmp_path_factory.mktemp("many") / "data", TinyWorld(num_episodes=200, length=5)
+    )
+
+
+def expected_of_normal(size: int) -> float:
+    """The mean of |z - z'| by its root mean square, for `size` independent normal numbers."""
+    return math.sqrt(2 / size) * math.gamma((size + 1) / 2) / math.gamma(size / 2)
+
+
+def test_unrelated_latents_have_centred_errors_known_in_closed_form(many: PairStore) -> None:
+    """Whatever constant and factor they have; by the norm a constant makes them look good."""
+    plain, _ = measured(Unrelated(2), many)
+    moved, _ = measured(Unrelated(2, constant=50.0, factor=-3.0), many)
+    for part in ("embedding", "latent", "model/horizon_5"):
+        name = f"equivariance_error_centred/{part}"
+        assert plain[name] == pytest.approx(expected_of_normal(8), rel=0.05), part
+        assert moved[name] == pytest.approx(plain[name], rel=1e-4), part
+        assert moved[f"equivariance_error/{part}"] < 0.05 < plain[f"equivariance_error/{part}"]
+    for part in ("embedding", "latent", "model/horizon_5"):
+        for form, expected in (("centred", 0.278), ("over_chance", 1.0)):
+            name = f"distance_invariance_error_{form}/{part}"
+            assert plain[name] == pytest.approx(expected, rel=0.1), name
+            assert moved[name] == pytest.approx(plain[name], rel=1e-4), name
+        assert moved[f"distance_invariance_error/{part}"] < 0.02
+
+
+def test_a_constant_that_the_group_moves_is_an_error_and_keeps_distances(store: PairStore) -> None:
+    exact, _ = measured(ExactModel(), store)
+    metrics, _ = measured(Tilted(), store)
+    spread = metrics["latent_spread/horizon_5"]
+    assert spread == pytest.approx(exact["latent_spread/horizon_5"], rel=1e-6)
+    centred = metrics["equivariance_error_centred/model/horizon_5"]
+    assert centred == pytest.approx(TILT / spread, rel=1e-5)
+    for form in ("centred", "over_chance"):
+        error = metrics[f"distance_invariance_error_{form}/model/horizon_5"]
+        assert error == pytest.approx(0, abs=1e-6)
+
+
+def test_chance_is_the_change_between_different_pairs() -> None:
+    """Against loops."""
+    group = make_group("c4")
+    draws = torch.Generator().manual_seed(0)
+    plain, moved = torch.rand(2, 9, generator=draws).double()
+    errors = DistanceErrors(group)
+    for part in (slice(0, 4), slice(4, 9)):
+        g = torch.ones(len(plain[part]), dtype=torch.int64)
+        errors.add(g, plain[part], moved[part], torch.ones(len(g)))
+    wanted = [abs(a - b) for i, a in enumerate(plain) for j, b in enumerate(moved) if i != j]
+    assert errors.chance == pytest.approx(float(sum(wanted)) / len(wanted))
+    assert errors.by_element.total().raw == pytest.approx(float((plain - moved).abs().mean()))
 
 
 def encoded_norm(model: MeasuredModel, store: PairStore) -> float:
@@ -218,6 +304,8 @@ def test_a_collapsed_model_shows(store: PairStore) -> None:
     assert metrics["hits_at_1_strict/horizon_10"] == 0
     assert metrics["latent_spread/horizon_10"] == 0
     assert metrics["distinct_latents/horizon_10"] == pytest.approx(1 / 12)
+    assert not any(name.startswith("equivariance_error_centred/latent") for name in metrics)
+    assert not any(name.startswith("distance_invariance_error_centred/m") for name in metrics)
     assert all(math.isfinite(value) for value in metrics.values())
     json.dumps(curves, allow_nan=False)
 
@@ -270,8 +358,13 @@ def test_unrelated_rotations_have_the_errors_known_in_closed_form(rotations: Pai
     expected = 8 * 2 * math.sqrt(2) / (3 * math.pi)
     assert metrics["equivariance_error_raw/embedding"] == pytest.approx(expected, rel=0.03)
     assert metrics["equivariance_error/latent"] == pytest.approx(expected / 3**0.5, rel=0.03)
+    centred = metrics["equivariance_error_centred/latent"]
+    assert centred == pytest.approx(expected / 6**0.5, rel=0.03)
     error = metrics["distance_invariance_error_raw/latent"]
     assert error == pytest.approx(0.495, abs=0.05)
+    centred = metrics["distance_invariance_error_centred/latent"]
+    assert centred == pytest.approx(0.495 / 6**0.5, abs=0.02)
+    assert metrics["distance_invariance_error_over_chance/latent"] == pytest.approx(1, abs=0.1)
     assert metrics["equivariance_error_raw/transition"] == pytest.approx(0, abs=1e-5)
     assert metrics["hits_at_1/horizon_1"] < 0.1
     # One in seven candidates, one in thirty poses.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from launch.reproduction.children import noting_stop_signals
 from launch.reproduction.figures import make_figures, rewrite_document, write_figures
-from launch.reproduction.plan import Places, PlannedRun, Programs, make_plan
+from launch.reproduction.plan import DIRTY, Places, PlannedRun, Programs, make_plan
 from launch.reproduction.results import describe_commit, is_done, read_results
 from launch.reproduction.running import Campaign, earlier_seconds, run_plan
 from launch.reproduction.settings import (
@@ -40,7 +40,9 @@ def carry_out(request: ReproductionRequest, programs: Programs | None = None) ->
     if request.tables:
         write_tables(request, always_say=True)
         return EXIT_FINISHED
-    runs = make_plan(settings, request.preset, request.only, request.controls, request.seeds)
+    plan = make_plan(settings, request.preset, request.only, request.controls, request.seeds)
+    bf16 = "bf16" in native_formats(choose_device("auto", 0))
+    runs = [dataclasses.replace(run, has_bf16=bf16) for run in plan]
     missing = [run for run in runs if not is_done(request.results_dir, run)]
     seconds = earlier_seconds(read_results(request.results_dir), request.preset)
     left = seconds_left([run.dataset for run in missing], seconds, request.num_parallel)
@@ -65,7 +67,10 @@ def run_missing(
     seconds: dict[str, list[float]],
     programs: Programs,
 ) -> dict[str, str]:
-    """Run what is missing; returns the reasons of failed runs, by name."""
+    """Run what is missing; returns the reasons of failed runs, by name.
+
+    Raises ValueError for code that is not that of a commit, unless the request allows it.
+    """
     assert request.work is not None
     places = Places(Path(request.work).absolute())
     roots = {key: root for key in ("mnist", "meshes") if (root := request.files(key)) is not None}
@@ -73,8 +78,12 @@ def run_missing(
         is_prepared = (places.data(run.prepare) / "manifest.json").exists()
         if run.files is not None and run.files not in roots and not is_prepared:
             raise ValueError(f"{run.dataset} needs {run.files}=DIR; or choose others with only=")
-    bf16 = "bf16" in native_formats(choose_device("auto", 0))
-    runs = [dataclasses.replace(run, has_bf16=bf16) for run in missing]
+    commit = describe_commit(REPOSITORY)
+    if commit.endswith(DIRTY) and not request.dirty:
+        raise ValueError(
+            f"the code is not that of a commit ({commit}): commit the changes outside docs/, or"
+            " give dirty=true, which marks the results"
+        )
     # The lines on runs are numbered, so that a log needs no bar.
     progress = Progress(len(missing), "runs", "reproducing", lines=False)
     lock = DirectoryLock(places.work, "reproductions")
@@ -84,14 +93,14 @@ def run_missing(
         results=request.results_dir,
         roots=roots,
         num_parallel=request.num_parallel,
-        commit=describe_commit(REPOSITORY),
+        commit=commit,
         programs=programs,
         say=progress.say,
         on_run=progress.advance,
         check_owned=lock.check_owned,
     )
     with lock, noting_stop_signals() as stop, progress:
-        failed = run_plan(runs, campaign, stop, seconds)
+        failed = run_plan(missing, campaign, stop, seconds)
         lock.check_owned()
         if stop.signal is not None:
             write_tables(request)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launch.reproduction.plan import Rows, select
 from launch.reproduction.settings import Panel, Preset, ReproductionSettings
-from launch.reproduction.tables import is_current, metric
+from launch.reproduction.tables import is_current
+from launch.reproduction.values import metric
 from orbit.core.config.schema import suggestion
 from orbit.core.files.atomic import replacing
 from orbit.core.files.listing import list_folder
@@ -70,7 +72,8 @@ DATA = "Data"
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels of one dataset; `values` are those of runs by heading and variant."""
+    """Panels of one dataset; `variants` are the rows, and `values` those of runs by heading and
+    row."""
 
     dataset: str
     variants: tuple[str, ...]
@@ -97,23 +100,26 @@ def make_figures(
     figures = {}
     for dataset in settings.datasets:
         own = [result for result in current if result["dataset"] == dataset]
-        values = {panel.title: _by_variant(panel, own) for panel in settings.panels}
+        chosen = [name for name in settings.variants if settings.has(dataset, name)]
+        rows = select(settings, preset, dataset, own, chosen)
+        values = {panel.title: _by_row(panel, rows) for panel in settings.panels}
         panels = tuple(panel for panel in settings.panels if values[panel.title])
-        there = {variant for by_variant in values.values() for variant in by_variant}
-        variants = tuple(name for name in settings.variants if name in there)
+        there = {row for by_row in values.values() for row in by_row}
+        variants = tuple(str(row) for row in rows.results if str(row) in there)
         if len(variants) > 1:
             shown = {panel.title: values[panel.title] for panel in panels}
             figures[dataset] = Figure(dataset, variants, panels, shown)
     return figures
 
 
-def _by_variant(panel: Panel, results: Sequence[Result]) -> dict[str, list[float]]:
-    """Values of a panel by variant, in the order of seeds, without those that it cannot show."""
+def _by_row(panel: Panel, rows: Rows) -> dict[str, list[float]]:
+    """Values of a panel by row, in the order of seeds, without those that it cannot show."""
     found: dict[str, list[float]] = {}
-    for result in sorted(results, key=lambda result: int(result["seed"])):
-        value = metric(panel.metric)(result)
-        if value is not None and (value > 0 or not panel.log):
-            found.setdefault(result["variant"], []).append(value * panel.factor)
+    for row, results in rows.results.items():
+        for result in sorted(results, key=lambda result: int(result["seed"])):
+            value = metric(panel.metric)(result)
+            if value is not None and (value > 0 or not panel.log):
+                found.setdefault(str(row), []).append(value * panel.factor)
     return found
 
 

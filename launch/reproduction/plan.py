@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from launch.reproduction.settings import REPOSITORY, Preset, ReproductionSettings, check_known
 from orbit.core.config.former import former_spellings
@@ -21,6 +21,7 @@ class PlannedRun:
     `classify` empty means that nothing is classified. `files` is the key of the command that gives
     the path of the dataset's images. `tests` are further datasets for evaluation, by name, with the
     overrides of their preparation. `has_bf16` says whether the machine has units for bf16.
+    `former_classify` are the overrides of classification of earlier versions, if they differ.
     """
 
     dataset: str
@@ -33,6 +34,7 @@ class PlannedRun:
     files: str | None = None
     tests: tuple[tuple[str, tuple[str, ...]], ...] = ()
     has_bf16: bool = True
+    former_classify: tuple[str, ...] | None = None
 
     @property
     def train_here(self) -> tuple[str, ...]:
@@ -45,24 +47,37 @@ class PlannedRun:
         )
 
     @property
-    def digest(self) -> str:
-        """Hex digest of all overrides: everything that determines the result, without paths.
-
-        bf16 also stands for fp32 on machines without bf16 units.
-        """
-        return self._digest(self.train)
+    def precision(self) -> str | None:
+        """The precision of training on this machine; None if no override names it."""
+        return precision_in(self.train_here)
 
     @property
-    def digests(self) -> list[str]:
-        """The digest, and those of equivalent overrides of earlier versions."""
-        return [self._digest(train) for train in former_spellings(self.train)]
+    def digest(self) -> str:
+        """Hex digest of all overrides on this machine: everything that determines the result,
+        without paths."""
+        return self._digest(self.train_here, self.classify)
 
-    def _digest(self, train: tuple[str, ...]) -> str:
+    def made(self, result: Mapping[str, Any], any_classification: bool = False) -> bool:
+        """Whether a result was made with these overrides, on a machine like this, or with
+        equivalent ones of earlier versions.
+
+        Earlier versions gave fp32 instead of bf16 the digest of bf16; the result's own overrides
+        say which it was. With `any_classification` the probe may be one of an earlier version.
+        """
+        if precision_of(result) != self.precision:
+            return False
+        trains = [*former_spellings(self.train_here), *former_spellings(self.train)]
+        classify = [self.classify]
+        if any_classification and self.former_classify is not None:
+            classify.append(self.former_classify)
+        return result["digest"] in {self._digest(t, c) for t in trains for c in classify}
+
+    def _digest(self, train: tuple[str, ...], classify: tuple[str, ...]) -> str:
         overrides: dict[str, object] = {
             "prepare": self.prepare,
             "train": train,
             "evaluate": self.evaluate,
-            "classify": self.classify,
+            "classify": classify,
         }
         return _digest({**overrides, "tests": self.tests} if self.tests else overrides)
 
@@ -86,6 +101,17 @@ class PlannedRun:
     def datasets(self) -> tuple[tuple[str, ...], ...]:
         """Overrides of preparation of its own dataset, and of those on which it is also tested."""
         return (self.prepare, *(overrides for _, overrides in self.tests))
+
+
+def precision_in(train: Sequence[str]) -> str | None:
+    """The value of the last `precision=` among overrides of training."""
+    named = [override for override in train if override.startswith("precision=")]
+    return named[-1].removeprefix("precision=") if named else None
+
+
+def precision_of(result: Mapping[str, Any]) -> str | None:
+    """The precision in which a result was trained; None if its overrides do not name it."""
+    return precision_in(result.get("words", {}).get("train", ()))
 
 
 def data_name(prepare: tuple[str, ...]) -> str:
@@ -146,6 +172,7 @@ def plan_run(
     overrides = data.preset(preset)
     chosen = settings.variants[variant]
     classify = settings.classify if data.classify is None else data.classify
+    probe = (*classify, *overrides.classify, *chosen.classify) if classify else ()
     return PlannedRun(
         dataset=dataset,
         variant=variant,
@@ -159,9 +186,11 @@ def plan_run(
             f"seed={seed}",
         ),
         evaluate=settings.evaluate,
-        classify=(*classify, *overrides.classify, *chosen.classify) if classify else (),
+        classify=tuple(override.replace("{seed}", str(seed)) for override in probe),
         files=data.files,
         tests=tuple(data.tests.items()),
+        # Earlier versions drew the labels of all runs from seed 0.
+        former_classify=tuple(override.replace("{seed}", "0") for override in probe),
     )
 
 
@@ -175,24 +204,41 @@ def _unique(values: Iterable[int]) -> list[int]:
 
 Result = dict[str, Any]
 NOT_RUN = "not run"
+DIRTY = "-dirty"
+"""The end of a commit's name if the code had changes that were not committed."""
 NOT_PLANNED = "`preset=full` only"
+
+
+class Row(NamedTuple):
+    """A row of a table: a variant, and its precision if that is not the planned one."""
+
+    variant: str
+    precision: str | None = None
+
+    def __str__(self) -> str:
+        return self.variant if self.precision is None else f"{self.variant} ({self.precision})"
+
+    @property
+    def code(self) -> str:
+        """As `str`, with the variant as code in Markdown."""
+        return str(self).replace(self.variant, f"`{self.variant}`", 1)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Results of one dataset by variant, with the seeds that are planned for each."""
+    """Results of one dataset by row, with the seeds that are planned for each variant."""
 
-    results: Mapping[str, Sequence[Result]]
+    results: Mapping[Row, Sequence[Result]]
     planned: Mapping[str, Sequence[int]]
 
-    def finished(self, variant: str) -> list[Result]:
+    def finished(self, row: Row) -> list[Result]:
         """Results that have metrics."""
-        return [result for result in self.results[variant] if result["state"] == "finished"]
+        return [result for result in self.results[row] if result["state"] == "finished"]
 
-    def num_planned(self, variant: str) -> int:
+    def num_planned(self, row: Row) -> int:
         """The number of runs of a full row."""
-        seeds = {result["seed"] for result in self.results[variant]}
-        return len(seeds | set(self.planned[variant]))
+        seeds = {result["seed"] for result in self.results[row]}
+        return len(seeds | set(self.planned[row.variant]))
 
     def all(self) -> list[Result]:
         """All results of the table."""
@@ -206,22 +252,33 @@ def select(
     results: Sequence[Result],
     variants: Sequence[str],
 ) -> Rows:
-    """The rows of some variants."""
-    chosen = {name: [r for r in results if r["variant"] == name] for name in variants}
+    """The rows of some variants; runs of one variant in different precisions are different rows."""
     planned = {name: planned_seeds(settings, preset, dataset, name) for name in variants}
-    return Rows(chosen, planned)
+    rows: dict[Row, list[Result]] = {}
+    for name in variants:
+        usual = plan_run(settings, preset, dataset, name, 0).precision
+        own = [result for result in results if result["variant"] == name]
+        found = {precision_of(result) for result in own}
+        precisions = sorted(found, key=lambda each: (each != usual, str(each))) or [usual]
+        for each in precisions:
+            row = Row(name, None if each == usual else each or "other precision")
+            rows[row] = [result for result in own if precision_of(result) == each]
+    return Rows(rows, planned)
 
 
-def runs_cell(rows: Rows, variant: str) -> str:
-    """The number of runs of a row, and how the others ended."""
-    results = rows.results[variant]
+def runs_cell(rows: Rows, row: Row) -> str:
+    """The number of runs of a row, how the others ended, and how many code that is not committed
+    made."""
+    results = rows.results[row]
     if not results:
-        return NOT_RUN if rows.planned[variant] else NOT_PLANNED
-    num_finished, num = len(rows.finished(variant)), rows.num_planned(variant)
+        return NOT_RUN if rows.planned[row.variant] else NOT_PLANNED
+    num_finished, num = len(rows.finished(row)), rows.num_planned(row)
     parts = [f"{num_finished} of {num}" if num_finished < num else str(num)]
     for state, text in (("collapsed", "collapsed"), ("non_finite", "loss not finite")):
         count = sum(result["state"] == state for result in results)
         parts += [f"{count} {text}"] if count else []
+    num_dirty = sum(str(result.get("commit", "")).endswith(DIRTY) for result in results)
+    parts += [f"{num_dirty} dirty"] if num_dirty else []
     return ", ".join(parts)
 
 

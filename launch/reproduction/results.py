@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.reproduction.children import Ending
-from launch.reproduction.plan import Places, PlannedRun
+from launch.reproduction.plan import DIRTY, Places, PlannedRun
 from launch.reproduction.settings import Preset, ReproductionSettings
 from orbit.core.config.program import EXIT_COLLAPSED, EXIT_FINISHED, EXIT_NON_FINITE
 from orbit.core.files.atomic import write_json
@@ -218,8 +218,34 @@ def read_results(folder: Path) -> list[Result]:
             ]
             if missing:
                 raise ValueError(f"{file} is not a result: {missing[0]} is missing")
-            results.append(_without_empty_parts(result))
+            results.append(_completed(_without_empty_parts(result)))
     return results
+
+
+CENTRED = re.compile(
+    r"(?P<test>.*/)?(?P<kind>equivariance_error|distance_invariance_error)_raw"
+    r"/model/(?P<horizon>horizon_\d+)"
+)
+
+
+def _completed(result: Result) -> Result:
+    """Add what evaluations of earlier versions left out, if their numbers determine it: centred
+    errors of rollouts, from errors and spread, and the worse part of a swap."""
+    metrics = result["metrics"]
+    added: dict[str, float] = {}
+    for name, error in metrics.items():
+        match = CENTRED.fullmatch(name)
+        if match is not None and error is not None:
+            test, horizon = match["test"] or "", match["horizon"]
+            spread = metrics.get(f"{test}latent_spread/{horizon}")
+            if spread:
+                centred = error / (math.sqrt(2) * spread)
+                added[f"{test}{match['kind']}_centred/model/{horizon}"] = float(f"{centred:.6g}")
+    parts = [metrics.get(f"swap/{part}_rmse") for part in ("foreground", "background")]
+    known = [part for part in parts if part is not None]
+    if len(known) == len(parts):
+        added["swap/worse_rmse"] = max(known)
+    return {**result, "metrics": {**added, **metrics}}
 
 
 def _without_empty_parts(result: Result) -> Result:
@@ -238,9 +264,11 @@ EMPTY_PARTS = {
 
 
 def is_done(folder: Path, run: PlannedRun) -> bool:
-    """Whether the run has a result that was made with the same overrides."""
+    """Whether the run has a result that was made with the same overrides, in the precision of this
+    machine."""
     file = folder / f"{run.name}.json"
-    return file.is_file() and _read(file).get("digest") in run.digests
+    result = _read(file) if file.is_file() else {}
+    return "digest" in result and run.made(result)
 
 
 def describe_commit(repository: Path) -> str:
@@ -254,7 +282,7 @@ def describe_commit(repository: Path) -> str:
     if not is_tracked or not describe:
         return "unknown"
     changes = _git(repository, "status", "--porcelain", "--", ".", ":(exclude)docs")
-    return f"{describe}-dirty" if changes else describe
+    return f"{describe}{DIRTY}" if changes else describe
 
 
 def _git(repository: Path, *arguments: str) -> str | None:

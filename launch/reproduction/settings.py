@@ -83,8 +83,9 @@ class DatasetSettings:
     `{variant}` in `experiment` stands for the variant's name, or its `network`:
     `blocks_3d/{variant}`. `tests` are further datasets, overrides of `data_prep/prepare.py` by
     name, on whose test splits runs are evaluated too: their metrics start with that name and a
-    slash. `paper` says which of the paper's numbers to compare with; its columns come first in the
-    dataset's table, then `columns`, metrics by name with heading and factor.
+    slash. The dataset's table has the columns of `leading`, then those of the paper's numbers to
+    compare with, which `paper` names, then `columns`: metrics by name with heading and factor.
+    `reference` replaces that of the reproduction.
     """
 
     experiment: str
@@ -95,7 +96,9 @@ class DatasetSettings:
     classify: tuple[str, ...] | None = None
     tests: dict[str, tuple[str, ...]] = field(default_factory=dict)
     paper: PaperRows | None = None
+    leading: dict[str, PaperColumn] = field(default_factory=dict)
     columns: dict[str, PaperColumn] = field(default_factory=dict)
+    reference: str | None = None
 
     def __post_init__(self) -> None:
         _check_overrides("prepare", self.prepare)
@@ -146,7 +149,9 @@ class ReproductionSettings:
     `train`, `evaluate` and `classify` are overrides of all runs. Nothing is classified if
     `classify` is empty and the dataset has no `classify` of its own. `tables` lists the rows of
     each table. `paper` is a file in docs/papers, for datasets that name one of its tables. `panels`
-    are the panels of figures, for the metrics that a dataset's results have.
+    are the panels of figures, for the metrics that a dataset's results have. `reference` is the
+    variant with which the others are compared seed by seed, in the metrics of `panels`. `{seed}` in
+    `classify` stands for the run's seed.
     """
 
     name: str
@@ -160,6 +165,7 @@ class ReproductionSettings:
     paper: str | None = None
     method: str | None = None
     panels: tuple[Panel, ...] = ()
+    reference: str | None = None
 
     def __post_init__(self) -> None:
         titles = [panel.title for panel in self.panels]
@@ -182,6 +188,11 @@ class ReproductionSettings:
                 raise ValueError(f"datasets.{dataset} has no columns: give some, or method=NAME")
             if own.paper is not None and self.paper is None:
                 raise ValueError(f"datasets.{dataset}.paper has no effect: paper is null")
+            if own.reference is not None:
+                known = [variant for variant in self.variants if self.has(dataset, variant)]
+                check_known(f"datasets.{dataset}.reference", [own.reference], known)
+        if self.reference is not None:
+            check_known("reference", [self.reference], self.variants)
 
     def table_variants(self, table: str, dataset: str) -> list[str]:
         """The rows of a table that exist for a dataset."""
@@ -191,6 +202,11 @@ class ReproductionSettings:
         """Whether a variant is trained on a dataset."""
         datasets = self.variants[variant].datasets
         return datasets is None or dataset in datasets
+
+    def reference_of(self, dataset: str) -> str | None:
+        """The variant with which others are compared on a dataset; None if it has none."""
+        chosen = self.datasets[dataset].reference or self.reference
+        return chosen if chosen is not None and self.has(dataset, chosen) else None
 
 
 def check_seeds(seeds: tuple[int, ...]) -> None:
@@ -218,7 +234,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 @dataclass(frozen=True)
 @limited
 class ReproductionRequest:
-    """All keys of the command. `only`, `controls` and `seeds` null mean all."""
+    """All keys of the command. `only`, `controls` and `seeds` null mean all. `dirty` also runs code
+    with changes that are not committed; its results are marked."""
 
     reproduction: ReproductionSettings
     work: FilePath | None = None
@@ -233,6 +250,7 @@ class ReproductionRequest:
     document: FilePath | None = None
     dry_run: bool = False
     tables: bool = False
+    dirty: bool = False
 
     def __post_init__(self) -> None:
         if self.seeds is not None:

@@ -23,13 +23,6 @@ def distances(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return lengths(first.double() - second.double())
 
 
-def change_of_distance(
-    first: torch.Tensor, second: torch.Tensor, moved_first: torch.Tensor, moved_second: torch.Tensor
-) -> torch.Tensor:
-    """The change of the distances (N,) of two latents when the group moves both."""
-    return (distances(first, second) - distances(moved_first, moved_second)).abs()
-
-
 def lengths(latents: torch.Tensor) -> torch.Tensor:
     """Euclidean norms (N,) float64 of latents (N, ...)."""
     norms: torch.Tensor = latents.flatten(1).double().norm(dim=1)
@@ -114,3 +107,44 @@ class ErrorsByElement:
             for name, each in zip(self.group.bin_names, self.bins, strict=True)
             if each.num
         }
+
+
+class DistanceErrors:
+    """Changes of the distances of two latents when the group moves both, `by_element`.
+
+    `chance` is the mean change between the distances of two different pairs, one before and one
+    after the move: the error of latents that keep nothing of a pair's distance.
+    """
+
+    def __init__(self, group: Group) -> None:
+        self.by_element = ErrorsByElement(group)
+        self._plain: list[torch.Tensor] = []
+        self._moved: list[torch.Tensor] = []
+
+    def add(
+        self, g: torch.Tensor, plain: torch.Tensor, moved: torch.Tensor, norm: torch.Tensor
+    ) -> None:
+        """Add distances (N,) of pairs before and after elements (N, ...) moved them, and the norms
+        (N,) of latents."""
+        self.by_element.add(g, (plain - moved).abs(), norm)
+        self._plain.append(plain.double().cpu())
+        self._moved.append(moved.double().cpu())
+
+    @property
+    def chance(self) -> float:
+        """In units of the latent; 0 with fewer than two pairs."""
+        if not self._plain:
+            return 0.0
+        plain, moved = torch.cat(self._plain), torch.cat(self._moved)
+        num = len(plain)
+        own = float((plain - moved).abs().sum())
+        return (sum_of_differences(plain, moved) - own) / (num * (num - 1)) if num > 1 else 0.0
+
+
+def sum_of_differences(first: torch.Tensor, second: torch.Tensor) -> float:
+    """The sum of |a - b| over all a of (N,) and b of (M,), in float64."""
+    first, ordered = first.double(), second.double().sort().values
+    sums = torch.cat([ordered.new_zeros(1), ordered.cumsum(0)])
+    num_below = torch.searchsorted(ordered, first)
+    differences = first * (2 * num_below - len(ordered)) + sums[-1] - 2 * sums[num_below]
+    return float(differences.sum())

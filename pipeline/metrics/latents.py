@@ -33,6 +33,38 @@ def circulant_share(matrix: torch.Tensor) -> float:
     return float(circulant_part(matrix).square().sum()) / whole if whole > 0 else 0.0
 
 
+class TypicalDistance:
+    """Root mean square distance of the latents of two different states, which come in batches.
+
+    It is sqrt(2) times the root mean square distance from their mean, because the mean of
+    |z - z'|^2 over independent z and z' is twice the variance. A constant that is added to all
+    latents does not change it.
+    """
+
+    def __init__(self, num_times: int = 1) -> None:
+        self.num = 0
+        self._first = torch.zeros(0)
+        self._sums = torch.zeros(num_times, 0, dtype=torch.float64)
+        self._squares = torch.zeros(num_times, dtype=torch.float64)
+
+    def add(self, latents: torch.Tensor) -> None:
+        """Add latents (N, num_times, ...)."""
+        values = latents.flatten(2).double().cpu()
+        if not self.num:
+            # Relative to the first latent, so that a small spread is not lost in rounding.
+            self._first, self._sums = values[:1].clone(), torch.zeros_like(values[0])
+        moved = values - self._first
+        self._sums += moved.sum(0)
+        self._squares += moved.square().sum((0, 2))
+        self.num += len(values)
+
+    @property
+    def value(self) -> torch.Tensor:
+        """(num_times,) float64; 0 without latents."""
+        mean, square = self._sums / max(1, self.num), self._squares / max(1, self.num)
+        return (2 * (square - mean.square().sum(1)).clamp_min(0)).sqrt()
+
+
 class Drift:
     """Sums over trajectories that come in batches, for steps 0 to `num_steps`.
 
@@ -44,7 +76,7 @@ class Drift:
     def __init__(self, num_steps: int) -> None:
         self.num = 0
         self._error_sums = torch.zeros(num_steps + 1, dtype=torch.float64)
-        self._moments: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._typical = TypicalDistance(num_steps + 1)
 
     def add(self, true: torch.Tensor, predicted: torch.Tensor) -> None:
         """Add latents (N, num_steps + 1, ...)."""
@@ -52,14 +84,7 @@ class Drift:
         true, predicted = (x.flatten(2).double().cpu() for x in (true, predicted))
         error = lengths((predicted - true).flatten(0, 1)).view(num, num_times)
         self._error_sums += error.sum(0)
-        if self._moments is None:
-            # Relative to the first latent, so that a small spread is not lost in rounding.
-            self._origin = true[:1].clone()
-            zero = torch.zeros_like(true[0])
-            self._moments = (zero, torch.zeros(num_times, dtype=torch.float64))
-        moved = true - self._origin
-        first, second = self._moments
-        self._moments = (first + moved.sum(0), second + moved.square().sum((0, 2)))
+        self._typical.add(true)
         self.num += num
 
     @property
@@ -70,16 +95,13 @@ class Drift:
     @property
     def typical(self) -> torch.Tensor:
         """(num_steps + 1,) float64."""
-        if self._moments is None:
-            return torch.zeros_like(self._error_sums)
-        mean, square = (moment / self.num for moment in self._moments)
-        return (2 * (square - mean.square().sum(1)).clamp_min(0)).sqrt()
+        return self._typical.value
 
 
 def latent_spread(latents: torch.Tensor) -> float:
     """Root mean square distance of latents (N, ...) from their mean; 0 if all are equal.
 
-    The root mean square distance of two drawn latents is sqrt(2) times this.
+    `TypicalDistance` is sqrt(2) times this.
     """
     flat = latents.flatten(1).double()
     return float((flat - flat.mean(0)).square().sum(1).mean().sqrt())

@@ -4,6 +4,10 @@ The values of SSIM are torchmetrics', whose window has 11^2 or 11^3 weights. A G
 separable: one pass along each axis, as a product with a banded matrix of which only the band is
 multiplied.
 
+At the edges a window sees the frame mirrored, without repeating the outermost pixel, and the mean
+is over all pixels. scikit-image leaves the 5 pixels next to each edge out of the mean, so that its
+values are lower for frames with empty margins, which agree.
+
 Of two frames x and y only sum s = x + y and difference d = x - y are blurred, and their squares:
 with means m and variances v under the window,
 

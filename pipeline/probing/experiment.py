@@ -1,6 +1,5 @@
 """Classifiers on frozen features over seeds and numbers of labels: scores, table."""
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 
 from orbit.core.progress import Progress
 from orbit.core.store.reader import PairStore
+from pipeline.metrics.intervals import half_width
 from pipeline.probing.classifiers import Classifier, Labelled, fit_linear, fit_mlp
 from pipeline.probing.features import (
     Encoder,
@@ -53,16 +53,13 @@ def over_seeds(values: Sequence[float | None]) -> dict[str, Any]:
     Values that cannot be computed are None: all three if a value is None, the last two for a single
     value.
     """
-    from scipy.stats import t
-
     numbers = [value for value in values if value is not None]
     if len(numbers) < len(values):
         return {"mean": None, "std": None, "ci95": None}
     mean = float(np.mean(numbers))
     if len(numbers) == 1:
         return {"mean": mean, "std": None, "ci95": None}
-    std = float(np.std(numbers, ddof=1))
-    half = float(t.ppf(0.975, len(numbers) - 1)) * std / math.sqrt(len(numbers))
+    std, half = float(np.std(numbers, ddof=1)), half_width(numbers)
     return {"mean": mean, "std": std, "ci95": [mean - half, mean + half]}
 
 

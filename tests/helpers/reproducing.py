@@ -110,7 +110,7 @@ def request_in(folder: Path, settings: ReproductionSettings, **keys: Any) -> Rep
         reproduction=settings,
         work=str(folder / "work"),
         results=str(folder / "results"),
-        **keys,
+        **{"dirty": True, **keys},
     )
 
 

@@ -144,6 +144,12 @@ METRICS = (
         column=Column("block's area", 3),
     ),
     Metric(
+        "swap/worse_rmse",
+        "The larger of the two errors below: small only if both swapped parts are right.",
+        "lower",
+        column=Column("swap, worse part"),
+    ),
+    Metric(
         "swap/background_rmse",
         "RMSE after swapping parts, on [0, 1], where the image of z_i is visible.",
         "lower",

@@ -20,10 +20,13 @@ Record i is paired with another record j by a fixed permutation. D(z_v(i) + z_i(
 moving part of i and the fixed part of j (paper, swap figure):
 
     swap/foreground_rmse, swap/background_rmse    root mean squared error on [0, 1] there
+    swap/worse_rmse                               the larger of these two
     swap/unswapped_...                            of D(z_v(i) + z_i(i)), which ignores j
 
 A model that separates the parts has a small error in both; the unswapped output shows how large the
-background error is for one that does not.
+background error is for one that does not. Neither error is a result alone: a model without variant
+channels shows record j as it is, so its background error is the least, with a wrong foreground. The
+larger of the two is small only if both parts are right.
 """
 
 import math
@@ -198,4 +201,6 @@ def swap_metrics(
                 where = np.broadcast_to(getattr(truth, part), error.shape)
                 squares[name] = squares.get(name, 0.0) + float(error[where].sum())
                 num_values[name] = num_values.get(name, 0) + int(where.sum())
-    return {name: math.sqrt(squares[name] / max(1, num_values[name])) for name in squares}
+    found = {name: math.sqrt(squares[name] / max(1, num_values[name])) for name in squares}
+    worse = max(found["swap/foreground_rmse"], found["swap/background_rmse"])
+    return {"swap/worse_rmse": worse, **found}

@@ -61,6 +61,11 @@ METRICS = (
         "lower",
     ),
     Metric("equivariance_error/logits", "The same for the whole network.", "lower"),
+    Metric(
+        "equivariance_error_centred",
+        "The same over the typical distance of f(x) and f(x') of two sequences.",
+        "lower",
+    ),
 )
 METHOD = Method(
     "sequence_labelling", SequenceLabellingConfig, _make, _measure, _draw, metrics=METRICS

@@ -13,6 +13,7 @@ accuracy, f1            over all positions of all sequences, at a threshold of o
 circulant_share         of the first layer's energy: 1 for a cyclic convolution, 1/L for noise
 equivariance_error/...  |f(shifted x) - shifted f(x)| by the norm of f(x), where f is the
                         `first_layer` or all of the network (`logits`), shifts in turn
+equivariance_error_centred/...  the same by the typical distance of f(x) and f(x') of two sequences
 """
 
 from itertools import pairwise
@@ -45,7 +46,7 @@ from pipeline.methods.sequence_labelling.settings import (
     SequenceLabellingConfig,
 )
 from pipeline.metrics.images import MeanError, distances, lengths
-from pipeline.metrics.latents import circulant_part, circulant_share
+from pipeline.metrics.latents import TypicalDistance, circulant_part, circulant_share
 from pipeline.metrics.ranking import LabelCounts, count_labels
 
 
@@ -209,6 +210,7 @@ def labelling_metrics(
     device = device_of(model)
     counts = LabelCounts()
     errors = {"first_layer": MeanError(), "logits": MeanError()}
+    typical = {name: TypicalDistance() for name in errors}
     records = spread_records(reader, max_records or reader.num_records)
     for places, read in batches(reader, records, batch):
         sequences = model.normalise(torch.from_numpy(read.source).to(device))
@@ -222,10 +224,17 @@ def labelling_metrics(
         ):
             wanted = shifted(plain, shifts)
             errors[name].add(distances(wanted, found), lengths(wanted))
+            typical[name].add(plain[:, None])
+    spreads = {name: each.value.item() for name, each in typical.items()}
     return {
         "accuracy": counts.accuracy,
         "f1": counts.f1,
         "circulant_share": circulant_share(model.first.weight),
+        **{
+            f"equivariance_error_centred/{name}": each.raw / spreads[name]
+            for name, each in errors.items()
+            if spreads[name] > 0
+        },
         **{f"equivariance_error/{name}": each.relative for name, each in errors.items()},
     }
 

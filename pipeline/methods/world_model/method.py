@@ -47,6 +47,8 @@ HITS = "Share of episodes whose own prediction is among the K nearest to the tru
 RANKS = "Mean of 1 / rank of an episode's own prediction among those of all episodes."
 EQUIVARIANCE = "Distance between acting before and after a part of the model, over the mean norm."
 DISTANCES = "Change of distances between latents under g, over the mean norm."
+CENTRED = "Distance between acting before and after a part, over that of two different states."
+DISTANCES_CENTRED = "Change of distances under g, over the typical distance of two states."
 METRICS = (
     TOTAL_LOSS,
     Metric("hits_at_1/horizon_10", HITS, "higher", True, column=Column("H@1, 10 steps", 3)),
@@ -58,6 +60,16 @@ METRICS = (
         "Share of episodes whose prediction is nearer to the truth than to six close poses.",
         "higher",
         is_headline=True,
+    ),
+    Metric("equivariance_error_centred/embedding", CENTRED, "lower", is_headline=True),
+    *(
+        Metric(
+            f"distance_invariance_error_centred/model/horizon_{horizon}",
+            DISTANCES_CENTRED,
+            "lower",
+            is_headline=True,
+        )
+        for horizon in (10, 1)
     ),
     Metric("equivariance_error/embedding", EQUIVARIANCE, "lower", is_headline=True),
     Metric("distance_invariance_error/model/horizon_10", DISTANCES, "lower", is_headline=True),
@@ -76,8 +88,15 @@ METRICS = (
         "hard_hits_at_5", "As hard_hits_at_1, but among the five nearest of seven poses.", "higher"
     ),
     Metric("traversal_hits_at_1", "Share of hits along a whole turn about an axis.", "higher"),
+    Metric("equivariance_error_centred", CENTRED, "lower"),
     Metric("equivariance_error", EQUIVARIANCE, "lower"),
     Metric("equivariance_error_raw", "The same without division, in units of the latent."),
+    Metric("distance_invariance_error_centred", DISTANCES_CENTRED, "lower"),
+    Metric(
+        "distance_invariance_error_over_chance",
+        "Change of distances under g, over that between the distances of two different pairs.",
+        "lower",
+    ),
     Metric("distance_invariance_error", DISTANCES, "lower"),
     Metric("distance_invariance_error_raw", "The same without division, in units of the latent."),
     Metric(

@@ -4,7 +4,8 @@
     equivariance of E     | rho_Z(g) E(y) - E(rho_Y(g) y) |  at the start
     distances under S     | |S(s) - S(s')| - |S(g s) - S(g s')| |
 
-for all rotated copies, each with the norm of S(s), or of E(y), of the same samples.
+for all rotated copies, each with the norm of S(s), or of E(y), of the same samples, and the typical
+distance of the S(s) of different episodes.
 
 Errors of embeddings, which are large, are summed block by block; latents at the start and at the
 horizons are kept, (copy, episode, ...) each.
@@ -29,8 +30,8 @@ from pipeline.methods.world_model.measures.encoding import (
     partners,
     roll_out,
 )
-from pipeline.metrics.images import ErrorsByElement, change_of_distance, distances, lengths
-from pipeline.metrics.latents import Drift, latent_spread, share_distinct
+from pipeline.metrics.images import DistanceErrors, ErrorsByElement, distances, lengths
+from pipeline.metrics.latents import Drift, TypicalDistance, latent_spread, share_distinct
 from pipeline.metrics.ranking import hits_at, mean_reciprocal_rank, rank_predictions
 
 
@@ -38,26 +39,29 @@ class EmbeddingErrors:
     """`embedding`, `encoder`: equivariance; `distance`: distance invariance.
 
     The first two stay empty if the model has no action of the group there. States s and s' are the
-    starts of two episodes, see `partners`.
+    starts of two episodes, see `partners`. `typical` is the distance of untransformed S(s) at all
+    times, `typical_start` that at the start.
     """
 
     def __init__(self, model: MeasuredModel) -> None:
         self.model = model
-        self.embedding, self.encoder, self.distance = (
-            ErrorsByElement(model.group) for _ in range(3)
-        )
+        self.embedding, self.encoder = (ErrorsByElement(model.group) for _ in range(2))
+        self.distance = DistanceErrors(model.group)
+        self.typical, self.typical_start = TypicalDistance(), TypicalDistance()
 
     @torch.no_grad()
     def add(self, embeddings: Sequence[torch.Tensor], elements: Sequence[torch.Tensor]) -> None:
         """Add, for each copy, embeddings (N, K, ...) of the next N episodes at K times, the start
         first, and elements (N, ...). N is even except in the last call."""
         own, *moved = embeddings
+        self.typical.add(own.flatten(0, 1)[:, None])
+        self.typical_start.add(own[:, :1])
         for each, g in zip(moved, elements[1:], strict=True):
             self._add_embedding(own, each, g)
             self._add_encoder(own[:, 0], g)
             first, second = partners(g)
-            pairs = (own[first, 0], own[second, 0], each[first, 0], each[second, 0])
-            self.distance.add(g[first], change_of_distance(*pairs), lengths(own[first, 0]))
+            plain, after = (distances(y[first, 0], y[second, 0]) for y in (own, each))
+            self.distance.add(g[first], plain, after, lengths(own[first, 0]))
 
     def _add_embedding(self, own: torch.Tensor, moved: torch.Tensor, g: torch.Tensor) -> None:
         own, moved, g = own.flatten(0, 1), moved.flatten(0, 1), g.repeat_interleave(own.shape[1], 0)

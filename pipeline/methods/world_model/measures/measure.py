@@ -8,7 +8,17 @@ With f = E S, p_h the rollout over h steps from f(s) and p_h^g that from f(g s) 
     distances       | |f(s) - f(s')| - |f(g s) - f(g s')| |
                     | |p_h - t'_h| - |p_h^g - t'_h^g| |
 
-all divided by the mean norm of f(s). s' and t'_h belong to another episode, see `partners`.
+s' and t'_h belong to another episode, see `partners`. Errors are given in these forms:
+
+    KIND_centred      divided by the typical distance of two different states' latents: the root
+                      mean square of |f(s) - f(s')|, or of |t_h - t'_h| for rollouts
+    KIND              divided by the mean norm of f(s), as in the authors' code
+    KIND_raw          not divided
+    distance_invariance_error_over_chance
+                      divided by the mean change between the distances of two different pairs
+
+A constant that is added to all latents lowers the second form without merit, and none of the
+others. (Of equivariance, if the group leaves the constant alone; otherwise it is an error.)
 
     backdrop_share = variance between the means of each backdrop / all variance
 
@@ -17,6 +27,7 @@ nothing else.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -31,8 +42,8 @@ from pipeline.methods.world_model.measures.turning import (
     traversal_metrics,
     turning_solid,
 )
-from pipeline.metrics.images import ErrorsByElement, change_of_distance, distances, lengths
-from pipeline.metrics.latents import Drift
+from pipeline.metrics.images import DistanceErrors, ErrorsByElement, distances, lengths
+from pipeline.metrics.latents import Drift, latent_spread
 from pipeline.world_models.world_model import LatentParts
 
 Errors = dict[str, ErrorsByElement]
@@ -79,9 +90,9 @@ def _equivariance_pairs(
     return pairs
 
 
-def distance_errors(model: MeasuredModel, followed: Followed) -> Errors:
+def distance_errors(model: MeasuredModel, followed: Followed) -> dict[str, DistanceErrors]:
     """`latent` and `model/horizon_H`; empty if no element moved two episodes."""
-    errors: Errors = {}
+    errors: dict[str, DistanceErrors] = {}
     pairs = {"latent": (followed.start, followed.start)}
     for horizon, predicted in followed.predicted.items():
         pairs[f"model/horizon_{horizon}"] = (predicted, followed.true[horizon])
@@ -89,11 +100,20 @@ def distance_errors(model: MeasuredModel, followed: Followed) -> Errors:
     for copy, g in enumerate(followed.elements[1:], 1):
         first, second = partners(g)
         for name, (one, other) in pairs.items():
-            plain = one[0, first], other[0, second]
-            moved = one[copy, first], other[copy, second]
-            errors.setdefault(name, ErrorsByElement(model.group))
-            errors[name].add(g[first], change_of_distance(*plain, *moved), norm[first])
+            plain, moved = (distances(one[c, first], other[c, second]) for c in (0, copy))
+            errors.setdefault(name, DistanceErrors(model.group))
+            errors[name].add(g[first], plain, moved, norm[first])
     return errors
+
+
+def typical_distances(followed: Followed) -> dict[str, float]:
+    """The root mean square distance of two episodes' latents, by the name of an error: of first
+    states, and for rollouts of the true states at the horizon."""
+    start = math.sqrt(2) * latent_spread(followed.start[0])
+    typical = dict.fromkeys(("encoder", "latent", "transition"), start)
+    for horizon, true in followed.true.items():
+        typical[f"model/horizon_{horizon}"] = math.sqrt(2) * latent_spread(true[0])
+    return typical
 
 
 @torch.no_grad()
@@ -190,10 +210,9 @@ def measure_episodes(
         "encoder": followed.embedding.encoder,
         **equivariance_errors(model, followed, batch, device),
     }
-    distance = {
-        "embedding": followed.embedding.distance,
-        **distance_errors(model, followed),
-    }
+    changes = {"embedding": followed.embedding.distance, **distance_errors(model, followed)}
+    distance = {name: each.by_element for name, each in changes.items()}
+    typical, embedding = typical_distances(followed), followed.embedding
     curves: dict[str, Any] = {"drift": drift_curve(followed)}
     for part in parts:
         name = f"num_{part.names[0].partition('_')[0]}"
@@ -202,11 +221,13 @@ def measure_episodes(
         ("equivariance_error", equivariance),
         ("distance_invariance_error", distance),
     ):
-        metrics |= error_metrics(kind, errors)
+        of_embedding = embedding.typical_start if errors is distance else embedding.typical
+        metrics |= error_metrics(kind, errors, typical | {"embedding": of_embedding.value.item()})
         curves[kind] = {
             name: {element: row._asdict() for element, row in each.table().items()}
             for name, each in errors.items()
         }
+    metrics |= chance_metrics(changes)
     metrics |= drift_metrics(followed) | change_metrics(followed)
     metrics |= part_metrics(followed.start[0], episodes, manifest, getattr(model, "parts", None))
     metrics |= irrep_metrics(model, followed.start.flatten(0, 1))
@@ -217,16 +238,30 @@ def measure_episodes(
     return metrics, curves
 
 
-def error_metrics(kind: str, errors: Errors) -> dict[str, float]:
-    """`KIND/NAME`, the mean error divided by the mean norm, and `KIND_raw/NAME`, over all
-    elements."""
+def error_metrics(kind: str, errors: Errors, typical: Mapping[str, float]) -> dict[str, float]:
+    """Mean errors over all elements: `KIND_centred/NAME`, divided by the typical distance with that
+    name, `KIND/NAME`, by the mean norm, and `KIND_raw/NAME`.
+
+    The first is left out if all latents are equal.
+    """
     metrics: dict[str, float] = {}
     for name, each in errors.items():
         total = each.total()
         if total.num:
+            if typical[name] > 0:
+                metrics[f"{kind}_centred/{name}"] = total.raw / typical[name]
             metrics[f"{kind}/{name}"] = total.relative
             metrics[f"{kind}_raw/{name}"] = total.raw
     return metrics
+
+
+def chance_metrics(changes: Mapping[str, DistanceErrors]) -> dict[str, float]:
+    """`distance_invariance_error_over_chance/NAME`; left out if all pairs are equally distant."""
+    return {
+        f"distance_invariance_error_over_chance/{name}": each.by_element.total().raw / each.chance
+        for name, each in changes.items()
+        if each.chance > 0
+    }
 
 
 def drift_metrics(followed: Followed) -> dict[str, float]:
