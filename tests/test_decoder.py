@@ -1,5 +1,6 @@
 """Decoders draw latents of a frozen world model, and leave it frozen."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,8 @@ def test_training_leaves_the_world_model_as_it_was(
     train(decoder_config(data, frozen, tmp_path / "run", "validate_every=2"), never_stop())
     lines = [line for line in reproducible_lines(tmp_path / "run") if line["split"] == "train"]
     assert lines[-1]["loss/total"] < lines[0]["loss/total"]
+    strip = json.loads((tmp_path / "run/pictures/training/frames.json").read_text())
+    assert strip["rows"] == ["frame", "drawn from z", "next frame", "drawn from T(z, a)"]
     model = load_run(tmp_path / "run", "last").model
     assert isinstance(model, FrozenModelWithDecoder)
     before = load_run(frozen).model.state_dict()

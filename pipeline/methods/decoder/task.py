@@ -16,6 +16,7 @@ from torch import nn
 from orbit.core.config.schema import build
 from orbit.core.pictures import save_figure
 from orbit.core.store.manifest import FrameSpec, Manifest
+from orbit.core.store.reader import Records
 from pipeline.data.packing import Batch
 from pipeline.global_batch import GlobalBatchNorm
 from pipeline.measuring import Row, Subject, device_of, picture_grid, spread_records
@@ -295,6 +296,23 @@ def to_picture(model: FrozenModelWithDecoder, images: torch.Tensor) -> np.ndarra
     shown = ((images.float() - low) / (high - low)).clamp(0, 1)
     num_channels = 3 if shown.shape[1] % 3 == 0 else 1
     return shown[:, -num_channels:].cpu().numpy()
+
+
+@torch.no_grad()
+def preview_rows(model: FrozenModelWithDecoder, records: Records) -> dict[str, np.ndarray]:
+    """Current and next frames, as they are and as they are drawn, (N, C, H, W) each on [0, 1]."""
+    world, device = model.world_model, device_of(model)
+    source, target, action = (
+        torch.from_numpy(np.ascontiguousarray(values)).to(device)
+        for values in (records.source, records.target, records.action)
+    )
+    latent = world.latent(source)
+    return {
+        "frame": to_picture(model, world.normalise(source)),
+        "drawn from z": to_picture(model, model.decode(latent)),
+        "next frame": to_picture(model, world.normalise(target)),
+        "drawn from T(z, a)": to_picture(model, model.decode(world.predict(latent, action))),
+    }
 
 
 NUM_SHOWN = 4
