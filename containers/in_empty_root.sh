@@ -25,7 +25,7 @@ for one in /dev /proc /sys ${BIND:-}; do
 done
 cp -L /etc/resolv.conf "$root/etc/resolv.conf"
 inside() {
-    env -i HOME=/root TORCH="${TORCH:-}" PATH=/opt/orbit/bin:/usr/local/bin:/usr/bin:/bin PYTHONNOUSERSITE=1 chroot "$root" /bin/bash -euc "$1"
+    chroot "$root" /usr/bin/env -i HOME=/root TORCH="${TORCH:-}" PATH=/opt/orbit/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin PYTHONNOUSERSITE=1 /bin/bash -euc "$1"
 }
 
 echo '== Python with its headers, and a compiler for torch.compile'

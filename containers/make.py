@@ -33,7 +33,8 @@ class Step:
     copy: tuple[str, str] | None = None
 
 
-ENVIRONMENT = {"PATH": "/opt/orbit/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONNOUSERSITE": "1"}
+SEARCHED = "/opt/orbit/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ENVIRONMENT = {"PATH": SEARCHED, "PYTHONNOUSERSITE": "1"}
 STEPS = (
     Step(
         "Python with its headers, and a compiler for torch.compile",
@@ -116,9 +117,10 @@ def empty_root(steps: Sequence[Step]) -> str:
         "done",
         'cp -L /etc/resolv.conf "$root/etc/resolv.conf"',
         "inside() {",
-        '    env -i HOME=/root TORCH="${TORCH:-}" '
+        # The path inside is not that of this system, where `chroot` lies in another folder.
+        '    chroot "$root" /usr/bin/env -i HOME=/root TORCH="${TORCH:-}" '
         + " ".join(f"{name}={shlex.quote(value)}" for name, value in ENVIRONMENT.items())
-        + ' chroot "$root" /bin/bash -euc "$1"',
+        + ' /bin/bash -euc "$1"',
         "}",
     ]
     for step in steps:

@@ -47,11 +47,11 @@ def latent_rows(
         variant, invariant = model.encode(images)
         moved = model.act(variant, run.group.decode(torch.from_numpy(action[part]).to(device)))
         latents = {
-            "$|z|$": variant + invariant,
-            "$|z_v|$": variant,
-            "$|z_i|$": invariant,
-            r"$|g\,z_v|$": moved,
-            r"$|g\,z_v + z_i|$": moved + invariant,
+            "|z|": variant + invariant,
+            "|z_v|": variant,
+            "|z_i|": invariant,
+            "|g z_v|": moved,
+            "|g z_v + z_i|": moved + invariant,
         }
         for label, latent in latents.items():
             maps = latent.abs().mean(1, keepdim=True).cpu().numpy()
@@ -94,7 +94,7 @@ def write_latent_maps(path: Path, run: TrainedModel, reader: SplitReader) -> Non
         for axis, frame in zip(line, frames, strict=False):
             image = show(axis, frame, **scale)
         label_row(line, label)
-        if label == "$|z|$":
+        if label == "|z|":
             place = axes[0, 0].get_gridspec()[1 : 1 + len(latents), -1]
             add_scale(figure, place, image, "channel mean of magnitude, one scale for these rows")
         if label == "|error|":

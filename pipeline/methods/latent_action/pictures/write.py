@@ -48,7 +48,7 @@ def write_swap(path: Path, run: TrainedModel, manifest: Manifest, reader: SplitR
     rows: list[Row] = [
         ("input i", unit_range(one.source, reader.frames), []),
         ("input j", unit_range(other.source, reader.frames), []),
-        ("$D(z_v(i) + z_i(j))$", output.clip(0, 1), []),
+        ("D(z_v(i) + z_i(j))", output.clip(0, 1), []),
         (
             "truth" if is_counted.all() else "truth\n(grey: left out)",
             np.where(is_counted, truth.images, LEFT_OUT),
