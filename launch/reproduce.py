@@ -7,14 +7,14 @@ Examples:
   python launch/reproduce.py paper1 tables=true
 
 Keys: work (datasets, runs and logs), mnist (a folder that holds MNIST/raw), meshes (a folder of OBJ
-files), preset (small or full), only (datasets), controls (variants of the method), seeds,
-num_parallel (runs at a time, one core each), results (the folder of result files; by default
-docs/results/NAME; preset=full needs another one), document (the text whose tables are rewritten; by
-default docs/NAME.md if results is the default), dry_run (print what would run), tables (rewrite
-tables and figures, run nothing), dirty (also run code with changes that are not committed; results
-are marked). Run it again at any time: it does runs that are missing or were
-made with other overrides, and continues stopped ones. Exit codes: 0 all done, 1 a mistake or a
-failed run, 75 stopped.
+files), preset (small, measured or full; measured has further seeds and longer runs), only
+(datasets), controls (variants of the method), seeds, num_parallel (runs at a time, one core each),
+results (the folder of result files; by default docs/results/NAME; preset=full needs another one),
+document (the text whose tables are rewritten; by default docs/NAME.md if results is the default),
+dry_run (print what would run), tables (rewrite tables and figures, run nothing), dirty (also run
+code with changes that are not committed; results are marked). Run it again at any time: it does
+runs that are missing or were made with other overrides, and continues stopped ones. Exit codes: 0
+all done, 1 a mistake or a failed run, 75 stopped.
 """
 
 from orbit.core.config.program import run_program

@@ -59,6 +59,11 @@ FeatureName = Literal[
     "untrained_z",
     "untrained_pooled_z",
     "untrained_pooled_z_v",
+    "orbit_z",
+    "orbit_pooled_z",
+    "orbit_pixels",
+    "untrained_orbit_z",
+    "untrained_orbit_pooled_z",
 ]
 LabelKind = Literal["upright", "rotated"]
 ClassifierName = Literal["linear", "mlp"]
@@ -70,8 +75,11 @@ class ClassifyConfig:
     """`checkpoint` is best, last or a step; `data` is the dataset's path, if it has moved.
 
     `labels` says how labelled training images are posed: upright, or each moved by a random
-    element. `max_train` limits their number, and `fractions` are shares of it. `overwrite=true`
-    measures again and replaces the file.
+    element. Features with `orbit_` in their names are means over all elements of a finite group;
+    they do not depend on the pose if it acts on whole frames. `max_train` limits the number of
+    labelled images, and `fractions` are shares of it. `scored=val` takes validation images that no
+    fit uses, for choices that must not depend on test images. `overwrite=true` measures again and
+    replaces the file.
     """
 
     run_dir: FilePath
@@ -82,6 +90,7 @@ class ClassifyConfig:
     seeds: tuple[int, ...]
     checkpoint: str | int = "best"
     data: FilePath | None = None
+    scored: Literal["test", "val"] = "test"
     max_train: Annotated[int, at_least(2)] = 10_000
     batch: Count | None = None
     num_threads: Count = 1
@@ -101,7 +110,11 @@ class ClassifyConfig:
     def what_is_measured(self) -> dict[str, Any]:
         """The settings on which scores depend, as JSON holds them."""
         lists = ("features", "labels", "fractions", "classifiers", "seeds")
-        return {**{name: list(getattr(self, name)) for name in lists}, "max_train": self.max_train}
+        return {
+            **{name: list(getattr(self, name)) for name in lists},
+            "max_train": self.max_train,
+            "scored": self.scored,
+        }
 
 
 def classification_file(step: int, other_dataset: str | None = None) -> str:

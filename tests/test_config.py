@@ -11,7 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
 from helpers.programs import ENTRY_FOLDERS, REPOSITORY, call, entry_programs, run
@@ -23,6 +23,7 @@ from data_prep.settings import PrepareConfig
 from launch.evaluation.evaluator import EvaluateRequest
 from launch.preparation.directory import PreparationRequest
 from launch.reproduction.plan import make_plan
+from launch.reproduction.settings import Preset, ReproductionSettings
 from launch.reproduction.settings import read_request as read_reproduction
 from launch.sweeps.request import SweepRequest
 from orbit.core.config.compose import (
@@ -526,24 +527,33 @@ def test_every_config_file_composes_into_its_dataclass() -> None:
 
 def test_reproductions_follow_no_machine_in_their_arithmetic() -> None:
     """What a paper is reproduced with is said by its words or its experiment, never by `auto`."""
-    presets: tuple[Literal["small"], Literal["full"]] = ("small", "full")
     for reproduction in group_options("reproduction"):
         settings = read_reproduction([reproduction, "work=x"]).reproduction
-        for preset in presets:
+        variants = set()
+        for preset in presets_with_runs(settings):
             for planned in make_plan(settings, preset):
+                variants.add(planned.variant)
                 said = dict(word.split("=", 1) for word in planned.train)
                 precision = said.get("precision", experiment_config(said["experiment"]).precision)
                 assert precision != "auto", planned.name
+        assert variants == set(settings.variants), "each has a run"
     assert experiment_config("image_folder").precision == "auto"
     assert not any(
         experiment_config(experiment).compile is True for experiment in group_options("experiment")
     ), "on a CPU it is a matter of the model and the processor whether that pays"
 
 
-@pytest.mark.parametrize("preset", ["small", "full"])
-def test_the_programs_understand_the_words_of_every_reproduction(
-    preset: Literal["small", "full"],
-) -> None:
+def presets_with_runs(settings: ReproductionSettings) -> list[Preset]:
+    presets: tuple[Preset, ...] = get_args(Preset)
+    return [
+        preset
+        for preset in presets
+        if any(settings.presets_of(dataset, [preset]) for dataset in settings.datasets)
+    ]
+
+
+@pytest.mark.parametrize("preset", get_args(Preset))
+def test_the_programs_understand_the_words_of_every_reproduction(preset: Preset) -> None:
     paths = frozenset({"data", "run_dir"})
     programs: dict[str, tuple[type, list[str]]] = {
         "train": (TrainConfig, ["data=x", "run_dir=y"]),
@@ -552,11 +562,13 @@ def test_the_programs_understand_the_words_of_every_reproduction(
     }
     for reproduction in group_options("reproduction"):
         settings = read_reproduction([reproduction, "work=x"]).reproduction
+        if preset not in presets_with_runs(settings):
+            continue
         plan = make_plan(settings, preset, seeds=[3])
         some = {each.dataset: each for each in reversed(plan)}
         plan = list({**some, **{each.variant: each for each in reversed(plan)}}.values())
-        assert {each.dataset for each in plan} == set(settings.datasets)
-        assert {each.variant for each in plan} == set(settings.variants)
+        datasets = {name for name in settings.datasets if settings.presets_of(name, [preset])}
+        assert {each.dataset for each in plan} == datasets
         for words in {words for each in plan for words in each.datasets}:
             prepare_config(*words, "out=x")
         for name, (schema, places) in programs.items():

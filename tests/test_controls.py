@@ -9,17 +9,23 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.training import make_config, never_stop
+from helpers.training import PATH_KEYS, make_config, never_stop
+from torch import nn
 from torch.nn.functional import mse_loss
 
-from orbit.core.config.compose import group_options
-from orbit.core.store.manifest import Manifest
+from launch.reproduction.settings import read_request
+from orbit.core.config.compose import compose, group_options
+from orbit.core.config.schema import build
+from orbit.core.groups import make_group
+from orbit.core.store.manifest import FrameSpec, Manifest
 from orbit.core.store.reader import PairStore
 from pipeline.methods.latent_action.task import LatentActionTask
 from pipeline.methods.table import make_task
-from pipeline.models.latent_action import LatentActionModel
+from pipeline.models.latent_action import LatentActionModel, LatentParts
+from pipeline.models.symmetrised import OrbitAverage, orbit_mean
 from pipeline.training.run import train
 from pipeline.training.run_directory import RunDirectory
+from pipeline.training.settings import TrainConfig
 
 CPU = torch.device("cpu")
 
@@ -109,9 +115,85 @@ def test_an_all_invariant_model_cannot_move_anything(digits_dir: Path) -> None:
     assert all(torch.equal(outputs[0], output) for output in outputs[1:])
 
 
+def test_an_orbit_average_turns_exactly_with_the_image(digits_dir: Path) -> None:
+    """Whatever the weights: an untrained encoder is enough, and a plain one is far from it."""
+    images = torch.rand(4, 1, 16, 16) * 2 - 1
+    for control, is_exact in (("orbit_averaged", True), ("rotation_augmentation", False)):
+        model = task_of(digits_dir, control)[0].model
+        assert isinstance(model, LatentActionModel)
+        group = model.group
+        for turns in range(1, 4):
+            g = torch.full((4,), turns)
+            with torch.no_grad():
+                moved = model.act(model.encode(images).variant, g)
+                wanted = model.encode(group.act_on_image(images, g)).variant
+                outputs = model.transform(images, g), model.decode(LatentParts(wanted, 0 * wanted))
+            assert torch.allclose(moved, wanted, atol=1e-5) == is_exact
+            assert torch.allclose(*outputs, atol=1e-5) == is_exact
+
+
+def test_an_orbit_average_is_the_mean_over_turned_weights() -> None:
+    """In closed form: multiplied by w, an image becomes x times the mean of the turned w."""
+    group = make_group("c4")
+    weights, images = torch.rand(1, 1, 6, 6), torch.rand(3, 1, 6, 6)
+
+    class Times(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return weights * x
+
+    found = OrbitAverage(Times(), group)(images)
+    turned = torch.stack([torch.rot90(weights, turns, (2, 3)) for turns in range(4)]).mean(0)
+    torch.testing.assert_close(found, turned * images)
+    constant = orbit_mean(
+        lambda x, g: (weights * x).sum((1, 2, 3)), images, group.elements(), group
+    )
+    torch.testing.assert_close(constant, (turned * images).sum((1, 2, 3)))
+    with pytest.raises(ValueError, match="needs a finite group, and so2 is continuous"):
+        OrbitAverage(Times(), make_group("so2"))
+
+
+def test_a_contrast_without_an_action_sees_the_group_in_its_views_alone(digits_dir: Path) -> None:
+    """Its loss is that of the autoencoder and of the contrast; no element reaches it."""
+    words = ("experiment=rotated_mnist_contrast",)
+    task, _ = task_of(digits_dir, "contrast_without_action", *words)
+    method, _ = task_of(digits_dir, "learned_mask", *words)
+    batch = batch_of(digits_dir)
+    loss, terms = terms_of(task, batch)
+    weight = task.objective.contrast.config.weight
+    assert weight == method.objective.contrast.config.weight
+    assert loss.item() == pytest.approx(terms["loss/recon"] + weight * terms["loss/contrast"])
+    assert terms["loss/contrast"] > 0
+    changed = {**batch, "action": (batch["action"] + 1) % 4}
+    assert torch.equal(terms_of(task, changed)[0], loss)
+    changed = {**batch, "source": 255 - batch["source"]}
+    assert terms_of(task, changed)[1]["loss/contrast"] != terms["loss/contrast"]
+    counts = [sum(p.numel() for p in each.model.parameters()) for each in (method, task)]
+    num_mask_logits = method.model.latent_shape[0]
+    assert counts[0] == counts[1] + num_mask_logits
+
+
+def test_a_matched_row_has_as_many_parameters() -> None:
+    """Within one percent of the contrast's, projector included, on frames of MNIST's size."""
+    settings = read_request(["paper1", "dry_run=true"]).reproduction
+    frames, counts = FrameSpec((1, 28, 28), "uint8", (0.0, 255.0), (-1.0, 1.0)), {}
+    for variant in ("contrast", "learned_mask_wide"):
+        words = ["experiment=rotated_mnist", *settings.variants[variant].train]
+        given = compose("train", [*words, "data=x", "run_dir=y"], PATH_KEYS)
+        task = build(TrainConfig, given).task
+        sizes = (task.contrast.hidden, task.contrast.size) if variant == "contrast" else None
+        group = make_group("c4")
+        model = LatentActionModel(task.model, task.tau, frames, group, projector_sizes=sizes)
+        counts[variant] = sum(p.numel() for p in model.parameters())
+    assert counts["learned_mask_wide"] == pytest.approx(counts["contrast"], rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (
+            ["task.orbit_average=true", "task.action.name=learned", "task.model.vector_size=16"],
+            "orbit_average=true turns latent cells back; with action.name=learned there are none",
+        ),
         (["task.reconstruct=source"], "reconstruct=source knows no action: set weights.inv"),
         (["control=half_mask", "task.tau=0.6"], "tau=0.6 has no effect with mask.name=fixed"),
         (["control=half_mask", "task.mask.variant_fraction=2"], "must lie between 0 and 1"),
@@ -128,10 +210,14 @@ def test_an_all_invariant_model_cannot_move_anything(digits_dir: Path) -> None:
             "with action.name=representation it would work against the action",
         ),
         (
-            ["task.contrast.name=views", "control=plain_autoencoder"],
+            [
+                "task.contrast.name=views",
+                "control=plain_autoencoder",
+                "task.mask.variant_fraction=0.5",
+            ],
             "reconstruct=source leaves z_v without a meaning",
         ),
-        (["control=placebo"], "unknown control=placebo; known: all_invariant"),
+        (["control=placebo"], "unknown control=placebo; nearest of 13"),
         (
             ["task.mask.variant_fraction=0.5"],
             "variant_fraction has no effect with task.mask.name=learned",

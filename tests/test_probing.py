@@ -35,6 +35,7 @@ from pipeline.probing.features import (
     find_images,
     load_networks,
     reason_to_skip,
+    split_name,
     standardiser,
 )
 from pipeline.probing.sets import ProbeSets, class_of, make_sets, stratified_order, subset_size
@@ -101,11 +102,36 @@ def test_features_equal_their_definitions(run_dir: Path, digits_dir: Path) -> No
         torch.testing.assert_close(extract(name, found, is_variant), values, msg=name)
         if "pooled" in name:
             torch.testing.assert_close(extract(name, pooled, is_variant), values, msg=name)
-    pixels = encode(model.normalise, reader, records, "source", 3, CPU)
+    pixels = encode(encoder_of(model, split_name("pixels")), reader, records, "source", 3, CPU)
     stored = torch.from_numpy(reader.read(records).source).float()
     torch.testing.assert_close(
         extract("pixels", pixels, is_variant), (stored / 127.5 - 1).flatten(1)
     )
+
+
+def test_means_over_the_orbit_do_not_depend_on_the_pose(run_dir: Path, digits_dir: Path) -> None:
+    """They equal the mean of the features of all four turned images, which is the same for all."""
+    model = load_run(run_dir).model
+    reader = PairStore(digits_dir).split("test")
+    records = np.array([5, 0, 77])
+    frames = torch.from_numpy(reader.read(records).target)
+    is_variant = model.mask.is_variant()
+    for name in ("orbit_z", "orbit_pooled_z", "orbit_pixels"):
+        feature = split_name(name)
+        plain = feature._replace(is_orbit=False)
+        with torch.no_grad():
+            found = extract(name, encoder_of(model, feature)(frames), is_variant)
+            turned = [torch.rot90(frames, turns, (2, 3)) for turns in range(4)]
+            single = [extract(name, encoder_of(model, plain)(x), is_variant) for x in turned]
+            again = extract(name, encoder_of(model, feature)(turned[3]), is_variant)
+        torch.testing.assert_close(found, torch.stack(single).mean(0), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(found, again, atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(single[0], single[1], atol=1e-2)
+    frames_of = make_frames((1, 28, 28))
+    continuous = LatentActionModel(
+        AutoencoderConfig(width=4, depth=1), 0.5, frames_of, make_group("so2")
+    )
+    assert "continuous" in str(reason_to_skip("orbit_z", continuous, 10))
 
 
 def test_the_untrained_model_has_the_weights_of_the_start(digits_dir: Path, tmp_path: Path) -> None:
@@ -280,6 +306,22 @@ def test_seeds_choose_and_move_different_images(digits_dir: Path) -> None:
     assert np.array_equal(upright.classes, views[0].classes)
     assert sets.train_size(1.0, 50) == 50
     assert sets.train_size(0.1, 100) == 10
+
+
+def test_choices_can_be_scored_without_test_images(digits_dir: Path) -> None:
+    """Validation images are either scored or given to fits, and no test image is read."""
+    store = PairStore(digits_dir)
+    by_test, by_val = make_sets(store), make_sets(store, "val")
+    fitted, scored = by_val.val_view("upright"), by_val.scored_view()
+    assert (by_test.scored, by_val.scored) == ("test", "val")
+    images = find_images(store, "val")
+    numbers = np.repeat(np.arange(len(images.counts)), images.counts)
+    image_of = dict(zip(images.records.tolist(), numbers.tolist(), strict=True))
+    members = [{image_of[each] for each in view.records.tolist()} for view in (fitted, scored)]
+    assert not members[0] & members[1]
+    assert len(members[0] | members[1]) == by_test.sizes(100)["num_val"]
+    assert by_val.sizes(100)["num_val"] == len(fitted.records)
+    assert by_val.sizes(100)["num_test"] == len(scored.records)
 
 
 # Classifiers and scores

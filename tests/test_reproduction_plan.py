@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.programs import call
-from helpers.reproducing import read_result, request_in, small_settings, stand_ins
+from helpers.reproducing import a_result, read_result, request_in, small_settings, stand_ins
 
 from launch.reproduction import command, running
 from launch.reproduction.children import Ending
@@ -25,6 +25,7 @@ from launch.reproduction.plan import (
 )
 from launch.reproduction.results import read_results
 from launch.reproduction.settings import (
+    PUBLISHED,
     DatasetSettings,
     PresetOverrides,
     VariantSettings,
@@ -136,7 +137,7 @@ def test_labels_of_the_probe_are_drawn_for_each_seed() -> None:
     assert not runs[1].made(made_by(one)), "it is measured again"
     assert runs[1].made(made_by(one), any_classification=True), "its images still count"
     shipped = read_request(["paper1", "dry_run=true"]).reproduction
-    drawn = {run.seed: run.classify for run in make_plan(shipped, "small")}
+    drawn = {run.seed: run.classify for run in make_plan(shipped, "measured")}
     assert all(f"seeds=[{seed}]" in classify for seed, classify in drawn.items())
     assert len(drawn) > 1
 
@@ -234,6 +235,48 @@ def test_a_preset_may_have_its_own_experiment_and_seeds() -> None:
         PresetOverrides(seeds=())
 
 
+def test_measured_rows_lie_beside_those_of_small() -> None:
+    """Further seeds complete the rows of small; what is measured otherwise is a dataset of its
+    own, because two results of one name would overwrite each other."""
+    words = PresetOverrides(train=("epochs=1",), seeds=(0,))
+    more = dataclasses.replace(words, seeds=None, variants={"half": (0, 1, 2)})
+    longer = PresetOverrides(train=("epochs=50",), variants={"method": (0,)})
+    digits = DatasetSettings("x", ("dataset=x",), small=words, measured=more)
+    datasets = {
+        "digits": digits,
+        "long": DatasetSettings("x", ("dataset=x",), small=None, measured=longer, full=None),
+    }
+    settings = small_settings(datasets=datasets, variants=dict(SETTINGS.variants), tables={})
+    names = {preset: [run.name for run in make_plan(settings, preset)] for preset in PUBLISHED}
+    assert not any(name.startswith("long") for name in names["small"])
+    half = [f"digits/half_seed{seed}" for seed in range(3)]
+    assert sorted(names["measured"]) == [*half, "long/method_seed0"]
+    with pytest.raises(ValueError, match="no run of preset=full"):
+        make_plan(settings, "full", ["long"])
+    rows = select(settings, "small", "digits", [], ["method", "half"])
+    assert [rows.num_planned(name) for name in rows.results] == [1, 3]
+    for preset in PUBLISHED:
+        run = make_plan(settings, "measured", ["long"])[0]
+        result = a_result("long", "method", 0, run.digest, {})
+        assert is_current(settings, preset, result)
+        assert not is_current(settings, preset, {**result, "digest": "0" * 16})
+    other = dataclasses.replace(more, train=("epochs=2",))
+    for change, message in (
+        (
+            {"measured": other},
+            "small and measured differ in train, and their results have the same",
+        ),
+        ({"small": None, "measured": None, "full": None}, "no preset has runs"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            dataclasses.replace(digits, **change)
+    with pytest.raises(ValueError, match="seeds has no effect with variants"):
+        dataclasses.replace(more, seeds=(1,))
+    unknown = dataclasses.replace(more, variants={"hlaf": (0,)})
+    with pytest.raises(ValueError, match=r"digits\.measured\.variants: unknown 'hlaf'"):
+        small_settings(datasets={"digits": dataclasses.replace(digits, measured=unknown)})
+
+
 def test_further_tests_of_a_run_are_in_its_digest_and_its_steps() -> None:
     def planned(**tests: tuple[str, ...]) -> PlannedRun:
         named = DatasetSettings(experiment="x", prepare=("dataset=x", "a=1"), tests=tests)
@@ -273,7 +316,10 @@ def test_lists_are_written_with_or_without_brackets() -> None:
         (["paper1", "work=x", "preset=full"], "preset=full needs results=DIR: docs/results/paper1"),
         (["paper1", "tables=true", "preset=full"], "preset=full needs results=DIR"),
         (["paper1", "work=x", "wrok=y"], "unknown key 'wrok'; did you mean 'work'?"),
-        (["paper1", "work=x", "preset=big"], "preset=big is not allowed; allowed: small, full"),
+        (
+            ["paper1", "work=x", "preset=big"],
+            "preset=big is not allowed; allowed: small, measured, full",
+        ),
         (["paper1", "work=x", "only=plains"], "only: unknown 'plains'; known: rotated_mnist"),
         (["paper1", "tables=true", "results=x"], "give document=FILE"),
     ],
@@ -316,7 +362,7 @@ def test_dry_run_names_what_is_missing_and_starts_nothing(tmp_path: Path) -> Non
     words = ["dry_run=true", "only=planes", f"controls={control}", f"results={tmp_path / 'r'}"]
     outcome = call("launch/reproduce.py", "paper1", *words)
     assert outcome.code == 0
-    assert outcome.out.startswith(f"2 runs, 0 done, 2 to do\nplanes/{control}_seed0: experiment=")
+    assert outcome.out.startswith(f"1 run, 0 done, 1 to do\nplanes/{control}_seed0: experiment=")
     assert not list(tmp_path.iterdir())
 
 

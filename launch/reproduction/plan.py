@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from launch.reproduction.settings import REPOSITORY, Preset, ReproductionSettings, check_known
+from launch.reproduction.settings import (
+    PUBLISHED,
+    REPOSITORY,
+    Preset,
+    ReproductionSettings,
+    check_known,
+)
 from orbit.core.config.former import former_spellings
 
 SHORT = 8
@@ -20,8 +26,9 @@ class PlannedRun:
 
     `classify` empty means that nothing is classified. `files` is the key of the command that gives
     the path of the dataset's images. `tests` are further datasets for evaluation, by name, with the
-    overrides of their preparation. `has_bf16` says whether the machine has units for bf16.
-    `former_classify` are the overrides of classification of earlier versions, if they differ.
+    overrides of their preparation. `has_bf16` says whether the machine has units for bf16. It is
+    evaluated on each of `splits`. `former_classify` are the overrides of classification of earlier
+    versions, if they differ.
     """
 
     dataset: str
@@ -35,6 +42,7 @@ class PlannedRun:
     tests: tuple[tuple[str, tuple[str, ...]], ...] = ()
     has_bf16: bool = True
     former_classify: tuple[str, ...] | None = None
+    splits: tuple[str, ...] = ("test",)
 
     @property
     def train_here(self) -> tuple[str, ...]:
@@ -79,7 +87,11 @@ class PlannedRun:
             "evaluate": self.evaluate,
             "classify": classify,
         }
-        return _digest({**overrides, "tests": self.tests} if self.tests else overrides)
+        if self.tests:
+            overrides["tests"] = self.tests
+        if self.splits != ("test",):
+            overrides["splits"] = self.splits
+        return _digest(overrides)
 
     @property
     def name(self) -> str:
@@ -155,13 +167,29 @@ def make_plan(
 def planned_seeds(
     settings: ReproductionSettings, preset: Preset, dataset: str, variant: str
 ) -> tuple[int, ...]:
-    """The seeds of a variant on a dataset under a preset; empty if only the other preset has it."""
-    chosen = settings.variants[variant]
-    if preset == "small" and dataset in chosen.full_only:
+    """The seeds of a variant on a dataset under a preset; empty if only other presets have it."""
+    chosen, own = settings.variants[variant], settings.datasets[dataset].preset(preset)
+    if own is None or (preset == "small" and dataset in chosen.full_only):
         return ()
+    if own.variants is not None:
+        return own.variants.get(variant, ())
     if preset == "small" and chosen.small_seeds is not None:
         return chosen.small_seeds
-    return settings.datasets[dataset].preset(preset).seeds or settings.seeds
+    return own.seeds or settings.seeds
+
+
+def shown_presets(preset: Preset) -> tuple[Preset, ...]:
+    """The presets whose results share the tables of a preset."""
+    return PUBLISHED if preset in PUBLISHED else (preset,)
+
+
+def shown_seeds(
+    settings: ReproductionSettings, preset: Preset, dataset: str, variant: str
+) -> tuple[int, ...]:
+    """The seeds that are planned for a row of a table."""
+    presets = shown_presets(preset)
+    seeds = (planned_seeds(settings, name, dataset, variant) for name in presets)
+    return tuple(sorted({seed for some in seeds for seed in some}))
 
 
 def plan_run(
@@ -170,6 +198,7 @@ def plan_run(
     """One run of a dataset and variant."""
     data = settings.datasets[dataset]
     overrides = data.preset(preset)
+    assert overrides is not None, "a preset without runs on a dataset plans none"
     chosen = settings.variants[variant]
     classify = settings.classify if data.classify is None else data.classify
     probe = (*classify, *overrides.classify, *chosen.classify) if classify else ()
@@ -185,12 +214,13 @@ def plan_run(
             *chosen.train,
             f"seed={seed}",
         ),
-        evaluate=settings.evaluate,
+        evaluate=(f"split={data.splits[0]}", *settings.evaluate),
         classify=tuple(override.replace("{seed}", str(seed)) for override in probe),
         files=data.files,
         tests=tuple(data.tests.items()),
         # Earlier versions drew the labels of all runs from seed 0.
         former_classify=tuple(override.replace("{seed}", "0") for override in probe),
+        splits=data.splits,
     )
 
 
@@ -253,10 +283,12 @@ def select(
     variants: Sequence[str],
 ) -> Rows:
     """The rows of some variants; runs of one variant in different precisions are different rows."""
-    planned = {name: planned_seeds(settings, preset, dataset, name) for name in variants}
+    planned = {name: shown_seeds(settings, preset, dataset, name) for name in variants}
+    presets = settings.presets_of(dataset, shown_presets(preset))
     rows: dict[Row, list[Result]] = {}
     for name in variants:
-        usual = plan_run(settings, preset, dataset, name, 0).precision
+        plans = [plan_run(settings, each, dataset, name, 0) for each in presets[:1]]
+        usual = plans[0].precision if plans else None
         own = [result for result in results if result["variant"] == name]
         found = {precision_of(result) for result in own}
         precisions = sorted(found, key=lambda each: (each != usual, str(each))) or [usual]
@@ -351,6 +383,9 @@ def run_steps(run: PlannedRun, places: Places, programs: Programs) -> list[Step]
         Step("train", (python, str(programs.train), *train), run_dir / "result.json"),
         Step("evaluate", (python, str(programs.evaluate), *run.evaluate, where)),
     ]
+    for split in run.splits[1:]:
+        overrides = (f"split={split}", *run.evaluate[1:], "pictures=false", where)
+        steps.append(Step(f"evaluate_{split}", (python, str(programs.evaluate), *overrides)))
     for name, prepare in run.tests:
         # Pictures are of the run's own dataset.
         overrides = (*run.evaluate, "pictures=false", f"data={places.data(prepare)}", where)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.reproduction.children import Ending
-from launch.reproduction.plan import DIRTY, Places, PlannedRun
+from launch.reproduction.plan import DIRTY, Places, PlannedRun, shown_presets
 from launch.reproduction.settings import Preset, ReproductionSettings
 from orbit.core.config.program import EXIT_COLLAPSED, EXIT_FINISHED, EXIT_NON_FINITE
 from orbit.core.files.atomic import write_json
@@ -25,7 +25,7 @@ Result = dict[str, Any]
 
 
 def command(settings: ReproductionSettings, preset: Preset, dataset: str) -> str:
-    """The command that makes all results of a dataset."""
+    """The command that makes all results of a dataset under a preset."""
     files = settings.datasets[dataset].files
     paths = "work=DIR" + (f" {files}=DIR" if files else "")
     return f"python launch/reproduce.py {settings.name} preset={preset} only={dataset} {paths}"
@@ -35,7 +35,9 @@ def provenance_lines(
     settings: ReproductionSettings, preset: Preset, dataset: str, results: Sequence[Result]
 ) -> list[str]:
     """A line on machines and commits, if there are results, and one with the command."""
-    made_by = f"Made by `{command(settings, preset, dataset)}`."
+    presets = settings.presets_of(dataset, shown_presets(preset))
+    commands = [f"`{command(settings, name, dataset)}`" for name in presets]
+    made_by = f"Made by {' and '.join(commands)}."
     if not results:
         return ["", made_by]
     machines = "; ".join(_unique(describe_machine(result["machine"]) for result in results))
@@ -143,9 +145,12 @@ def make_result(
         return result
     trained = _read(run_dir / "result.json")
     step = trained["best_step"]
-    evaluation = _read(run_dir / "evaluations" / evaluation_file(step, "test"))
+    evaluation = _read(run_dir / "evaluations" / evaluation_file(step, run.splits[0]))
     metrics = {key: _rounded(value) for key, value in evaluation["metrics"].items()}
     result["message"] = headline(metrics, read_statements(evaluation))
+    for split in run.splits[1:]:
+        other = _read(run_dir / "evaluations" / evaluation_file(step, split))
+        metrics |= {f"{split}/{key}": _rounded(value) for key, value in other["metrics"].items()}
     for name, overrides in run.tests:
         fingerprint = _read(places.data(overrides) / "manifest.json")["fingerprint"]
         other = _read(run_dir / "evaluations" / evaluation_file(step, "test", fingerprint))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from launch.reports.papers import PaperColumn
 from orbit.core.config.compose import compose, group_options, split_override
@@ -12,10 +12,15 @@ from orbit.core.config.limits import Count, limited
 from orbit.core.config.roots import is_installed, take_configs
 from orbit.core.config.schema import FilePath, build, path_keys, suggestion
 
-Preset = Literal["small", "full"]
+Preset = Literal["small", "measured", "full"]
+Split = Literal["train", "val", "test"]
+PUBLISHED: tuple[Preset, ...] = ("small", "measured")
+"""The presets whose results lie in docs/results and fill the tables of a paper's page."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.]*")
-SET_BY_THE_PROGRAM = frozenset({"seed", "data", "run_dir", "out", "source.root", "experiment"})
+SET_BY_THE_PROGRAM = frozenset(
+    {"seed", "data", "run_dir", "out", "source.root", "experiment", "split"}
+)
 
 
 def _check_names(what: str, names: Iterable[str]) -> None:
@@ -35,9 +40,10 @@ def _check_overrides(what: str, overrides: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class PresetOverrides:
-    """Overrides of one preset, added to those that hold for both presets.
+    """Overrides of one preset, added to those that hold for all presets.
 
     `experiment` and `seeds`, if given, replace those of the dataset and of the reproduction.
+    `variants`, if given, lists all variants of the preset with their seeds.
     """
 
     prepare: tuple[str, ...] = ()
@@ -45,10 +51,15 @@ class PresetOverrides:
     classify: tuple[str, ...] = ()
     experiment: str | None = None
     seeds: tuple[int, ...] | None = None
+    variants: dict[str, tuple[int, ...]] | None = None
 
     def __post_init__(self) -> None:
         if self.seeds is not None:
             check_seeds(self.seeds)
+        for seeds in (self.variants or {}).values():
+            check_seeds(seeds)
+        if self.seeds is not None and self.variants is not None:
+            raise ValueError("seeds has no effect with variants, which lists them by variant")
         _check_overrides("prepare", self.prepare)
         _check_overrides("train", self.train)
         _check_overrides("classify", self.classify)
@@ -85,13 +96,19 @@ class DatasetSettings:
     name, on whose test splits runs are evaluated too: their metrics start with that name and a
     slash. The dataset's table has the columns of `leading`, then those of the paper's numbers to
     compare with, which `paper` names, then `columns`: metrics by name with heading and factor.
-    `reference` replaces that of the reproduction.
+    `reference` replaces that of the reproduction. `splits` are those on which runs are evaluated:
+    the metrics of the first are in the tables, those of further ones start with the split's name
+    and a slash.
+
+    A preset that is null has no runs on this dataset. Results of `small` and `measured` have the
+    same files, so both presets must have the same overrides where a dataset has both.
     """
 
     experiment: str
     prepare: tuple[str, ...]
-    small: PresetOverrides = PresetOverrides()
-    full: PresetOverrides = PresetOverrides()
+    small: PresetOverrides | None = PresetOverrides()
+    measured: PresetOverrides | None = None
+    full: PresetOverrides | None = PresetOverrides()
     files: Literal["mnist", "meshes"] | None = None
     classify: tuple[str, ...] | None = None
     tests: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -99,22 +116,40 @@ class DatasetSettings:
     leading: dict[str, PaperColumn] = field(default_factory=dict)
     columns: dict[str, PaperColumn] = field(default_factory=dict)
     reference: str | None = None
+    splits: tuple[Split, ...] = ("test",)
 
     def __post_init__(self) -> None:
+        if not self.splits or len(set(self.splits)) < len(self.splits):
+            raise ValueError(f"splits={list(self.splits)} must name at least one, and none twice")
         _check_overrides("prepare", self.prepare)
         _check_overrides("classify", self.classify or ())
         _check_names("tests", self.tests)
         for name, overrides in self.tests.items():
             _check_overrides(f"tests.{name}", overrides)
+        if self.small is None and self.measured is None and self.full is None:
+            raise ValueError("small, measured and full are null: no preset has runs")
+        small, measured = self.small, self.measured
+        if small is not None and measured is not None:
+            differing = [
+                name
+                for name in ("prepare", "train", "classify", "experiment")
+                if getattr(small, name) != getattr(measured, name)
+            ]
+            if differing:
+                raise ValueError(
+                    f"small and measured differ in {', '.join(differing)}, and their results have"
+                    " the same files: what is measured otherwise is a dataset of its own"
+                )
 
     def experiment_of(self, network: str, preset: Preset) -> str:
         """The experiment that trains a variant's network on this dataset."""
-        chosen = self.preset(preset).experiment or self.experiment
+        own = self.preset(preset)
+        chosen = (own.experiment if own is not None else None) or self.experiment
         return chosen.replace("{variant}", network)
 
-    def preset(self, name: Preset) -> PresetOverrides:
-        """The overrides of a preset."""
-        return self.small if name == "small" else self.full
+    def preset(self, name: Preset) -> PresetOverrides | None:
+        """The overrides of a preset; None if it has no runs on this dataset."""
+        return {"small": self.small, "measured": self.measured, "full": self.full}[name]
 
 
 @dataclass(frozen=True)
@@ -122,9 +157,9 @@ class VariantSettings:
     """The method or one of its controls: overrides of `pipeline/train.py`.
 
     `classify` are overrides added to those of the dataset, if it is classified. `datasets` null
-    means all; `small_seeds` replaces the seeds under preset=small, which leaves out the datasets of
-    `full_only`. `network` is what `{variant}` in an experiment stands for; null means the variant's
-    name.
+    means all; `small_seeds` replaces the seeds under preset=small, unless the dataset lists seeds
+    by variant; preset=small leaves out the datasets of `full_only`. `network` is what `{variant}`
+    in an experiment stands for; null means the variant's name.
     """
 
     train: tuple[str, ...] = ()
@@ -184,6 +219,10 @@ class ReproductionSettings:
         for table, rows in self.tables.items():
             check_known(f"tables.{table}", rows, self.variants)
         for dataset, own in self.datasets.items():
+            for preset in get_args(Preset):
+                listed = getattr(own.preset(preset), "variants", None) or ()
+                there = [name for name in self.variants if self.has(dataset, name)]
+                check_known(f"datasets.{dataset}.{preset}.variants", listed, there)
             if self.tables and self.method is None and not own.columns and own.paper is None:
                 raise ValueError(f"datasets.{dataset} has no columns: give some, or method=NAME")
             if own.paper is not None and self.paper is None:
@@ -197,6 +236,11 @@ class ReproductionSettings:
     def table_variants(self, table: str, dataset: str) -> list[str]:
         """The rows of a table that exist for a dataset."""
         return [name for name in self.tables[table] if self.has(dataset, name)]
+
+    def presets_of(self, dataset: str, presets: Iterable[Preset]) -> list[Preset]:
+        """Those of the presets that have runs on a dataset."""
+        own = self.datasets[dataset]
+        return [preset for preset in presets if own.preset(preset) is not None]
 
     def has(self, dataset: str, variant: str) -> bool:
         """Whether a variant is trained on a dataset."""
@@ -259,10 +303,10 @@ class ReproductionRequest:
             raise ValueError(
                 "dry_run=true has no effect with tables=true: it does not run anything"
             )
-        if self.preset != "small" and self.results is None and not self.dry_run:
+        if self.preset not in PUBLISHED and self.results is None and not self.dry_run:
             raise ValueError(
                 f"preset={self.preset} needs results=DIR: docs/results/{self.reproduction.name}"
-                " holds those of preset=small"
+                f" holds those of {' and '.join(f'preset={name}' for name in PUBLISHED)}"
             )
         if self.results is None and is_installed():
             raise ValueError(

@@ -13,9 +13,10 @@ from launch.reproduction.plan import (
     Rows,
     markdown,
     plan_run,
-    planned_seeds,
     runs_cell,
     select,
+    shown_presets,
+    shown_seeds,
 )
 from launch.reproduction.results import provenance_lines
 from launch.reproduction.settings import PaperRows, Preset, ReproductionSettings, check_known
@@ -109,6 +110,8 @@ def make_blocks(
             chosen = [name for name in settings.variants if settings.has(dataset, name)]
             rows = select(settings, preset, dataset, of_dataset, chosen)
             blocks[f"{dataset}/results"] = results_block(settings, preset, dataset, rows)
+            if own.classify or (own.classify is None and settings.classify):
+                blocks[f"{dataset}/{CLASSIFICATION}"] = "\n".join(classification_table(rows))
             blocks |= paired_block(settings, dataset, rows)
             continue
         tables = {table: settings.table_variants(table, dataset) for table in settings.tables}
@@ -135,9 +138,13 @@ def is_current(settings: ReproductionSettings, preset: Preset, result: Result) -
         return False
     if not settings.has(dataset, variant):
         return False
-    run = plan_run(settings, preset, dataset, variant, result["seed"])
+    plans = [
+        plan_run(settings, name, dataset, variant, result["seed"])
+        for name in settings.presets_of(dataset, shown_presets(preset))
+    ]
     return any(
         dataclasses.replace(run, has_bf16=has_bf16).made(result, any_classification=True)
+        for run in plans
         for has_bf16 in (True, False)
     )
 
@@ -204,7 +211,7 @@ def summary(settings: ReproductionSettings, preset: Preset, results: Sequence[Re
         planned = {
             (name, seed)
             for name in variants
-            for seed in planned_seeds(settings, preset, dataset, name)
+            for seed in shown_seeds(settings, preset, dataset, name)
         }
         num_planned = len(planned | {(each["variant"], each["seed"]) for each in of_dataset})
         states = [result["state"] for result in of_dataset]

@@ -33,6 +33,7 @@ from pipeline.models.settings import (
     NetworkConfig,
     SpatialActionConfig,
 )
+from pipeline.models.symmetrised import OrbitAverage
 
 INITIAL_SPREAD = 0.1
 
@@ -143,8 +144,8 @@ class LatentActionModel(nn.Module):
     """Encoder, mask, action and decoder for frames of one shape, under one group.
 
     `projector_sizes` (hidden, output) add a network on pooled latents that only a contrastive loss
-    uses. Raises ValueError if the layers do not divide the frame or the group cannot act on its
-    latent.
+    uses. `orbit_average` makes the encoder's latents turn with the image, whatever the weights.
+    Raises ValueError if the layers do not divide the frame or the group cannot act on its latent.
     """
 
     def __init__(
@@ -157,6 +158,7 @@ class LatentActionModel(nn.Module):
         output: OutputKind = "tanh",
         mask: MaskConfig = LEARNED_MASK,
         projector_sizes: tuple[int, int] | None = None,
+        orbit_average: bool = False,
     ) -> None:
         super().__init__()
         # The settings of a plug-in's network need not have all keys of ours.
@@ -172,6 +174,8 @@ class LatentActionModel(nn.Module):
         self.action_settings, self.mask_settings, self.tau = action, mask, tau
         self.mask = make_mask(mask, self.action.block_sizes, tau)
         self.projector = make_projector(self.latent_shape[0], projector_sizes)
+        if orbit_average:
+            self.encoder = OrbitAverage(self.encoder, group)
         if getattr(config, "activation_checkpointing", False):
             checkpoint_activations(self)
         if getattr(config, "memory_format", "contiguous") == "channels_last":

@@ -1,7 +1,8 @@
 """Classification from the frozen encoder of one checkpoint: sets, fits, scores, one file.
 
-Test images are always rotated: the target of one drawn record for each. The draws for test and
-validation images are the same for all seeds; a seed determines which training images have labels,
+Images that are scored are always rotated: the target of one drawn record for each. They are test
+images, or validation images that no fit uses. The draws for both are the same for all seeds; a seed
+determines which training images have labels,
 how they are moved, and the weights and batches of the `mlp`.
 """
 
@@ -59,7 +60,8 @@ def classify_run(config: ClassifyConfig) -> tuple[dict[str, Any], Path]:
         if written and identity.items() <= written.items():
             _check_settings(config, written, run.path / name)
             return written, run.path / name
-    networks, sets = load_networks(loaded, store.manifest, device), make_sets(store)
+    networks = load_networks(loaded, store.manifest, device)
+    sets = make_sets(store, config.scored)
     sizes = sets.sizes(config.max_train)
     num_images = sizes["num_labelled"] + sizes["num_val"] + sizes["num_test"]
     skipped = {
@@ -99,7 +101,8 @@ def classify_run(config: ClassifyConfig) -> tuple[dict[str, Any], Path]:
 
 
 def _check_settings(config: ClassifyConfig, written: dict[str, Any], file: Path) -> None:
-    wanted, found = config.what_is_measured(), written.get("settings", {})
+    # Earlier versions scored test images only.
+    wanted, found = config.what_is_measured(), {"scored": "test", **written.get("settings", {})}
     differing = [key for key in wanted if wanted[key] != found.get(key)]
     if differing:
         raise ValueError(

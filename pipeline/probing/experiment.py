@@ -93,8 +93,9 @@ def classification_table(result: dict[str, Any]) -> str:
     features = [name for name in settings["features"] if name not in result["skipped"]]
     width = max(map(len, features))
     lines = [
-        f"checkpoint of step {result['step']}; accuracy in % on {sizes['num_test']} rotated test"
-        f" images, {sizes['num_classes']} classes, {len(settings['seeds'])} seed(s)"
+        f"checkpoint of step {result['step']}; accuracy in % on {sizes['num_test']} rotated"
+        f" {settings.get('scored', 'test')} images, {sizes['num_classes']} classes,"
+        f" {len(settings['seeds'])} seed(s)"
     ]
     for labels in settings["labels"]:
         for classifier in settings["classifiers"]:
@@ -159,23 +160,25 @@ class Probe:
         """One entry for each feature, kind of labels, fraction, classifier and seed."""
         entries = [
             entry
-            for family in ("trained", "untrained", "pixels")
-            if (members := [name for name in features if _family(name) == family])
-            for entry in self._family_scores(family, members)
+            for family in dict.fromkeys(split_name(name).family for name in features)
+            for entry in self._family_scores(
+                [name for name in features if split_name(name).family == family]
+            )
         ]
         order = {name: place for place, name in enumerate(features)}
         # A stable sort keeps the entries of a feature in the order of the settings.
         return sorted(entries, key=lambda entry: order[entry["feature"]])
 
-    def _family_scores(self, family: str, members: list[str]) -> Iterator[dict[str, Any]]:
+    def _family_scores(self, members: list[str]) -> Iterator[dict[str, Any]]:
         config, sets = self._config, self._sets
-        model = self._networks[family == "untrained"]
+        feature = split_name(members[0])
+        model = self._networks[feature.is_untrained]
         # If only means over cells are needed, nothing else is kept.
-        is_pooled = all(split_name(name)[1] for name in members)
-        encoder = model.normalise if family == "pixels" else encoder_of(model, is_pooled)
+        is_pooled = all(split_name(name).is_pooled for name in members)
+        encoder = encoder_of(model, feature, is_pooled)
         is_variant = model.mask.is_variant().cpu()
         sizes = {f: sets.train_size(f, config.max_train) for f in config.fractions}
-        test = self._encode(encoder, "test", sets.test_view())
+        test = self._encode(encoder, sets.scored, sets.scored_view())
         for kind in config.labels:
             val = self._encode(encoder, "val", sets.val_view(kind))
             for seed in config.seeds:
@@ -216,9 +219,3 @@ class Probe:
         reader = self._readers[split]
         values = encode(encoder, reader, view.records, view.end, self._places, self._device)
         return values, torch.from_numpy(view.classes)
-
-
-def _family(name: str) -> str:
-    if name == "pixels":
-        return "pixels"
-    return "untrained" if split_name(name)[0] else "trained"

@@ -10,7 +10,7 @@ elements may not connect them.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from orbit.core.store.origin import Orbits
 from orbit.core.store.reader import PairStore, SplitReader
 from pipeline.methods.table import make_task
 from pipeline.models.latent_action import LatentActionModel
+from pipeline.models.symmetrised import orbit_mean
 from pipeline.runs import Run
 from pipeline.training.run import INITIALISATION_STREAM
 
@@ -39,6 +40,12 @@ class SplitImages:
     starts: np.ndarray
     counts: np.ndarray
     labels: np.ndarray
+
+    def some(self, chosen: np.ndarray) -> "SplitImages":
+        """These images alone."""
+        return SplitImages(
+            self.records, self.starts[chosen], self.counts[chosen], self.labels[chosen]
+        )
 
     def upright(self) -> np.ndarray:
         """A record for each image (I,), whose *source* is the upright image."""
@@ -133,25 +140,53 @@ def encode(
     return values
 
 
-def encoder_of(model: LatentActionModel, is_pooled: bool = False) -> Encoder:
-    """Stored frames to whole latents z, or to their means over cells, (N, C, 1)."""
+class Feature(NamedTuple):
+    """What a feature's name says: `untrained_orbit_pooled_z`. `part` is z, z_v, z_i or pixels."""
 
-    def encode(frames: torch.Tensor) -> torch.Tensor:
-        latent: torch.Tensor = model.encoder(model.normalise(frames))
+    is_untrained: bool
+    is_orbit: bool
+    is_pooled: bool
+    part: str
+
+    @property
+    def family(self) -> tuple[bool, bool, bool]:
+        """Features of one family are made of the same values of the same network."""
+        return self.is_untrained, self.is_orbit, self.part == "pixels"
+
+
+def split_name(name: str) -> Feature:
+    """The parts of a feature's name."""
+    trained = name.removeprefix("untrained_")
+    single = trained.removeprefix("orbit_")
+    part = single.removeprefix("pooled_")
+    return Feature(name != trained, trained != single, single != part, part)
+
+
+LATENT = split_name("z")
+
+
+def encoder_of(
+    model: LatentActionModel, feature: Feature = LATENT, is_pooled: bool = False
+) -> Encoder:
+    """Stored frames to whole latents z, or to their means over cells, (N, C, 1); to pixels; to the
+    means of any of them over the orbit."""
+
+    def encode(images: torch.Tensor) -> torch.Tensor:
+        if feature.part == "pixels":
+            return images
+        latent: torch.Tensor = model.encoder(images)
         return latent.flatten(2).mean(2, keepdim=True) if is_pooled else latent
 
-    return encode
+    def encode_orbit(images: torch.Tensor) -> torch.Tensor:
+        elements = model.group.elements().to(images.device)
+        return orbit_mean(lambda moved, g: encode(moved), images, elements, model.group)
 
-
-def split_name(name: str) -> tuple[bool, bool, str]:
-    """A feature's name to (is untrained, is pooled, part)."""
-    part = name.removeprefix("untrained_")
-    return name != part, part.startswith("pooled_"), part.removeprefix("pooled_")
+    return lambda frames: (encode_orbit if feature.is_orbit else encode)(model.normalise(frames))
 
 
 def reason_to_skip(name: str, model: LatentActionModel, num_images: int) -> str | None:
     """Why a feature is skipped: the model lacks it, or it does not fit into memory; else None."""
-    _, is_pooled, part = split_name(name)
+    _, is_orbit, is_pooled, part = split_name(name)
     is_variant = model.mask.is_variant()
     num_bytes = num_numbers(name, model) * num_images * 4
     if num_bytes > MAX_BYTES:
@@ -159,6 +194,8 @@ def reason_to_skip(name: str, model: LatentActionModel, num_images: int) -> str 
             f"of {num_images:,} images it takes {num_bytes / 2**30:.1f} GiB, more than"
             f" {MAX_BYTES / 2**30:g}: pooled features are short, and max_train makes images fewer"
         )
+    if is_orbit and (reason := _no_orbit(model)):
+        return reason
     if part == "z_v" and not is_variant.any():
         return "no channel is variant"
     if part == "z_i" and is_variant.all():
@@ -168,9 +205,21 @@ def reason_to_skip(name: str, model: LatentActionModel, num_images: int) -> str 
     return None
 
 
+def _no_orbit(model: LatentActionModel) -> str | None:
+    """Why there are no means over the orbits of frames; else None."""
+    group = model.group
+    if group.num_elements is None:
+        return f"{group.name} is continuous, and has no mean over all elements"
+    try:
+        group.check_spatial_shape(model.frames.shape[1:])
+    except ValueError as error:
+        return f"no mean over the orbit: {error}"
+    return None
+
+
 def num_numbers(name: str, model: LatentActionModel) -> int:
     """The length of the feature of an image."""
-    _, is_pooled, part = split_name(name)
+    _, _, is_pooled, part = split_name(name)
     if part == "pixels":
         return math.prod(model.frames.shape)
     num_variant = int(model.mask.is_variant().sum())
@@ -185,7 +234,7 @@ def extract(name: str, values: torch.Tensor, is_variant: torch.Tensor) -> torch.
     `z_v` and `z_i` hold only the channels of their part; pooled features are means over latent
     cells, one for each channel.
     """
-    _, is_pooled, part = split_name(name)
+    _, _, is_pooled, part = split_name(name)
     if part == "z_v":
         values = values[:, is_variant]
     elif part == "z_i":

@@ -51,7 +51,8 @@ class View(NamedTuple):
 class ProbeSets:
     """`labels` (K,) are the labels of the training split, ascending; a class is a position in them.
 
-    Validation images are of these classes, up to 2000, the same for all seeds.
+    Validation images are of these classes, up to 2000, the same for all seeds. `test` are the
+    images that are scored, of the split `scored`; those of `val` are used by no fit.
     """
 
     train: SplitImages
@@ -59,6 +60,7 @@ class ProbeSets:
     test: SplitImages
     labels: np.ndarray
     chosen_val: np.ndarray
+    scored: Literal["test", "val"] = "test"
 
     def train_view(self, kind: LabelKind, seed: int, num: int) -> View:
         """The first `num` images in the order of a seed; smaller sets are prefixes of larger
@@ -70,8 +72,8 @@ class ProbeSets:
         """The validation images, upright or moved as the training images are."""
         return self._view(self.val, kind, (TARGET_STREAM, SPLITS.index("val")), self.chosen_val)
 
-    def test_view(self) -> View:
-        """Every test image, moved by the element of one drawn record."""
+    def scored_view(self) -> View:
+        """Every image that is scored, moved by the element of one drawn record."""
         chosen = np.arange(len(self.test.labels))
         return self._view(self.test, "rotated", (TARGET_STREAM, SPLITS.index("test")), chosen)
 
@@ -84,7 +86,7 @@ class ProbeSets:
         return min(max_train, len(self.train.labels))
 
     def sizes(self, max_train: int) -> dict[str, int]:
-        """Numbers of classes and images."""
+        """Numbers of classes and images; `num_test` are scored."""
         return {
             "num_classes": len(self.labels),
             "num_train_images": len(self.train.labels),
@@ -102,9 +104,12 @@ class ProbeSets:
         return View(images.moved(key)[chosen], "target", classes)
 
 
-def make_sets(store: PairStore) -> ProbeSets:
-    """The sets of a dataset; ValueError if its training images have fewer than two classes."""
-    train, val, test = (find_images(store, split) for split in ("train", "val", "test"))
+def make_sets(store: PairStore, scored: Literal["test", "val"] = "test") -> ProbeSets:
+    """The sets of a dataset; ValueError if its training images have fewer than two classes.
+
+    If validation images are scored, fits get at most half of them.
+    """
+    train, val = (find_images(store, split) for split in ("train", "val"))
     labels = np.unique(train.labels)
     if len(labels) < 2:
         raise ValueError(
@@ -116,8 +121,13 @@ def make_sets(store: PairStore) -> ProbeSets:
         raise ValueError(
             f"no validation image of {store.root} has a label that a training image has"
         )
-    chosen_val = known[stratified_order(val.labels[known], 0)[:MAX_VALIDATION]]
-    return ProbeSets(train, val, test, labels, chosen_val)
+    order = known[stratified_order(val.labels[known], 0)]
+    if scored == "val":
+        num = min(MAX_VALIDATION, len(order) // 2)
+        if num == 0:
+            raise ValueError(f"scored=val needs two validation images of {store.root}")
+        return ProbeSets(train, val, val.some(order[num:]), labels, order[:num], scored)
+    return ProbeSets(train, val, find_images(store, "test"), labels, order[:MAX_VALIDATION])
 
 
 def class_of(labels: np.ndarray, known: np.ndarray) -> np.ndarray:

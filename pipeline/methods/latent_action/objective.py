@@ -234,11 +234,20 @@ class LatentActionObjective(nn.Module):
 
 
 class ReconstructionObjective(nn.Module):
-    """Plain autoencoding without the group: of sources, or of targets (augmentation)."""
+    """Plain autoencoding without the group: of sources, or of targets (augmentation).
 
-    def __init__(self, model: LatentActionModel, of: Literal["source", "target"]) -> None:
+    With a contrast, which compares the views of the method, the action is still not used.
+    """
+
+    def __init__(
+        self,
+        model: LatentActionModel,
+        of: Literal["source", "target"],
+        weight: float = 1.0,
+        contrast: ViewsContrast | None = None,
+    ) -> None:
         super().__init__()
-        self.model, self.of = model, of
+        self.model, self.of, self.weight, self.contrast = model, of, weight, contrast
 
     def forward(
         self,
@@ -248,14 +257,20 @@ class ReconstructionObjective(nn.Module):
         label: torch.Tensor,
         valid: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss and the vector of `TERM_NAMES`; the latent losses are 0."""
+        """The loss and the vector of `TERM_NAMES`, and `CONTRAST_TERM`; the latent losses are 0."""
         wanted = self.model.normalise(source if self.of == "source" else target)
         raw = self.model.decode_raw(self.model.encode(wanted)).float()
         images = as_images(raw, self.model.output_kind)
         recon = reconstruction_losses(raw, images, wanted, self.model.output_kind).mean()
         none = torch.zeros_like(recon)
         variation = _variation(images.detach(), wanted)
-        return recon, torch.stack([recon, recon, none, none, variation]).detach()
+        total, terms = self.weight * recon, [recon, none, none, variation]
+        if self.contrast is not None:
+            views = self.model.normalise(source), self.model.normalise(target)
+            contrast = self.contrast(self.model.encode(views[0]).variant, views[1])
+            total = total + self.contrast.config.weight * contrast
+            terms.append(contrast)
+        return total, torch.stack([total, *terms]).detach()
 
 
 def _variation_over_cells(latent: torch.Tensor) -> torch.Tensor:

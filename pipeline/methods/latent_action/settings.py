@@ -79,7 +79,12 @@ class LatentActionConfig:
 
     `output=auto` is a Tanh, or logits with cross-entropy if the dataset is binary.
     `reconstruct=action` decodes the moved latent of x into g x (as in the paper). The controls do
-    not use the action: `source` decodes E(x) into x, `target` E(g x) into g x.
+    not use the action: `source` decodes E(x) into x, `target` E(g x) into g x. A contrast then
+    compares whole latents, of which all channels count as variant.
+
+    `orbit_average=true` replaces E(x) by the mean of g^-1 E(g x) over all elements of a finite
+    group: latents then turn with the image, whatever the weights, where the group acts on whole
+    frames.
 
     `latent_losses=stop_gradient` is the paper's form: no gradient flows through the latent of g x.
     For some seeds, and for actions that interpolate, larger latents then lower the loss, and they
@@ -99,6 +104,7 @@ class LatentActionConfig:
     latent_losses: LatentLosses = "stop_gradient"
     weights: LossWeights = LossWeights()
     contrast: ContrastConfig = NoContrastConfig()
+    orbit_average: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.mask, FixedMaskConfig) and self.tau != DEFAULT_TAU:
@@ -110,10 +116,17 @@ class LatentActionConfig:
                 f"reconstruct={self.reconstruct} knows no action: set weights.invariance=0 and"
                 " weights.consistency=0"
             )
-        if self.reconstruct != "action" and isinstance(self.contrast, ViewsContrastConfig):
+        is_whole = isinstance(self.mask, FixedMaskConfig) and self.mask.variant_fraction == 1
+        is_contrast = isinstance(self.contrast, ViewsContrastConfig)
+        if self.reconstruct != "action" and is_contrast and not is_whole:
             raise ValueError(
                 f"reconstruct={self.reconstruct} leaves z_v without a meaning to compare:"
-                " contrast.name=none"
+                " contrast.name=none, or mask.name=fixed with variant_fraction=1"
+            )
+        if self.orbit_average and not isinstance(self.action, SpatialActionConfig):
+            raise ValueError(
+                f"orbit_average=true turns latent cells back; with action.name={self.action.name}"
+                " there are none: allowed with action.name=spatial"
             )
         if isinstance(self.contrast, ViewsContrastConfig):
             self._check_contrast()

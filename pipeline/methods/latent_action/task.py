@@ -45,7 +45,8 @@ def make_objective(
         return LatentActionObjective(
             model, config.weights, config.latent_losses, make_contrast(model, config)
         )
-    return ReconstructionObjective(model, config.reconstruct)
+    weight = config.weights.recon
+    return ReconstructionObjective(model, config.reconstruct, weight, make_contrast(model, config))
 
 
 def make_contrast(model: LatentActionModel, config: LatentActionConfig) -> ViewsContrast | None:
@@ -81,7 +82,15 @@ class LatentActionTask:
             raise ValueError("task.contrast.name=views deforms images, not volumes; allowed: none")
         sizes = None if contrast is None else (contrast.hidden, contrast.size)
         model = LatentActionModel(
-            config.model, config.tau, frames, group, config.action, kind, config.mask, sizes
+            config.model,
+            config.tau,
+            frames,
+            group,
+            config.action,
+            kind,
+            config.mask,
+            sizes,
+            config.orbit_average,
         )
         self.mixes_batch = contrast is not None
         self.term_names = TERM_NAMES if contrast is None else (*TERM_NAMES, CONTRAST_TERM)
