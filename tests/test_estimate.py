@@ -14,7 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.cluster.settings import LocalConfig
-from launch.sweeps.estimate import Pace, describe_hours, describe_points, hours_of, pace_of
+from launch.sweeps.estimate import (
+    Pace,
+    describe_hours,
+    describe_points,
+    hours_of,
+    mean_pace,
+    pace_of,
+)
 from launch.sweeps.expansion import PlannedRun
 from orbit.core.files.atomic import write_json
 
@@ -57,6 +64,17 @@ def test_a_pace_is_that_of_the_work(tmp_path: Path) -> None:
 def test_a_run_of_two_steps_tells_nothing(tmp_path: Path) -> None:
     assert pace_of(write_run(tmp_path / "new")) is None
     assert pace_of(write_run(tmp_path / "fast", "debug.num_steps=2")) is None
+
+
+def test_the_mean_of_what_is_measured(tmp_path: Path) -> None:
+    for seconds in (2.0, 4.0):
+        measured(tmp_path / str(seconds), seconds_per_line=seconds)
+    write_run(tmp_path / "new")
+    (tmp_path / "empty").mkdir()
+    pace = mean_pace(sorted(tmp_path.iterdir()))
+    assert pace is not None
+    assert pace.hours_per_epoch * 3600 == pytest.approx(30.0)
+    assert mean_pace([tmp_path / "new"]) is None
 
 
 @given(st.dictionaries(st.sampled_from([run.name for run in runs(3, 3)]), st.floats(0.01, 9)))

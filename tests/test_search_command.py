@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from helpers.programs import Outcome, call, start_python
+from helpers.reporting import write_log, write_run
 from helpers.searching import (
     LOSS,
     TINY,
@@ -74,8 +76,19 @@ def test_inline_search_its_repetition_and_its_continuation(
     sweep_dir: Path, digits_dir: Path
 ) -> None:
     three = "sweep.search.num_trials=3"
-    dry = sweep(sweep_dir, digits_dir, three, "dry_run=true")
-    assert dry.code == 0
+    like = sweep_dir.with_name("like")
+    write_log(write_run(like), 30)
+    (like / "heartbeat.json").write_text('{"num_steps": 300}')
+    for like, expected in (
+        ([], "expected hours: not known before"),
+        (
+            [f"like={sweep_dir.with_name('like')}"],
+            r"expected hours: 0\.\d+ h in all, 0\.\d+ h a run",
+        ),
+    ):
+        dry = sweep(sweep_dir, digits_dir, three, "dry_run=true", *like)
+        assert dry.code == 0
+        assert re.search(expected, dry.out), dry.out
     assert not sweep_dir.exists()
     first = sweep(sweep_dir, digits_dir, three)
     assert first.code == 0, first.err
@@ -91,8 +104,8 @@ def test_inline_search_its_repetition_and_its_continuation(
     assert "nothing to submit" in again.out
     assert len(list((sweep_dir / "runs").iterdir())) == 3
 
-    more = sweep(sweep_dir, digits_dir, "sweep.search.num_trials=4")
-    assert more.code == 0, more.err
+    longer = sweep(sweep_dir, digits_dir, "sweep.search.num_trials=4")
+    assert longer.code == 0, longer.err
     assert len(list((sweep_dir / "runs").iterdir())) == 4
     assert states(sweep_dir) == ["COMPLETE"] * 4
 

@@ -7,7 +7,7 @@ from launch.cluster.records import read_records
 from launch.cluster.settings import ClusterConfig, InlineConfig
 from launch.jobs.liveness import Liveness, find_live
 from launch.snapshot import Snapshot, take_snapshot
-from launch.sweeps.estimate import describe_hours, describe_points, pace_of
+from launch.sweeps.estimate import describe_hours, describe_points, pace_of, read_like
 from launch.sweeps.expansion import PlannedRun, Resolver, check_space, expand, with_seeds
 from launch.sweeps.inline_trials import run_inline
 from launch.sweeps.mixing import mixed_code, refuse_mix
@@ -85,11 +85,7 @@ def run_sweep(overrides: Sequence[str]) -> int:
 
 def _expected(request: SweepRequest, directory: SweepDirectory, plan: Plan) -> str:
     """How long what would be submitted takes, by the sweep's own runs or by `like=RUN_DIR`."""
-    like = None
-    if request.like is not None:
-        like = pace_of(Path(request.like))
-        if like is None:
-            say(f"{request.like} has not logged enough steps to tell its pace")
+    like = read_like(request.like)
     begun = [run.name for run in plan.runs if _has_config(directory, run.name)]
     paces = {name: pace_of(directory.runs / name) for name in begun}
     own = {name: pace for name, pace in paces.items() if pace is not None}

@@ -2,7 +2,7 @@
 
 import itertools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 from launch.cluster.settings import ClusterConfig, InlineConfig
 from launch.sweeps.expansion import PlannedRun
 from orbit.core.files.atomic import read_json_object
+from orbit.core.printing import say
 from orbit.core.user_text import counted
-from pipeline.run_files.reading import read_config_values, read_metrics
+from pipeline.run_files.reading import CONFIG_FILE, read_config_values, read_metrics
 
 SPEED, TIME = "speed/samples_per_second", "time/unix"
 
@@ -42,6 +43,25 @@ def pace_of(run_dir: Path) -> Pace | None:
         return None
     epoch = seconds / steps * num_steps / config["epochs"]
     return Pace(epoch / 3600, str(run_dir))
+
+
+def read_like(run_dir: str | None) -> Pace | None:
+    """The pace of the run that a dry run names; says so if it tells nothing."""
+    if run_dir is None:
+        return None
+    pace = pace_of(Path(run_dir))
+    if pace is None:
+        say(f"{run_dir} has not logged enough steps to tell its pace")
+    return pace
+
+
+def mean_pace(run_dirs: Iterable[Path]) -> Pace | None:
+    """The mean of those runs of a sweep that tell their pace; None if none does."""
+    begun = (path for path in run_dirs if (path / CONFIG_FILE).is_file())
+    paces = [pace for pace in map(pace_of, begun) if pace is not None]
+    if not paces:
+        return None
+    return Pace(statistics.fmean(each.hours_per_epoch for each in paces), "runs of this sweep")
 
 
 def hours_of(

@@ -20,6 +20,7 @@ from launch.jobs.places import in_slurm, slurm_place
 from launch.jobs.rank_process import StopNote
 from launch.jobs.run_state import CANCELLED_FILE
 from launch.snapshot import Snapshot, take_snapshot
+from launch.sweeps.estimate import describe_hours, mean_pace, read_like
 from launch.sweeps.expansion import PlannedRun, Resolver, with_seeds
 from launch.sweeps.mixing import mixed_code, refuse_mix
 from launch.sweeps.plan import SweepDirectory
@@ -42,6 +43,7 @@ from orbit.core.config.program import EXIT_STOPPED, ExitWithCode, command_for, d
 from orbit.core.config.roots import WORD, own_roots
 from orbit.core.config.schema import path_keys
 from orbit.core.files.atomic import read_json_object, write_json
+from orbit.core.files.listing import list_folder
 from orbit.core.files.lock import DirectoryLock
 from orbit.core.files.waiting import StoppedWaiting, trying_again
 from orbit.core.printing import say
@@ -125,7 +127,7 @@ def start_search(request: SweepRequest, directory: SweepDirectory, overrides: Se
     say("\n".join(_describe(request)))
     description = _description(request.sweep, examples[0])
     if request.dry_run:
-        return _rehearse(request, directory, description)
+        return _rehearse(request, directory, description, examples[0])
     with DirectoryLock(directory.path, "submissions") as lock:
         at_work = live_controller(directory)
         if at_work is not None:
@@ -224,11 +226,18 @@ def _describe(request: SweepRequest) -> list[str]:
 
 
 def _rehearse(
-    request: SweepRequest, directory: SweepDirectory, description: dict[str, object]
+    request: SweepRequest,
+    directory: SweepDirectory,
+    description: dict[str, object],
+    example: PlannedRun,
 ) -> int:
-    """Print what would be submitted; writes nothing."""
+    """Print what would be submitted, and how long all trials take if none is pruned; writes
+    nothing."""
     search = request.sweep.search
     assert isinstance(search, OptunaSearch)
+    pace = mean_pace(list_folder(directory.runs)) or read_like(request.like)
+    all_runs = [example] * (search.num_trials * len(request.sweep.seeds))
+    say(describe_hours(all_runs, {}, pace, request.cluster))
     if (directory.path / JOURNAL).exists():
         study = SearchStudy(directory.path, search)
         study.check(description)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from launch.jobs.codes import CODE
 from launch.reports.collecting import show, stated_by
 from launch.reports.html.curves import SPLITS
 from launch.reports.html.gathering import DATASET, RunRecord
@@ -178,6 +179,7 @@ def _best(report: Report, record: RunRecord) -> Context:
         "dataset": report.gathered.datasets[record.number]
         if DATASET in report.gathered.keys
         else "",
+        "code": report.gathered.codes[record.number] if CODE in report.gathered.keys else "",
         "tiles": [
             {
                 "name": name,
