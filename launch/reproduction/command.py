@@ -6,6 +6,7 @@ from pathlib import Path
 
 from launch.reproduction.children import noting_stop_signals
 from launch.reproduction.figures import make_figures, rewrite_document, write_figures
+from launch.reproduction.masks import compare_masks, compared_variants, read_masks
 from launch.reproduction.plan import DIRTY, Places, PlannedRun, Programs, make_plan
 from launch.reproduction.results import describe_commit, is_done, read_results
 from launch.reproduction.running import Campaign, earlier_seconds, run_plan
@@ -55,6 +56,7 @@ def carry_out(request: ReproductionRequest, programs: Programs | None = None) ->
         return EXIT_FINISHED
     write_tables(request)  # Now too: a bad document must show before the runs.
     failed = run_missing(request, missing, seconds, programs or Programs()) if missing else {}
+    compare_all_masks(request, runs)
     write_tables(request)
     for name, message in failed.items():
         say(f"failed: {name}: {message}")
@@ -109,6 +111,19 @@ def run_missing(
     return failed
 
 
+def compare_all_masks(request: ReproductionRequest, runs: Sequence[PlannedRun]) -> None:
+    """Compare the masks of finished runs whose directories are in the folder of work."""
+    settings = request.reproduction
+    chosen = [
+        run
+        for run in runs
+        if run.variant in compared_variants(settings, request.preset, run.dataset)
+    ]
+    places = Places(Path(str(request.work)).absolute())
+    for file in compare_masks(chosen, places, request.results_dir):
+        say(f"{file}: masks compared")
+
+
 def write_tables(request: ReproductionRequest, always_say: bool = False) -> None:
     """Rewrite the tables of the document, if there is one, and the figures beside it."""
     if request.document_file is None:
@@ -116,11 +131,13 @@ def write_tables(request: ReproductionRequest, always_say: bool = False) -> None
             raise ValueError("give document=FILE, the text whose tables are to be rewritten")
         return
     results = read_results(request.results_dir)
-    blocks = make_blocks(request.reproduction, request.preset, results)
+    settings = request.reproduction
+    masks = {name: read_masks(request.results_dir, name) for name in settings.datasets}
+    blocks = make_blocks(settings, request.preset, results, masks)
     is_new = rewrite_document(request.document_file, blocks)
     if is_new or always_say:
         say(f"{request.document_file}: {'tables rewritten' if is_new else 'nothing to change'}")
-    folder = request.document_file.parent / "images" / request.reproduction.name
-    figures = make_figures(request.reproduction, request.preset, results)
+    folder = request.document_file.parent / "images" / settings.name
+    figures = make_figures(settings, request.preset, results)
     for file in write_figures(folder, figures):
         say(f"{file}: drawn")

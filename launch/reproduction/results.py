@@ -185,17 +185,25 @@ def num_parameters(checkpoint: Path) -> int:
 
 def flips(log: Path) -> dict[str, float]:
     """The number of flips of mask entries over the whole run, and in its last epoch."""
+    by_epoch = flips_by_epoch(log)
+    if not by_epoch:
+        return {}
+    return {"mask/flips": sum(by_epoch), "mask/flips_in_last_epoch": by_epoch[-1]}
+
+
+def flips_by_epoch(log: Path) -> list[float]:
+    """The number of flips of mask entries in each epoch that a log of metrics holds.
+
+    The line at the end of an epoch counts the epochs done, and still the flips of the last of them.
+    """
     by_epoch: dict[int, float] = {}
+    epoch = 0
     for line in log.read_text(encoding="utf-8").splitlines():
         values = json.loads(line)
         if "mask/flips_in_epoch" in values:
-            by_epoch[values["epoch"]] = values["mask/flips_in_epoch"]
-    if not by_epoch:
-        return {}
-    return {
-        "mask/flips": sum(by_epoch.values()),
-        "mask/flips_in_last_epoch": [*by_epoch.values()][-1],
-    }
+            by_epoch[epoch] = values["mask/flips_in_epoch"]
+            epoch = values["epoch"]
+    return [*by_epoch.values()]
 
 
 def write_result(folder: Path, run: PlannedRun, result: Result) -> Path:

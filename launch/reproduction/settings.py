@@ -185,8 +185,9 @@ class ReproductionSettings:
     `classify` is empty and the dataset has no `classify` of its own. `tables` lists the rows of
     each table. `paper` is a file in docs/papers, for datasets that name one of its tables. `panels`
     are the panels of figures, for the metrics that a dataset's results have. `reference` is the
-    variant with which the others are compared seed by seed, in the metrics of `panels`. `{seed}` in
-    `classify` stands for the run's seed.
+    variant with which the others are compared seed by seed, in the metrics of `panels`. `masks` are
+    the variants whose masks are compared over seeds. `{seed}` in `classify` stands for the run's
+    seed.
     """
 
     name: str
@@ -201,8 +202,10 @@ class ReproductionSettings:
     method: str | None = None
     panels: tuple[Panel, ...] = ()
     reference: str | None = None
+    masks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_known("masks", self.masks, self.variants)
         titles = [panel.title for panel in self.panels]
         if len(set(titles)) < len(titles):
             raise ValueError(f"panels: two have one title: {', '.join(titles)}")

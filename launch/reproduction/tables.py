@@ -1,11 +1,12 @@
 """Tables of results in Markdown: columns, cells over seeds, rows."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from launch.reports.papers import Paper, PaperColumn, PaperRow, PaperTable, read_paper
 from launch.reproduction.cells import cell, spread
+from launch.reproduction.masks import compared_variants, masks_table
 from launch.reproduction.pairs import paired_block
 from launch.reproduction.plan import (
     NOT_RUN,
@@ -94,11 +95,15 @@ CLASSIFICATION = "classification"
 
 
 def make_blocks(
-    settings: ReproductionSettings, preset: Preset, results: Iterable[Result]
+    settings: ReproductionSettings,
+    preset: Preset,
+    results: Iterable[Result],
+    masks: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, str]:
     """The text of every table by name (`planes/controls`), and the `summary` of all results.
 
-    Only results made with the overrides of the settings count.
+    Only results made with the overrides of the settings count. `masks` are comparisons of masks by
+    dataset and variant.
     """
     current = [result for result in results if is_current(settings, preset, result)]
     blocks = {"summary": summary(settings, preset, current)}
@@ -106,6 +111,10 @@ def make_blocks(
     for dataset in settings.datasets:
         of_dataset = [result for result in current if result["dataset"] == dataset]
         own = settings.datasets[dataset]
+        compared = compared_variants(settings, preset, dataset)
+        if compared:
+            found = (masks or {}).get(dataset, {})
+            blocks[f"{dataset}/masks"] = masks_table(found, compared)
         if own.columns or own.paper is not None:
             chosen = [name for name in settings.variants if settings.has(dataset, name)]
             rows = select(settings, preset, dataset, of_dataset, chosen)
