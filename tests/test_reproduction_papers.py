@@ -105,6 +105,8 @@ def test_columns_that_lead_come_before_those_of_the_paper(tmp_path: Path) -> Non
     settings = dataclasses.replace(settings, datasets={"digits": digits})
     heading = make_blocks(settings, "small", [])["digits/results"].splitlines()[0]
     assert heading.startswith("| variant | a fair error | H@1 | Not ours | an error |")
+    with pytest.raises(ValueError, match="leading and columns both have 'mean'"):
+        dataclasses.replace(digits, leading={"mean": leading["first"]})
 
 
 def test_every_table_of_worlds_leads_with_centred_errors() -> None:

@@ -126,6 +126,9 @@ class DatasetSettings:
         _check_names("tests", self.tests)
         for name, overrides in self.tests.items():
             _check_overrides(f"tests.{name}", overrides)
+        both = [name for name in self.leading if name in self.columns]
+        if both:
+            raise ValueError(f"leading and columns both have {both[0]!r}")
         if self.small is None and self.measured is None and self.full is None:
             raise ValueError("small, measured and full are null: no preset has runs")
         small, measured = self.small, self.measured
