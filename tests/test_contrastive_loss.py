@@ -54,11 +54,12 @@ def make_model() -> WorldModel:
 def make_batch(num: int = NUM_RECORDS, num_valid: int | None = None) -> Batch:
     generator = torch.Generator().manual_seed(1)
     valid = torch.arange(num) < (num if num_valid is None else num_valid)
+    actions = torch.stack((torch.arange(num) % NUM_OBJECTS, torch.arange(num) % 4), 1).float()
     episodes = torch.tensor([4, 1, 4, 4, 2, 1, 4, 1, 9, 4, 1, 1]).repeat(num)[:num]
     return Batch(
         torch.randint(0, 256, (num, *FRAMES.shape), generator=generator, dtype=torch.uint8),
         torch.randint(0, 256, (num, *FRAMES.shape), generator=generator, dtype=torch.uint8),
-        torch.randn(num, 2, generator=generator),
+        actions,
         episodes,
         valid.float(),
     )
@@ -170,6 +171,23 @@ def test_negatives_of_the_same_episode_and_of_objects_are_those_written_out(
     assert evaluation.metrics(evaluation.sums()) == pytest.approx(
         part.metrics(part.sums()), rel=1e-6
     )
+
+
+def test_own_next_states_are_pushed_away_in_the_part_of_the_moved_object() -> None:
+    config = ContrastiveConfig(hinge=9.0, change_weight=0.7, hinge_per_object=True)
+    model, batch = make_model(), make_batch()
+    loss, terms = ContrastiveObjective(model, config)(*batch)
+    z, following = model.latent(batch.source), model.latent(batch.target)
+    each = object_energies(z, following, config.sigma)
+    wanted = [max(0.0, 9 - each[i, i % NUM_OBJECTS].item()) for i in range(NUM_RECORDS)]
+    assert max(wanted) > 0
+    found = (loss - terms[1] - terms[2]).item()
+    assert found == pytest.approx(0.7 * sum(wanted) / NUM_RECORDS, rel=1e-4)
+    evaluation = ContrastiveEvaluation(model, config)
+    evaluation.update(batch)
+    metrics = evaluation.metrics(evaluation.sums())
+    rest = metrics["loss/total"] - metrics["loss/positive"] - metrics["loss/negative"]
+    assert rest == pytest.approx(0.7 * sum(wanted) / NUM_RECORDS, rel=1e-4)
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=30), st.integers(1, 4))

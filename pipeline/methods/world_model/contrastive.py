@@ -66,6 +66,21 @@ def pushed(
     return (config.hinge - each).clamp_min(0).mean(1)
 
 
+def own_change(
+    latent: torch.Tensor,
+    following: torch.Tensor,
+    action: torch.Tensor,
+    moved: torch.Tensor,
+    config: ContrastiveConfig,
+) -> torch.Tensor:
+    """max(0, hinge - e) of states and their next, (B,) float32, for their energies `moved` (B,);
+    with `hinge_per_object` the energy of the object that the action moves, its first number."""
+    if config.hinge_per_object:
+        each = object_energies(latent, following, config.sigma)
+        moved = each.gather(1, action[:, :1].round().long())[:, 0]
+    return (config.hinge - moved).clamp_min(0)
+
+
 GROUP_SIZE = 256
 
 Rows = tuple[torch.Tensor, ...]
@@ -149,7 +164,8 @@ class ContrastiveObjective(nn.Module):
         moved = energy(latent, following, model.num_objects, config.sigma)
         total = positive + negative
         if config.change_weight:
-            total = total + config.change_weight * (config.hinge - moved).clamp_min(0).mean()
+            change = own_change(latent, following, action, moved, config)
+            total = total + config.change_weight * change.mean()
         if model.parts is not None and config.variant_weight:
             total = total + config.variant_weight * model.parts.mask().mean()
         terms = [total, positive, negative, apart.mean(), moved.mean(), *replacing]

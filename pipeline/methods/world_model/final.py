@@ -20,7 +20,13 @@ import torch
 
 from pipeline.data.packing import Batch
 from pipeline.measuring import Findings, Subject, device_of
-from pipeline.methods.world_model.contrastive import Groups, energy, own_places, pushed
+from pipeline.methods.world_model.contrastive import (
+    Groups,
+    energy,
+    own_change,
+    own_places,
+    pushed,
+)
 from pipeline.methods.world_model.measures.encoding import Episodes, read_episodes
 from pipeline.methods.world_model.measures.measure import measure_episodes
 from pipeline.methods.world_model.measures.turning import turning_solid
@@ -57,7 +63,7 @@ class ContrastiveEvaluation:
         model = self.model
         latent, following = model.latent(batch.source), model.latent(batch.target)
         predicted = model.predict(latent, batch.action)
-        rows = latent, following, predicted, batch.label, batch.valid
+        rows = latent, following, predicted, batch.action, batch.label, batch.valid
         for group in self._groups.add(*rows):
             self._compare(*group)
 
@@ -66,6 +72,7 @@ class ContrastiveEvaluation:
         latents: torch.Tensor,
         following: torch.Tensor,
         predictions: torch.Tensor,
+        actions: torch.Tensor,
         labels: torch.Tensor,
         is_valid: torch.Tensor,
     ) -> None:
@@ -97,7 +104,7 @@ class ContrastiveEvaluation:
             has_negative,
             pushing.mean(0) * has_negative,
             apart.mean(0) * has_negative,
-            (config.hinge - moved).clamp_min(0) * valid,
+            own_change(latent, following, actions[own], moved, config) * valid,
             moved * valid,
         ]
         self._sums += torch.stack(parts).sum(1)

@@ -20,9 +20,10 @@ class ContrastiveConfig:
     differ in what no action changes. `same_episode_share` is the share of negatives that are
     other states of the record's own episode, as far as the batch has some: for a dataset of
     episodes with many more steps than one. `hinge_per_object` pushes each object's part of the
-    latent away and not the latent as a whole, so that no single object or factor can satisfy the
-    hinge. `variant_weight` times the share of S's outputs that a learned
-    mask selects is added, so that the group acts on no more outputs than necessary."""
+    latent away and not the latent as a whole, so that no single object can satisfy the hinge; own
+    next states are then pushed away in the part of the object that the action moves.
+    `variant_weight` times the share of S's outputs that a learned mask selects is added, so that
+    the group acts on no more outputs than necessary."""
 
     name: Literal["contrastive"] = "contrastive"
     hinge: Positive = 1.0
