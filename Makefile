@@ -1,7 +1,8 @@
 # make install sets up .venv; for a CUDA 12 driver: make install TORCH='torch torchvision --index-url URL'
 # make train   install, prepare the embedded digits, train, evaluate
-# make test    install, then lint and the whole test suite in JOBS=2 processes, then types and the
-#              tests against a real SLURM where there is one
+# make test    install, then lint and the whole test suite in JOBS=2 processes, and the tests against
+#              a real SLURM where there is one
+# make units   install, then the test suite without lint and without SLURM
 # make lint    install, then lint and types
 # make test-slurm   install, then the tests against a real SLURM on this host (root; Debian, Ubuntu)
 # make docs    install, then build the documentation site into site/
@@ -15,7 +16,7 @@ RUN := runs/rotated_digits
 REPORT := reports/rotated_digits
 JOBS ?= 2
 
-.PHONY: install train test test-slurm lint style types docs clean
+.PHONY: install train test units test-slurm lint style types docs clean
 
 install: $(VENV)/.installed
 
@@ -46,10 +47,13 @@ style: install
 types: install
 	$(BIN)/mypy
 
-# Types come last, beside the tests on SLURM, which leave a part of two cores idle.
+# The tests on SLURM mostly wait, so they and the types run beside all other tests, and are shown when
+# they are done.
 test: style
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --ignore tests/slurm
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target types test-slurm
+	@$(MAKE) --no-print-directory --jobs 3 --output-sync=target units test-slurm types
+
+units: install
+	+OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --ignore tests/slurm
 
 test-slurm: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm
