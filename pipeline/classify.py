@@ -1,4 +1,4 @@
-"""Classify images by the features of a run's frozen encoder; always tested on rotated images.
+"""Classify images by the features of a run's frozen encoder; rotated images are always scored.
 
 Examples:
   python pipeline/classify.py run_dir=DIR
@@ -6,9 +6,10 @@ Examples:
       classifiers=[linear] seeds=[0] json=true
 
 Keys: run_dir, checkpoint (best, last or a step), data (if the dataset has moved), features (z, z_v,
-z_i, each also as pooled_ and untrained_; pixels), labels (upright, rotated: how training images are
-posed), max_train (the number of labelled images), fractions (of these), classifiers (linear, mlp),
-seeds, batch, num_threads, device, json, overwrite.
+z_i, each also as pooled_ and untrained_; pixels; orbit_z, orbit_pixels and the like are means over
+all elements of a finite group), labels (upright, rotated: how training images are posed), scored
+(test, or val: validation images that no fit uses), max_train (the number of labelled images),
+fractions (of these), classifiers (linear, mlp), seeds, batch, num_threads, device, json, overwrite.
 """
 
 import json
