@@ -5,6 +5,7 @@ held a path would throw results away on the next machine.
 """
 
 import dataclasses
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from launch.reproduction.plan import (
     runs_cell,
     select,
 )
-from launch.reproduction.results import read_results
+from launch.reproduction.results import describe_commit, has_changed, read_results
 from launch.reproduction.settings import (
     PUBLISHED,
     DatasetSettings,
@@ -34,6 +35,7 @@ from launch.reproduction.settings import (
     seconds_left,
 )
 from launch.reproduction.tables import is_current
+from orbit.core.config.program import EXIT_COLLAPSED
 from orbit.core.files.lock import LostLockError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -331,7 +333,8 @@ def test_mistakes_are_one_line(words: list[str], message: str) -> None:
 def test_changed_code_is_refused_unless_told_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "describe_commit", lambda _: "abc-dirty")
+    monkeypatch.setattr(command, "describe_commit", lambda *_: "abc-dirty")
+    monkeypatch.setattr(command, "has_changed", lambda *_: False)
     programs = stand_ins(tmp_path / "programs")
     keys = {"only": ("digits",), "controls": ("half",), "seeds": (0,)}
     with pytest.raises(ValueError, match=r"not that of a commit \(abc-dirty\).*dirty=true"):
@@ -342,12 +345,57 @@ def test_changed_code_is_refused_unless_told_and_nothing_is_written(
     assert read_result(tmp_path, "digits/half_seed0")["commit"] == "abc-dirty"
     again = request_in(tmp_path, SETTINGS, dirty=False, **keys)
     assert command.carry_out(again, programs) == 0, "nothing is missing, so nothing is run"
-    monkeypatch.setattr(command, "describe_commit", lambda _: "abc")
+    monkeypatch.setattr(command, "describe_commit", lambda *_: "abc")
     clean = request_in(tmp_path, SETTINGS, dirty=False, **{**keys, "seeds": (1,)})
     assert command.carry_out(clean, programs) == 0
     results = read_results(tmp_path / "results")
     rows = select(SETTINGS, "small", "digits", results, ["half"])
     assert [runs_cell(rows, row) for row in rows.results] == ["2, 1 dirty"]
+
+
+def test_what_a_reproduction_writes_is_no_change_of_the_code(tmp_path: Path) -> None:
+    """Results and runs may lie in the repository; another new file may be code."""
+
+    def git(*words: str) -> None:
+        name = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", "-C", str(tmp_path), *name, *words], check=True)
+
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline/__init__.py").touch()
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
+        git(*words)
+    clean = describe_commit(tmp_path)
+    assert len(clean) == 12
+    for folder in ("docs/results", "my [work]", "out/deep"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "file.json").touch()
+    products = (tmp_path / "my [work]", tmp_path / "out" / "deep", Path("/elsewhere"))
+    assert describe_commit(tmp_path, products) == clean
+    assert describe_commit(tmp_path, products[:1]) == f"{clean}-dirty"
+    assert not has_changed(tmp_path, clean, products)
+    (tmp_path / "pipeline/new.py").touch()
+    assert describe_commit(tmp_path, products) == f"{clean}-dirty"
+    assert has_changed(tmp_path, clean, products)
+    for words in (["add", "pipeline"], ["commit", "-qm", "new"]):
+        git(*words)
+    assert describe_commit(tmp_path, products) != clean
+    assert has_changed(tmp_path, clean, products), "runs that are left have other code"
+    now = describe_commit(tmp_path, products)
+    for words in (["add", "docs"], ["commit", "-qm", "results"]):
+        git(*words)
+    assert not has_changed(tmp_path, now, products)
+
+
+def test_a_result_of_code_that_changed_meanwhile_is_marked(tmp_path: Path) -> None:
+    collapsed = next(run for run in make_plan(SETTINGS, "small") if run.variant == "constant")
+    places = Places(tmp_path / "work")
+    places.run_dir(collapsed).mkdir(parents=True)
+    (places.run_dir(collapsed) / "environment.json").write_text("{}")
+    ending = Ending(collapsed.work_name, "train", EXIT_COLLAPSED, "constant", {})
+    same = running.Campaign("small", places, tmp_path, {}, commit="abc")
+    assert running.land(collapsed, same, ending)["commit"] == "abc"
+    changed = dataclasses.replace(same, has_changed=lambda: True)
+    assert running.land(collapsed, changed, ending)["commit"] == "abc-dirty"
 
 
 def test_images_must_be_named_before_anything_starts(tmp_path: Path) -> None:

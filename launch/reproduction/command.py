@@ -8,7 +8,7 @@ from launch.reproduction.children import noting_stop_signals
 from launch.reproduction.figures import make_figures, rewrite_document, write_figures
 from launch.reproduction.masks import compare_masks, compared_variants, read_masks
 from launch.reproduction.plan import DIRTY, Places, PlannedRun, Programs, make_plan
-from launch.reproduction.results import describe_commit, is_done, read_results
+from launch.reproduction.results import describe_commit, has_changed, is_done, read_results
 from launch.reproduction.running import Campaign, earlier_seconds, run_plan
 from launch.reproduction.settings import (
     REPOSITORY,
@@ -80,11 +80,12 @@ def run_missing(
         is_prepared = (places.data(run.prepare) / "manifest.json").exists()
         if run.files is not None and run.files not in roots and not is_prepared:
             raise ValueError(f"{run.dataset} needs {run.files}=DIR; or choose others with only=")
-    commit = describe_commit(REPOSITORY)
+    products = (places.work, request.results_dir)
+    commit = describe_commit(REPOSITORY, products)
     if commit.endswith(DIRTY) and not request.dirty:
         raise ValueError(
-            f"the code is not that of a commit ({commit}): commit the changes outside docs/, or"
-            " give dirty=true, which marks the results"
+            f"the code is not that of a commit ({commit}): commit the changes outside docs/ and"
+            " tests/, or give dirty=true, which marks the results"
         )
     # The lines on runs are numbered, so that a log needs no bar.
     progress = Progress(len(missing), "runs", "reproducing", lines=False)
@@ -100,6 +101,7 @@ def run_missing(
         say=progress.say,
         on_run=progress.advance,
         check_owned=lock.check_owned,
+        has_changed=lambda: has_changed(REPOSITORY, commit, products),
     )
     with lock, noting_stop_signals() as stop, progress:
         failed = run_plan(missing, campaign, stop, seconds)

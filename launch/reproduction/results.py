@@ -284,18 +284,37 @@ def is_done(folder: Path, run: PlannedRun) -> bool:
     return "digest" in result and run.made(result)
 
 
-def describe_commit(repository: Path) -> str:
+def describe_commit(repository: Path, products: Sequence[Path] = ()) -> str:
     """`git describe` of the code, with -dirty if it was changed; 'unknown' without git.
 
-    Changes below docs/ do not count, because the results themselves are written there.
+    Changes below docs/ and tests/ do not count, because results are written to the first and runs
+    do not use the second, nor do those below `products`, folders that a reproduction fills.
     """
     # If the package is installed inside another repository, that commit is not its own.
     is_tracked = _git(repository, "ls-files", "--", "pipeline/__init__.py")
     describe = _git(repository, "describe", "--always", "--tags", "--abbrev=12")
     if not is_tracked or not describe:
         return "unknown"
-    changes = _git(repository, "status", "--porcelain", "--", ".", ":(exclude)docs")
-    return f"{describe}{DIRTY}" if changes else describe
+    changes = _git(repository, "status", "--porcelain", "--", *_code(repository, products))
+    return describe if changes == "" else f"{describe}{DIRTY}"
+
+
+def has_changed(repository: Path, commit: str, products: Sequence[Path] = ()) -> bool:
+    """Whether the code is another than that of a clean commit, as `describe_commit` names it.
+
+    False for `unknown` and for a commit with changes, which cannot be compared.
+    """
+    if commit == "unknown" or commit.endswith(DIRTY):
+        return False
+    changes = _git(repository, "diff", "--name-only", commit, "--", *_code(repository, products))
+    return changes != "" or describe_commit(repository, products).endswith(DIRTY)
+
+
+def _code(repository: Path, products: Sequence[Path]) -> list[str]:
+    """What git is to look at."""
+    inside = [path.relative_to(repository) for path in products if repository in path.parents]
+    ignored = (Path("docs"), Path("tests"), *inside)
+    return [".", *(f":(exclude,literal){path.as_posix()}" for path in ignored)]
 
 
 def _git(repository: Path, *arguments: str) -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from launch.reproduction.children import Chain, Ending, StopNote, run_chains
 from launch.reproduction.plan import (
+    DIRTY,
     Places,
     PlannedRun,
     Programs,
@@ -31,7 +32,8 @@ class Campaign:
     `meshes`.
 
     `say` prints progress, `on_run` is called when a run has ended, successful or not. `check_owned`
-    raises ValueError if another process has taken over the results.
+    raises ValueError if another process has taken over the results. `has_changed` tells whether the
+    code is no longer that of `commit`.
     """
 
     preset: str
@@ -44,6 +46,7 @@ class Campaign:
     say: Callable[[str], None] = say
     on_run: Callable[[], None] = lambda: None
     check_owned: Callable[[], None] = lambda: None
+    has_changed: Callable[[], bool] = lambda: False
 
 
 def prepare_datasets(
@@ -131,7 +134,8 @@ def run_plan(
 def land(run: PlannedRun, campaign: Campaign, ending: Ending) -> Result:
     """Write the result of a run that has ended, and return it."""
     campaign.check_owned()
-    result = make_result(run, campaign.preset, ending, campaign.places, campaign.commit)
+    commit = f"{campaign.commit}{DIRTY}" if campaign.has_changed() else campaign.commit
+    result = make_result(run, campaign.preset, ending, campaign.places, commit)
     write_result(campaign.results, run, result)
     return result
 
