@@ -17,8 +17,8 @@ s' and t'_h belong to another episode, see `partners`. Errors are given in these
     distance_invariance_error_over_chance
                       divided by the mean change between the distances of two different pairs
 
-A constant that is added to all latents lowers the second form without merit, and none of the
-others. (Of equivariance, if the group leaves the constant alone; otherwise it is an error.)
+A constant that is added to all latents lowers the form by the mean norm without merit, and none
+of the others. (Of equivariance, if the group leaves the constant alone; otherwise it is an error.)
 
     backdrop_share = variance between the means of each backdrop / all variance
 
