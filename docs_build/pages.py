@@ -71,15 +71,17 @@ def _settings_index() -> str:
 
 def _metrics_page() -> str:
     from pipeline.methods.table import METHODS
+    from pipeline.referee.statements import STATEMENTS
 
     lines = [
         "# Metrics by method",
         "",
         "A name also stands for all names that start with it and `/`.",
     ]
-    for method in METHODS.values():
-        lines += ["", f"## `{method.name}`", "", "| name | better | meaning |", "|---|---|---|"]
-        for each in method.metrics:
+    stated = {f"`{method.name}`": method.metrics for method in METHODS.values()}
+    for heading, metrics in (stated | {"Shared (`referee=true`)": STATEMENTS}).items():
+        lines += ["", f"## {heading}", "", "| name | better | meaning |", "|---|---|---|"]
+        for each in metrics:
             lines.append(f"| `{each.name}` | {each.direction or ''} | {each.meaning} |")
     return "\n".join(lines) + "\n"
 

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from pipeline.measuring import Subject as Subject
     from pipeline.measuring import TrainedModel as TrainedModel
     from pipeline.methods.interface import Evaluation as Evaluation
+    from pipeline.methods.interface import Latents as Latents
     from pipeline.methods.interface import Method as Method
     from pipeline.methods.interface import PlainTask as PlainTask
     from pipeline.methods.interface import Task as Task
@@ -95,7 +96,7 @@ PLACES = {
     "data_prep.worlds.interface": ("World",),
     "pipeline.data.packing": ("Batch",),
     "pipeline.measuring": ("Findings", "Subject", "TrainedModel"),
-    "pipeline.methods.interface": ("Evaluation", "Method", "PlainTask", "Task"),
+    "pipeline.methods.interface": ("Evaluation", "Latents", "Method", "PlainTask", "Task"),
     "pipeline.methods.latent_action.evaluation": ("LatentActionEvaluation",),
     "pipeline.methods.latent_action.settings": ("LatentActionConfig",),
     "pipeline.methods.latent_action.task": ("LatentActionTask",),

@@ -6,8 +6,8 @@ Examples:
 
 Keys: run_dir, checkpoint (best, last or a step), data (if the dataset has moved), split, batch,
 num_threads, device, json, pictures, analyses, analysis_records (the most records that an analysis
-reads; for worlds: episodes). print_config=true only prints all keys and where each value came
-from.
+reads; for worlds: episodes), referee (also take the measures that methods share).
+print_config=true only prints all keys and where each value came from.
 """
 
 import json

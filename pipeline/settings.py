@@ -17,7 +17,8 @@ class EvaluateConfig:
 
     `analyses=false` measures only the metrics of training; otherwise each analysis reads up to
     `analysis_records` records (for worlds: episodes); null is the method's own choice.
-    `pictures=false` draws no pictures.
+    `pictures=false` draws no pictures. `referee=true` also takes the measures that all methods
+    with a latent share, on views of the same objects, which takes a minute or more.
     """
 
     run_dir: FilePath
@@ -31,6 +32,7 @@ class EvaluateConfig:
     pictures: bool = True
     analyses: bool = True
     analysis_records: Count | None = None
+    referee: bool = False
 
     def __post_init__(self) -> None:
         if not self.analyses and self.analysis_records is not None:

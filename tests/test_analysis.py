@@ -131,6 +131,7 @@ def test_baselines_follow_their_definition(digits_dir: Path) -> None:
     model, records = make_model(store), all_records(store, "test")
     source, target = (x.astype(np.float64) / 255 for x in (records.source, records.target))
     expected = {
+        "baseline/psnr_black": (target**2).mean(),
         "baseline/psnr_copy": ((target - source) ** 2).mean(),
         "baseline/psnr_mean": ((target - target.mean(0)) ** 2).mean(),
     }
@@ -138,8 +139,15 @@ def test_baselines_follow_their_definition(digits_dir: Path) -> None:
     assert found == pytest.approx(
         {name: -10 * math.log10(error) for name, error in expected.items()}, rel=1e-5
     )
-    black = -10 * math.log10((target**2).mean())
-    assert found["baseline/psnr_mean"] > max(black, 0)
+    assert found["baseline/psnr_mean"] > max(found["baseline/psnr_black"], 0)
+    seen = np.isin(records.action[:, 0], (0, 2))
+    parts = baseline_metrics(model, store.split("test"), all_numbers(store), 7, ["0", "180"])
+    assert {name: parts[name] for name in found} == pytest.approx(found)
+    for which, chosen in (("seen", seen), ("unseen", ~seen)):
+        error = ((target - target[chosen].mean(0)) ** 2)[chosen].mean()
+        assert parts[f"baseline/psnr_mean/{which}_elements"] == pytest.approx(
+            -10 * math.log10(error), rel=1e-5
+        )
 
 
 def test_composition_follows_its_definition(digits_dir: Path) -> None:

@@ -26,6 +26,7 @@ from docs_build.settings_keys import COMMON, dataclass_options, written_meanings
 from docs_build.settings_pages import PAGES, SettingsPage, page_sections, settings_page
 from orbit.core.config import program
 from pipeline.methods.table import METHODS
+from pipeline.referee.statements import STATEMENTS
 from pipeline.runs import load_run
 
 TUTORIAL = REPOSITORY / "docs/tutorial.md"
@@ -151,6 +152,7 @@ def test_the_pages_explain_the_metrics_that_methods_state_and_no_others() -> Non
     rows = list(rows_on_metrics())
     explained = [re.sub(r"<element>|(?<=_)[KH]\b", "1", name) for name in rows]
     stated = {each.name for method in METHODS.values() for each in method.metrics}
+    stated |= {each.name for each in STATEMENTS}
     unknown = [
         name for name in explained if not any(name == s or name.startswith(f"{s}/") for s in stated)
     ]

@@ -4,10 +4,12 @@ Event files have their own folder: TensorBoard stops reading an event file when 
 the same folder, and training may continue.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,21 +21,25 @@ from orbit.core.metrics import statements_for
 from orbit.core.printing import rank_of_environment, say, world_size_of_environment
 from orbit.core.progress import Progress
 from orbit.core.store.manifest import Manifest
-from orbit.core.store.reader import SplitReader
+from orbit.core.store.reader import PairStore, SplitReader
 from pipeline.arithmetic import exact_float32, use_threads
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.data.places import global_places
 from pipeline.description.facts import describe_loaded
 from pipeline.description.words import in_words
-from pipeline.measuring import Subject
+from pipeline.measuring import Subject, device_of
 from pipeline.methods.table import method_of
+from pipeline.referee.statements import STATEMENTS
 from pipeline.run_files.checkpoint import MODEL_FILE
 from pipeline.runs import Run, load_run, open_data
 from pipeline.settings import EvaluateConfig, curves_file, evaluation_file
 from pipeline.training.distributed import evaluate, join_world
 from pipeline.training.run_directory import RunDirectory
 from pipeline.training.settings import TrainConfig
+
+if TYPE_CHECKING:
+    from pipeline.referee.measure import Findings as RefereeFindings
 
 FOLDER = "evaluations"
 
@@ -73,6 +79,9 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
     run = RunDirectory(Path(config.run_dir))
     store = open_data(run, config.data)
     store.manifest.check_has_targets(config.split, f"split={config.split}", "split=val or test")
+    task = run.read_config().task
+    if config.referee and method_of(task).latents is None:
+        raise ValueError(f"referee=true: task.name={task.name} offers no latent (Method.latents)")
     reader = store.open_all((config.split,))[config.split]
     with join_world(config.device) as world:
         loaded = load_run(run.path, str(config.checkpoint), store.root, world.device)
@@ -120,7 +129,12 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
     if config.analyses:
         found = method.measure(subject)
         result["metrics"], curves = {**metrics, **found.metrics}, found.curves
-    result["meanings"] = statements_for(result["metrics"], method.metrics)
+    if config.referee:
+        refereed = _referee(loaded, store, subject)
+        result["metrics"] = {**result["metrics"], **refereed.metrics}
+        result["not_measured"] = refereed.refused
+        curves = {**curves, "pose_r2_of_components": refereed.components}
+    result["meanings"] = statements_for(result["metrics"], (*method.metrics, *STATEMENTS))
     _refuse_non_finite(result["metrics"], f"{run.path}, step {loaded.step}")
     (run.path / "evaluations").mkdir(exist_ok=True)
     if curves:
@@ -132,6 +146,20 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
         method.draw(subject)
         write_events(run.path, loaded.step, config.split, result["metrics"])
     return result
+
+
+def _referee(run: Run, store: PairStore, subject: Subject) -> RefereeFindings:
+    """The measures that methods share; says what was not measured, and why."""
+    from pipeline.probing.features import untrained_model
+    from pipeline.referee.measure import measure
+
+    offered = method_of(run.config.task).latents
+    assert offered is not None
+    models = run.model, untrained_model(run, store.manifest, device_of(run.model))
+    found = measure(offered, models, store, subject.split, subject.batch)
+    for names, reason in found.refused.items():
+        say(f"not measured: {names}: {reason}", error=True)
+    return found
 
 
 def _describe(run: RunDirectory, loaded: Run, data: Path) -> None:

@@ -108,6 +108,27 @@ class PlainTask:
 
 
 @dataclass(frozen=True)
+class Latents:
+    """The latent of a model, as the measures that all methods share use it.
+
+    `encode` maps frames as stored (N, C, ...), on the model's device, to the parts of their
+    latents by name, (N, ...) float32 each; together they are the whole latent. `acted` names the
+    part on which the group acts: `act` maps values of it and elements, one each, to moved values.
+    `decode` maps parts to images (N, C, ...) on [0, 1]. A model without an action has neither
+    `acted` nor `act`, one without a decoder no `decode`.
+    """
+
+    encode: Callable[[torch.Tensor], Mapping[str, torch.Tensor]]
+    acted: str | None = None
+    act: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
+    decode: Callable[[Mapping[str, torch.Tensor]], torch.Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.acted is None) != (self.act is None):
+            raise ValueError("acted names the part that act moves: give both or neither")
+
+
+@dataclass(frozen=True)
 class Method:
     """A way to learn how a group acts, from its settings to its pictures: `METHOD` of its folder.
 
@@ -117,7 +138,8 @@ class Method:
     batch; `draw` writes pictures below the run directory. `programs` are what is exported,
     None where nothing is yet. `describe` gives further lines of a description, by their
     headings. `preview` makes rows of frames (N, C, H, W) on [0, 1] of N validation records, by
-    their names, with a model in evaluation mode that is still being trained. `metrics` says what
+    their names, with a model in evaluation mode that is still being trained. `latents` offers the
+    latent of such a model to the measures that methods share (`referee=true`). `metrics` says what
     they mean, what is better and where in tables they stand. What takes long to import is
     imported when it is called: launchers and reports read methods, too.
     """
@@ -131,3 +153,4 @@ class Method:
     describe: Callable[[TrainedModel, Manifest], Mapping[str, str]] | None = None
     preview: Callable[[nn.Module, Records, FrameSpec], Mapping[str, np.ndarray]] | None = None
     metrics: tuple[Metric, ...] = ()
+    latents: Callable[[nn.Module, Manifest], Latents] | None = None

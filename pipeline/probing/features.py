@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from torch import nn
 
 from orbit.core.groups import make_group
 from orbit.core.store.manifest import Manifest
@@ -98,17 +99,22 @@ Networks = tuple[LatentActionModel, LatentActionModel]
 
 
 def load_networks(run: Run, manifest: Manifest, device: torch.device) -> Networks:
-    """Both models in evaluation mode on the device.
-
-    The untrained one has the weights drawn for the attempt that made the checkpoint, even if
-    `init_from` replaced them afterwards.
-    """
-    key = [run.config.seed, INITIALISATION_STREAM, run.checkpoint.meta["attempt"]]
-    seed = int(np.random.SeedSequence(key).generate_state(1)[0])
-    untrained = make_task(run.config.task, manifest, seed, device).model.eval()
+    """Both models in evaluation mode on the device."""
+    untrained = untrained_model(run, manifest, device)
     assert isinstance(run.model, LatentActionModel)
     assert isinstance(untrained, LatentActionModel)
     return run.model, untrained
+
+
+def untrained_model(run: Run, manifest: Manifest, device: torch.device) -> nn.Module:
+    """The model of a run with its initial weights, in evaluation mode on the device.
+
+    These are the weights drawn for the attempt that made the checkpoint, even if `init_from`
+    replaced them afterwards.
+    """
+    key = [run.config.seed, INITIALISATION_STREAM, run.checkpoint.meta["attempt"]]
+    seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+    return make_task(run.config.task, manifest, seed, device).model.eval()
 
 
 Encoder = Callable[[torch.Tensor], torch.Tensor]

@@ -14,18 +14,20 @@ For elements g, h drawn uniformly, one pair for each record, by a fixed seed:
 The latent error is exactly 0 if an exact group moves latent cells; otherwise it measures how far an
 interpolating or learned action is from a group action.
 
+baseline/psnr_black   PSNR of a frame of zeros
 baseline/psnr_copy    PSNR of the source as it is, as if no element moved anything
 baseline/psnr_mean    PSNR of the mean target of these records, the best constant image
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from orbit.core.progress import Progress
 from orbit.core.store.manifest import Manifest
+from orbit.core.store.origin import Orbits
 from orbit.core.store.reader import SplitReader
 from pipeline.measuring import (
     ELEMENT_STREAM,
@@ -109,27 +111,46 @@ def composition_metrics(
 
 @torch.no_grad()
 def baseline_metrics(
-    model: LatentActionModel, reader: SplitReader, records: np.ndarray, batch: int
+    model: LatentActionModel,
+    reader: SplitReader,
+    records: np.ndarray,
+    batch: int,
+    seen_bins: Sequence[str] | None = None,
 ) -> dict[str, float]:
-    """The metrics `baseline/...`, which need no model's output, on [0, 1]."""
+    """The metrics `baseline/...`, which need no model's output, on [0, 1].
+
+    With the `seen_bins` of a training that did not see all elements, also for both kinds apart.
+    """
     device, shape = device_of(model), reader.frames.shape
-    total = torch.zeros(shape, dtype=torch.float64, device=device)
-    copied = squares = 0.0
+    sets = ("",) if seen_bins is None else ("", "/seen_elements", "/unseen_elements")
+    is_seen = torch.tensor([name in (seen_bins or ()) for name in model.group.bin_names])
+    totals = torch.zeros(len(sets), *shape, dtype=torch.float64, device=device)
+    counts, copied, squares = np.zeros((3, len(sets)))
     for _, read in batches(reader, records, batch):
         source, target = (
             model.to_unit_range(model.normalise(torch.from_numpy(frames).to(device)))
             for frames in (read.source, read.target)
         )
-        copied += square_sum(target - source)
-        squares += square_sum(target)
-        total += target.sum(0, dtype=torch.float64)
-    num_values = len(records) * math.prod(shape)
-    # In float64, because the square of the mean is subtracted from the mean square.
-    constant = squares - total.square().sum().item() / len(records)
-    return {
-        "baseline/psnr_copy": psnr(copied / num_values),
-        "baseline/psnr_mean": psnr(max(0.0, constant) / num_values),
-    }
+        known = is_seen[model.group.bin_index(model.group.decode(torch.from_numpy(read.action)))]
+        for place, chosen in enumerate((torch.ones_like(known), known, ~known)[: len(sets)]):
+            some, moved = target[chosen.to(device)], source[chosen.to(device)]
+            counts[place] += len(some)
+            copied[place] += square_sum(some - moved)
+            squares[place] += square_sum(some)
+            totals[place] += some.sum(0, dtype=torch.float64)
+    metrics: dict[str, float] = {}
+    for place, name in enumerate(sets):
+        if not counts[place]:
+            continue
+        num_values = counts[place] * math.prod(shape)
+        # In float64, because the square of the mean is subtracted from the mean square.
+        constant = squares[place] - totals[place].square().sum().item() / counts[place]
+        metrics |= {
+            f"baseline/psnr_black{name}": psnr(squares[place] / num_values),
+            f"baseline/psnr_copy{name}": psnr(copied[place] / num_values),
+            f"baseline/psnr_mean{name}": psnr(max(0.0, constant) / num_values),
+        }
+    return metrics
 
 
 def analyse(
@@ -142,11 +163,12 @@ def analyse(
     model = run.model
     assert isinstance(model, LatentActionModel)
     records, sources = spread_records(reader, max_records), spread_sources(reader, max_records)
-    acts = manifest.target_is_action_on_source
+    acts, origin = manifest.target_is_action_on_source, manifest.origin
+    seen = origin.train_bins if isinstance(origin, Orbits) else None
     parts: dict[str, Callable[[], dict[str, float]]] = {
         "equivariance": lambda: equivariance_metrics(model, reader, records, batch),
         "composition": lambda: composition_metrics(model, reader, records, batch, acts),
-        "baselines": lambda: baseline_metrics(model, reader, records, batch),
+        "baselines": lambda: baseline_metrics(model, reader, records, batch, seen),
     }
     side = block_side(manifest)
     if side is not None and is_spatial(model):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orbit.core.metrics import TOTAL_LOSS, Column, Metric
 from orbit.core.store.manifest import FrameSpec, Manifest
-from pipeline.methods.interface import Method
+from pipeline.methods.interface import Latents, Method
 from pipeline.methods.latent_action.settings import LatentActionConfig
 
 if TYPE_CHECKING:
@@ -57,6 +57,14 @@ def _preview(model: nn.Module, records: Records, frames: FrameSpec) -> Mapping[s
 
     assert isinstance(model, LatentActionModel)
     return preview_rows(model, records, frames)
+
+
+def _latents(model: nn.Module, manifest: Manifest) -> Latents:
+    from pipeline.methods.latent_action.parts import offered_latents
+    from pipeline.models.latent_action import LatentActionModel
+
+    assert isinstance(model, LatentActionModel)
+    return offered_latents(model)
 
 
 METRICS = (
@@ -193,6 +201,7 @@ METRICS = (
     ),
     Metric("psnr_unseen_elements", "PSNR over the elements not seen in training.", "higher"),
     Metric("psnr/composed", "PSNR of the output after acting with h, then with g.", "higher"),
+    Metric("baseline/psnr_black", "PSNR of black frames, without a model."),
     Metric("baseline/psnr_copy", "PSNR of the unchanged source, without a model."),
     Metric("baseline/psnr_mean", "PSNR of the mean target, the best constant image."),
     Metric(
@@ -211,4 +220,5 @@ METHOD = Method(
     _programs,
     preview=_preview,
     metrics=METRICS,
+    latents=_latents,
 )

@@ -30,6 +30,7 @@ larger of the two is small only if both parts are right.
 """
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +41,7 @@ from orbit.core.store.manifest import Manifest
 from orbit.core.store.origin import Orbits
 from orbit.core.store.reader import SplitReader
 from pipeline.measuring import batches, device_of, partners, spread_sources
+from pipeline.methods.interface import Latents
 from pipeline.models.latent_action import LatentActionModel, LatentParts
 
 
@@ -56,6 +58,30 @@ def relative(squared_difference: float, squared_norm: float) -> float:
 def ratio(part: float, whole: float) -> float:
     """part / whole; 0 if the whole is 0."""
     return part / whole if whole > 0 else 0.0
+
+
+def offered_latents(model: LatentActionModel) -> Latents:
+    """The latent for shared measures: z_v, on which the group acts, and z_i.
+
+    Without variant channels nothing is acted on; without invariant ones there is no z_i.
+    """
+    is_variant = model.mask.is_variant()
+
+    def encode(frames: torch.Tensor) -> dict[str, torch.Tensor]:
+        parts = model.encode(model.normalise(frames))
+        found = {"z_v": parts.variant, "z_i": parts.invariant}
+        chosen = {"z_v": bool(is_variant.any()), "z_i": not is_variant.all()}
+        return {name: part.float() for name, part in found.items() if chosen[name]}
+
+    def decode(parts: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        (some, *_) = parts.values()
+        nothing = torch.zeros_like(some)
+        latent = LatentParts(parts.get("z_v", nothing), parts.get("z_i", nothing))
+        return model.to_unit_range(model.decode(latent))
+
+    if not is_variant.any():
+        return Latents(encode, decode=decode)
+    return Latents(encode, "z_v", model.act, decode)
 
 
 MAX_VALUES, MIN_SOURCES = 1 << 25, 4096

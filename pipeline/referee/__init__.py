@@ -1,0 +1,1 @@
+"""Measures that all methods with a latent share, on views of the same object."""

@@ -1,0 +1,143 @@
+"""Views g x of the objects of a split: made by the group's action on frames, or as stored.
+
+If targets are the group's action on their sources, a view is made as preparation makes targets, and
+all objects have the same elements: those of a finite group, up to 64, or else 36, of SO(2) the
+multiples of 10 degrees. Otherwise views are the stored targets of an object's records, and each
+object has elements of its own.
+"""
+
+import math
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from orbit.core.groups import Group, make_group
+from orbit.core.groups.targets import make_targets
+from orbit.core.store.origin import Orbits, Table
+from orbit.core.store.reader import PairStore, SplitReader
+from pipeline.measuring import SEED
+from pipeline.probing.features import SplitImages, find_images
+
+MAX_ALL = 64
+"""A finite group with more elements is represented by `NUM_DRAWN` of them."""
+NUM_DRAWN = 36
+VIEW_STREAM = 63
+
+
+class Views(Protocol):
+    """The views of the objects of a split; positions of objects and views count from 0."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The label of each object, (I,)."""
+
+    @property
+    def num_views(self) -> int:
+        """Number of views of an object, without its source."""
+
+    @property
+    def has_common_elements(self) -> bool:
+        """Whether view v of every object is under the same element."""
+
+    def elements(self, objects: np.ndarray) -> torch.Tensor:
+        """The elements (O, V, ...) of the views of objects (O,)."""
+
+    def sources(self, objects: np.ndarray) -> np.ndarray:
+        """The frames x of objects, (O, C, ...) as stored."""
+
+    def frames(self, objects: np.ndarray, views: np.ndarray) -> np.ndarray:
+        """The frames g x of views (O, K) of objects (O,), (O, K, C, ...) as stored."""
+
+
+def common_elements(group: Group, num: int, max_all: int) -> torch.Tensor:
+    """Elements of a group, (V, ...): all of a finite one with at most `max_all`, else `num`.
+
+    Those of SO(2) are equally far from each other; of other groups the identity comes first, and
+    the others are drawn by a fixed seed.
+    """
+    if group.num_elements is not None and group.num_elements <= max_all:
+        return group.elements()
+    if group.name == "so2":
+        return torch.arange(num) * (2 * math.pi / num)
+    drawn = group.sample(np.random.default_rng([SEED, VIEW_STREAM]), num - 1)
+    return torch.cat([group.identity(1), drawn])
+
+
+class MadeViews:
+    """See `Views`: the group acts on the upright frames of a split."""
+
+    has_common_elements = True
+
+    def __init__(
+        self, reader: SplitReader, records: np.ndarray, labels: np.ndarray, group: Group
+    ) -> None:
+        """`records` (I,) have the upright frames as sources."""
+        self.labels = labels
+        self._reader, self._records, self._group = reader, records, group
+        self._elements = common_elements(group, NUM_DRAWN, MAX_ALL)
+        self.num_views = len(self._elements)
+
+    def elements(self, objects: np.ndarray) -> torch.Tensor:
+        return self._elements.expand(len(objects), *self._elements.shape)
+
+    def sources(self, objects: np.ndarray) -> np.ndarray:
+        return self._reader.read_frames("source", self._records[objects])
+
+    def frames(self, objects: np.ndarray, views: np.ndarray) -> np.ndarray:
+        is_binary = self._reader.frames.values == "binary"
+        source = torch.from_numpy(self.sources(objects)).repeat_interleave(views.shape[1], 0)
+        action = self._group.encode(self._elements[torch.from_numpy(views.reshape(-1))])
+        made = make_targets(self._group, source, action, is_binary)
+        return made.view(*views.shape, *made.shape[1:]).numpy()
+
+
+class StoredViews:
+    """See `Views`: the targets of the records from an object's upright frame."""
+
+    has_common_elements = False
+
+    def __init__(self, reader: SplitReader, images: SplitImages, group: Group) -> None:
+        """All objects have as many views as the one with the fewest."""
+        self._reader, self._images, self._group = reader, images, group
+        self.labels, self.num_views = images.labels, int(images.counts.min())
+
+    def _records(self, objects: np.ndarray, views: np.ndarray) -> np.ndarray:
+        return np.asarray(self._images.records[self._images.starts[objects, None] + views])
+
+    def elements(self, objects: np.ndarray) -> torch.Tensor:
+        views = np.tile(np.arange(self.num_views), (len(objects), 1))
+        action = self._reader.read_column("action", self._records(objects, views).reshape(-1))
+        elements = self._group.decode(torch.from_numpy(action))
+        return elements.view(*views.shape, *elements.shape[1:])
+
+    def sources(self, objects: np.ndarray) -> np.ndarray:
+        return self._reader.read_frames("source", self._images.upright()[objects])
+
+    def frames(self, objects: np.ndarray, views: np.ndarray) -> np.ndarray:
+        targets = self._reader.read_frames("target", self._records(objects, views).reshape(-1))
+        return targets.reshape(*views.shape, *targets.shape[1:])
+
+
+def make_views(store: PairStore, split: str) -> Views:
+    """The views of a split.
+
+    Raises ValueError if there are none: for episodes, for actions that are no elements, and for a
+    split without targets whose group does not act on whole frames.
+    """
+    manifest, reader = store.manifest, store.split(split)
+    group = make_group(manifest.group)
+    if not isinstance(manifest.origin, Orbits | Table):
+        raise ValueError(f"{manifest.name} holds {manifest.origin.kind}, not views of objects")
+    if manifest.action != group.action_components:
+        raise ValueError(f"the actions of {manifest.name} are not elements of {group.name}")
+    makes = manifest.target_is_action_on_source
+    if manifest.holds_sources_only(split):
+        if not makes:
+            raise ValueError(f"the {split} split of {manifest.name} holds one view of each object")
+        records = np.arange(reader.num_records)
+        return MadeViews(reader, records, reader.read_column("label", records), group)
+    images = find_images(store, split)
+    if makes:
+        return MadeViews(reader, images.upright(), images.labels, group)
+    return StoredViews(reader, images, group)
