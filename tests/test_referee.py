@@ -5,6 +5,7 @@ they must through the whole program, that nothing is left out without a reason, 
 a package is measured by one field.
 """
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from orbit.core.store.manifest import Manifest
 from orbit.core.store.reader import PairStore
 from pipeline.evaluation.evaluate_run import evaluate_run
 from pipeline.methods.interface import Latents
+from pipeline.methods.table import METHODS
 from pipeline.probing.features import find_images
 from pipeline.referee import measure as referee
 from pipeline.referee.measure import in_range
@@ -153,6 +155,20 @@ def test_what_a_method_lacks_is_refused_by_name(digits_dir: Path, episode_dir: P
         referee.measure(pixels, MODELS, PairStore(episode_dir), "test", 64)
     with pytest.raises(ValueError, match="both or neither"):
         Latents(lambda frames: {}, "z")
+
+
+def test_a_call_that_would_measure_nothing_is_refused_before_the_evaluation(
+    digits_run: Path, episode_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = tmp_path / "run"
+    shutil.copytree(digits_run, run_dir)
+    with pytest.raises(ValueError, match="referee=true needs views of objects: the actions of"):
+        evaluate_run(EvaluateConfig(str(run_dir), data=str(episode_dir), referee=True))
+    silent = dataclasses.replace(METHODS["latent_action"], latents=None)
+    monkeypatch.setitem(METHODS, "latent_action", silent)
+    with pytest.raises(ValueError, match="latent_action offers no latent"):
+        evaluate_run(EvaluateConfig(str(run_dir), referee=True))
+    assert not list(run_dir.glob("evaluations/*"))
 
 
 def test_stored_views_are_enough(tmp_path: Path) -> None:

@@ -79,9 +79,8 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
     run = RunDirectory(Path(config.run_dir))
     store = open_data(run, config.data)
     store.manifest.check_has_targets(config.split, f"split={config.split}", "split=val or test")
-    task = run.read_config().task
-    if config.referee and method_of(task).latents is None:
-        raise ValueError(f"referee=true: task.name={task.name} offers no latent (Method.latents)")
+    if config.referee:
+        _check_referee(run, store, config.split)
     reader = store.open_all((config.split,))[config.split]
     with join_world(config.device) as world:
         loaded = load_run(run.path, str(config.checkpoint), store.root, world.device)
@@ -146,6 +145,19 @@ def evaluate_run(config: EvaluateConfig, num_batches: int | None = None) -> dict
         method.draw(subject)
         write_events(run.path, loaded.step, config.split, result["metrics"])
     return result
+
+
+def _check_referee(run: RunDirectory, store: PairStore, split: str) -> None:
+    """Raise ValueError if a run has no latent, or the dataset no views, to measure."""
+    from pipeline.referee.measure import check_can_measure
+
+    task = run.read_config().task
+    if method_of(task).latents is None:
+        raise ValueError(f"referee=true: task.name={task.name} offers no latent (Method.latents)")
+    try:
+        check_can_measure(store.manifest, split)
+    except ValueError as error:
+        raise ValueError(f"referee=true needs views of objects: {error}") from None
 
 
 def _referee(run: Run, store: PairStore, subject: Subject) -> RefereeFindings:

@@ -30,7 +30,7 @@ from pipeline.referee.scores import (
     predictions,
     retrieval_scores,
 )
-from pipeline.referee.views import Views, make_views
+from pipeline.referee.views import Views, check_has_views, make_views
 
 NUM_OBJECTS, NUM_FITTED, NUM_CHOOSING, NUM_VIEWS = 64, 128, 32, 8
 """Objects that are scored, with all views, and of regressions, with 8 views each."""
@@ -99,6 +99,12 @@ def measure(
             found.attempt("class_in_range, class_out_of_range", choice.class_scores)
         progress.advance(2)
     return found
+
+
+def check_can_measure(manifest: Manifest, split: str) -> None:
+    """Raise ValueError for a dataset without views of objects."""
+    for each in (split, _fit_split(split)):
+        check_has_views(manifest, each)
 
 
 def _fit_split(split: str) -> str:

@@ -14,6 +14,7 @@ import torch
 
 from orbit.core.groups import Group, make_group
 from orbit.core.groups.targets import make_targets
+from orbit.core.store.manifest import Manifest
 from orbit.core.store.origin import Orbits, Table
 from orbit.core.store.reader import PairStore, SplitReader
 from pipeline.measuring import SEED
@@ -119,25 +120,30 @@ class StoredViews:
         return targets.reshape(*views.shape, *targets.shape[1:])
 
 
-def make_views(store: PairStore, split: str) -> Views:
-    """The views of a split.
+def check_has_views(manifest: Manifest, split: str) -> None:
+    """Raise ValueError if a split has no views of objects.
 
-    Raises ValueError if there are none: for episodes, for actions that are no elements, and for a
-    split without targets whose group does not act on whole frames.
+    Such are episodes, actions that are no elements, and splits without targets whose group does not
+    act on whole frames.
     """
-    manifest, reader = store.manifest, store.split(split)
     group = make_group(manifest.group)
     if not isinstance(manifest.origin, Orbits | Table):
         raise ValueError(f"{manifest.name} holds {manifest.origin.kind}, not views of objects")
     if manifest.action != group.action_components:
         raise ValueError(f"the actions of {manifest.name} are not elements of {group.name}")
-    makes = manifest.target_is_action_on_source
+    if manifest.holds_sources_only(split) and not manifest.target_is_action_on_source:
+        raise ValueError(f"the {split} split of {manifest.name} holds one view of each object")
+
+
+def make_views(store: PairStore, split: str) -> Views:
+    """The views of a split; ValueError as for `check_has_views`."""
+    manifest, reader = store.manifest, store.split(split)
+    check_has_views(manifest, split)
+    group = make_group(manifest.group)
     if manifest.holds_sources_only(split):
-        if not makes:
-            raise ValueError(f"the {split} split of {manifest.name} holds one view of each object")
         records = np.arange(reader.num_records)
         return MadeViews(reader, records, reader.read_column("label", records), group)
     images = find_images(store, split)
-    if makes:
+    if manifest.target_is_action_on_source:
         return MadeViews(reader, images.upright(), images.labels, group)
     return StoredViews(reader, images, group)
