@@ -24,7 +24,13 @@ from launch.reproduction.plan import (
     runs_cell,
     select,
 )
-from launch.reproduction.results import describe_commit, has_changed, read_results
+from launch.reproduction.results import (
+    describe_commit,
+    has_changed,
+    is_done,
+    read_results,
+    write_result,
+)
 from launch.reproduction.settings import (
     PUBLISHED,
     DatasetSettings,
@@ -128,6 +134,32 @@ def test_fp32_in_place_of_bf16_is_another_result() -> None:
     full = make_plan(settings, "full")[0]
     assert full.precision is None
     assert full.digest == dataclasses.replace(full, has_bf16=False).digest
+
+
+def test_results_of_both_precisions_are_kept_side_by_side(tmp_path: Path) -> None:
+    words = PresetOverrides(train=("epochs=1", "precision=bf16"))
+    digits = DatasetSettings(experiment="x", prepare=("dataset=x",), small=words)
+    settings = small_settings(datasets={"digits": digits}, tables={})
+    run = make_plan(settings, "small")[0]
+    here = dataclasses.replace(run, has_bf16=False)
+    full = make_plan(settings, "full")[0]
+    assert dataclasses.replace(full, has_bf16=False).result_name == full.name
+    which = {"dataset": run.dataset, "variant": run.variant, "seed": run.seed}
+    common = {**which, "state": "finished", "metrics": {}}
+    write_result(tmp_path, run, {**common, **made_by(run)})
+    assert not is_done(tmp_path, here)
+    write_result(tmp_path, here, {**common, **made_by(here)})
+    assert len(read_results(tmp_path)) == 2
+    assert is_done(tmp_path, run)
+    assert is_done(tmp_path, here)
+    # One of fp32 from before, under the name that bf16 has, is not kept twice.
+    write_result(tmp_path, run, {**common, **made_by(here, run.digest)})
+    (tmp_path / f"{here.result_name}.json").unlink()
+    assert is_done(tmp_path, here)
+    write_result(tmp_path, here, {**common, **made_by(here)})
+    assert [path.name for path in (tmp_path / run.dataset).iterdir()] == [
+        f"{run.variant}_seed{run.seed}_fp32.json"
+    ]
 
 
 def test_labels_of_the_probe_are_drawn_for_each_seed() -> None:

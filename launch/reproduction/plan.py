@@ -95,8 +95,14 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
-        """`planes/half_mask_seed1`, which is also the path of its result file."""
+        """`planes/half_mask_seed1`."""
         return f"{self.dataset}/{self.variant}_seed{self.seed}"
+
+    @property
+    def result_name(self) -> str:
+        """The path of its result file, without ending: its name, and `_fp32` for fp32 instead of
+        bf16, so that results of both are kept side by side."""
+        return f"{self.name}{FALLBACK}" if self.train_here != self.train else self.name
 
     @property
     def work_name(self) -> str:
@@ -113,6 +119,9 @@ class PlannedRun:
     def datasets(self) -> tuple[tuple[str, ...], ...]:
         """Overrides of preparation of its own dataset, and of those on which it is also tested."""
         return (self.prepare, *(overrides for _, overrides in self.tests))
+
+
+FALLBACK = "_fp32"
 
 
 def precision_in(train: Sequence[str]) -> str | None:

@@ -1,6 +1,7 @@
 """Result files: the metrics of a run and their origin, in a few kB.
 
 RESULTS/<dataset>/<variant>_seed<k>.json
+RESULTS/<dataset>/<variant>_seed<k>_fp32.json    in fp32, where bf16 is planned but only slower
 """
 
 import json
@@ -13,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from launch.reproduction.children import Ending
-from launch.reproduction.plan import DIRTY, Places, PlannedRun, shown_presets
+from launch.reproduction.plan import (
+    DIRTY,
+    FALLBACK,
+    Places,
+    PlannedRun,
+    precision_of,
+    shown_presets,
+)
 from launch.reproduction.settings import Preset, ReproductionSettings
 from orbit.core.config.program import EXIT_COLLAPSED, EXIT_FINISHED, EXIT_NON_FINITE
 from orbit.core.files.atomic import write_json
@@ -93,7 +101,7 @@ STATES = {
 }
 """Exit codes that are results: the same overrides would end in the same way again."""
 MACHINE = ("processor", "num_cores", "gpu", "num_threads", "python", "packages")
-FILE_NAME = re.compile(r"(?P<variant>.+)_seed(?P<seed>\d+)\.json")
+FILE_NAME = re.compile(rf"(?P<variant>.+)_seed(?P<seed>\d+)(?:{FALLBACK})?\.json")
 
 
 def is_result(ending: Ending) -> bool:
@@ -207,10 +215,13 @@ def flips_by_epoch(log: Path) -> list[float]:
 
 
 def write_result(folder: Path, run: PlannedRun, result: Result) -> Path:
-    """Write a run's result file atomically."""
-    file = folder / f"{run.name}.json"
+    """Write a run's result file atomically; an outdated one of the same run and precision goes."""
+    file = folder / f"{run.result_name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, result)
+    earlier = folder / f"{run.name}.json"
+    if earlier != file and earlier.is_file() and precision_of(_read(earlier)) == run.precision:
+        earlier.unlink()
     return file
 
 
@@ -279,9 +290,10 @@ EMPTY_PARTS = {
 def is_done(folder: Path, run: PlannedRun) -> bool:
     """Whether the run has a result that was made with the same overrides, in the precision of this
     machine."""
-    file = folder / f"{run.name}.json"
-    result = _read(file) if file.is_file() else {}
-    return "digest" in result and run.made(result)
+    # Earlier versions gave results in fp32 the name of those in bf16.
+    files = [folder / f"{name}.json" for name in (run.result_name, run.name)]
+    results = [_read(file) for file in files if file.is_file()]
+    return any("digest" in result and run.made(result) for result in results)
 
 
 def describe_commit(repository: Path, products: Sequence[Path] = ()) -> str:
