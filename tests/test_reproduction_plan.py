@@ -35,6 +35,7 @@ from launch.reproduction.settings import (
     PUBLISHED,
     DatasetSettings,
     PresetOverrides,
+    Split,
     VariantSettings,
     duration,
     read_request,
@@ -267,6 +268,28 @@ def test_a_preset_may_have_its_own_experiment_and_seeds() -> None:
     assert {run.seed for run in make_plan(settings, "full")} == {0, 1}
     with pytest.raises(ValueError, match="leaves nothing to run"):
         PresetOverrides(seeds=())
+
+
+def test_a_dataset_names_the_splits_that_are_evaluated() -> None:
+    """What is chosen by validation reads no test image; further splits have a step of their own."""
+
+    def planned(*splits: Split) -> PlannedRun:
+        named = DatasetSettings("x", ("dataset=x",), splits=splits)
+        return make_plan(small_settings(datasets={"digits": named}, tables={}), "small")[0]
+
+    plain, chosen, both = planned("test"), planned("val"), planned("test", "train")
+    assert len({run.digest for run in (plain, chosen, both)}) == 3
+    assert len({run.work_name for run in (plain, chosen, both)}) == 1, "it is not trained again"
+    steps = {step.name: step.command for step in run_steps(both, Places(Path("w")), Programs())}
+    assert "split=test" in steps["evaluate"]
+    assert {"split=train", "pictures=false"} <= set(steps["evaluate_train"])
+    assert all(
+        "split=test" not in step.command
+        for step in run_steps(chosen, Places(Path("w")), Programs())
+    )
+    for splits in ((), ("test", "test")):
+        with pytest.raises(ValueError, match="must name at least one, and none twice"):
+            DatasetSettings("x", ("dataset=x",), splits=splits)
 
 
 def test_measured_rows_lie_beside_those_of_small() -> None:

@@ -393,7 +393,8 @@ def run_steps(run: PlannedRun, places: Places, programs: Programs) -> list[Step]
         Step("evaluate", (python, str(programs.evaluate), *run.evaluate, where)),
     ]
     for split in run.splits[1:]:
-        overrides = (f"split={split}", *run.evaluate[1:], "pictures=false", where)
+        lean = ("pictures=false", "analyses=false")
+        overrides = (f"split={split}", *run.evaluate[1:], *lean, where)
         steps.append(Step(f"evaluate_{split}", (python, str(programs.evaluate), *overrides)))
     for name, prepare in run.tests:
         # Pictures are of the run's own dataset.

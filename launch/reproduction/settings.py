@@ -97,8 +97,8 @@ class DatasetSettings:
     slash. The dataset's table has the columns of `leading`, then those of the paper's numbers to
     compare with, which `paper` names, then `columns`: metrics by name with heading and factor.
     `reference` replaces that of the reproduction. `splits` are those on which runs are evaluated:
-    the metrics of the first are in the tables, those of further ones start with the split's name
-    and a slash.
+    the metrics of the first are in the tables, those of further ones, without analyses, start with
+    the split's name and a slash.
 
     A preset that is null has no runs on this dataset. Results of `small` and `measured` have the
     same files, so both presets must have the same overrides where a dataset has both.
