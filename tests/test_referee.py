@@ -25,10 +25,14 @@ from pipeline.methods.interface import Latents
 from pipeline.methods.table import METHODS
 from pipeline.probing.features import find_images
 from pipeline.referee import measure as referee
+from pipeline.referee.encoding import Coder, see
+from pipeline.referee.fits import Single, class_scores
 from pipeline.referee.measure import in_range
+from pipeline.referee.scores import image_scores, predictions
 from pipeline.referee.views import MadeViews, StoredViews, common_elements, make_views
 from pipeline.settings import EvaluateConfig
 
+CPU = torch.device("cpu")
 MODELS = (nn.Linear(1, 1), nn.Linear(1, 1))
 
 
@@ -113,6 +117,36 @@ def test_a_perfect_model_is_perfect_everywhere(shifts: PairStore) -> None:
     assert max(scores[f"orbit_psnr/{name}"] for name in ("black", "copy", "mean")) < 30
     assert "allowed c4, so2, so3" in found.refused["pose_r2"]
     assert "36 equal angles" in found.refused["d_lsbd"]
+
+
+def test_floors_stand_beside_seen_and_unseen_elements(digits_dir: Path) -> None:
+    store = PairStore(digits_dir)
+    coder = Coder(pixels(MODELS[0], store.manifest), make_group("c4"), CPU, 64)
+    views = make_views(store, "test")
+    seen = see(coder, views, np.arange(5), np.tile(np.arange(4), (5, 1)))
+    predicted = predictions(coder, seen)
+    bins = ("0", "180")
+    scores = image_scores(coder, seen, predicted, seen.elements, (0.0, 255.0), bins)
+    frames = seen.frames.astype(np.float64) / 255
+    copy = (frames - seen.source_frames[:, None] / 255) ** 2
+    for which, chosen in (("", range(4)), ("/seen_elements", (0, 2)), ("/unseen_elements", (1, 3))):
+        assert scores[f"orbit_psnr/given{which}"] == scores[f"orbit_psnr/swapped{which}"] == 100
+        error = copy[:, list(chosen)].mean()
+        assert scores[f"orbit_psnr/copy{which}"] == pytest.approx(-10 * np.log10(error), rel=1e-5)
+        black = (frames[:, list(chosen)] ** 2).mean()
+        assert scores[f"orbit_psnr/black{which}"] == pytest.approx(-10 * np.log10(black), rel=1e-5)
+
+
+def test_classes_without_training_images_are_refused(shifts: PairStore) -> None:
+    """Objects of the test split may be new, and then their labels are."""
+    coder = Coder(pixels(MODELS[0], shifts.manifest), make_group("wrap2d:16:2"), CPU, 64)
+    views = make_views(shifts, "train")
+    seen = see(coder, views, np.arange(6), np.zeros((6, 1), np.int64))
+    train, others = (Single(seen, np.arange(start, start + 6)) for start in (0, 4))
+    with pytest.raises(ValueError, match="classes without training"):
+        class_scores(coder, train, train, {"out_of_range": others})
+    with pytest.raises(ValueError, match="same label"):
+        class_scores(coder, Single(seen, np.zeros(6)), train, {})
 
 
 def test_latents_that_know_nothing_score_chance(shifts: PairStore) -> None:

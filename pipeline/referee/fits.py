@@ -106,12 +106,16 @@ def class_scores(coder: Coder, train: Single, val: Single, tests: dict[str, Sing
 
     Latents of training images are moved back to pose e, and logistic regression is fitted to them;
     `no_action` fits and scores them as they are. Validation images choose the strength of L2 and
-    are the references of inferred poses, for which their elements are known. Raises ValueError if
-    there are fewer than two classes.
+    are the references of inferred poses, for which their elements are known. Scored images whose
+    label no training image has count as mistakes. Raises ValueError if there are fewer than two
+    classes, or if most scored images have such a label, as those of new objects do.
     """
     known = np.unique(train.labels)
     if len(known) < 2:
         raise ValueError("all training images have the same label")
+    for single in tests.values():
+        if np.isin(single.labels, known).mean() < 0.5:
+            raise ValueError("most images that would be scored are of classes without training")
     pairs = [(single.seen, class_of(single.labels, known)) for single in (train, val)]
     if not (pairs[1][1] >= 0).any():
         raise ValueError("no validation image has a label that a training image has")
