@@ -25,7 +25,7 @@ from pipeline.referee.encoding import Coder, Seen, live, whole
 from pipeline.referee.views import common_elements
 
 Scores = dict[str, float]
-MAX_VALUES = 1 << 25
+MAX_VALUES = 1 << 26
 """The most numbers of a feature of all views; a fit holds several copies."""
 NUM_NEIGHBOURS = 10
 NUM_POSES, MAX_POSES = 36, 64
