@@ -194,6 +194,28 @@ def test_an_attempt_that_is_told_to_stop_goes_on_later(
     assert not (run_dir / ERROR_FILE).exists()
 
 
+def test_who_is_stopped_after_a_decision_does_not_change_it(
+    run_dir: Path, program: Program
+) -> None:
+    """A lost rank has the job put back into the queue, and so this one is told to stop."""
+    program(f"trap 'exit 75' TERM; {WAIT_FOR_TERM}")
+    stop = StopNote()
+    thread = stop_when_ready(run_dir, stop)
+    folder = run_dir / "attempts/here-0"
+
+    def decide_first() -> None:
+        wait_until((run_dir / "ready0").exists)
+        history.end(folder, "cluster_fault", 1.0, "rank 1 was killed")
+
+    deciding = threading.Thread(target=decide_first)
+    deciding.start()
+    decision = run_attempt(run_dir, ORDER, local_places(1, "here", 0), stop)
+    thread.join()
+    deciding.join()
+    assert decision is None
+    assert reasons(run_dir) == ["cluster_fault"]
+
+
 def test_a_rank_that_does_not_save_in_time_is_killed(run_dir: Path, program: Program) -> None:
     """Its own scheduler would kill the watcher as well, who has to write down what happened."""
     rank = start(run_dir, f"trap '' TERM; RANK=0; set -- {run_dir}; {WAIT_FOR_TERM}")

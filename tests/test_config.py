@@ -574,7 +574,8 @@ def test_the_programs_understand_the_words_of_every_reproduction(preset: Preset)
         for name, (schema, places) in programs.items():
             for words in {getattr(each, name) for each in plan} - {()}:
                 config = build(schema, compose(name, [*words, *places], paths))
-                assert config.num_threads == 1, "it would follow the machine, and so results"
+                named = [each for each in words if each.startswith("num_threads=")]
+                assert named, "it would follow the machine, and so results"
                 assert name != "train" or config.seed == 3
 
 

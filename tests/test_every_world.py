@@ -115,7 +115,7 @@ def test_a_decoder_of_a_frozen_model_draws_what_it_means(tmp_path: Path) -> None
     assert done.code == 0, done.err
     assert math.isfinite(json.loads(done.out)["metrics"]["psnr"])
     drawn = {path.stem for path in (run_dir / "pictures").iterdir()}
-    assert drawn == {"decoded", "rollouts", "decoded_orbit"}
+    assert drawn == {"decoded", "rollouts", "decoded_orbit", "training"}
 
 
 def test_every_experiment_of_a_world_has_a_case() -> None:

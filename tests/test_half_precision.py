@@ -176,13 +176,13 @@ def test_submitting_a_sweep_again_leaves_decided_what_its_runs_decided(tmp_path:
 
 
 def test_runs_for_a_machine_differ_in_precision_and_place_alone() -> None:
-    """One result for both, and two places of work, for neither can go on with the other's run."""
+    """Each has its own result and place of work: neither can go on with the other's run."""
     words = ("experiment=rotated_mnist", "precision=bf16", "compile=true", "seed=3")
     planned = PlannedRun("digits", "method", 3, ("dataset=x",), words, (), ())
     here = dataclasses.replace(planned, has_bf16=False)
     assert planned.train_here == words
     assert here.train_here == (words[0], "precision=fp32", *words[2:])
-    assert here.digest == planned.digest
+    assert here.digest != planned.digest
     assert here.work_name != planned.work_name
     assert here.train_here[1] in run_steps(here, Places(Path("/work")), Programs())[0].command
     asks_for_nothing = dataclasses.replace(planned, train=("precision=fp16", "seed=0"))

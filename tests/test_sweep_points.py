@@ -284,6 +284,7 @@ OTHER_VALUES: dict[str, Any] = {
     "task.weights.invariance": 0.5,
     "task.weights.consistency": 0.5,
     "task.contrast.name": "views",
+    "task.orbit_average": True,
     "task.contrast.weight": 0.1,
     "task.contrast.temperature": 0.5,
     "task.contrast.hidden": 32,
@@ -402,13 +403,15 @@ def one_number_changed(config: Any) -> Iterator[Any]:
     """Copies of a configuration with another number, or numbers, in one field each."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if field.name == "variant_weight" and not value:
-            continue  # it is refused without a mask
+        if field.name in ("variant_weight", "hinge_per_object") and not value:
+            continue  # refused without a mask, and without objects
         if dataclasses.is_dataclass(value):
             for inner in one_number_changed(value):
                 yield dataclasses.replace(config, **{field.name: inner})
         elif isinstance(value, tuple) and value:
             yield dataclasses.replace(config, **{field.name: (*value, 3)})
+        elif field.name == "same_episode_share":
+            yield dataclasses.replace(config, same_episode_share=value + 0.5)
         elif isinstance(value, int | float) and field.name not in ("cells", "pool", "tau"):
             yield dataclasses.replace(config, **{field.name: value + 2})
 

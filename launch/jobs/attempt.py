@@ -96,8 +96,8 @@ def run_attempt(
             ask.start()
 
     def stopped(ending: Ending) -> Decision | None:
-        if first.rank != 0:
-            return None
+        if first.rank != 0 or history.reason_of(folder) is not None:
+            return None  # The rank that decided had the job put back, which stops the others.
         if is_pruned(run_dir):
             history.end(folder, "pruned", time.time(), ending.message)
             return Decision("pruned", False)
