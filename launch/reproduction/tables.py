@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from launch.reports.papers import Paper, PaperColumn, PaperRow, PaperTable, read_paper
-from launch.reproduction.cells import cell, spread
+from launch.reproduction.cells import cell, paired_block, spread
 from launch.reproduction.masks import compared_variants, masks_table
-from launch.reproduction.pairs import paired_block
 from launch.reproduction.plan import (
     NOT_RUN,
     Row,
