@@ -16,6 +16,9 @@ RUN := runs/rotated_digits
 REPORT := reports/rotated_digits
 JOBS ?= 2
 
+# Some containers forbid it, and then each of the many programs compiles all modules again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: install train test units test-slurm lint style types docs clean
 
 install: $(VENV)/.installed

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
-from orbit.core.config.compose import read_yaml
+from orbit.core.config.yaml_files import read_yaml
 
 MEANINGS = Path(__file__).parent / "meanings.yaml"
 COMMON = "common"

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from orbit import __version__
-from orbit.core.config.compose import TASK_RUN, group_options, yaml_text
+from orbit.core.config.compose import TASK_RUN, group_options
 from orbit.core.config.program import COMMAND
+from orbit.core.config.yaml_files import yaml_text
 from orbit.core.files.atomic import replacing_folder, write_json, write_text
 from orbit.core.files.listing import list_folder
 from orbit.core.store.manifest import Manifest, as_plain

@@ -169,3 +169,26 @@ def test_a_finished_run_that_cannot_be_written_tells_its_result(
     other = make_config(digits_dir, digits_run, "epochs=2", "collapse.action=warn")
     with pytest.raises(ValueError, match="another configuration"):
         train(other, never_stop())
+
+
+def test_a_mistake_that_shows_after_the_start_can_be_corrected(
+    digits_run: Path, digits_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A directory in which nothing was trained takes the corrected configuration; one whose
+    configuration a launcher gave keeps it, and so does one with a logged step."""
+    words = ("epochs=1", "collapse.action=warn")
+    for name in ("own", "launched"):
+        wrong = (f"init_from={digits_run}", "task.model.width=12")
+        with pytest.raises(ValueError, match="fit"):
+            train(make_config(digits_dir, tmp_path / name, *words, *wrong), never_stop())
+    (tmp_path / "launched" / "launch.json").write_text("{}")
+    with pytest.raises(ValueError, match="another configuration"):
+        train(make_config(digits_dir, tmp_path / "launched", *words), never_stop())
+
+    right = make_config(digits_dir, tmp_path / "own", *words, "resume=never")
+    train(right, never_stop())
+    assert "nothing was trained" in capsys.readouterr().out
+    assert RunDirectory(tmp_path / "own").read_config() == right
+    (tmp_path / "own" / "result.json").unlink()
+    with pytest.raises(ValueError, match="another configuration"):
+        train(make_config(digits_dir, tmp_path / "own", "epochs=2"), never_stop())

@@ -13,8 +13,8 @@ from helpers.training import StopAfter, make_config, never_stop
 from PIL import Image
 
 import orbit
-from orbit.core.config.compose import read_yaml, yaml_text
 from orbit.core.config.program import ExitWithCode
+from orbit.core.config.yaml_files import read_yaml, yaml_text
 from orbit.core.store.manifest import FrameSpec, read_manifest
 from orbit.core.store.reader import PairStore
 from pipeline.exporting import make_signature, programs_of

@@ -26,7 +26,7 @@ ONLY_IN = {
     "csv.DictReader": set(),
     "trimesh.load": set(),
     "yaml.safe_load": set(),
-    "yaml.load": {"orbit/core/config/compose.py"},
+    "yaml.load": {"orbit/core/config/yaml_files.py"},
     "pickle.load": set(),
     "pickle.loads": {"orbit/testing.py"},  # of what it has just pickled, as for worker processes
 }

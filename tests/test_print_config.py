@@ -14,8 +14,8 @@ from helpers.programs import REPOSITORY, call
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orbit.core.config.compose import read_yaml
 from orbit.core.config.origins import annotated
+from orbit.core.config.yaml_files import read_yaml
 
 LINE = re.compile(r"^( *)([\w.]+):(?: (.*?))? *(?:  # (.*))?$")
 WORDS = ("data=d", "run_dir=r")

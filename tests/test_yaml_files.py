@@ -8,14 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orbit.core.config.compose import (
-    CONFIG_ROOT,
-    compose,
-    parse_value,
-    read_composed,
-    read_yaml,
-    yaml_text,
-)
+from orbit.core.config.compose import CONFIG_ROOT, compose, parse_value, read_composed
+from orbit.core.config.yaml_files import read_yaml, yaml_text
 
 AS_ON_THE_COMMAND_LINE = (
     *("1e-4", "1E3", "1.5e5", ".5", "-.5", "1.", "1_000", "+3", "-0", "0", "0.1", "12"),

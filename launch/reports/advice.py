@@ -7,8 +7,8 @@ from pathlib import Path
 
 from launch.jobs.run_state import RunState
 from launch.jobs.standing import INTERRUPTED
-from orbit.core.config.compose import read_yaml
 from orbit.core.config.program import command_for
+from orbit.core.config.yaml_files import read_yaml
 
 AGAIN = "submit again"
 """A placeholder for a command that is the same for all runs of a sweep, and is shown once."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from launch.jobs.codes import CODE, Spans, labels, read_spans
-from orbit.core.config.compose import read_yaml
+from orbit.core.config.yaml_files import read_yaml
 from orbit.core.files.listing import list_folder
 from orbit.core.metrics import Metric, read_statements
 from pipeline.methods.table import METHODS

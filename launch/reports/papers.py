@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orbit.core.config.compose import read_yaml
 from orbit.core.config.roots import shipped
 from orbit.core.config.schema import build, suggestion
+from orbit.core.config.yaml_files import read_yaml
 from orbit.core.files.listing import list_folder
 
 FOLDER = shipped("papers", "docs/papers")

@@ -22,7 +22,7 @@ from launch.jobs.run_state import RunState, read_run_state
 from launch.jobs.standing import AT_WORK, DONE, INTERRUPTED
 from launch.sweeps.expansion import PlannedRun
 from orbit import __version__
-from orbit.core.config.compose import yaml_text
+from orbit.core.config.yaml_files import yaml_text
 from orbit.core.files.atomic import write_json, write_text
 from orbit.core.user_text import counted
 

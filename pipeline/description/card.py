@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orbit.core.config.compose import yaml_text
+from orbit.core.config.yaml_files import yaml_text
 from orbit.core.metrics import headlines_of, read_statements, statement_of
 from pipeline.description.words import in_words
 

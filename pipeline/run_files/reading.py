@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from orbit.core import plugins
-from orbit.core.config.compose import read_yaml
+from orbit.core.config.yaml_files import read_yaml
 
 CONFIG_FILE = "config.yaml"
 DATASET_FILE = "dataset.json"

@@ -4,6 +4,7 @@ Every rank makes these checks, because another node may lack what the first one 
 """
 
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 from orbit import __version__
 from orbit.core.code import CODE_FILE, code_of, differing_packages, used_in_training, went_on
+from orbit.core.config.compose import TASK_RUN
 from orbit.core.config.program import EXIT_COLLAPSED, EXIT_NON_FINITE, ExitWithCode
 from orbit.core.metrics import Metric, statements_for
 from orbit.core.printing import metrics_table, rank_of_environment, say
@@ -22,6 +24,7 @@ from pipeline.data.batches import Batches
 from pipeline.data.loader import LoaderConfig, shared_bytes
 from pipeline.run_files.checkpoint import Checkpoint
 from pipeline.run_files.reading import read_metrics
+from pipeline.run_files.shared import is_shared
 from pipeline.training.distributed import World
 from pipeline.training.environment import describe_environment, differences_that_matter
 from pipeline.training.run_directory import RunDirectory, differing_keys
@@ -126,11 +129,15 @@ def prepare_start(
     """
     environment = describe_environment(world.device, world.world_size, config.num_threads)
     before = run.read_json("environment.json")
-    is_new = before is None and not run.checkpoints.steps()
+    is_new = not run.checkpoints.steps() and (before is None or run.is_untrained())
     if config.resume == "never" and not is_new:
         raise ValueError(f"{run.path} already holds a run and resume=never: choose another run_dir")
     differing = _differing_keys(run, config)
-    if differing and not config.allow_changes:
+    if differing and is_new and before is not None:
+        say(f"nothing was trained in {run.path} yet: it takes the new configuration")
+        if is_shared(run.path / TASK_RUN):
+            shutil.rmtree(run.path / TASK_RUN)
+    elif differing and not config.allow_changes:
         raise ValueError(
             f"{run.path} holds a run with another configuration ({'; '.join(differing)}):"
             " choose another run_dir, or set allow_changes=true"

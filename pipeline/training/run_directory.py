@@ -33,8 +33,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from orbit.core.code import CODE_FILE
-from orbit.core.config.compose import TASK_RUN, with_found_paths, yaml_text
+from orbit.core.config.compose import TASK_RUN, with_found_paths
 from orbit.core.config.schema import build, path_keys, with_paths
+from orbit.core.config.yaml_files import yaml_text
 from orbit.core.files.atomic import (
     TEMPORARY_SUFFIX,
     parse_json,
@@ -100,6 +101,14 @@ class RunDirectory:
                 f"{self.path} is a shared model, not a run to continue: choose another run_dir"
                 f" (init_from={self.path} starts from its weights)"
             )
+
+    def is_untrained(self) -> bool:
+        """Whether a start ended before its first step was logged, as one does that the dataset does
+        not fit. A run that a launcher made has its configuration from there, and keeps it."""
+        kept = ("launch.json", "restarts.json", "result.json")
+        log = self.path / "metrics.jsonl"
+        is_logged = log.exists() and log.stat().st_size > 0
+        return not is_logged and not any((self.path / name).exists() for name in kept)
 
     def read_config(self) -> TrainConfig:
         """The configuration the run was started with.

@@ -93,3 +93,17 @@ def logged_step(run_dir: Path) -> int:
     """The newest step in metrics.jsonl, 0 without one."""
     lines = read_metrics(run_dir / "metrics.jsonl")
     return int(lines[-1]["step"]) if lines else 0
+
+
+def rank_process(run: Path, rank: int) -> int:
+    """Process id of the trainer of a rank of this run."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            environment = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        is_trainer = f"run_dir={run}".encode() in words
+        if is_trainer and f"RANK={rank}".encode() in environment:
+            return int(folder.name)
+    raise AssertionError(f"no rank {rank} of {run}")

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers.launching import TINY, Launcher, attempts, logged_step, run_dirs
+from helpers.launching import TINY, Launcher, attempts, logged_step, rank_process, run_dirs
 from helpers.programs import REPOSITORY
 from helpers.training import final_weights, reproducible_lines
 from helpers.waiting import PATIENCE_S
@@ -105,17 +105,3 @@ def test_lost_rank_and_lost_node(launcher: Launcher, limited: Path, tmp_path: Pa
     history = attempts(run)
     assert len(history) >= 3
     assert {attempt["reason"] for attempt in history[:-1]} <= {None, "cluster_fault"}
-
-
-def rank_process(run: Path, rank: int) -> int:
-    """Process id of the trainer of a rank of this run."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-            environment = (folder / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        is_trainer = f"run_dir={run}".encode() in words
-        if is_trainer and f"RANK={rank}".encode() in environment:
-            return int(folder.name)
-    raise AssertionError(f"no rank {rank} of {run}")

@@ -10,14 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orbit.core.config.compose import (
-    choices_of,
-    hydra_overrides,
-    read_yaml,
-    split_override,
-    yaml_line,
-)
+from orbit.core.config.compose import choices_of, hydra_overrides, split_override
 from orbit.core.config.roots import CONFIG_ROOT, config_roots
+from orbit.core.config.yaml_files import read_yaml, yaml_line
 
 COMMAND_LINE = "command line"
 
