@@ -35,7 +35,7 @@ from launch.reproduction.settings import (
     read_request,
 )
 from launch.reproduction.tables import Result, make_blocks
-from launch.reproduction.values import columns_of, worst_of
+from launch.reproduction.values import columns_of, metric, worst_of
 from pipeline.methods.table import METHODS
 from pipeline.metrics.intervals import half_width
 
@@ -155,6 +155,15 @@ def test_what_was_not_run_is_said() -> None:
     some = make_blocks(SETTINGS, "small", [result_of("method", 0)])
     assert rows_of(some["digits/controls"])["`half`"] == ["not run"] * 4
     assert rows_of(some["summary"])["`digits`"] == ["7", "1", "0", "0", "6"]
+    shown = rows_of(some["matrix"])
+    assert shown["variant"] == ["`digits`", "`others`"]
+    assert shown["`method`"] == ["1 of 2", "not run"]
+    assert shown["`constant`"] == ["not run", "not applicable"]
+
+
+def test_a_column_may_tell_what_a_run_cost() -> None:
+    result = {**result_of("method", 0), "num_parameters": 17}
+    assert [metric(name)(result) for name in ("num_parameters", "train_minutes")] == [17.0, 1.0]
 
 
 def test_results_of_other_words_do_not_count() -> None:
@@ -396,5 +405,6 @@ def test_the_page_of_the_paper_holds_the_tables_of_its_results() -> None:
     assert request.document_file == REPOSITORY / "docs" / "paper1.md"
     text = request.document_file.read_text()
     blocks = make_blocks(request.reproduction, request.preset, read_results(request.results_dir))
-    assert {match["name"] for match in START.finditer(text)} == set(blocks)
+    named = {match["name"] for match in START.finditer(text)}
+    assert named | {"matrix"} == set(blocks), "a page may leave the matrix out"
     assert replace_blocks(text, blocks) == text, "python launch/reproduce.py paper1 tables=true"

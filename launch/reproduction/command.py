@@ -17,7 +17,7 @@ from launch.reproduction.settings import (
     read_request,
     seconds_left,
 )
-from launch.reproduction.tables import make_blocks
+from launch.reproduction.tables import current_results, make_blocks, matrix
 from orbit.core.config.program import EXIT_FINISHED, EXIT_STOPPED, EXIT_USER_ERROR, ExitWithCode
 from orbit.core.files.lock import DirectoryLock
 from orbit.core.printing import say
@@ -51,6 +51,8 @@ def carry_out(request: ReproductionRequest, programs: Programs | None = None) ->
     num = counted(len(runs), "run")
     say(f"{num}, {len(runs) - len(missing)} done, {len(missing)} to do{estimate}")
     if request.dry_run:
+        results = read_results(request.results_dir)
+        say(matrix(settings, request.preset, current_results(settings, request.preset, results)))
         for run in missing:
             say(f"{run.name}: {' '.join(run.train)}")
         return EXIT_FINISHED

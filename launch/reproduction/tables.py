@@ -99,13 +99,17 @@ def make_blocks(
     results: Iterable[Result],
     masks: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, str]:
-    """The text of every table by name (`planes/controls`), and the `summary` of all results.
+    """The text of every table by name (`planes/controls`), the `summary` of all results, and their
+    `matrix` of variants and datasets.
 
     Only results made with the overrides of the settings count. `masks` are comparisons of masks by
     dataset and variant.
     """
-    current = [result for result in results if is_current(settings, preset, result)]
-    blocks = {"summary": summary(settings, preset, current)}
+    current = current_results(settings, preset, results)
+    blocks = {
+        "summary": summary(settings, preset, current),
+        "matrix": matrix(settings, preset, current),
+    }
     stated = find_method(settings.method).metrics if settings.method is not None else ()
     for dataset in settings.datasets:
         of_dataset = [result for result in current if result["dataset"] == dataset]
@@ -136,6 +140,13 @@ def make_blocks(
         blocks[f"{dataset}/{CLASSIFICATION}"] = "\n".join(classification_table(rows))
         blocks |= paired_block(settings, dataset, rows)
     return blocks
+
+
+def current_results(
+    settings: ReproductionSettings, preset: Preset, results: Iterable[Result]
+) -> list[Result]:
+    """Those that were made with the current overrides."""
+    return [result for result in results if is_current(settings, preset, result)]
 
 
 def is_current(settings: ReproductionSettings, preset: Preset, result: Result) -> bool:
@@ -208,6 +219,30 @@ def labels_of(result: Result) -> str:
     classify = result.get("words", {}).get("classify", ())
     named = [override for override in classify if override.startswith("seeds=")]
     return named[-1] if named else f"seeds=[{result['seed']}]"
+
+
+NOT_APPLICABLE = "not applicable"
+
+
+def matrix(settings: ReproductionSettings, preset: Preset, results: Sequence[Result]) -> str:
+    """Variants x datasets: how many of the planned runs are done, or that there are none."""
+    lines = []
+    for variant in settings.variants:
+        cells = []
+        for dataset in settings.datasets:
+            if not settings.has(dataset, variant):
+                cells.append(NOT_APPLICABLE)
+                continue
+            rows = select(
+                settings,
+                preset,
+                dataset,
+                [result for result in results if result["dataset"] == dataset],
+                [variant],
+            )
+            cells.append("; ".join(runs_cell(rows, row) for row in rows.results))
+        lines.append([f"`{variant}`", *cells])
+    return "\n".join(markdown(["variant", *(f"`{name}`" for name in settings.datasets)], lines))
 
 
 def summary(settings: ReproductionSettings, preset: Preset, results: Sequence[Result]) -> str:

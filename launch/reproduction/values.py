@@ -12,10 +12,16 @@ Value = Callable[[Result], float | None]
 
 
 def metric(name: str) -> Value:
-    """The value of a metric, wherever it is in the result."""
+    """The value of a metric, wherever it is in the result; `num_parameters` and `train_minutes`
+    are what it cost."""
 
     def value(result: Result) -> float | None:
-        found = {**result["metrics"], **result.get("mask", {})}.get(name)
+        seconds = result["seconds"].get("train")
+        cost = {
+            "num_parameters": result.get("num_parameters"),
+            "train_minutes": None if seconds is None else seconds / 60,
+        }
+        found = {**cost, **result["metrics"], **result.get("mask", {})}.get(name)
         return float(found) if found is not None else None
 
     return value
