@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from orbit.core.store.manifest import Manifest as Manifest
     from orbit.core.store.reader import PairStore as PairStore
     from pipeline.data.packing import Batch as Batch
+    from pipeline.global_batch import GlobalBatchNorm as GlobalBatchNorm
+    from pipeline.global_batch import gather_rows as gather_rows
     from pipeline.measuring import Findings as Findings
     from pipeline.measuring import Subject as Subject
     from pipeline.measuring import TrainedModel as TrainedModel
@@ -95,6 +97,7 @@ PLACES = {
     "data_prep.worlds.draws": ("DrawKey", "integers"),
     "data_prep.worlds.interface": ("World",),
     "pipeline.data.packing": ("Batch",),
+    "pipeline.global_batch": ("GlobalBatchNorm", "gather_rows"),
     "pipeline.measuring": ("Findings", "Subject", "TrainedModel"),
     "pipeline.methods.interface": ("Evaluation", "Latents", "Method", "PlainTask", "Task"),
     "pipeline.methods.latent_action.evaluation": ("LatentActionEvaluation",),

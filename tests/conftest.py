@@ -34,6 +34,7 @@ SLOW_FILES = (
     "test_world_model_training",
     "test_ranks",
     "test_export",
+    "test_wheel",
     "test_bad_inputs",
     "test_benchmarks",
     "test_documents",

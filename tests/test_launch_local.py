@@ -24,7 +24,14 @@ from helpers.waiting import PATIENCE_S, wait_until
 from launch.cluster.records import JobRecord, read_records, write_record
 from launch.evaluation import evaluator as evaluator_module
 from launch.evaluation.command import _live_evaluations, write_task
-from launch.evaluation.evaluator import Evaluator, Target, Work, find_runs, find_targets
+from launch.evaluation.evaluator import (
+    Evaluator,
+    Target,
+    Work,
+    claim_file,
+    find_runs,
+    find_targets,
+)
 from launch.jobs.deciding import _claim
 from launch.jobs.history import newest_step
 from launch.jobs.liveness import LiveJob, Liveness, find_live
@@ -397,22 +404,23 @@ def test_a_claim_counts_as_long_as_its_process_lives(sweep_dir: Path) -> None:
     assert not claim_file.exists()
 
 
-@pytest.mark.parametrize("words", [("split=val",), ("data=OTHER",)])
 def test_an_evaluation_on_other_data_is_another(
-    words: tuple[str, ...], sweep_dir: Path, digits_dir: Path, tmp_path: Path
+    sweep_dir: Path, digits_dir: Path, tmp_path: Path
 ) -> None:
-    """An evaluator at work on the run's own test data is no reason to leave this one out."""
+    """Evaluators at work on the run's own data, or on the other split of other data, are no reason
+    to leave this one out."""
     other = tmp_path / "other"
     prepared = call("data_prep/prepare.py", "dataset=rotated_digits", f"out={other}", *OTHER)
     assert prepared.code == 0
     run, _ = run_dirs(sweep_dir)
     (run / "evaluations").mkdir()
+    fingerprint = json.loads((other / "manifest.json").read_text())["fingerprint"]
     for step in STEPS:
-        claim = run / "evaluations" / f".claim-{step:08d}-test"
-        write_json(claim, describe_process(os.getpid()))
-    given = [word.replace("OTHER", str(other)) for word in words]
-    done = evaluate(sweep_dir, "checkpoints=all", *given)
-    assert done.out.splitlines()[-1] == "6 evaluated, 0 failed"
+        for split, data in (("test", None), ("val", None), ("test", fingerprint)):
+            claim = run / "evaluations" / claim_file(Target(run.name, step, ""), split, data)
+            write_json(claim, describe_process(os.getpid()))
+    done = evaluate(sweep_dir, "split=val", f"data={other}")
+    assert done.out.splitlines()[-1] == "2 evaluated, 0 failed"
 
 
 @pytest.mark.parametrize(("key", "value"), [("split", "val"), ("data", "/other"), (None, None)])

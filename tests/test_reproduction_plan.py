@@ -465,7 +465,10 @@ def test_dry_run_names_what_is_missing_and_starts_nothing(tmp_path: Path) -> Non
     words = ["dry_run=true", "only=planes", f"controls={control}", f"results={tmp_path / 'r'}"]
     outcome = call("launch/reproduce.py", "paper1", *words)
     assert outcome.code == 0
-    assert outcome.out.startswith(f"1 run, 0 done, 1 to do\nplanes/{control}_seed0: experiment=")
+    first, *matrix, last = outcome.out.splitlines()
+    assert first == "1 run, 0 done, 1 to do"
+    assert last.startswith(f"planes/{control}_seed0: experiment=")
+    assert [line for line in matrix if line.startswith(f"| `{control}` | not run |")]
     assert not list(tmp_path.iterdir())
 
 

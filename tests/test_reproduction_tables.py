@@ -16,6 +16,7 @@ from helpers.reproducing import a_result, request_in, small_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
+from launch.reports.papers import PaperColumn
 from launch.reproduction.cells import cell, difference
 from launch.reproduction.command import carry_out
 from launch.reproduction.figures import (
@@ -408,3 +409,29 @@ def test_the_page_of_the_paper_holds_the_tables_of_its_results() -> None:
     named = {match["name"] for match in START.finditer(text)}
     assert named | {"matrix"} == set(blocks), "a page may leave the matrix out"
     assert replace_blocks(text, blocks) == text, "python launch/reproduce.py paper1 tables=true"
+
+
+def guest_result(evaluate: list[str]) -> dict[str, object]:
+    """A result of a variant that the settings do not list."""
+    plan = plan_run(SETTINGS, "small", "digits", "method", 0)
+    words = {"prepare": list(plan.prepare), "train": ["task=theirs"], "evaluate": evaluate}
+    return a_result("digits", "theirs", 0, "other", {"psnr": 31.0}, words=words)
+
+
+def test_a_method_of_another_package_joins_by_its_result_file() -> None:
+    """If the reproduction has guests, and the result was measured as the dataset's others are."""
+    evaluate = list(plan_run(SETTINGS, "small", "digits", "method", 0).evaluate)
+    digits = dataclasses.replace(
+        SETTINGS.datasets["digits"], columns={"psnr": PaperColumn("PSNR", "psnr")}
+    )
+    settings = dataclasses.replace(
+        SETTINGS, guests=True, datasets={**SETTINGS.datasets, "digits": digits}
+    )
+    blocks = make_blocks(settings, "small", [guest_result(evaluate)])
+    assert rows_of(blocks["digits/results"])["`theirs`"] == ["31", "1 of 2"]
+    assert rows_of(blocks["matrix"])["`theirs`"] == ["1 of 2", "not applicable"]
+    for result, alike in (
+        (guest_result(["split=val"]), settings),
+        (guest_result(evaluate), SETTINGS),
+    ):
+        assert "`theirs`" not in rows_of(make_blocks(alike, "small", [result])["matrix"])

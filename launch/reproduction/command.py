@@ -17,7 +17,7 @@ from launch.reproduction.settings import (
     read_request,
     seconds_left,
 )
-from launch.reproduction.tables import current_results, make_blocks, matrix
+from launch.reproduction.tables import current_results, make_blocks, matrix, with_guests
 from orbit.core.config.program import EXIT_FINISHED, EXIT_STOPPED, EXIT_USER_ERROR, ExitWithCode
 from orbit.core.files.lock import DirectoryLock
 from orbit.core.printing import say
@@ -52,7 +52,8 @@ def carry_out(request: ReproductionRequest, programs: Programs | None = None) ->
     say(f"{num}, {len(runs) - len(missing)} done, {len(missing)} to do{estimate}")
     if request.dry_run:
         results = read_results(request.results_dir)
-        say(matrix(settings, request.preset, current_results(settings, request.preset, results)))
+        current = current_results(settings, request.preset, results)
+        say(matrix(with_guests(settings, current), request.preset, current))
         for run in missing:
             say(f"{run.name}: {' '.join(run.train)}")
         return EXIT_FINISHED

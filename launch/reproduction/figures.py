@@ -10,7 +10,7 @@ from typing import Any
 
 from launch.reproduction.plan import Rows, select
 from launch.reproduction.settings import Panel, Preset, ReproductionSettings
-from launch.reproduction.tables import is_current
+from launch.reproduction.tables import is_current, with_guests
 from launch.reproduction.values import metric
 from orbit.core.config.schema import suggestion
 from orbit.core.files.atomic import replacing
@@ -97,6 +97,7 @@ def make_figures(
         for result in results
         if result["state"] == "finished" and is_current(settings, preset, result)
     ]
+    settings = with_guests(settings, current)
     figures = {}
     for dataset in settings.datasets:
         own = [result for result in current if result["dataset"] == dataset]

@@ -217,7 +217,7 @@ def plan_run(
         seed=seed,
         prepare=(*data.prepare, *overrides.prepare),
         train=(
-            f"experiment={data.experiment_of(chosen.network or variant, preset)}",
+            f"experiment={settings.experiment_of(dataset, variant, preset)}",
             *settings.train,
             *overrides.train,
             *chosen.train,

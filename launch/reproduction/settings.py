@@ -162,7 +162,8 @@ class VariantSettings:
     `classify` are overrides added to those of the dataset, if it is classified. `datasets` null
     means all; `small_seeds` replaces the seeds under preset=small, unless the dataset lists seeds
     by variant; preset=small leaves out the datasets of `full_only`. `network` is what `{variant}`
-    in an experiment stands for; null means the variant's name.
+    in an experiment stands for; null means the variant's name. `experiments` are those of a method
+    of its own, by dataset, in place of the dataset's.
     """
 
     train: tuple[str, ...] = ()
@@ -171,6 +172,7 @@ class VariantSettings:
     small_seeds: tuple[int, ...] | None = None
     full_only: tuple[str, ...] = ()
     network: str | None = None
+    experiments: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_overrides("train", self.train)
@@ -190,7 +192,8 @@ class ReproductionSettings:
     are the panels of figures, for the metrics that a dataset's results have. `reference` is the
     variant with which the others are compared seed by seed, in the metrics of `panels`. `masks` are
     the variants whose masks are compared over seeds. `{seed}` in `classify` stands for the run's
-    seed.
+    seed. With `guests`, result files of variants that are not listed here are rows too, if they
+    were prepared and evaluated as a dataset says: methods of other packages join in this way.
     """
 
     name: str
@@ -206,6 +209,7 @@ class ReproductionSettings:
     panels: tuple[Panel, ...] = ()
     reference: str | None = None
     masks: tuple[str, ...] = ()
+    guests: bool = False
 
     def __post_init__(self) -> None:
         check_known("masks", self.masks, self.variants)
@@ -222,6 +226,7 @@ class ReproductionSettings:
             check_known(f"variants.{variant}.datasets", settings.datasets or (), self.datasets)
             own_datasets = settings.datasets or self.datasets
             check_known(f"variants.{variant}.full_only", settings.full_only, own_datasets)
+            check_known(f"variants.{variant}.experiments", settings.experiments, own_datasets)
         for table, rows in self.tables.items():
             check_known(f"tables.{table}", rows, self.variants)
         for dataset, own in self.datasets.items():
@@ -252,6 +257,12 @@ class ReproductionSettings:
         """Whether a variant is trained on a dataset."""
         datasets = self.variants[variant].datasets
         return datasets is None or dataset in datasets
+
+    def experiment_of(self, dataset: str, variant: str, preset: Preset) -> str:
+        """The experiment that trains a variant on a dataset."""
+        chosen = self.variants[variant]
+        own = chosen.experiments.get(dataset)
+        return own or self.datasets[dataset].experiment_of(chosen.network or variant, preset)
 
     def reference_of(self, dataset: str) -> str | None:
         """The variant with which others are compared on a dataset; None if it has none."""

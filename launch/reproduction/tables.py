@@ -19,7 +19,13 @@ from launch.reproduction.plan import (
     shown_seeds,
 )
 from launch.reproduction.results import provenance_lines
-from launch.reproduction.settings import PaperRows, Preset, ReproductionSettings, check_known
+from launch.reproduction.settings import (
+    PaperRows,
+    Preset,
+    ReproductionSettings,
+    VariantSettings,
+    check_known,
+)
 from launch.reproduction.values import MAIN_CLASSIFIER, columns_of, metric
 from orbit.core.metrics import Metric
 from pipeline.methods.table import find_method
@@ -106,6 +112,7 @@ def make_blocks(
     dataset and variant.
     """
     current = current_results(settings, preset, results)
+    settings = with_guests(settings, current)
     blocks = {
         "summary": summary(settings, preset, current),
         "matrix": matrix(settings, preset, current),
@@ -153,8 +160,10 @@ def is_current(settings: ReproductionSettings, preset: Preset, result: Result) -
     """Whether a result was made with the current overrides of the settings, but for the probe's
     labels, and in bf16 or in fp32 instead of it."""
     dataset, variant = result["dataset"], result["variant"]
-    if dataset not in settings.datasets or variant not in settings.variants:
+    if dataset not in settings.datasets:
         return False
+    if variant not in settings.variants:
+        return settings.guests and is_measured_alike(settings, preset, result)
     if not settings.has(dataset, variant):
         return False
     plans = [
@@ -166,6 +175,33 @@ def is_current(settings: ReproductionSettings, preset: Preset, result: Result) -
         for run in plans
         for has_bf16 in (True, False)
     )
+
+
+def is_measured_alike(
+    settings: ReproductionSettings, preset: Preset, result: Mapping[str, Any]
+) -> bool:
+    """Whether another package's variant was prepared and evaluated as its dataset says."""
+    dataset, words = result["dataset"], result.get("words", {})
+    some = next(iter(settings.variants))
+    plans = [
+        plan_run(settings, name, dataset, some, result["seed"])
+        for name in settings.presets_of(dataset, shown_presets(preset))
+    ]
+    made = (words.get("prepare"), words.get("evaluate"))
+    return any(made == (list(run.prepare), list(run.evaluate)) for run in plans)
+
+
+def with_guests(settings: ReproductionSettings, results: Iterable[Result]) -> ReproductionSettings:
+    """The settings with the variants of results that they do not list, in the order of names."""
+    datasets: dict[str, list[str]] = {}
+    for result in results:
+        if result["variant"] not in settings.variants:
+            datasets.setdefault(result["variant"], []).append(result["dataset"])
+    guests = {
+        name: VariantSettings(datasets=tuple(dict.fromkeys(datasets[name])))
+        for name in sorted(datasets)
+    }
+    return dataclasses.replace(settings, variants={**settings.variants, **guests})
 
 
 def metrics_table(rows: Rows, stated: Sequence[Metric]) -> list[str]:

@@ -1,7 +1,12 @@
 """The launch programs on a real SLURM, as a user calls them."""
 
+import contextlib
 import itertools
 import json
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +112,42 @@ def rank_process(run: Path, rank: int) -> int:
         if is_trainer and f"RANK={rank}".encode() in environment:
             return int(folder.name)
     raise AssertionError(f"no rank {rank} of {run}")
+
+
+RESTED_S = 120
+"""Of the 160 seconds until the run that reaches its time limit is told to stop."""
+
+
+class Limited(threading.Thread):
+    """The sweep of one run that reaches its time limit of three minutes on node1.
+
+    It saves no checkpoint of its own: what it goes on from, it saved when it was told to stop.
+    Whoever asks for it early has other tests to do until then; so that these have the processor,
+    every attempt rests between its first steps and its last ones, until `wake` is called.
+    """
+
+    def __init__(self, sweep_dir: Path) -> None:
+        super().__init__(daemon=True)
+        self.sweep_dir = sweep_dir
+        (self.run_dir,) = run_dirs(sweep_dir)
+        self._awake = threading.Event()
+
+    def run(self) -> None:
+        while not self._awake.wait(1.0):
+            begun = attempts(self.run_dir)
+            if begun and logged_step(self.run_dir) > begun[-1]["first_step"]:
+                left_s = begun[-1]["started"] + RESTED_S - time.time()
+                with contextlib.suppress(ProcessLookupError, AssertionError):
+                    self._rest(left_s)
+
+    def _rest(self, left_s: float) -> None:
+        if left_s > 0:
+            trainer = rank_process(self.run_dir, 0)
+            os.kill(trainer, signal.SIGSTOP)
+            self._awake.wait(left_s)
+            os.kill(trainer, signal.SIGCONT)
+
+    def wake(self) -> None:
+        """Let it run from now on."""
+        self._awake.set()
+        self.join()

@@ -79,16 +79,17 @@ def write_log(
 
 
 def finish(path: Path, step: int, loss: float, psnr: float, dataset: str = "d" * 64) -> None:
-    """result.json, and an evaluation on the test split at the same step."""
+    """An evaluation on the test split, and then result.json: whoever looks on sees no finished run
+    that is not evaluated yet."""
     metrics = {"loss/total": loss, "psnr": psnr, "ssim": 0.5}
     result = {"state": "finished", "step": step, "best_step": step, "split": "val"}
     run = RunDirectory(path)
-    run.write_json("result.json", {**result, "metrics": metrics, "last_metrics": metrics})
     (path / "evaluations").mkdir(exist_ok=True)
     evaluation = {"step": step, "split": "test", "dataset": dataset, "metrics": metrics}
     run.write_json(f"evaluations/step_{step:08d}-test.json", evaluation)
     (path / f"checkpoints/step_{step:08d}").mkdir(parents=True)
     write_json(path / f"checkpoints/step_{step:08d}/meta.json", {"dataset": dataset})
+    run.write_json("result.json", {**result, "metrics": metrics, "last_metrics": metrics})
 
 
 def write_sweep(root: Path, taus: tuple[float, ...], widths: tuple[int, ...], seeds: int) -> Path:

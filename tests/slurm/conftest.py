@@ -1,25 +1,19 @@
 """One SLURM of two nodes and one tiny dataset for all tests here."""
 
 import os
-import signal
 import socket
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers.dev_cluster import DevCluster, dev_cluster_reason
-from helpers.launching import Launcher, attempts, logged_step, rank_process, run_dirs
+from helpers.launching import Launcher, Limited
 
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 PORTS = range(28617 + 100 * WORKER, 28717 + 100 * WORKER, 10)
 """Not the script's own: a cluster that a person started, or that killed tests left, goes on. Nor
 those of the other processes of this test run."""
-
-RESTED_S = 120
-"""Of the 160 seconds until the run that reaches its time limit is told to stop."""
 
 
 def free_port() -> int:
@@ -57,29 +51,13 @@ def launcher(cluster: DevCluster, digits_dir: Path) -> Launcher:
 
 
 @pytest.fixture(scope="session")
-def limited(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sweep of one run that reaches its time limit of three minutes on node1.
-
-    It saves no checkpoint of its own: what it goes on from, it saved when it was told to stop.
-    Whoever asks for it early has other tests to do until then; so that these have the processor,
-    it rests between its first steps and its last ones.
-    """
+def limited(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Limited]:
+    """See `Limited`; begun by the first test that asks for it."""
     sweep_dir = tmp_path_factory.mktemp("limited") / "sweep"
     endless = ("epochs=100000", "global_batch=16", "validate_every=90000", "checkpoint_every=90000")
     limits = ("cluster.time=3", "cluster.signal_before_s=20", "cluster.options={nodelist:node1}")
     launcher.sweep(sweep_dir, *endless, *limits)
-    (run,) = run_dirs(sweep_dir)
-    threading.Thread(target=rest, args=(run, RESTED_S), daemon=True).start()
-    return sweep_dir
-
-
-def rest(run: Path, until_s: float) -> None:
-    """Stop the only rank after its first steps, until so many seconds after it was started."""
-    while not attempts(run) or not logged_step(run):
-        time.sleep(0.5)
-    left_s = attempts(run)[0]["started"] + until_s - time.time()
-    if left_s > 0 and len(attempts(run)) == 1:
-        trainer = rank_process(run, 0)
-        os.kill(trainer, signal.SIGSTOP)
-        time.sleep(left_s)
-        os.kill(trainer, signal.SIGCONT)
+    limited = Limited(sweep_dir)
+    limited.start()
+    yield limited
+    limited.wake()

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from helpers.launching import TINY, Launcher, attempts, logged_step, rank_process, run_dirs
+from helpers.launching import TINY, Launcher, Limited, attempts, logged_step, rank_process, run_dirs
 from helpers.programs import REPOSITORY
 from helpers.training import final_weights, reproducible_lines
 from helpers.waiting import PATIENCE_S
@@ -83,7 +83,7 @@ def test_preempted_five_times_ends_bit_identical(
     assert len(asked.read_text().splitlines()) > NUM_SILENT
 
 
-def test_lost_rank_and_lost_node(launcher: Launcher, limited: Path, tmp_path: Path) -> None:
+def test_lost_rank_and_lost_node(launcher: Launcher, limited: Limited, tmp_path: Path) -> None:
     """A rank is killed, then a node dies; beside it another run goes on on the other node."""
     shaken = tmp_path / "shaken"
     launcher.sweep(shaken, *SLOW_RUN, "epochs=12", "cluster.nodes=2")

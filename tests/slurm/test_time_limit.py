@@ -2,18 +2,17 @@
 
 import json
 import time
-from pathlib import Path
 
-from helpers.launching import Launcher, attempts, logged_step, run_dirs
+from helpers.launching import Launcher, Limited, attempts, logged_step
 
 EARLY_S = 60
 """Long before its limit a run that is told to stop was not told so because of it."""
 
 
-def test_a_run_goes_on_after_its_time_limit(launcher: Launcher, limited: Path) -> None:
-    cluster = launcher.cluster
-    (run,) = run_dirs(limited)
+def test_a_run_goes_on_after_its_time_limit(launcher: Launcher, limited: Limited) -> None:
+    cluster, run = launcher.cluster, limited.run_dir
     cluster.wait_until(lambda: len(attempts(run)) >= 2)
+    limited.wake()
     first, second = attempts(run)[:2]
     assert first["reason"] == "timeout"
     assert second["restart"] == 1
@@ -23,9 +22,9 @@ def test_a_run_goes_on_after_its_time_limit(launcher: Launcher, limited: Path) -
         cluster.wait_until(lambda: attempts(run)[-1]["name"] != newest["name"])
         newest = attempts(run)[-1]
     cluster.wait_until(lambda: logged_step(run) > newest["first_step"])
-    cluster.run(["scancel", launcher.states(limited)[run.name]["job"]])
+    cluster.run(["scancel", launcher.states(limited.sweep_dir)[run.name]["job"]])
     cluster.wait_until(lambda: not cluster.queue())
-    state = launcher.states(limited)[run.name]
+    state = launcher.states(limited.sweep_dir)[run.name]
     assert (state["state"], state["detail"]) == (
         "cancelled",
         "by scancel; does not return by itself",

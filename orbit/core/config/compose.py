@@ -158,7 +158,7 @@ def compose(
     return values_by_key
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def _composed(config_name: str, group_overrides: tuple[str, ...], _files: object) -> Any:
     """What hydra makes of a choice of files, kept while these files are as they were: it takes a
     tenth of a second, and a sweep asks for the same choice with many values."""

@@ -1,0 +1,1 @@
+"""Split invariant-equivariant representations (SIE) for Orbit."""

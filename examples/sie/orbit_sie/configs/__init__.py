@@ -1,0 +1,1 @@
+"""YAML files that choose the method and its runs."""
