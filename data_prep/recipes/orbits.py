@@ -141,7 +141,7 @@ class Orbits:
         if group.num_elements is None and set(config.train_bins or ("",)) == {group.bin_names[0]}:
             raise ValueError(f"dataset.train_bins leaves no element to draw from {config.group}")
         for split in SPLITS:
-            _check_pairing(config.group, group.num_elements, self._pairing(split), split)
+            _check_pairing(group, self._pairing(split), split)
 
     def origin(self) -> origin.Orbits:
         config, scene = self._config, self._config.scene
@@ -289,15 +289,21 @@ def in_bins(group: str, g: torch.Tensor, bins: tuple[str, ...] | None) -> torch.
     return torch.isin(make_group(group).bin_index(g), wanted)
 
 
-def _check_pairing(group: str, num_elements: int | None, pairing: TrainPairing, split: str) -> None:
+def _check_pairing(group: Group, pairing: TrainPairing, split: str) -> None:
+    num_elements = group.num_elements
     if pairing == "all_pairs" and (num_elements or 0) > MAX_ALL_PAIRS:
         raise ValueError(
             f"dataset.{split}_pairs=all_pairs would make {num_elements} x {num_elements} records"
-            f" of every image under {group}: choose orbit or drawn"
+            f" of every image under {group.name}: choose orbit or drawn"
         )
     if num_elements is None and pairing not in ("drawn", "sources"):
         raise ValueError(
-            f"dataset.{split}_pairs={pairing} needs a finite group, not {group}: say"
+            f"dataset.{split}_pairs={pairing} needs a finite group, not {group.name}: say"
             " dataset.train_pairs=drawn dataset.val_pairs=drawn dataset.test_pairs=drawn"
             " dataset.num_drawn=8"
+        )
+    if pairing == "all_pairs" and not group.is_exact:
+        raise ValueError(
+            f"dataset.{split}_pairs=all_pairs needs a group whose action on frames is exact, not"
+            f" {group.name}: choose orbit or drawn"
         )

@@ -5,6 +5,7 @@ blocked    all but a white block before it, at the same place before and after. 
            the group has acted, so it hides other parts of the source than of the target (paper,
            loss ablation and latent figures: 7 of 28 pixels). Its top left corner is uniform over
            the places where the block lies inside the image
+checkerboard  a blue digit before black and white pixels, drawn for each image, which stay
 composite  an object before a background, which stays. Masks and backgrounds are kept as columns, so
            that any object can be put before any other background: the truth of the swap test
 views      an object in space before a plain backdrop: the group turns the object, nothing else
@@ -15,10 +16,12 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from data_prep.drawing.checkerboards import draw_checkerboards, paint_blue
 from data_prep.scenes.acting import move_images, with_identity
 from data_prep.scenes.interface import Scene, Views
 from data_prep.settings import (
     BlockedSceneConfig,
+    CheckerboardSceneConfig,
     CompositeSceneConfig,
     OrbitDatasetConfig,
     PrepareConfig,
@@ -162,6 +165,43 @@ def paint_blocks(frames: np.ndarray, places: np.ndarray, side: int) -> np.ndarra
     return np.where(is_block, frames.dtype.type(WHITE), frames)
 
 
+BOARD_STREAM = 3
+
+
+class CheckerboardScene:
+    """See `data_prep.scenes.interface`; boards are drawn by (seed, part, position)."""
+
+    image_columns: Mapping[str, ColumnSpec] = {}
+    view_columns: Mapping[str, ColumnSpec] = {}
+    target_is_action_on_source = False
+
+    def __init__(self, source: ImageSource, group: str, seed: int) -> None:
+        if len(source.image_shape) != 3 or source.image_shape[0] != 1:
+            raise ValueError(
+                "dataset.scene.name=checkerboard paints digits of grey images (1, H, W), not of"
+                f" {source.image_shape}"
+            )
+        self._plain = PlainScene(source, group)
+        self._seed, self._lattice = seed, source.image_shape[1:]
+        self.frames = FrameSpec((3, *self._lattice), "uint8", (0.0, 255.0), (-1.0, 1.0))
+        self.num_images, self.label_meaning = source.num_images, source.label_meaning
+
+    def subjects(self, part: str) -> np.ndarray | None:
+        return self._plain.subjects(part)
+
+    def views(self, part: str, indices: np.ndarray, g: torch.Tensor) -> Views:
+        plain = self._plain.views(part, indices, g)
+        stream = (BOARD_STREAM, list(self.num_images).index(part))
+        boards = draw_checkerboards(self._seed, stream, indices, self._lattice)
+        return plain._replace(frames=paint_blue(plain.frames, boards), is_permuted=False)
+
+    def counts(self) -> dict[str, int]:
+        return self._plain.counts()
+
+    def checksums(self) -> dict[str, str]:
+        return self._plain.checksums()
+
+
 class CompositeScene:
     """See `data_prep.scenes.interface`."""
 
@@ -266,4 +306,6 @@ def make_scene(dataset: OrbitDatasetConfig, config: PrepareConfig) -> Scene:
     source = open_source(config)
     if isinstance(scene, BlockedSceneConfig):
         return BlockedScene(source, dataset.group, scene.side, config.seed)
+    if isinstance(scene, CheckerboardSceneConfig):
+        return CheckerboardScene(source, dataset.group, config.seed)
     return PlainScene(source, dataset.group)

@@ -2,6 +2,7 @@
 
 from data_prep.settings.datasets import (
     BlockedSceneConfig,
+    CheckerboardSceneConfig,
     CompositeSceneConfig,
     DatasetConfig,
     OrbitDatasetConfig,
@@ -17,6 +18,7 @@ from data_prep.settings.worlds import EpisodeDatasetConfig
 
 __all__ = [
     "BlockedSceneConfig",
+    "CheckerboardSceneConfig",
     "CompositeSceneConfig",
     "DatasetConfig",
     "EpisodeDatasetConfig",

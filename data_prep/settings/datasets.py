@@ -57,6 +57,13 @@ class BlockedSceneConfig:
 
 
 @dataclass(frozen=True)
+class CheckerboardSceneConfig:
+    """The group acts on a digit, drawn blue before black and white pixels, which stay."""
+
+    name: Literal["checkerboard"]
+
+
+@dataclass(frozen=True)
 class CompositeSceneConfig:
     """The group acts on an object in front of a background, which stays."""
 
@@ -70,7 +77,13 @@ class ViewsSceneConfig:
     name: Literal["views"]
 
 
-SceneConfig = PlainSceneConfig | BlockedSceneConfig | CompositeSceneConfig | ViewsSceneConfig
+SceneConfig = (
+    PlainSceneConfig
+    | BlockedSceneConfig
+    | CheckerboardSceneConfig
+    | CompositeSceneConfig
+    | ViewsSceneConfig
+)
 
 
 @dataclass(frozen=True)

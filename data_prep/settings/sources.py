@@ -4,10 +4,10 @@ given."""
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from orbit.core.config.limits import Count, Percentiles, Positive, Share, between, limited
+from orbit.core.config.limits import Count, Limit, Percentiles, Positive, Share, between, limited
 from orbit.core.config.schema import FilePath
 
-LATER_FIELDS = {"nan": "refuse", "skip_open": False, "by_object": False}
+LATER_FIELDS = {"nan": "refuse", "skip_open": False, "by_object": False, "labels": None}
 """Fields that manifests hold only if they differ from these values, so that older datasets do not
 change."""
 
@@ -19,20 +19,36 @@ Side = Annotated[int, between(6, 512)]
 """Pixels or voxels."""
 
 
+Labels = Annotated[
+    tuple[int, ...],
+    Limit(
+        "must be different digits from 0 to 9, one at least",
+        lambda labels: 0 < len(set(labels) & set(range(10))) == len(labels),
+    ),
+]
+
+
 @dataclass(frozen=True)
+@limited
 class DigitsSourceConfig:
-    """The digits inside scikit-learn."""
+    """The digits inside scikit-learn; `labels` takes only these digits, null all."""
 
     name: Literal["sklearn"]
+    labels: Labels | None = None
 
 
 @dataclass(frozen=True)
+@limited
 class MnistSourceConfig:
-    """MNIST below `root` in torchvision's layout; `download` lets torchvision fetch it."""
+    """MNIST below `root` in torchvision's layout; `download` lets torchvision fetch it.
+
+    `labels` takes only these digits, null all.
+    """
 
     name: Literal["torchvision"]
     root: FilePath | None = None
     download: bool = False
+    labels: Labels | None = None
 
 
 @dataclass(frozen=True)

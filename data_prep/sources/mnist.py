@@ -28,15 +28,15 @@ IDX_UNSIGNED_BYTE = 0x08
 class MnistSource:
     """The four IDX files of MNIST; images 28x28, parts `train` and `test`.
 
-    Raises FileNotFoundError if the folder or a file is missing, ValueError for a
-    file that is not IDX, is cut off, or holds images of another shape.
+    Only those with one of `labels`, in their order, if any are given. Raises FileNotFoundError if
+    the folder or a file is missing, ValueError for a file that is not IDX, is cut off, or holds
+    images of another shape.
     """
 
     image_shape = (1, 28, 28)
     is_binary = False
-    label_meaning = "digit, 0 to 9"
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, labels: tuple[int, ...] | None = None) -> None:
         if not root.is_dir():
             raise FileNotFoundError(f"source.root={root}: there is no such directory")
         self.folder = root / "MNIST" / "raw"
@@ -44,9 +44,11 @@ class MnistSource:
             raise FileNotFoundError(
                 f"source.root={root} holds no MNIST/raw; source.download=true fetches it"
             )
+        self.label_meaning = label_meaning(labels)
+        self._labels = labels
         self.num_images = {}
         for part, (images_name, labels_name) in FILES.items():
-            images, labels = (
+            images, found = (
                 _open_idx(self.folder, images_name),
                 _open_idx(self.folder, labels_name),
             )
@@ -55,17 +57,18 @@ class MnistSource:
                     f"{self.folder / images_name} holds arrays of shape {images.shape[1:]},"
                     f" not images of {self.image_shape[1:]}"
                 )
-            if labels.shape != images.shape[:1]:
+            if found.shape != images.shape[:1]:
                 raise ValueError(
-                    f"{self.folder / labels_name} holds {labels.shape} labels"
+                    f"{self.folder / labels_name} holds {found.shape} labels"
                     f" for {len(images)} images"
                 )
-            self.num_images[part] = len(images)
+            self.num_images[part] = len(_kept(self.folder, part, labels))
 
     def read(self, part: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         images_name, labels_name = FILES[part]
-        images = _open_idx(self.folder, images_name)[indices]
-        labels = _open_idx(self.folder, labels_name)[indices]
+        places = _kept(self.folder, part, self._labels)[indices]
+        images = _open_idx(self.folder, images_name)[places]
+        labels = _open_idx(self.folder, labels_name)[places]
         return images[:, None], labels.astype(np.int64)
 
     def subjects(self, part: str) -> None:
@@ -140,6 +143,21 @@ def _open_idx(folder: Path, name: str) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
+def _kept(folder: Path, part: str, labels: tuple[int, ...] | None) -> np.ndarray:
+    return places_of(_open_idx(folder, FILES[part][1]), labels)
+
+
+def places_of(found: np.ndarray, labels: tuple[int, ...] | None) -> np.ndarray:
+    """Positions (K,) int64 of the values (N,) that are among the labels, of all for None."""
+    return np.arange(len(found)) if labels is None else np.flatnonzero(np.isin(found, labels))
+
+
+def label_meaning(labels: tuple[int, ...] | None) -> str:
+    """What the labels of digits are, in words."""
+    return "digit, 0 to 9" if labels is None else f"digit: {', '.join(map(str, sorted(labels)))}"
+
+
+@lru_cache(maxsize=8)
 def _checksums(folder: Path) -> dict[str, str]:
     names = [name for pair in FILES.values() for name in pair]
     return {name: sha256_of_file(_find(folder, name)) for name in names}
@@ -151,16 +169,23 @@ MAXIMUM = 16.0
 
 
 class DigitsSource:
-    """8x8 images upsampled bilinearly to 16x16, grey values 0..16 mapped to 0..255."""
+    """8x8 images upsampled bilinearly to 16x16, grey values 0..16 mapped to 0..255.
+
+    Only those with one of `labels`, in their order, if any are given.
+    """
 
     image_shape = (1, 8 * UPSAMPLING, 8 * UPSAMPLING)
     is_binary = False
-    num_images = {"all": NUM_IMAGES}
-    label_meaning = "digit, 0 to 9"
+
+    def __init__(self, labels: tuple[int, ...] | None = None) -> None:
+        self.label_meaning = label_meaning(labels)
+        self._places = None if labels is None else places_of(_load()[1], labels)
+        self.num_images = {"all": NUM_IMAGES if self._places is None else len(self._places)}
 
     def read(self, part: str, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         images, labels = _load()
-        return images[indices], labels[indices]
+        places = indices if self._places is None else self._places[indices]
+        return images[places], labels[places]
 
     def subjects(self, part: str) -> None:
         return None
@@ -187,8 +212,12 @@ def _open_mnist(config: MnistSourceConfig, seed: int, num_samples: int | None) -
     root = Path(config.root)
     if config.download:
         download_mnist(root)
-    return MnistSource(root)
+    return MnistSource(root, config.labels)
+
+
+def _open_digits(config: DigitsSourceConfig, seed: int, num_samples: int | None) -> DigitsSource:
+    return DigitsSource(config.labels)
 
 
 MNIST = Kind("torchvision", MnistSourceConfig, _open_mnist)
-DIGITS = Kind("sklearn", DigitsSourceConfig, lambda *_: DigitsSource())
+DIGITS = Kind("sklearn", DigitsSourceConfig, _open_digits)

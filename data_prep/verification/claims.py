@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from data_prep.drawing.backgrounds import plain_backdrop
+from data_prep.drawing.checkerboards import WHITE, is_blue
 from data_prep.scenes.acting import differs_from_action, moved_each
 from orbit.core.groups import Group, make_group
 from orbit.core.rendering.rasteriser import FILLING
@@ -20,13 +21,15 @@ from orbit.core.store.origin import Orbits, Table
 CUT = 127.5
 ROUNDING_TOLERANCE = 1.0
 """Largest difference, in stored units, if this program interpolated and rounded."""
+SLACK = 1e-4
+"""What rounding makes of a share of 0 or 1."""
 OUTLINE = 1.0
 """Largest distance, in pixels, from the centre of a pixel on an outline to the outline."""
 
 
 def what_is_checked(manifest: Manifest) -> str | None:
     """A clause that says what can be checked of a record's frames; None if nothing can."""
-    if manifest.target_is_action_on_source or _scene(manifest) == "blocked":
+    if manifest.target_is_action_on_source or _scene(manifest) in ("blocked", "checkerboard"):
         return "pairs recomputed"
     if _scene(manifest) == "views":
         return "backdrops compared"
@@ -59,6 +62,8 @@ def faults(
         g = group.decode(torch.from_numpy(action))
         turned = group.act_on_image(torch.from_numpy(block), g).numpy()
         return _differs(group, source, target, action, (block == 0) & (turned == 0))
+    if _scene(manifest) == "checkerboard":
+        return _shows_another_board(group, source, target, action)
     ends = (("source", source), ("target", target))
     if _scene(manifest) == "views":
         return np.asarray(_covers_backdrop(source) | _covers_backdrop(target))
@@ -95,6 +100,24 @@ def _shows_another_object(
             group, source, target, action, np.broadcast_to(moved == 255, target.shape)
         )
     return np.asarray(wrong)
+
+
+def _shows_another_board(
+    group: Group, source: np.ndarray, target: np.ndarray, action: np.ndarray
+) -> np.ndarray:
+    """Records whose digit is not the turned one, or whose background differs where both show it.
+
+    Of an interpolated digit only the pixels count whose neighbours are all part of it, or none.
+    """
+    before, after = is_blue(source), is_blue(target)
+    g = group.decode(torch.from_numpy(action))
+    turned = group.act_on_image(torch.from_numpy(before.astype(np.float32)), g).numpy()
+    wrong = ((turned > 1 - SLACK) & ~after) | ((turned < SLACK) & after)
+    for frames, digit in ((source, before), (target, after)):
+        is_board = (frames == 0).all(1, keepdims=True) | (frames == WHITE).all(1, keepdims=True)
+        wrong |= ~digit & ~is_board
+    wrong |= ~before & ~after & (source != target).any(1, keepdims=True)
+    return np.asarray(wrong.reshape(len(source), -1).any(1))
 
 
 def _covers_backdrop(frames: np.ndarray) -> np.ndarray:

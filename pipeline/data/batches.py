@@ -240,6 +240,7 @@ def what_stays(manifest: Manifest) -> str | None:
         return None
     parts = {
         "blocked": "a block does not move",
+        "checkerboard": "the background does not move",
         "composite": "the background does not move",
         "views": "the object is turned before it is drawn",
     }.get(origin.scene, "parts of the frame stay")

@@ -38,10 +38,10 @@ __all__ = [
 def make_group(spec: str) -> Group:
     """The group of that specification.
 
-    A name of `GROUP_NAMES`; `wrap1d`, `wrap2d`, `wrap3d`, `c4+wrap`, `d4+wrap` or `octahedral+wrap`
-    followed by :PERIOD:STEP; `so2+shift` or `so3+shift` followed by :PERIOD:MAX, all in pixels; a
-    name that an installed package offers (`orbit.groups`). Raises ValueError with what is allowed
-    for anything else.
+    A name of `GROUP_NAMES`; `turns:NUM`; `wrap1d`, `wrap2d`, `wrap3d`, `c4+wrap`, `d4+wrap` or
+    `octahedral+wrap` followed by :PERIOD:STEP; `so2+shift` or `so3+shift` followed by :PERIOD:MAX,
+    all in pixels; a name that an installed package offers (`orbit.groups`). Raises ValueError with
+    what is allowed for anything else.
     """
     added = None if spec.partition(":")[0] in FAMILIES else plugins.load("groups", spec)
     if added is not None:
@@ -51,7 +51,10 @@ def make_group(spec: str) -> Group:
         return group
     parsed = parse_group(spec)
     family = FAMILIES[parsed.family]
-    made: Group = (
-        family.make(parsed.name, parsed.period, parsed.size) if parsed.period else family.make()
-    )
+    numbers: tuple[str | float, ...] = ()
+    if parsed.num:
+        numbers = (parsed.num,)
+    elif parsed.period:
+        numbers = (parsed.name, parsed.period, parsed.size)
+    made: Group = family.make(*numbers)
     return made

@@ -14,6 +14,7 @@ from orbit.core.groups import (
     quaternions,
     rigid_motions,
     space_rotations,
+    turns,
 )
 from orbit.core.groups.interface import Group
 from orbit.core.groups.lattice import LatticeGroup
@@ -175,11 +176,13 @@ PLAIN = plugins.by_name(
 )
 WRAPPED = plugins.by_name(*lattice.WRAPPED)
 SHIFTED = plugins.by_name(*rigid_motions.SHIFTED)
-FAMILIES = {**PLAIN, **WRAPPED, **SHIFTED}
-"""Orbit's groups by the first part of their names; the last two are followed by numbers."""
+COUNTED = plugins.by_name(turns.GROUP)
+FAMILIES = {**PLAIN, **WRAPPED, **SHIFTED, **COUNTED}
+"""Orbit's groups by the first part of their names; all but the first are followed by numbers."""
 ALLOWED = ", ".join(
     (
         *PLAIN,
+        *(f"{family}:NUM" for family in COUNTED),
         *(f"{family}:PERIOD:STEP" for family in WRAPPED),
         *(f"{family}:PERIOD:MAX" for family in SHIFTED),
     )
@@ -187,7 +190,7 @@ ALLOWED = ", ".join(
 
 
 class GroupSpec(NamedTuple):
-    """A family of groups and, in one with shifts, its numbers in pixels.
+    """A family of groups and its numbers: in one with shifts in pixels, else of its elements.
 
     `size` is the step of cyclic shifts or the greatest of real ones.
     """
@@ -195,10 +198,13 @@ class GroupSpec(NamedTuple):
     family: str
     period: int = 0
     size: float = 0.0
+    num: int = 0
 
     @property
     def name(self) -> str:
         """The text of this specification, each number in its shortest form."""
+        if self.num:
+            return f"{self.family}:{self.num}"
         if not self.period:
             return self.family
         size = int(self.size) if self.size == int(self.size) else self.size
@@ -210,6 +216,11 @@ def parse_group(text: str) -> GroupSpec:
     family, *numbers = text.split(":")
     if family in PLAIN and not numbers:
         return GroupSpec(family)
+    if family in COUNTED:
+        number = parse_integer(numbers[0]) if len(numbers) == 1 else None
+        if number is None or number < 1:
+            raise ValueError(f"group {text!r} has to give the number of its elements: {family}:NUM")
+        return GroupSpec(family, num=number)
     if family in FAMILIES and family not in PLAIN:
         size_name = "STEP" if family in WRAPPED else "MAX"
         if len(numbers) != 2:

@@ -14,7 +14,7 @@ from orbit.core.store.facts import WorldFacts
 
 Pairing = Literal["orbit", "drawn", "all_pairs"]
 TrainPairing = Literal["orbit", "drawn", "all_pairs", "sources"]
-Scene = Literal["plain", "blocked", "composite", "views"]
+Scene = Literal["plain", "blocked", "checkerboard", "composite", "views"]
 
 
 @dataclass(frozen=True)
