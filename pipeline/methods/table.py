@@ -11,6 +11,8 @@ from pipeline.methods.decoder.settings import DecoderConfig
 from pipeline.methods.interface import Method, Task
 from pipeline.methods.latent_action.method import METHOD as LATENT_ACTION
 from pipeline.methods.latent_action.settings import LatentActionConfig
+from pipeline.methods.latent_operator.method import METHOD as LATENT_OPERATOR
+from pipeline.methods.latent_operator.settings import LatentOperatorConfig
 from pipeline.methods.sequence_labelling.method import METHOD as SEQUENCE_LABELLING
 from pipeline.methods.sequence_labelling.settings import SequenceLabellingConfig
 from pipeline.methods.world_model.method import METHOD as WORLD_MODEL
@@ -19,8 +21,17 @@ from pipeline.methods.world_model.settings import WorldModelConfig
 if TYPE_CHECKING:
     import torch
 
-METHODS = {each.name: each for each in (LATENT_ACTION, WORLD_MODEL, SEQUENCE_LABELLING, DECODER)}
-TaskConfig = LatentActionConfig | WorldModelConfig | SequenceLabellingConfig | DecoderConfig
+METHODS = {
+    each.name: each
+    for each in (LATENT_ACTION, WORLD_MODEL, SEQUENCE_LABELLING, DECODER, LATENT_OPERATOR)
+}
+TaskConfig = (
+    LatentActionConfig
+    | WorldModelConfig
+    | SequenceLabellingConfig
+    | DecoderConfig
+    | LatentOperatorConfig
+)
 
 
 def find_method(name: str) -> Method:

@@ -37,12 +37,14 @@ class Features(NamedTuple):
 def pose_components(group: Group) -> tuple[str, ...]:
     """Names of the numbers that describe a pose; ValueError for a group that is not of rotations
     of the plane or of space."""
-    match group.name:
-        case "c4" | "so2":
+    match group.name.partition(":")[0]:
+        case "c4" | "so2" | "turns":
             return ("cosine", "sine")
         case "so3":
             return ("w", "x", "y", "z")
-    raise ValueError(f"poses of {group.name} are no angles or quaternions: allowed c4, so2, so3")
+    raise ValueError(
+        f"poses of {group.name} are no angles or quaternions: allowed c4, turns, so2, so3"
+    )
 
 
 def pose_targets(group: Group, g: torch.Tensor) -> torch.Tensor:
