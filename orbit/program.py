@@ -26,6 +26,7 @@ PROGRAMS = {
     "train": "pipeline.train",
     "evaluate": "pipeline.evaluate",
     "describe": "pipeline.describe",
+    "discover": "pipeline.discover",
     "apply": "pipeline.apply",
     "export": "pipeline.export",
     "share": "pipeline.share",

@@ -1,0 +1,56 @@
+"""Find the subgroup of O(2) that the pairs of a dataset obey. No group element is read.
+
+Examples:
+  python pipeline/discover.py DIR
+  python pipeline/discover.py DIR split=test pairs=500 json=true
+
+Keys: split (default train), pairs (how many, spread over the split; default 200), json. For each
+pair (x, x') the turn or reflection is inferred that leads from x to x', and the subgroup is the one
+under which all of them are likeliest: C1 to C12, SO(2), D1 to D12 or O(2). Two measures of doubt
+stand beside it. Frames must be square images.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from orbit.core.config.program import run_program, take_directory, take_switch, take_value
+from orbit.core.printing import say
+from orbit.core.user_text import counted, parse_integer
+
+SHOWN = 4
+
+
+def main(arguments: list[str]) -> None:
+    as_json = take_switch(arguments, "json")
+    split = take_value(arguments, "split", "train")
+    text = take_value(arguments, "pairs", "200")
+    root = Path(take_directory(arguments, "dataset"))
+    num = parse_integer(text)
+    if num is None or num < 1:
+        raise ValueError(f"pairs={text} must be an integer of at least 1")
+
+    from orbit.core.store.reader import PairStore
+    from pipeline.discovery import check_has_pairs, elements_of_pairs, in_degrees
+    from pipeline.metrics.subgroups import discover
+
+    store = PairStore(root)
+    check_has_pairs(store.manifest)
+    elements = elements_of_pairs(store.split(split), store.manifest.frames.stored_range, num)
+    found = discover(elements)
+    if as_json:
+        content = {**dataclasses.asdict(found), "num_pairs": len(elements.angle)}
+        say(json.dumps(content, indent=2))
+        return
+    say(f"{found.name}, from {counted(len(elements.angle), 'pair')} of {split}")
+    say(f"  probability of any other: {found.doubt:.2g}")
+    say(f"  resamples of the pairs that give another: {found.unstable:.0%}")
+    say(f"  error of angles {in_degrees(found.error)} degrees; {found.share_unexplained:.0%} of")
+    say("  the pairs are explained by no candidate")
+    ranked = sorted(found.log_odds.items(), key=lambda item: -item[1])[1:SHOWN]
+    others = ", ".join(f"{name} ({value:.1f})" for name, value in ranked)
+    say(f"  next (log odds in nats): {others}")
+
+
+if __name__ == "__main__":
+    run_program(main, __doc__)

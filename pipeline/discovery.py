@@ -1,0 +1,89 @@
+"""Elements of O(2) that explain pairs of images (x, x'), none of which is given.
+
+An element is found by trying: all angles in steps of 5 degrees, with and without a reflection, on
+the images themselves, then the neighbourhood of the best one in steps of half a degree.
+"""
+
+import math
+
+import torch
+
+from orbit.core.groups import make_group
+from orbit.core.progress import Progress
+from orbit.core.store.manifest import Manifest
+from orbit.core.store.reader import SplitReader
+from pipeline.data.places import slices
+from pipeline.measuring import spread_records
+from pipeline.metrics.subgroups import Elements
+
+COARSE = torch.arange(-180.0, 180.0, 5.0).deg2rad()
+FINE = torch.arange(-4.5, 5.0, 0.5).deg2rad()
+BLOCK = 1 << 24
+"""Pixels of moved images that are held at a time."""
+
+
+def check_has_pairs(manifest: Manifest) -> None:
+    """Raise ValueError unless the dataset has pairs of square images."""
+    shape = manifest.frames.shape
+    if len(shape) != 3 or shape[1] != shape[2]:
+        raise ValueError(f"frames of shape {list(shape)}: a turn is found for square images only")
+
+
+def moved(images: torch.Tensor, angles: torch.Tensor, reflects: bool) -> torch.Tensor:
+    """Images (N, C, H, H), mirrored left to right if `reflects`, under each of K turns:
+    (N, K, C, H, H)."""
+    mirrored = images.flip(-1) if reflects else images
+    each = mirrored.repeat_interleave(angles.shape[-1], 0)
+    turned = make_group("so2").act_on_image(each, angles.expand(len(images), -1).flatten())
+    return turned.view(len(images), -1, *images.shape[1:])
+
+
+def infer_elements(source: torch.Tensor, target: torch.Tensor) -> Elements:
+    """For each pair of float images (N, C, H, H), the element under which x is nearest to x'."""
+    found = []
+    rows = max(1, BLOCK // (2 * len(COARSE) * source[0].numel()))
+    for part in slices(len(source), rows):
+        x, wanted = source[part], target[part]
+        errors = torch.stack(
+            [_errors(x, wanted, COARSE.expand(len(x), -1), mirrored) for mirrored in (False, True)]
+        )
+        lowest, at = errors.min(2)
+        angles = torch.empty(2, len(x))
+        for mirrored in (0, 1):
+            near = COARSE[at[mirrored]][:, None] + FINE
+            fine, best = _errors(x, wanted, near, bool(mirrored)).min(1)
+            lowest[mirrored] = fine
+            angles[mirrored] = near.gather(1, best[:, None])[:, 0]
+        reflects = lowest[1] < lowest[0]
+        found.append(Elements(torch.where(reflects, angles[1], angles[0]), reflects))
+    return Elements(torch.cat([e.angle for e in found]), torch.cat([e.reflects for e in found]))
+
+
+def _errors(
+    x: torch.Tensor, wanted: torch.Tensor, angles: torch.Tensor, mirrored: bool
+) -> torch.Tensor:
+    """Mean squared errors (N, K) of x moved by angles (N, K)."""
+    return (moved(x, angles, mirrored) - wanted[:, None]).square().flatten(2).mean(2)
+
+
+def elements_of_pairs(reader: SplitReader, frames_range: tuple[float, float], num: int) -> Elements:
+    """Inferred elements of up to `num` pairs that are spread over a split."""
+    low, high = frames_range
+    places = spread_records(reader, num)
+    found = []
+    with Progress(len(places), "pairs", "inferring", lines=False) as progress:
+        for part in slices(len(places), 256):
+            read = reader.read(places[part])
+            source, target = (
+                (torch.from_numpy(frames).float() - low) / (high - low)
+                for frames in (read.source, read.target)
+            )
+            found.append(infer_elements(source, target))
+            progress.advance(len(source))
+    angle = torch.cat([each.angle for each in found])
+    return Elements(angle, torch.cat([each.reflects for each in found]))
+
+
+def in_degrees(angle: float) -> float:
+    """Radians in degrees, to a tenth."""
+    return round(math.degrees(angle), 1)
