@@ -13,6 +13,8 @@ from pipeline.methods.latent_action.method import METHOD as LATENT_ACTION
 from pipeline.methods.latent_action.settings import LatentActionConfig
 from pipeline.methods.latent_operator.method import METHOD as LATENT_OPERATOR
 from pipeline.methods.latent_operator.settings import LatentOperatorConfig
+from pipeline.methods.neural_fourier.method import METHOD as NEURAL_FOURIER
+from pipeline.methods.neural_fourier.settings import NeuralFourierConfig
 from pipeline.methods.sequence_labelling.method import METHOD as SEQUENCE_LABELLING
 from pipeline.methods.sequence_labelling.settings import SequenceLabellingConfig
 from pipeline.methods.world_model.method import METHOD as WORLD_MODEL
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
 
 METHODS = {
     each.name: each
-    for each in (LATENT_ACTION, WORLD_MODEL, SEQUENCE_LABELLING, DECODER, LATENT_OPERATOR)
+    for each in (
+        *(LATENT_ACTION, WORLD_MODEL, SEQUENCE_LABELLING, DECODER),
+        *(LATENT_OPERATOR, NEURAL_FOURIER),
+    )
 }
 TaskConfig = (
     LatentActionConfig
@@ -31,6 +36,7 @@ TaskConfig = (
     | SequenceLabellingConfig
     | DecoderConfig
     | LatentOperatorConfig
+    | NeuralFourierConfig
 )
 
 

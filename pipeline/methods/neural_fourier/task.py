@@ -1,0 +1,137 @@
+"""The task of the neural Fourier transform: objective and evaluation for the trainer.
+
+    loss/forward  = |D(g E(x)) - g x|^2          means over the values of frames on [0, 1]
+    loss/backward = |D(g^-1 E(g x)) - x|^2
+    loss/cycle    = |E(x) - E(D(E(x)))|^2        a sum over z; mean with the same of g x
+
+Representations multiply as elements do. So each view's turn by its own absolute pose to pose e and
+on to that of the other is one by g, and poses need not be known.
+"""
+
+import torch
+from torch import nn
+
+from orbit.core.groups import make_group
+from orbit.core.store.manifest import Manifest
+from orbit.core.store.origin import Episodes, Orbits
+from pipeline.data.packing import Batch
+from pipeline.data.places import parts_of_pass
+from pipeline.methods.interface import PlainTask
+from pipeline.methods.latent_action.evaluation import LatentActionEvaluation
+from pipeline.methods.latent_action.settings import LossWeights
+from pipeline.methods.neural_fourier.model import NeuralFourierModel
+from pipeline.methods.neural_fourier.settings import NeuralFourierConfig
+from pipeline.metrics.similarity import MIN_SIDE
+from pipeline.models.latent_action import as_images
+
+
+def term_names(cycle: float) -> tuple[str, ...]:
+    """The names of the rows of `pair_losses`."""
+    names = ("loss/total", "loss/forward", "loss/backward")
+    return names if cycle == 0 else (*names, "loss/cycle")
+
+
+def pair_losses(
+    model: NeuralFourierModel,
+    images: torch.Tensor,
+    wanted: torch.Tensor,
+    g: torch.Tensor,
+    cycle: float = 0.0,
+) -> torch.Tensor:
+    """Total and terms of each pair of normalised images x and g x, (3, N); with `cycle` (4, N)."""
+    both = torch.cat([images, wanted])
+    latents = model.encoder(both)
+    source, target = latents.chunk(2)
+    moved = torch.cat([model.act(source, g), model.act(target, model.group.inverse(g))])
+    outputs = as_images(model.decoder(moved).to(both.dtype), "tanh")
+    truths = torch.cat([wanted, images])
+    errors = model.to_unit_range(outputs) - model.to_unit_range(truths)
+    terms = errors.square().flatten(1).mean(1).view(2, -1)
+    if cycle == 0:
+        return torch.cat([terms.sum(0, keepdim=True), terms])
+    again = model.encoder(as_images(model.decoder(latents).to(both.dtype), "tanh"))
+    changes = (latents - again).to(both.dtype).square().flatten(1).sum(1).view(2, -1).mean(0)
+    return torch.stack([terms.sum(0) + cycle * changes, *terms, changes])
+
+
+class NeuralFourierObjective(nn.Module):
+    """The mean of `pair_losses`."""
+
+    def __init__(self, model: NeuralFourierModel, cycle: float) -> None:
+        super().__init__()
+        self.model, self.cycle = model, cycle
+
+    def forward(
+        self,
+        source: torch.Tensor,
+        target: torch.Tensor,
+        action: torch.Tensor,
+        label: torch.Tensor,
+        valid: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss and the vector of its terms."""
+        model = self.model
+        images, wanted = model.normalise(source), model.normalise(target)
+        losses = pair_losses(model, images, wanted, model.group.decode(action), self.cycle)
+        terms = losses.mean(1)
+        return terms[0], terms.detach()
+
+
+class NeuralFourierEvaluation(LatentActionEvaluation):
+    """PSNR, similarity and errors of latents as for a latent action, with the losses above."""
+
+    def __init__(
+        self, model: NeuralFourierModel, cycle: float, seen_bins: tuple[str, ...] | None
+    ) -> None:
+        super().__init__(model, LossWeights(), seen_bins=seen_bins)
+        self._fourier, self._cycle, self._names = model, cycle, term_names(cycle)
+        self._own = self._losses.new_zeros(1 + len(self._names))
+
+    @torch.no_grad()
+    def update(self, batch: Batch) -> None:
+        super().update(batch)
+        model = self._fourier
+        for part in parts_of_pass(batch.source):
+            images, wanted = (model.normalise(x[part]) for x in (batch.source, batch.target))
+            g, valid = model.group.decode(batch.action[part]), batch.valid[part].double()
+            losses = pair_losses(model, images, wanted, g, self._cycle).double()
+            self._own += torch.cat([torch.ones_like(losses[:1]), losses]) @ valid
+
+    def sums(self) -> torch.Tensor:
+        return torch.cat([super().sums(), self._own])
+
+    def metrics(self, sums: torch.Tensor) -> dict[str, float]:
+        shared, own = sums.split([len(sums) - len(self._own), len(self._own)])
+        count, *losses = own.tolist()
+        found = {name: x / count for name, x in zip(self._names, losses, strict=True)}
+        others = super().metrics(shared).items()
+        return found | {n: x for n, x in others if not n.startswith(("loss/", "mask/"))}
+
+
+class NeuralFourierTask(PlainTask):
+    """See `pipeline.methods.interface.Task`."""
+
+    mixes_batch = False
+    selection_metric = "loss/total"
+
+    def __init__(
+        self, config: NeuralFourierConfig, manifest: Manifest, device: torch.device
+    ) -> None:
+        if isinstance(manifest.origin, Episodes):
+            raise ValueError(
+                f"task.name=neural_fourier learns how {manifest.group} acts on images; the actions"
+                f" of {manifest.name} are those of a world, which task=world_model learns"
+            )
+        shape = manifest.frames.shape[1:]
+        if min(shape) < MIN_SIDE:
+            raise ValueError(f"frames of {shape} are too small: at least {MIN_SIDE} pixels a side")
+        model = NeuralFourierModel(config, manifest.frames, make_group(manifest.group))
+        self.model = model.to(device)
+        self.term_names = term_names(config.cycle)
+        self.objective = NeuralFourierObjective(self.model, config.cycle)
+        origin, self._cycle = manifest.origin, config.cycle
+        self._seen_bins = origin.train_bins if isinstance(origin, Orbits) else None
+
+    def evaluation(self, model: nn.Module) -> NeuralFourierEvaluation:
+        assert isinstance(model, NeuralFourierModel)
+        return NeuralFourierEvaluation(model, self._cycle, self._seen_bins)
