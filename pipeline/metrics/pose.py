@@ -43,7 +43,7 @@ def pose_components(group: Group) -> tuple[str, ...]:
         case "so3":
             return ("w", "x", "y", "z")
     raise ValueError(
-        f"poses of {group.name} are no angles or quaternions: allowed c4, turns, so2, so3"
+        f"poses of {group.name} are no angles or quaternions: allowed c4, so2, so3, turns"
     )
 
 
