@@ -401,14 +401,15 @@ def test_tables_are_rewritten_from_result_files(
         carry_out(request)
 
 
-def test_the_page_of_the_paper_holds_the_tables_of_its_results() -> None:
-    request = read_request(["paper1", "tables=true"])
-    assert request.document_file == REPOSITORY / "docs" / "paper1.md"
+@pytest.mark.parametrize("name", ["paper1", "referee"])
+def test_the_page_holds_the_tables_of_its_results(name: str) -> None:
+    request = read_request([name, "tables=true"])
+    assert request.document_file == REPOSITORY / "docs" / f"{name}.md"
     text = request.document_file.read_text()
     blocks = make_blocks(request.reproduction, request.preset, read_results(request.results_dir))
     named = {match["name"] for match in START.finditer(text)}
     assert named | {"matrix"} == set(blocks), "a page may leave the matrix out"
-    assert replace_blocks(text, blocks) == text, "python launch/reproduce.py paper1 tables=true"
+    assert replace_blocks(text, blocks) == text, f"python launch/reproduce.py {name} tables=true"
 
 
 def guest_result(evaluate: list[str]) -> dict[str, object]:
