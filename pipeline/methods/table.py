@@ -8,6 +8,8 @@ from orbit.core import plugins
 from orbit.core.store.manifest import Manifest
 from pipeline.methods.decoder.method import METHOD as DECODER
 from pipeline.methods.decoder.settings import DecoderConfig
+from pipeline.methods.homomorphism.method import METHOD as HOMOMORPHISM
+from pipeline.methods.homomorphism.settings import HomomorphismConfig
 from pipeline.methods.interface import Method, Task
 from pipeline.methods.latent_action.method import METHOD as LATENT_ACTION
 from pipeline.methods.latent_action.settings import LatentActionConfig
@@ -27,7 +29,7 @@ METHODS = {
     each.name: each
     for each in (
         *(LATENT_ACTION, WORLD_MODEL, SEQUENCE_LABELLING, DECODER),
-        *(LATENT_OPERATOR, NEURAL_FOURIER),
+        *(LATENT_OPERATOR, NEURAL_FOURIER, HOMOMORPHISM),
     )
 }
 TaskConfig = (
@@ -37,6 +39,7 @@ TaskConfig = (
     | DecoderConfig
     | LatentOperatorConfig
     | NeuralFourierConfig
+    | HomomorphismConfig
 )
 
 

@@ -14,11 +14,8 @@ from torch import nn
 from orbit.core.groups import make_group
 from orbit.core.store.manifest import Manifest
 from orbit.core.store.origin import Episodes, Orbits
-from pipeline.data.packing import Batch
-from pipeline.data.places import parts_of_pass
 from pipeline.methods.interface import PlainTask
-from pipeline.methods.latent_action.evaluation import LatentActionEvaluation
-from pipeline.methods.latent_action.settings import LossWeights
+from pipeline.methods.latent_losses import PairLossEvaluation
 from pipeline.methods.neural_fourier.model import NeuralFourierModel
 from pipeline.methods.neural_fourier.settings import NeuralFourierConfig
 from pipeline.metrics.similarity import MIN_SIDE
@@ -77,37 +74,6 @@ class NeuralFourierObjective(nn.Module):
         return terms[0], terms.detach()
 
 
-class NeuralFourierEvaluation(LatentActionEvaluation):
-    """PSNR, similarity and errors of latents as for a latent action, with the losses above."""
-
-    def __init__(
-        self, model: NeuralFourierModel, cycle: float, seen_bins: tuple[str, ...] | None
-    ) -> None:
-        super().__init__(model, LossWeights(), seen_bins=seen_bins)
-        self._fourier, self._cycle, self._names = model, cycle, term_names(cycle)
-        self._own = self._losses.new_zeros(1 + len(self._names))
-
-    @torch.no_grad()
-    def update(self, batch: Batch) -> None:
-        super().update(batch)
-        model = self._fourier
-        for part in parts_of_pass(batch.source):
-            images, wanted = (model.normalise(x[part]) for x in (batch.source, batch.target))
-            g, valid = model.group.decode(batch.action[part]), batch.valid[part].double()
-            losses = pair_losses(model, images, wanted, g, self._cycle).double()
-            self._own += torch.cat([torch.ones_like(losses[:1]), losses]) @ valid
-
-    def sums(self) -> torch.Tensor:
-        return torch.cat([super().sums(), self._own])
-
-    def metrics(self, sums: torch.Tensor) -> dict[str, float]:
-        shared, own = sums.split([len(sums) - len(self._own), len(self._own)])
-        count, *losses = own.tolist()
-        found = {name: x / count for name, x in zip(self._names, losses, strict=True)}
-        others = super().metrics(shared).items()
-        return found | {n: x for n, x in others if not n.startswith(("loss/", "mask/"))}
-
-
 class NeuralFourierTask(PlainTask):
     """See `pipeline.methods.interface.Task`."""
 
@@ -132,6 +98,10 @@ class NeuralFourierTask(PlainTask):
         origin, self._cycle = manifest.origin, config.cycle
         self._seen_bins = origin.train_bins if isinstance(origin, Orbits) else None
 
-    def evaluation(self, model: nn.Module) -> NeuralFourierEvaluation:
+    def evaluation(self, model: nn.Module) -> PairLossEvaluation:
         assert isinstance(model, NeuralFourierModel)
-        return NeuralFourierEvaluation(model, self._cycle, self._seen_bins)
+
+        def losses(x: torch.Tensor, wanted: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+            return pair_losses(model, x, wanted, g, self._cycle)
+
+        return PairLossEvaluation(model, self.term_names, losses, self._seen_bins)
