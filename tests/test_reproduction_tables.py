@@ -436,3 +436,17 @@ def test_a_method_of_another_package_joins_by_its_result_file() -> None:
         (guest_result(evaluate), SETTINGS),
     ):
         assert "`theirs`" not in rows_of(make_blocks(alike, "small", [result])["matrix"])
+
+
+def test_floors_stand_below_the_table() -> None:
+    digits = dataclasses.replace(
+        SETTINGS.datasets["digits"],
+        columns={"psnr": PaperColumn("PSNR", "psnr")},
+        floors=(PaperColumn("PSNR of a copy", "copy"), PaperColumn("of nothing", "nothing")),
+    )
+    settings = dataclasses.replace(SETTINGS, datasets={**SETTINGS.datasets, "digits": digits})
+    result = result_of("method", 0)
+    result["metrics"]["copy"] = 12.25
+    text = make_blocks(settings, "small", [result])["digits/results"]
+    assert "Without a method: PSNR of a copy 12.2." in text
+    assert "Floors: not run." in make_blocks(settings, "small", [])["digits/results"]

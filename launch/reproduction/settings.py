@@ -96,6 +96,7 @@ class DatasetSettings:
     name, on whose test splits runs are evaluated too: their metrics start with that name and a
     slash. The dataset's table has the columns of `leading`, then those of the paper's numbers to
     compare with, which `paper` names, then `columns`: metrics by name with heading and factor.
+    `floors` do not depend on the method, and stand in a line below the table.
     `reference` replaces that of the reproduction. `splits` are those on which runs are evaluated:
     the metrics of the first are in the tables, those of further ones, without analyses, start with
     the split's name and a slash.
@@ -115,6 +116,7 @@ class DatasetSettings:
     paper: PaperRows | None = None
     leading: dict[str, PaperColumn] = field(default_factory=dict)
     columns: dict[str, PaperColumn] = field(default_factory=dict)
+    floors: tuple[PaperColumn, ...] = ()
     reference: str | None = None
     splits: tuple[Split, ...] = ("test",)
 

@@ -68,7 +68,20 @@ def results_block(settings: ReproductionSettings, preset: Preset, dataset: str, 
         text += ["", f"The paper's rows: {table.source}{marks}."]
         for number, note in enumerate(notes, start=1):
             text.append(f"({number}) {paper.notes[note].strip()}")
+    if own.floors:
+        text += ["", floors_line(own.floors, rows)]
     return "\n".join([*text, *provenance_lines(settings, preset, dataset, rows.all())])
+
+
+def floors_line(floors: Sequence[PaperColumn], rows: Rows) -> str:
+    """What any guess would have: means over all runs, which differ by rounding at most."""
+    finished = [result for row in rows.results for result in rows.finished(row)]
+    parts = []
+    for column in floors:
+        values = [v for v in map(metric(str(column.metric)), finished) if v is not None]
+        if values:
+            parts.append(f"{column.title} {column.factor * sum(values) / len(values):.3g}")
+    return f"Without a method: {', '.join(parts)}." if parts else "Floors: not run."
 
 
 def _find(paper: Paper, wanted: PaperRows) -> tuple[PaperTable, dict[str, PaperRow]]:

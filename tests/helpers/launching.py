@@ -114,7 +114,7 @@ def rank_process(run: Path, rank: int) -> int:
     raise AssertionError(f"no rank {rank} of {run}")
 
 
-RESTED_S = 120
+RESTED_S = 140
 """Of the 160 seconds until the run that reaches its time limit is told to stop."""
 
 

@@ -6,11 +6,11 @@ from helpers.injection.library import Call
 from helpers.injection.points import Point
 
 NUM_SPREAD = {
-    "prepare": 8,
-    "prepare, replacing": 8,
-    "train": 10,
+    "prepare": 7,
+    "prepare, replacing": 7,
+    "train": 8,
     "train, by blocks": 2,
-    "train, continuing": 10,
+    "train, continuing": 8,
     "train, two ranks": 4,
     "evaluate": 6,
     "evaluate, pictures": 1,
