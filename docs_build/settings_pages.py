@@ -10,7 +10,7 @@ from docs_build.settings_keys import Section, dataclass_options, sections
 from launch.cluster.settings import ClusterConfig
 from launch.evaluation.evaluator import EvaluateRequest
 from launch.preparation.directory import PreparationRequest
-from launch.reproduction.settings import ReproductionRequest
+from launch.reproduction.request import ReproductionRequest
 from launch.sweeps.request import SweepRequest
 from orbit.core.config.compose import CONFIG_ROOT
 from pipeline.settings import (

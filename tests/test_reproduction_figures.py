@@ -11,8 +11,9 @@ from PIL import Image
 
 from launch.reproduction.figures import digest_of, make_figures, spans_decades, write_figures
 from launch.reproduction.plan import plan_run
+from launch.reproduction.request import read_request
 from launch.reproduction.results import read_results
-from launch.reproduction.settings import Panel, read_request
+from launch.reproduction.settings import Panel
 
 PANELS = (Panel("hits, %", "hits", factor=100), Panel("error", "error", log=True))
 SETTINGS = small_settings(panels=PANELS)
@@ -81,7 +82,7 @@ def test_two_panels_of_one_title_are_refused() -> None:
         small_settings(panels=(PANELS[0], PANELS[0]))
 
 
-@pytest.mark.parametrize("name", ["paper1", "paper2"])
+@pytest.mark.parametrize("name", ["paper1", "paper2", "referee"])
 def test_the_documents_figures_show_the_present_results(name: str) -> None:
     request = read_request([name, "tables=true"])
     figures = make_figures(request.reproduction, "small", read_results(request.results_dir))

@@ -24,6 +24,7 @@ from launch.reproduction.plan import (
     runs_cell,
     select,
 )
+from launch.reproduction.request import read_request
 from launch.reproduction.results import (
     describe_commit,
     has_changed,
@@ -38,7 +39,6 @@ from launch.reproduction.settings import (
     Split,
     VariantSettings,
     duration,
-    read_request,
     seconds_left,
 )
 from launch.reproduction.tables import is_current

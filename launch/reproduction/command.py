@@ -8,15 +8,10 @@ from launch.reproduction.children import noting_stop_signals
 from launch.reproduction.figures import make_figures, rewrite_document, write_figures
 from launch.reproduction.masks import compare_masks, compared_variants, read_masks
 from launch.reproduction.plan import DIRTY, Places, PlannedRun, Programs, make_plan
+from launch.reproduction.request import ReproductionRequest, read_request
 from launch.reproduction.results import describe_commit, has_changed, is_done, read_results
 from launch.reproduction.running import Campaign, earlier_seconds, run_plan
-from launch.reproduction.settings import (
-    REPOSITORY,
-    ReproductionRequest,
-    duration,
-    read_request,
-    seconds_left,
-)
+from launch.reproduction.settings import REPOSITORY, duration, seconds_left
 from launch.reproduction.tables import current_results, make_blocks, matrix, with_guests
 from orbit.core.config.program import EXIT_FINISHED, EXIT_STOPPED, EXIT_USER_ERROR, ExitWithCode
 from orbit.core.files.lock import DirectoryLock
@@ -139,9 +134,10 @@ def write_tables(request: ReproductionRequest, always_say: bool = False) -> None
     settings = request.reproduction
     masks = {name: read_masks(request.results_dir, name) for name in settings.datasets}
     blocks = make_blocks(settings, request.preset, results, masks)
-    is_new = rewrite_document(request.document_file, blocks)
-    if is_new or always_say:
-        say(f"{request.document_file}: {'tables rewritten' if is_new else 'nothing to change'}")
+    for document in (request.document_file, *request.other_documents):
+        is_new = rewrite_document(document, blocks)
+        if is_new or always_say:
+            say(f"{document}: {'tables rewritten' if is_new else 'nothing to change'}")
     folder = request.document_file.parent / "images" / settings.name
     figures = make_figures(settings, request.preset, results)
     for file in write_figures(folder, figures):

@@ -7,10 +7,6 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from launch.reports.papers import PaperColumn
-from orbit.core.config.compose import compose, group_options, split_override
-from orbit.core.config.limits import Count, limited
-from orbit.core.config.roots import is_installed, take_configs
-from orbit.core.config.schema import FilePath, build, path_keys, suggestion
 
 Preset = Literal["small", "measured", "full"]
 Split = Literal["train", "val", "test"]
@@ -96,7 +92,8 @@ class DatasetSettings:
     name, on whose test splits runs are evaluated too: their metrics start with that name and a
     slash. The dataset's table has the columns of `leading`, then those of the paper's numbers to
     compare with, which `paper` names, then `columns`: metrics by name with heading and factor.
-    `floors` do not depend on the method, and stand in a line below the table.
+    `floors` do not depend on the method, and stand in a line below the table. `short` names columns
+    of a small table, `DATASET/short`.
     `reference` replaces that of the reproduction. `splits` are those on which runs are evaluated:
     the metrics of the first are in the tables, those of further ones, without analyses, start with
     the split's name and a slash.
@@ -117,6 +114,7 @@ class DatasetSettings:
     leading: dict[str, PaperColumn] = field(default_factory=dict)
     columns: dict[str, PaperColumn] = field(default_factory=dict)
     floors: tuple[PaperColumn, ...] = ()
+    short: tuple[str, ...] = ()
     reference: str | None = None
     splits: tuple[Split, ...] = ("test",)
 
@@ -128,6 +126,7 @@ class DatasetSettings:
         _check_names("tests", self.tests)
         for name, overrides in self.tests.items():
             _check_overrides(f"tests.{name}", overrides)
+        check_known("short", self.short, self.columns)
         both = [name for name in self.leading if name in self.columns]
         if both:
             raise ValueError(f"leading and columns both have {both[0]!r}")
@@ -196,6 +195,7 @@ class ReproductionSettings:
     the variants whose masks are compared over seeds. `{seed}` in `classify` stands for the run's
     seed. With `guests`, result files of variants that are not listed here are rows too, if they
     were prepared and evaluated as a dataset says: methods of other packages join in this way.
+    `also` are further texts of this repository with tables of this reproduction.
     """
 
     name: str
@@ -212,6 +212,7 @@ class ReproductionSettings:
     reference: str | None = None
     masks: tuple[str, ...] = ()
     guests: bool = False
+    also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_known("masks", self.masks, self.variants)
@@ -290,92 +291,7 @@ def check_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
             raise ValueError(f"{what}: unknown {name!r}; known: {', '.join(options)}")
 
 
-LIST_KEYS = ("only", "controls", "seeds")
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True)
-@limited
-class ReproductionRequest:
-    """All keys of the command. `only`, `controls` and `seeds` null mean all. `dirty` also runs code
-    with changes that are not committed; its results are marked."""
-
-    reproduction: ReproductionSettings
-    work: FilePath | None = None
-    mnist: FilePath | None = None
-    meshes: FilePath | None = None
-    preset: Preset = "small"
-    only: tuple[str, ...] | None = None
-    controls: tuple[str, ...] | None = None
-    seeds: tuple[int, ...] | None = None
-    num_parallel: Count = 2
-    results: FilePath | None = None
-    document: FilePath | None = None
-    dry_run: bool = False
-    tables: bool = False
-    dirty: bool = False
-
-    def __post_init__(self) -> None:
-        if self.seeds is not None:
-            check_seeds(self.seeds)
-        if self.dry_run and self.tables:
-            raise ValueError(
-                "dry_run=true has no effect with tables=true: it does not run anything"
-            )
-        if self.preset not in PUBLISHED and self.results is None and not self.dry_run:
-            raise ValueError(
-                f"preset={self.preset} needs results=DIR: docs/results/{self.reproduction.name}"
-                f" holds those of {' and '.join(f'preset={name}' for name in PUBLISHED)}"
-            )
-        if self.results is None and is_installed():
-            raise ValueError(
-                "give results=DIR, a folder for result files: the published ones, docs/results,"
-                " are part of the source repository"
-            )
-        if self.work is None and not (self.dry_run or self.tables):
-            raise ValueError("give work=DIR, a folder for datasets, runs and logs")
-
-    @property
-    def results_dir(self) -> Path:
-        """Folder of the result files."""
-        if self.results is not None:
-            return Path(self.results).absolute()
-        return REPOSITORY / "docs" / "results" / self.reproduction.name
-
-    @property
-    def document_file(self) -> Path | None:
-        """The text with the tables; None if results are elsewhere and no document is named."""
-        if self.document is not None:
-            return Path(self.document).absolute()
-        return REPOSITORY / f"docs/{self.reproduction.name}.md" if self.results is None else None
-
-    def files(self, key: str | None) -> str | None:
-        """The folder that the command names for `mnist` or `meshes`, absolute."""
-        folder: str | None = getattr(self, key) if key is not None else None
-        return None if folder is None else str(Path(folder).absolute())
-
-
-def read_request(overrides: Sequence[str]) -> ReproductionRequest:
-    """The request of a command line, whose first argument is the reproduction's name.
-
-    Raises a one-line ValueError.
-    """
-    overrides = take_configs(overrides)
-    known = group_options("reproduction")
-    if not overrides or "=" in overrides[0]:
-        raise ValueError(f"give the name of a reproduction first; known: {', '.join(known)}")
-    name, *others = overrides
-    if name not in known:
-        raise ValueError(f"unknown reproduction {name!r}{suggestion(name, known)}")
-    given = [f"reproduction={name}", *map(as_list_override, others)]
-    return build(ReproductionRequest, compose("reproduce", given, path_keys(ReproductionRequest)))
-
-
-def as_list_override(override: str) -> str:
-    """`only=a,b` as `only=[a,b]`; every other override unchanged."""
-    key, value = split_override(override)
-    is_bare = key in LIST_KEYS and value != "null" and not value.startswith("[")
-    return f"{key}=[{value}]" if is_bare else override
 
 
 def seconds_left(

@@ -73,6 +73,20 @@ def results_block(settings: ReproductionSettings, preset: Preset, dataset: str, 
     return "\n".join([*text, *provenance_lines(settings, preset, dataset, rows.all())])
 
 
+def short_block(settings: ReproductionSettings, dataset: str, rows: Rows) -> str:
+    """The rows that have results, in the columns that `short` names."""
+    own = settings.datasets[dataset]
+    columns = [own.columns[name] for name in own.short]
+    lines = [
+        [row.code, *(_cell(rows, row, column) for column in columns)]
+        for row in rows.results
+        if rows.finished(row)
+    ]
+    if not lines:
+        return NOT_RUN
+    return "\n".join(markdown(["method", *(column.title for column in columns)], lines))
+
+
 def floors_line(floors: Sequence[PaperColumn], rows: Rows) -> str:
     """What any guess would have: means over all runs, which differ by rounding at most."""
     finished = [result for row in rows.results for result in rows.finished(row)]
@@ -142,6 +156,8 @@ def make_blocks(
             chosen = [name for name in settings.variants if settings.has(dataset, name)]
             rows = select(settings, preset, dataset, of_dataset, chosen)
             blocks[f"{dataset}/results"] = results_block(settings, preset, dataset, rows)
+            if own.short:
+                blocks[f"{dataset}/short"] = short_block(settings, dataset, rows)
             if own.classify or (own.classify is None and settings.classify):
                 blocks[f"{dataset}/{CLASSIFICATION}"] = "\n".join(classification_table(rows))
             blocks |= paired_block(settings, dataset, rows)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from launch.reproduction.plan import Programs
+from launch.reproduction.request import ReproductionRequest
 from launch.reproduction.settings import (
     DatasetSettings,
     PresetOverrides,
-    ReproductionRequest,
     ReproductionSettings,
     VariantSettings,
 )
