@@ -131,6 +131,46 @@ def test_losses_are_those_of_the_formulas(operator: str) -> None:
     assert not terms.requires_grad
 
 
+RELEASED = {
+    "fixed": (2.425264299, 1.32844273, 0.0212038148, 0.0760019001, 0.279670687, 0.1233117),
+    "learned": (2.616548816, 0.477105419, 0.117937922, 0.0760726012, 0.280501223, 0.123489937),
+    "none": (2.441019523, 0.418581945, 0.117673988, 0.0760703903, 0.280364224, 0.123483852),
+}
+"""What the authors' code finds: the loss, and norms of the gradients of encoder and classifier."""
+RELEASED_OPERATOR = 2.59741759
+
+
+@pytest.mark.parametrize("operator", list(RELEASED))
+def test_loss_and_gradients_are_those_of_the_released_code(operator: str) -> None:
+    """On the same weights and frames; see docs/peers.md for what was mended there."""
+
+    def waves(shape: torch.Size, size: float) -> torch.Tensor:
+        numbers = torch.arange(shape.numel(), dtype=torch.float64)
+        return ((numbers * 0.7 + size).sin() * size).view(shape)
+
+    model, rows = make_model(operator=operator, hidden=20), torch.arange(12)
+    layers = [model.encoder.weight, *model.classifier.parameters()]
+    with torch.no_grad():
+        for place, weights in enumerate(layers):
+            weights.copy_(waves(weights.shape, (place + 1) / 10))
+        if isinstance(model.operator, LearnedOperator):
+            matrix = model.operator.matrix
+            matrix.copy_(torch.eye(20) + waves(matrix.shape, 0.05))
+    source, target = (
+        (torch.arange(12 * 192) * step % 256).to(torch.uint8).view(12, *FRAMES.shape)
+        for step in (7, 11)
+    )
+    action = model.group.encode(rows % 10)
+    loss, _ = LatentOperatorObjective(model)(source, target, action, rows % 9, torch.ones(12))
+    loss.backward()
+    found = [loss.item(), *(weights.grad.norm().item() for weights in layers)]
+    assert found == pytest.approx(RELEASED[operator], rel=1e-4)
+    if isinstance(model.operator, LearnedOperator):
+        assert model.operator.matrix.grad.norm().item() == pytest.approx(
+            RELEASED_OPERATOR, rel=1e-4
+        )
+
+
 @torch.no_grad()
 def test_only_poses_of_training_choose_a_checkpoint() -> None:
     """Unseen ones change the accuracy, and no loss; neither does padding."""
