@@ -78,7 +78,8 @@ def _group(group: Mapping[str, Any]) -> str:
     if group["num_elements"] is None:
         return f"{name}, a continuous group, which interpolates pixels; such as {names}"
     such = "" if group["num_elements"] == len(group["names"]) else "such as "
-    return f"{name}, {group['num_elements']} elements ({such}{names}), which move pixels exactly"
+    how = "exactly" if group["is_exact"] else "to the nearest place"
+    return f"{name}, {group['num_elements']} elements ({such}{names}), which move pixels {how}"
 
 
 def _model(facts: Mapping[str, Any]) -> str:
