@@ -19,6 +19,8 @@ from orbit.core.printing import say
 from orbit.core.user_text import counted, parse_integer
 
 SHOWN = 4
+LEAST = 1e-15
+"""Smaller probabilities are lost in rounding."""
 
 
 def main(arguments: list[str]) -> None:
@@ -43,10 +45,11 @@ def main(arguments: list[str]) -> None:
         say(json.dumps(content, indent=2))
         return
     say(f"{found.name}, from {counted(len(elements.angle), 'pair')} of {split}")
-    say(f"  probability of any other: {found.doubt:.2g}")
+    doubt = f"{found.doubt:.2g}" if found.doubt > LEAST else f"below {LEAST:g}"
+    say(f"  probability of any other: {doubt}")
     say(f"  resamples of the pairs that give another: {found.unstable:.0%}")
-    say(f"  error of angles {in_degrees(found.error)} degrees; {found.share_unexplained:.0%} of")
-    say("  the pairs are explained by no candidate")
+    say(f"  error of angles: {in_degrees(found.error)} degrees")
+    say(f"  pairs that it does not explain: {found.share_unexplained:.0%}")
     ranked = sorted(found.log_odds.items(), key=lambda item: -item[1])[1:SHOWN]
     others = ", ".join(f"{name} ({value:.1f})" for name, value in ranked)
     say(f"  next (log odds in nats): {others}")
