@@ -25,7 +25,7 @@ from pipeline.methods.neural_fourier.model import (
     representations,
 )
 from pipeline.methods.neural_fourier.settings import NeuralFourierConfig, StridedConfig
-from pipeline.methods.neural_fourier.task import pair_losses
+from pipeline.methods.neural_fourier.task import pair_losses, weights_of
 from pipeline.models.settings import AutoencoderConfig, ResidualConfig
 
 FREQUENCIES = {"so2": (0, 1, 3, 8), "so3": (0, 1, 2), "c4": (0, 1, 2, 3, 4), "d4": None}
@@ -166,13 +166,16 @@ def test_an_exactly_equivariant_latent_has_no_loss() -> None:
     images = torch.from_numpy(np.random.default_rng(0).random((8, 1, 2, 2)) - 0.5)
     g = torch.arange(8) % 4
     wanted = group.act_on_image(images, g)
-    assert pair_losses(model, images, wanted, g, cycle=1.0).max() < 1e-12
-    total, forward, backward = pair_losses(model, images, wanted, group.compose(g, g * 0 + 1))
+    assert pair_losses(model, images, wanted, g, ALL).max() < 1e-12
+    other = group.compose(g, g * 0 + 1)
+    total, forward, backward = pair_losses(model, images, wanted, other, PLAIN)
     assert min(forward.mean(), backward.mean()) > 1e-3
     torch.testing.assert_close(total, forward + backward)
 
 
 NO_CELLS = StridedConfig("strided", (1,), 1)
+PLAIN = {"loss/forward": 1.0, "loss/backward": 1.0}
+ALL = {**PLAIN, "loss/cycle": 0.1, "loss/align": 0.5}
 
 
 def filled(shape: torch.Size, number: int) -> torch.Tensor:
@@ -181,7 +184,7 @@ def filled(shape: torch.Size, number: int) -> torch.Tensor:
     return wave.view(shape) / math.sqrt(max(1, shape[1:].numel()))
 
 
-LOSS_OF_THE_RELEASE = 0.43543251419265416
+LOSSES_OF_THE_RELEASE = (0.43543251419265416, 1.3138479643546965)
 GRADIENTS_OF_THE_RELEASE = (
     *(1.631254799353115e-05, 4.234679372515466e-06),  # the convolutions of the encoder
     *(6.253072689239202e-04, 4.356797552894973e-05),
@@ -191,12 +194,19 @@ GRADIENTS_OF_THE_RELEASE = (
     *(0.6879243839758166, 0.2217421176449628),  # the convolutions of the decoder
     *(0.36698670338313766, 0.028778129475663567),
 )
+ENCODER_ALIGNED = (
+    *(0.010053020300078703, 0.0029431899060368234, 0.449733795993434, 0.030799837516978564),
+    *(15.953800485417982, 0.5132571418079722),
+)
+"""What differs in the release with its loss of aligned latents."""
 
 
-def test_loss_and_gradients_are_those_of_the_released_code() -> None:
+@pytest.mark.parametrize("align", [0.0, 1.0])
+def test_loss_and_gradients_are_those_of_the_released_code(align: float) -> None:
     """Its numbers on these weights and pairs; its views have poses of their own, and g leads from
     one to the other."""
-    words = {"frequencies": (0, 1, 2, 3), "num_copies": 4, "leak": 0.01}
+    words = {"frequencies": (0, 1, 2, 3), "num_copies": 4, "leak": 0.01, "align": align}
+    weights = weights_of(NeuralFourierConfig("neural_fourier", **words))
     model = make_model("so2", spec(1, 28, 28), **words).double()
     parameters = list(model.parameters())
     with torch.no_grad():
@@ -206,11 +216,14 @@ def test_loss_and_gradients_are_those_of_the_released_code() -> None:
     wave = torch.arange(2 * 3 * 784, dtype=torch.float64)
     images, wanted = (0.3 * wave).sin().view(2, 3, 1, 28, 28)
     poses = torch.tensor([[0.4, 1.1, 2.5], [1.0, -2.0, 0.3]], dtype=torch.float64)
-    loss = pair_losses(model, images, wanted, poses[1] - poses[0])[0].mean()
+    loss = pair_losses(model, images, wanted, poses[1] - poses[0], weights)[0].mean()
     loss.backward()
-    assert loss.item() == pytest.approx(LOSS_OF_THE_RELEASE, rel=1e-10)
+    assert loss.item() == pytest.approx(LOSSES_OF_THE_RELEASE[align > 0], rel=1e-10)
+    gradients = list(GRADIENTS_OF_THE_RELEASE)
+    if align:
+        gradients[: len(ENCODER_ALIGNED)] = ENCODER_ALIGNED
     found = [values.grad.norm().item() for values in parameters]
-    assert found == pytest.approx(GRADIENTS_OF_THE_RELEASE, rel=1e-8)
+    assert found == pytest.approx(gradients, rel=1e-8)
 
 
 def test_losses_of_a_pair_do_not_depend_on_the_others() -> None:
@@ -221,8 +234,8 @@ def test_losses_of_a_pair_do_not_depend_on_the_others() -> None:
         rng, parts = np.random.default_rng(0), (slice(2), slice(2, 6))
         pairs = torch.from_numpy(rng.uniform(-1, 1, (2, 6, 1, 16, 16))).float()
         g = model.group.sample(rng, 6)
-        together = pair_losses(model, *pairs, g, cycle=0.1)
-        apart = [pair_losses(model, *pairs[:, part], g[part], cycle=0.1) for part in parts]
+        together = pair_losses(model, *pairs, g, ALL)
+        apart = [pair_losses(model, *pairs[:, part], g[part], ALL) for part in parts]
         torch.testing.assert_close(together, torch.cat(apart, 1))
 
 

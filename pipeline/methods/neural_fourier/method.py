@@ -46,6 +46,7 @@ METRICS = (
     *latent_models.METRICS,
     Metric("loss/forward", "Mean squared error of D(g E(x)), on [0, 1].", "lower"),
     Metric("loss/backward", "Mean squared error of D(g^-1 E(g x)), on [0, 1].", "lower"),
+    Metric("loss/align", "Mean square of g E(x) - E(g x).", "lower"),
     Metric("loss/cycle", "Squared distance of z and E(D(z)), summed over z.", "lower"),
 )
 METHOD = Method(

@@ -38,7 +38,8 @@ class NeuralFourierConfig:
 
     Between the latent and a spatial network of `model` are linear layers, behind the second one a
     layer norm. `leak` is the slope of its LeakyReLU for negative values (0.01 in the released
-    code); null keeps the network's own. `cycle` is the weight of |z - E(D(z))|^2.
+    code); null keeps the network's own. `cycle` is the weight of |z - E(D(z))|^2, `align` that of
+    the mean square of g E(x) - E(g x).
     """
 
     name: Literal["neural_fourier"]
@@ -47,6 +48,7 @@ class NeuralFourierConfig:
     model: Network = AutoencoderConfig()
     leak: Share | None = None
     cycle: NotNegative = 0.0
+    align: NotNegative = 0.0
 
     def __post_init__(self) -> None:
         if self.leak is not None and isinstance(self.model, StridedConfig):

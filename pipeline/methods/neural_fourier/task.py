@@ -3,10 +3,13 @@
     loss/forward  = |D(g E(x)) - g x|^2          means over the values of frames on [0, 1]
     loss/backward = |D(g^-1 E(g x)) - x|^2
     loss/cycle    = |E(x) - E(D(E(x)))|^2        a sum over z; mean with the same of g x
+    loss/align    = |g E(x) - E(g x)|^2          a mean over z
 
 Representations multiply as elements do. So each view's turn by its own absolute pose to pose e and
 on to that of the other is one by g, and poses need not be known.
 """
+
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -22,10 +25,11 @@ from pipeline.metrics.similarity import MIN_SIDE
 from pipeline.models.latent_action import as_images
 
 
-def term_names(cycle: float) -> tuple[str, ...]:
-    """The names of the rows of `pair_losses`."""
-    names = ("loss/total", "loss/forward", "loss/backward")
-    return names if cycle == 0 else (*names, "loss/cycle")
+def weights_of(config: NeuralFourierConfig) -> dict[str, float]:
+    """The weights of the terms of the loss, by name."""
+    weights = {"loss/cycle": config.cycle, "loss/align": config.align}
+    used = {name: weight for name, weight in weights.items() if weight > 0}
+    return {"loss/forward": 1.0, "loss/backward": 1.0, **used}
 
 
 def pair_losses(
@@ -33,30 +37,32 @@ def pair_losses(
     images: torch.Tensor,
     wanted: torch.Tensor,
     g: torch.Tensor,
-    cycle: float = 0.0,
+    weights: Mapping[str, float],
 ) -> torch.Tensor:
-    """Total and terms of each pair of normalised images x and g x, (3, N); with `cycle` (4, N)."""
+    """Total and terms of each pair of normalised images x and g x, (1 + number of weights, N)."""
     both = torch.cat([images, wanted])
     latents = model.encoder(both)
     source, target = latents.chunk(2)
     moved = torch.cat([model.act(source, g), model.act(target, model.group.inverse(g))])
     outputs = as_images(model.decoder(moved).to(both.dtype), "tanh")
-    truths = torch.cat([wanted, images])
-    errors = model.to_unit_range(outputs) - model.to_unit_range(truths)
-    terms = errors.square().flatten(1).mean(1).view(2, -1)
-    if cycle == 0:
-        return torch.cat([terms.sum(0, keepdim=True), terms])
-    again = model.encoder(as_images(model.decoder(latents).to(both.dtype), "tanh"))
-    changes = (latents - again).to(both.dtype).square().flatten(1).sum(1).view(2, -1).mean(0)
-    return torch.stack([terms.sum(0) + cycle * changes, *terms, changes])
+    errors = model.to_unit_range(outputs) - model.to_unit_range(torch.cat([wanted, images]))
+    terms = [*errors.square().flatten(1).mean(1).chunk(2)]
+    if "loss/cycle" in weights:
+        again = model.encoder(as_images(model.decoder(latents).to(both.dtype), "tanh"))
+        changes = (latents - again).to(both.dtype).square().flatten(1).sum(1)
+        terms.append(changes.view(2, -1).mean(0))
+    if "loss/align" in weights:
+        terms.append((moved[: len(g)] - target).to(both.dtype).square().flatten(1).mean(1))
+    total = sum(weight * term for weight, term in zip(weights.values(), terms, strict=True))
+    return torch.stack([torch.as_tensor(total), *terms])
 
 
 class NeuralFourierObjective(nn.Module):
     """The mean of `pair_losses`."""
 
-    def __init__(self, model: NeuralFourierModel, cycle: float) -> None:
+    def __init__(self, model: NeuralFourierModel, weights: Mapping[str, float]) -> None:
         super().__init__()
-        self.model, self.cycle = model, cycle
+        self.model, self.weights = model, weights
 
     def forward(
         self,
@@ -69,7 +75,7 @@ class NeuralFourierObjective(nn.Module):
         """The loss and the vector of its terms."""
         model = self.model
         images, wanted = model.normalise(source), model.normalise(target)
-        losses = pair_losses(model, images, wanted, model.group.decode(action), self.cycle)
+        losses = pair_losses(model, images, wanted, model.group.decode(action), self.weights)
         terms = losses.mean(1)
         return terms[0], terms.detach()
 
@@ -93,15 +99,15 @@ class NeuralFourierTask(PlainTask):
             raise ValueError(f"frames of {shape} are too small: at least {MIN_SIDE} pixels a side")
         model = NeuralFourierModel(config, manifest.frames, make_group(manifest.group))
         self.model = model.to(device)
-        self.term_names = term_names(config.cycle)
-        self.objective = NeuralFourierObjective(self.model, config.cycle)
-        origin, self._cycle = manifest.origin, config.cycle
+        origin, self._weights = manifest.origin, weights_of(config)
+        self.term_names = ("loss/total", *self._weights)
+        self.objective = NeuralFourierObjective(self.model, self._weights)
         self._seen_bins = origin.train_bins if isinstance(origin, Orbits) else None
 
     def evaluation(self, model: nn.Module) -> PairLossEvaluation:
         assert isinstance(model, NeuralFourierModel)
 
         def losses(x: torch.Tensor, wanted: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-            return pair_losses(model, x, wanted, g, self._cycle)
+            return pair_losses(model, x, wanted, g, self._weights)
 
         return PairLossEvaluation(model, self.term_names, losses, self._seen_bins)
