@@ -23,8 +23,8 @@ from data_prep.settings import PrepareConfig
 from launch.evaluation.evaluator import EvaluateRequest
 from launch.preparation.directory import PreparationRequest
 from launch.reproduction.plan import make_plan
+from launch.reproduction.request import read_request as read_reproduction
 from launch.reproduction.settings import Preset, ReproductionSettings
-from launch.reproduction.settings import read_request as read_reproduction
 from launch.sweeps.request import SweepRequest
 from orbit.core.config.compose import (
     CONFIG_ROOT,

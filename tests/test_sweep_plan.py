@@ -109,7 +109,10 @@ def test_choices_of_groups_compose_with_values(digits_dir: Path) -> None:
     [
         ("{task.tua: [0.3]}", "unknown key 'task.tua'; did you mean 'task.tau'?"),
         ("{task.tau: [0.3, 1.5]}", "task.tau=1.5 must lie between"),
-        ("{task: [latent_action, latent]}", "unknown task=latent; known: decoder, latent_action"),
+        (
+            "{task: [latent_action, latent]}",
+            "unknown task=latent; known: decoder, homomorphism",
+        ),
         ("{experiment: [nowhere]}", "unknown experiment=nowhere"),
         ("{optimizer.betas: [0.3]}", "optimizer.betas takes a list, not 0.3"),
         ("{global_batch.x: [1]}", "unknown key 'global_batch.x'"),
