@@ -143,6 +143,7 @@ def prepare_start(
             " choose another run_dir, or set allow_changes=true"
         )
     if is_new:
+        run.clear_leftovers()
         run.write_environment(environment)
         run.write_config(config)
         run.write_manifest(manifest)

@@ -14,13 +14,13 @@ from torch import nn
 
 from orbit.core.groups import make_group
 from orbit.core.store.manifest import Manifest
-from orbit.core.store.origin import Episodes, Orbits
+from orbit.core.store.origin import Orbits
 from pipeline.global_batch import gather_rows, rank_number
 from pipeline.methods.homomorphism.model import HomomorphismModel
 from pipeline.methods.homomorphism.settings import HomomorphismConfig
 from pipeline.methods.interface import PlainTask
+from pipeline.methods.latent_action.task import check_images
 from pipeline.methods.latent_losses import PairLossEvaluation
-from pipeline.metrics.similarity import MIN_SIDE
 from pipeline.models.latent_action import as_images, reconstruction_losses
 
 TERMS = ("loss/total", "loss/image", "loss/latent")
@@ -86,19 +86,12 @@ class HomomorphismTask(PlainTask):
         self, config: HomomorphismConfig, manifest: Manifest, device: torch.device
     ) -> None:
         origin = manifest.origin
-        if isinstance(origin, Episodes):
-            raise ValueError(
-                f"task.name=homomorphism learns how {manifest.group} acts on images; the actions"
-                f" of {manifest.name} are those of a world, which task=world_model learns"
-            )
+        check_images(manifest, "homomorphism")
         if config.num_steps == 2 and not (isinstance(origin, Orbits) and origin.scene == "plain"):
             raise ValueError(
                 f"task.num_steps=2 needs images that the group moves as a whole, and those of"
                 f" {manifest.name} are not: set task.num_steps=1"
             )
-        shape = manifest.frames.shape[1:]
-        if min(shape) < MIN_SIDE:
-            raise ValueError(f"frames of {shape} are too small: at least {MIN_SIDE} pixels a side")
         model = HomomorphismModel(config, manifest.frames, make_group(manifest.group))
         self.model = model.to(device)
         self.objective = HomomorphismObjective(self.model, config)

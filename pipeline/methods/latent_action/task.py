@@ -57,6 +57,18 @@ def make_contrast(model: LatentActionModel, config: LatentActionConfig) -> Views
     return ViewsContrast(model, config.contrast, int(torch.randint(2**62, ())))
 
 
+def check_images(manifest: Manifest, task: str) -> None:
+    """Raise ValueError unless a dataset has images on which its group acts, of enough pixels."""
+    if isinstance(manifest.origin, Episodes):
+        raise ValueError(
+            f"task.name={task} learns how {manifest.group} acts on images; the actions"
+            f" of {manifest.name} are those of a world, which task=world_model learns"
+        )
+    shape = manifest.frames.shape[1:]
+    if min(shape) < MIN_SIDE:
+        raise ValueError(f"frames of {shape} are too small: at least {MIN_SIDE} pixels a side")
+
+
 class LatentActionTask:
     """See `pipeline.methods.interface.Task`. Tracks how often mask entries flip in an epoch."""
 
@@ -66,17 +78,9 @@ class LatentActionTask:
         self, config: LatentActionConfig, manifest: Manifest, device: torch.device
     ) -> None:
         group = make_group(manifest.group)
-        if isinstance(manifest.origin, Episodes):
-            raise ValueError(
-                f"task.name=latent_action learns how {manifest.group} acts on images; the actions"
-                f" of {manifest.name} are those of a world, which task=world_model learns"
-            )
+        check_images(manifest, "latent_action")
         frames = manifest.frames
         kind = output_kind(config, frames)
-        if min(frames.shape[1:]) < MIN_SIDE:
-            raise ValueError(
-                f"frames of {frames.shape[1:]} are too small: at least {MIN_SIDE} pixels a side"
-            )
         contrast = config.contrast if isinstance(config.contrast, ViewsContrastConfig) else None
         if contrast is not None and len(frames.shape) != 3:
             raise ValueError("task.contrast.name=views deforms images, not volumes; allowed: none")

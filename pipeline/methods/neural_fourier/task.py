@@ -16,12 +16,12 @@ from torch import nn
 
 from orbit.core.groups import make_group
 from orbit.core.store.manifest import Manifest
-from orbit.core.store.origin import Episodes, Orbits
+from orbit.core.store.origin import Orbits
 from pipeline.methods.interface import PlainTask
+from pipeline.methods.latent_action.task import check_images
 from pipeline.methods.latent_losses import PairLossEvaluation
 from pipeline.methods.neural_fourier.model import NeuralFourierModel
 from pipeline.methods.neural_fourier.settings import NeuralFourierConfig
-from pipeline.metrics.similarity import MIN_SIDE
 from pipeline.models.latent_action import as_images
 
 
@@ -89,14 +89,7 @@ class NeuralFourierTask(PlainTask):
     def __init__(
         self, config: NeuralFourierConfig, manifest: Manifest, device: torch.device
     ) -> None:
-        if isinstance(manifest.origin, Episodes):
-            raise ValueError(
-                f"task.name=neural_fourier learns how {manifest.group} acts on images; the actions"
-                f" of {manifest.name} are those of a world, which task=world_model learns"
-            )
-        shape = manifest.frames.shape[1:]
-        if min(shape) < MIN_SIDE:
-            raise ValueError(f"frames of {shape} are too small: at least {MIN_SIDE} pixels a side")
+        check_images(manifest, "neural_fourier")
         model = NeuralFourierModel(config, manifest.frames, make_group(manifest.group))
         self.model = model.to(device)
         origin, self._weights = manifest.origin, weights_of(config)
