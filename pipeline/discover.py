@@ -7,7 +7,8 @@ Examples:
 Keys: split (default train), pairs (how many, spread over the split; default 200), json. For each
 pair (x, x') the turn or reflection is inferred that leads from x to x', and the subgroup is the one
 under which all of them are likeliest: C1 to C12, SO(2), D1 to D12 or O(2). Two measures of doubt
-stand beside it. Frames must be square images.
+stand beside it, and how much of the change between x and x' the elements leave unexplained. Frames
+must be square images.
 """
 
 import dataclasses
@@ -19,6 +20,8 @@ from orbit.core.printing import say
 from orbit.core.user_text import counted, parse_integer
 
 SHOWN = 4
+MUCH = 0.75
+"""Of the change between images: where more is left, the answer is worth little."""
 LEAST = 1e-15
 """Smaller probabilities are lost in rounding."""
 
@@ -33,23 +36,32 @@ def main(arguments: list[str]) -> None:
         raise ValueError(f"pairs={text} must be an integer of at least 1")
 
     from orbit.core.store.reader import PairStore
-    from pipeline.discovery import check_has_pairs, elements_of_pairs, in_degrees
-    from pipeline.metrics.subgroups import discover
+    from pipeline.discovery import check_pairs, elements_of_pairs, in_degrees
+    from pipeline.metrics.subgroups import SHARES, discover
 
     store = PairStore(root)
-    check_has_pairs(store.manifest)
-    elements = elements_of_pairs(store.split(split), store.manifest.frames.stored_range, num)
+    check_pairs(store.manifest, split)
+    elements, change_left = elements_of_pairs(
+        store.split(split), store.manifest.frames.stored_range, num
+    )
     found = discover(elements)
     if as_json:
-        content = {**dataclasses.asdict(found), "num_pairs": len(elements.angle)}
+        content = {
+            **dataclasses.asdict(found),
+            "num_pairs": len(elements.angle),
+            "change_left": change_left,
+        }
         say(json.dumps(content, indent=2))
         return
     say(f"{found.name}, from {counted(len(elements.angle), 'pair')} of {split}")
     doubt = f"{found.doubt:.2g}" if found.doubt > LEAST else f"below {LEAST:g}"
     say(f"  probability of any other: {doubt}")
     say(f"  resamples of the pairs that give another: {found.unstable:.0%}")
+    say(f"  change of the images that is left: {change_left:.0%}")
     say(f"  error of angles: {in_degrees(found.error)} degrees")
     say(f"  pairs that it does not explain: {found.share_unexplained:.0%}")
+    if change_left > MUCH or found.share_unexplained >= max(SHARES):
+        say("warning: turns and reflections explain little of what changes in these pairs")
     ranked = sorted(found.log_odds.items(), key=lambda item: -item[1])[1:SHOWN]
     others = ", ".join(f"{name} ({value:.1f})" for name, value in ranked)
     say(f"  next (log odds in nats): {others}")

@@ -5,12 +5,15 @@ the images themselves, then the neighbourhood of the best one in steps of half a
 """
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
 from orbit.core.groups import make_group
 from orbit.core.progress import Progress
 from orbit.core.store.manifest import Manifest
+from orbit.core.store.origin import Orbits, Table
 from orbit.core.store.reader import SplitReader
 from pipeline.data.places import slices
 from pipeline.measuring import spread_records
@@ -22,8 +25,19 @@ BLOCK = 1 << 24
 """Pixels of moved images that are held at a time."""
 
 
-def check_has_pairs(manifest: Manifest) -> None:
-    """Raise ValueError unless the dataset has pairs of square images."""
+class Inferred(NamedTuple):
+    """Elements of pairs, and the mean squared error that they leave over that of changing nothing:
+    1 where turns and reflections explain nothing of what changes, 0 where nothing changes."""
+
+    elements: Elements
+    change_left: float
+
+
+def check_pairs(manifest: Manifest, split: str) -> None:
+    """Raise ValueError unless a split has pairs of square images."""
+    if not isinstance(manifest.origin, Orbits | Table):
+        raise ValueError(f"{manifest.name} holds {manifest.origin.kind}, not pairs of images")
+    manifest.check_has_targets(split, "discover.py", "split=NAME of another split")
     shape = manifest.frames.shape
     if len(shape) != 3 or shape[1] != shape[2]:
         raise ValueError(f"frames of shape {list(shape)}: a turn is found for square images only")
@@ -38,9 +52,10 @@ def moved(images: torch.Tensor, angles: torch.Tensor, reflects: bool) -> torch.T
     return turned.view(len(images), -1, *images.shape[1:])
 
 
-def infer_elements(source: torch.Tensor, target: torch.Tensor) -> Elements:
-    """For each pair of float images (N, C, H, H), the element under which x is nearest to x'."""
-    found = []
+def infer_elements(source: torch.Tensor, target: torch.Tensor) -> tuple[Elements, torch.Tensor]:
+    """For each pair of float images (N, C, H, H), the element under which x is nearest to x', and
+    the mean squared error that is left, (N,)."""
+    found, left = [], []
     rows = max(1, BLOCK // (2 * len(COARSE) * source[0].numel()))
     for part in slices(len(source), rows):
         x, wanted = source[part], target[part]
@@ -56,7 +71,13 @@ def infer_elements(source: torch.Tensor, target: torch.Tensor) -> Elements:
             angles[mirrored] = near.gather(1, best[:, None])[:, 0]
         reflects = lowest[1] < lowest[0]
         found.append(Elements(torch.where(reflects, angles[1], angles[0]), reflects))
-    return Elements(torch.cat([e.angle for e in found]), torch.cat([e.reflects for e in found]))
+        left.append(lowest.amin(0))
+    return joined(found), torch.cat(left)
+
+
+def joined(parts: Sequence[Elements]) -> Elements:
+    """All elements of several batches."""
+    return Elements(torch.cat([e.angle for e in parts]), torch.cat([e.reflects for e in parts]))
 
 
 def _errors(
@@ -66,11 +87,11 @@ def _errors(
     return (moved(x, angles, mirrored) - wanted[:, None]).square().flatten(2).mean(2)
 
 
-def elements_of_pairs(reader: SplitReader, frames_range: tuple[float, float], num: int) -> Elements:
+def elements_of_pairs(reader: SplitReader, frames_range: tuple[float, float], num: int) -> Inferred:
     """Inferred elements of up to `num` pairs that are spread over a split."""
     low, high = frames_range
     places = spread_records(reader, num)
-    found = []
+    found, left, changed = [], 0.0, 0.0
     with Progress(len(places), "pairs", "inferring", lines=False) as progress:
         for part in slices(len(places), 256):
             read = reader.read(places[part])
@@ -78,10 +99,12 @@ def elements_of_pairs(reader: SplitReader, frames_range: tuple[float, float], nu
                 (torch.from_numpy(frames).float() - low) / (high - low)
                 for frames in (read.source, read.target)
             )
-            found.append(infer_elements(source, target))
+            elements, errors = infer_elements(source, target)
+            found.append(elements)
+            left += float(errors.sum())
+            changed += float((source - target).square().flatten(1).mean(1).sum())
             progress.advance(len(source))
-    angle = torch.cat([each.angle for each in found])
-    return Elements(angle, torch.cat([each.reflects for each in found]))
+    return Inferred(joined(found), left / changed if changed else 0.0)
 
 
 def in_degrees(angle: float) -> float:

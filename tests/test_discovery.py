@@ -10,6 +10,7 @@ from helpers.programs import call
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import discovery
 from pipeline.discovery import infer_elements, moved
 from pipeline.metrics.subgroups import Candidate, Elements, candidates, densities, discover
 
@@ -81,10 +82,23 @@ def blob(num: int) -> torch.Tensor:
 @pytest.mark.parametrize("reflects", [False, True])
 def test_the_element_of_a_pair_is_inferred(reflects: bool) -> None:
     images, angles = blob(8), torch.linspace(-3, 3, 8)[:, None]
-    found = infer_elements(images, moved(images, angles, reflects)[:, 0])
+    found, left = infer_elements(images, moved(images, angles, reflects)[:, 0])
     assert found.reflects.tolist() == [reflects] * 8
     off = (found.angle - angles[:, 0] + math.pi) % (2 * math.pi) - math.pi
     assert off.abs().max() < math.radians(1)
+    assert left.max() < 0.01 * images.var()
+
+
+def test_pairs_of_different_images_are_not_explained(
+    digits_dir: Path, episode_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group is named all the same, with a warning: what changes is not a turn."""
+    told = "warning: turns and reflections explain little"
+    assert told not in call("pipeline/discover.py", str(digits_dir), "pairs=40").out
+    assert told in call("pipeline/discover.py", str(episode_dir), "pairs=40").out
+    infer = discovery.infer_elements
+    monkeypatch.setattr(discovery, "infer_elements", lambda x, y: infer(x, y.roll(len(y) // 2, 0)))
+    assert told in call("pipeline/discover.py", str(digits_dir), "pairs=40").out
 
 
 def test_the_program_finds_the_group_of_a_dataset(digits_dir: Path) -> None:
