@@ -17,13 +17,7 @@ from pathlib import Path
 
 from orbit.core.config.program import run_program, take_directory, take_switch, take_value
 from orbit.core.printing import say
-from orbit.core.user_text import counted, parse_integer
-
-SHOWN = 4
-MUCH = 0.75
-"""Of the change between images: where more is left, the answer is worth little."""
-LEAST = 1e-15
-"""Smaller probabilities are lost in rounding."""
+from orbit.core.user_text import parse_integer
 
 
 def main(arguments: list[str]) -> None:
@@ -36,8 +30,8 @@ def main(arguments: list[str]) -> None:
         raise ValueError(f"pairs={text} must be an integer of at least 1")
 
     from orbit.core.store.reader import PairStore
-    from pipeline.discovery import check_pairs, elements_of_pairs, in_degrees
-    from pipeline.metrics.subgroups import SHARES, discover
+    from pipeline.discovery import check_pairs, elements_of_pairs, report_lines
+    from pipeline.metrics.subgroups import discover
 
     store = PairStore(root)
     check_pairs(store.manifest, split)
@@ -53,18 +47,8 @@ def main(arguments: list[str]) -> None:
         }
         say(json.dumps(content, indent=2))
         return
-    say(f"{found.name}, from {counted(len(elements.angle), 'pair')} of {split}")
-    doubt = f"{found.doubt:.2g}" if found.doubt > LEAST else f"below {LEAST:g}"
-    say(f"  probability of any other: {doubt}")
-    say(f"  resamples of the pairs that give another: {found.unstable:.0%}")
-    say(f"  change of the images that is left: {change_left:.0%}")
-    say(f"  error of angles: {in_degrees(found.error)} degrees")
-    say(f"  pairs that it does not explain: {found.share_unexplained:.0%}")
-    if change_left > MUCH or found.share_unexplained >= max(SHARES):
-        say("warning: turns and reflections explain little of what changes in these pairs")
-    ranked = sorted(found.log_odds.items(), key=lambda item: -item[1])[1:SHOWN]
-    others = ", ".join(f"{name} ({value:.1f})" for name, value in ranked)
-    say(f"  next (log odds in nats): {others}")
+    for line in report_lines(found, len(elements.angle), split, change_left):
+        say(line)
 
 
 if __name__ == "__main__":

@@ -15,14 +15,20 @@ from orbit.core.progress import Progress
 from orbit.core.store.manifest import Manifest
 from orbit.core.store.origin import Orbits, Table
 from orbit.core.store.reader import SplitReader
+from orbit.core.user_text import counted
 from pipeline.data.places import slices
 from pipeline.measuring import spread_records
-from pipeline.metrics.subgroups import Elements
+from pipeline.metrics.subgroups import SHARES, Discovered, Elements
 
 COARSE = torch.arange(-180.0, 180.0, 5.0).deg2rad()
 FINE = torch.arange(-4.5, 5.0, 0.5).deg2rad()
 BLOCK = 1 << 24
 """Pixels of moved images that are held at a time."""
+SHOWN = 4
+MUCH = 0.75
+"""Of the change between images: where more is left, the answer is worth little."""
+LEAST = 1e-15
+"""Smaller probabilities are lost in rounding."""
 
 
 class Inferred(NamedTuple):
@@ -107,6 +113,19 @@ def elements_of_pairs(reader: SplitReader, frames_range: tuple[float, float], nu
     return Inferred(joined(found), left / changed if changed else 0.0)
 
 
-def in_degrees(angle: float) -> float:
-    """Radians in degrees, to a tenth."""
-    return round(math.degrees(angle), 1)
+def report_lines(found: Discovered, num_pairs: int, split: str, change_left: float) -> list[str]:
+    """What was found, for a reader: the subgroup, what puts it in doubt, and the next likeliest."""
+    doubt = f"{found.doubt:.2g}" if found.doubt > LEAST else f"below {LEAST:g}"
+    ranked = sorted(found.log_odds.items(), key=lambda item: -item[1])[1:SHOWN]
+    warning = "warning: turns and reflections explain little of what changes in these pairs"
+    doubtful = change_left > MUCH or found.share_unexplained >= max(SHARES)
+    return [
+        f"{found.name}, from {counted(num_pairs, 'pair')} of {split}",
+        f"  probability of any other: {doubt}",
+        f"  resamples of the pairs that give another: {found.unstable:.0%}",
+        f"  change of the images that is left: {change_left:.0%}",
+        f"  error of angles: {math.degrees(found.error):.1f} degrees",
+        f"  pairs that it does not explain: {found.share_unexplained:.0%}",
+        *([warning] if doubtful else []),
+        "  next (log odds in nats): " + ", ".join(f"{name} ({odds:.1f})" for name, odds in ranked),
+    ]
