@@ -1,7 +1,8 @@
 """Elements of O(2) that explain pairs of images (x, x'), none of which is given.
 
 An element is found by trying: all angles in steps of 5 degrees, with and without a reflection, on
-the images themselves, then the neighbourhood of the best one in steps of half a degree.
+the images themselves, then the neighbourhood of the best one in steps of half a degree. Larger
+images than `MAX_SIDE` are averaged down to it first.
 """
 
 import math
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from torch.nn.functional import adaptive_avg_pool2d
 
 from orbit.core.groups import make_group
 from orbit.core.progress import Progress
@@ -23,7 +25,10 @@ from pipeline.metrics.subgroups import SHARES, Discovered, Elements
 COARSE = torch.arange(-180.0, 180.0, 5.0).deg2rad()
 FINE = torch.arange(-4.5, 5.0, 0.5).deg2rad()
 BLOCK = 1 << 24
-"""Pixels of moved images that are held at a time."""
+"""Values of moved images, and of frames that are read, that are held at a time."""
+MAX_SIDE = 64
+"""Of images, in pixels: half a degree still moves the border by more than a quarter of a pixel."""
+MAX_READ = 256
 SHOWN = 4
 MUCH = 0.75
 """Of the change between images: where more is left, the answer is worth little."""
@@ -81,6 +86,11 @@ def infer_elements(source: torch.Tensor, target: torch.Tensor) -> tuple[Elements
     return joined(found), torch.cat(left)
 
 
+def reduced(images: torch.Tensor) -> torch.Tensor:
+    """Images (N, C, H, H), averaged down to `MAX_SIDE` pixels a side if they have more."""
+    return adaptive_avg_pool2d(images, MAX_SIDE) if images.shape[-1] > MAX_SIDE else images
+
+
 def joined(parts: Sequence[Elements]) -> Elements:
     """All elements of several batches."""
     return Elements(torch.cat([e.angle for e in parts]), torch.cat([e.reflects for e in parts]))
@@ -97,12 +107,13 @@ def elements_of_pairs(reader: SplitReader, frames_range: tuple[float, float], nu
     """Inferred elements of up to `num` pairs that are spread over a split."""
     low, high = frames_range
     places = spread_records(reader, num)
+    num_read = min(MAX_READ, max(1, BLOCK // math.prod(reader.frames.shape)))
     found, left, changed = [], 0.0, 0.0
     with Progress(len(places), "pairs", "inferring", lines=False) as progress:
-        for part in slices(len(places), 256):
+        for part in slices(len(places), num_read):
             read = reader.read(places[part])
             source, target = (
-                (torch.from_numpy(frames).float() - low) / (high - low)
+                reduced((torch.from_numpy(frames).float() - low) / (high - low))
                 for frames in (read.source, read.target)
             )
             elements, errors = infer_elements(source, target)

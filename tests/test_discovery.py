@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import discovery
-from pipeline.discovery import infer_elements, moved
+from pipeline.discovery import MAX_SIDE, infer_elements, moved, reduced
 from pipeline.metrics.subgroups import Candidate, Elements, candidates, densities, discover
 
 HIDDEN = {
@@ -117,3 +117,21 @@ def test_what_cannot_be_searched_is_one_line(volume_dir: Path, digits_dir: Path)
     assert "a turn is found for square images only" in line
     line = call("pipeline/discover.py", str(digits_dir), "pairs=0").error_line
     assert "pairs=0 must be an integer of at least 1" in line
+
+
+@pytest.mark.parametrize("side", [MAX_SIDE + 2, 100, 256])
+def test_large_images_are_averaged_down_alike_under_every_element(side: int) -> None:
+    """Whether or not the side is a multiple, the average knows no direction."""
+    images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    small = reduced(images)
+    assert small.shape == (2, 3, MAX_SIDE, MAX_SIDE)
+    for turns in range(4):
+        for mirrored in (False, True):
+            both = [x.flip(-1) if mirrored else x for x in (images, small)]
+            large, wanted = (x.rot90(turns, (2, 3)) for x in both)
+            assert torch.allclose(reduced(large), wanted, atol=1e-5)
+
+
+def test_images_of_the_usual_size_are_left_as_they_are() -> None:
+    images = torch.rand(1, 1, MAX_SIDE, MAX_SIDE)
+    assert reduced(images) is images
