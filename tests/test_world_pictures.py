@@ -44,6 +44,7 @@ from pipeline.methods.world_model.pictures.rollouts import (
     decoded_frames,
     decoded_orbits,
     make_bank,
+    preview_rows,
     write_decoded_orbits,
     write_rollouts,
 )
@@ -144,6 +145,25 @@ def test_nearest_frames_are_those_of_the_latents(tmp_path: Path) -> None:
     frames = episodes.frames(np.array([4, 1]), 0, [3, 0])
     _, latents = encode_frames(model, frames, 16, CPU)
     np.testing.assert_array_equal(bank.nearest(latents + 0.1), frames / 255)
+
+
+class StillModel(ExactModel):
+    """It predicts that nothing changes."""
+
+    def predict(self, latent: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return latent
+
+
+@pytest.mark.parametrize(("model", "row"), [(ExactModel(), "truth"), (StillModel(), "source")])
+def test_previews_show_the_frame_nearest_to_a_prediction(
+    model: ExactModel, row: str, tmp_path: Path
+) -> None:
+    reader = make_store(tmp_path / "data", TinyWorld()).split("test")
+    records = reader.read(np.arange(8))
+    rows = preview_rows(model, records, reader.frames)  # type: ignore[arg-type]
+    assert list(rows) == ["source", "nearest to prediction", "truth"]
+    np.testing.assert_array_equal(rows["nearest to prediction"], rows[row])
+    assert not np.array_equal(rows["source"], rows["truth"])
 
 
 @pytest.mark.parametrize("kind", ["ours", "none"])

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from orbit.core.metrics import TOTAL_LOSS, Column, Metric
-from orbit.core.store.manifest import Manifest
+from orbit.core.store.manifest import FrameSpec, Manifest
 from pipeline.methods.interface import Method
 from pipeline.methods.world_model.settings import WorldModelConfig
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from torch import nn
 
+    from orbit.core.store.reader import Records
     from pipeline.measuring import Findings, Subject, TrainedModel
     from pipeline.methods.world_model.task import WorldModelTask
     from pipeline.programs import Program
@@ -41,6 +45,14 @@ def _programs(run: TrainedModel, manifest: Manifest) -> list[Program]:
 
     assert isinstance(run.model, WorldModel)
     return world_model_programs(run.model, manifest.action)
+
+
+def _preview(model: nn.Module, records: Records, frames: FrameSpec) -> Mapping[str, np.ndarray]:
+    from pipeline.methods.world_model.pictures.rollouts import preview_rows
+    from pipeline.world_models.world_model import WorldModel
+
+    assert isinstance(model, WorldModel)
+    return preview_rows(model, records, frames)
 
 
 HITS = "Share of episodes whose own prediction is among the K nearest to the true latent."
@@ -117,4 +129,13 @@ METRICS = (
     Metric("loss/reconstruction", "Squared error of decoded frames, summed over pixels.", "lower"),
     Metric("loss/divergence", "KL divergence of the latents, in nats.", "lower"),
 )
-METHOD = Method("world_model", WorldModelConfig, _make, _measure, _draw, _programs, metrics=METRICS)
+METHOD = Method(
+    "world_model",
+    WorldModelConfig,
+    _make,
+    _measure,
+    _draw,
+    _programs,
+    preview=_preview,
+    metrics=METRICS,
+)

@@ -12,8 +12,14 @@ import numpy as np
 import torch
 
 from orbit.core.pictures import save_figure
-from pipeline.measuring import Row, picture_grid
-from pipeline.methods.latent_action.pictures.elements import unit_range
+from orbit.core.store.manifest import FrameSpec
+from orbit.core.store.reader import Records
+from pipeline.measuring import Row, device_of, picture_grid
+from pipeline.methods.latent_action.pictures.elements import (
+    MAX_PREVIEW_PIXELS,
+    shrunk,
+    unit_range,
+)
 from pipeline.methods.world_model.measures.encoding import (
     Episodes,
     MeasuredModel,
@@ -22,6 +28,7 @@ from pipeline.methods.world_model.measures.encoding import (
     trajectory_frames,
 )
 from pipeline.metrics.ranking import squared_distances
+from pipeline.world_models.world_model import WorldModel
 
 MAX_FRAMES = 4000
 
@@ -111,6 +118,34 @@ def true_frames(episodes: Episodes, numbers: np.ndarray, copy: int, times: list[
 def visible(frames: np.ndarray) -> np.ndarray:
     """The frames (..., C, H, W); of frames that show several moments in colour, the latest."""
     return frames[..., -3:, :, :] if frames.shape[-3] % 3 == 0 else frames
+
+
+@torch.no_grad()
+def preview_rows(model: WorldModel, records: Records, spec: FrameSpec) -> dict[str, np.ndarray]:
+    """Sources, predictions and truths, (N, C, h, w) each on [0, 1]; large frames are shrunk.
+
+    A prediction is shown by that of the 2 N frames whose latent is nearest to it: a source stands
+    for "no change", the truth of another record for a confusion.
+    """
+    device = device_of(model)
+    source, target, action = (
+        torch.from_numpy(each).to(device)
+        for each in (records.source, records.target, records.action)
+    )
+    images = model.normalise(torch.cat([target, source]))
+    latents = model.encode(model.embed(images)).float()
+    predicted = model.predict(latents[len(target) :], action).float()
+    components = latents.flatten(1).double().T.contiguous()
+    nearest = squared_distances(predicted.flatten(1).double(), components).argmin(1).cpu().numpy()
+    frames = {
+        "source": records.source,
+        "nearest to prediction": np.concatenate([records.target, records.source])[nearest],
+        "truth": records.target,
+    }
+    return {
+        name: shrunk(visible(unit_range(each, spec)), MAX_PREVIEW_PIXELS)
+        for name, each in frames.items()
+    }
 
 
 def write_rollouts(
