@@ -92,8 +92,9 @@ def test_a_world_is_prepared_trained_and_evaluated(name: str, tmp_path: Path) ->
     assert all(math.isfinite(value) for value in metrics.values())
     assert set(wanted) <= metrics.keys()
     drawn = {path.stem: path for path in (run_dir / "pictures").iterdir()}
-    assert set(drawn) == set(pictures)
-    for path in drawn.values():
+    assert set(drawn) == {*pictures, "training"}
+    (*_, last) = sorted(drawn.pop("training").glob("*.png"))
+    for path in (*drawn.values(), last):
         with Image.open(path) as picture:
             assert np.asarray(picture.convert("L")).std() > 5, path.name
 

@@ -424,9 +424,12 @@ def test_what_a_reproduction_writes_is_no_change_of_the_code(tmp_path: Path) -> 
     for folder in ("docs/results", "my [work]", "out/deep"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "file.json").touch()
-    products = (tmp_path / "my [work]", tmp_path / "out" / "deep", Path("/elsewhere"))
+    (tmp_path / "README.md").touch()
+    folders = (tmp_path / "my [work]", tmp_path / "out" / "deep", Path("/elsewhere"))
+    assert describe_commit(tmp_path, folders) == f"{clean}-dirty"
+    products = (*folders, tmp_path / "README.md")
     assert describe_commit(tmp_path, products) == clean
-    assert describe_commit(tmp_path, products[:1]) == f"{clean}-dirty"
+    assert describe_commit(tmp_path, (folders[0], *products[2:])) == f"{clean}-dirty"
     assert not has_changed(tmp_path, clean, products)
     (tmp_path / "pipeline/new.py").touch()
     assert describe_commit(tmp_path, products) == f"{clean}-dirty"

@@ -78,7 +78,7 @@ def run_missing(
         is_prepared = (places.data(run.prepare) / "manifest.json").exists()
         if run.files is not None and run.files not in roots and not is_prepared:
             raise ValueError(f"{run.dataset} needs {run.files}=DIR; or choose others with only=")
-    products = (places.work, request.results_dir)
+    products = (places.work, request.results_dir, *request.other_documents)
     commit = describe_commit(REPOSITORY, products)
     if commit.endswith(DIRTY) and not request.dirty:
         raise ValueError(

@@ -300,7 +300,7 @@ def describe_commit(repository: Path, products: Sequence[Path] = ()) -> str:
     """`git describe` of the code, with -dirty if it was changed; 'unknown' without git.
 
     Changes below docs/ and tests/ do not count, because results are written to the first and runs
-    do not use the second, nor do those below `products`, folders that a reproduction fills.
+    do not use the second, nor do those of `products`, folders and texts that a reproduction writes.
     """
     # If the package is installed inside another repository, that commit is not its own.
     is_tracked = _git(repository, "ls-files", "--", "pipeline/__init__.py")
