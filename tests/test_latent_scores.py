@@ -22,6 +22,7 @@ from pipeline.metrics.disentanglement import (
 from pipeline.metrics.inference import nearest_candidates, vote_on_poses
 from pipeline.metrics.pose import (
     KERNELS,
+    PAIR_KERNELS,
     Features,
     fit_mean,
     fit_ridge,
@@ -40,6 +41,7 @@ from pipeline.metrics.retrieval import (
     pose_retrieval,
     rank_views,
 )
+from pipeline.referee.fits import random_pairs
 
 NUM_VIEWS = 36
 ANGLES = torch.arange(NUM_VIEWS) * (2 * math.pi / NUM_VIEWS)
@@ -177,8 +179,47 @@ def test_only_the_gaussian_kernel_finds_a_pose_that_no_line_finds() -> None:
     latents = halves.expand(9, -1, -1) * noise(9, 1, 1).sign()
     assert regression("linear", latents)[0] < 0.1
     assert regression("gaussian", latents)[0] > 0.99
-    with pytest.raises(ValueError, match="allowed linear, gaussian"):
+    with pytest.raises(ValueError, match="allowed bilinear, gaussian, linear"):
         regression("cubic", latents)
+
+
+def relative(kernel: str, latents: torch.Tensor) -> float:
+    """R2 by component of relative angles, from two views of each object, (O, 36, D)."""
+    third = len(latents) // 3
+    parts = []
+    for number, part in enumerate(latents.split(third)):
+        first, second = random_pairs(third, NUM_VIEWS, number)
+        angles = ANGLES.expand(third, -1).flatten()
+        views = part.flatten(0, 1)
+        targets = pose_targets(SO2, angles[second] - angles[first])
+        parts.append(Features(torch.cat((views[first], views[second]), 1), targets))
+    train, val, test = parts
+    predicted = fit_ridge(train, val, kernel)(test.features)
+    return sum(r2_by_component(test.targets, predicted)) / 2
+
+
+@pytest.mark.parametrize("kernel", PAIR_KERNELS)
+def test_objects_without_an_upright_pose_have_relative_poses(kernel: str) -> None:
+    """Each object's circle begins elsewhere: its own pose cannot be read, that of a pair can."""
+    phases = noise(24, 1) * 10
+    turned = torch.stack(((ANGLES + phases).cos(), (ANGLES + phases).sin()), 2).double()
+    content = 0.2 * noise(24, 1, 2).expand(-1, NUM_VIEWS, -1)
+    holds = torch.cat((turned, content), 2) @ noise(4, 8, seed=5)
+    assert regression("gaussian", holds)[0] < 0.1
+    assert relative(kernel, holds) > (0.99 if kernel == "bilinear" else 0.8)
+    assert relative(kernel, torch.ones(24, NUM_VIEWS, 3)) == pytest.approx(0, abs=0.02)
+    assert relative(kernel, noise(24, NUM_VIEWS, 3)) == pytest.approx(0, abs=0.1)
+
+
+def test_pairs_are_of_one_object_and_every_view_is_once_on_either_side() -> None:
+    first, second = random_pairs(5, 7, 0)
+    assert torch.equal(first // 7, second // 7)
+    assert (first != second).all()
+    for side in (first, second):
+        assert torch.equal(side.sort().values, torch.arange(35))
+    steps = (second - first) % 7
+    assert len(steps.unique()) > 3
+    assert not torch.equal(random_pairs(5, 7, 1)[0], first)
 
 
 def test_the_pooled_floor_is_not_0_for_quaternions() -> None:

@@ -8,6 +8,11 @@ relative rotations R1^-1 R2 act from the right; here g = R2 R1^-1.)
     R2 pooled          1 - sum (t - p)^2 / sum (t - m)^2, sums over samples and components, m one
                        number, the mean over both (SIE; Garrido et al.)
 
+The relative pose of two views g1 x and g2 x is g2 g1^-1. From their latents a and b, side by side,
+it is read by the kernel (1 + a . a')(1 + b . b'), `bilinear`: latents that turn by representations
+give it by products of two numbers. Unknown objects without an upright pose have relative poses
+only.
+
 Predicting the mean of each component scores 0 by component. Pooled it scores more as soon as the
 components have different means, as those of quaternions have: compare only with `mean`.
 """
@@ -25,6 +30,8 @@ STRENGTHS = tuple(10.0**power for power in range(-6, 3))
 WIDTHS = (1.0, 0.3)
 """Widths of the Gaussian kernel, in units of the median distance."""
 KERNELS = ("linear", "gaussian")
+PAIR_KERNELS = ("bilinear", "gaussian")
+"""Of latents of two views side by side."""
 
 
 class Features(NamedTuple):
@@ -74,6 +81,26 @@ def r2_pooled(true: torch.Tensor, predicted: torch.Tensor) -> float:
 Predict = Callable[[torch.Tensor], torch.Tensor]
 
 
+class Space(NamedTuple):
+    """A kernel, and the width of a Gaussian one."""
+
+    kernel: str
+    width: float
+
+    def products(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """Inner products of (N, D) and (M, D), (N, M)."""
+        if self.kernel == "bilinear":
+            halves = zip(first.chunk(2, 1), second.chunk(2, 1), strict=True)
+            (a, others_a), (b, others_b) = halves
+            return (1 + a @ others_a.T) * (1 + b @ others_b.T)
+        products = first @ second.T
+        if self.kernel == "linear":
+            return products
+        squares = [x.square().sum(1) for x in (first, second)]
+        distance = squares[0][:, None] + squares[1] - 2 * products
+        return (distance.clamp_min_(0) / (-2 * self.width**2)).exp_()
+
+
 def fit_mean(train: Features) -> Predict:
     """Predicts the mean target, whatever the features."""
     mean = train.targets.double().mean(0)
@@ -81,14 +108,15 @@ def fit_mean(train: Features) -> Predict:
 
 
 def fit_ridge(train: Features, val: Features, kernel: str = "linear") -> Predict:
-    """Ridge regression in the kernel's space, `linear` or `gaussian`.
+    """Ridge regression in the kernel's space: `linear`, `gaussian`, or of halves `bilinear`.
 
     Strength, and width of the Gaussian, have the smallest squared error on `val`, whose objects
     should not be those of `train`. Features are centred and divided by one number, so that their
     relative sizes stay. Features that never vary predict the mean.
     """
-    if kernel not in KERNELS:
-        raise ValueError(f"kernel={kernel!r} is unknown: allowed {', '.join(KERNELS)}")
+    allowed = sorted({*KERNELS, *PAIR_KERNELS})
+    if kernel not in allowed:
+        raise ValueError(f"kernel={kernel!r} is unknown: allowed {', '.join(allowed)}")
     inputs = train.features.double()
     centre = inputs.mean(0)
     scale = (inputs - centre).square().sum(1).mean().sqrt()
@@ -101,15 +129,16 @@ def fit_ridge(train: Features, val: Features, kernel: str = "linear") -> Predict
     least, best = math.inf, fit_mean(train)
     for width in _widths(inputs, kernel):
         # The eigenvectors serve all strengths.
-        values, vectors = torch.linalg.eigh(_products(inputs, inputs, width))
-        rotated, products = vectors.T @ targets, _products(checked, inputs, width) @ vectors
+        space = Space(kernel, width)
+        values, vectors = torch.linalg.eigh(space.products(inputs, inputs))
+        rotated, products = vectors.T @ targets, space.products(checked, inputs) @ vectors
         unit = float(values.clamp_min(0).mean())
         for strength in STRENGTHS:
             weights = rotated / (values.clamp_min(0) + strength * unit)[:, None]
             error = float((val.targets.double() - mean - products @ weights).square().mean())
             if error < least:
                 least = error
-                best = _predictor(inputs, vectors @ weights, centre, scale, mean, width)
+                best = _predictor(inputs, vectors @ weights, centre, scale, mean, space)
     return best
 
 
@@ -119,28 +148,17 @@ def _predictor(
     centre: torch.Tensor,
     scale: torch.Tensor,
     mean: torch.Tensor,
-    width: float | None,
+    space: Space,
 ) -> Predict:
     def predict(features: torch.Tensor) -> torch.Tensor:
-        products = _products((features.double() - centre) / scale, inputs, width)
-        return products @ weights + mean
+        return space.products((features.double() - centre) / scale, inputs) @ weights + mean
 
     return predict
 
 
-def _widths(inputs: torch.Tensor, kernel: str) -> Sequence[float | None]:
-    if kernel == "linear":
-        return (None,)
+def _widths(inputs: torch.Tensor, kernel: str) -> Sequence[float]:
+    if kernel != "gaussian":
+        return (1.0,)
     some = inputs[:: max(1, len(inputs) // 256)]
     median = float(torch.pdist(some).median()) if len(some) > 1 else 0.0
     return tuple(width * (median if median > 0 else 1.0) for width in WIDTHS)
-
-
-def _products(first: torch.Tensor, second: torch.Tensor, width: float | None) -> torch.Tensor:
-    """Kernel of (N, D) and (M, D), (N, M): products, or exp(-distance^2 / (2 width^2))."""
-    products = first @ second.T
-    if width is None:
-        return products
-    squares = [x.square().sum(1) for x in (first, second)]
-    distance = squares[0][:, None] + squares[1] - 2 * products
-    return (distance.clamp_min_(0) / (-2 * width**2)).exp_()

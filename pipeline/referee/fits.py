@@ -7,9 +7,11 @@ import numpy as np
 import torch
 
 from orbit.core.groups import Group
+from pipeline.measuring import SEED
 from pipeline.metrics.inference import vote_on_poses
 from pipeline.metrics.pose import (
     KERNELS,
+    PAIR_KERNELS,
     Features,
     fit_mean,
     fit_ridge,
@@ -30,6 +32,7 @@ MAX_VALUES = 1 << 26
 NUM_NEIGHBOURS = 10
 NUM_POSES, MAX_POSES = 36, 64
 BLOCK = 16
+PAIR_STREAM = 65
 
 
 class Thirds(NamedTuple):
@@ -52,38 +55,77 @@ def features_of(coder: Coder, untrained: Coder, sets: Thirds) -> dict[str, list[
     return found
 
 
+class Targets(NamedTuple):
+    """What is predicted of the three sets, (N, K) each, from features (N, D) of views, and where
+    scores of a feature go."""
+
+    prefix: str
+    kernels: tuple[str, ...]
+    poses: list[torch.Tensor]
+
+
 def pose_scores(
     coder: Coder, untrained: Coder, sets: Thirds
 ) -> tuple[Scores, dict[str, dict[str, float]], dict[str, str]]:
-    """`pose_r2/KERNEL/FEATURE`, `pose_r2_pooled/...` and both of the mean; R2 of each component;
-    and why a feature is left out.
+    """`pose_r2/KERNEL/FEATURE`, `pose_r2_pooled/...` and both of the mean; the same of relative
+    poses, `relative_r2/...`; R2 of each component; and why a feature is left out.
 
     Raises ValueError for groups whose poses are not angles or quaternions.
     """
-    names = pose_components(coder.group)
-    poses = [pose_targets(coder.group, seen.elements.flatten(0, 1)) for seen in sets]
+    group = coder.group
+    names = pose_components(group)
+    pairs = [random_pairs(*seen.elements.shape[:2], number) for number, seen in enumerate(sets)]
+    elements = [seen.elements.flatten(0, 1) for seen in sets]
+    relative = [
+        group.compose(g[second], group.inverse(g[first]))
+        for g, (first, second) in zip(elements, pairs, strict=True)
+    ]
+    wanted = (
+        Targets("pose_r2", KERNELS, [pose_targets(group, g) for g in elements]),
+        Targets("relative_r2", PAIR_KERNELS, [pose_targets(group, g) for g in relative]),
+    )
     scores: Scores = {}
     components: dict[str, dict[str, float]] = {}
     refused: dict[str, str] = {}
 
-    def note(name: str, predicted: torch.Tensor) -> None:
-        values = r2_by_component(poses[2], predicted)
-        scores[f"pose_r2/{name}"] = sum(values) / len(values)
-        scores[f"pose_r2_pooled/{name}"] = r2_pooled(poses[2], predicted)
-        components[name] = dict(zip(names, values, strict=True))
+    def note(prefix: str, name: str, true: torch.Tensor, predicted: torch.Tensor) -> None:
+        values = r2_by_component(true, predicted)
+        scores[f"{prefix}/{name}"] = sum(values) / len(values)
+        scores[f"{prefix}_pooled/{name}"] = r2_pooled(true, predicted)
+        key = name if prefix == "pose_r2" else f"{prefix}/{name}"
+        components[key] = dict(zip(names, values, strict=True))
 
     for feature, values in features_of(coder, untrained, sets).items():
-        num = sum(map(torch.numel, values))
-        if num > MAX_VALUES:
-            refused[f"pose_r2/.../{feature}"] = f"{num:,} numbers, more than {MAX_VALUES:,}"
-            continue
         lengths = [len(x) for x in values]
-        train, val, test = live(torch.cat(values)).split(lengths)
-        for kernel in KERNELS:
-            predict = fit_ridge(Features(train, poses[0]), Features(val, poses[1]), kernel)
-            note(f"{kernel}/{feature}", predict(test))
-    note("mean", fit_mean(Features(train, poses[0]))(poses[2]))
+        views = live(torch.cat(values)).split(lengths)
+        sides = [
+            torch.cat((x[first], x[second]), 1)
+            for x, (first, second) in zip(views, pairs, strict=True)
+        ]
+        for (prefix, kernels, poses), inputs in zip(wanted, (views, sides), strict=True):
+            num = sum(map(torch.numel, inputs))
+            if num > MAX_VALUES:
+                why = f"{num:,} numbers, more than {MAX_VALUES:,}"
+                refused[f"{prefix}/.../{feature}"] = why
+                continue
+            train, val = (Features(x, t) for x, t in zip(inputs[:2], poses[:2], strict=True))
+            for kernel in kernels:
+                predicted = fit_ridge(train, val, kernel)(inputs[2])
+                note(prefix, f"{kernel}/{feature}", poses[2], predicted)
+    for prefix, _, poses in wanted:
+        mean = fit_mean(Features(poses[0], poses[0]))
+        note(prefix, "mean", poses[2], mean(poses[2]))
     return scores, components, refused
+
+
+def random_pairs(
+    num_objects: int, num_views: int, stream: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each view, in a random order of those of its object, the next one: positions (N,) of
+    first and second views among all O K."""
+    draws = np.random.default_rng([SEED, PAIR_STREAM, stream]).random((num_objects, num_views))
+    order = torch.from_numpy(draws.argsort(1) + num_views * np.arange(num_objects)[:, None])
+    return order.flatten(), order.roll(-1, 1).flatten()
 
 
 class Single(NamedTuple):

@@ -87,6 +87,24 @@ STATEMENTS = (
     ),
     Metric("pose_r2_pooled/mean", "Pooled R2 of predicting the mean pose of the fitted views."),
     Metric(
+        "relative_r2",
+        "R2 by component of regression from two views of an object to the element between them.",
+        "higher",
+    ),
+    Metric(
+        "relative_r2/bilinear/z_v",
+        "The same from the part on which the group acts, by products of two numbers.",
+        "higher",
+        column=Column("R2 of relative g", 3),
+    ),
+    Metric("relative_r2/mean", "R2 by component of predicting the mean relative pose."),
+    Metric(
+        "relative_r2_pooled",
+        "As relative_r2, with one mean for all components: compare with relative_r2_pooled/mean.",
+        "higher",
+    ),
+    Metric("relative_r2_pooled/mean", "Pooled R2 of predicting the mean relative pose."),
+    Metric(
         "d_lsbd",
         "Distance of z_v of an object's views from a circle, signs of axes excluded; 0 is best.",
         "lower",
