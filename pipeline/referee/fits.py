@@ -74,7 +74,8 @@ def pose_scores(
     """
     group = coder.group
     names = pose_components(group)
-    pairs = [random_pairs(*seen.elements.shape[:2], number) for number, seen in enumerate(sets)]
+    sizes = [(seen.elements.shape[0], seen.elements.shape[1]) for seen in sets]
+    pairs = [random_pairs(*size, number) for number, size in enumerate(sizes)]
     elements = [seen.elements.flatten(0, 1) for seen in sets]
     relative = [
         group.compose(g[second], group.inverse(g[first]))
