@@ -242,7 +242,7 @@ def turned(direction: np.ndarray, angle: np.ndarray) -> np.ndarray:
     sine, cosine = sine_cosine(np.clip(angle, -MAX_ANGLE, MAX_ANGLE))
     x, y = direction.T
     x, y = x * cosine - y * sine, y * cosine + x * sine
-    return np.stack([x, y], -1) / np.sqrt(x * x + y * y)[:, None]
+    return np.asarray(np.stack([x, y], -1) / np.sqrt(x * x + y * y)[:, None])
 
 
 def paint(images: np.ndarray, states: np.ndarray) -> np.ndarray:
@@ -253,7 +253,7 @@ def paint(images: np.ndarray, states: np.ndarray) -> np.ndarray:
     to_right, up = (number[:, None, None] for number in states[:, PLACE].T)
     place = np.arange(SIDE) - (SIDE - 1) / 2
     x, y = place - to_right, -place[:, None] - up
-    # A ring of black around the digit, and one more for the upper neighbours of its last pixels.
+    # A ring of black around the digit, and one more for the further neighbours of the last pixels.
     padded = np.pad(images.astype(np.float64), ((0, 0), (1, 2), (1, 2)))
     middle = (DIGIT - 1) / 2 + 1
     column = np.clip(middle + x * cosine + y * sine, 0, DIGIT + 1)
@@ -269,14 +269,15 @@ def paint(images: np.ndarray, states: np.ndarray) -> np.ndarray:
     upper = corners[0] * (1 - across) + corners[1] * across
     lower = corners[2] * (1 - across) + corners[3] * across
     grey = upper * (1 - down) + lower * down
-    return np.rint(grey[:, None] * colours(states[:, HUE])[:, :, None, None]).astype(np.uint8)
+    coloured = grey[:, None] * colours(states[:, HUE])[:, :, None, None]
+    return np.asarray(np.rint(coloured), np.uint8)
 
 
 def colours(hue: np.ndarray) -> np.ndarray:
     """Red, green and blue (N, 3) from 0 to 1 of full, bright hues (N,), 0 to 1: HSV (hue, 1, 1)."""
     sixth = 6 * hue
     parts = (np.abs(sixth - 3) - 1, 2 - np.abs(sixth - 2), 2 - np.abs(sixth - 4))
-    return np.clip(np.stack(parts, -1), 0, 1)
+    return np.asarray(np.clip(np.stack(parts, -1), 0, 1))
 
 
 WORLD = KindOfSource(

@@ -102,8 +102,8 @@ def draw(subject: Subject) -> None:
     first = np.arange(num) * (episodes.num_episodes // num)
     numbers = np.unique(np.stack([first, np.minimum(first + 1, episodes.num_episodes - 1)], 1))
     every = pictures_of(model, episodes, numbers, episodes.length + 1)
-    latents = model.encode(every[:, :2]).float()
-    matrices = model.transition(latents)
+    given = model.encode(every[:, :2]).float()
+    latents, matrices = given[:, 1], model.transition(given)
     place = dict(zip(numbers.tolist(), range(len(numbers)), strict=True))
     rows: list[Row] = []
     for episode in first.tolist():

@@ -67,8 +67,9 @@ class MetaSequentialModel(nn.Module):
 
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
         """H (N, T, a, m) of pictures (N, T, C, H, W) on [0, 1]."""
-        flat: torch.Tensor = self.encoder(pictures.flatten(0, 1))
-        return flat.unflatten(1, self.size).unflatten(0, pictures.shape[:2])
+        flat = self.encoder(pictures.flatten(0, 1))
+        latents: torch.Tensor = flat.view(*pictures.shape[:2], *self.size)
+        return latents
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Pictures (N, T, C, H, W) on [0, 1] of H (N, T, a, m)."""
