@@ -45,6 +45,12 @@ def next_of_run(actions: np.ndarray) -> np.ndarray:
     return following
 
 
+def following_of(episodes: Episodes) -> np.ndarray:
+    """`next_of_run` of episodes by their actions."""
+    numbers = np.arange(episodes.num_episodes)
+    return next_of_run(episodes.column("action", numbers, 0, episodes.length))
+
+
 def pictures_of(
     model: MetaSequentialModel, episodes: Episodes, numbers: np.ndarray, num_frames: int
 ) -> torch.Tensor:
@@ -68,8 +74,7 @@ def measure(subject: Subject) -> Findings:
     model, episodes = _model(subject), _episodes(subject)
     batch = max(1, subject.batch // (episodes.length + 1))
     found = sequences_of(model, episodes, batch)
-    numbers = np.arange(episodes.num_episodes)
-    following = next_of_run(episodes.column("action", numbers, 0, episodes.length))
+    numbers, following = np.arange(episodes.num_episodes), following_of(episodes)
     names = ("own", "neighbour", "black", "copy")
     errors = {name: torch.zeros(len(numbers), episodes.length).double() for name in names}
     for part in slices(len(numbers), batch):
@@ -98,24 +103,19 @@ def measure(subject: Subject) -> Findings:
 def draw(subject: Subject) -> None:
     """pictures/predictions.png: some episodes, predicted with their own M and the next one's."""
     model, episodes = _model(subject), _episodes(subject)
-    num = min(episodes.num_episodes, NUM_DRAWN)
-    first = np.arange(num) * (episodes.num_episodes // num)
-    numbers = np.unique(np.stack([first, np.minimum(first + 1, episodes.num_episodes - 1)], 1))
-    every = pictures_of(model, episodes, numbers, episodes.length + 1)
-    given = model.encode(every[:, :2]).float()
-    latents, matrices = given[:, 1], model.transition(given)
-    place = dict(zip(numbers.tolist(), range(len(numbers)), strict=True))
+    following, num = following_of(episodes), min(episodes.num_episodes, NUM_DRAWN)
     rows: list[Row] = []
-    for episode in first.tolist():
-        own, other = place[episode], place.get(episode + 1, place[episode])
+    for episode in range(0, num * (episodes.num_episodes // num), episodes.num_episodes // num):
+        every = pictures_of(model, episodes, np.array([episode]), episodes.length + 1)
+        latent = model.encode(every[:, 1:2]).float()[:, 0]
         captions = [f"x{t}" for t in range(every.shape[1])] if not rows else []
-        rows.append((f"episode {episode}", every[own].cpu().numpy(), captions))
-        for label, of in (("own M", own), ("M of the next", other)):
-            predicted = model.decode(
-                moved(latents[own][None], matrices[of][None], episodes.length)
-            )[0]
-            shown = torch.cat([every[own, :2], predicted.float()])
-            rows.append((label, shown.cpu().numpy(), []))
+        rows.append((f"episode {episode}", every[0].cpu().numpy(), captions))
+        for label, of in (("own M", episode), ("M of the next", following[episode])):
+            if of >= 0:
+                given = model.encode(pictures_of(model, episodes, np.array([of]), 1)).float()
+                further = moved(latent, model.transition(given), episodes.length)
+                shown = torch.cat([every[:, :2], model.decode(further).float()], 1)
+                rows.append((label, shown[0].cpu().numpy(), []))
     title = f"Predictions from x0 and x1, {subject.split}, step {subject.run.step}"
     folder = subject.run_dir / "pictures"
     folder.mkdir(exist_ok=True)
