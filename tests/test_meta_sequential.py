@@ -33,7 +33,7 @@ from pipeline.methods.meta_sequential.task import (
 from pipeline.models.settings import AutoencoderConfig, ResidualConfig
 
 FRAMES = FrameSpec((2, 8, 8), "uint8", (0.0, 255.0), (0.0, 1.0))
-OBJECTIVES = ("prediction", "reconstruction", "autoencoder")
+OBJECTIVES = ("prediction", "neural", "reconstruction", "autoencoder")
 
 
 def make_model(frames: FrameSpec = FRAMES, **settings: object) -> MetaSequentialModel:
@@ -109,8 +109,10 @@ def test_losses_are_those_of_the_formulas(objective: str, channels: int) -> None
         return (drawn(latent) - picture).square().sum((1, 2, 3))
 
     own = torch.linalg.lstsq(h[0], h[1]).solution
+    if model.guess is not None:
+        own = 0.01 * model.guess(torch.cat(x[:2], 1)).view(-1, 3, 3)
     predicted = error(h[1] @ own, x[2])
-    if objective == "prediction":
+    if objective in ("prediction", "neural"):
         wanted = predicted
     elif objective == "autoencoder":
         wanted = sum(error(*pair) for pair in zip(h, x, strict=True)) / 3
@@ -134,6 +136,13 @@ def test_losses_are_those_of_the_formulas(objective: str, channels: int) -> None
 
 
 RELEASED = {
+    "neural": (
+        8.5539709512673,
+        0.0872164793600176,
+        0.173024896213863,
+        0.303009750688829,
+        1.55006714452,
+    ),
     "prediction": (15.0965312529, 2.77155318807, 7.221233996767, 6.926079423102, 7.261016853607),
     "reconstruction": (
         12.8925386662,
@@ -171,7 +180,7 @@ def loss_and_gradients(model: MetaSequentialModel, loss: torch.Tensor) -> list[f
     return [loss.item(), *(weights.grad.norm().item() for weights in ends)]
 
 
-@pytest.mark.parametrize("objective", ["prediction", "reconstruction"])
+@pytest.mark.parametrize("objective", list(RELEASED))
 def test_loss_and_gradients_are_those_of_the_released_code(objective: str) -> None:
     """On the same weights and pictures; see docs/peers.md."""
     model = wavy_model(objective)
@@ -200,19 +209,23 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> PairStore:
     )
 
 
-def subject_of(store: PairStore, split: str, batch: int, **words: object) -> Subject:
+def subject_of(
+    store: PairStore, split: str, batch: int, objective: str = "prediction", **words: object
+) -> Subject:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        config = MetaSequentialConfig("meta_sequential", 8, 4, model=AutoencoderConfig(width=4))
+        network = AutoencoderConfig(width=4)
+        config = MetaSequentialConfig("meta_sequential", 8, 4, objective, model=network)
         model = MetaSequentialTask(config, store.manifest, torch.device("cpu")).model.eval()
     run = SimpleNamespace(model=model, group=make_group("so2"), step=0)
     return Subject(Path(), run, store.manifest, store.split(split), split, batch, **words)
 
 
 @torch.no_grad()
-def test_errors_are_those_of_a_plain_loop(store: PairStore) -> None:
+@pytest.mark.parametrize("objective", ["prediction", "neural"])
+def test_errors_are_those_of_a_plain_loop(objective: str, store: PairStore) -> None:
     """Seven test episodes of four steps: runs of three, three and one."""
-    subject = subject_of(store, "test", 11)
+    subject = subject_of(store, "test", 11, objective)
     found, model = measure(subject), subject.run.model
     records = all_records(store, "test")
     source, target = (x.reshape(7, 4, 6, 32, 32) for x in (records.source, records.target))
@@ -221,6 +234,8 @@ def test_errors_are_those_of_a_plain_loop(store: PairStore) -> None:
     def latents_of(episode: int) -> tuple[torch.Tensor, torch.Tensor]:
         given = torch.from_numpy(source[episode, 0]).view(2, 3, 32, 32).float() / 255
         first, second = model.encoder(given).view(2, 8, 4)
+        if objective == "neural":
+            return second, 0.01 * model.guess(given.view(1, 6, 32, 32)).view(4, 4)
         return second, torch.linalg.lstsq(first, second).solution
 
     for episode, following in enumerate([1, 2, 0, 4, 5, 3, None]):
@@ -279,6 +294,7 @@ def test_a_stop_leaves_no_trace_and_batches_do_not_count(store: PairStore, tmp_p
         ({"num_rows": 3, "num_columns": 4}, "num_rows=3 must be at least num_columns=4"),
         ({"model": ResidualConfig("residual", vector_size=9)}, "model.vector_size.*allowed: null"),
         ({"ridge": -1.0}, "ridge"),
+        ({"ridge": 0.1, "objective": "neural"}, "ridge=0.1 has no effect with objective=neural"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict[str, object], complaint: str) -> None:

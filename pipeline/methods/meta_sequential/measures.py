@@ -61,10 +61,11 @@ def pictures_of(
 
 def sequences_of(model: MetaSequentialModel, episodes: Episodes, batch: int) -> Sequences:
     """Latents and transitions of all episodes, `batch` at a time."""
-    found = []
+    found: list[Sequences] = []
     for numbers in episodes.blocks(batch):
-        latents = model.encode(pictures_of(model, episodes, numbers, 1)).float()
-        found.append(Sequences(latents[:, 1], model.transition(latents)))
+        pictures = pictures_of(model, episodes, numbers, 1)
+        latents = model.encode(pictures).float()
+        found.append(Sequences(latents[:, 1], model.transition(pictures, latents)))
     return Sequences(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
 
@@ -75,16 +76,16 @@ def measure(subject: Subject) -> Findings:
     batch = max(1, subject.batch // (episodes.length + 1))
     found = sequences_of(model, episodes, batch)
     numbers, following = np.arange(episodes.num_episodes), following_of(episodes)
-    names = ("own", "neighbour", "black", "copy")
-    errors = {name: torch.zeros(len(numbers), episodes.length).double() for name in names}
+    empty = torch.zeros(len(numbers), episodes.length).double()
+    errors = {name: empty.clone() for name in ("own", "neighbour", "black", "copy")}
     for part in slices(len(numbers), batch):
         every = pictures_of(model, episodes, numbers[part], episodes.length + 1)
         wanted, last = every[:, 2:], every[:, 1:2].expand_as(every[:, 2:])
         latents = found.latents[part]
         guesses = {"black": torch.zeros_like(wanted), "copy": last}
         for name, of in (("own", numbers), ("neighbour", following)):
-            matrices = found.matrices[of[part]]
-            guesses[name] = model.decode(moved(latents, matrices, episodes.length))
+            further = moved(latents, found.matrices[of[part]], episodes.length)
+            guesses[name] = model.decode(further)
         for name, guess in guesses.items():
             errors[name][part] = squared_errors(guess, wanted).double().cpu()
     errors["neighbour"] = errors["neighbour"][following >= 0]
@@ -112,14 +113,14 @@ def draw(subject: Subject) -> None:
         rows.append((f"episode {episode}", every[0].cpu().numpy(), captions))
         for label, of in (("own M", episode), ("M of the next", following[episode])):
             if of >= 0:
-                given = model.encode(pictures_of(model, episodes, np.array([of]), 1)).float()
-                further = moved(latent, model.transition(given), episodes.length)
+                given = pictures_of(model, episodes, np.array([of]), 1)
+                matrix = model.transition(given, model.encode(given).float())
+                further = moved(latent, matrix, episodes.length)
                 shown = torch.cat([every[:, :2], model.decode(further).float()], 1)
                 rows.append((label, shown[0].cpu().numpy(), []))
     title = f"Predictions from x0 and x1, {subject.split}, step {subject.run.step}"
-    folder = subject.run_dir / "pictures"
-    folder.mkdir(exist_ok=True)
-    save_figure(picture_grid(rows, title), folder / "predictions.png")
+    (subject.run_dir / "pictures").mkdir(exist_ok=True)
+    save_figure(picture_grid(rows, title), subject.run_dir / "pictures/predictions.png")
 
 
 @torch.no_grad()
@@ -129,7 +130,7 @@ def preview_rows(model: nn.Module, records: Records) -> dict[str, np.ndarray]:
     frames = np.stack([records.source, records.target], 1)
     pictures = model.pictures(torch.from_numpy(frames).to(device_of(model)))
     latents = model.encode(pictures[:, :2])
-    predicted = model.decode(moved(latents[:, 1], model.transition(latents), 1))
+    predicted = model.decode(moved(latents[:, 1], model.transition(pictures[:, :2], latents), 1))
     shown = {f"x{t}": pictures[:, t] for t in range(3)} | {"predicted": predicted[:, 0]}
     return {name: each.float().cpu().numpy() for name, each in shown.items()}
 

@@ -46,8 +46,8 @@ def _describe(run: TrainedModel, manifest: Manifest) -> Mapping[str, str]:
 
     assert isinstance(run.model, MetaSequentialModel)
     rows, columns = run.model.size
-    found = "found by least squares for each sequence"
-    return {"moved by": f"a {columns} x {columns} matrix, {found}, of latents with {rows} rows"}
+    how = "found by least squares" if run.model.guess is None else "made by a network"
+    return {"moved by": f"a {columns} x {columns} matrix, {how}; latents have {rows} rows"}
 
 
 def _preview(model: nn.Module, records: Records, frames: FrameSpec) -> Mapping[str, np.ndarray]:

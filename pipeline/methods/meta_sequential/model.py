@@ -16,6 +16,9 @@ from pipeline.methods.meta_sequential.settings import MetaSequentialConfig
 from pipeline.models.checkpointing import checkpoint_activations
 from pipeline.models.networks import as_channels_last, make_network
 
+GUESS_SCALE = 0.01
+"""A network's first M is small, as in the authors' release."""
+
 
 def transition(latents: torch.Tensor, ridge: float = 0.0) -> torch.Tensor:
     """The M (N, m, m) nearest to moving each H to the next, of latents (N, T, a, m).
@@ -52,6 +55,11 @@ class MetaSequentialModel(nn.Module):
         self.encoder = nn.Sequential(made.encoder, nn.Flatten(), nn.Linear(flat, num))
         unfold = nn.Unflatten(1, made.latent_shape)
         self.decoder = nn.Sequential(nn.Linear(num, flat), unfold, made.decoder)
+        self.guess: nn.Module | None = None
+        if config.objective == "neural":
+            stack = make_network(config.model, (2 * self.num_channels, *frames.shape[1:]))
+            last = nn.Linear(math.prod(stack.latent_shape), config.num_columns**2)
+            self.guess = nn.Sequential(stack.encoder, nn.Flatten(), last)
         if getattr(config.model, "activation_checkpointing", False):
             checkpoint_activations(self)
         if getattr(config.model, "memory_format", "contiguous") == "channels_last":
@@ -77,9 +85,13 @@ class MetaSequentialModel(nn.Module):
         pictures: torch.Tensor = flat.unflatten(0, latents.shape[:2])
         return pictures
 
-    def transition(self, latents: torch.Tensor) -> torch.Tensor:
-        """`transition` with the model's ridge."""
-        return transition(latents, self.config.ridge)
+    def transition(self, pictures: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+        """M (N, m, m) of pictures (N, 2, C, H, W) and their H (N, 2, a, m)."""
+        if self.guess is None:
+            return transition(latents, self.config.ridge)
+        found = GUESS_SCALE * self.guess(pictures.flatten(1, 2))
+        matrices: torch.Tensor = found.unflatten(1, (self.size[1], self.size[1]))
+        return matrices.to(torch.promote_types(found.dtype, torch.float32))
 
 
 def moved(latent: torch.Tensor, matrix: torch.Tensor, num_steps: int) -> torch.Tensor:

@@ -4,6 +4,7 @@ A record has a source (x_0, x_1) and a target (x_1, x_2). With H_t = E(x_t) and 
 `transition`, the loss is, in squared errors on [0, 1] summed over values:
 
     prediction      |D(H_1 M) - x_2|^2, M of H_0 and H_1
+    neural          the same, but a network makes M of x_0 and x_1
     reconstruction  mean of |D(H_0 M) - x_1|^2 and |D(H_0 M^2) - x_2|^2, M of all three
     autoencoder     mean over t of |D(H_t) - x_t|^2
 
@@ -18,8 +19,10 @@ from orbit.core.store.origin import Episodes
 from pipeline.data.packing import Batch
 from pipeline.data.places import parts_of_pass
 from pipeline.methods.interface import PlainTask
-from pipeline.methods.meta_sequential.model import MetaSequentialModel, moved
+from pipeline.methods.meta_sequential.model import MetaSequentialModel, moved, transition
 from pipeline.methods.meta_sequential.settings import MetaSequentialConfig
+
+PREDICTING = ("prediction", "neural")
 
 
 def squared_errors(predicted: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
@@ -30,18 +33,18 @@ def squared_errors(predicted: torch.Tensor, wanted: torch.Tensor) -> torch.Tenso
 def prediction_losses(model: MetaSequentialModel, pictures: torch.Tensor) -> torch.Tensor:
     """The squared error of the predicted third picture, (N,), of pictures (N, 3, C, H, W)."""
     latents = model.encode(pictures[:, :2])
-    predicted = model.decode(moved(latents[:, 1], model.transition(latents), 1))
+    predicted = model.decode(moved(latents[:, 1], model.transition(pictures[:, :2], latents), 1))
     return squared_errors(predicted, pictures[:, 2:])[:, 0]
 
 
 def losses_of(model: MetaSequentialModel, pictures: torch.Tensor) -> torch.Tensor:
     """The loss of each record, (N,), of pictures (N, 3, C, H, W) on [0, 1]."""
-    if model.config.objective == "prediction":
+    if model.config.objective in PREDICTING:
         return prediction_losses(model, pictures)
     latents = model.encode(pictures)
     if model.config.objective == "autoencoder":
         return squared_errors(model.decode(latents), pictures).mean(1)
-    again = moved(latents[:, 0], model.transition(latents), 2)
+    again = moved(latents[:, 0], transition(latents, model.config.ridge), 2)
     return squared_errors(model.decode(again), pictures[:, 1:]).mean(1)
 
 
@@ -83,7 +86,7 @@ class MetaSequentialEvaluation:
         for part in parts_of_pass(batch.source):
             pictures = model.pictures(torch.stack([batch.source[part], batch.target[part]], 1))
             losses = losses_of(model, pictures)
-            is_own = model.config.objective == "prediction"
+            is_own = model.config.objective in PREDICTING
             errors = losses if is_own else prediction_losses(model, pictures)
             parts = torch.stack([torch.ones_like(losses), losses, errors]).double()
             self._sums += parts @ batch.valid[part].double()
