@@ -56,7 +56,7 @@ def _preview(model: nn.Module, records: Records, frames: FrameSpec) -> Mapping[s
     return preview_rows(model, records)
 
 
-ERROR = "Squared error on [0, 1], summed over values, of the picture after x0 and x1"
+ERROR = "Squared error on [0, 1], summed over values, of the picture after x1 (/K: after K steps)"
 METRICS = (
     Metric(
         "error/neighbour",
@@ -69,7 +69,7 @@ METRICS = (
     TOTAL_LOSS,
     Metric("error/black", f"{ERROR}, predicted as black."),
     Metric("error/copy", f"{ERROR}, predicted as x1."),
-    Metric("loss/prediction", f"{ERROR}, by its own M, over all records.", "lower"),
+    Metric("loss/prediction", "As error/own, but over all records, one step on.", "lower"),
 )
 METHOD = Method(
     "meta_sequential",
