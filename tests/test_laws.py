@@ -78,11 +78,13 @@ def test_a_broken_group_does_not_pass(
 FOLDER = REPOSITORY / "configs" / "dataset"
 WORLDS = {file.stem for file in FOLDER.glob("*.yaml") if "kind: episodes" in file.read_text()}
 DRAWN_BY_MUJOCO = {"reacher", "reacher_positive"}
+TESTED_ELSEWHERE = {"teapot", "coloured_digits"}
 
 
-@pytest.mark.parametrize("dataset", sorted(WORLDS - DRAWN_BY_MUJOCO - {"teapot"}))
+@pytest.mark.parametrize("dataset", sorted(WORLDS - DRAWN_BY_MUJOCO - TESTED_ELSEWHERE))
 def test_our_worlds_keep_the_laws(dataset: str) -> None:
-    """`test_mujoco_reacher.py` has MuJoCo's; `teapot` is `teapot_small` in a larger frame."""
+    """`test_mujoco_reacher.py` has MuJoCo's; `teapot` is `teapot_small` in a larger frame, and
+    `test_coloured_digits.py` has those whose default images are files."""
     recipe: Any = recipe_of("out=out", f"dataset={dataset}")
     check_world(recipe._world, num=16)
 

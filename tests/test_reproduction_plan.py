@@ -256,6 +256,19 @@ def test_a_dataset_may_name_one_experiment_for_each_variant() -> None:
     assert words["half"] == "experiment=worlds/half"
 
 
+def test_a_dataset_may_be_evaluated_by_words_of_its_own() -> None:
+    settings = small_settings(evaluate=("num_threads=1", "referee=true"))
+    own = dataclasses.replace(settings.datasets["digits"], evaluate=("num_threads=1",))
+    changed = dataclasses.replace(settings, datasets={**settings.datasets, "digits": own})
+    for run, other in zip(make_plan(settings, "small"), make_plan(changed, "small"), strict=True):
+        assert run.evaluate == ("split=test", "num_threads=1", "referee=true")
+        is_own = run.dataset == "digits"
+        assert other.evaluate == (run.evaluate[:2] if is_own else run.evaluate)
+        assert (other.digest == run.digest) == (not is_own)
+    with pytest.raises(ValueError, match="evaluate: split is set by the program"):
+        dataclasses.replace(own, evaluate=("split=val",))
+
+
 def test_a_preset_may_have_its_own_experiment_and_seeds() -> None:
     words = PresetOverrides(experiment="worlds/{variant}_small", seeds=(4,))
     named = DatasetSettings(experiment="worlds/{variant}", prepare=("dataset=x",), small=words)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from orbit.core.config.limits import LargeCount, NotNegativeInt, Positive, between, limited
+from data_prep.settings.sources import Labels
+from orbit.core.config.limits import Count, LargeCount, NotNegativeInt, Positive, between, limited
 from orbit.core.plugins import Open
 from orbit.core.store.facts import HeldOut
 
@@ -113,6 +114,21 @@ class RushHourWorldConfig:
     name: Literal["rush_hour"]
 
 
+@dataclass(frozen=True)
+@limited
+class ColouredDigitsWorldConfig:
+    """Digits of a source, 24 of 32 pixels, that turn, change their hue and drift at a constant
+    pace.
+
+    `labels` takes only these digits, null all. `num_sharing` test episodes in a row have the same
+    velocities, so that what one moved by can be tried on the next.
+    """
+
+    name: Literal["coloured_digits"]
+    labels: Labels | None = (4,)
+    num_sharing: Count = 32
+
+
 WorldConfig = (
     Shapes2dWorldConfig
     | Blocks3dWorldConfig
@@ -120,6 +136,7 @@ WorldConfig = (
     | ReacherPlanarWorldConfig
     | ReacherWorldConfig
     | TeapotWorldConfig
+    | ColouredDigitsWorldConfig
 )
 
 

@@ -1,12 +1,15 @@
 """The interface of worlds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
+from data_prep.settings.sources import SourceConfig
 from orbit.core.actions import ActionComponent
+from orbit.core.plugins import Kind
 from orbit.core.store.facts import WorldFacts
 from orbit.core.store.manifest import FrameSpec
 
@@ -108,3 +111,16 @@ class Drawn(Protocol):
 
     def check_rendering(self) -> None:
         """Raise ValueError, saying what is missing, unless pictures can be made here."""
+
+
+@dataclass(frozen=True)
+class KindOfSource(Kind):
+    """The `Kind` of a world that shows what a source holds.
+
+    `make` takes a third argument: for a preparation what `read` makes of the settings of source and
+    world, and where only the dataset is there what `recorded` finds in its facts, or None. `read`
+    raises ValueError for a source that the world does not use.
+    """
+
+    read: Callable[[SourceConfig, Any], Any]
+    recorded: Callable[[WorldFacts], Any]

@@ -4,9 +4,17 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from data_prep.settings.sources import NoSourceConfig, SourceConfig
-from data_prep.settings.worlds import TeapotWorldConfig, WorldConfig
-from data_prep.worlds import blocks_3d, mujoco_arm, planar_arm, rush_hour, shapes_2d, teapot
-from data_prep.worlds.interface import Drawn, World
+from data_prep.settings.worlds import WorldConfig
+from data_prep.worlds import (
+    blocks_3d,
+    coloured_digits,
+    mujoco_arm,
+    planar_arm,
+    rush_hour,
+    shapes_2d,
+    teapot,
+)
+from data_prep.worlds.interface import Drawn, KindOfSource, World
 from orbit.core import plugins
 from orbit.core.config.schema import build
 from orbit.core.plugins import Open
@@ -15,9 +23,9 @@ from orbit.core.store.origin import Episodes
 
 WORLDS = plugins.by_name(
     *(shapes_2d.WORLD, blocks_3d.WORLD, rush_hour.WORLD),
-    *(planar_arm.WORLD, mujoco_arm.WORLD, teapot.WORLD),
+    *(planar_arm.WORLD, mujoco_arm.WORLD, teapot.WORLD, coloured_digits.WORLD),
 )
-"""`make` takes config, and the actions of the limited policy."""
+"""`make` takes config, and the actions of the limited policy; a `KindOfSource` more."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +45,13 @@ def make_world(
     Raises ValueError for unknown actions, for a source that it does not use, and with `must_render`
     if it cannot be drawn; also the errors of opening a source.
     """
-    if isinstance(config, TeapotWorldConfig):
-        return teapot.Teapot(config, actions, teapot.read_source(source))
-    if not isinstance(source, NoSourceConfig):
+    kind = plugins.kind_of("worlds", WORLDS, config)
+    if isinstance(kind, KindOfSource):
+        world: World = kind.make(config, actions, kind.read(source, config))
+    elif isinstance(source, NoSourceConfig):
+        world = kind.make(config, actions)
+    else:
         raise ValueError(f"source={source.name} has no effect: {config.name} is simulated")
-    world: World = plugins.kind_of("worlds", WORLDS, config).make(config, actions)
     if must_render and isinstance(world, Drawn):
         world.check_rendering()
     return world
@@ -66,7 +76,8 @@ def world_of(manifest: Manifest) -> World:
         raise ValueError(f"{manifest.name} holds no episodes of a world")
     settings = {"name": origin.world.name, **origin.world.settings}
     recorded = build(_Recorded, {"world": settings, "actions": origin.actions})
-    solid = origin.facts.solid
-    if solid is not None and solid.mesh and isinstance(recorded.world, TeapotWorldConfig):
-        return teapot.Teapot(recorded.world, recorded.actions, teapot.PackedMesh(solid.mesh))
-    return make_world(recorded.world, recorded.actions, NoSourceConfig())
+    kind = plugins.kind_of("worlds", WORLDS, recorded.world)
+    if not isinstance(kind, KindOfSource):
+        return make_world(recorded.world, recorded.actions, NoSourceConfig())
+    world: World = kind.make(recorded.world, recorded.actions, kind.recorded(origin.facts))
+    return world

@@ -16,10 +16,10 @@ import torch
 from data_prep.settings.sources import MeshSourceConfig, NoSourceConfig, SourceConfig
 from data_prep.settings.worlds import TeapotWorldConfig
 from data_prep.worlds.draws import DrawKey, integers, uniforms
+from data_prep.worlds.interface import KindOfSource
 from data_prep.worlds.reacher import sine_cosine
 from orbit.core.files.atomic import sha256_of_file
 from orbit.core.groups import make_group, quaternions
-from orbit.core.plugins import Kind
 from orbit.core.reading.meshes import read_obj
 from orbit.core.rendering import make_mesh
 from orbit.core.rendering.rasteriser import pack_mesh
@@ -259,4 +259,10 @@ def _limited_turns(actions: tuple[str, ...] | None, turns: str) -> str:
     return actions[0]
 
 
-WORLD = Kind("teapot", TeapotWorldConfig, Teapot)
+WORLD = KindOfSource(
+    "teapot",
+    TeapotWorldConfig,
+    Teapot,
+    lambda source, config: read_source(source),
+    lambda facts: PackedMesh(facts.solid.mesh) if facts.solid and facts.solid.mesh else None,
+)

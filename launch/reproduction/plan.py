@@ -211,6 +211,7 @@ def plan_run(
     chosen = settings.variants[variant]
     classify = settings.classify if data.classify is None else data.classify
     probe = (*classify, *overrides.classify, *chosen.classify) if classify else ()
+    evaluate = settings.evaluate if data.evaluate is None else data.evaluate
     return PlannedRun(
         dataset=dataset,
         variant=variant,
@@ -223,7 +224,7 @@ def plan_run(
             *chosen.train,
             f"seed={seed}",
         ),
-        evaluate=(f"split={data.splits[0]}", *settings.evaluate),
+        evaluate=(f"split={data.splits[0]}", *evaluate),
         classify=tuple(override.replace("{seed}", str(seed)) for override in probe),
         files=data.files,
         tests=tuple(data.tests.items()),

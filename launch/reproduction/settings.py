@@ -94,7 +94,8 @@ class DatasetSettings:
     compare with, which `paper` names, then `columns`: metrics by name with heading and factor.
     `floors` do not depend on the method, and stand in a line below the table. `short` names columns
     of a small table, `DATASET/short`.
-    `reference` replaces that of the reproduction. `splits` are those on which runs are evaluated:
+    `evaluate` and `reference` replace those of the reproduction: not every dataset can be measured
+    as the others are. `splits` are those on which runs are evaluated:
     the metrics of the first are in the tables, those of further ones, without analyses, start with
     the split's name and a slash.
 
@@ -109,6 +110,7 @@ class DatasetSettings:
     full: PresetOverrides | None = PresetOverrides()
     files: Literal["mnist", "meshes"] | None = None
     classify: tuple[str, ...] | None = None
+    evaluate: tuple[str, ...] | None = None
     tests: dict[str, tuple[str, ...]] = field(default_factory=dict)
     paper: PaperRows | None = None
     leading: dict[str, PaperColumn] = field(default_factory=dict)
@@ -123,6 +125,7 @@ class DatasetSettings:
             raise ValueError(f"splits={list(self.splits)} must name at least one, and none twice")
         _check_overrides("prepare", self.prepare)
         _check_overrides("classify", self.classify or ())
+        _check_overrides("evaluate", self.evaluate or ())
         _check_names("tests", self.tests)
         for name, overrides in self.tests.items():
             _check_overrides(f"tests.{name}", overrides)

@@ -15,6 +15,8 @@ from pipeline.methods.latent_action.method import METHOD as LATENT_ACTION
 from pipeline.methods.latent_action.settings import LatentActionConfig
 from pipeline.methods.latent_operator.method import METHOD as LATENT_OPERATOR
 from pipeline.methods.latent_operator.settings import LatentOperatorConfig
+from pipeline.methods.meta_sequential.method import METHOD as META_SEQUENTIAL
+from pipeline.methods.meta_sequential.settings import MetaSequentialConfig
 from pipeline.methods.neural_fourier.method import METHOD as NEURAL_FOURIER
 from pipeline.methods.neural_fourier.settings import NeuralFourierConfig
 from pipeline.methods.sequence_labelling.method import METHOD as SEQUENCE_LABELLING
@@ -29,7 +31,7 @@ METHODS = {
     each.name: each
     for each in (
         *(LATENT_ACTION, WORLD_MODEL, SEQUENCE_LABELLING, DECODER),
-        *(LATENT_OPERATOR, NEURAL_FOURIER, HOMOMORPHISM),
+        *(LATENT_OPERATOR, NEURAL_FOURIER, HOMOMORPHISM, META_SEQUENTIAL),
     )
 }
 TaskConfig = (
@@ -40,6 +42,7 @@ TaskConfig = (
     | LatentOperatorConfig
     | NeuralFourierConfig
     | HomomorphismConfig
+    | MetaSequentialConfig
 )
 
 
