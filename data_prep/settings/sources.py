@@ -250,6 +250,21 @@ class TableSourceConfig:
 
 
 @dataclass(frozen=True)
+@limited
+class ThreeDIEBenchSourceConfig:
+    """3DIEBench below `root`: folders SYNSET/OBJECT of pictures and latents, and index files.
+
+    `size` is the side to which pictures are resized, `num_views` takes the first ones of the 50
+    views of each object.
+    """
+
+    name: Literal["threediebench"]
+    root: FilePath | None = None
+    size: Side = 64
+    num_views: Annotated[int, between(2, 50)] = 50
+
+
+@dataclass(frozen=True)
 class MeshSourceConfig:
     """One object to turn: the OBJ file `root`."""
 
@@ -279,6 +294,7 @@ SourceConfig = (
     | ImageFolderSourceConfig
     | VolumeFolderSourceConfig
     | TableSourceConfig
+    | ThreeDIEBenchSourceConfig
     | MeshSourceConfig
     | NoSourceConfig
 )

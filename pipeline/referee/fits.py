@@ -61,7 +61,7 @@ def pose_scores(
     Raises ValueError for groups whose poses are not angles or quaternions.
     """
     names = pose_components(coder.group)
-    poses = [pose_targets(coder.group, seen.elements.flatten(0, 1)) for seen in sets]
+    poses = [pose_targets(coder.group, seen.poses.flatten(0, 1)) for seen in sets]
     scores: Scores = {}
     components: dict[str, dict[str, float]] = {}
     refused: dict[str, str] = {}

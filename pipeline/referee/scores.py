@@ -55,7 +55,7 @@ def retrieval_scores(coder: Coder, seen: Seen, predicted: torch.Tensor) -> Score
         "retrieval/hits_at_1_chance": 1 / num,
     }
     if coder.group.name in ROTATIONS:
-        flat = (x.flatten(0, 1) for x in (predicted, views, seen.elements))
+        flat = (x.flatten(0, 1) for x in (predicted, views, seen.poses))
         errors = pose_retrieval(coder.group, *flat)
         found["retrieval/pose_error"] = errors.error
         found["retrieval/pose_error_chance"] = errors.chance

@@ -23,6 +23,8 @@ from pipeline.probing.features import SplitImages, find_images
 MAX_ALL = 64
 """A finite group with more elements is represented by `NUM_DRAWN` of them."""
 NUM_DRAWN = 36
+POSE = "target_pose"
+"""The column with the poses of views whose objects start in poses of their own."""
 VIEW_STREAM = 63
 
 
@@ -43,6 +45,10 @@ class Views(Protocol):
 
     def elements(self, objects: np.ndarray) -> torch.Tensor:
         """The elements (O, V, ...) of the views of objects (O,)."""
+
+    def poses(self, objects: np.ndarray) -> torch.Tensor:
+        """The poses (O, V, ...) of the views, as elements: those of the data if it has any, or else
+        the elements themselves, for objects that all start in one pose."""
 
     def sources(self, objects: np.ndarray) -> np.ndarray:
         """The frames x of objects, (O, C, ...) as stored."""
@@ -82,6 +88,9 @@ class MadeViews:
     def elements(self, objects: np.ndarray) -> torch.Tensor:
         return self._elements.expand(len(objects), *self._elements.shape)
 
+    def poses(self, objects: np.ndarray) -> torch.Tensor:
+        return self.elements(objects)
+
     def sources(self, objects: np.ndarray) -> np.ndarray:
         return self._reader.read_frames("source", self._records[objects])
 
@@ -98,18 +107,30 @@ class StoredViews:
 
     has_common_elements = False
 
-    def __init__(self, reader: SplitReader, images: SplitImages, group: Group) -> None:
-        """All objects have as many views as the one with the fewest."""
-        self._reader, self._images, self._group = reader, images, group
+    def __init__(
+        self, reader: SplitReader, images: SplitImages, group: Group, pose: str | None = None
+    ) -> None:
+        """All objects have as many views as the one with the fewest.
+
+        Poses are action vectors in the column `pose`, None for the elements.
+        """
+        self._reader, self._images, self._group, self._pose = reader, images, group, pose
         self.labels, self.num_views = images.labels, int(images.counts.min())
 
     def _records(self, objects: np.ndarray, views: np.ndarray) -> np.ndarray:
         return np.asarray(self._images.records[self._images.starts[objects, None] + views])
 
     def elements(self, objects: np.ndarray) -> torch.Tensor:
+        return self._decoded("action", objects)
+
+    def poses(self, objects: np.ndarray) -> torch.Tensor:
+        return self._decoded(self._pose or "action", objects)
+
+    def _decoded(self, column: str, objects: np.ndarray) -> torch.Tensor:
+        """The elements (O, V, ...) with the action vectors of a column."""
         views = np.tile(np.arange(self.num_views), (len(objects), 1))
-        action = self._reader.read_column("action", self._records(objects, views).reshape(-1))
-        elements = self._group.decode(torch.from_numpy(action))
+        vectors = self._reader.read_column(column, self._records(objects, views).reshape(-1))
+        elements = self._group.decode(torch.from_numpy(vectors))
         return elements.view(*views.shape, *elements.shape[1:])
 
     def sources(self, objects: np.ndarray) -> np.ndarray:
@@ -146,4 +167,4 @@ def make_views(store: PairStore, split: str) -> Views:
     images = find_images(store, split)
     if manifest.target_is_action_on_source:
         return MadeViews(reader, images.upright(), images.labels, group)
-    return StoredViews(reader, images, group)
+    return StoredViews(reader, images, group, POSE if POSE in manifest.columns else None)
