@@ -265,6 +265,24 @@ class ThreeDIEBenchSourceConfig:
 
 
 @dataclass(frozen=True)
+@limited
+class ArrowsSourceConfig:
+    """Drawn arrows of different shapes, red before black."""
+
+    name: Literal["arrows"]
+    size: Annotated[int, between(16, 512)] = 64
+
+
+@dataclass(frozen=True)
+@limited
+class SquaresSourceConfig:
+    """Drawn squares of different sizes, white before black."""
+
+    name: Literal["squares"]
+    size: Annotated[int, between(16, 512)] = 64
+
+
+@dataclass(frozen=True)
 class MeshSourceConfig:
     """One object to turn: the OBJ file `root`."""
 
@@ -295,6 +313,8 @@ SourceConfig = (
     | VolumeFolderSourceConfig
     | TableSourceConfig
     | ThreeDIEBenchSourceConfig
+    | ArrowsSourceConfig
+    | SquaresSourceConfig
     | MeshSourceConfig
     | NoSourceConfig
 )

@@ -23,7 +23,7 @@ from pipeline.metrics.retrieval import (
 from pipeline.referee.encoding import Coder, Seen
 from pipeline.referee.views import common_elements
 
-ROTATIONS = ("c4", "so2", "so3")
+ROTATIONS = ("c4", "so2", "so3", "torus", "turn_hue")
 NUM_CANDIDATES, MAX_CANDIDATES = 360, 512
 """Candidates of an inferred element: all of a finite group with at most 512, or else 360."""
 

@@ -2,7 +2,7 @@
 
 If targets are the group's action on their sources, a view is made as preparation makes targets, and
 all objects have the same elements: those of a finite group, up to 64, or else 36, of SO(2) the
-multiples of 10 degrees. Otherwise views are the stored targets of an object's records, and each
+multiples of 10 degrees, of two angles the pairs of multiples of 60. Otherwise views are the stored targets of an object's records, and each
 object has elements of its own.
 """
 
@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from orbit.core.groups import Group, make_group
+from orbit.core.groups import Group, Torus, make_group
 from orbit.core.groups.targets import make_targets
 from orbit.core.store.manifest import Manifest
 from orbit.core.store.origin import Orbits, Table
@@ -60,11 +60,14 @@ class Views(Protocol):
 def common_elements(group: Group, num: int, max_all: int) -> torch.Tensor:
     """Elements of a group, (V, ...): all of a finite one with at most `max_all`, else `num`.
 
-    Those of SO(2) are equally far from each other; of other groups the identity comes first, and
+    Those of SO(2) are equally far from each other, those of two angles a grid of as many of both (36
+    are 6 x 6, 360 are cut to 18 x 18); of other groups the identity comes first, and
     the others are drawn by a fixed seed.
     """
     if group.num_elements is not None and group.num_elements <= max_all:
         return group.elements()
+    if isinstance(group, Torus):
+        return group.grid(math.isqrt(num))
     if group.name == "so2":
         return torch.arange(num) * (2 * math.pi / num)
     drawn = group.sample(np.random.default_rng([SEED, VIEW_STREAM]), num - 1)
@@ -77,13 +80,26 @@ class MadeViews:
     has_common_elements = True
 
     def __init__(
-        self, reader: SplitReader, records: np.ndarray, labels: np.ndarray, group: Group
+        self,
+        reader: SplitReader,
+        records: np.ndarray,
+        labels: np.ndarray,
+        group: Group,
+        elements: torch.Tensor | None = None,
     ) -> None:
-        """`records` (I,) have the upright frames as sources."""
+        """`records` (I,) have the upright frames as sources; `elements` (V, ...) replace the common
+        ones."""
         self.labels = labels
         self._reader, self._records, self._group = reader, records, group
-        self._elements = common_elements(group, NUM_DRAWN, MAX_ALL)
+        self._elements = (
+            common_elements(group, NUM_DRAWN, MAX_ALL) if elements is None else elements
+        )
         self.num_views = len(self._elements)
+
+    def under(self, elements: torch.Tensor) -> "MadeViews":
+        """The views of the same objects under other elements (V, ...)."""
+        return MadeViews(self._reader, self._records, self.labels, self._group, elements)
+
 
     def elements(self, objects: np.ndarray) -> torch.Tensor:
         return self._elements.expand(len(objects), *self._elements.shape)
