@@ -12,6 +12,7 @@ channels in which they are stored. Nothing here is unpickled.
 
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -175,7 +176,7 @@ def _check_labels(root: Path, index: dict[str, Index]) -> dict[str, int]:
             if other != label:
                 raise ValueError(f"{place}: synset {synset} has label {label}, but {other} {where}")
     synsets = sorted(known)
-    for before, after in zip(synsets, synsets[1:], strict=False):
+    for before, after in pairwise(synsets):
         if known[before][0] >= known[after][0]:
             label, place = known[after]
             raise ValueError(

@@ -60,15 +60,15 @@ def _scaled_components(centred: torch.Tensor, whole: torch.Tensor) -> torch.Tens
     """
     num_rows, num_values = centred.shape[1:]
     is_long = num_values > num_rows or num_values < 2
-    values, vectors = torch.linalg.eigh(
-        centred @ centred.mT if is_long else centred.mT @ centred
-    )
+    values, vectors = torch.linalg.eigh(centred @ centred.mT if is_long else centred.mT @ centred)
     values, vectors = values[:, -2:].clamp_min(0), vectors[:, :, -2:]
     # Directions without any variance have no circle, whatever rounding makes of them.
     is_there = values > 1e-12 * values[:, -1:]
     is_there &= values[:, -1:] > 1e-20 * whole.view(-1, 1)
     if not is_long:
-        vectors = centred @ vectors / values.where(is_there, torch.ones_like(values)).sqrt()[:, None]
+        vectors = (
+            centred @ vectors / values.where(is_there, torch.ones_like(values)).sqrt()[:, None]
+        )
     second, first = (vectors * is_there[:, None] * math.sqrt(num_rows / 2)).unbind(2)
     return torch.complex(first, second)
 
@@ -192,7 +192,9 @@ def why_no_torus_d_lsbd(spectrum: torch.Tensor) -> str | None:
             return f"the action of the {which} angle does not change any latent"
         ordered = sorted(shares, key=lambda pair: -shares[pair])
         if shares[ordered[0]] < MIN_SHARE * moved:
-            listed = ", ".join(f"{pair} ({100 * shares[pair] / moved:.0f}%)" for pair in ordered[:3])
+            listed = ", ".join(
+                f"{pair} ({100 * shares[pair] / moved:.0f}%)" for pair in ordered[:3]
+            )
             return (
                 f"it knows one frequency, and this action of the {which} angle has several pairs:"
                 f" {listed}"

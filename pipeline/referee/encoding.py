@@ -76,8 +76,9 @@ class Coder:
 
 
 class Seen(NamedTuple):
-    """Views (O, K) of O objects: elements and poses (O, K, ...), frames (O, K, C, ...) as stored, and
-    parts of their latents (O, K, ...); `source` are the parts of the objects' own frames, (O, ...)."""
+    """Views (O, K) of O objects: elements and poses (O, K, ...), frames (O, K, C, ...) as stored,
+    and parts of their latents (O, K, ...); `source` are the parts of the objects' own frames,
+    (O, ...)."""
 
     elements: torch.Tensor
     poses: torch.Tensor

@@ -41,7 +41,9 @@ def torus_scores(coder: Coder, views: Views) -> dict[str, float]:
     sources = coder.encode(views.sources(objects))[acted]
     size = sources[0].numel() * len(elements)
     if size > MAX_VALUES:
-        raise ValueError(f"{size:,} numbers of an object under all angles, more than {MAX_VALUES:,}")
+        raise ValueError(
+            f"{size:,} numbers of an object under all angles, more than {MAX_VALUES:,}"
+        )
     shape = (MIN_ANGLES, MIN_ANGLES, -1)
     moved = (coder.act_by_each(source[None], elements).view(shape) for source in sources)
     reason = why_no_torus_d_lsbd(torch.stack([pair_spectrum(z) for z in moved]).sum(0))

@@ -2,8 +2,8 @@
 
 If targets are the group's action on their sources, a view is made as preparation makes targets, and
 all objects have the same elements: those of a finite group, up to 64, or else 36, of SO(2) the
-multiples of 10 degrees, of two angles the pairs of multiples of 60. Otherwise views are the stored targets of an object's records, and each
-object has elements of its own.
+multiples of 10 degrees, of two angles the pairs of multiples of 60. Otherwise views are the stored
+targets of an object's records, and each object has elements of its own.
 """
 
 import math
@@ -60,9 +60,9 @@ class Views(Protocol):
 def common_elements(group: Group, num: int, max_all: int) -> torch.Tensor:
     """Elements of a group, (V, ...): all of a finite one with at most `max_all`, else `num`.
 
-    Those of SO(2) are equally far from each other, those of two angles a grid of as many of both (36
-    are 6 x 6, 360 are cut to 18 x 18); of other groups the identity comes first, and
-    the others are drawn by a fixed seed.
+    Those of SO(2) are equally far from each other, those of two angles a grid of as many of both
+    (36 are 6 x 6, 360 are cut to 18 x 18); of other groups the identity comes first, and the others
+    are drawn by a fixed seed.
     """
     if group.num_elements is not None and group.num_elements <= max_all:
         return group.elements()
@@ -99,7 +99,6 @@ class MadeViews:
     def under(self, elements: torch.Tensor) -> "MadeViews":
         """The views of the same objects under other elements (V, ...)."""
         return MadeViews(self._reader, self._records, self.labels, self._group, elements)
-
 
     def elements(self, objects: np.ndarray) -> torch.Tensor:
         return self._elements.expand(len(objects), *self._elements.shape)

@@ -63,7 +63,7 @@ def shift_round(image: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
 def transform_channels(
     image: torch.Tensor, matrix: torch.Tensor, dtype: torch.dtype
 ) -> torch.Tensor:
-    """Images (N, C, ...) with each pixel's channels multiplied by `matrix` (N, C, C), of `dtype`."""
+    """Images (N, C, ...), each pixel's channels multiplied by `matrix` (N, C, C), of `dtype`."""
     values = _as_float(image)
     rows = []
     for row in matrix.to(values.dtype).unbind(1):

@@ -194,7 +194,9 @@ def hue_matrix(cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
     grey = (1 - cosine) / 3
     side = sine / math.sqrt(3)
     rows = (cosine + grey, grey + side, grey - side)
-    return torch.stack([torch.stack([rows[(i - j) % 3] for j in range(3)], -1) for i in range(3)], 1)
+    return torch.stack(
+        [torch.stack([rows[(i - j) % 3] for j in range(3)], -1) for i in range(3)], 1
+    )
 
 
 def _frequencies(size: int) -> list[tuple[int, int]]:
