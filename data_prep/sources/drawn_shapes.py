@@ -96,7 +96,8 @@ def square(size: int, seed: int, index: int) -> np.ndarray:
 
 
 def _as_frames(frames: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    return np.rint(np.array(frames).reshape(-1, *shape)).astype(np.uint8)
+    values: np.ndarray = np.rint(np.array(frames).reshape(-1, *shape)).astype(np.uint8)
+    return values
 
 
 ARROWS = Kind("arrows", ArrowsSourceConfig, ArrowsSource)

@@ -167,7 +167,7 @@ def torus_noise_floor(num_objects: int, num_angles: int, num_values: int) -> flo
 def pair_spectrum(latents: torch.Tensor) -> torch.Tensor:
     """How much of latents (V, V, D) has each pair of frequencies, (V, V) float64; it adds up over
     objects."""
-    spectrum = torch.fft.fft2(latents.flatten(2).double(), dim=(0, 1))
+    spectrum: torch.Tensor = torch.fft.fft2(latents.flatten(2).double(), dim=(0, 1))
     return spectrum.abs().square().sum(2)
 
 
