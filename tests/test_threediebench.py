@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from helpers.preparing import all_records, column, prepare, recipe_of
+from helpers.training import make_config, never_stop
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from data_prep.verification import claims
 from data_prep.verification.datasets import verify_dataset
 from orbit.core.groups import make_group
 from orbit.core.store.manifest import SPLITS, Manifest
@@ -21,6 +23,7 @@ from pipeline.data.batches import what_stays
 from pipeline.methods.interface import Latents
 from pipeline.referee import measure as referee
 from pipeline.referee.views import make_views
+from pipeline.training.run import train
 
 NUM_VIEWS, SIDE = 4, 8
 TRAIN = [f"/{synset}/{name}/" for name in ("c", "a", "b") for synset in ("02691156", "00000001")]
@@ -140,7 +143,9 @@ def test_the_manifest_says_which_side_and_where_it_is_from(root: Path, store: Pa
     assert manifest.origin.flat()["num_views"] == NUM_VIEWS
     assert len(manifest.source_checksums) == 4
     assert "source=threediebench" in str(what_stays(manifest))
-    assert len(list(verify_dataset(store.root))) == 3
+    lines = list(verify_dataset(store.root))
+    assert len(lines) == 3
+    assert all("elements compared with poses" in line for line in lines)
     again = recipe_of(*WORDS, f"source.root={root}", "out=out", "num_samples=6")
     assert [plan.layout.num_frames for plan in again.plans()] == [12, 4, 8]
 
@@ -277,3 +282,30 @@ def test_numbers_that_do_not_fit_are_refused(root: Path, tmp_path: Path) -> None
         recipe_of(*WORDS, f"source.root={tmp_path / 'nowhere'}", "out=out")
     with pytest.raises(ValueError, match=r"give source\.root=DIR"):
         recipe_of(*WORDS, "out=out")
+
+
+def test_elements_of_the_other_side_do_not_pass_verification(store: PairStore) -> None:
+    records = all_records(store, "test")
+    columns = {name: column(store, "test", name) for name in store.manifest.columns}
+    group = make_group("so3")
+    before, after = (
+        torch.from_numpy(columns[name]).double() for name in ("source_pose", "target_pose")
+    )
+    right = group.encode(group.compose(group.inverse(before), after)).numpy()
+    found = [
+        claims.faults(store.manifest, records.source, records.target, action, columns)
+        for action in (records.action, right)
+    ]
+    assert not found[0].any()
+    assert found[1].mean() > 0.5
+
+
+def test_it_trains_on_pairs_of_every_view(store: PairStore, tmp_path: Path) -> None:
+    words = ["experiment=threediebench", "epochs=1", "global_batch=4", "collapse.action=warn"]
+    words += ["task.model.width=4", "task.model.depth=2", "task.model.vector_size=16"]
+    words += ["compile=false", "task.mask.name=fixed"]
+    result = train(make_config(store.root, tmp_path / "run", *words), never_stop())
+    assert result["step"] == 4, "4 objects with 4 views, each once a source"
+    assert result["metrics"]["equivariance_error/variant"] > 0
+    with pytest.raises(ValueError, match=r"own files \(source=threediebench\)"):
+        train(make_config(store.root, tmp_path / "fresh", *words, "pairs=fresh"), never_stop())
