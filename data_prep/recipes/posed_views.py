@@ -50,7 +50,7 @@ class PosedViews:
     split without objects and for too many targets.
     """
 
-    name, group = "threediebench", GROUP
+    group = GROUP
     action_components = make_group(GROUP).action_components
     target_is_action_on_source = False
 
