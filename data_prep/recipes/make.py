@@ -8,11 +8,17 @@ from data_prep.recipes.splits import assign_splits
 from data_prep.settings import (
     EpisodeDatasetConfig,
     OrbitDatasetConfig,
+    PosedViewsDatasetConfig,
     PrepareConfig,
     SequenceDatasetConfig,
     TableDatasetConfig,
 )
-from data_prep.settings.sources import LATER_FIELDS, NoSourceConfig, TableSourceConfig
+from data_prep.settings.sources import (
+    LATER_FIELDS,
+    NoSourceConfig,
+    TableSourceConfig,
+    ThreeDIEBenchSourceConfig,
+)
 from orbit.core.config.schema import path_keys
 from orbit.core.store.origin import Named
 
@@ -27,6 +33,8 @@ def make_recipe(config: PrepareConfig) -> Recipe:
             return _orbits(config, config.dataset)
         case TableDatasetConfig():
             return _table(config, config.dataset)
+        case PosedViewsDatasetConfig():
+            return _posed_views(config, config.dataset)
         case EpisodeDatasetConfig():
             return _episodes(config, config.dataset)
         case SequenceDatasetConfig():
@@ -60,6 +68,17 @@ def _table(config: PrepareConfig, dataset: TableDatasetConfig) -> Recipe:
     if not isinstance(source, TableSourceConfig):
         raise ValueError(f"dataset={dataset.name} needs source=table, not source={source.name}")
     return PairsTable(dataset, source, config.seed, config.num_samples)
+
+
+def _posed_views(config: PrepareConfig, dataset: PosedViewsDatasetConfig) -> Recipe:
+    from data_prep.recipes.posed_views import PosedViews
+
+    source = config.source
+    if not isinstance(source, ThreeDIEBenchSourceConfig):
+        raise ValueError(
+            f"dataset={dataset.name} needs source=threediebench, not source={source.name}"
+        )
+    return PosedViews(dataset, source, config.seed, config.num_samples)
 
 
 def _episodes(config: PrepareConfig, dataset: EpisodeDatasetConfig) -> Recipe:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data_prep.settings.worlds import EpisodeDatasetConfig
-from orbit.core.config.limits import Count, LargeCount, Positive, limited
+from orbit.core.config.limits import Count, InnerShare, LargeCount, Positive, limited
 from orbit.core.store.origin import Pairing, TrainPairing
 
 
@@ -167,6 +167,28 @@ class TableDatasetConfig:
             raise ValueError("val_fraction and test_fraction must leave pairs for training")
 
 
+@dataclass(frozen=True)
+@limited
+class PosedViewsDatasetConfig:
+    """Stored views of objects in known poses, as pairs within one object.
+
+    `group` is that of the rotations of space. `val_fraction` is the share of the training objects
+    for validation; the test split is the source's own. In training each view is the source of
+    `num_targets` other views, elsewhere the first view is the source of all.
+    """
+
+    kind: Literal["posed_views"]
+    name: str
+    group: Literal["so3"]
+    val_fraction: InnerShare
+    num_targets: Count
+    shard_mib: Positive
+
+
 DatasetConfig = (
-    OrbitDatasetConfig | TableDatasetConfig | EpisodeDatasetConfig | SequenceDatasetConfig
+    OrbitDatasetConfig
+    | TableDatasetConfig
+    | PosedViewsDatasetConfig
+    | EpisodeDatasetConfig
+    | SequenceDatasetConfig
 )

@@ -250,6 +250,39 @@ class TableSourceConfig:
 
 
 @dataclass(frozen=True)
+@limited
+class ThreeDIEBenchSourceConfig:
+    """3DIEBench below `root`: folders SYNSET/OBJECT of pictures and latents, and index files.
+
+    `size` is the side to which pictures are resized, `num_views` takes the first ones of the 50
+    views of each object.
+    """
+
+    name: Literal["threediebench"]
+    root: FilePath | None = None
+    size: Side = 64
+    num_views: Annotated[int, between(2, 50)] = 50
+
+
+@dataclass(frozen=True)
+@limited
+class ArrowsSourceConfig:
+    """Drawn arrows of different shapes, red before black."""
+
+    name: Literal["arrows"]
+    size: Annotated[int, between(16, 512)] = 64
+
+
+@dataclass(frozen=True)
+@limited
+class SquaresSourceConfig:
+    """Drawn squares of different sizes, white before black."""
+
+    name: Literal["squares"]
+    size: Annotated[int, between(16, 512)] = 64
+
+
+@dataclass(frozen=True)
 class MeshSourceConfig:
     """One object to turn: the OBJ file `root`."""
 
@@ -279,6 +312,9 @@ SourceConfig = (
     | ImageFolderSourceConfig
     | VolumeFolderSourceConfig
     | TableSourceConfig
+    | ThreeDIEBenchSourceConfig
+    | ArrowsSourceConfig
+    | SquaresSourceConfig
     | MeshSourceConfig
     | NoSourceConfig
 )

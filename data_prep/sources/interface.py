@@ -12,6 +12,7 @@ from data_prep.sources import (
     adrenal,
     cut_outs,
     dicom,
+    drawn_shapes,
     image_folder,
     meshes,
     mnist,
@@ -169,6 +170,7 @@ SOURCES: Mapping[str, Mapping[str, Kind]] = {
     IMAGES: by_name(
         *(mnist.DIGITS, mnist.MNIST, phantom.SOURCE, meshes.SOURCE, nifti.SOURCE, dicom.SOURCE),
         *(adrenal.SOURCE, image_folder.SOURCE, volume_folder.SOURCE),
+        *(drawn_shapes.ARROWS, drawn_shapes.SQUARES),
     ),
     OBJECTS: by_name(cut_outs.CUT_OUTS, cut_outs.GENERATED, rendered.SOURCE),
     VIEWS: by_name(objects.SOURCE),

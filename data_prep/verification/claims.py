@@ -23,6 +23,9 @@ ROUNDING_TOLERANCE = 1.0
 """Largest difference, in stored units, if this program interpolated and rounded."""
 SLACK = 1e-4
 """What rounding makes of a share of 0 or 1."""
+POSES = ("source_pose", "target_pose")
+POSE_TOLERANCE = 1e-2
+"""Largest angle, in radians, between a pose and the one to which an element leads."""
 OUTLINE = 1.0
 """Largest distance, in pixels, from the centre of a pixel on an outline to the outline."""
 
@@ -31,6 +34,8 @@ def what_is_checked(manifest: Manifest) -> str | None:
     """A clause that says what can be checked of a record's frames; None if nothing can."""
     if manifest.target_is_action_on_source or _scene(manifest) in ("blocked", "checkerboard"):
         return "pairs recomputed"
+    if _has_poses(manifest):
+        return "elements compared with poses"
     if _scene(manifest) == "views":
         return "backdrops compared"
     if _scene(manifest) != "composite":
@@ -53,6 +58,13 @@ def faults(
         everywhere = np.ones_like(target, bool)
         is_binary = manifest.frames.values == "binary"
         return _differs(group, source, target, action, everywhere, is_binary)
+    if _has_poses(manifest):
+        before, after, g = (
+            group.decode(torch.from_numpy(vectors))
+            for vectors in (*(columns[name] for name in POSES), action)
+        )
+        off = group.distance(group.compose(g, before), after)
+        return np.asarray(off.numpy() > POSE_TOLERANCE)
     if _scene(manifest) == "blocked":
         assert isinstance(manifest.origin, Orbits)
         assert manifest.origin.block_side is not None
@@ -71,6 +83,11 @@ def faults(
     if _acts_on_pixels(manifest):
         wrong.append(_shows_another_object(group, source, target, action, columns))
     return np.asarray(np.any(wrong, axis=0))
+
+
+def _has_poses(manifest: Manifest) -> bool:
+    """Whether the poses of both ends are known, which fix the element."""
+    return manifest.columns.keys() >= set(POSES)
 
 
 def _acts_on_pixels(manifest: Manifest) -> bool:

@@ -235,7 +235,7 @@ def what_stays(manifest: Manifest) -> str | None:
     if isinstance(origin, Sequences):
         return "its targets are labels"
     if isinstance(origin, Table):
-        return "the targets are the user's own files (source=table)"
+        return f"the targets are the user's own files (source={origin.flat()['source']})"
     if manifest.target_is_action_on_source:
         return None
     parts = {

@@ -43,14 +43,17 @@ class Features(NamedTuple):
 
 def pose_components(group: Group) -> tuple[str, ...]:
     """Names of the numbers that describe a pose; ValueError for a group that is not of rotations
-    of the plane or of space."""
+    of the plane or of space, or of two angles."""
     match group.name.partition(":")[0]:
         case "c4" | "so2" | "turns":
             return ("cosine", "sine")
         case "so3":
             return ("w", "x", "y", "z")
+        case "torus" | "turn_hue":
+            return tuple(component.name for component in group.action_components)
     raise ValueError(
-        f"poses of {group.name} are no angles or quaternions: allowed c4, so2, so3, turns"
+        f"poses of {group.name} are no angles or quaternions: allowed c4, so2, so3,"
+        " torus, turn_hue, turns"
     )
 
 

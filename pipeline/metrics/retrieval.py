@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import torch
 
-from orbit.core.groups import Group
+from orbit.core.groups import Group, Torus
 from pipeline.metrics.ranking import Ranks, rank_predictions
 
 MIN_VIEWS = 36
@@ -86,8 +86,10 @@ class PoseErrors(NamedTuple):
 
 
 def pose_distance(group: Group, g: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
-    """(1 - cos a) / 2 of the angles a between rotations g and h, (N,) float64 from 0 to 1."""
-    return (1 - group.distance(g, h).double().cos()) / 2
+    """(1 - cos a) / 2 of the angles a between rotations g and h, (N,) float64 from 0 to 1; the mean
+    over both of two angles."""
+    apart = group.distances(g, h) if isinstance(group, Torus) else group.distance(g, h)[:, None]
+    return ((1 - apart.double().cos()) / 2).mean(1)
 
 
 def pose_retrieval(

@@ -76,10 +76,12 @@ class Coder:
 
 
 class Seen(NamedTuple):
-    """Views (O, K) of O objects: elements (O, K, ...), frames (O, K, C, ...) as stored, and parts
-    of their latents (O, K, ...); `source` are the parts of the objects' own frames, (O, ...)."""
+    """Views (O, K) of O objects: elements and poses (O, K, ...), frames (O, K, C, ...) as stored,
+    and parts of their latents (O, K, ...); `source` are the parts of the objects' own frames,
+    (O, ...)."""
 
     elements: torch.Tensor
+    poses: torch.Tensor
     frames: np.ndarray
     parts: dict[str, torch.Tensor]
     source: dict[str, torch.Tensor]
@@ -90,10 +92,11 @@ def see(coder: Coder, views: Views, objects: np.ndarray, chosen: np.ndarray) -> 
     """Encode the views `chosen` (O, K) of objects (O,), and their sources."""
     frames, source = views.frames(objects, chosen), views.sources(objects)
     parts = coder.encode(frames.reshape(-1, *frames.shape[2:]))
-    elements = views.elements(objects)
+    chosen_views = torch.from_numpy(chosen)
     rows = torch.arange(len(objects))[:, None]
     return Seen(
-        elements[rows, torch.from_numpy(chosen)],
+        views.elements(objects)[rows, chosen_views],
+        views.poses(objects)[rows, chosen_views],
         frames,
         {name: part.view(*chosen.shape, *part.shape[1:]) for name, part in parts.items()},
         coder.encode(source),

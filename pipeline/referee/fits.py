@@ -76,13 +76,14 @@ def pose_scores(
     names = pose_components(group)
     sizes = [(seen.elements.shape[0], seen.elements.shape[1]) for seen in sets]
     pairs = [random_pairs(*size, number) for number, size in enumerate(sizes)]
+    poses = [seen.poses.flatten(0, 1) for seen in sets]
     elements = [seen.elements.flatten(0, 1) for seen in sets]
     relative = [
         group.compose(g[second], group.inverse(g[first]))
         for g, (first, second) in zip(elements, pairs, strict=True)
     ]
     wanted = (
-        Targets("pose_r2", KERNELS, [pose_targets(group, g) for g in elements]),
+        Targets("pose_r2", KERNELS, [pose_targets(group, g) for g in poses]),
         Targets("relative_r2", PAIR_KERNELS, [pose_targets(group, g) for g in relative]),
     )
     scores: Scores = {}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from orbit.core.groups import Group, make_group
+from orbit.core.groups import Group, Torus, make_group
 from orbit.core.progress import Progress
 from orbit.core.store.manifest import Manifest
 from orbit.core.store.origin import Orbits
@@ -30,6 +30,7 @@ from pipeline.referee.scores import (
     predictions,
     retrieval_scores,
 )
+from pipeline.referee.torus import torus_scores
 from pipeline.referee.views import Views, check_has_views, make_views
 
 NUM_OBJECTS, NUM_FITTED, NUM_CHOOSING, NUM_VIEWS = 64, 128, 32, 8
@@ -122,7 +123,10 @@ def _score(found: Findings, coder: Coder, test: Seen, views: Views, manifest: Ma
     predicted = predictions(coder, test)
     found.attempt("retrieval", lambda: retrieval_scores(coder, test, predicted))
     found.metrics |= gain_scores(coder, test, predicted)
-    found.attempt("d_lsbd", lambda: d_lsbd_scores(coder, test, views.has_common_elements))
+    if isinstance(coder.group, Torus):
+        found.attempt("d_lsbd", lambda: torus_scores(coder, views))
+    else:
+        found.attempt("d_lsbd", lambda: d_lsbd_scores(coder, test, views.has_common_elements))
     inferred = inferred_elements(coder, test)
     found.metrics |= inference_scores(coder.group, test.elements, inferred)
     if coder.latents.decode is None:

@@ -23,7 +23,7 @@ from pipeline.metrics.retrieval import (
 from pipeline.referee.encoding import Coder, Seen
 from pipeline.referee.views import common_elements
 
-ROTATIONS = ("c4", "so2", "so3")
+ROTATIONS = ("c4", "so2", "so3", "torus", "turn_hue")
 NUM_CANDIDATES, MAX_CANDIDATES = 360, 512
 """Candidates of an inferred element: all of a finite group with at most 512, or else 360."""
 
@@ -55,7 +55,7 @@ def retrieval_scores(coder: Coder, seen: Seen, predicted: torch.Tensor) -> Score
         "retrieval/hits_at_1_chance": 1 / num,
     }
     if coder.group.name in ROTATIONS:
-        flat = (x.flatten(0, 1) for x in (predicted, views, seen.elements))
+        flat = (x.flatten(0, 1) for x in (predicted, views, seen.poses))
         errors = pose_retrieval(coder.group, *flat)
         found["retrieval/pose_error"] = errors.error
         found["retrieval/pose_error_chance"] = errors.chance

@@ -106,7 +106,8 @@ STATEMENTS = (
     Metric("relative_r2_pooled/mean", "Pooled R2 of predicting the mean relative pose."),
     Metric(
         "d_lsbd",
-        "Distance of z_v of an object's views from a circle, signs of axes excluded; 0 is best.",
+        "Distance of z_v of an object's views from a circle, signs of axes excluded; of two angles,"
+        " from a circle for each. 0 is best.",
         "lower",
         column=Column("D_LSBD", 3),
     ),

@@ -2,8 +2,8 @@
 
 If targets are the group's action on their sources, a view is made as preparation makes targets, and
 all objects have the same elements: those of a finite group, up to 64, or else 36, of SO(2) the
-multiples of 10 degrees. Otherwise views are the stored targets of an object's records, and each
-object has elements of its own.
+multiples of 10 degrees, of two angles the pairs of multiples of 60. Otherwise views are the stored
+targets of an object's records, and each object has elements of its own.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from orbit.core.groups import Group, make_group
+from orbit.core.groups import Group, Torus, make_group
 from orbit.core.groups.targets import make_targets
 from orbit.core.store.manifest import Manifest
 from orbit.core.store.origin import Orbits, Table
@@ -23,6 +23,8 @@ from pipeline.probing.features import SplitImages, find_images
 MAX_ALL = 64
 """A finite group with more elements is represented by `NUM_DRAWN` of them."""
 NUM_DRAWN = 36
+POSE = "target_pose"
+"""The column with the poses of views whose objects start in poses of their own."""
 VIEW_STREAM = 63
 
 
@@ -44,6 +46,10 @@ class Views(Protocol):
     def elements(self, objects: np.ndarray) -> torch.Tensor:
         """The elements (O, V, ...) of the views of objects (O,)."""
 
+    def poses(self, objects: np.ndarray) -> torch.Tensor:
+        """The poses (O, V, ...) of the views, as elements: those of the data if it has any, or else
+        the elements themselves, for objects that all start in one pose."""
+
     def sources(self, objects: np.ndarray) -> np.ndarray:
         """The frames x of objects, (O, C, ...) as stored."""
 
@@ -54,11 +60,14 @@ class Views(Protocol):
 def common_elements(group: Group, num: int, max_all: int) -> torch.Tensor:
     """Elements of a group, (V, ...): all of a finite one with at most `max_all`, else `num`.
 
-    Those of SO(2) are equally far from each other; of other groups the identity comes first, and
-    the others are drawn by a fixed seed.
+    Those of SO(2) are equally far from each other, those of two angles a grid of as many of both
+    (36 are 6 x 6, 360 are cut to 18 x 18); of other groups the identity comes first, and the others
+    are drawn by a fixed seed.
     """
     if group.num_elements is not None and group.num_elements <= max_all:
         return group.elements()
+    if isinstance(group, Torus):
+        return group.grid(math.isqrt(num))
     if group.name == "so2":
         return torch.arange(num) * (2 * math.pi / num)
     drawn = group.sample(np.random.default_rng([SEED, VIEW_STREAM]), num - 1)
@@ -71,16 +80,31 @@ class MadeViews:
     has_common_elements = True
 
     def __init__(
-        self, reader: SplitReader, records: np.ndarray, labels: np.ndarray, group: Group
+        self,
+        reader: SplitReader,
+        records: np.ndarray,
+        labels: np.ndarray,
+        group: Group,
+        elements: torch.Tensor | None = None,
     ) -> None:
-        """`records` (I,) have the upright frames as sources."""
+        """`records` (I,) have the upright frames as sources; `elements` (V, ...) replace the common
+        ones."""
         self.labels = labels
         self._reader, self._records, self._group = reader, records, group
-        self._elements = common_elements(group, NUM_DRAWN, MAX_ALL)
+        self._elements = (
+            common_elements(group, NUM_DRAWN, MAX_ALL) if elements is None else elements
+        )
         self.num_views = len(self._elements)
+
+    def under(self, elements: torch.Tensor) -> "MadeViews":
+        """The views of the same objects under other elements (V, ...)."""
+        return MadeViews(self._reader, self._records, self.labels, self._group, elements)
 
     def elements(self, objects: np.ndarray) -> torch.Tensor:
         return self._elements.expand(len(objects), *self._elements.shape)
+
+    def poses(self, objects: np.ndarray) -> torch.Tensor:
+        return self.elements(objects)
 
     def sources(self, objects: np.ndarray) -> np.ndarray:
         return self._reader.read_frames("source", self._records[objects])
@@ -98,18 +122,30 @@ class StoredViews:
 
     has_common_elements = False
 
-    def __init__(self, reader: SplitReader, images: SplitImages, group: Group) -> None:
-        """All objects have as many views as the one with the fewest."""
-        self._reader, self._images, self._group = reader, images, group
+    def __init__(
+        self, reader: SplitReader, images: SplitImages, group: Group, pose: str | None = None
+    ) -> None:
+        """All objects have as many views as the one with the fewest.
+
+        Poses are action vectors in the column `pose`, None for the elements.
+        """
+        self._reader, self._images, self._group, self._pose = reader, images, group, pose
         self.labels, self.num_views = images.labels, int(images.counts.min())
 
     def _records(self, objects: np.ndarray, views: np.ndarray) -> np.ndarray:
         return np.asarray(self._images.records[self._images.starts[objects, None] + views])
 
     def elements(self, objects: np.ndarray) -> torch.Tensor:
+        return self._decoded("action", objects)
+
+    def poses(self, objects: np.ndarray) -> torch.Tensor:
+        return self._decoded(self._pose or "action", objects)
+
+    def _decoded(self, column: str, objects: np.ndarray) -> torch.Tensor:
+        """The elements (O, V, ...) with the action vectors of a column."""
         views = np.tile(np.arange(self.num_views), (len(objects), 1))
-        action = self._reader.read_column("action", self._records(objects, views).reshape(-1))
-        elements = self._group.decode(torch.from_numpy(action))
+        vectors = self._reader.read_column(column, self._records(objects, views).reshape(-1))
+        elements = self._group.decode(torch.from_numpy(vectors))
         return elements.view(*views.shape, *elements.shape[1:])
 
     def sources(self, objects: np.ndarray) -> np.ndarray:
@@ -146,4 +182,4 @@ def make_views(store: PairStore, split: str) -> Views:
     images = find_images(store, split)
     if manifest.target_is_action_on_source:
         return MadeViews(reader, images.upright(), images.labels, group)
-    return StoredViews(reader, images, group)
+    return StoredViews(reader, images, group, POSE if POSE in manifest.columns else None)

@@ -14,6 +14,7 @@ from orbit.core.groups.lattice import LatticeGroup
 from orbit.core.groups.planar_rotations import SO2
 from orbit.core.groups.rigid_motions import RigidMotions
 from orbit.core.groups.space_rotations import SO3
+from orbit.core.groups.torus import Torus
 from orbit.core.groups.words import FAMILIES, PLAIN, parse_group
 
 GROUP_NAMES = tuple(PLAIN)
@@ -30,6 +31,7 @@ __all__ = [
     "Irrep",
     "LatticeGroup",
     "RigidMotions",
+    "Torus",
     "make_group",
 ]
 

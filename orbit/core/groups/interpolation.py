@@ -39,6 +39,40 @@ def move_frame(image: torch.Tensor, matrix: torch.Tensor, shift: torch.Tensor) -
     return _as_before(_sample(values, points, matrix.to(values.dtype)), image.dtype)
 
 
+def shift_round(image: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """Shift each image (N, C, S, S) round its edges by `shift` (N, 2) pixels, to the right and up.
+
+    Exact for whole pixels; otherwise linear between the two nearest places of each axis.
+    """
+    values, side = _as_float(image), image.shape[-1]
+    right, up = shift.unbind(1)
+    for axis, amount in ((3, right), (2, -up)):
+        whole = amount.floor()
+        place = torch.arange(side, device=image.device) - whole[:, None].to(torch.int64)
+        shape = [len(image), 1, 1, 1]
+        share = (amount - whole).to(values.dtype).view(shape)
+        shape[axis] = side
+        near, far = (
+            values.gather(axis, (place - step).remainder(side).view(shape).expand_as(values))
+            for step in (0, 1)
+        )
+        values = near + share * (far - near)
+    return _as_before(values, image.dtype)
+
+
+def transform_channels(
+    image: torch.Tensor, matrix: torch.Tensor, dtype: torch.dtype
+) -> torch.Tensor:
+    """Images (N, C, ...), each pixel's channels multiplied by `matrix` (N, C, C), of `dtype`."""
+    values = _as_float(image)
+    rows = []
+    for row in matrix.to(values.dtype).unbind(1):
+        factors = [factor.view(-1, *(1,) * (values.ndim - 2)) for factor in row.unbind(1)]
+        terms = [f * channel for f, channel in zip(factors, values.unbind(1), strict=True)]
+        rows.append(sum(terms[1:], terms[0]))
+    return _as_before(torch.stack(rows, 1), dtype)
+
+
 def _as_float(image: torch.Tensor) -> torch.Tensor:
     if not image.is_floating_point() and image.dtype != torch.uint8:
         raise ValueError(f"interpolation acts on floating or uint8 images, not on {image.dtype}")

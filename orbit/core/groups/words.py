@@ -14,6 +14,7 @@ from orbit.core.groups import (
     quaternions,
     rigid_motions,
     space_rotations,
+    torus,
     turns,
 )
 from orbit.core.groups.interface import Group
@@ -21,6 +22,7 @@ from orbit.core.groups.lattice import LatticeGroup
 from orbit.core.groups.planar_rotations import SO2
 from orbit.core.groups.rigid_motions import RigidMotions
 from orbit.core.groups.space_rotations import SO3
+from orbit.core.groups.torus import Torus
 from orbit.core.user_text import parse_integer, parse_number
 
 MAX_LISTED = 64
@@ -84,6 +86,11 @@ def _read(group: Group, text: str) -> torch.Tensor:
             return torch.tensor([math.radians(_number(text))])
         case SO3():
             return _space_rotation(text)
+        case Torus():
+            turn, angles = _split_shift(text, 2)
+            if turn != "0":
+                raise ValueError("two angles in degrees are missing")
+            return torch.tensor([angles]).deg2rad()
         case RigidMotions():
             turn, shift = _split_shift(text, group.num_axes)
             rotation = _read(group.rotations, turn)
@@ -172,7 +179,7 @@ def _advice(group: Group) -> str:
 
 PLAIN = plugins.by_name(
     *(cyclic.GROUP, lattice.D4, lattice.OCTAHEDRAL),
-    *(planar_rotations.GROUP, space_rotations.GROUP),
+    *(planar_rotations.GROUP, space_rotations.GROUP, torus.TORUS, torus.TURN_HUE),
 )
 WRAPPED = plugins.by_name(*lattice.WRAPPED)
 SHIFTED = plugins.by_name(*rigid_motions.SHIFTED)

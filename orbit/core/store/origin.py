@@ -70,8 +70,11 @@ class Orbits:
 
 @dataclass(frozen=True)
 class Table:
-    """Pairs of a user's own table; `targets_are_exact` if its targets are the group's action on
-    their sources. The other fields are as in `Orbits`."""
+    """Pairs of a user's own files: of a table, or of the views of a `source`.
+
+    `targets_are_exact` if targets are the group's action on their sources. The other fields are as
+    in `Orbits`.
+    """
 
     kind: Literal["table"]
     targets_are_exact: bool
@@ -79,11 +82,13 @@ class Table:
     num_samples: int | None = None
     val_fraction: float | None = None
     test_fraction: float | None = None
+    source: Named | None = None
 
     def flat(self) -> dict[str, Any]:
         """All settings."""
         return {
-            "source": "table",
+            "source": "table" if self.source is None else self.source.name,
+            **({} if self.source is None else self.source.settings),
             "num_samples": self.num_samples,
             "val_fraction": self.val_fraction,
             "test_fraction": self.test_fraction,

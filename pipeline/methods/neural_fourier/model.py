@@ -53,14 +53,19 @@ def representations(group: Group, frequencies: tuple[int, ...] | None) -> Repres
             " frequencies; allowed: null, which takes all"
         )
     else:
-        by_frequency = group.irreps(max(frequencies))
-        found = [by_frequency[frequency] for frequency in frequencies]
+        found = [irrep for frequency in frequencies for irrep in _of_frequency(group, frequency)]
     of = Representations([], [])
     for irrep in found:
         (of.still if _is_still(group, irrep) else of.moved).append(irrep)
     if not of.moved:
         raise ValueError(f"task.frequencies: no element of {group.name} moves any of these")
     return of
+
+
+def _of_frequency(group: Group, frequency: int) -> tuple[Irrep, ...]:
+    """Those that come with this frequency; of two angles, pairs whose sizes add up to it."""
+    num_before = len(group.irreps(frequency - 1)) if frequency else 0
+    return group.irreps(frequency)[num_before:]
 
 
 def _of_quarter_turns(frequency: int) -> Irrep:

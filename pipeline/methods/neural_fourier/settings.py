@@ -33,8 +33,9 @@ class NeuralFourierConfig:
     `frequencies`.
 
     Frequency 0 does not move. Under `so2` and `c4` frequency k turns pairs of numbers by k times
-    the angle; under `so3` it is the degree of spherical harmonics, 2k + 1 numbers. Other finite
-    groups need null, which takes all irreducible representations.
+    the angle; under `so3` it is the degree of spherical harmonics, 2k + 1 numbers. Under
+    `turn_hue` and `torus` it is the sum of the sizes of a pair of frequencies. Other finite groups
+    need null, which takes all irreducible representations.
 
     Between the latent and a spatial network of `model` are linear layers, behind the second one a
     layer norm. `leak` is the slope of its LeakyReLU for negative values (0.01 in the released
