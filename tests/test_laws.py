@@ -220,9 +220,9 @@ def test_what_evaluations_of_before_do_not_state_the_method_states_now() -> None
     ],
 )
 def test_every_name_that_settings_allow_has_its_kind(settings: Any, kinds: Any) -> None:
-    """And no other; `config` is the class of that name. Three sources are read elsewhere."""
+    """And no other; `config` is the class of that name. Four sources are read elsewhere."""
     options = {get_args(each.__annotations__["name"])[0]: each for each in get_args(settings)}
-    elsewhere = {"none", "table", "mesh"} if settings is SourceConfig else set()
+    elsewhere = {"none", "table", "mesh", "threediebench"} if settings is SourceConfig else set()
     assert {name: kind.config for name, kind in kinds.items()} == {
         name: option for name, option in options.items() if name not in elsewhere
     }

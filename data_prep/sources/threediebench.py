@@ -10,7 +10,6 @@ A pose is R = Rz Ry Rx, the turn about x first, about axes that stay. Pictures k
 channels in which they are stored. Nothing here is unpickled.
 """
 
-import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 
 from data_prep.settings.sources import ThreeDIEBenchSourceConfig
 from orbit.core.files.atomic import sha256_of_file
+from orbit.core.files.listing import list_folder
 from orbit.core.groups import quaternions
 from orbit.core.reading.numpy_files import load_npy
 from orbit.core.reading.pictures import read_picture
@@ -63,12 +63,9 @@ class ThreeDIEBench:
         """Raise FileNotFoundError naming the first view of these objects that is missing."""
         for number in numbers:
             folder = self._root / self.index[part].objects[number]
-            try:
-                there = set(os.listdir(folder))
-            except (FileNotFoundError, NotADirectoryError):
-                raise FileNotFoundError(
-                    f"{folder} is missing, which {part}_images.npy names"
-                ) from None
+            if not folder.is_dir():
+                raise FileNotFoundError(f"{folder} is missing, which {part}_images.npy names")
+            there = {path.name for path in list_folder(folder)}
             for view in range(self.num_views):
                 for name in _files(view):
                     if name not in there:
