@@ -194,6 +194,10 @@ def test_a_matched_row_has_as_many_parameters() -> None:
             ["task.orbit_average=true", "task.action.name=learned", "task.model.vector_size=16"],
             "orbit_average=true turns latent cells back; with action.name=learned there are none",
         ),
+        (
+            ["control=plain_autoencoder", "task.both_directions=true"],
+            "both_directions=true has no effect with reconstruct=source, which knows no action",
+        ),
         (["task.reconstruct=source"], "reconstruct=source knows no action: set weights.inv"),
         (["control=half_mask", "task.tau=0.6"], "tau=0.6 has no effect with mask.name=fixed"),
         (["control=half_mask", "task.mask.variant_fraction=2"], "must lie between 0 and 1"),

@@ -1,5 +1,6 @@
 """The model and losses are the paper's: sizes, mask, action on one part only, stop-gradients."""
 
+import pytest
 import torch
 from torch.nn.functional import mse_loss
 
@@ -144,6 +145,27 @@ def test_the_target_branch_gives_a_gradient_where_it_is_asked_for() -> None:
     mse_loss(model.act(parts[0], model.group.decode(action)), parts[1]).backward()
     torch.testing.assert_close(gradients[1], model.encoder[0].weight.grad)
     assert not torch.allclose(gradients[0], gradients[1])
+
+
+@pytest.mark.parametrize("kind", ["stop_gradient", "relative"])
+def test_both_directions_are_the_pairs_and_the_reversed_pairs(kind: LatentLosses) -> None:
+    """Losses and gradients are those of one batch that holds (x, g, g x) and (g x, g^-1, x)."""
+    model = make_model()
+    source, target, action = random_pairs(model)
+    back = model.group.encode(model.group.inverse(model.group.decode(action)))
+    all_pairs = torch.cat([source, target]), torch.cat([target, source]), torch.cat([action, back])
+    gradients, values = [], []
+    for pairs, both in (((source, target, action), True), (all_pairs, False)):
+        model.zero_grad()
+        num_pairs = len(pairs[0])
+        rest = torch.zeros(num_pairs, dtype=torch.int64), torch.ones(num_pairs)
+        objective = LatentActionObjective(model, LossWeights(), kind, both_directions=both)
+        total, terms = objective(*pairs, *rest)
+        total.backward()
+        gradients.append([p.grad.clone() for p in model.parameters()])
+        values.append(terms)
+    torch.testing.assert_close(values[0], values[1])
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
 
 
 def test_relative_losses_do_not_reward_larger_or_more_uniform_latents() -> None:

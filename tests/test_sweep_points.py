@@ -285,6 +285,7 @@ OTHER_VALUES: dict[str, Any] = {
     "task.weights.consistency": 0.5,
     "task.contrast.name": "views",
     "task.orbit_average": True,
+    "task.both_directions": True,
     "task.contrast.weight": 0.1,
     "task.contrast.temperature": 0.5,
     "task.contrast.hidden": 32,

@@ -16,6 +16,8 @@ sg stops the gradient. Each is a mean over all elements, masked zeros included, 
 in the released script. For binary frames L_recon is a cross-entropy. The target branch
 is encoded only.
 
+In both directions, each pair is used a second time as (g x, g^-1, x), and every mean is over both.
+
 `relative` latent losses have no sg, and divide the squares of each record by the spatial variance
 of its z(g x), averaged over channels. Neither smaller latents nor an added constant lower them.
 """
@@ -172,6 +174,28 @@ def run_pairs(
     return PairOutputs(raw, wanted, parts.variant, moved, parts.invariant, target_parts)
 
 
+def run_both_directions(
+    model: LatentActionModel,
+    source: torch.Tensor,
+    target: torch.Tensor,
+    action: torch.Tensor,
+    target_gradient: bool = False,
+) -> PairOutputs:
+    """The values of (x, g, g x), and behind them those of (g x, g^-1, x); each frame is encoded
+    once."""
+    images = [model.normalise(source), model.normalise(target)]
+    variant, invariant = model.encode(torch.cat(images))
+    g = model.group.decode(action)
+    of_source, of_target = variant.chunk(2)
+    moved = [model.act(of_source, g), model.act(of_target, model.group.inverse(g))]
+    moved_variant = torch.cat(moved)
+    raw = model.decode_raw(LatentParts(moved_variant, invariant))
+    kept = (part if target_gradient else part.detach() for part in (variant, invariant))
+    target_parts = [torch.cat(part.chunk(2)[::-1]) for part in kept]
+    wanted = torch.cat(images[::-1])
+    return PairOutputs(raw, wanted, variant, moved_variant, invariant, LatentParts(*target_parts))
+
+
 def latent_losses(pairs: PairOutputs, kind: LatentLosses) -> tuple[torch.Tensor, torch.Tensor]:
     """L_inv and L_const of each record, (N,) both, float32."""
     variant, invariant = pairs.target_parts.variant.float(), pairs.target_parts.invariant.float()
@@ -197,10 +221,12 @@ class LatentActionObjective(nn.Module):
         weights: LossWeights,
         latent_losses: LatentLosses = "stop_gradient",
         contrast: ViewsContrast | None = None,
+        both_directions: bool = False,
     ) -> None:
         super().__init__()
         self.model, self.weights, self.latent_losses = model, weights, latent_losses
         self.contrast = contrast
+        self._run = run_both_directions if both_directions else run_pairs
 
     def forward(
         self,
@@ -212,7 +238,7 @@ class LatentActionObjective(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss and the vector of `TERM_NAMES`, and `CONTRAST_TERM`; labels are not used."""
         has_gradient = self.latent_losses != "stop_gradient"
-        pairs = run_pairs(self.model, source, target, action, has_gradient)
+        pairs = self._run(self.model, source, target, action, has_gradient)
         kind = self.model.output_kind
         raw = pairs.raw.float()
         images = as_images(raw, kind)
@@ -227,7 +253,8 @@ class LatentActionObjective(nn.Module):
         variation = _variation(images.detach(), pairs.target)
         terms = [recon, invariance, consistency, variation]
         if self.contrast is not None:
-            contrast = self.contrast(pairs.source_variant, pairs.target)
+            num_pairs = len(source)
+            contrast = self.contrast(pairs.source_variant[:num_pairs], pairs.target[:num_pairs])
             total = total + self.contrast.config.weight * contrast
             terms.append(contrast)
         return total, torch.stack([total, *terms]).detach()

@@ -82,6 +82,10 @@ class LatentActionConfig:
     not use the action: `source` decodes E(x) into x, `target` E(g x) into g x. A contrast then
     compares whole latents, of which all channels count as variant.
 
+    `both_directions=true` trains on each pair (x, g, g x) as (g x, g^-1, x), too: twice as many
+    predictions of a batch for one more decoding and one more gradient of the encoder. Contrasts
+    stay as they are.
+
     `orbit_average=true` replaces E(x) by the mean of g^-1 E(g x) over all elements of a finite
     group: latents then turn with the image, whatever the weights, where the group acts on whole
     frames.
@@ -101,6 +105,7 @@ class LatentActionConfig:
     output: Literal["auto", "tanh", "logits"] = "auto"
     mask: MaskConfig = LearnedMaskConfig()
     reconstruct: Reconstruct = "action"
+    both_directions: bool = False
     latent_losses: LatentLosses = "stop_gradient"
     weights: LossWeights = LossWeights()
     contrast: ContrastConfig = NoContrastConfig()
@@ -115,6 +120,11 @@ class LatentActionConfig:
             raise ValueError(
                 f"reconstruct={self.reconstruct} knows no action: set weights.invariance=0 and"
                 " weights.consistency=0"
+            )
+        if self.reconstruct != "action" and self.both_directions:
+            raise ValueError(
+                f"both_directions=true has no effect with reconstruct={self.reconstruct}, which"
+                " knows no action: allowed with reconstruct=action"
             )
         is_whole = isinstance(self.mask, FixedMaskConfig) and self.mask.variant_fraction == 1
         is_contrast = isinstance(self.contrast, ViewsContrastConfig)

@@ -43,7 +43,11 @@ def make_objective(
     """The training objective."""
     if config.reconstruct == "action":
         return LatentActionObjective(
-            model, config.weights, config.latent_losses, make_contrast(model, config)
+            model,
+            config.weights,
+            config.latent_losses,
+            make_contrast(model, config),
+            config.both_directions,
         )
     weight = config.weights.recon
     return ReconstructionObjective(model, config.reconstruct, weight, make_contrast(model, config))
