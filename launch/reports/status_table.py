@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from launch.cluster.accounting import accounting
 from launch.cluster.records import read_records
 from launch.jobs.codes import counts, read_spans
 from launch.jobs.liveness import find_live
@@ -83,16 +84,17 @@ def read_status(path: Path) -> Status:
         submitted = set()
     if not names and not directory.exists():
         raise FileNotFoundError(f"no runs at {path}")
-    states = {
-        name: read_run_state(
-            root / name,
-            liveness.jobs.get(name),
-            name in submitted,
-            ended_as=liveness.ended.get(name),
-        )
-        for name in names
-    }
-    if liveness.unchecked is not None:
+
+    def state_of(name: str, ended_as: str | None) -> RunState:
+        live = liveness.jobs.get(name)
+        return read_run_state(root / name, live, name in submitted, ended_as=ended_as)
+
+    states = {name: state_of(name, liveness.ended.get(name)) for name in names}
+    if liveness.unchecked is None:
+        unclear = {name for name, state in states.items() if is_unclear(state)}
+        remembered = accounting().ended(records, unclear)
+        states |= {name: state_of(name, word) for name, word in remembered.items()}
+    else:
         in_slurm = {
             task for record in records if record.cluster == "slurm" for task in record.tasks
         }
@@ -111,6 +113,11 @@ def _read_one(run_dir: Path) -> Status:
     state = read_run_state(run_dir, None, was_submitted=False)
     spans = counts([read_spans(run_dir)])
     return Status({run_dir.name: state}, None, tuple(spans), run_dir.parent)
+
+
+def is_unclear(state: RunState) -> bool:
+    """Whether the accounts of a cluster may say more about how the run's job ended."""
+    return state.state in ("lost", "timed_out", "preempted") and not state.gave_up
 
 
 def without_answer(state: RunState) -> RunState:
