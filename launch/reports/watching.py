@@ -134,12 +134,21 @@ STYLES = {
 def watch(path: Path, every_s: float) -> Status:
     """Show the runs until none is running or waiting, or until Ctrl-C; returns the last status.
 
-    If the output is not a terminal, the plain table is printed whenever a state has changed.
+    The live table leaves no room for the commands that help: at its end the plain table, with them,
+    takes its place. If the output is not a terminal, the plain table is printed whenever a state
+    has changed.
     """
+    if not sys.stdout.isatty():
+        try:
+            return _watch_plain(path, every_s)
+        except KeyboardInterrupt:
+            return read_status(path)
     try:
-        return _watch_live(path, every_s) if sys.stdout.isatty() else _watch_plain(path, every_s)
+        status = _watch_live(path, every_s)
     except KeyboardInterrupt:
-        return read_status(path)
+        status = read_status(path)
+    say(status_table(status))
+    return status
 
 
 class Watched(Protocol):
@@ -189,7 +198,7 @@ def _watch_live(path: Path, every_s: float) -> Status:
     followers: dict[str, LossFollower] = {}
     console = Console()
     letters = bars_of(console.encoding)
-    with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
+    with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
             status = read_status(path)
             for name, state in status.states.items():
