@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launch.jobs.codes import CODE
 from launch.jobs.standing import AT_WORK
 from launch.reports.html.curves import Curves, make_curves
-from launch.reports.html.gathering import Gathered, RunRecord, find_runs, gather
+from launch.reports.html.gathering import DATASET, Gathered, RunRecord, find_runs, gather
 from launch.reports.html.headline import Headline, make_headline
 from launch.reports.html.names import settings_label, short_keys
 from launch.reports.html.pictures import Gallery, choose_galleries
@@ -123,9 +124,14 @@ class Report:
 
     @property
     def table_keys(self) -> tuple[str, ...]:
-        """The varied keys that tables show: all that a sweep chose, some of any others."""
+        """The varied keys that tables show: all that a sweep chose, some of any others.
+
+        Dataset and code are always among them: rows that differ in these do not compare.
+        """
         keys = self.gathered.keys
-        return keys if self.gathered.is_sweep else keys[:MAX_KEYS]
+        if self.gathered.is_sweep:
+            return keys
+        return (*keys[:MAX_KEYS], *(key for key in keys[MAX_KEYS:] if key in (DATASET, CODE)))
 
     def label(self, record: RunRecord) -> str:
         """A run's settings as a short text, empty if nothing varies."""
