@@ -43,8 +43,14 @@ def main(arguments: list[str]) -> int:
     status = read_status(path)
     if as_json:
         runs = {name: asdict(state) for name, state in status.states.items()}
+        search = None if status.search is None else asdict(status.search)
         shown = without_non_finite(
-            {"runs": runs, "not_checked": status.unchecked, "codes": list(status.codes)}
+            {
+                "runs": runs,
+                "search": search,
+                "not_checked": status.unchecked,
+                "codes": list(status.codes),
+            }
         )
         say(json.dumps(shown, indent=2, allow_nan=False))
     else:

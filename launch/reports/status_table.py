@@ -12,6 +12,7 @@ from launch.jobs.liveness import find_live
 from launch.jobs.run_state import RunState, read_run_state
 from launch.jobs.standing import INTERRUPTED
 from launch.reports.advice import AGAIN, help_for, sweep_again
+from launch.reports.search_status import SearchStatus, read_search_status
 from launch.sweeps.plan import SweepDirectory
 from orbit.core.user_text import counted
 from pipeline.run_files.reading import CONFIG_FILE
@@ -42,7 +43,7 @@ class Status:
     """States by run name, a reason if the scheduler could not be asked, and a line per code if
     there are several.
 
-    `folder` holds the runs, `sweep` is their sweep directory, if any.
+    `folder` holds the runs, `sweep` is their sweep directory, if any, and `search` its search.
     """
 
     states: Mapping[str, RunState]
@@ -50,11 +51,13 @@ class Status:
     codes: tuple[str, ...] = ()
     folder: Path = Path()
     sweep: Path | None = None
+    search: SearchStatus | None = None
 
     @property
     def is_well(self) -> bool:
-        """Whether no run needs attention."""
-        return all(state.is_well for state in self.states.values())
+        """Whether no run needs attention, nor a search."""
+        is_well = self.search is None or self.search.is_well
+        return is_well and all(state.is_well for state in self.states.values())
 
 
 def run_folder(path: Path) -> Path:
@@ -69,8 +72,9 @@ def read_status(path: Path) -> Status:
     """
     if (path / CONFIG_FILE).is_file():
         return _read_one(path.absolute())
-    records = read_records(path, ("train",))
-    liveness = find_live(path, records)
+    every = read_records(path, ("train", "search"))
+    records = [record for record in every if record.kind == "train"]
+    liveness = find_live(path, every)
     directory = SweepDirectory(path)
     if directory.exists():
         names, root = list(directory.read_plan()), directory.runs
@@ -101,7 +105,8 @@ def read_status(path: Path) -> Status:
         states |= {name: without_answer(states[name]) for name in in_slurm & set(states)}
     codes = counts([read_spans(root / name) for name in states])
     sweep = directory.path if directory.exists() else None
-    return Status(states, liveness.unchecked, tuple(codes), root, sweep)
+    search = read_search_status(path, every, liveness)
+    return Status(states, liveness.unchecked, tuple(codes), root, sweep, search)
 
 
 def _read_one(run_dir: Path) -> Status:
@@ -109,7 +114,7 @@ def _read_one(run_dir: Path) -> Status:
     sweep = run_dir.parent.parent
     if run_dir.parent.name == "runs" and SweepDirectory(sweep).exists():
         status = read_status(sweep)
-        return replace(status, states={run_dir.name: status.states[run_dir.name]})
+        return replace(status, states={run_dir.name: status.states[run_dir.name]}, search=None)
     state = read_run_state(run_dir, None, was_submitted=False)
     spans = counts([read_spans(run_dir)])
     return Status({run_dir.name: state}, None, tuple(spans), run_dir.parent)
@@ -156,7 +161,10 @@ def status_table(status: Status) -> str:
     num = counted(len(status.states), "run")
     lines += ["", f"{num}: {total}" if total else "no run was submitted yet"]
     again = sweep_again(status.sweep) if status.sweep is not None else None
-    if again is not None and any(text == AGAIN for text in helps):
+    is_stuck = status.search is not None and not status.search.is_well
+    if status.search is not None:
+        lines.append(f"search: {status.search.words}{f'  -> {AGAIN}' if is_stuck else ''}")
+    if again is not None and (is_stuck or any(text == AGAIN for text in helps)):
         lines.append(f"{AGAIN}: {again}")
     if status.codes:
         lines += [*status.codes, "different code is not averaged together"]

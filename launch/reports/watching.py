@@ -173,7 +173,9 @@ def written_anew(shown: Shown, write: Callable[[], Shown], every_s: float) -> It
 
 
 def is_over(status: Status) -> bool:
-    """Whether no state will change by itself."""
+    """Whether no state will change by itself, and no search begins other runs."""
+    if status.search is not None and status.search.is_at_work:
+        return False
     return not any(state.state in MAY_CHANGE for state in status.states.values())
 
 
@@ -254,6 +256,7 @@ def caption(status: Status, num_hidden: int) -> str:
     parts = [", ".join(f"{counts[state]} {state}" for state in ORDER if counts[state])]
     longest = longest_left(status.states)
     parts += [f"what runs is done in {duration(longest)}"] if longest is not None else []
+    parts += [f"search: {status.search.words}"] if status.search is not None else []
     parts += [f"{counted(num_hidden, 'run')} not shown"] if num_hidden > 0 else []
     parts += [f"not checked: {status.unchecked}"] if status.unchecked is not None else []
     return "; ".join([*parts, time.strftime("%H:%M:%S")])

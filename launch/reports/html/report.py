@@ -105,7 +105,9 @@ class Report:
     def is_watching(self) -> bool:
         """Whether it will be written anew: it is asked for, and something still runs."""
         states = (record.state.state for record in self.gathered.records)
-        return self.every_s is not None and any(state in (*AT_WORK, "unknown") for state in states)
+        goes_on = any(state in (*AT_WORK, "unknown") for state in states)
+        goes_on = goes_on or any(root.is_searching for root in self.gathered.roots)
+        return self.every_s is not None and goes_on
 
     @property
     def has_paper(self) -> bool:
