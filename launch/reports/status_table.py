@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from launch.cluster.accounting import accounting
 from launch.cluster.records import read_records
@@ -14,6 +15,7 @@ from launch.jobs.standing import INTERRUPTED
 from launch.reports.advice import AGAIN, help_for, sweep_again
 from launch.reports.search_status import SearchStatus, read_search_status
 from launch.sweeps.plan import SweepDirectory
+from orbit.core.files.atomic import without_non_finite
 from orbit.core.user_text import counted
 from pipeline.run_files.reading import CONFIG_FILE
 
@@ -171,6 +173,18 @@ def status_table(status: Status) -> str:
     if status.unchecked is not None:
         lines.append(f"not checked: {status.unchecked}; states are those of the heartbeats")
     return "\n".join(lines)
+
+
+def as_plain(status: Status) -> Any:
+    """The status as values for JSON; non-finite numbers are null."""
+    return without_non_finite(
+        {
+            "runs": {name: asdict(state) for name, state in status.states.items()},
+            "search": None if status.search is None else asdict(status.search),
+            "not_checked": status.unchecked,
+            "codes": list(status.codes),
+        }
+    )
 
 
 def run_cells(name: str, state: RunState) -> tuple[str, ...]:
