@@ -6,9 +6,10 @@ Examples:
       num_evaluators=2
 
 Keys: runs (a glob of run directories), checkpoints (best, last or all), split, data (another
-dataset), batch, num_threads, analyses, checkpoints_per_job, jobs_dir, dry_run, cluster and
-cluster.*. follow=true submits jobs that stay and evaluate what the runs save until they end, as
-many as num_evaluators says, which look every poll_s seconds.
+dataset), batch, num_threads, analyses, redo (measure again what other code measured),
+checkpoints_per_job, jobs_dir, dry_run, cluster and cluster.*. follow=true submits jobs that stay
+and evaluate what the runs save until they end, as many as num_evaluators says, which look every
+poll_s seconds.
 Results are evaluations/step_XXXXXXXX-SPLIT.json in each run directory.
 """
 

@@ -14,7 +14,6 @@ every run is done, pruned, waiting, starting or running, 3 otherwise.
 """
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from orbit.core.config.program import run_program, take_directory, take_switch, take_value
@@ -37,16 +36,11 @@ def main(arguments: list[str]) -> int:
 
         return 0 if watch(path, read_period(every, DEFAULT_EVERY_S)).is_well else EXIT_NOT_WELL
 
-    from launch.reports.status_table import read_status, status_table
-    from orbit.core.files.atomic import without_non_finite
+    from launch.reports.status_table import as_plain, read_status, status_table
 
     status = read_status(path)
     if as_json:
-        runs = {name: asdict(state) for name, state in status.states.items()}
-        shown = without_non_finite(
-            {"runs": runs, "not_checked": status.unchecked, "codes": list(status.codes)}
-        )
-        say(json.dumps(shown, indent=2, allow_nan=False))
+        say(json.dumps(as_plain(status), indent=2, allow_nan=False))
     else:
         say(status_table(status))
     return 0 if status.is_well else EXIT_NOT_WELL

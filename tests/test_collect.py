@@ -324,7 +324,7 @@ def test_numbers_that_different_code_measured_are_not_averaged() -> None:
     assert [point.settings for point in summary.points] == [
         {f"{split} measured by": f"pipeline {by * 8}" for split in ("val", "test")} for by in "ab"
     ]
-    assert "evaluate all of them again to measure with one code" in summary.notes[-1]
+    assert "with redo=true measures all with one code" in summary.notes[-1]
     assert len(summarise(runs, "mse", None, any_code=True).points) == 1
 
 

@@ -374,6 +374,53 @@ def test_every_checkpoint_is_evaluated_once(sweep_dir: Path) -> None:
     assert evaluate(sweep_dir, "checkpoints=all").out.splitlines()[-1] == "1 evaluated, 0 failed"
 
 
+def test_what_other_code_measured_is_kept_unless_told_otherwise(sweep_dir: Path) -> None:
+    assert evaluate(sweep_dir, "checkpoints=all").code == 0
+    files = sorted(sweep_dir.glob("runs/*/evaluations/step_*-test.json"))
+    other, unrecorded, *_ = files
+    current = json.loads(other.read_text())
+    packages = {**current["code"]["packages"], "pipeline": "0" * 64}
+    write_json(other, {**current, "code": {"digest": "1" * 64, "packages": packages}})
+    write_json(unrecorded, {**json.loads(unrecorded.read_text()), "code": None})
+    before = {file: file.stat().st_mtime_ns for file in files}
+    kept = "2 results of other code kept (changed: pipeline, orbit); redo=true measures again"
+    done = evaluate(sweep_dir, "checkpoints=all")
+    assert done.out.splitlines() == ["0 evaluated, 0 failed", kept]
+    planned = call(
+        "launch/evaluate.py", f"runs={sweep_dir}/runs/*", "checkpoints=all", "dry_run=true"
+    )
+    assert kept in planned.out.splitlines()
+    assert before == {file: file.stat().st_mtime_ns for file in files}
+    again = evaluate(sweep_dir, "checkpoints=all", "redo=true")
+    assert again.out.splitlines()[-1] == "2 evaluated, 0 failed"
+    replaced = {file for file in files if file.stat().st_mtime_ns != before[file]}
+    assert replaced == {other, unrecorded}
+    assert json.loads(other.read_text())["code"] == current["code"]
+    assert json.loads(other.read_text())["metrics"] == pytest.approx(current["metrics"])
+    assert evaluate(sweep_dir, "checkpoints=all", "redo=true").out == "0 evaluated, 0 failed\n"
+
+
+@pytest.mark.parametrize("was_refereed", [True, False])
+def test_what_was_refereed_is_refereed_again(
+    was_refereed: bool, sweep_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its measures would be missing from the result that replaces it."""
+    assert evaluate(sweep_dir).code == 0
+    for file in sweep_dir.glob("runs/*/evaluations/step_*-test.json"):
+        more = {"not_measured": {}} if was_refereed else {}
+        write_json(file, {**json.loads(file.read_text()), "code": {}, **more})
+    asked: list[bool] = []
+
+    def measure(config: EvaluateConfig) -> dict[str, Any]:
+        asked.append(config.referee)
+        return {"metrics": {}}
+
+    monkeypatch.setattr("pipeline.evaluation.evaluate_run.evaluate_run", measure)
+    evaluator = Evaluator(Work(f"{sweep_dir}/runs/*", str(sweep_dir), redo=True))
+    evaluator.evaluate(evaluator.pending())
+    assert asked == [was_refereed] * 2
+
+
 def test_a_damaged_checkpoint_is_reported_and_skipped(sweep_dir: Path) -> None:
     first, second = run_dirs(sweep_dir)
     weights = first / "checkpoints" / "step_00000006" / "model.safetensors"
@@ -435,6 +482,8 @@ def test_jobs_that_evaluate_something_else_are_not_under_way(
     live = Liveness({str(tmp_path / "task.json"): job})
     monkeypatch.setattr("launch.evaluation.command.find_live", lambda *_: live)
     assert _live_evaluations(tmp_path, work) == ([[target]] if key is None else [])
+    # Those that keep results of other code are not the work of those that replace them.
+    assert _live_evaluations(tmp_path, replace(work, redo=True)) == []
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,32 @@ def test_what_debugging_changed_stays_apart(tmp_path: Path) -> None:
     assert [gathered.settings(record)["debug"] for record in gathered.records] == ["fast", "none"]
 
 
+def test_code_is_shown_however_many_keys_vary(tmp_path: Path) -> None:
+    """Values of different code do not compare, whichever made a run or measured it."""
+    varied = ("epochs=3", "task.tau=0.4", "task.model.width=8", "optimizer.learning_rate=0.1")
+    made = {"one": "a", "two": "b", "three": "b"}
+    for number, (name, letter) in enumerate(made.items()):
+        run = write_run(tmp_path / "runs" / name, *varied[: 2 + number])
+        finish(run, 200, 0.1, 20.0)
+        write_json(run / "code.json", {"spans": [{"packages": {"pipeline": letter * 64}}]})
+        file = run / "evaluations/step_00000200-test.json"
+        code = {"packages": {"pipeline": ("c" if name == "three" else "d") * 64}}
+        write_json(file, {**json.loads(file.read_text()), "code": code})
+    out = tmp_path / "report"
+    assert call(PROGRAM, str(tmp_path / "runs"), f"out={out}").code == 0
+    heads, *rows = table_of(out / "index.html", "Mean ± sample")
+    places = [heads.index(head) for head in ("code", "test measured by")]
+    assert {row[0]: [row[place] for place in places] for row in rows} == {
+        "one": ["pipeline aaaaaaaa", "pipeline dddddddd"],
+        "two": ["pipeline bbbbbbbb", "pipeline dddddddd"],
+        "three": ["pipeline bbbbbbbb", "pipeline cccccccc"],
+    }
+    text = text_of(out / "index.html")
+    for made_by, by in ("ad", "bd", "bc"):
+        words = f"code pipeline {made_by * 8}, test measured by pipeline {by * 8}"
+        assert f"Best run, {words}" in text
+
+
 def test_watching_ends_when_nothing_runs(tmp_path: Path) -> None:
     """The report is written anew while a run goes on, reloads itself, and is final at the end."""
     run, out = write_run(tmp_path / "run"), tmp_path / "report"

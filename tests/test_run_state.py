@@ -72,6 +72,7 @@ PRUNED: Files = {"pruned.json": {"reason": "behind"}}
 BEATS, BEAT_BEFORE = {"heartbeat.json": FRESH}, {"heartbeat.json": {"time": 0.5, "step": 3}}
 SEEN = {"heartbeat.json": OURS}
 STAYS = "does not return by itself"
+EARLY: Files = {"result.json": {**RESULT["result.json"], "ended_early": "no better"}}
 SILENT = f"ended without a word: killed, out of memory, or its machine went down; {STAYS}"
 HELD = LiveJob("waiting", "JobHeldUser", "7", "r")
 ENDING = LiveJob("running", "completing", "7", "r")
@@ -83,6 +84,14 @@ ENDING = LiveJob("running", "completing", "7", "r")
         # a result beats everything
         (RESULT, None, None, True, "finished", "not evaluated"),
         (EVALUATED, None, None, True, "evaluated", "on test"),
+        (
+            {**RESULT, **EARLY},
+            None,
+            None,
+            True,
+            "finished",
+            "not evaluated; ended early, by patience",
+        ),
         ({**RESULT, **ERROR, **CANCELLED, **PRUNED}, RUNNING, None, True, "finished", ""),
         # then the job: it waits, with the scheduler's own reason
         ({}, WAITING, None, True, "waiting", "Priority: others come first"),

@@ -30,19 +30,30 @@ from launch.cluster.settings import InlineConfig, LocalConfig, SlurmConfig
 from launch.jobs.attempt import Decision, mark_pruned, run_attempt
 from launch.jobs.deciding import Order
 from launch.jobs.history import read_attempts
+from launch.jobs.local_worker import claim, claims_folder
 from launch.jobs.places import local_places
 from launch.jobs.rank_process import StopNote
-from launch.jobs.run_state import read_run_state
+from launch.jobs.run_state import CANCELLED_FILE, read_run_state
+from launch.reports.html.gathering import find_runs as find_roots
+from launch.reports.status_table import read_status
+from launch.reports.watching import is_over
 from launch.sweeps import search as search_loop
 from launch.sweeps.expansion import Resolver
 from launch.sweeps.plan import SweepDirectory
-from launch.sweeps.search import num_parallel, read_search_order, write_search_order
-from launch.sweeps.search_command import SearchJob, controller_resources
+from launch.sweeps.search import (
+    ORDER_FILE,
+    SUMMARY_FILE,
+    num_parallel,
+    read_search_order,
+    write_search_order,
+)
+from launch.sweeps.search_command import FAILURE_FILE, SearchJob, controller_resources
 from launch.sweeps.search_space import example_points, point_of
 from launch.sweeps.settings import Dimension
 from launch.sweeps.study import SearchStudy
 from launch.sweeps.trials import ClusterJobs, judge, under_way
 from orbit.core.files import waiting as hiccups
+from orbit.core.files.atomic import write_json
 from orbit.core.files.lock import LostLockError, describe_process
 
 
@@ -178,6 +189,44 @@ def test_search_without_runs_yet_has_a_status(sweep_dir: Path) -> None:
     shown = call("launch/status.py", str(sweep_dir))
     assert shown.code == 0
     assert "no run was submitted yet" in shown.out
+
+
+def test_the_status_of_a_search_is_that_of_its_controller_too(sweep_dir: Path) -> None:
+    """Between two trials every run is done, but others will come."""
+    sweep_dir.mkdir()
+    SweepDirectory(sweep_dir).write_plan({})
+    write_json(sweep_dir / ORDER_FILE, {"cluster": {"name": "local"}})
+    here = describe_process(os.getpid())
+    record = JobRecord("orbit-a", "search", "local", ("search",), time.time(), None, (here,))
+    write_record(sweep_dir, record)
+
+    def shown(code: int) -> str:
+        done = call("launch/status.py", str(sweep_dir))
+        assert done.code == code
+        return next(line for line in done.out.splitlines() if line.startswith("search: "))
+
+    assert shown(0) == "search: its controller waits: for a worker"
+    assert not is_over(read_status(sweep_dir))
+    assert claim(claims_folder(sweep_dir / "jobs" / "orbit-a.json") / "search")
+    assert shown(0) == "search: its controller runs, and begins trials"
+    assert not is_over(read_status(sweep_dir))
+    assert [root.is_searching for root in find_roots([sweep_dir])] == [True]
+    gone = replace(record, processes=({**here, "process_start": "1"},))
+    write_record(sweep_dir, gone)
+    assert shown(3) == "search: its controller is gone; does not return by itself  -> submit again"
+    assert is_over(read_status(sweep_dir))
+    assert [root.is_searching for root in find_roots([sweep_dir])] == [False]
+    write_json(sweep_dir / FAILURE_FILE, {"message": "why"})
+    assert shown(3) == "search: its controller failed: why  -> submit again"
+    write_json(sweep_dir / CANCELLED_FILE, {})
+    assert shown(3) == "search: cancelled; does not return by itself  -> submit again"
+    write_json(sweep_dir / SUMMARY_FILE, {"trials": {"complete": 3, "pruned": 1}})
+    assert shown(0) == "search: over: 3 complete, 1 pruned"
+    assert is_over(read_status(sweep_dir))
+    # In a terminal it says itself how it stands.
+    (sweep_dir / SUMMARY_FILE).unlink()
+    write_json(sweep_dir / ORDER_FILE, {"cluster": {"name": "inline"}})
+    assert "search: " not in call("launch/status.py", str(sweep_dir)).out
 
 
 def test_mistakes_are_named_before_anything_is_trained(sweep_dir: Path, digits_dir: Path) -> None:

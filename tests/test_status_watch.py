@@ -181,7 +181,9 @@ def test_a_terminal_gets_a_table_with_losses_as_bars(tmp_path: Path) -> None:
     assert "\x1b[" in text
     assert re.search(r"a_run.*running.*300/400.*100.*0\.5.*█.*▁.*3 min", text)
     assert "what runs is done in 3 min" in text
-    assert "1 evaluated" in text
+    # What is left at the end has the command that helps.
+    assert re.search(r"a_run +evaluated.*-> .*collect\.py ", text)
+    assert "1 run: 1 evaluated" in text
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """SLURM: its commands, its answers, division of work into job arrays.
 
-There may be no accounting database, so only squeue, scontrol and sinfo are used; what they cannot
-answer is None, never a guess. If SLURM does not answer, SlurmError is raised: a missing answer says
-nothing about a job.
+There may be no accounting database, so only squeue, scontrol and sinfo are used here, and
+`launch.cluster.accounting` is a further source. What they cannot answer is None, never a guess. If
+SLURM does not answer, SlurmError is raised: a missing answer says nothing about a job.
 """
 
 import getpass
@@ -99,16 +99,21 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def ask(*command: str) -> str:
     """The standard output of a SLURM command; SlurmError with the first line of its error
     otherwise."""
-    environment = clean_environment(os.environ)
+    return ask_within(ANSWER_TIMEOUT_S, {}, *command)
+
+
+def ask_within(timeout_s: float, variables: Mapping[str, str], *command: str) -> str:
+    """As `ask`, with another limit and further environment variables."""
+    environment = {**clean_environment(os.environ), **variables}
     try:
-        with saying(f"{command[0]} to answer (at most {ANSWER_TIMEOUT_S} s)"):
+        with saying(f"{command[0]} to answer (at most {timeout_s:g} s)"):
             done = subprocess.run(
-                command, env=environment, capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S
+                command, env=environment, capture_output=True, text=True, timeout=timeout_s
             )
     except FileNotFoundError:
         raise SlurmError(f"no SLURM here: the command {command[0]} is missing") from None
     except subprocess.TimeoutExpired:
-        raise SlurmError(f"{command[0]} did not answer within {ANSWER_TIMEOUT_S} s") from None
+        raise SlurmError(f"{command[0]} did not answer within {timeout_s:g} s") from None
     if done.returncode != 0:
         complaint = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
         raise SlurmError(f"{command[0]} failed: {complaint[0]}")

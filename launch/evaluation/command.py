@@ -120,6 +120,7 @@ def run_evaluation(overrides: Sequence[str]) -> int:
         else:
             evaluator.evaluate(evaluator.pending())
         say(f"{evaluator.num_evaluated} evaluated, {evaluator.num_failed} failed")
+        _say_kept(evaluator)
         return 1 if evaluator.num_failed else 0
     for line in check_cluster(request.cluster, base):
         say(f"not checked: {line}")
@@ -152,12 +153,14 @@ def make_tasks(request: EvaluateRequest, work: Work, base: Path) -> list[list[Ta
         say(f"evaluators that follow the runs: {num_watching} alive, {num_wanted} wanted")
         return [None] * max(0, num_wanted - num_watching)
     under_way = {target for targets in live if targets is not None for target in targets}
-    pending = Evaluator(work).pending()
+    evaluator = Evaluator(work)
+    pending = evaluator.pending()
     to_do = [target for target in pending if target not in under_way]
     say(
         f"checkpoints without a result: {len(pending)}, of them under way: "
         f"{len(pending) - len(to_do)}"
     )
+    _say_kept(evaluator)
     size = request.checkpoints_per_job or DEFAULT_CHECKPOINTS_PER_JOB
     return [to_do[first : first + size] for first in range(0, len(to_do), size)]
 
@@ -175,6 +178,7 @@ def make_work(request: EvaluateRequest, base: Path) -> Work:
         num_threads=request.num_threads,
         poll_s=10.0 if request.poll_s is None else request.poll_s,
         analyses=request.analyses,
+        redo=request.redo,
     )
 
 
@@ -200,9 +204,17 @@ def _live_evaluations(base: Path, work: Work) -> list[list[Target] | None]:
 
 def _is_same(theirs: Work, ours: Work, is_watching: bool) -> bool:
     """Whether two descriptions of work give the same results for a checkpoint."""
+    if ours.redo and not theirs.redo:
+        return False
     keys = ["split", "data", "analyses"]
     keys += ["runs", "checkpoints"] if is_watching else []
     return all(getattr(theirs, key) == getattr(ours, key) for key in keys)
+
+
+def _say_kept(evaluator: Evaluator) -> None:
+    line = evaluator.kept()
+    if line is not None:
+        say(line)
 
 
 def _hand_over(cluster: ClusterConfig, base: Path, code: Path, files: list[str]) -> list[JobRecord]:

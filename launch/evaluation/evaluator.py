@@ -4,26 +4,32 @@ Only completely written directories count, and a result counts only if it belong
 weights.
 """
 
+import functools
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from launch.cluster.records import read_records
 from launch.cluster.settings import ClusterConfig
 from launch.jobs.liveness import find_live
 from launch.jobs.run_state import read_run_state
 from launch.jobs.standing import AT_WORK
+from orbit.core.code import differing_packages, measured_by
 from orbit.core.config.limits import Count, Positive, PositiveInt, limited
 from orbit.core.config.schema import FilePath
+from orbit.core.config.yaml_files import read_yaml
 from orbit.core.files.atomic import read_json_object
 from orbit.core.files.listing import matching_paths
 from orbit.core.files.lock import DirectoryLock
 from orbit.core.files.waiting import StoppedWaiting, is_hiccup, pause, trying_again
 from orbit.core.printing import say
+from orbit.core.store.manifest import MANIFEST_NAME
+from orbit.core.user_text import counted
+from pipeline.run_files.reading import CONFIG_FILE, DATASET_FILE
 from pipeline.settings import evaluation_file
 
 Checkpoints = Literal["best", "last", "all"]
@@ -34,7 +40,8 @@ Checkpoints = Literal["best", "last", "all"]
 class Work:
     """The work of an evaluator; jobs read it from a file.
 
-    `runs` is a glob of run directories. `base` is where jobs are recorded.
+    `runs` is a glob of run directories. `base` is where jobs are recorded. `redo` measures again
+    what other code measured.
     """
 
     runs: str
@@ -46,6 +53,7 @@ class Work:
     num_threads: PositiveInt = 1
     poll_s: Positive = 10.0
     analyses: bool = True
+    redo: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,8 @@ class EvaluateRequest:
 
     `analyses=false` measures only the metrics of training. `num_evaluators` jobs follow the runs
     with `follow=true`; otherwise each job takes up to `checkpoints_per_job` checkpoints. `jobs_dir`
-    is where jobs are recorded: the sweep directory by default.
+    is where jobs are recorded: the sweep directory by default. `redo=true` measures again what
+    other code measured, and replaces it; results of the current code are kept.
     """
 
     runs: FilePath
@@ -66,6 +75,7 @@ class EvaluateRequest:
     batch: PositiveInt | None = None
     num_threads: PositiveInt = 1
     analyses: bool = True
+    redo: bool = False
     follow: bool = False
     num_evaluators: Count | None = None
     poll_s: Positive | None = None
@@ -119,16 +129,43 @@ def find_targets(runs: Sequence[Path], checkpoints: Checkpoints) -> tuple[list[T
     return targets, complaints
 
 
-def is_evaluated(target: Target, split: str, other_dataset: str | None) -> bool:
-    """Whether there is a result for exactly these weights."""
+def result_of(target: Target, split: str, other_dataset: str | None) -> dict[str, Any] | None:
+    """The result for exactly these weights, None if there is none."""
     name = evaluation_file(target.step, split, other_dataset)
     result = read_json_object(Path(target.run_dir) / "evaluations" / name)
-    return (
+    is_valid = (
         result is not None
         and result.get("weights") == target.weights
         and other_dataset in (None, result.get("dataset"))
         and isinstance(result.get("metrics"), dict)
     )
+    return result if is_valid else None
+
+
+def other_packages(target: Target, result: Mapping[str, Any], data: str | None) -> list[str]:
+    """The packages with which a result was measured and that have changed since; `data` as in
+    `Work`.
+
+    For a result of a version that recorded no code: all of the current code.
+    """
+    run_dir = Path(target.run_dir)
+    config = read_yaml((run_dir / CONFIG_FILE).read_text(encoding="utf-8"))
+    manifest = Path(data) / MANIFEST_NAME if data is not None else run_dir / DATASET_FILE
+    current = _current_code(_plugins_of(config), _plugins_of(read_json_object(manifest)))
+    measured = result.get("code")
+    if not isinstance(measured, dict) or not measured.get("packages"):
+        return list(current["packages"])
+    return differing_packages(measured, current)
+
+
+@functools.cache
+def _current_code(config: tuple[str, ...], manifest: tuple[str, ...]) -> dict[str, Any]:
+    """One for all runs with the same plug-ins: reading all packages takes a while."""
+    return measured_by(config, manifest)
+
+
+def _plugins_of(content: Any) -> tuple[str, ...]:
+    return tuple((content or {}).get("plugins") or ())
 
 
 def claim_file(target: Target, split: str, other_dataset: str | None) -> str:
@@ -173,12 +210,31 @@ class Evaluator:
             if complaint not in self._reported:
                 self._reported.add(complaint)
                 self._say(complaint)
-        split = self._work.split
         return [
             target
             for target in targets
-            if target not in self._given_up and not is_evaluated(target, split, self._other_dataset)
+            if target not in self._given_up and not self._is_done(target)
         ]
+
+    def kept(self) -> str | None:
+        """A line about results of other code that are kept, None if there are none."""
+        targets, _ = find_targets(find_runs(self._work.runs), self._work.checkpoints)
+        changed = [names for target in targets if (names := self._changed_since(target))]
+        if not changed or self._work.redo:
+            return None
+        which = ", ".join(dict.fromkeys(name for names in changed for name in names))
+        num = counted(len(changed), "result")
+        return f"{num} of other code kept (changed: {which}); redo=true measures again"
+
+    def _changed_since(self, target: Target) -> list[str]:
+        """The packages that have changed since a target was measured."""
+        result = result_of(target, self._work.split, self._other_dataset)
+        return [] if result is None else other_packages(target, result, self._work.data)
+
+    def _is_done(self, target: Target) -> bool:
+        if result_of(target, self._work.split, self._other_dataset) is None:
+            return False
+        return not (self._work.redo and self._changed_since(target))
 
     def evaluate(self, targets: Sequence[Target]) -> None:
         """Evaluate the checkpoints that no other evaluator has done or is working on."""
@@ -232,7 +288,7 @@ class Evaluator:
         except ValueError:
             return
         try:
-            if not is_evaluated(target, self._work.split, self._other_dataset):
+            if not self._is_done(target):
                 self._evaluate(target)
         finally:
             claim.release()
@@ -245,6 +301,7 @@ class Evaluator:
         from pipeline.evaluation.evaluate_run import evaluate_run
         from pipeline.settings import EvaluateConfig
 
+        before = result_of(target, self._work.split, self._other_dataset) or {}
         config = EvaluateConfig(
             run_dir=target.run_dir,
             checkpoint=target.step,
@@ -254,6 +311,7 @@ class Evaluator:
             num_threads=self._work.num_threads,
             pictures=self._work.checkpoints != "all",
             analyses=self._work.analyses,
+            referee="not_measured" in before,  # what is measured again has been refereed as well
         )
         name = _name(target)
         try:

@@ -67,6 +67,7 @@ def read_run_state(
     standing = decide(
         Evidence(
             is_finished=is_finished,
+            ended_early="ended_early" in (result or {}),
             evaluated_on=evaluated_on(run_dir, result) if is_finished else (),
             live=live,
             ended_as=ended_as,

@@ -48,6 +48,7 @@ class LiveJob:
 class Evidence:
     """The evidence about a run: files of its directory, and the scheduler's answer about its job.
 
+    `ended_early` says that a finished run's `patience` was at an end before its planned steps.
     `error` is error.json (written by the launcher), `ending` is ended.json (written by the
     trainer), `ended_as` is the scheduler's state of an ended job, as long as it remembers the job.
     `is_beating` says that the heartbeat is recent and its process is not known to have ended,
@@ -55,6 +56,7 @@ class Evidence:
     """
 
     is_finished: bool = False
+    ended_early: bool = False
     evaluated_on: tuple[str, ...] = ()
     live: LiveJob | None = None
     ended_as: str | None = None
@@ -119,9 +121,10 @@ def decide(known: Evidence) -> Standing:
     """The state of a run: first from its results, then from its job, then from the other files."""
     last = known.attempts[-1] if known.attempts else None
     if known.is_finished:
+        early = "; ended early, by patience" if known.ended_early else ""
         if known.evaluated_on:
-            return Standing("evaluated", f"on {', '.join(known.evaluated_on)}")
-        return Standing("finished", "not evaluated")
+            return Standing("evaluated", f"on {', '.join(known.evaluated_on)}{early}")
+        return Standing("finished", f"not evaluated{early}")
     # The result is written at the very end: a job that is still alive is ending, or works on
     # another run.
     has_failed = known.error is not None and (known.live is None or known.live.state == "running")

@@ -139,7 +139,7 @@ def _say_codes(runs: Sequence[Run], is_mixed: bool, any_code: bool) -> list[str]
     what = "made" if lines else "measured"
     if any_code:
         return [*lines, f"{what} by different code, but averaged, because any_code=true"]
-    mend = "" if lines else "; evaluate all of them again to measure with one code"
+    mend = "" if lines else "; launch/evaluate.py with redo=true measures all with one code"
     return [
         *lines,
         f"{what} by different code: not averaged together, and no best is named"

@@ -2,16 +2,20 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from launch.cluster.accounting import accounting
 from launch.cluster.records import read_records
 from launch.jobs.codes import counts, read_spans
 from launch.jobs.liveness import find_live
 from launch.jobs.run_state import RunState, read_run_state
 from launch.jobs.standing import INTERRUPTED
 from launch.reports.advice import AGAIN, help_for, sweep_again
+from launch.reports.search_status import SearchStatus, read_search_status
 from launch.sweeps.plan import SweepDirectory
+from orbit.core.files.atomic import without_non_finite
 from orbit.core.user_text import counted
 from pipeline.run_files.reading import CONFIG_FILE
 
@@ -41,7 +45,7 @@ class Status:
     """States by run name, a reason if the scheduler could not be asked, and a line per code if
     there are several.
 
-    `folder` holds the runs, `sweep` is their sweep directory, if any.
+    `folder` holds the runs, `sweep` is their sweep directory, if any, and `search` its search.
     """
 
     states: Mapping[str, RunState]
@@ -49,11 +53,13 @@ class Status:
     codes: tuple[str, ...] = ()
     folder: Path = Path()
     sweep: Path | None = None
+    search: SearchStatus | None = None
 
     @property
     def is_well(self) -> bool:
-        """Whether no run needs attention."""
-        return all(state.is_well for state in self.states.values())
+        """Whether no run needs attention, nor a search."""
+        is_well = self.search is None or self.search.is_well
+        return is_well and all(state.is_well for state in self.states.values())
 
 
 def run_folder(path: Path) -> Path:
@@ -68,8 +74,9 @@ def read_status(path: Path) -> Status:
     """
     if (path / CONFIG_FILE).is_file():
         return _read_one(path.absolute())
-    records = read_records(path, ("train",))
-    liveness = find_live(path, records)
+    every = read_records(path, ("train", "search"))
+    records = [record for record in every if record.kind == "train"]
+    liveness = find_live(path, every)
     directory = SweepDirectory(path)
     if directory.exists():
         names, root = list(directory.read_plan()), directory.runs
@@ -83,23 +90,25 @@ def read_status(path: Path) -> Status:
         submitted = set()
     if not names and not directory.exists():
         raise FileNotFoundError(f"no runs at {path}")
-    states = {
-        name: read_run_state(
-            root / name,
-            liveness.jobs.get(name),
-            name in submitted,
-            ended_as=liveness.ended.get(name),
-        )
-        for name in names
-    }
-    if liveness.unchecked is not None:
+
+    def state_of(name: str, ended_as: str | None) -> RunState:
+        live = liveness.jobs.get(name)
+        return read_run_state(root / name, live, name in submitted, ended_as=ended_as)
+
+    states = {name: state_of(name, liveness.ended.get(name)) for name in names}
+    if liveness.unchecked is None:
+        unclear = {name for name, state in states.items() if is_unclear(state)}
+        remembered = accounting().ended(records, unclear)
+        states |= {name: state_of(name, word) for name, word in remembered.items()}
+    else:
         in_slurm = {
             task for record in records if record.cluster == "slurm" for task in record.tasks
         }
         states |= {name: without_answer(states[name]) for name in in_slurm & set(states)}
     codes = counts([read_spans(root / name) for name in states])
     sweep = directory.path if directory.exists() else None
-    return Status(states, liveness.unchecked, tuple(codes), root, sweep)
+    search = read_search_status(path, every, liveness)
+    return Status(states, liveness.unchecked, tuple(codes), root, sweep, search)
 
 
 def _read_one(run_dir: Path) -> Status:
@@ -107,10 +116,15 @@ def _read_one(run_dir: Path) -> Status:
     sweep = run_dir.parent.parent
     if run_dir.parent.name == "runs" and SweepDirectory(sweep).exists():
         status = read_status(sweep)
-        return replace(status, states={run_dir.name: status.states[run_dir.name]})
+        return replace(status, states={run_dir.name: status.states[run_dir.name]}, search=None)
     state = read_run_state(run_dir, None, was_submitted=False)
     spans = counts([read_spans(run_dir)])
     return Status({run_dir.name: state}, None, tuple(spans), run_dir.parent)
+
+
+def is_unclear(state: RunState) -> bool:
+    """Whether the accounts of a cluster may say more about how the run's job ended."""
+    return state.state in ("lost", "timed_out", "preempted") and not state.gave_up
 
 
 def without_answer(state: RunState) -> RunState:
@@ -149,13 +163,28 @@ def status_table(status: Status) -> str:
     num = counted(len(status.states), "run")
     lines += ["", f"{num}: {total}" if total else "no run was submitted yet"]
     again = sweep_again(status.sweep) if status.sweep is not None else None
-    if again is not None and any(text == AGAIN for text in helps):
+    is_stuck = status.search is not None and not status.search.is_well
+    if status.search is not None:
+        lines.append(f"search: {status.search.words}{f'  -> {AGAIN}' if is_stuck else ''}")
+    if again is not None and (is_stuck or any(text == AGAIN for text in helps)):
         lines.append(f"{AGAIN}: {again}")
     if status.codes:
         lines += [*status.codes, "different code is not averaged together"]
     if status.unchecked is not None:
         lines.append(f"not checked: {status.unchecked}; states are those of the heartbeats")
     return "\n".join(lines)
+
+
+def as_plain(status: Status) -> Any:
+    """The status as values for JSON; non-finite numbers are null."""
+    return without_non_finite(
+        {
+            "runs": {name: asdict(state) for name, state in status.states.items()},
+            "search": None if status.search is None else asdict(status.search),
+            "not_checked": status.unchecked,
+            "codes": list(status.codes),
+        }
+    )
 
 
 def run_cells(name: str, state: RunState) -> tuple[str, ...]:

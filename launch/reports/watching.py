@@ -134,12 +134,21 @@ STYLES = {
 def watch(path: Path, every_s: float) -> Status:
     """Show the runs until none is running or waiting, or until Ctrl-C; returns the last status.
 
-    If the output is not a terminal, the plain table is printed whenever a state has changed.
+    The live table leaves no room for the commands that help: at its end the plain table, with them,
+    takes its place. If the output is not a terminal, the plain table is printed whenever a state
+    has changed.
     """
+    if not sys.stdout.isatty():
+        try:
+            return _watch_plain(path, every_s)
+        except KeyboardInterrupt:
+            return read_status(path)
     try:
-        return _watch_live(path, every_s) if sys.stdout.isatty() else _watch_plain(path, every_s)
+        status = _watch_live(path, every_s)
     except KeyboardInterrupt:
-        return read_status(path)
+        status = read_status(path)
+    say(status_table(status))
+    return status
 
 
 class Watched(Protocol):
@@ -164,7 +173,9 @@ def written_anew(shown: Shown, write: Callable[[], Shown], every_s: float) -> It
 
 
 def is_over(status: Status) -> bool:
-    """Whether no state will change by itself."""
+    """Whether no state will change by itself, and no search begins other runs."""
+    if status.search is not None and status.search.is_at_work:
+        return False
     return not any(state.state in MAY_CHANGE for state in status.states.values())
 
 
@@ -189,7 +200,7 @@ def _watch_live(path: Path, every_s: float) -> Status:
     followers: dict[str, LossFollower] = {}
     console = Console()
     letters = bars_of(console.encoding)
-    with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis") as live:
+    with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
             status = read_status(path)
             for name, state in status.states.items():
@@ -245,6 +256,7 @@ def caption(status: Status, num_hidden: int) -> str:
     parts = [", ".join(f"{counts[state]} {state}" for state in ORDER if counts[state])]
     longest = longest_left(status.states)
     parts += [f"what runs is done in {duration(longest)}"] if longest is not None else []
+    parts += [f"search: {status.search.words}"] if status.search is not None else []
     parts += [f"{counted(num_hidden, 'run')} not shown"] if num_hidden > 0 else []
     parts += [f"not checked: {status.unchecked}"] if status.unchecked is not None else []
     return "; ".join([*parts, time.strftime("%H:%M:%S")])

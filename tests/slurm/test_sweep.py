@@ -112,7 +112,7 @@ def test_a_deleted_run_and_a_new_value_are_all_that_is_submitted(
         launcher.cluster.run(["scancel", held["job"]])
         (other,) = waiting - {gone.name}
         after = launcher.states(finished_sweep)
-        # SLURM keeps no record of a task of an array that was cancelled before it began.
+        # Without accounts, SLURM keeps no record of an array's task cancelled before it began.
         assert (after[gone.name]["state"], after[other]["state"]) == ("lost", "waiting")
         assert after[gone.name]["detail"].startswith("its job is gone and never began: cancelled")
     finally:

@@ -45,12 +45,14 @@ class FoundRun:
 
 @dataclass(frozen=True)
 class Root:
-    """A requested directory and its kind: `run`, `sweep` or `folder`."""
+    """A requested directory and its kind: `run`, `sweep` or `folder`; `is_searching` says whether a
+    search may begin other runs there."""
 
     path: Path
     kind: str
     runs: tuple[FoundRun, ...]
     unchecked: str | None = None
+    is_searching: bool = False
 
 
 def find_runs(paths: Sequence[Path]) -> list[Root]:
@@ -69,7 +71,7 @@ def find_runs(paths: Sequence[Path]) -> list[Root]:
         root = _read_root(path.absolute())
         fresh = tuple(run for run in root.runs if run.path.resolve() not in taken)
         taken |= {run.path.resolve() for run in fresh}
-        roots.append(Root(root.path, root.kind, fresh, root.unchecked))
+        roots.append(replace(root, runs=fresh))
     return roots
 
 
@@ -116,7 +118,8 @@ def _read_sweep(path: Path) -> Root | None:
         FoundRun(name, directory.runs / name, path, state, plan.get(name))
         for name, state in status.states.items()
     ]
-    return Root(path, "sweep", tuple(runs), status.unchecked)
+    is_searching = status.search is not None and status.search.is_at_work
+    return Root(path, "sweep", tuple(runs), status.unchecked, is_searching)
 
 
 MAX_LINES = 300_000

@@ -180,6 +180,13 @@ def _best(report: Report, record: RunRecord) -> Context:
         if DATASET in report.gathered.keys
         else "",
         "code": report.gathered.codes[record.number] if CODE in report.gathered.keys else "",
+        "measured_by": [
+            f"{key} {row.settings[key]}"
+            for row in headline.rows
+            if record in row.records
+            for key in headline.extra_keys
+            if key in row.settings
+        ],
         "tiles": [
             {
                 "name": name,

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launch.jobs.codes import CODE
 from launch.jobs.standing import AT_WORK
 from launch.reports.html.curves import Curves, make_curves
-from launch.reports.html.gathering import Gathered, RunRecord, find_runs, gather
+from launch.reports.html.gathering import DATASET, Gathered, RunRecord, find_runs, gather
 from launch.reports.html.headline import Headline, make_headline
 from launch.reports.html.names import settings_label, short_keys
 from launch.reports.html.pictures import Gallery, choose_galleries
@@ -104,7 +105,9 @@ class Report:
     def is_watching(self) -> bool:
         """Whether it will be written anew: it is asked for, and something still runs."""
         states = (record.state.state for record in self.gathered.records)
-        return self.every_s is not None and any(state in (*AT_WORK, "unknown") for state in states)
+        goes_on = any(state in (*AT_WORK, "unknown") for state in states)
+        goes_on = goes_on or any(root.is_searching for root in self.gathered.roots)
+        return self.every_s is not None and goes_on
 
     @property
     def has_paper(self) -> bool:
@@ -123,9 +126,14 @@ class Report:
 
     @property
     def table_keys(self) -> tuple[str, ...]:
-        """The varied keys that tables show: all that a sweep chose, some of any others."""
+        """The varied keys that tables show: all that a sweep chose, some of any others.
+
+        Dataset and code are always among them: rows that differ in these do not compare.
+        """
         keys = self.gathered.keys
-        return keys if self.gathered.is_sweep else keys[:MAX_KEYS]
+        if self.gathered.is_sweep:
+            return keys
+        return (*keys[:MAX_KEYS], *(key for key in keys[MAX_KEYS:] if key in (DATASET, CODE)))
 
     def label(self, record: RunRecord) -> str:
         """A run's settings as a short text, empty if nothing varies."""
