@@ -5,18 +5,23 @@ The real libraries are tried where they are installed (the extras `wandb` and `m
 
 import errno
 import json
+import os
 import shutil
+import signal
+import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.request import urlopen
 
 import pytest
 from helpers.training import StopAfter, make_config, never_stop
-from helpers.waiting import PATIENCE_S
+from helpers.waiting import PATIENCE_S, wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -368,17 +373,52 @@ def test_wandb_has_one_run_and_each_step_once(
     assert steps == sorted({step for step, _ in lines})
 
 
-@pytest.fixture
-def mlflow_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
-    """Set MLFLOW_TRACKING_URI to a store in a file."""
+@pytest.fixture(params=["file", "server"])
+def mlflow_server(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """Set MLFLOW_TRACKING_URI to a store in a file, or to a server that answers over HTTP."""
     pytest.importorskip("mlflow")
-    uri = f"sqlite:///{tmp_path}/server.db"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    return lambda: uri
+    store = f"sqlite:///{tmp_path}/server.db"
+    if request.param == "file":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+        yield store
+        return
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    words += ["--backend-store-uri", store, "--artifacts-destination", str(tmp_path / "artifacts")]
+    with (tmp_path / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *words],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        uri = f"http://127.0.0.1:{port}"
+        wait_until(
+            lambda: server.poll() is not None or answers(f"{uri}/health"),
+            "MLflow's server does not answer",
+        )
+        assert server.poll() is None, (tmp_path / "server.log").read_text()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        yield uri
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def test_mlflow_has_one_run_and_each_line_once(
-    mlflow_server: Callable[[], str],
+    mlflow_server: str,
     digits_dir: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -388,7 +428,7 @@ def test_mlflow_has_one_run_and_each_line_once(
     monkeypatch.setattr(background, "CLOSE_S", PATIENCE_S)
     monkeypatch.setattr(background, "FINISH_S", PATIENCE_S)
     lines = interrupted(digits_dir, tmp_path / "run", "mlflow")
-    client = MlflowClient(mlflow_server())
+    client = MlflowClient(mlflow_server)
     (run,) = client.search_runs([client.get_experiment_by_name("orbit").experiment_id])
     assert run.info.status == "FINISHED"
     assert run.data.params["optimizer.learning_rate"] == "0.001"
