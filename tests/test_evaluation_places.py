@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_contrastive_loss import make_batch, make_model
 
-from pipeline.data.packing import Batch
-from pipeline.data.places import (
+from pipeline.data.packing import (
     MOST_PLACES,
     PASS_VALUES,
+    Batch,
     global_places,
     local_batch_of,
     parts_of_pass,

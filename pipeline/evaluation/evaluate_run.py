@@ -25,7 +25,7 @@ from orbit.core.store.reader import PairStore, SplitReader
 from pipeline.arithmetic import exact_float32, use_threads
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
-from pipeline.data.places import global_places
+from pipeline.data.packing import global_places
 from pipeline.description.facts import describe_loaded
 from pipeline.description.words import in_words
 from pipeline.measuring import Subject, device_of

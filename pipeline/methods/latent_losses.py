@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from pipeline.data.packing import Batch
-from pipeline.data.places import parts_of_pass
+from pipeline.data.packing import Batch, parts_of_pass
 from pipeline.methods.latent_action.evaluation import LatentActionEvaluation
 from pipeline.methods.latent_action.settings import LossWeights
 from pipeline.models.latent_action import LatentActionModel

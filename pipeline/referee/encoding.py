@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from orbit.core.groups import Group
-from pipeline.data.places import slices
+from pipeline.data.packing import slices
 from pipeline.methods.interface import Latents
 from pipeline.referee.views import Views
 

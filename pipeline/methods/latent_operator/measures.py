@@ -11,7 +11,7 @@ import torch
 
 from orbit.core.pictures import save_figure
 from orbit.core.store.reader import PairStore, SplitReader
-from pipeline.data.places import slices
+from pipeline.data.packing import slices
 from pipeline.measuring import SEED, Subject, device_of, new_figure, spread_records
 from pipeline.methods.latent_operator.model import LatentOperatorModel
 from pipeline.methods.latent_operator.task import are_seen, shares

@@ -16,8 +16,7 @@ from torch import nn
 
 from orbit.core.store.manifest import Manifest
 from orbit.core.store.origin import Episodes
-from pipeline.data.packing import Batch
-from pipeline.data.places import parts_of_pass
+from pipeline.data.packing import Batch, parts_of_pass
 from pipeline.methods.interface import PlainTask
 from pipeline.methods.meta_sequential.model import MetaSequentialModel, moved, transition
 from pipeline.methods.meta_sequential.settings import MetaSequentialConfig

@@ -6,7 +6,7 @@
 import torch
 from torch import nn
 
-from pipeline.compiling import not_compiled
+from pipeline.arithmetic import not_compiled
 from pipeline.data.packing import Batch
 from pipeline.global_batch import normal_numbers, normal_rows, num_ranks, rank_number
 from pipeline.methods.world_model.contrastive import GROUP_SIZE, Groups, own_places

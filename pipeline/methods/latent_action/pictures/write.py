@@ -9,7 +9,7 @@ from orbit.core.pictures import save_figure
 from orbit.core.progress import Progress
 from orbit.core.store.manifest import Manifest
 from orbit.core.store.reader import SplitReader
-from pipeline.data.places import slices
+from pipeline.data.packing import slices
 from pipeline.measuring import Row, TrainedModel, partners, picture_grid, spread_sources
 from pipeline.methods.latent_action.measures import is_spatial
 from pipeline.methods.latent_action.parts import can_swap, swap_truth, swapped
