@@ -22,7 +22,7 @@ from orbit.core.store.reader import PairStore
 from pipeline.methods.latent_action.task import LatentActionTask
 from pipeline.methods.table import make_task
 from pipeline.models.latent_action import LatentActionModel, LatentParts
-from pipeline.models.symmetrised import OrbitAverage, orbit_mean
+from pipeline.models.networks import OrbitAverage, orbit_mean
 from pipeline.training.run import train
 from pipeline.training.run_directory import RunDirectory
 from pipeline.training.settings import TrainConfig

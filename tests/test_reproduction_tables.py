@@ -37,8 +37,8 @@ from launch.reproduction.settings import (
 )
 from launch.reproduction.tables import Result, make_blocks
 from launch.reproduction.values import columns_of, metric, worst_of
+from orbit.core.metrics import half_width
 from pipeline.methods.table import METHODS
-from pipeline.metrics.intervals import half_width
 
 SETTINGS = small_settings()
 STATED = METHODS["latent_action"].metrics

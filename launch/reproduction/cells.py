@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from launch.reproduction.plan import NOT_RUN, Result, Row, Rows, markdown
 from launch.reproduction.settings import ReproductionSettings
 from launch.reproduction.values import Value, accuracy, metric
-from orbit.core.metrics import Statistic
-from pipeline.metrics.intervals import MIN_RUNS, half_width
+from orbit.core.metrics import MIN_RUNS, Statistic, half_width
 
 
 def cell(values: Sequence[float], digits: int, statistic: Statistic, num_planned: int) -> str:
