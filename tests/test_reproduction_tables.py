@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.reports.papers import PaperColumn
-from launch.reproduction.cells import cell, difference
+from launch.reproduction.cells import cell, columns_of, difference, metric, worst_of
 from launch.reproduction.command import carry_out
 from launch.reproduction.figures import (
     END,
@@ -36,7 +36,6 @@ from launch.reproduction.settings import (
     ReproductionSettings,
 )
 from launch.reproduction.tables import Result, make_blocks
-from launch.reproduction.values import columns_of, metric, worst_of
 from orbit.core.metrics import half_width
 from pipeline.methods.table import METHODS
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from launch.cluster.slurm import Place
 from launch.jobs import history
 from launch.jobs.deciding import (
     ERROR_FILE,
@@ -23,7 +24,6 @@ from launch.jobs.deciding import (
     vanished_too_often,
 )
 from launch.jobs.history import Ending, decisive, reason_of_stop
-from launch.jobs.places import Place
 from launch.jobs.rank_process import RankProcess, StopNote
 from launch.snapshot import check_snapshot
 from launch.staging import stage_dataset

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from launch.cluster.slurm import Place
 from launch.jobs.history import Ending, classify
-from launch.jobs.places import Place
 from orbit.core.signals import heeded_stop_signals
 
 NUM_KEPT_LINES = 60
