@@ -72,7 +72,7 @@ def _preparation(datasets: Datasets) -> PartReport:
 
 
 def _worlds(datasets: Datasets) -> PartReport:
-    from world_speed import measure_worlds
+    from preparation_speed import measure_worlds
 
     return measure_worlds(datasets.mesh)
 

@@ -13,9 +13,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from measuring import Check, Row, ratio, take_turns
+from measuring import NUM_WORKERS, Check, Row, prepare, ratio, take_turns
 from PIL import Image
-from preparing import NUM_WORKERS, prepare
 
 NUM_DIFFERENT, NUM_COPIES = 40, 100
 SIZE, PHOTO = 256, (500, 375)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from measuring import Check, PartReport, say, take_turns, time_row
-from preparing import prepare
+from measuring import Check, PartReport, prepare, say, take_turns, time_row
 from trainer_laps import TrainerLaps, alone
 
 COMMON = ["collapse.action=warn", "collapse.after_steps=1000000000", "log_every=1000000"]

@@ -3,9 +3,12 @@
 Some are files elsewhere in the repository, where people look for them; others are generated.
 """
 
+import ast
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+
+from orbit.program import in_words
 
 ROOT = Path(__file__).resolve().parents[1]
 ELSEWHERE = {
@@ -27,11 +30,10 @@ METRICS = "reference/metrics.md"
 def made_pages() -> dict[str, Callable[[], str]]:
     """Functions that make the Markdown of a page, by its path in the site."""
     from docs_build.api_pages import api_packages, api_page, page_uri
-    from docs_build.program_pages import URI, programs_page
     from docs_build.settings_pages import PAGES, settings_page
 
     pages: dict[str, Callable[[], str]] = {
-        URI: programs_page,
+        PROGRAMS: programs_page,
         METRICS: _metrics_page,
         SETTINGS_INDEX: _settings_index,
         API_INDEX: _api_index,
@@ -126,3 +128,28 @@ def _api_index() -> str:
         about = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
         lines.append(f"* [`{name}`]({name}.md): {about.partition(chr(10))[0]}")
     return "\n".join(lines) + "\n"
+
+
+FOLDERS = ("data_prep", "pipeline", "launch")
+PROGRAMS = "reference/programs.md"
+
+
+def programs() -> list[Path]:
+    """Files that are run by path, by folder and name."""
+    files = [file for folder in FOLDERS for file in sorted((ROOT / folder).glob("*.py"))]
+    return [file for file in files if "run_program(" in file.read_text(encoding="utf-8")]
+
+
+def programs_page() -> str:
+    """All programs as Markdown."""
+    lines = [
+        "# Programs",
+        "",
+        "The text of each program under `--help`. All take `key=value` overrides;",
+    ]
+    lines += ["exit codes are on [a page of their own](exit_codes.md).", ""]
+    for file in programs():
+        name = file.relative_to(ROOT).as_posix()
+        about = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+        lines += [f"## `{name}`", "", f"Also `{in_words(name)}`.", "", "```text", about, "```", ""]
+    return "\n".join(lines)

@@ -44,7 +44,7 @@ def test_loader_part(noise_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_per_sample_reading_gives_the_same_records(noise_dir: Path) -> None:
-    from per_sample import ShardSamples
+    from loader_speed import ShardSamples
 
     from orbit.core.store.reader import PairStore
 
@@ -86,8 +86,7 @@ def test_pairs_part() -> None:
 def test_the_three_loops_compute_the_same_loss(noise_dir: Path) -> None:
     """All contenders do the same work: equal model, batch and turns give equal losses."""
     import torch
-    from hand_loop import losses_of, make_model
-    from paper_style import loss_of
+    from training_speed import loss_of, losses_of, make_model
 
     from orbit.core.store.reader import PairStore
     from pipeline.methods.latent_action.objective import LatentActionObjective
@@ -179,34 +178,34 @@ def test_mistakes_are_one_line(words: list[str], complaint: str) -> None:
 
 
 def test_preparation_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    import measuring
     import picture_speed
     import preparation_speed
-    import preparing
 
     few = {"volumes 1x32x32x32 under SO(3)": ["dataset=brain_mri_so3", "num_samples=3"]}
     monkeypatch.setattr(preparation_speed, "GENERATED", few)
     monkeypatch.setattr(preparation_speed, "MNIST_SIZES", {"train": 50, "test": 20})
     monkeypatch.setattr(picture_speed, "NUM_DIFFERENT", 4)
     monkeypatch.setattr(picture_speed, "NUM_COPIES", 2)
-    monkeypatch.setattr(preparing, "NUM_WORKERS", 1)
+    monkeypatch.setattr(measuring, "NUM_WORKERS", 1)
     report = preparation_speed.measure_preparation(None, num_times=1)
     assert_sensible(report)
     assert {row.unit for row in report.rows} == {"s", "frames/s", "pictures/s"}
 
 
 def test_worlds_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import preparing
-    import world_speed
+    import measuring
+    import preparation_speed
 
     one = ("num_episodes=2", "dataset.num_test_episodes=1", "dataset.num_val_episodes=1")
-    board = world_speed.World(("dataset=rush_hour", *one))
-    monkeypatch.setattr(world_speed, "WORLDS", {"Rush Hour": board})
-    monkeypatch.setattr(world_speed, "TEAPOT_SIZE", (*one, "dataset.world.size=16"))
-    monkeypatch.setattr(world_speed, "MEMORY_EPISODES", ())
+    board = preparation_speed.World(("dataset=rush_hour", *one))
+    monkeypatch.setattr(preparation_speed, "WORLDS", {"Rush Hour": board})
+    monkeypatch.setattr(preparation_speed, "TEAPOT_SIZE", (*one, "dataset.world.size=16"))
+    monkeypatch.setattr(preparation_speed, "MEMORY_EPISODES", ())
     mesh = tmp_path / "solid.obj"
     mesh.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 2\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n")
-    monkeypatch.setattr(preparing, "NUM_WORKERS", 1)
-    report = world_speed.measure_worlds(mesh, num_times=1)
+    monkeypatch.setattr(measuring, "NUM_WORKERS", 1)
+    report = preparation_speed.measure_worlds(mesh, num_times=1)
     assert_sensible(report)
     names = ["Rush Hour, 340 transitions", "Teapot 1x64x64, solid.obj, 14 frames"]
     assert [row.name for row in report.rows] == names

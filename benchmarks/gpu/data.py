@@ -3,7 +3,7 @@
 import importlib
 from pathlib import Path
 
-from preparing import prepare
+from measuring import prepare
 from synthetic import make_dataset
 
 from gpu.plan import Workload, as_folder
