@@ -1,8 +1,11 @@
 """Fair comparison on a noisy machine: contenders take turns, and ratios are paired by round.
 
 A preparation is timed from the start of the program to its end.
+
+Reports are markdown for people and JSON for programs.
 """
 
+import dataclasses
 import os
 import shutil
 import statistics
@@ -173,3 +176,66 @@ def prepare(out: Path, words: list[str]) -> Preparation:
         raise ValueError(complaint.strip().splitlines()[-1])
     elapsed = time.perf_counter() - started
     return Preparation(elapsed, read_manifest(out), usage.ru_maxrss / 1024)
+
+
+PRIVATE = ("command", "host")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores and versions."""
+    import torch
+
+    from pipeline.training.environment import describe_environment
+
+    environment = describe_environment(torch.device("cpu"), 1, torch.get_num_threads())
+    return {key: value for key, value in environment.items() if key not in PRIVATE}
+
+
+def machine_line(machine: dict[str, Any]) -> str:
+    """The machine in a sentence."""
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    return (
+        f"Machine: {machine['processor']}, {machine['num_cores']} cores,"
+        f" Python {machine['python']}, {packages}."
+    )
+
+
+def as_markdown(report: PartReport) -> str:
+    """A part's tables and notes; `met` and `missed` mark requirements."""
+    lines = [f"### {report.title}", ""]
+    if report.table:
+        lines.append(report.table)
+    elif report.rows:
+        lines += ["| measured | median | best | unit |", "|---|---:|---:|---|"]
+        lines += [
+            f"| {row.name} | {_number(row.median)} | {_number(row.best)} | {row.unit} |"
+            for row in report.rows
+        ]
+    if report.checks:
+        lines += ["", "| required | limit | measured | |", "|---|---:|---:|---|"]
+    for check in report.checks:
+        sign, mark = "<=" if check.is_upper_limit else ">=", "met" if check.is_met else "missed"
+        limit = f"{sign} {_number(check.required)}"
+        lines.append(f"| {check.name} | {limit} | {_number(check.measured)} | {mark} |")
+    lines += [""] * bool(report.notes) + [f"- {note}" for note in report.notes]
+    return "\n".join(lines)
+
+
+def as_plain(machine: dict[str, Any], reports: list[PartReport]) -> dict[str, Any]:
+    """The same as plain values."""
+    return {
+        "machine": machine,
+        "parts": [
+            {
+                **dataclasses.asdict(report),
+                "checks": [
+                    {**dataclasses.asdict(check), "is_met": check.is_met} for check in report.checks
+                ],
+            }
+            for report in reports
+        ],
+    }
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -19,7 +19,7 @@ from data_prep.settings import PrepareConfig
 from launch.cluster.settings import ClusterConfig
 from launch.evaluation.evaluator import EvaluateRequest
 from launch.preparation.directory import PreparationRequest
-from launch.reproduction.request import ReproductionRequest
+from launch.reproduction.command import ReproductionRequest
 from launch.sweeps.request import SweepRequest
 from orbit.core.config.compose import CONFIG_ROOT
 from orbit.core.config.yaml_files import read_yaml

@@ -129,8 +129,15 @@ def test_startup_part(noise_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tables_and_plain_values() -> None:
-    from measuring import Check, PartReport, Row
-    from table import as_markdown, as_plain, describe_machine, machine_line
+    from measuring import (
+        Check,
+        PartReport,
+        Row,
+        as_markdown,
+        as_plain,
+        describe_machine,
+        machine_line,
+    )
 
     checks = [Check("speed", 2.0, 3.0), Check("share", 0.05, 0.1, is_upper_limit=True)]
     report = PartReport("(x) Things", [Row("thing", 1234.0, 2000.0)], checks, ["A note."])

@@ -13,7 +13,7 @@ from helpers.training import PATH_KEYS, make_config, never_stop
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from launch.reproduction.request import read_request
+from launch.reproduction.command import read_request
 from orbit.core.config.compose import compose, group_options
 from orbit.core.config.schema import build
 from orbit.core.groups import make_group

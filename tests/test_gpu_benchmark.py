@@ -282,7 +282,7 @@ def test_values_that_differ_are_seen() -> None:
 
 def test_a_gpu_that_is_not_here_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     from gpu.part import measure_gpu
-    from table import as_markdown
+    from measuring import as_markdown
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="device=cuda, but torch sees no GPU here"):
@@ -321,7 +321,7 @@ def test_a_dry_run_on_the_cpu(tmp_path: Path) -> None:
     from gpu.part import report_of
     from gpu.plan import DRY_WORKLOADS, Budget, check_lanes, run_jobs, speed_jobs
     from gpu.worker import perform
-    from table import as_markdown, as_plain
+    from measuring import as_markdown, as_plain
 
     workloads = DRY_WORKLOADS[:1]
     jobs = [*check_lanes(workloads)[1], *speed_jobs(workloads)]

@@ -21,7 +21,7 @@ from helpers.programs import Outcome, call, start_python
 from helpers.training import final_weights, make_config, never_stop
 from helpers.waiting import PATIENCE_S, wait_until
 
-from launch.cluster.records import JobRecord, read_records, write_record
+from launch.cluster.submission import JobRecord, read_records, write_record
 from launch.evaluation import evaluator as evaluator_module
 from launch.evaluation.command import _live_evaluations, write_task
 from launch.evaluation.evaluator import (

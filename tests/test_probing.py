@@ -25,7 +25,6 @@ from orbit.core.store.reader import PairStore
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.models.settings import AutoencoderConfig, FixedMaskConfig
 from pipeline.probing import classify_run as program
-from pipeline.probing.classifiers import Labelled, fit_linear, fit_mlp
 from pipeline.probing.classify_run import Probe, over_seeds, score, summarise
 from pipeline.probing.features import (
     SplitImages,
@@ -38,7 +37,16 @@ from pipeline.probing.features import (
     split_name,
     standardiser,
 )
-from pipeline.probing.sets import ProbeSets, class_of, make_sets, stratified_order, subset_size
+from pipeline.probing.fits import (
+    Labelled,
+    ProbeSets,
+    class_of,
+    fit_linear,
+    fit_mlp,
+    make_sets,
+    stratified_order,
+    subset_size,
+)
 from pipeline.runs import load_run
 from pipeline.settings import ClassifyConfig
 from pipeline.training.run import train

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from launch.reports.papers import PaperColumn
 from launch.reproduction.cells import cell, columns_of, difference, metric, worst_of
-from launch.reproduction.command import carry_out
+from launch.reproduction.command import carry_out, read_request
 from launch.reproduction.figures import (
     END,
     START,
@@ -27,7 +27,6 @@ from launch.reproduction.figures import (
     rewrite_document,
 )
 from launch.reproduction.plan import plan_run
-from launch.reproduction.request import read_request
 from launch.reproduction.results import classification_rows, read_results, write_result
 from launch.reproduction.settings import (
     DatasetSettings,

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.cluster import slurm
-from launch.cluster.records import JobRecord, write_record
 from launch.cluster.settings import RetryConfig
 from launch.cluster.slurm import Place, slurm_job, slurm_place
+from launch.cluster.submission import JobRecord, write_record
 from launch.jobs import aftermath, history
 from launch.jobs import deciding as restarting
 from launch.jobs.deciding import (

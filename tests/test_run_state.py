@@ -9,8 +9,8 @@ from helpers.attempts import FAILURE, begin
 from helpers.programs import REPOSITORY, call
 
 from launch.cluster import slurm
-from launch.cluster.records import JobRecord, write_record
 from launch.cluster.slurm import JobFacts
+from launch.cluster.submission import JobRecord, write_record
 from launch.jobs.history import Ending, note_ending, who_stopped
 from launch.jobs.liveness import LiveJob
 from launch.jobs.run_state import CANCELLED_FILE, FRESH_S, read_run_state

@@ -25,13 +25,12 @@ from helpers.searching import (
 )
 from helpers.waiting import wait_until
 
-from launch.cluster.records import JobRecord, write_record
 from launch.cluster.settings import InlineConfig, LocalConfig, SlurmConfig
 from launch.cluster.slurm import local_places
-from launch.jobs.attempt import Decision, mark_pruned, run_attempt
+from launch.cluster.submission import JobRecord, write_record
+from launch.jobs.attempt import Decision, StopNote, mark_pruned, run_attempt
 from launch.jobs.deciding import Order
 from launch.jobs.history import read_attempts
-from launch.jobs.rank_process import StopNote
 from launch.jobs.run_state import read_run_state
 from launch.sweeps import search as search_loop
 from launch.sweeps.expansion import Resolver

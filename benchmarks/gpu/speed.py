@@ -9,8 +9,7 @@ import torch
 from measuring import take_turns
 from trainer_laps import TrainerLaps, alone
 
-from gpu.data import data_of
-from gpu.found import resident
+from gpu.found import data_of, resident
 from gpu.plan import Job, Sizes, words_of
 
 WARM_STEPS = 5

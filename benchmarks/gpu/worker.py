@@ -40,7 +40,7 @@ def perform(job: Job, folder: Path, device: str) -> Outcome:
         values, note = measure_speed(job, folder, device, sizes)
         return Outcome(job, "measured", time.monotonic() - started, values, note)
     if job.kind == "data":
-        from gpu.data import make_data
+        from gpu.found import make_data
 
         assert job.workload is not None
         make_data(job.workload, folder)

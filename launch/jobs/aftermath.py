@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from launch.cluster import slurm
-from launch.cluster.records import read_record
 from launch.cluster.slurm import Place, slurm_job
+from launch.cluster.submission import read_record
 from launch.jobs import history
 from launch.jobs.deciding import GOES_ON, after_fault, earlier_attempts, read_order, request_restart
 from launch.jobs.history import Ending

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from launch.cluster import slurm
-from launch.cluster.records import JOBS, JobRecord, read_records
+from launch.cluster.submission import JOBS, JobRecord, read_records
 from launch.jobs.run_state import CANCELLED_FILE
 from launch.jobs.standing import LiveJob
 from launch.jobs.train_job import claimed

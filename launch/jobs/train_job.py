@@ -9,12 +9,11 @@ import sys
 from pathlib import Path
 
 from launch.cluster import slurm
-from launch.cluster.records import read_record
 from launch.cluster.slurm import Place, local_places, slurm_place
+from launch.cluster.submission import read_record
 from launch.jobs import history
-from launch.jobs.attempt import run_attempt
+from launch.jobs.attempt import StopNote, run_attempt
 from launch.jobs.deciding import WAIT_FOR_END_S, read_order, request_restart
-from launch.jobs.rank_process import StopNote
 from launch.jobs.run_state import CANCELLED_FILE
 from orbit.core.files.atomic import create_exclusively, read_json_object
 from orbit.core.files.lock import describe_process

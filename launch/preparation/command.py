@@ -28,10 +28,17 @@ from data_prep.settings import PrepareConfig
 from data_prep.settings.sources import MedmnistSourceConfig, MnistSourceConfig
 from launch.cluster import slurm
 from launch.cluster.checks import check_cluster
-from launch.cluster.records import JobRecord, new_name, read_records
 from launch.cluster.settings import InlineConfig, LocalConfig, SlurmConfig
 from launch.cluster.slurm import ArrayCut, cut_into_arrays
-from launch.cluster.submission import array_limit, sbatch_text, submit_arrays, submit_workers
+from launch.cluster.submission import (
+    JobRecord,
+    array_limit,
+    new_name,
+    read_records,
+    sbatch_text,
+    submit_arrays,
+    submit_workers,
+)
 from launch.jobs.liveness import LiveJob, find_live
 from launch.preparation.directory import (
     MANIFEST_TASK,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from launch.cluster.records import read_records
+from launch.cluster.submission import read_records
 from launch.jobs.codes import counts, read_spans
 from launch.jobs.liveness import find_live
 from launch.jobs.run_state import RunState, read_run_state

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.cluster.records import read_records
 from launch.cluster.settings import ClusterConfig, InlineConfig
+from launch.cluster.submission import read_records
 from launch.jobs.liveness import Liveness, find_live
 from launch.snapshot import Snapshot, take_snapshot
 from launch.sweeps.expansion import PlannedRun, Resolver, check_space, expand, with_seeds

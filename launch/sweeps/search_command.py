@@ -10,13 +10,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.cluster.records import JobRecord, read_records
 from launch.cluster.settings import InlineConfig, LocalConfig, SlurmConfig
 from launch.cluster.slurm import ArrayCut, in_slurm, slurm_place
-from launch.cluster.submission import sbatch_text, submit_arrays, submit_workers
+from launch.cluster.submission import (
+    JobRecord,
+    read_records,
+    sbatch_text,
+    submit_arrays,
+    submit_workers,
+)
+from launch.jobs.attempt import StopNote
 from launch.jobs.deciding import request_restart
 from launch.jobs.liveness import find_live
-from launch.jobs.rank_process import StopNote
 from launch.jobs.run_state import CANCELLED_FILE
 from launch.snapshot import Snapshot, take_snapshot
 from launch.sweeps.expansion import PlannedRun, Resolver, with_seeds

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from launch.cluster.records import JobRecord, new_name
 from launch.cluster.settings import (
     ClusterConfig,
     InlineConfig,
@@ -19,7 +18,14 @@ from launch.cluster.settings import (
     SlurmConfig,
 )
 from launch.cluster.slurm import ArrayCut, cut_into_arrays
-from launch.cluster.submission import array_limit, sbatch_text, submit_arrays, submit_workers
+from launch.cluster.submission import (
+    JobRecord,
+    array_limit,
+    new_name,
+    sbatch_text,
+    submit_arrays,
+    submit_workers,
+)
 from launch.jobs.codes import Spans, labels, read_spans
 from launch.jobs.deciding import ERROR_FILE, ORDER_FILE, Order, write_order
 from launch.jobs.history import newest_step

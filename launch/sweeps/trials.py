@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from launch.cluster import slurm
-from launch.cluster.records import JobRecord, read_records
 from launch.cluster.settings import LocalConfig, SlurmConfig
-from launch.cluster.submission import submit_workers
+from launch.cluster.submission import JobRecord, read_records, submit_workers
 from launch.jobs.attempt import is_pruned
 from launch.jobs.liveness import SUBMISSION_GRACE_S, LiveJob, find_live
 from launch.jobs.run_state import RunState, read_run_state

@@ -21,7 +21,6 @@ from orbit.core.store.reader import PairStore
 from pipeline.arithmetic import exact_float32, use_threads
 from pipeline.methods.latent_action.settings import LatentActionConfig
 from pipeline.methods.table import METHODS
-from pipeline.probing.classifiers import Classifier, Labelled, fit_linear, fit_mlp
 from pipeline.probing.features import (
     Encoder,
     Networks,
@@ -33,7 +32,15 @@ from pipeline.probing.features import (
     split_name,
     standardiser,
 )
-from pipeline.probing.sets import ProbeSets, View, make_sets
+from pipeline.probing.fits import (
+    Classifier,
+    Labelled,
+    ProbeSets,
+    View,
+    fit_linear,
+    fit_mlp,
+    make_sets,
+)
 from pipeline.run_files.checkpoint import MODEL_FILE
 from pipeline.runs import latent_action_model, load_run, open_data
 from pipeline.settings import ClassifierName, ClassifyConfig, classification_file

@@ -20,9 +20,8 @@ from pipeline.metrics.pose import (
     r2_pooled,
 )
 from pipeline.metrics.retrieval import vote_on_poses
-from pipeline.probing.classifiers import Labelled, fit_linear
 from pipeline.probing.features import standardiser
-from pipeline.probing.sets import class_of
+from pipeline.probing.fits import Labelled, class_of, fit_linear
 from pipeline.referee.views import Coder, Seen, common_elements, live, whole
 
 Scores = dict[str, float]

@@ -17,10 +17,9 @@ from typing import Any
 import torch
 
 from orbit.core.files.atomic import write_text
-from orbit.core.files.events import open_events, write_settings
 from pipeline.loggers.background import BackgroundLogger, close_all
 from pipeline.loggers.interface import Start, as_line
-from pipeline.loggers.trackers import TENSORBOARD, tracker_opener
+from pipeline.loggers.trackers import TENSORBOARD, open_events, tracker_opener, write_settings
 from pipeline.run_files.reading import read_metrics
 from pipeline.training.distributed import World
 

@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 from orbit.core.groups import Group, Irrep, make_group
-from orbit.core.groups.irreps_rotations import planar_matrix
+from orbit.core.groups.irreps import planar_matrix
 from orbit.core.store.manifest import FrameSpec, Manifest
 from orbit.core.store.origin import Orbits
 from pipeline.methods.interface import PlainTask
