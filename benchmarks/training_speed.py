@@ -1,15 +1,18 @@
-"""Part (b): the trainer against a hand-written loop and against a script in the paper's style.
+"""Parts (b) and (g): the trainer against other loops; what a transition of world models costs.
 
 The hand-written loop has data in memory as float32, the same model and losses, nothing else. The
 script in the paper's style does everything per sample, in Python: images are decoded and normalised
 one by one, pairs rotated one by one in the dataset, latents one by one in the model, and the target
 branch is decoded too.
+
+World models are trained at the paper's layer sizes.
 """
 
 import random
 import statistics
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +24,10 @@ from measuring import (
     counted,
     endless,
     fastest,
+    prepare,
     rate_rows,
     ratio,
+    say,
     take_turns,
     time_row,
 )
@@ -253,3 +258,83 @@ def _trainer(data: Path, folder: Path, words: list[str], num_steps: int) -> Trai
     run_dir = folder / "-".join(word.replace("=", "_") for word in words)
     words = [*COMMON, f"global_batch={BATCH}", f"num_threads={torch.get_num_threads()}", *words]
     return TrainerLaps(data, run_dir, words, alone(), num_steps)
+
+
+WORLD_WORDS = ["collapse.action=warn", "collapse.after_steps=1000000000", "log_every=1000000"]
+FEW = ["dataset.num_test_episodes=2", "dataset.num_val_episodes=2"]
+WORLD_MODES = {
+    "fp32, eager": ["precision=fp32", "compile=false"],
+    "fp32, compiled": ["precision=fp32", "compile=true"],
+    "bf16, eager": ["precision=bf16", "compile=false"],
+    "bf16, compiled": ["precision=bf16", "compile=true"],
+}
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A model, the words of its data, its batch, and the most milliseconds a transition may take.
+
+    Small batches stand for large ones where those take minutes a step.
+    """
+
+    experiment: str
+    prepare: tuple[str, ...]
+    batch: int
+    limit_ms: float
+
+
+CONTESTS = {
+    "2D Shapes Ours": Contest(
+        "shapes_2d/ours", ("dataset=shapes_2d", "num_episodes=20", "episode_length=100"), 1024, 3.0
+    ),
+    "3D Blocks Ours": Contest(
+        "blocks_3d/ours", ("dataset=blocks_3d", "num_episodes=20", "episode_length=100"), 128, 20.0
+    ),
+    "Reacher Ours, 129 pixels": Contest(
+        "reacher/ours", ("dataset=reacher_planar", "num_episodes=20"), 16, 250.0
+    ),
+}
+
+
+def measure_world_models(
+    num_threads: int,
+    num_rounds: int = 2,
+    num_steps: int = 3,
+    contests: dict[str, Contest] = CONTESTS,
+) -> PartReport:
+    """Forward, backward and optimiser step of each model in each mode, loader included."""
+    torch.set_num_threads(num_threads)
+    report = PartReport(f"(g) Training world models, {num_threads} threads, ms a transition")
+    for title, contest in contests.items():
+        # Shapes seen before would make the compiler write code for any shape.
+        torch.compiler.reset()
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            prepare(folder / "data", [*contest.prepare, *FEW])
+            laps = {
+                mode: TrainerLaps(
+                    folder / "data",
+                    folder / str(index),
+                    [
+                        f"experiment={contest.experiment}",
+                        f"global_batch={contest.batch}",
+                        f"num_threads={num_threads}",
+                        *WORLD_WORDS,
+                        *words,
+                    ],
+                    alone(),
+                    num_steps,
+                )
+                for index, (mode, words) in enumerate(WORLD_MODES.items())
+            }
+            rates = take_turns(laps, num_rounds)
+        costs = {mode: [1000 / rate for rate in values] for mode, values in rates.items()}
+        for mode, values in costs.items():
+            row = time_row(f"{title}, batch {contest.batch}: {mode}", values, "ms")
+            report.rows.append(row)
+        best = min(statistics.median(values) for values in costs.values())
+        report.checks.append(
+            Check(f"{title}, best mode, ms", contest.limit_ms, best, is_upper_limit=True)
+        )
+    say("")
+    return report

@@ -72,11 +72,11 @@ def test_training_part(noise_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_pairs_part() -> None:
-    import pairs_speed
+    import loader_speed
 
     words = ("experiment=rotated_mnist_so2", "task.model.width=2", "global_batch=8")
-    tiny = pairs_speed.Setting("so2", (1, 28, 28), 40, words)
-    report = pairs_speed.measure_pairs((tiny,), num_rounds=1, num_steps=1, seconds=0.01)
+    tiny = loader_speed.Setting("so2", (1, 28, 28), 40, words)
+    report = loader_speed.measure_pairs((tiny,), num_rounds=1, num_steps=1, seconds=0.01)
     assert all(math.isfinite(row.median) and row.best > 0 for row in report.rows)
     drawn, sources = (row.median for row in report.rows[:2])
     assert 7 < drawn / sources < 10
@@ -186,14 +186,13 @@ def test_mistakes_are_one_line(words: list[str], complaint: str) -> None:
 
 def test_preparation_part(monkeypatch: pytest.MonkeyPatch) -> None:
     import measuring
-    import picture_speed
     import preparation_speed
 
     few = {"volumes 1x32x32x32 under SO(3)": ["dataset=brain_mri_so3", "num_samples=3"]}
     monkeypatch.setattr(preparation_speed, "GENERATED", few)
     monkeypatch.setattr(preparation_speed, "MNIST_SIZES", {"train": 50, "test": 20})
-    monkeypatch.setattr(picture_speed, "NUM_DIFFERENT", 4)
-    monkeypatch.setattr(picture_speed, "NUM_COPIES", 2)
+    monkeypatch.setattr(preparation_speed, "NUM_DIFFERENT", 4)
+    monkeypatch.setattr(preparation_speed, "NUM_COPIES", 2)
     monkeypatch.setattr(measuring, "NUM_WORKERS", 1)
     report = preparation_speed.measure_preparation(None, num_times=1)
     assert_sensible(report)
@@ -221,16 +220,16 @@ def test_worlds_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_world_models_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    import world_model_speed
-    from world_model_speed import CONTESTS, MODES
+    import training_speed
+    from training_speed import CONTESTS, WORLD_MODES
 
-    monkeypatch.setattr(world_model_speed, "MODES", dict(list(MODES.items())[::2]))
+    monkeypatch.setattr(training_speed, "WORLD_MODES", dict(list(WORLD_MODES.items())[::2]))
     few = dataclasses.replace(
         CONTESTS["2D Shapes Ours"],
         prepare=("dataset=shapes_2d", "num_episodes=2", "episode_length=20"),
         batch=8,
     )
-    report = world_model_speed.measure_world_models(1, 1, 1, {"Shapes": few})
+    report = training_speed.measure_world_models(1, 1, 1, {"Shapes": few})
     assert_sensible(report)
     assert [row.unit for row in report.rows] == ["ms", "ms"]
     assert report.checks[0].is_upper_limit

@@ -21,11 +21,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbit.core.config.program import ExitWithCode
-from pipeline.loggers import background, trackers
-from pipeline.loggers.background import MAX_WAITING, BackgroundLogger
+from pipeline.loggers import trackers
 from pipeline.loggers.interface import Line, Position, Start, as_line
 from pipeline.loggers.trackers import WandbTracker, safe_name
 from pipeline.run_files.reading import read_metrics
+from pipeline.training import metrics_log
+from pipeline.training.metrics_log import MAX_WAITING, BackgroundLogger
 from pipeline.training.run import train
 from pipeline.training.settings import TrainConfig
 
@@ -229,7 +230,7 @@ def test_a_training_does_not_notice_a_logger_that_fails(
         raise RuntimeError("no such server")
 
     monkeypatch.setitem(trackers.TRACKERS, "fake", fail)
-    monkeypatch.setattr(background, "FINISH_S", 0.1)
+    monkeypatch.setattr(metrics_log, "FINISH_S", 0.1)
     words = ("epochs=1", "log_every=5", "checkpoint_every=17")
     result = train(with_fake(digits_dir, tmp_path / "run", *words), never_stop())
     wanted = json.loads((digits_run / "result.json").read_text())
@@ -349,8 +350,8 @@ def test_wandb_has_one_run_and_each_step_once(
     pytest.importorskip("wandb")
     from wandb.proto.wandb_internal_pb2 import Record
 
-    monkeypatch.setattr(background, "CLOSE_S", PATIENCE_S)
-    monkeypatch.setattr(background, "FINISH_S", PATIENCE_S)
+    monkeypatch.setattr(metrics_log, "CLOSE_S", PATIENCE_S)
+    monkeypatch.setattr(metrics_log, "FINISH_S", PATIENCE_S)
     lines = interrupted(digits_dir, tmp_path / "run", "wandb")
     files = sorted((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
     ids, steps = set(), list[int]()
@@ -384,8 +385,8 @@ def test_mlflow_has_one_run_and_each_line_once(
 ) -> None:
     from mlflow import MlflowClient
 
-    monkeypatch.setattr(background, "CLOSE_S", PATIENCE_S)
-    monkeypatch.setattr(background, "FINISH_S", PATIENCE_S)
+    monkeypatch.setattr(metrics_log, "CLOSE_S", PATIENCE_S)
+    monkeypatch.setattr(metrics_log, "FINISH_S", PATIENCE_S)
     lines = interrupted(digits_dir, tmp_path / "run", "mlflow")
     client = MlflowClient(mlflow_server())
     (run,) = client.search_runs([client.get_experiment_by_name("orbit").experiment_id])
