@@ -21,9 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbit.core.config.program import ExitWithCode
-from pipeline.loggers import trackers
-from pipeline.loggers.interface import Line, Position, Start, as_line
-from pipeline.loggers.trackers import WandbTracker, safe_name
+from pipeline import loggers
+from pipeline.loggers import Line, Position, Start, WandbTracker, as_line, safe_name
 from pipeline.run_files.reading import read_metrics
 from pipeline.training import metrics_log
 from pipeline.training.metrics_log import MAX_WAITING, BackgroundLogger
@@ -179,7 +178,7 @@ def test_what_is_no_number_stays_in_the_file_alone() -> None:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder()
-    monkeypatch.setitem(trackers.TRACKERS, "fake", lambda start: recorder.open())
+    monkeypatch.setitem(loggers.TRACKERS, "fake", lambda start: recorder.open())
     return recorder
 
 
@@ -229,7 +228,7 @@ def test_a_training_does_not_notice_a_logger_that_fails(
     def fail(start: Start) -> Recorder:
         raise RuntimeError("no such server")
 
-    monkeypatch.setitem(trackers.TRACKERS, "fake", fail)
+    monkeypatch.setitem(loggers.TRACKERS, "fake", fail)
     monkeypatch.setattr(metrics_log, "FINISH_S", 0.1)
     words = ("epochs=1", "log_every=5", "checkpoint_every=17")
     result = train(with_fake(digits_dir, tmp_path / "run", *words), never_stop())
@@ -281,7 +280,7 @@ def test_lines_do_not_go_into_the_run_of_another_attempt(
 def test_names_are_checked_before_anything_is_written(
     digits_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(loggers.importlib.util, "find_spec", lambda name: None)
     for names, words in {
         "[tensorbord]": "unknown logger 'tensorbord'; did you mean 'tensorboard'",
         "[mlflow]": r"pip install 'orbit-group-actions\[mlflow\]'",

@@ -27,7 +27,7 @@ from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.data.packing import global_places
 from pipeline.description.facts import describe_loaded
 from pipeline.description.words import in_words
-from pipeline.loggers.trackers import open_events
+from pipeline.loggers import open_events
 from pipeline.measuring import Subject, device_of
 from pipeline.methods.table import method_of
 from pipeline.referee.statements import STATEMENTS

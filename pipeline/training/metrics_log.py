@@ -26,8 +26,16 @@ import torch
 
 from orbit.core.files.atomic import write_text
 from orbit.core.printing import say
-from pipeline.loggers.interface import Line, Start, Tracker, as_line
-from pipeline.loggers.trackers import TENSORBOARD, open_events, tracker_opener, write_settings
+from pipeline.loggers import (
+    TENSORBOARD,
+    Line,
+    Start,
+    Tracker,
+    as_line,
+    open_events,
+    tracker_opener,
+    write_settings,
+)
 from pipeline.run_files.reading import read_metrics
 from pipeline.training.distributed import World
 

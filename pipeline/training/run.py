@@ -36,7 +36,7 @@ from pipeline.data.batches import (
 from pipeline.data.loader import Loader
 from pipeline.data.order import SampleOrder, rank_slice
 from pipeline.data.packing import Batch, global_places, local_batch_of, places_at_once
-from pipeline.loggers.trackers import check_loggers
+from pipeline.loggers import check_loggers
 from pipeline.methods.table import make_task, method_of
 from pipeline.run_files.checkpoint import fill
 from pipeline.run_files.shared import keep_copy
