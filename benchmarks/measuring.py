@@ -1,11 +1,23 @@
-"""Fair comparison on a noisy machine: contenders take turns, and ratios are paired by round."""
+"""Fair comparison on a noisy machine: contenders take turns, and ratios are paired by round.
 
+A preparation is timed from the start of the program to its end.
+
+Reports are markdown for people and JSON for programs.
+"""
+
+import dataclasses
+import os
+import shutil
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from orbit.core.store.manifest import Manifest, read_manifest
 
 Lap = Callable[[], float]
 """Runs for a moment and returns its rate, in pairs a second."""
@@ -125,3 +137,105 @@ def rate_rows(rates: dict[str, list[float]], label: str = "") -> list[Row]:
 def time_row(name: str, values: Sequence[float], unit: str) -> Row:
     """A row of durations or sizes, where the best is the smallest."""
     return Row(name, statistics.median(values), min(values), unit)
+
+
+PROGRAM = Path(__file__).resolve().parents[1] / "data_prep" / "prepare.py"
+NUM_WORKERS = 2
+
+
+class Preparation(NamedTuple):
+    """Seconds from start to end, what was made, and the peak memory of any one process in MiB."""
+
+    seconds: float
+    manifest: Manifest
+    peak_mib: float
+
+    @property
+    def num_frames(self) -> int:
+        return sum(split.num_frames for split in self.manifest.splits.values())
+
+    @property
+    def num_records(self) -> int:
+        return sum(split.num_records for split in self.manifest.splits.values())
+
+
+def prepare(out: Path, words: list[str]) -> Preparation:
+    """Prepare a dataset anew; ValueError with the program's last line if it fails."""
+    shutil.rmtree(out, ignore_errors=True)
+    say(" ".join(words[:2]))
+    started = time.perf_counter()
+    command = [sys.executable, str(PROGRAM), *words, f"out={out}", f"num_workers={NUM_WORKERS}"]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        complaint = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise ValueError(complaint.strip().splitlines()[-1])
+    elapsed = time.perf_counter() - started
+    return Preparation(elapsed, read_manifest(out), usage.ru_maxrss / 1024)
+
+
+PRIVATE = ("command", "host")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores and versions."""
+    import torch
+
+    from pipeline.training.environment import describe_environment
+
+    environment = describe_environment(torch.device("cpu"), 1, torch.get_num_threads())
+    return {key: value for key, value in environment.items() if key not in PRIVATE}
+
+
+def machine_line(machine: dict[str, Any]) -> str:
+    """The machine in a sentence."""
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    return (
+        f"Machine: {machine['processor']}, {machine['num_cores']} cores,"
+        f" Python {machine['python']}, {packages}."
+    )
+
+
+def as_markdown(report: PartReport) -> str:
+    """A part's tables and notes; `met` and `missed` mark requirements."""
+    lines = [f"### {report.title}", ""]
+    if report.table:
+        lines.append(report.table)
+    elif report.rows:
+        lines += ["| measured | median | best | unit |", "|---|---:|---:|---|"]
+        lines += [
+            f"| {row.name} | {_number(row.median)} | {_number(row.best)} | {row.unit} |"
+            for row in report.rows
+        ]
+    if report.checks:
+        lines += ["", "| required | limit | measured | |", "|---|---:|---:|---|"]
+    for check in report.checks:
+        sign, mark = "<=" if check.is_upper_limit else ">=", "met" if check.is_met else "missed"
+        limit = f"{sign} {_number(check.required)}"
+        lines.append(f"| {check.name} | {limit} | {_number(check.measured)} | {mark} |")
+    lines += [""] * bool(report.notes) + [f"- {note}" for note in report.notes]
+    return "\n".join(lines)
+
+
+def as_plain(machine: dict[str, Any], reports: list[PartReport]) -> dict[str, Any]:
+    """The same as plain values."""
+    return {
+        "machine": machine,
+        "parts": [
+            {
+                **dataclasses.asdict(report),
+                "checks": [
+                    {**dataclasses.asdict(check), "is_met": check.is_met} for check in report.checks
+                ],
+            }
+            for report in reports
+        ],
+    }
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

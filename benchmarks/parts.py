@@ -72,13 +72,13 @@ def _preparation(datasets: Datasets) -> PartReport:
 
 
 def _worlds(datasets: Datasets) -> PartReport:
-    from world_speed import measure_worlds
+    from preparation_speed import measure_worlds
 
     return measure_worlds(datasets.mesh)
 
 
 def _world_models(datasets: Datasets) -> PartReport:
-    from world_model_speed import measure_world_models
+    from training_speed import measure_world_models
 
     return measure_world_models(multiprocessing.cpu_count())
 
@@ -90,7 +90,7 @@ def _validation(datasets: Datasets) -> PartReport:
 
 
 def _pairs(datasets: Datasets) -> PartReport:
-    from pairs_speed import measure_pairs
+    from loader_speed import measure_pairs
 
     return measure_pairs()
 

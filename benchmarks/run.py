@@ -29,10 +29,9 @@ from orbit.core.user_text import parse_integer, parse_number
 
 def main(words: list[str]) -> int:
     from cold_speed import SHAPE, num_images
-    from measuring import say
+    from measuring import as_markdown, as_plain, describe_machine, machine_line, say
     from parts import BY_DEFAULT, NEED_LARGE, NEED_SMALL, PARTS, Cold, Datasets, measure_apart
     from synthetic import make_dataset
-    from table import as_markdown, as_plain, describe_machine, machine_line
 
     from orbit.core.files.atomic import write_json, write_text
     from orbit.core.store.manifest import read_manifest

@@ -14,13 +14,12 @@ from orbit.core.config.schema import build
 from orbit.core.progress import Progress
 from orbit.core.signals import StopRequest
 from orbit.core.store.reader import PairStore
-from pipeline.data.batches import TrainBatches, make_train_order
+from pipeline.data.batches import FreshTargets, TrainBatches, make_train_order
 from pipeline.data.loader import Loader
 from pipeline.data.packing import Batch
 from pipeline.methods.table import make_task
 from pipeline.run_files.checkpoint import CheckpointStore
 from pipeline.training.distributed import World
-from pipeline.training.fresh_targets import FreshTargets
 from pipeline.training.metrics_log import MetricsLog
 from pipeline.training.settings import TrainConfig
 from pipeline.training.trainer import BatchIterator, Plan, Trainer

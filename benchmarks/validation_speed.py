@@ -14,8 +14,13 @@ from orbit.core.config.schema import build
 from orbit.core.store.reader import PairStore
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
-from pipeline.data.packing import Batch
-from pipeline.data.places import global_places, local_batch_of, parts_of_pass, places_at_once
+from pipeline.data.packing import (
+    Batch,
+    global_places,
+    local_batch_of,
+    parts_of_pass,
+    places_at_once,
+)
 from pipeline.methods.latent_action.objective import run_pairs
 from pipeline.methods.table import make_task
 from pipeline.models.latent_action import LatentActionModel

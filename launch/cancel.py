@@ -15,7 +15,7 @@ from orbit.core.printing import say
 def main(arguments: list[str]) -> None:
     path = Path(take_directory(arguments, "sweep"))
 
-    from launch.jobs.cancelling import cancel_jobs
+    from launch.jobs.liveness import cancel_jobs
 
     for line in cancel_jobs(path):
         say(line)

@@ -6,7 +6,7 @@ What `make` of a `Kind` takes and returns:
     worlds     make(config, actions) -> World: `actions` are those that training is limited to
     groups     make() -> Group, whose name is that of the entry point
     networks   make(config, frame_shape) -> (encoder, decoder, latent_shape)
-    loggers    make(start) -> Tracker: see pipeline/loggers/interface.py; config=None
+    loggers    make(start) -> Tracker: see pipeline/loggers.py; config=None
     actions    make(config, group, frame_shape, latent_shape) -> module(latent, g), block_sizes
 
 and of a `Method`: make(config, manifest, device) -> Task. A name is imported when it is first used,

@@ -25,8 +25,7 @@ def main(arguments: list[str]) -> None:
 
     config = build(ClassifyConfig, compose("classify", arguments, path_keys(ClassifyConfig)))
 
-    from pipeline.probing.classify_run import classify_run
-    from pipeline.probing.experiment import classification_table
+    from pipeline.probing.classify_run import classification_table, classify_run
     from pipeline.training.distributed import cluster_faults_end_the_program
 
     with cluster_faults_end_the_program():

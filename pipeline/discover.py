@@ -30,8 +30,7 @@ def main(arguments: list[str]) -> None:
         raise ValueError(f"pairs={text} must be an integer of at least 1")
 
     from orbit.core.store.reader import PairStore
-    from pipeline.discovery import check_pairs, elements_of_pairs, report_lines
-    from pipeline.metrics.subgroups import discover
+    from pipeline.discovery import check_pairs, discover, elements_of_pairs, report_lines
 
     store = PairStore(root)
     check_pairs(store.manifest, split)

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn import functional
 
-from pipeline.compiling import not_compiled
+from pipeline.arithmetic import not_compiled
 
 
 def num_ranks() -> int:

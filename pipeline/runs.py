@@ -21,7 +21,7 @@ from orbit.core.printing import say
 from orbit.core.store.manifest import FrameSpec, Manifest, read_manifest
 from orbit.core.store.reader import PairStore, check_files
 from pipeline.arithmetic import exact_float32
-from pipeline.data.places import local_batch_of, places_at_once
+from pipeline.data.packing import local_batch_of, places_at_once
 from pipeline.measuring import device_of
 from pipeline.methods.interface import Task
 from pipeline.methods.table import make_task, method_of

@@ -20,8 +20,8 @@ from orbit.core.files.atomic import replacing_folder, write_json, write_text
 from orbit.core.files.listing import list_folder
 from orbit.core.store.manifest import Manifest, as_plain
 from pipeline.arithmetic import use_threads
-from pipeline.description.card import NO_LICENSE, Card, card_text
 from pipeline.description.facts import describe_loaded
+from pipeline.description.words import NO_LICENSE, Card, card_text
 from pipeline.run_files.checkpoint import MODEL_FILE
 from pipeline.run_files.reading import CONFIG_FILE, DATASET_FILE, read_config_values
 from pipeline.run_files.shared import FORMAT, KEPT_OF_META, SHARED_FILE, is_shared, keep_copy

@@ -13,7 +13,7 @@ from helpers.stand_in_slurm import StandInSlurm
 
 from launch.cluster import accounting
 from launch.cluster.accounting import Accounting, indices_of
-from launch.cluster.records import JobRecord, write_record
+from launch.cluster.submission import JobRecord, write_record
 from launch.reports.status_table import read_status
 from launch.sweeps.plan import SweepDirectory
 from orbit.core.files.atomic import write_json

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.training.adamw import FusedAdamW
+from pipeline.training.optimisation import FusedAdamW
 
 SETTINGS = {"lr": 3e-3, "betas": (0.8, 0.95), "weight_decay": 0.02}
 

@@ -19,15 +19,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launch.cluster.settings import RetryConfig
+from launch.cluster.slurm import local_places
 from launch.jobs import attempt, history
-from launch.jobs.attempt import mark_pruned, run_attempt
+from launch.jobs.attempt import (
+    NUM_KEPT_LINES,
+    NUM_LAST_LINES,
+    RankProcess,
+    StopNote,
+    mark_pruned,
+    run_attempt,
+)
 from launch.jobs.deciding import (
     ERROR_FILE,
     Decision,
     after_fault,
 )
-from launch.jobs.places import local_places
-from launch.jobs.rank_process import NUM_KEPT_LINES, NUM_LAST_LINES, RankProcess, StopNote
 from launch.jobs.run_state import read_run_state
 from launch.staging import stage_dataset
 from orbit.core.files.atomic import write_json

@@ -44,7 +44,7 @@ def test_loader_part(noise_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_per_sample_reading_gives_the_same_records(noise_dir: Path) -> None:
-    from per_sample import ShardSamples
+    from loader_speed import ShardSamples
 
     from orbit.core.store.reader import PairStore
 
@@ -72,11 +72,11 @@ def test_training_part(noise_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_pairs_part() -> None:
-    import pairs_speed
+    import loader_speed
 
     words = ("experiment=rotated_mnist_so2", "task.model.width=2", "global_batch=8")
-    tiny = pairs_speed.Setting("so2", (1, 28, 28), 40, words)
-    report = pairs_speed.measure_pairs((tiny,), num_rounds=1, num_steps=1, seconds=0.01)
+    tiny = loader_speed.Setting("so2", (1, 28, 28), 40, words)
+    report = loader_speed.measure_pairs((tiny,), num_rounds=1, num_steps=1, seconds=0.01)
     assert all(math.isfinite(row.median) and row.best > 0 for row in report.rows)
     drawn, sources = (row.median for row in report.rows[:2])
     assert 7 < drawn / sources < 10
@@ -86,8 +86,7 @@ def test_pairs_part() -> None:
 def test_the_three_loops_compute_the_same_loss(noise_dir: Path) -> None:
     """All contenders do the same work: equal model, batch and turns give equal losses."""
     import torch
-    from hand_loop import losses_of, make_model
-    from paper_style import loss_of
+    from training_speed import loss_of, losses_of, make_model
 
     from orbit.core.store.reader import PairStore
     from pipeline.methods.latent_action.objective import LatentActionObjective
@@ -130,8 +129,15 @@ def test_startup_part(noise_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tables_and_plain_values() -> None:
-    from measuring import Check, PartReport, Row
-    from table import as_markdown, as_plain, describe_machine, machine_line
+    from measuring import (
+        Check,
+        PartReport,
+        Row,
+        as_markdown,
+        as_plain,
+        describe_machine,
+        machine_line,
+    )
 
     checks = [Check("speed", 2.0, 3.0), Check("share", 0.05, 0.1, is_upper_limit=True)]
     report = PartReport("(x) Things", [Row("thing", 1234.0, 2000.0)], checks, ["A note."])
@@ -179,34 +185,33 @@ def test_mistakes_are_one_line(words: list[str], complaint: str) -> None:
 
 
 def test_preparation_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    import picture_speed
+    import measuring
     import preparation_speed
-    import preparing
 
     few = {"volumes 1x32x32x32 under SO(3)": ["dataset=brain_mri_so3", "num_samples=3"]}
     monkeypatch.setattr(preparation_speed, "GENERATED", few)
     monkeypatch.setattr(preparation_speed, "MNIST_SIZES", {"train": 50, "test": 20})
-    monkeypatch.setattr(picture_speed, "NUM_DIFFERENT", 4)
-    monkeypatch.setattr(picture_speed, "NUM_COPIES", 2)
-    monkeypatch.setattr(preparing, "NUM_WORKERS", 1)
+    monkeypatch.setattr(preparation_speed, "NUM_DIFFERENT", 4)
+    monkeypatch.setattr(preparation_speed, "NUM_COPIES", 2)
+    monkeypatch.setattr(measuring, "NUM_WORKERS", 1)
     report = preparation_speed.measure_preparation(None, num_times=1)
     assert_sensible(report)
     assert {row.unit for row in report.rows} == {"s", "frames/s", "pictures/s"}
 
 
 def test_worlds_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import preparing
-    import world_speed
+    import measuring
+    import preparation_speed
 
     one = ("num_episodes=2", "dataset.num_test_episodes=1", "dataset.num_val_episodes=1")
-    board = world_speed.World(("dataset=rush_hour", *one))
-    monkeypatch.setattr(world_speed, "WORLDS", {"Rush Hour": board})
-    monkeypatch.setattr(world_speed, "TEAPOT_SIZE", (*one, "dataset.world.size=16"))
-    monkeypatch.setattr(world_speed, "MEMORY_EPISODES", ())
+    board = preparation_speed.World(("dataset=rush_hour", *one))
+    monkeypatch.setattr(preparation_speed, "WORLDS", {"Rush Hour": board})
+    monkeypatch.setattr(preparation_speed, "TEAPOT_SIZE", (*one, "dataset.world.size=16"))
+    monkeypatch.setattr(preparation_speed, "MEMORY_EPISODES", ())
     mesh = tmp_path / "solid.obj"
     mesh.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 2\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n")
-    monkeypatch.setattr(preparing, "NUM_WORKERS", 1)
-    report = world_speed.measure_worlds(mesh, num_times=1)
+    monkeypatch.setattr(measuring, "NUM_WORKERS", 1)
+    report = preparation_speed.measure_worlds(mesh, num_times=1)
     assert_sensible(report)
     names = ["Rush Hour, 340 transitions", "Teapot 1x64x64, solid.obj, 14 frames"]
     assert [row.name for row in report.rows] == names
@@ -215,16 +220,16 @@ def test_worlds_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_world_models_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    import world_model_speed
-    from world_model_speed import CONTESTS, MODES
+    import training_speed
+    from training_speed import CONTESTS, WORLD_MODES
 
-    monkeypatch.setattr(world_model_speed, "MODES", dict(list(MODES.items())[::2]))
+    monkeypatch.setattr(training_speed, "WORLD_MODES", dict(list(WORLD_MODES.items())[::2]))
     few = dataclasses.replace(
         CONTESTS["2D Shapes Ours"],
         prepare=("dataset=shapes_2d", "num_episodes=2", "episode_length=20"),
         batch=8,
     )
-    report = world_model_speed.measure_world_models(1, 1, 1, {"Shapes": few})
+    report = training_speed.measure_world_models(1, 1, 1, {"Shapes": few})
     assert_sensible(report)
     assert [row.unit for row in report.rows] == ["ms", "ms"]
     assert report.checks[0].is_upper_limit

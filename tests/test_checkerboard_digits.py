@@ -11,7 +11,7 @@ import torch
 from helpers.idx import write_mnist
 from helpers.preparing import all_records, column, prepare, recipe_of
 
-from data_prep.drawing.checkerboards import is_blue
+from data_prep.scenes.kinds import is_blue
 from data_prep.settings.sources import DigitsSourceConfig
 from data_prep.sources.mnist import DigitsSource, MnistSource
 from data_prep.verification.datasets import verify_dataset

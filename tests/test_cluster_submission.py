@@ -20,10 +20,9 @@ from hypothesis import strategies as st
 
 from launch.cluster import slurm
 from launch.cluster import submission as slurm_submission
-from launch.cluster.records import JobRecord, read_records
 from launch.cluster.settings import SlurmConfig
 from launch.cluster.slurm import ArrayCut, cut_into_arrays
-from launch.cluster.submission import sbatch_text, submit_arrays
+from launch.cluster.submission import JobRecord, read_records, sbatch_text, submit_arrays
 from launch.jobs.train_job import TrainJob
 from launch.snapshot import Snapshot
 from orbit.core.store.manifest import MANIFEST_NAME, read_manifest

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from launch.jobs.codes import counts, labels, read_spans
 from launch.snapshot import take_snapshot
-from launch.sweeps import mixing
+from launch.sweeps import submission
 from orbit.core import code as code_module
 from orbit.core import plugins
 from orbit.core.code import (
@@ -84,11 +84,11 @@ def test_runs_with_the_same_plugins_ask_for_their_code_once(
         asked.append(used)
         return Code({"orbit": "1"})
 
-    monkeypatch.setattr(mixing, "code_of", ask)
-    mixing._code_of.cache_clear()
+    monkeypatch.setattr(submission, "code_of", ask)
+    submission._code_of.cache_clear()
     configs = [make_config(digits_dir, tmp_path / str(seed), f"seed={seed}") for seed in range(3)]
-    codes = [mixing.code_of_run(config).digest for config in configs]
-    mixing._code_of.cache_clear()
+    codes = [submission.code_of_run(config).digest for config in configs]
+    submission._code_of.cache_clear()
     assert len(set(codes)) == len(asked) == 1
 
 

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from data_prep.settings import PrepareConfig
 from launch.evaluation.evaluator import EvaluateRequest
 from launch.preparation.directory import PreparationRequest
+from launch.reproduction.command import read_request as read_reproduction
 from launch.reproduction.plan import make_plan
-from launch.reproduction.request import read_request as read_reproduction
 from launch.reproduction.settings import Preset, ReproductionSettings
 from launch.sweeps.request import SweepRequest
 from orbit.core.config.compose import (
@@ -33,7 +33,7 @@ from orbit.core.config.compose import (
     parse_value,
     split_override,
 )
-from orbit.core.config.former import FORMER_EXPERIMENTS
+from orbit.core.config.roots import FORMER_EXPERIMENTS
 from orbit.core.config.schema import build, dotted_keys, read_json_as
 from orbit.core.store.reader import PairStore
 from pipeline.settings import (

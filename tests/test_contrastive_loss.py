@@ -18,10 +18,11 @@ from pipeline.methods.world_model.contrastive import (
     TERM_NAMES,
     ContrastiveObjective,
     energy,
+    negatives,
     object_energies,
+    same_episode_places,
 )
 from pipeline.methods.world_model.final import ContrastiveEvaluation
-from pipeline.methods.world_model.negatives import negatives, same_episode_places
 from pipeline.methods.world_model.settings import ContrastiveConfig, WorldModelConfig
 from pipeline.methods.world_model.task import WorldModelTask
 from pipeline.world_models.settings import GridModelConfig, ReacherModelConfig

@@ -13,7 +13,7 @@ from helpers.training import PATH_KEYS, make_config, never_stop
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from launch.reproduction.request import read_request
+from launch.reproduction.command import read_request
 from orbit.core.config.compose import compose, group_options
 from orbit.core.config.schema import build
 from orbit.core.groups import make_group
@@ -22,7 +22,7 @@ from orbit.core.store.reader import PairStore
 from pipeline.methods.latent_action.task import LatentActionTask
 from pipeline.methods.table import make_task
 from pipeline.models.latent_action import LatentActionModel, LatentParts
-from pipeline.models.symmetrised import OrbitAverage, orbit_mean
+from pipeline.models.networks import OrbitAverage, orbit_mean
 from pipeline.training.run import train
 from pipeline.training.run_directory import RunDirectory
 from pipeline.training.settings import TrainConfig

@@ -18,8 +18,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 
 from data_prep.settings.sources import DicomSourceConfig, VolumeFolderSourceConfig
-from data_prep.sources.dicom import DicomSource
-from data_prep.sources.volume_folder import VolumeFolderSource
+from data_prep.sources.volumes import DicomSource, VolumeFolderSource
 from orbit.core.reading.dicom import find_series, read_series, stored_values
 from orbit.core.store.manifest import read_manifest
 

@@ -11,8 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import discovery
-from pipeline.discovery import MAX_SIDE, infer_elements, moved, reduced
-from pipeline.metrics.subgroups import Candidate, Elements, candidates, densities, discover
+from pipeline.discovery import (
+    MAX_SIDE,
+    Candidate,
+    Elements,
+    candidates,
+    densities,
+    discover,
+    infer_elements,
+    moved,
+    reduced,
+)
 
 HIDDEN = {
     "C1": (1, False),

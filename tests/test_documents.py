@@ -22,8 +22,15 @@ from docs_build.links import anchors_of, links_of, rewrite_links, slug
 from docs_build.notebooks import carry_out as run_notebook
 from docs_build.notebooks import read_notebook
 from docs_build.pages import ELSEWHERE, NOTEBOOKS, made_pages, made_pictures
-from docs_build.settings_keys import COMMON, dataclass_options, written_meanings
-from docs_build.settings_pages import PAGES, SettingsPage, page_sections, settings_page
+from docs_build.settings_pages import (
+    COMMON,
+    PAGES,
+    SettingsPage,
+    dataclass_options,
+    page_sections,
+    settings_page,
+    written_meanings,
+)
 from orbit.core.config import program
 from pipeline.methods.table import METHODS
 from pipeline.referee.statements import STATEMENTS

@@ -18,8 +18,8 @@ from helpers.waiting import PATIENCE_S
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.cluster.records import read_records
 from launch.cluster.settings import RetryConfig
+from launch.cluster.submission import read_records
 from launch.jobs import history
 from launch.jobs.deciding import (
     ERROR_FILE,

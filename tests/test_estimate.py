@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.cluster.settings import LocalConfig
-from launch.sweeps.estimate import (
+from launch.sweeps.expansion import PlannedRun
+from launch.sweeps.plan import (
     Pace,
     describe_hours,
     describe_points,
@@ -22,7 +23,6 @@ from launch.sweeps.estimate import (
     mean_pace,
     pace_of,
 )
-from launch.sweeps.expansion import PlannedRun
 from orbit.core.files.atomic import write_json
 
 CONFIG = make_config(Path("d"), Path("r"))

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_contrastive_loss import make_batch, make_model
 
-from pipeline.data.packing import Batch
-from pipeline.data.places import (
+from pipeline.data.packing import (
     MOST_PLACES,
     PASS_VALUES,
+    Batch,
     global_places,
     local_batch_of,
     parts_of_pass,
@@ -107,7 +107,7 @@ def test_groups_hold_all_rows_in_order(sizes: list[int]) -> None:
 
 def test_noise_of_a_validation_is_that_of_a_record_s_place() -> None:
     """Drawn a group at a time, as when a batch was one."""
-    from pipeline.methods.world_model.variational import VariationalEvaluation
+    from pipeline.methods.world_model.task import VariationalEvaluation
 
     evaluation = VariationalEvaluation(torch.nn.Linear(1, 1), 1.0)  # type: ignore[arg-type]
     noise = []

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from orbit.core.files import events
-from orbit.core.files.events import open_events
+from pipeline import loggers
 from pipeline.evaluation import evaluate_run as tensorboard
+from pipeline.loggers import open_events
 
 
 class NoSpace:
@@ -60,14 +60,14 @@ def test_bugs_in_threads_are_printed_as_before(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the writer's errors of the operating system are left to the caller."""
-    monkeypatch.setattr(events, "_print_error", threading.__excepthook__)  # not pytest's own
+    monkeypatch.setattr(loggers, "_print_error", threading.__excepthook__)  # not pytest's own
     open_events(tmp_path).close()
 
     def fail() -> None:
         raise OSError("of another thread")
 
     thread = threading.Thread(target=fail)
-    assert threading.excepthook.__module__ == "orbit.core.files.events"
+    assert threading.excepthook.__module__ == "pipeline.loggers"
     thread.start()
     thread.join()
     assert "of another thread" in capsys.readouterr().err

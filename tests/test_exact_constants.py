@@ -13,8 +13,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from orbit.core.groups import point_groups
-from orbit.core.groups.irreps_rotations import rotation_generators
-from orbit.core.groups.point_tables import irrep_tables
+from orbit.core.groups.irreps import rotation_generators
+from orbit.core.groups.point_groups import irrep_tables
 from pipeline.equivariant import fourier as fourier_tables
 from pipeline.equivariant import steerable_basis
 from pipeline.equivariant import steerable_basis as irreps

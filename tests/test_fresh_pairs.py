@@ -28,7 +28,7 @@ from orbit.core.groups import make_group
 from orbit.core.groups.targets import make_targets
 from orbit.core.store.manifest import SPLITS
 from orbit.core.store.reader import PairStore
-from pipeline.data.batches import TrainBatches, check_pairs, make_train_order
+from pipeline.data.batches import FreshTargets, TrainBatches, check_pairs, make_train_order
 from pipeline.data.blocks import BlockOrder
 from pipeline.data.loader import Loader, LoaderConfig
 from pipeline.data.order import draw_uniforms
@@ -36,7 +36,6 @@ from pipeline.data.packing import Batch
 from pipeline.evaluation.evaluate_run import evaluate_run
 from pipeline.methods.table import make_task
 from pipeline.settings import EvaluateConfig
-from pipeline.training.fresh_targets import FreshTargets
 from pipeline.training.run import train
 
 CPU = torch.device("cpu")

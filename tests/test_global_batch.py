@@ -7,7 +7,7 @@ import torch
 from helpers.ranks import run_on_ranks
 from torch import nn
 
-from pipeline.compiling import prepare_compiler
+from pipeline.arithmetic import prepare_compiler
 from pipeline.global_batch import GlobalBatchNorm, gather_rows
 
 pytestmark = pytest.mark.usefixtures("starts_are_warm")

@@ -282,7 +282,7 @@ def test_values_that_differ_are_seen() -> None:
 
 def test_a_gpu_that_is_not_here_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     from gpu.part import measure_gpu
-    from table import as_markdown
+    from measuring import as_markdown
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="device=cuda, but torch sees no GPU here"):
@@ -297,10 +297,9 @@ def test_without_dali_the_device_is_measured_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine may have torch and a GPU, and nothing else: what is left out is said."""
-    from gpu.perform import perform
     from gpu.plan import DRY_WORKLOADS, Job
     from gpu.table import gpu_table
-    from gpu.worker import _outcome_of
+    from gpu.worker import _outcome_of, perform
 
     monkeypatch.setitem(sys.modules, "nvidia.dali", None)
     data, resume, loading, speed = (
@@ -320,9 +319,9 @@ def test_without_dali_the_device_is_measured_all_the_same(
 def test_a_dry_run_on_the_cpu(tmp_path: Path) -> None:
     """All that a GPU is asked but compiling, and the suite's own tests: the same code."""
     from gpu.part import report_of
-    from gpu.perform import perform
     from gpu.plan import DRY_WORKLOADS, Budget, check_lanes, run_jobs, speed_jobs
-    from table import as_markdown, as_plain
+    from gpu.worker import perform
+    from measuring import as_markdown, as_plain
 
     workloads = DRY_WORKLOADS[:1]
     jobs = [*check_lanes(workloads)[1], *speed_jobs(workloads)]

@@ -12,7 +12,7 @@ from scipy.ndimage import affine_transform
 from scipy.spatial.transform import Rotation
 
 from orbit.core.groups import MIN_INTERPOLATED_LATENT_SIDE, make_group
-from pipeline.compiling import prepare_compiler
+from pipeline.arithmetic import prepare_compiler
 
 SPECS = ("so2", "so3", "so2+shift:20:2.5", "so3+shift:16:3")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from orbit.core.groups import make_group
-from orbit.core.groups.decomposition import copies_of_irreps
+from orbit.core.groups.irreps import copies_of_irreps
 
 
 def regular(name: str) -> tuple[torch.Tensor, torch.Tensor]:

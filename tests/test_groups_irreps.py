@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from orbit.core.groups import Irrep, irreps_rotations, make_group, quaternions
-from orbit.core.groups.irreps_rotations import rotation_generators
+from orbit.core.groups import Irrep, irreps, make_group, quaternions
+from orbit.core.groups.irreps import rotation_generators
 
 FINITE = ("c4", "d4", "octahedral")
 CONTINUOUS = ("so2", "so3")
@@ -155,11 +155,11 @@ def test_tiny_turns_are_finite_and_linear(size: float) -> None:
 
 
 def test_generators_first_used_in_inference_serve_training() -> None:
-    irreps_rotations._generators_on.cache_clear()
+    irreps._generators_on.cache_clear()
     q = torch.tensor([[0.6, 0.0, 0.8, 0.0]], dtype=torch.float64)
     with torch.inference_mode():
-        irreps_rotations.space_matrix(2, q)
-    irreps_rotations.space_matrix(2, q.requires_grad_()).sum().backward()
+        irreps.space_matrix(2, q)
+    irreps.space_matrix(2, q.requires_grad_()).sum().backward()
     assert q.grad is not None
 
 

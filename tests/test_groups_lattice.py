@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from orbit.core.groups import Group, make_group, point_tables
+from orbit.core.groups import Group, make_group, point_groups
 
 POINT_SPECS = ("c4", "d4", "octahedral")
 SMALL_SPECS = (*POINT_SPECS, "wrap1d:6:2", "wrap2d:6:2", "wrap3d:4:2", "c4+wrap:6:3", "d4+wrap:4:2")
@@ -178,7 +178,7 @@ def test_names_give_turn_and_shift() -> None:
 def test_tables_first_used_in_inference_serve_training() -> None:
     group = make_group("octahedral")
     action = group.encode(group.elements())
-    point_tables._on_device.cache_clear()
+    point_groups._on_device.cache_clear()
     with torch.inference_mode():
         group.decode(action)
     assert torch.equal(group.decode(action.requires_grad_()), group.elements())
@@ -187,4 +187,4 @@ def test_tables_first_used_in_inference_serve_training() -> None:
 def test_tables_are_constants_to_the_compiler() -> None:
     """They carry the mark that torch itself would set."""
     marked = torch.compiler.assume_constant_result(lambda: None)
-    assert vars(marked).items() <= vars(point_tables.table_look_up("codes")).items()
+    assert vars(marked).items() <= vars(point_groups.table_look_up("codes")).items()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from orbit.core.groups import Group, make_group
-from pipeline.compiling import prepare_compiler
+from pipeline.arithmetic import prepare_compiler
 
 POINT_SPECS = ("c4", "d4", "octahedral")
 WRAP_SPECS = (

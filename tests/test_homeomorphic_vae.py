@@ -9,7 +9,7 @@ import torch
 from orbit.core.groups import make_group, quaternions
 from orbit.core.store.manifest import FrameSpec
 from pipeline.global_batch import normal_rows
-from pipeline.methods.world_model.variational import sample_losses
+from pipeline.methods.world_model.task import sample_losses
 from pipeline.world_models.homeomorphic_vae import (
     LOG_VOLUME,
     MAX_STD,

@@ -11,9 +11,8 @@ from helpers.ranks import run_on_ranks
 from orbit.core.groups import make_group
 from orbit.core.store.manifest import FrameSpec
 from orbit.testing import check_evaluation, check_resume
-from pipeline.methods.homomorphism.model import HomomorphismModel
 from pipeline.methods.homomorphism.settings import HomomorphismConfig
-from pipeline.methods.homomorphism.task import HomomorphismObjective, step_losses
+from pipeline.methods.homomorphism.task import HomomorphismModel, HomomorphismObjective, step_losses
 from pipeline.models.settings import AutoencoderConfig
 
 TINY = (

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from orbit.core.groups import make_group
-from orbit.core.groups.irreps_rotations import antisymmetric_exponential
+from orbit.core.groups.irreps import antisymmetric_exponential
 from orbit.core.store.manifest import FrameSpec
 from pipeline.models.actions import LearnedAction, RepresentationAction, make_action
 from pipeline.models.latent_action import LatentActionModel

@@ -24,16 +24,14 @@ from pipeline.data.packing import Batch
 from pipeline.measuring import Subject
 from pipeline.methods.latent_operator.measures import count_hits, references
 from pipeline.methods.latent_operator.method import METHOD
-from pipeline.methods.latent_operator.model import (
-    LatentOperatorModel,
-    LearnedOperator,
-    powers_of_generator,
-)
 from pipeline.methods.latent_operator.settings import LatentOperatorConfig
 from pipeline.methods.latent_operator.task import (
     LatentOperatorEvaluation,
+    LatentOperatorModel,
     LatentOperatorObjective,
     LatentOperatorTask,
+    LearnedOperator,
+    powers_of_generator,
 )
 
 FRAMES = FrameSpec((3, 8, 8), "uint8", (0.0, 255.0), (-1.0, 1.0))

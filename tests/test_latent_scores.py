@@ -19,7 +19,6 @@ from pipeline.metrics.disentanglement import (
     noise_floor,
     why_no_d_lsbd,
 )
-from pipeline.metrics.inference import nearest_candidates, vote_on_poses
 from pipeline.metrics.pose import (
     KERNELS,
     PAIR_KERNELS,
@@ -37,9 +36,11 @@ from pipeline.metrics.retrieval import (
     equivariance_gain,
     expected_hits_at,
     expected_reciprocal_rank,
+    nearest_candidates,
     pose_distance,
     pose_retrieval,
     rank_views,
+    vote_on_poses,
 )
 from pipeline.referee.fits import random_pairs
 

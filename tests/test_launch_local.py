@@ -21,7 +21,7 @@ from helpers.programs import Outcome, call, start_python
 from helpers.training import final_weights, make_config, never_stop
 from helpers.waiting import PATIENCE_S, wait_until
 
-from launch.cluster.records import JobRecord, read_records, write_record
+from launch.cluster.submission import JobRecord, read_records, write_record
 from launch.evaluation import evaluator as evaluator_module
 from launch.evaluation.command import _live_evaluations, write_task
 from launch.evaluation.evaluator import (
@@ -35,7 +35,7 @@ from launch.evaluation.evaluator import (
 from launch.jobs.deciding import _claim
 from launch.jobs.history import newest_step
 from launch.jobs.liveness import LiveJob, Liveness, find_live
-from launch.jobs.local_worker import claim, claimed, claims_folder
+from launch.jobs.train_job import claim, claimed, claims_folder
 from orbit.core.files import waiting as hiccups
 from orbit.core.files.atomic import write_json
 from orbit.core.files.lock import describe_process
@@ -286,7 +286,7 @@ def test_workers_claim_each_run_once(tmp_path: Path) -> None:
     record = write_record(tmp_path, JobRecord("orbit-a", "train", "local", ("x",), time.time()))
     go = tmp_path / "go"
     code = (
-        "import sys, time; from pathlib import Path; from launch.jobs.local_worker import claim\n"
+        "import sys, time; from pathlib import Path; from launch.jobs.train_job import claim\n"
         "print('ready', flush=True)\n"
         "while not Path(sys.argv[2]).exists(): time.sleep(0.001)\n"
         "names = [f'run{number}' for number in range(200)]\n"

@@ -13,8 +13,8 @@ from helpers.waiting import wait_until
 
 from data_prep.building.builder import build_dataset
 from launch.cluster.settings import LocalConfig, SlurmConfig
+from launch.preparation.command import cluster_for_shards
 from launch.preparation.directory import default_shards_per_task, group_shards, read_request
-from launch.preparation.submission import cluster_for_shards
 
 PROGRAM = "launch/prepare.py"
 

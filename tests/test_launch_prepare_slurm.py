@@ -21,9 +21,9 @@ from data_prep.building.recipe import Recipe, ShardPlan
 from launch.cluster.settings import SlurmConfig
 from launch.preparation import job as prepare_job
 from launch.preparation import work
+from launch.preparation.command import make_order
 from launch.preparation.directory import JobsDirectory, PrepareOrder, read_order, read_request
 from launch.preparation.job import PrepareJob, refusal
-from launch.preparation.submission import make_order
 from launch.snapshot import Snapshot
 from orbit.core.files import waiting as hiccups
 from orbit.core.signals import STOP_SIGNALS

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docs_build.settings_keys import dataclass_options
-from docs_build.settings_pages import PAGES
+from docs_build.settings_pages import PAGES, dataclass_options
 from orbit.core.config.limits import (
     Count,
     InnerShare,

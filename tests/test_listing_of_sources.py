@@ -23,8 +23,7 @@ from data_prep.settings.sources import (
 from data_prep.sources.cut_outs import CutOutsSource
 from data_prep.sources.image_folder import ImageFolderSource
 from data_prep.sources.meshes import MeshesSource
-from data_prep.sources.nifti import NiftiSource
-from data_prep.sources.volume_folder import VolumeFolderSource
+from data_prep.sources.volumes import NiftiSource, VolumeFolderSource
 from pipeline.application.reading import find_inputs
 
 

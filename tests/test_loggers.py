@@ -26,12 +26,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orbit.core.config.program import ExitWithCode
-from pipeline.loggers import background, table
-from pipeline.loggers.background import MAX_WAITING, BackgroundLogger
-from pipeline.loggers.interface import Line, Position, Start, as_line
-from pipeline.loggers.mlflow_runs import safe_name
-from pipeline.loggers.weights_and_biases import WandbTracker
+from pipeline import loggers
+from pipeline.loggers import Line, Position, Start, WandbTracker, as_line, safe_name
 from pipeline.run_files.reading import read_metrics
+from pipeline.training import metrics_log
+from pipeline.training.metrics_log import MAX_WAITING, BackgroundLogger
 from pipeline.training.run import train
 from pipeline.training.settings import TrainConfig
 
@@ -184,7 +183,7 @@ def test_what_is_no_number_stays_in_the_file_alone() -> None:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder()
-    monkeypatch.setitem(table.TRACKERS, "fake", lambda start: recorder.open())
+    monkeypatch.setitem(loggers.TRACKERS, "fake", lambda start: recorder.open())
     return recorder
 
 
@@ -234,8 +233,8 @@ def test_a_training_does_not_notice_a_logger_that_fails(
     def fail(start: Start) -> Recorder:
         raise RuntimeError("no such server")
 
-    monkeypatch.setitem(table.TRACKERS, "fake", fail)
-    monkeypatch.setattr(background, "FINISH_S", 0.1)
+    monkeypatch.setitem(loggers.TRACKERS, "fake", fail)
+    monkeypatch.setattr(metrics_log, "FINISH_S", 0.1)
     words = ("epochs=1", "log_every=5", "checkpoint_every=17")
     result = train(with_fake(digits_dir, tmp_path / "run", *words), never_stop())
     wanted = json.loads((digits_run / "result.json").read_text())
@@ -286,7 +285,7 @@ def test_lines_do_not_go_into_the_run_of_another_attempt(
 def test_names_are_checked_before_anything_is_written(
     digits_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(loggers.importlib.util, "find_spec", lambda name: None)
     for names, words in {
         "[tensorbord]": "unknown logger 'tensorbord'; did you mean 'tensorboard'",
         "[mlflow]": r"pip install 'orbit-group-actions\[mlflow\]'",
@@ -355,8 +354,8 @@ def test_wandb_has_one_run_and_each_step_once(
     pytest.importorskip("wandb")
     from wandb.proto.wandb_internal_pb2 import Record
 
-    monkeypatch.setattr(background, "CLOSE_S", PATIENCE_S)
-    monkeypatch.setattr(background, "FINISH_S", PATIENCE_S)
+    monkeypatch.setattr(metrics_log, "CLOSE_S", PATIENCE_S)
+    monkeypatch.setattr(metrics_log, "FINISH_S", PATIENCE_S)
     lines = interrupted(digits_dir, tmp_path / "run", "wandb")
     files = sorted((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
     ids, steps = set(), list[int]()
@@ -425,8 +424,8 @@ def test_mlflow_has_one_run_and_each_line_once(
 ) -> None:
     from mlflow import MlflowClient
 
-    monkeypatch.setattr(background, "CLOSE_S", PATIENCE_S)
-    monkeypatch.setattr(background, "FINISH_S", PATIENCE_S)
+    monkeypatch.setattr(metrics_log, "CLOSE_S", PATIENCE_S)
+    monkeypatch.setattr(metrics_log, "FINISH_S", PATIENCE_S)
     lines = interrupted(digits_dir, tmp_path / "run", "mlflow")
     client = MlflowClient(mlflow_server)
     (run,) = client.search_runs([client.get_experiment_by_name("orbit").experiment_id])

@@ -14,9 +14,8 @@ from helpers.training import make_config, never_stop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launch.reproduction.masks import comparison, masks_table
+from launch.reproduction.masks import comparison, mask_agreement, masks_table, match_channels
 from launch.reproduction.results import flips, flips_by_epoch
-from pipeline.metrics.masks import mask_agreement, match_channels
 from pipeline.training.run import train
 
 

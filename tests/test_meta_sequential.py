@@ -21,14 +21,16 @@ from pipeline.data.packing import Batch
 from pipeline.measuring import Subject
 from pipeline.methods.meta_sequential.measures import measure, next_of_run
 from pipeline.methods.meta_sequential.method import METHOD
-from pipeline.methods.meta_sequential.model import MetaSequentialModel, moved, transition
 from pipeline.methods.meta_sequential.settings import MetaSequentialConfig
 from pipeline.methods.meta_sequential.task import (
     MetaSequentialEvaluation,
+    MetaSequentialModel,
     MetaSequentialObjective,
     MetaSequentialTask,
     losses_of,
+    moved,
     prediction_losses,
+    transition,
 )
 from pipeline.models.settings import AutoencoderConfig, ResidualConfig
 

@@ -6,7 +6,7 @@ from torch.nn.functional import mse_loss
 
 from orbit.core.groups import C4
 from orbit.core.store.manifest import FrameSpec
-from pipeline.compiling import prepare_compiler
+from pipeline.arithmetic import prepare_compiler
 from pipeline.methods.latent_action.objective import (
     TERM_NAMES,
     LatentActionObjective,

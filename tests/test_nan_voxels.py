@@ -8,8 +8,7 @@ from helpers.preparing import prepare
 from helpers.volumes import anatomy, write_nifti
 
 from data_prep.settings.sources import NiftiSourceConfig, VolumeFolderSourceConfig
-from data_prep.sources.nifti import NiftiSource
-from data_prep.sources.volume_folder import VolumeFolderSource
+from data_prep.sources.volumes import NiftiSource, VolumeFolderSource
 from orbit.core.reading.volumes import normalise_percentiles
 from orbit.core.store.manifest import FrameSpec, read_manifest
 from pipeline.application.reading import Preparation, read_frame

@@ -19,13 +19,14 @@ from orbit.testing import (
     check_network,
     check_resume,
 )
-from pipeline.methods.neural_fourier.model import (
+from pipeline.methods.neural_fourier.settings import NeuralFourierConfig, StridedConfig
+from pipeline.methods.neural_fourier.task import (
     KnownAction,
     NeuralFourierModel,
+    pair_losses,
     representations,
+    weights_of,
 )
-from pipeline.methods.neural_fourier.settings import NeuralFourierConfig, StridedConfig
-from pipeline.methods.neural_fourier.task import pair_losses, weights_of
 from pipeline.models.settings import AutoencoderConfig, ResidualConfig
 
 FREQUENCIES = {"so2": (0, 1, 3, 8), "so3": (0, 1, 2), "c4": (0, 1, 2, 3, 4), "d4": None}

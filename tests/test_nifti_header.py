@@ -14,8 +14,7 @@ import pytest
 from helpers.volumes import anatomy, write_nifti
 
 from data_prep.settings.sources import NiftiSourceConfig, VolumeFolderSourceConfig
-from data_prep.sources.nifti import NiftiSource
-from data_prep.sources.volume_folder import VolumeFolderSource
+from data_prep.sources.volumes import NiftiSource, VolumeFolderSource
 from orbit.core.reading.nifti import read_header
 from orbit.core.store.manifest import FrameSpec
 from pipeline.application.reading import Preparation, read_frame, remarks

@@ -14,7 +14,7 @@ import pytest
 from helpers.volumes import anatomy, assert_reads_alike, write_nifti
 
 from data_prep.settings.sources import NiftiSourceConfig
-from data_prep.sources.nifti import NiftiSource
+from data_prep.sources.volumes import NiftiSource
 
 SIDE = 16
 ALL_ORIENTATIONS = [

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from helpers.volumes import assert_reads_alike
 
-from data_prep.drawing.phantom_shapes import FLUID
 from data_prep.settings.sources import PhantomSourceConfig
-from data_prep.sources.phantom import PhantomSource
+from data_prep.sources.phantom import FLUID, PhantomSource
 
 NUM = 60
 

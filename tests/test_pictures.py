@@ -33,7 +33,7 @@ from pipeline.methods.latent_action.pictures.elements import (
     write_elements,
 )
 from pipeline.methods.latent_action.pictures.latents import error_maps, latent_rows, write_mask
-from pipeline.methods.latent_action.pictures.volumes import (
+from pipeline.methods.latent_action.pictures.write import (
     content_radius,
     slanted_view,
     surface_picture,

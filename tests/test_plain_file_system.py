@@ -100,7 +100,7 @@ def test_one_writer_per_directory_there_too(python: Path, tmp_path: Path) -> Non
     code = f"""
 from pathlib import Path
 from orbit.core.files.lock import DirectoryLock
-from launch.jobs.local_worker import claim
+from launch.jobs.train_job import claim
 folder = Path({str(tmp_path)!r})
 with DirectoryLock(folder, "trainers") as lock:
     lock._touch()

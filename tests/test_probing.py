@@ -25,8 +25,7 @@ from orbit.core.store.reader import PairStore
 from pipeline.models.latent_action import LatentActionModel
 from pipeline.models.settings import AutoencoderConfig, FixedMaskConfig
 from pipeline.probing import classify_run as program
-from pipeline.probing.classifiers import Labelled, fit_linear, fit_mlp
-from pipeline.probing.experiment import Probe, over_seeds, score, summarise
+from pipeline.probing.classify_run import Probe, over_seeds, score, summarise
 from pipeline.probing.features import (
     SplitImages,
     encode,
@@ -38,7 +37,16 @@ from pipeline.probing.features import (
     split_name,
     standardiser,
 )
-from pipeline.probing.sets import ProbeSets, class_of, make_sets, stratified_order, subset_size
+from pipeline.probing.fits import (
+    Labelled,
+    ProbeSets,
+    class_of,
+    fit_linear,
+    fit_mlp,
+    make_sets,
+    stratified_order,
+    subset_size,
+)
 from pipeline.runs import load_run
 from pipeline.settings import ClassifyConfig
 from pipeline.training.run import train
@@ -404,7 +412,7 @@ def test_test_labels_and_images_reach_no_training(
         seen.append((classes, probabilities))
         return score(classes, probabilities)
 
-    monkeypatch.setattr("pipeline.probing.experiment.score", keep)
+    monkeypatch.setattr("pipeline.probing.classify_run.score", keep)
     words = ("seeds=[0]", "labels=[rotated]", "fractions=[1.0]")
     before = scores_of(run_dir, sets, *words)
     num = len(seen)
@@ -431,7 +439,7 @@ def test_test_labels_and_images_reach_no_training(
 def test_training_reads_the_training_split_and_tests_read_moved_test_images(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.probing import experiment
+    from pipeline.probing import classify_run
 
     read: list[tuple[str, str, int]] = []
 
@@ -440,7 +448,7 @@ def test_training_reads_the_training_split_and_tests_read_moved_test_images(
         return encode(encoder, reader, records, end, batch, device)
 
     store = PairStore(Path(load_run(run_dir).config.data))
-    monkeypatch.setattr(experiment, "encode", spy)
+    monkeypatch.setattr(classify_run, "encode", spy)
     words = ("features=[pixels]", "labels=[upright]", "classifiers=[linear]", "max_train=50")
     scores_of(run_dir, make_sets(store), *words, "seeds=[0]")
     assert read == [("test", "target", 30), ("val", "source", 30), ("train", "source", 50)]

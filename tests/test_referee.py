@@ -25,11 +25,10 @@ from pipeline.methods.interface import Latents
 from pipeline.methods.table import METHODS
 from pipeline.probing.features import find_images
 from pipeline.referee import measure as referee
-from pipeline.referee.encoding import Coder, see
 from pipeline.referee.fits import Single, class_scores
 from pipeline.referee.measure import in_range
 from pipeline.referee.scores import image_scores, predictions
-from pipeline.referee.views import MadeViews, StoredViews, common_elements, make_views
+from pipeline.referee.views import Coder, MadeViews, StoredViews, common_elements, make_views, see
 from pipeline.settings import EvaluateConfig
 
 CPU = torch.device("cpu")

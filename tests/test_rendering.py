@@ -29,7 +29,7 @@ from orbit.core.rendering import (
     render_grey,
 )
 from orbit.core.rendering.rasteriser import AMBIENT, FILLING, LIGHT, pack_mesh, unpack_mesh
-from orbit.core.rendering.turning import to_matrices
+from orbit.core.rendering.solid import to_matrices
 
 CUBE = """\
 v -1 -1 -1

@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from launch.jobs.history import Attempt
-from launch.reports.html.curves import axes_of, make_curves, points_per_curve, rounded
+from launch.reports.html.curves import (
+    axes_of,
+    cost_of,
+    make_curves,
+    points_per_curve,
+    rounded,
+    total,
+)
 from launch.reports.html.gathering import RunRecord, find_runs, gather
 from launch.reports.html.headline import explained, make_effects, spearman
 from launch.reports.html.logs import (
@@ -29,7 +36,6 @@ from launch.reports.html.logs import (
     steps_per_epoch,
 )
 from launch.reports.html.names import duration, number, section_order, short_keys, spread
-from launch.reports.html.speed import cost_of, total
 from orbit.core.files.atomic import write_json
 from pipeline.methods.table import METHODS
 

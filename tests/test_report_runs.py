@@ -18,8 +18,8 @@ from helpers.programs import call
 from helpers.reporting import finish, write_log, write_run
 from helpers.waiting import wait_until
 
+from launch.cluster.slurm import Place
 from launch.jobs.history import begin, end
-from launch.jobs.places import Place
 from launch.reports.html.gathering import find_runs, gather
 from launch.reports.watching import written_anew
 from orbit.core.files import waiting

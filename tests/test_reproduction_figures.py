@@ -9,9 +9,9 @@ from helpers.programs import REPOSITORY
 from helpers.reproducing import a_result, small_settings
 from PIL import Image
 
+from launch.reproduction.command import read_request
 from launch.reproduction.figures import digest_of, make_figures, spans_decades, write_figures
 from launch.reproduction.plan import plan_run
-from launch.reproduction.request import read_request
 from launch.reproduction.results import read_results
 from launch.reproduction.settings import Panel
 

@@ -12,8 +12,8 @@ from helpers.reproducing import a_result, small_settings
 
 from launch.reports.papers import PaperColumn, read_paper
 from launch.reproduction.cells import spread
+from launch.reproduction.command import read_request
 from launch.reproduction.plan import plan_run
-from launch.reproduction.request import read_request
 from launch.reproduction.settings import DatasetSettings, PaperRows, ReproductionSettings
 from launch.reproduction.tables import make_blocks
 

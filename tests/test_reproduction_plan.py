@@ -14,6 +14,7 @@ from helpers.reproducing import a_result, read_result, request_in, small_setting
 
 from launch.reproduction import command, running
 from launch.reproduction.children import Ending
+from launch.reproduction.command import read_request
 from launch.reproduction.plan import (
     Places,
     PlannedRun,
@@ -24,7 +25,6 @@ from launch.reproduction.plan import (
     runs_cell,
     select,
 )
-from launch.reproduction.request import read_request
 from launch.reproduction.results import (
     describe_commit,
     has_changed,

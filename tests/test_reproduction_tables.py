@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.reports.papers import PaperColumn
-from launch.reproduction.cells import cell, difference
-from launch.reproduction.command import carry_out
+from launch.reproduction.cells import cell, columns_of, difference, metric, worst_of
+from launch.reproduction.command import carry_out, read_request
 from launch.reproduction.figures import (
     END,
     START,
@@ -27,7 +27,6 @@ from launch.reproduction.figures import (
     rewrite_document,
 )
 from launch.reproduction.plan import plan_run
-from launch.reproduction.request import read_request
 from launch.reproduction.results import classification_rows, read_results, write_result
 from launch.reproduction.settings import (
     DatasetSettings,
@@ -36,9 +35,8 @@ from launch.reproduction.settings import (
     ReproductionSettings,
 )
 from launch.reproduction.tables import Result, make_blocks
-from launch.reproduction.values import columns_of, metric, worst_of
+from orbit.core.metrics import half_width
 from pipeline.methods.table import METHODS
-from pipeline.metrics.intervals import half_width
 
 SETTINGS = small_settings()
 STATED = METHODS["latent_action"].metrics

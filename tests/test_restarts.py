@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launch.cluster import slurm
-from launch.cluster.records import JobRecord, write_record
 from launch.cluster.settings import RetryConfig
+from launch.cluster.slurm import Place, slurm_job, slurm_place
+from launch.cluster.submission import JobRecord, write_record
 from launch.jobs import aftermath, history
 from launch.jobs import deciding as restarting
 from launch.jobs.deciding import (
@@ -22,7 +23,6 @@ from launch.jobs.deciding import (
     write_order,
 )
 from launch.jobs.history import Ending
-from launch.jobs.places import Place, slurm_job, slurm_place
 from launch.jobs.run_state import CANCELLED_FILE
 from orbit.core.config.program import EXIT_STOPPED
 

@@ -9,13 +9,12 @@ from helpers.attempts import FAILURE, begin
 from helpers.programs import REPOSITORY, call
 
 from launch.cluster import slurm
-from launch.cluster.records import JobRecord, write_record
 from launch.cluster.slurm import JobFacts
+from launch.cluster.submission import JobRecord, write_record
 from launch.jobs.history import Ending, note_ending, who_stopped
 from launch.jobs.liveness import LiveJob
 from launch.jobs.run_state import CANCELLED_FILE, FRESH_S, read_run_state
-from launch.reports.advice import help_for
-from launch.reports.status_table import ORDER, read_status
+from launch.reports.status_table import ORDER, help_for, read_status
 from launch.reports.watching import is_over
 from launch.sweeps.plan import SweepDirectory
 from orbit.core.files.atomic import write_json

@@ -25,15 +25,14 @@ from helpers.searching import (
 )
 from helpers.waiting import wait_until
 
-from launch.cluster.records import JobRecord, write_record
 from launch.cluster.settings import InlineConfig, LocalConfig, SlurmConfig
-from launch.jobs.attempt import Decision, mark_pruned, run_attempt
+from launch.cluster.slurm import local_places
+from launch.cluster.submission import JobRecord, write_record
+from launch.jobs.attempt import Decision, StopNote, mark_pruned, run_attempt
 from launch.jobs.deciding import Order
 from launch.jobs.history import read_attempts
-from launch.jobs.local_worker import claim, claims_folder
-from launch.jobs.places import local_places
-from launch.jobs.rank_process import StopNote
 from launch.jobs.run_state import CANCELLED_FILE, read_run_state
+from launch.jobs.train_job import claim, claims_folder
 from launch.reports.html.gathering import find_runs as find_roots
 from launch.reports.status_table import read_status
 from launch.reports.watching import is_over

@@ -24,7 +24,7 @@ from orbit.core.store.reader import PairStore
 from orbit.testing import check_group, check_source
 from pipeline.methods.interface import Latents
 from pipeline.methods.latent_action.pictures.elements import slider_elements
-from pipeline.methods.neural_fourier.model import representations
+from pipeline.methods.neural_fourier.task import representations
 from pipeline.metrics.disentanglement import (
     MIN_ANGLES,
     d_lsbd_of_misses,

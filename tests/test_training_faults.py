@@ -29,7 +29,7 @@ from pipeline.run_files.checkpoint import CheckpointStore
 from pipeline.runs import load_run
 from pipeline.training import distributed as rendezvous
 from pipeline.training.distributed import ClusterFaultError, World, is_cluster_fault, join_world
-from pipeline.training.last_words import noting_the_end
+from pipeline.training.lifecycle import noting_the_end
 from pipeline.training.metrics_log import MetricsLog
 from pipeline.training.optimisation import Optimisation
 from pipeline.training.run import train

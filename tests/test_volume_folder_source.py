@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.settings.sources import VolumeFolderSourceConfig
-from data_prep.sources.volume_folder import VolumeFolderSource
+from data_prep.sources.volumes import VolumeFolderSource
 from orbit.core.reading.files import list_files
 from orbit.core.reading.volumes import resample
 

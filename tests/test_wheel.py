@@ -200,7 +200,7 @@ def test_what_belongs_to_the_source_repository_is_asked_for(
 ) -> None:
     line = run(installed / "orbit", "report", ".", "out=out", "paper=unknown").error_line
     assert "shipped: symmetric_embeddings" in line
-    monkeypatch.setattr("launch.reproduction.request.is_installed", lambda: True)
+    monkeypatch.setattr("launch.reproduction.command.is_installed", lambda: True)
     line = call("launch/reproduce.py", "paper1", "dry_run=true").error_line
     assert "give results=DIR" in line
 

@@ -17,7 +17,7 @@ from helpers.world_training import make_config
 from data_prep.building.builder import build_dataset
 from orbit.core.config.program import EXIT_STOPPED, ExitWithCode
 from orbit.core.store.reader import PairStore
-from pipeline.compiling import prepare_compiler
+from pipeline.arithmetic import prepare_compiler
 from pipeline.data.packing import Batch
 from pipeline.methods.table import make_task
 from pipeline.runs import load_run

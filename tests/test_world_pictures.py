@@ -22,7 +22,7 @@ from data_prep.settings.sources import NoSourceConfig
 from data_prep.settings.worlds import EpisodeDatasetConfig
 from data_prep.worlds.make import make_world
 from orbit.core.groups import make_group
-from orbit.core.groups.decomposition import Copy, copies_of_irreps
+from orbit.core.groups.irreps import Copy, copies_of_irreps
 from orbit.core.store.facts import Solid
 from orbit.core.store.manifest import ColumnSpec
 from pipeline.methods.sequence_labelling.task import write_first_layer

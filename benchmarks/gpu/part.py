@@ -9,7 +9,6 @@ from pathlib import Path
 
 from measuring import Check, PartReport, Row
 
-from gpu.perform import perform
 from gpu.plan import (
     DRY_PATIENCE,
     DRY_WORKLOADS,
@@ -24,7 +23,7 @@ from gpu.plan import (
     speed_jobs,
 )
 from gpu.table import as_details, gpu_table, rate_of
-from gpu.worker import Perform, Worker
+from gpu.worker import Perform, Worker, perform
 
 TITLE = "(h) A GPU: right, then fast"
 WANTED = ("nvidia.dali", "hydra", "submitit", "pytest", "triton", "hypothesis", "tensorboard")

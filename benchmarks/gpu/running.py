@@ -6,9 +6,8 @@ from pathlib import Path
 import torch
 from trainer_laps import NEVER, alone, make_trainer
 
-from gpu.found import Found, config_of
+from gpu.found import Found, config_of, read_batch, resident
 from gpu.plan import Job, Sizes
-from gpu.resident import read_batch, resident
 from gpu.speed import forget_compiled
 from orbit.core.progress import Progress
 from orbit.core.signals import StopRequest

@@ -9,9 +9,8 @@ import torch
 from measuring import take_turns
 from trainer_laps import TrainerLaps, alone
 
-from gpu.data import data_of
+from gpu.found import data_of, resident
 from gpu.plan import Job, Sizes, words_of
-from gpu.resident import resident
 
 WARM_STEPS = 5
 """Enough for CUDA graphs: a run before they are recorded, the recording, and replays."""

@@ -1,1 +1,1 @@
-"""What generated sources draw: heads, planes, skies, deformed shapes."""
+"""What generated sources draw: planes, skies and other backgrounds."""

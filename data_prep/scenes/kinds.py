@@ -16,7 +16,6 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from data_prep.drawing.checkerboards import draw_checkerboards, paint_blue
 from data_prep.scenes.acting import move_images, with_identity
 from data_prep.scenes.interface import Scene, Views
 from data_prep.settings import (
@@ -42,6 +41,35 @@ from orbit.core.groups import make_group
 from orbit.core.groups.interpolation import inscribed
 from orbit.core.store.facts import in_block
 from orbit.core.store.manifest import ColumnSpec, FrameSpec
+
+BLUE = (0, 0, 255)
+DARKEST = 128
+"""The greatest grey value that is not part of a digit."""
+WHITE = 255
+
+
+def draw_checkerboards(
+    seed: int, stream: tuple[int, ...], indices: np.ndarray, shape: tuple[int, int]
+) -> np.ndarray:
+    """Pixels 0 or 255 with equal chances, (n, H, W) uint8; each board a function of seed, stream
+    and its index alone."""
+    boards = np.empty((len(indices), *shape), np.uint8)
+    for row, index in enumerate(indices):
+        rng = np.random.default_rng([seed, *stream, int(index)])
+        boards[row] = rng.integers(0, 2, shape, np.uint8) * WHITE
+    return boards
+
+
+def paint_blue(grey: np.ndarray, boards: np.ndarray) -> np.ndarray:
+    """Digits (n, k, 1, H, W), blue before the board (n, H, W) of their image, (n, k, 3, H, W)."""
+    blue = np.array(BLUE, np.uint8)[:, None, None]
+    return np.where(grey > DARKEST, blue, boards[:, None, None])
+
+
+def is_blue(frames: np.ndarray) -> np.ndarray:
+    """The pixels of digits in frames (N, 3, H, W), (N, 1, H, W) bool."""
+    blue = np.array(BLUE, np.uint8)[:, None, None]
+    return np.asarray((frames == blue).all(1, keepdims=True))
 
 
 class PlainScene:
@@ -106,7 +134,6 @@ def frame_spec(source: ImageSource) -> FrameSpec:
 
 
 PLACE_STREAM = 2
-WHITE = 255
 
 
 class BlockedScene:

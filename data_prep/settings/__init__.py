@@ -8,12 +8,12 @@ from data_prep.settings.datasets import (
     OrbitDatasetConfig,
     PlainSceneConfig,
     PosedViewsDatasetConfig,
+    PrepareConfig,
     SequenceDatasetConfig,
     TableDatasetConfig,
     TrainPairing,
     ViewsSceneConfig,
 )
-from data_prep.settings.prepare import PrepareConfig
 from data_prep.settings.sources import SourceConfig
 from data_prep.settings.worlds import EpisodeDatasetConfig
 

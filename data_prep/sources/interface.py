@@ -11,16 +11,14 @@ from data_prep.settings import PrepareConfig, SourceConfig
 from data_prep.sources import (
     adrenal,
     cut_outs,
-    dicom,
     drawn_shapes,
     image_folder,
     meshes,
     mnist,
-    nifti,
     objects,
     phantom,
     rendered,
-    volume_folder,
+    volumes,
 )
 from orbit.core.plugins import Kind, by_name, kind_of
 from orbit.core.store.manifest import ColumnSpec
@@ -168,8 +166,8 @@ class ViewSource(Protocol):
 IMAGES, OBJECTS, VIEWS = "whole images", "objects before backgrounds", "views of objects in space"
 SOURCES: Mapping[str, Mapping[str, Kind]] = {
     IMAGES: by_name(
-        *(mnist.DIGITS, mnist.MNIST, phantom.SOURCE, meshes.SOURCE, nifti.SOURCE, dicom.SOURCE),
-        *(adrenal.SOURCE, image_folder.SOURCE, volume_folder.SOURCE),
+        *(mnist.DIGITS, mnist.MNIST, phantom.SOURCE, meshes.SOURCE, volumes.NIFTI, volumes.DICOM),
+        *(adrenal.SOURCE, image_folder.SOURCE, volumes.VOLUMES),
         *(drawn_shapes.ARROWS, drawn_shapes.SQUARES),
     ),
     OBJECTS: by_name(cut_outs.CUT_OUTS, cut_outs.GENERATED, rendered.SOURCE),

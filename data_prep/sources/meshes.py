@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.drawing.phantom_shapes import draw_turn, draw_waves
 from data_prep.settings.sources import MeshesSourceConfig
 from data_prep.sources.objects import choose, find_objects, meaning_of_objects
+from data_prep.sources.phantom import draw_turn, draw_waves
 from orbit.core.files.atomic import sha256_of_file
 from orbit.core.plugins import Kind
 from orbit.core.reading.files import find_all, listed

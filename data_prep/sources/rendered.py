@@ -15,7 +15,7 @@ from orbit.core.plugins import Kind
 from orbit.core.reading.files import list_files
 from orbit.core.reading.meshes import read_obj
 from orbit.core.rendering import Mesh, asymmetric_plane, make_mesh, render
-from orbit.core.rendering.turning import to_matrices
+from orbit.core.rendering.solid import to_matrices
 
 GROUPS = ("so3", "octahedral")
 NUM_IMAGES = 1000

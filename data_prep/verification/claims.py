@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from data_prep.drawing.backgrounds import plain_backdrop
-from data_prep.drawing.checkerboards import WHITE, is_blue
 from data_prep.scenes.acting import differs_from_action, moved_each
+from data_prep.scenes.kinds import WHITE, is_blue
 from orbit.core.groups import Group, make_group
 from orbit.core.rendering.rasteriser import FILLING
 from orbit.core.store.facts import in_block

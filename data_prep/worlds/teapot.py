@@ -1,6 +1,6 @@
 """An object that turns in space: its mesh, its rotations and its frames.
 
-As in `orbit.core.rendering.turning`, it uses only sums, products and roots of single numbers.
+As in `orbit.core.rendering.solid`, it uses only sums, products and roots of single numbers.
 """
 
 import math
@@ -23,7 +23,7 @@ from orbit.core.groups import make_group, quaternions
 from orbit.core.reading.meshes import read_obj
 from orbit.core.rendering import make_mesh
 from orbit.core.rendering.rasteriser import pack_mesh
-from orbit.core.rendering.turning import (
+from orbit.core.rendering.solid import (
     as_matrices,
     as_states,
     draw_solid,

@@ -1,1 +1,1 @@
-"""Where jobs run: settings of clusters, SLURM's answers, submission of jobs."""
+"""Where jobs run: settings of clusters, SLURM's answers, submission of jobs, their records."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 
 from launch.cluster import slurm
-from launch.cluster.records import JobRecord
+from launch.cluster.submission import JobRecord
 
 TIMEOUT_S = 10.0
 """Seconds to wait for sacct. Its database may be far away, or down."""

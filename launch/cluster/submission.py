@@ -1,4 +1,9 @@
-"""Submitting jobs to SLURM, or to background workers on this machine."""
+"""Submitting jobs to SLURM, or to background workers on this machine, and their records.
+
+There is one file for each job array, `<base>/jobs/<name>.json`. It is written before the submission
+and again, with the job's id, after it: a submission that was interrupted in between is found by its
+name.
+"""
 
 import contextlib
 import dataclasses
@@ -9,16 +14,69 @@ import shlex
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from launch.cluster import slurm
-from launch.cluster.records import JOBS, JobRecord, new_name, write_record
 from launch.cluster.settings import LocalConfig, SlurmConfig
 from launch.cluster.slurm import ArrayCut, clean_environment, cut_into_arrays
-from orbit.core.files.lock import describe_process
+from orbit.core.config.schema import read_json_as
+from orbit.core.files.atomic import write_json
+from orbit.core.files.listing import list_folder
+from orbit.core.files.lock import describe_process, is_running
+
+JOBS = "jobs"
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """A job array (task i works on `tasks[i]`), or workers on this machine that share `tasks`.
+
+    `kind` is train, evaluate, prepare or search; `processes` describes local workers.
+    """
+
+    name: str
+    kind: str
+    cluster: str
+    tasks: tuple[str, ...]
+    submitted: float
+    job_id: str | None = None
+    processes: tuple[dict[str, Any], ...] = ()
+
+    def is_alive_here(self) -> bool:
+        """Whether one of its workers runs on this machine."""
+        return any(is_running(process) for process in self.processes)
+
+
+def new_name(label: str) -> str:
+    """A unique name for a job."""
+    safe = "".join(letter if letter.isalnum() else "-" for letter in label)[:30]
+    return f"orbit-{safe}-{uuid.uuid4().hex[:8]}"
+
+
+def write_record(base: Path, record: JobRecord) -> Path:
+    """Write or rewrite a record; returns its path."""
+    path = base / JOBS / f"{record.name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, dataclasses.asdict(record))
+    return path
+
+
+def read_record(path: Path) -> JobRecord:
+    """Read one record; ValueError if it cannot be read."""
+    return read_json_as(JobRecord, path)
+
+
+def read_records(base: Path, kinds: Sequence[str] = ()) -> list[JobRecord]:
+    """All records below `base`, oldest first, of the given kinds (all if none is given)."""
+    records = [read_record(path) for path in list_folder(base / JOBS, "orbit-*.json")]
+    chosen = [record for record in records if not kinds or record.kind in kinds]
+    return sorted(chosen, key=lambda record: record.submitted)
+
 
 NO_LIMIT_MIN = 60 * 24 * 365
 

@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from launch.cluster.checks import check_cluster
-from launch.cluster.records import JobRecord, read_record, read_records
 from launch.cluster.settings import ClusterConfig, InlineConfig, LocalConfig, SlurmConfig
-from launch.cluster.submission import submit_arrays, submit_workers
+from launch.cluster.slurm import in_slurm, slurm_place
+from launch.cluster.submission import (
+    JobRecord,
+    read_record,
+    read_records,
+    submit_arrays,
+    submit_workers,
+)
 from launch.evaluation.evaluator import EvaluateRequest, Evaluator, Target, Work, find_runs
+from launch.jobs.attempt import StopNote
 from launch.jobs.deciding import request_restart
 from launch.jobs.liveness import find_live
-from launch.jobs.places import in_slurm, slurm_place
-from launch.jobs.rank_process import StopNote
 from launch.snapshot import take_snapshot
 from launch.sweeps.plan import PLAN_FILE
 from orbit.core.code import packages_to_carry

@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from launch.cluster.records import read_records
 from launch.cluster.settings import ClusterConfig
+from launch.cluster.submission import read_records
 from launch.jobs.liveness import find_live
 from launch.jobs.run_state import read_run_state
 from launch.jobs.standing import AT_WORK

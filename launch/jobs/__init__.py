@@ -1,1 +1,1 @@
-"""The code inside a job: ranks, attempts and their ends, records of submitted jobs."""
+"""The code inside a job: ranks, attempts and their ends; and which jobs are alive."""

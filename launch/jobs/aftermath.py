@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from launch.cluster import slurm
-from launch.cluster.records import read_record
+from launch.cluster.slurm import Place, slurm_job
+from launch.cluster.submission import read_record
 from launch.jobs import history
 from launch.jobs.deciding import GOES_ON, after_fault, earlier_attempts, read_order, request_restart
 from launch.jobs.history import Ending
-from launch.jobs.places import Place, slurm_job
 from launch.jobs.run_state import CANCELLED_FILE
 from orbit.core.config.program import EXIT_STOPPED
 from orbit.core.files.waiting import pause

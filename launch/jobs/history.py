@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from launch.cluster.settings import RetryConfig
-from launch.cluster.slurm import JobFacts
-from launch.jobs.places import Place
+from launch.cluster.slurm import JobFacts, Place
 from orbit.core.config.program import (
     EXIT_CLUSTER_FAULT,
     EXIT_COLLAPSED,

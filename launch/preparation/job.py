@@ -7,12 +7,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from launch.cluster.records import read_record
+from launch.cluster.slurm import slurm_place
+from launch.cluster.submission import read_record
+from launch.jobs.attempt import StopNote
 from launch.jobs.deciding import request_restart
 from launch.jobs.history import reason_of_stop
-from launch.jobs.local_worker import claim, claims_folder
-from launch.jobs.places import slurm_place
-from launch.jobs.rank_process import StopNote
+from launch.jobs.train_job import claim, claims_folder
 from launch.preparation.directory import MANIFEST_TASK, PrepareOrder, note_failure, read_order
 from orbit.core.config.program import describe_error
 from orbit.core.files.waiting import trying_again

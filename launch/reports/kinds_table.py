@@ -7,7 +7,7 @@ from data_prep.settings.worlds import WorldConfig
 from orbit.core import plugins
 from orbit.core.config.schema import names_of
 from orbit.core.groups.words import FAMILIES
-from pipeline.loggers.table import TENSORBOARD, TRACKERS
+from pipeline.loggers import TENSORBOARD, TRACKERS
 from pipeline.methods.table import TaskConfig
 from pipeline.models.settings import LatentActionSettings, NetworkConfig
 

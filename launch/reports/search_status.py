@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launch.cluster.records import JobRecord
+from launch.cluster.submission import JobRecord
 from launch.jobs.liveness import Liveness
 from launch.jobs.run_state import CANCELLED_FILE
 from launch.jobs.standing import REASONS, STAYS

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launch.reproduction.cells import metric
 from launch.reproduction.plan import Rows, select
 from launch.reproduction.settings import Panel, Preset, ReproductionSettings
 from launch.reproduction.tables import is_current, with_guests
-from launch.reproduction.values import metric
 from orbit.core.config.schema import suggestion
 from orbit.core.files.atomic import replacing
 from orbit.core.files.listing import list_folder

@@ -15,7 +15,7 @@ from launch.reproduction.settings import (
     ReproductionSettings,
     check_known,
 )
-from orbit.core.config.former import former_spellings
+from orbit.core.config.roots import former_spellings
 
 SHORT = 8
 

@@ -5,7 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from launch.reports.papers import Paper, PaperColumn, PaperRow, PaperTable, read_paper
-from launch.reproduction.cells import cell, paired_block, spread
+from launch.reproduction.cells import (
+    MAIN_CLASSIFIER,
+    cell,
+    columns_of,
+    metric,
+    paired_block,
+    spread,
+)
 from launch.reproduction.masks import compared_variants, masks_table
 from launch.reproduction.plan import (
     NOT_RUN,
@@ -26,7 +33,6 @@ from launch.reproduction.settings import (
     VariantSettings,
     check_known,
 )
-from launch.reproduction.values import MAIN_CLASSIFIER, columns_of, metric
 from orbit.core.metrics import Metric
 from pipeline.methods.table import find_method
 

@@ -3,15 +3,23 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.cluster.records import read_records
 from launch.cluster.settings import ClusterConfig, InlineConfig
+from launch.cluster.submission import read_records
 from launch.jobs.liveness import Liveness, find_live
 from launch.snapshot import Snapshot, take_snapshot
-from launch.sweeps.estimate import describe_hours, describe_points, pace_of, read_like
 from launch.sweeps.expansion import PlannedRun, Resolver, check_space, expand, with_seeds
 from launch.sweeps.inline_trials import run_inline
-from launch.sweeps.mixing import mixed_code, refuse_mix
-from launch.sweeps.plan import Plan, SweepDirectory, as_values, describe_plan, make_plan
+from launch.sweeps.plan import (
+    Plan,
+    SweepDirectory,
+    as_values,
+    describe_hours,
+    describe_plan,
+    describe_points,
+    make_plan,
+    pace_of,
+    read_like,
+)
 from launch.sweeps.request import (
     REPOSITORY,
     SweepRequest,
@@ -20,7 +28,13 @@ from launch.sweeps.request import (
     split_overrides,
 )
 from launch.sweeps.settings import OptunaSearch
-from launch.sweeps.submission import describe_submission, prepare_runs, submit_runs
+from launch.sweeps.submission import (
+    describe_submission,
+    mixed_code,
+    prepare_runs,
+    refuse_mix,
+    submit_runs,
+)
 from orbit.core.code import packages_to_carry
 from orbit.core.config.origins import print_text
 from orbit.core.config.program import command_for, take_switch

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from launch.cluster.records import read_records
 from launch.cluster.settings import InlineConfig
+from launch.cluster.submission import read_records
 from launch.jobs.attempt import is_pruned
 from launch.jobs.deciding import ERROR_FILE
 from launch.jobs.liveness import LiveJob, find_live

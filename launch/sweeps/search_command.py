@@ -10,20 +10,22 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.cluster.records import JobRecord, read_records
 from launch.cluster.settings import InlineConfig, LocalConfig, SlurmConfig
-from launch.cluster.slurm import ArrayCut
-from launch.cluster.submission import sbatch_text, submit_arrays, submit_workers
+from launch.cluster.slurm import ArrayCut, in_slurm, slurm_place
+from launch.cluster.submission import (
+    JobRecord,
+    read_records,
+    sbatch_text,
+    submit_arrays,
+    submit_workers,
+)
+from launch.jobs.attempt import StopNote
 from launch.jobs.deciding import request_restart
 from launch.jobs.liveness import find_live
-from launch.jobs.places import in_slurm, slurm_place
-from launch.jobs.rank_process import StopNote
 from launch.jobs.run_state import CANCELLED_FILE
 from launch.snapshot import Snapshot, take_snapshot
-from launch.sweeps.estimate import describe_hours, mean_pace, read_like
 from launch.sweeps.expansion import PlannedRun, Resolver, with_seeds
-from launch.sweeps.mixing import mixed_code, refuse_mix
-from launch.sweeps.plan import SweepDirectory
+from launch.sweeps.plan import SweepDirectory, describe_hours, mean_pace, read_like
 from launch.sweeps.request import REPOSITORY, SweepRequest, check_before
 from launch.sweeps.search import (
     SUMMARY_FILE,
@@ -37,6 +39,7 @@ from launch.sweeps.search import (
 from launch.sweeps.search_space import describe_search, example_points
 from launch.sweeps.settings import OptunaSearch, SweepConfig
 from launch.sweeps.study import JOURNAL, SearchStudy, mend_journal, require_optuna
+from launch.sweeps.submission import mixed_code, refuse_mix
 from orbit.core.code import packages_to_carry
 from orbit.core.config.compose import split_override
 from orbit.core.config.program import EXIT_STOPPED, ExitWithCode, command_for, describe_error

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from launch.cluster import slurm
-from launch.cluster.records import JobRecord, read_records
 from launch.cluster.settings import LocalConfig, SlurmConfig
-from launch.cluster.submission import submit_workers
+from launch.cluster.submission import JobRecord, read_records, submit_workers
 from launch.jobs.attempt import is_pruned
 from launch.jobs.liveness import SUBMISSION_GRACE_S, LiveJob, find_live
-from launch.jobs.local_worker import LocalWorker
 from launch.jobs.run_state import RunState, read_run_state
 from launch.jobs.standing import DONE, INTERRUPTED
+from launch.jobs.train_job import LocalWorker
 from launch.snapshot import Snapshot
 from launch.sweeps.expansion import PlannedRun
 from launch.sweeps.plan import SweepDirectory

@@ -1,6 +1,11 @@
-"""Statements about metrics: direction, meaning and format. Evaluations write them next to the
-values, for tables and reports."""
+"""Statements about metrics: direction, meaning and format; confidence intervals of their means.
 
+Evaluations write statements next to the values, for tables and reports. Intervals are by Student's
+t.
+"""
+
+import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -83,3 +88,20 @@ def read_statements(content: Mapping[str, Any]) -> tuple[Metric, ...]:
     """
     found = content.get("meanings", [])
     return tuple(build(Metric, each) for each in found) if isinstance(found, list) else ()
+
+
+MIN_RUNS = 3
+"""The least number of runs whose interval tables show: that of two is thirteen times as wide as
+their deviation suggests."""
+
+
+def half_width(values: Sequence[float], level: float = 0.95) -> float:
+    """Half the width of the mean's confidence interval, for at least two independent values.
+
+    The interval contains the mean of normal values in a share `level` of all samples.
+    """
+    from scipy.stats import t
+
+    num = len(values)
+    quantile = float(t.ppf((1 + level) / 2, num - 1))
+    return quantile * statistics.stdev(values) / math.sqrt(num)

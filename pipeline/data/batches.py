@@ -2,7 +2,7 @@
 
 Both classes are stateless functions of the step, so a loader that starts at step s yields the same
 batches as one that was not interrupted. They are picklable, so that DALI can run them in spawned
-processes.
+processes. Targets of fresh pairs are computed on the device, by the training step.
 """
 
 from dataclasses import dataclass
@@ -10,13 +10,16 @@ from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
+from torch import nn
 
 from orbit.core.groups import make_group
+from orbit.core.groups.targets import make_targets
 from orbit.core.store.manifest import Manifest
 from orbit.core.store.origin import Episodes, Orbits, Sequences, Table
 from orbit.core.store.reader import RecordReader, Records
 from pipeline.data.blocks import BlockOrder, BlockSizes
 from pipeline.data.order import SampleOrder, draw_choices, draw_uniforms, rank_slice
+from pipeline.data.packing import Batch
 from pipeline.data.settings import Pairs
 
 
@@ -245,3 +248,41 @@ def what_stays(manifest: Manifest) -> str | None:
         "views": "the object is turned before it is drawn",
     }.get(origin.scene, "parts of the frame stay")
     return f"{parts} (dataset.scene.name={origin.scene})"
+
+
+class FreshTargets(nn.Module):
+    """Calls an objective on batches without targets, which it computes on the device.
+
+    The targets equal those that would have been stored. The computation is part of the compiled
+    step.
+    """
+
+    def __init__(self, objective: nn.Module, manifest: Manifest) -> None:
+        super().__init__()
+        self.objective = objective
+        self._group = make_group(manifest.group)
+        self._is_binary = manifest.frames.values == "binary"
+
+    def forward(
+        self,
+        source: torch.Tensor,
+        target: torch.Tensor,
+        action: torch.Tensor,
+        label: torch.Tensor,
+        valid: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The result of the objective; see `pipeline.methods.interface`. `target` is (B, 0)."""
+        made = self.targets(source, action)
+        outputs: tuple[torch.Tensor, torch.Tensor] = self.objective(
+            source, made, action, label, valid
+        )
+        return outputs
+
+    def targets(self, source: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """The stored frames of g x for each source x and action vector of g."""
+        with torch.no_grad(), torch.autocast(source.device.type, enabled=False):
+            return make_targets(self._group, source, action, self._is_binary)
+
+    def completed(self, batch: Batch) -> Batch:
+        """The batch with its targets."""
+        return batch._replace(target=self.targets(batch.source, batch.action))

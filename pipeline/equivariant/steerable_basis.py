@@ -24,8 +24,7 @@ from typing import NamedTuple
 
 import torch
 
-from orbit.core.groups.point_groups import determinants, point_group
-from orbit.core.groups.point_tables import irrep_tables
+from orbit.core.groups.point_groups import determinants, irrep_tables, point_group
 from pipeline.equivariant.fields import (
     SIGNED,
     check_representation,

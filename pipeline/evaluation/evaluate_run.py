@@ -15,7 +15,6 @@ import numpy as np
 
 from orbit import __version__
 from orbit.core.code import measured_by
-from orbit.core.files.events import open_events
 from orbit.core.files.listing import list_folder
 from orbit.core.metrics import statements_for
 from orbit.core.printing import rank_of_environment, say, world_size_of_environment
@@ -25,9 +24,10 @@ from orbit.core.store.reader import PairStore, SplitReader
 from pipeline.arithmetic import exact_float32, use_threads
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.loader import Loader, LoaderConfig
-from pipeline.data.places import global_places
+from pipeline.data.packing import global_places
 from pipeline.description.facts import describe_loaded
 from pipeline.description.words import in_words
+from pipeline.loggers import open_events
 from pipeline.measuring import Subject, device_of
 from pipeline.methods.table import method_of
 from pipeline.referee.statements import STATEMENTS

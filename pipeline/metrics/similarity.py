@@ -26,7 +26,7 @@ from functools import lru_cache
 import torch
 from torch.nn.functional import pad
 
-from pipeline.data.places import slices_in_cache
+from pipeline.data.packing import slices_in_cache
 
 SIGMA = 1.5
 RADIUS = 5

@@ -12,7 +12,7 @@ from torch import nn
 
 from orbit.core import plugins
 from orbit.core.groups import Group
-from orbit.core.groups.irreps_rotations import antisymmetric_exponential
+from orbit.core.groups.irreps import antisymmetric_exponential
 from pipeline.models.settings import (
     LatentActionSettings,
     LearnedActionConfig,

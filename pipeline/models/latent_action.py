@@ -24,7 +24,7 @@ from orbit.core.groups import Group
 from orbit.core.store.manifest import FrameSpec
 from pipeline.models.actions import make_action
 from pipeline.models.checkpointing import checkpoint_activations
-from pipeline.models.networks import as_channels_last, make_network
+from pipeline.models.networks import OrbitAverage, as_channels_last, make_network
 from pipeline.models.settings import (
     FixedMaskConfig,
     LatentActionSettings,
@@ -33,7 +33,6 @@ from pipeline.models.settings import (
     NetworkConfig,
     SpatialActionConfig,
 )
-from pipeline.models.symmetrised import OrbitAverage
 
 INITIAL_SPREAD = 0.1
 

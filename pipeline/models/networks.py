@@ -1,4 +1,4 @@
-"""Encoders and decoders: the paper's, with context channels, with residual blocks.
+"""Encoders and decoders: the paper's, with context channels, with residual blocks; orbit averages.
 
 Stride-2 4-wide convolutions with LeakyReLU(0.2), no normalisation (script
 `rotated_mnist.py`; 2D). Volumes use the same plan with 3D layers. The Tanh that ends
@@ -10,6 +10,14 @@ symmetrically: a quarter turn of the image is a quarter turn of the latent.
 A cell of the paper's latent sees 10 x 10 pixels, so an average over cells only reflects small parts
 of a frame. The second branch of the context network reads the neighbourhoods of cells before the
 average is taken.
+
+Means over the orbit of an image are symmetric whatever a network's weights:
+
+    z(x) = mean over all g of  g^-1 E(g x)     then  z(h x) = h z(x)
+    f(x) = mean over all g of  F(g x)          then  f(h x) = f(x)
+
+for every element h of a finite group that acts on whole frames, because g h runs through the group
+as g does (the Reynolds operator). Values agree up to the rounding of a sum in another order.
 """
 
 import dataclasses
@@ -21,6 +29,7 @@ import torch
 from torch import nn
 
 from orbit.core import plugins
+from orbit.core.groups import Group
 from pipeline.models.settings import (
     AutoencoderConfig,
     ContextConfig,
@@ -300,3 +309,43 @@ def as_channels_last(module: nn.Module, num_spatial: int) -> nn.Module:
     """Store the convolutions' weights channels-last; activations then have the same format."""
     memory_format = torch.channels_last if num_spatial == 2 else torch.channels_last_3d
     return module.to(memory_format=memory_format)
+
+
+def orbit_mean(
+    function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    images: torch.Tensor,
+    elements: torch.Tensor,
+    group: Group,
+) -> torch.Tensor:
+    """The mean over elements of `function(g x, g)`, for images x (N, C, ...) and g N times."""
+    total = torch.zeros(())
+    for number in range(len(elements)):
+        g = elements[number : number + 1].expand(len(images), *elements.shape[1:])
+        value = function(group.act_on_image(images, g), g)
+        total = total + value if number else value
+    return total / len(elements)
+
+
+class OrbitAverage(nn.Module):
+    """An encoder's latents, averaged over the orbit so that they turn with the image.
+
+    Raises ValueError for a continuous group, whose orbits have no end.
+    """
+
+    elements: torch.Tensor
+
+    def __init__(self, encoder: nn.Module, group: Group) -> None:
+        super().__init__()
+        if group.num_elements is None:
+            raise ValueError(
+                f"task.orbit_average=true needs a finite group, and {group.name} is continuous"
+            )
+        self.encoder, self.group = encoder, group
+        self.register_buffer("elements", group.elements(), persistent=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return orbit_mean(self._turned_back, images, self.elements, self.group)
+
+    def _turned_back(self, moved: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        latent: torch.Tensor = self.encoder(moved)
+        return self.group.act_on_latent(latent, self.group.inverse(g))

@@ -24,7 +24,7 @@ from orbit.core.store.origin import Orbits
 from orbit.core.store.reader import PairStore, SplitReader
 from pipeline.methods.table import make_task
 from pipeline.models.latent_action import LatentActionModel
-from pipeline.models.symmetrised import orbit_mean
+from pipeline.models.networks import orbit_mean
 from pipeline.runs import Run
 from pipeline.training.run import INITIALISATION_STREAM
 

@@ -8,7 +8,6 @@ import torch
 
 from orbit.core.groups import Group
 from pipeline.measuring import SEED
-from pipeline.metrics.inference import vote_on_poses
 from pipeline.metrics.pose import (
     KERNELS,
     PAIR_KERNELS,
@@ -20,11 +19,10 @@ from pipeline.metrics.pose import (
     r2_by_component,
     r2_pooled,
 )
-from pipeline.probing.classifiers import Labelled, fit_linear
+from pipeline.metrics.retrieval import vote_on_poses
 from pipeline.probing.features import standardiser
-from pipeline.probing.sets import class_of
-from pipeline.referee.encoding import Coder, Seen, live, whole
-from pipeline.referee.views import common_elements
+from pipeline.probing.fits import Labelled, class_of, fit_linear
+from pipeline.referee.views import Coder, Seen, common_elements, live, whole
 
 Scores = dict[str, float]
 MAX_VALUES = 1 << 26

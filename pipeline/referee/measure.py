@@ -19,7 +19,6 @@ from orbit.core.store.origin import Orbits
 from orbit.core.store.reader import PairStore
 from pipeline.measuring import SEED, device_of, spread
 from pipeline.methods.interface import Latents
-from pipeline.referee.encoding import Coder, Seen, see, size_of
 from pipeline.referee.fits import Single, Thirds, class_scores, pose_scores
 from pipeline.referee.scores import (
     d_lsbd_scores,
@@ -29,9 +28,9 @@ from pipeline.referee.scores import (
     inferred_elements,
     predictions,
     retrieval_scores,
+    torus_scores,
 )
-from pipeline.referee.torus import torus_scores
-from pipeline.referee.views import Views, check_has_views, make_views
+from pipeline.referee.views import Coder, Seen, Views, check_has_views, make_views, see, size_of
 
 NUM_OBJECTS, NUM_FITTED, NUM_CHOOSING, NUM_VIEWS = 64, 128, 32, 8
 """Objects that are scored, with all views, and of regressions, with 8 views each."""

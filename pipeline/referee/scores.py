@@ -1,27 +1,39 @@
-"""The measures of one model that need no fit: retrieval, gain, D_LSBD, swapped elements."""
+"""The measures of one model that need no fit: retrieval, gain, D_LSBD, swapped elements.
+
+D_LSBD of objects under two angles is computed on a grid of all pairs, one object at a time.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from orbit.core.groups import Group
-from pipeline.measuring import partners
-from pipeline.metrics.disentanglement import MIN_ANGLES, d_lsbd, noise_floor, why_no_d_lsbd
+from orbit.core.groups import Group, Torus
+from pipeline.measuring import partners, spread
+from pipeline.metrics.disentanglement import (
+    MIN_ANGLES,
+    d_lsbd,
+    d_lsbd_of_misses,
+    noise_floor,
+    pair_spectrum,
+    torus_misses,
+    torus_noise_floor,
+    why_no_d_lsbd,
+    why_no_torus_d_lsbd,
+)
 from pipeline.metrics.images import psnr
-from pipeline.metrics.inference import nearest_candidates
 from pipeline.metrics.retrieval import (
     MIN_VIEWS,
     chance_reciprocal_rank,
     equivariance_gain,
     expected_hits_at,
     expected_reciprocal_rank,
+    nearest_candidates,
     pose_distance,
     pose_retrieval,
     rank_views,
 )
-from pipeline.referee.encoding import Coder, Seen
-from pipeline.referee.views import common_elements
+from pipeline.referee.views import Coder, MadeViews, Seen, Views, common_elements
 
 ROTATIONS = ("c4", "so2", "so3", "torus", "turn_hue")
 NUM_CANDIDATES, MAX_CANDIDATES = 360, 512
@@ -176,3 +188,44 @@ def image_scores(
             if chosen.any():
                 scores[f"orbit_psnr/{name}{which}"] = psnr(float(error[chosen].mean()))
     return scores
+
+
+NUM_OBJECTS = 8
+MAX_VALUES = 1 << 24
+"""The most numbers of the latents of one object under the whole grid."""
+
+
+def torus_scores(coder: Coder, views: Views) -> dict[str, float]:
+    """`d_lsbd` of up to 8 objects under 36 x 36 pairs of angles, and what noise scores.
+
+    ValueError with the reason where views cannot be made, where latents are too long, and where the
+    model's own action has several pairs of frequencies.
+    """
+    group, acted = coder.group, coder.latents.acted
+    assert isinstance(group, Torus)
+    assert acted is not None
+    if not isinstance(views, MadeViews):
+        raise ValueError(
+            f"it needs views under {MIN_ANGLES} x {MIN_ANGLES} pairs of angles, and here only"
+            " stored ones are known"
+        )
+    elements = group.grid(MIN_ANGLES)
+    grid = views.under(elements)
+    objects = spread(len(views.labels), NUM_OBJECTS)
+    sources = coder.encode(views.sources(objects))[acted]
+    size = sources[0].numel() * len(elements)
+    if size > MAX_VALUES:
+        raise ValueError(
+            f"{size:,} numbers of an object under all angles, more than {MAX_VALUES:,}"
+        )
+    shape = (MIN_ANGLES, MIN_ANGLES, -1)
+    moved = (coder.act_by_each(source[None], elements).view(shape) for source in sources)
+    reason = why_no_torus_d_lsbd(torch.stack([pair_spectrum(z) for z in moved]).sum(0))
+    if reason is not None:
+        raise ValueError(reason)
+    misses = []
+    for number in objects:
+        (frames,) = grid.frames(number[None], np.arange(len(elements))[None])
+        misses.append(torus_misses(coder.encode(frames)[acted].view(shape)))
+    noise = torus_noise_floor(len(objects), MIN_ANGLES, sources[0].numel())
+    return {"d_lsbd": d_lsbd_of_misses(torch.stack(misses)), "d_lsbd_noise": noise}

@@ -1,11 +1,20 @@
-"""From a run directory to a start and to a result; checks before a run starts.
+"""From a run directory to a start and to a result; checks before a run starts; and how it ended.
 
 Every rank makes these checks, because another node may lack what the first one has.
+
+A run says in ended.json how its process ended, for those who look from outside: who ran it by hand
+has no launcher that watches it. A process that is killed says nothing; what is left of it then is a
+heartbeat that has stopped.
 """
 
+import json
 import os
+import platform
 import shutil
-from collections.abc import Sequence
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +23,19 @@ import torch
 from orbit import __version__
 from orbit.core.code import CODE_FILE, code_of, differing_packages, used_in_training, went_on
 from orbit.core.config.compose import TASK_RUN
-from orbit.core.config.program import EXIT_COLLAPSED, EXIT_NON_FINITE, ExitWithCode
+from orbit.core.config.program import (
+    EXIT_COLLAPSED,
+    EXIT_NON_FINITE,
+    EXIT_STOPPED,
+    ExitWithCode,
+    describe_error,
+)
+from orbit.core.files.atomic import create_exclusively
+from orbit.core.files.lock import LostLockError
+from orbit.core.files.waiting import StoppedWaiting
 from orbit.core.metrics import Metric, statements_for
 from orbit.core.printing import metrics_table, rank_of_environment, say
+from orbit.core.signals import StopRequest
 from orbit.core.store.manifest import Manifest
 from orbit.core.user_text import counted
 from pipeline.arithmetic import complaint
@@ -25,9 +44,9 @@ from pipeline.data.loader import LoaderConfig, shared_bytes
 from pipeline.run_files.checkpoint import Checkpoint
 from pipeline.run_files.reading import read_metrics
 from pipeline.run_files.shared import is_shared
-from pipeline.training.distributed import World
+from pipeline.training.distributed import FirstRankFailedError, World, is_cluster_fault
 from pipeline.training.environment import describe_environment, differences_that_matter
-from pipeline.training.run_directory import RunDirectory, differing_keys
+from pipeline.training.run_directory import ENDED_FILE, RunDirectory, differing_keys
 from pipeline.training.settings import NEEDS_A_GPU, TrainConfig, as_decided
 from pipeline.training.trainer import Best, Plan, should_compile
 
@@ -293,3 +312,53 @@ def _differing_keys(run: RunDirectory, config: TrainConfig) -> list[str]:
 
 def _metrics_of(line: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in line.items() if key not in ("step", "epoch", "split")}
+
+
+NUM_LAST_LINES = 8
+KINDS = {EXIT_STOPPED: "stopped", EXIT_COLLAPSED: "collapsed", EXIT_NON_FINITE: "non_finite"}
+
+
+@contextmanager
+def noting_the_end(run: RunDirectory, world: World, request: StopRequest) -> Iterator[None]:
+    """Leave ended.json where what is done inside ends early; the first rank to fail writes it.
+
+    Only for the owner of the run directory: a process that has lost it writes nothing. What an
+    earlier start left is removed.
+    """
+    file = run.path / ENDED_FILE
+    world.first_decides(lambda: file.unlink(missing_ok=True))
+    try:
+        yield
+    except (FirstRankFailedError, LostLockError):
+        raise
+    except BaseException as error:
+        words = _describe(error, request)
+        if words["kind"] != "stopped" or world.is_first:
+            where = {"rank": world.rank, "host": platform.node(), "pid": os.getpid()}
+            with suppress(OSError):  # the disk may be what failed
+                steps = run.checkpoints.steps()
+                words |= {"step": steps[-1] if steps else None, "time": time.time(), **where}
+                create_exclusively(file, json.dumps(words))
+        raise
+
+
+def _describe(error: BaseException, request: StopRequest) -> dict[str, Any]:
+    """Kind, message and last lines of what ended a run."""
+    if isinstance(error, KeyboardInterrupt):
+        return {"kind": "stopped", "message": "", "signal": "SIGINT"}
+    message = describe_error(error)
+    if isinstance(error, ExitWithCode | StoppedWaiting):
+        code = error.code if isinstance(error, ExitWithCode) else EXIT_STOPPED
+        kind = KINDS.get(code, "failed")
+        return {
+            "kind": kind,
+            "message": message,
+            "signal": request.signal_name if kind == "stopped" else None,
+        }
+    if is_cluster_fault(error):
+        return {"kind": "cluster_fault", "message": message}
+    if isinstance(error, ValueError | OSError):
+        return {"kind": "mistake", "message": message}
+    text = "".join(traceback.format_exception(error)).splitlines()
+    lines = [line for line in text if line.strip()][-NUM_LAST_LINES:]
+    return {"kind": "crash", "message": f"{type(error).__name__}: {message}", "lines": lines}

@@ -28,15 +28,15 @@ from pipeline.arithmetic import deterministic_algorithms, exact_float32, native_
 from pipeline.data.batches import (
     Batches,
     EvaluationBatches,
+    FreshTargets,
     TrainBatches,
     check_pairs,
     make_train_order,
 )
 from pipeline.data.loader import Loader
 from pipeline.data.order import SampleOrder, rank_slice
-from pipeline.data.packing import Batch
-from pipeline.data.places import global_places, local_batch_of, places_at_once
-from pipeline.loggers.table import check_loggers
+from pipeline.data.packing import Batch, global_places, local_batch_of, places_at_once
+from pipeline.loggers import check_loggers
 from pipeline.methods.table import make_task, method_of
 from pipeline.run_files.checkpoint import fill
 from pipeline.run_files.shared import keep_copy
@@ -51,14 +51,13 @@ from pipeline.training.data_order import (
 )
 from pipeline.training.debugging import FirstBatches, profiled, shortened
 from pipeline.training.distributed import World, join_world
-from pipeline.training.fresh_targets import FreshTargets
-from pipeline.training.last_words import noting_the_end
 from pipeline.training.lifecycle import (
     Start,
     check_compiler,
     check_precision,
     check_shared_memory,
     note_collapse,
+    noting_the_end,
     prepare_start,
     result_where_nothing_can_be_written,
     write_result,

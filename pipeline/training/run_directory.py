@@ -47,7 +47,7 @@ from orbit.core.files.atomic import (
 from orbit.core.files.listing import list_folder
 from orbit.core.files.lock import describe_process
 from orbit.core.store.manifest import Manifest, as_plain, read_manifest, read_manifest_file
-from pipeline.loggers.interface import note_file
+from pipeline.loggers import note_file
 from pipeline.run_files.reading import CONFIG_FILE, DATASET_FILE, read_config_values
 from pipeline.training.settings import KEYS_FREE_TO_CHANGE, TrainConfig
 

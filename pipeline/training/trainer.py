@@ -20,8 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from orbit.core.progress import Progress
 from orbit.core.signals import StopRequest
-from pipeline.arithmetic import exact_float32, float32_arithmetic
-from pipeline.compiling import compile_in_place
+from pipeline.arithmetic import compile_in_place, exact_float32, float32_arithmetic
 from pipeline.data.packing import Batch
 from pipeline.methods.interface import Task
 from pipeline.run_files.checkpoint import Checkpoint, CheckpointStore, non_finite_names

@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn.functional import softplus
 
 from orbit.core.groups import Group, quaternions
-from orbit.core.groups.irreps_rotations import antisymmetric_exponential, rotation_generators
+from orbit.core.groups.irreps import antisymmetric_exponential, rotation_generators
 from orbit.core.plugins import Kind
 from orbit.core.store.manifest import FrameSpec
 from pipeline.global_batch import GlobalBatchNorm
@@ -150,7 +150,7 @@ class HarmonicDecoder(nn.Module):
         with torch.autocast(vector.device.type, enabled=False):
             for degree in range(1, self.max_degree + 1):
                 generators = getattr(self, f"generators_{degree}")
-                # D_l = exp(v . X), as `orbit.core.groups.irreps_rotations.space_matrix`.
+                # D_l = exp(v . X), as `orbit.core.groups.irreps.space_matrix`.
                 exponent = (vector[:, :, None, None] * generators).sum(1)
                 rows = self.vectors[degree**2 : (degree + 1) ** 2]
                 parts.append(antisymmetric_exponential(exponent) @ rows)

@@ -21,9 +21,8 @@ from pipeline.equivariant import (
     act_on_fibre,
     act_on_fields,
 )
-from pipeline.world_models.layers import OddMaxPool, convolution, mlp, normed
 from pipeline.world_models.settings import ReacherModelConfig
-from pipeline.world_models.world_model import WorldModel
+from pipeline.world_models.world_model import OddMaxPool, WorldModel, convolution, mlp, normed
 
 
 def act_on_maps(group: Group, is_regular: bool, y: torch.Tensor, g: torch.Tensor) -> torch.Tensor:

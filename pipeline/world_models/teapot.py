@@ -13,9 +13,8 @@ from torch.nn.functional import normalize
 from orbit.core.groups import Group, quaternions
 from orbit.core.plugins import Kind
 from orbit.core.store.manifest import FrameSpec
-from pipeline.world_models.layers import convolution, mlp, normed
 from pipeline.world_models.settings import TeapotModelConfig
-from pipeline.world_models.world_model import WorldModel
+from pipeline.world_models.world_model import WorldModel, convolution, mlp, normed
 
 MIN_LENGTH = 1e-6
 

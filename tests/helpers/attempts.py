@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from launch.cluster import slurm
+from launch.cluster.slurm import Place
 from launch.jobs import aftermath, history
 from launch.jobs import deciding as restarting
 from launch.jobs.deciding import Order, write_order
-from launch.jobs.places import Place
 
 BASH = shutil.which("bash") or "/bin/bash"
 ORDER = Order("mine", "/code", None, 1, None, 5.0, 60.0, None, "/data")

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from launch.reproduction.command import ReproductionRequest
 from launch.reproduction.plan import Programs
-from launch.reproduction.request import ReproductionRequest
 from launch.reproduction.settings import (
     DatasetSettings,
     PresetOverrides,

@@ -7,7 +7,7 @@ from launch.reports.collecting import show, stated_by
 from launch.reports.html.curves import SPLITS
 from launch.reports.html.gathering import DATASET, RunRecord
 from launch.reports.html.headline import choose_metrics, count_states, make_facts
-from launch.reports.html.pages_run import read_notes
+from launch.reports.html.pages_runs import read_notes
 from launch.reports.html.pictures import frames_context, picture_context
 from launch.reports.html.report import Report
 from launch.reports.seed_summary import CHOOSING, Cell, direction_of, over_seeds, value_of

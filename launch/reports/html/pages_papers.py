@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from launch.reports.collecting import show
+from launch.reports.html.curves import Cost, total
 from launch.reports.html.gathering import Gathered, RunRecord
 from launch.reports.html.names import duration, number, spread
 from launch.reports.html.report import Report
-from launch.reports.html.speed import Cost, total
 from launch.reports.papers import PaperRow, PaperTable
 from launch.reports.seed_summary import Cell, over_seeds, value_of
 

@@ -6,12 +6,11 @@ from pathlib import Path
 
 from launch.jobs.codes import CODE
 from launch.jobs.standing import AT_WORK
-from launch.reports.html.curves import Curves, make_curves
+from launch.reports.html.curves import Cost, Curves, cost_of, make_curves
 from launch.reports.html.gathering import DATASET, Gathered, RunRecord, find_runs, gather
 from launch.reports.html.headline import Headline, make_headline
 from launch.reports.html.names import settings_label, short_keys
 from launch.reports.html.pictures import Gallery, choose_galleries
-from launch.reports.html.speed import Cost, cost_of
 from launch.reports.papers import Paper, read_paper
 from orbit.core.config.program import take_switch, take_value
 from orbit.core.config.schema import suggestion

@@ -16,8 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orbit.core.config.former import overrides_instead
-from orbit.core.config.roots import CONFIG_ROOT, SUFFIX, config_roots, group_files, is_group
+from orbit.core.config.roots import (
+    CONFIG_ROOT,
+    SUFFIX,
+    config_roots,
+    group_files,
+    is_group,
+    overrides_instead,
+)
 from orbit.core.config.roots import WORD as CONFIGS_WORD
 from orbit.core.config.schema import suggestion
 from orbit.core.config.yaml_files import read_yaml

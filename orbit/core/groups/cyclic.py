@@ -12,8 +12,7 @@ import numpy as np
 import torch
 
 from orbit.core.groups.interface import Irrep
-from orbit.core.groups.point_groups import QUARTER_TURNS, TURN_NAMES
-from orbit.core.groups.point_tables import point_irreps
+from orbit.core.groups.point_groups import QUARTER_TURNS, TURN_NAMES, point_irreps
 from orbit.core.plugins import Kind
 
 

@@ -19,8 +19,7 @@ import torch
 
 from orbit.core.groups.interface import ActionComponent, Irrep
 from orbit.core.groups.interpolation import check_lattice, check_period, no_irreps, shift_name
-from orbit.core.groups.point_groups import PointGroup, point_group
-from orbit.core.groups.point_tables import point_irreps, table_look_up
+from orbit.core.groups.point_groups import PointGroup, point_group, point_irreps, table_look_up
 from orbit.core.plugins import Kind
 
 

@@ -12,7 +12,7 @@ from orbit.core.groups.interpolation import (
     no_elements,
     rotate_inscribed,
 )
-from orbit.core.groups.irreps_rotations import planar_irreps, planar_matrix
+from orbit.core.groups.irreps import planar_irreps, planar_matrix
 from orbit.core.plugins import Kind
 
 ANGLE_BIN_NAMES = ("identity", "0-45", "45-90", "90-135", "135-180")

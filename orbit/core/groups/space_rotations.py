@@ -11,7 +11,7 @@ from orbit.core.groups.interpolation import (
     no_elements,
     rotate_inscribed,
 )
-from orbit.core.groups.irreps_rotations import space_irreps
+from orbit.core.groups.irreps import space_irreps
 from orbit.core.groups.planar_rotations import ANGLE_BIN_NAMES, TOLERANCE, angle_bin_index
 from orbit.core.groups.point_groups import QUATERNION
 from orbit.core.plugins import Kind

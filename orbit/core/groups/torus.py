@@ -25,7 +25,7 @@ from orbit.core.groups.interpolation import (
     shift_round,
     transform_channels,
 )
-from orbit.core.groups.irreps_rotations import planar_matrix
+from orbit.core.groups.irreps import planar_matrix
 from orbit.core.groups.planar_rotations import ANGLE_BIN_NAMES, TOLERANCE, angle_bin_index
 from orbit.core.plugins import Kind
 

@@ -13,7 +13,7 @@ import torch
 
 from orbit.core.groups.interface import Irrep
 from orbit.core.groups.interpolation import check_interpolated_latent, check_lattice
-from orbit.core.groups.irreps_rotations import planar_matrix
+from orbit.core.groups.irreps import planar_matrix
 from orbit.core.groups.planar_rotations import ANGLE_BIN_NAMES, SO2, angle_bin_index
 from orbit.core.plugins import Kind
 

@@ -106,7 +106,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Solid:
-    """One object whose orientation is the state, as `orbit.core.rendering.turning` draws it.
+    """One object whose orientation is the state, as `orbit.core.rendering.solid` draws it.
 
     Pictures have `size` pixels a side. `mesh` is the object as text (see
     `orbit.core.rendering.rasteriser`), or None for the generated pot.

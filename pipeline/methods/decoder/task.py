@@ -36,8 +36,7 @@ from pipeline.run_files.checkpoint import fill
 from pipeline.run_files.reading import CONFIG_FILE, read_config_values
 from pipeline.run_files.shared import checkpoints_of
 from pipeline.world_models.building import make_world_model
-from pipeline.world_models.layers import mlp
-from pipeline.world_models.world_model import WorldModel
+from pipeline.world_models.world_model import WorldModel, mlp
 
 
 def make_decoder(

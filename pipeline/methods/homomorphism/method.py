@@ -25,7 +25,7 @@ def _make(config: HomomorphismConfig, manifest: Manifest, device: torch.device) 
 
 
 def _describe(run: TrainedModel, manifest: Manifest) -> Mapping[str, str]:
-    from pipeline.methods.homomorphism.model import HomomorphismModel
+    from pipeline.methods.homomorphism.task import HomomorphismModel
 
     assert isinstance(run.model, HomomorphismModel)
     action = run.model.action

@@ -17,8 +17,7 @@ from collections.abc import Sequence
 
 import torch
 
-from pipeline.data.packing import Batch
-from pipeline.data.places import parts_of_pass, slices_in_cache
+from pipeline.data.packing import Batch, parts_of_pass, slices_in_cache
 from pipeline.methods.latent_action.objective import SMALLEST_VARIANCE, PairOutputs, run_pairs
 from pipeline.methods.latent_action.settings import (
     LatentLosses,

@@ -28,7 +28,7 @@ import torch
 from torch import nn
 from torch.nn.functional import affine_grid, cross_entropy, grid_sample, max_pool2d, normalize
 
-from pipeline.compiling import not_compiled
+from pipeline.arithmetic import not_compiled
 from pipeline.global_batch import gather_rows, rank_number, uniform_rows
 from pipeline.methods.latent_action.settings import (
     LatentLosses,

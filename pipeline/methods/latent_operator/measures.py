@@ -11,11 +11,10 @@ import torch
 
 from orbit.core.pictures import save_figure
 from orbit.core.store.reader import PairStore, SplitReader
-from pipeline.data.places import slices
+from pipeline.data.packing import slices
 from pipeline.measuring import SEED, Subject, device_of, new_figure, spread_records
-from pipeline.methods.latent_operator.model import LatentOperatorModel
-from pipeline.methods.latent_operator.task import are_seen, shares
-from pipeline.metrics.inference import vote_on_poses
+from pipeline.methods.latent_operator.task import LatentOperatorModel, are_seen, shares
+from pipeline.metrics.retrieval import vote_on_poses
 
 REFERENCE_STREAM, NUM_DRAWN = 65, 4096
 NAMES = ("class_accuracy", "class_accuracy_inferred", "pose_hits")

@@ -39,7 +39,7 @@ def _draw(subject: Subject) -> None:
 
 
 def _latents(model: nn.Module, manifest: Manifest) -> Latents:
-    from pipeline.methods.latent_operator.model import LatentOperatorModel
+    from pipeline.methods.latent_operator.task import LatentOperatorModel
 
     assert isinstance(model, LatentOperatorModel)
     if model.operator is None:

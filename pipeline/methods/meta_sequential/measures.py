@@ -15,10 +15,9 @@ from torch import nn
 from orbit.core.pictures import save_figure
 from orbit.core.printing import say
 from orbit.core.store.reader import Records
-from pipeline.data.places import slices
+from pipeline.data.packing import slices
 from pipeline.measuring import Findings, Row, Subject, device_of, picture_grid
-from pipeline.methods.meta_sequential.model import MetaSequentialModel, moved
-from pipeline.methods.meta_sequential.task import squared_errors
+from pipeline.methods.meta_sequential.task import MetaSequentialModel, moved, squared_errors
 from pipeline.methods.world_model.measures.encoding import Episodes, read_episodes
 
 DEFAULT_EPISODES = 10_000

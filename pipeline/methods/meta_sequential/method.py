@@ -42,7 +42,7 @@ def _draw(subject: Subject) -> None:
 
 
 def _describe(run: TrainedModel, manifest: Manifest) -> Mapping[str, str]:
-    from pipeline.methods.meta_sequential.model import MetaSequentialModel
+    from pipeline.methods.meta_sequential.task import MetaSequentialModel
 
     assert isinstance(run.model, MetaSequentialModel)
     rows, columns = run.model.size

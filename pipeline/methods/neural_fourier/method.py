@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pipeline.measuring import TrainedModel
-    from pipeline.methods.neural_fourier.model import NeuralFourierModel
-    from pipeline.methods.neural_fourier.task import NeuralFourierTask
+    from pipeline.methods.neural_fourier.task import NeuralFourierModel, NeuralFourierTask
 
 
 def _make(
@@ -36,7 +35,7 @@ def _describe(run: TrainedModel, manifest: Manifest) -> Mapping[str, str]:
 
 
 def _model(model: nn.Module) -> NeuralFourierModel:
-    from pipeline.methods.neural_fourier.model import NeuralFourierModel
+    from pipeline.methods.neural_fourier.task import NeuralFourierModel
 
     assert isinstance(model, NeuralFourierModel)
     return model

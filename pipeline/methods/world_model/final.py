@@ -26,11 +26,11 @@ from pipeline.methods.world_model.contrastive import (
     own_change,
     own_places,
     pushed,
+    replaced,
 )
 from pipeline.methods.world_model.measures.encoding import Episodes, read_episodes
 from pipeline.methods.world_model.measures.measure import measure_episodes
 from pipeline.methods.world_model.measures.turning import turning_solid
-from pipeline.methods.world_model.negatives import replaced
 from pipeline.methods.world_model.pictures.rollouts import decoded_frames, nearest_frames
 from pipeline.methods.world_model.pictures.write import (
     draw_irreps,

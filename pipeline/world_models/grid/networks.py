@@ -20,8 +20,8 @@ from torch import nn
 from orbit.core.actions import ActionComponent
 from orbit.core.groups import Group
 from pipeline.equivariant import GroupLinear, act_on_fibre
-from pipeline.world_models.layers import convolution, mlp, normed
 from pipeline.world_models.settings import GridModelConfig
+from pipeline.world_models.world_model import convolution, mlp, normed
 
 
 def act_on_maps(group: Group, y: torch.Tensor, g: torch.Tensor) -> torch.Tensor:

@@ -40,9 +40,8 @@ from pipeline.world_models.grid.networks import (
     num_objects,
     one_hot,
 )
-from pipeline.world_models.layers import mlp
 from pipeline.world_models.settings import GridMaskConfig, GridModelConfig
-from pipeline.world_models.world_model import WorldModel
+from pipeline.world_models.world_model import WorldModel, mlp
 
 c4_linear = partial(GroupLinear, "c4")
 

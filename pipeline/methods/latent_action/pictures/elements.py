@@ -12,7 +12,7 @@ from orbit.core.groups import Group
 from orbit.core.pictures import FrameSet, flattened, save_figure, write_frames
 from orbit.core.store.manifest import FrameSpec, Manifest
 from orbit.core.store.reader import Records, SplitReader
-from pipeline.data.places import slices
+from pipeline.data.packing import slices
 from pipeline.measuring import (
     Row,
     TrainedModel,

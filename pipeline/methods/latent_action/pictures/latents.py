@@ -7,7 +7,7 @@ import torch
 
 from orbit.core.pictures import as_picture, save_figure
 from orbit.core.store.reader import SplitReader
-from pipeline.data.places import slices
+from pipeline.data.packing import slices
 from pipeline.measuring import (
     TrainedModel,
     add_scale,

@@ -16,7 +16,7 @@ from orbit.core.groups import Group
 from orbit.core.store import origin as origins
 from orbit.core.store.manifest import Manifest
 from orbit.core.store.reader import SplitReader
-from pipeline.data.places import slices
+from pipeline.data.packing import slices
 
 
 class MeasuredModel(Protocol):

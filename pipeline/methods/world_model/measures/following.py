@@ -21,7 +21,7 @@ import torch
 
 from orbit.core.store.facts import HeldOut
 from orbit.core.store.manifest import Manifest
-from pipeline.data.places import slices
+from pipeline.data.packing import slices
 from pipeline.methods.world_model.measures.encoding import (
     Episodes,
     MeasuredModel,

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from orbit.core.groups.decomposition import isotypic_shares
+from orbit.core.groups.irreps import isotypic_shares
 from orbit.core.store.manifest import Manifest
 from pipeline.methods.world_model.measures.encoding import Episodes, MeasuredModel, acted, partners
 from pipeline.methods.world_model.measures.following import Followed, divisions, follow, hit_metrics

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from orbit.core.groups import Group, quaternions
-from orbit.core.rendering.turning import draw_solid, turned
+from orbit.core.rendering.solid import draw_solid, turned
 from orbit.core.store.facts import Solid
 from orbit.core.store.manifest import Manifest
 from pipeline.methods.world_model.measures.encoding import (

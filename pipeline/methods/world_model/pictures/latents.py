@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from orbit.core.groups import Group
-from orbit.core.groups.decomposition import Copy, copies_of_irreps
+from orbit.core.groups.irreps import Copy, copies_of_irreps
 from orbit.core.pictures import save_figure
 from pipeline.measuring import label_row, new_figure
 from pipeline.methods.world_model.measures.encoding import acted

@@ -15,7 +15,7 @@ import torch
 from orbit.core.pictures import as_picture, save_figure
 from orbit.core.store.facts import Solid, StateAngles
 from orbit.core.store.manifest import Manifest
-from pipeline.data.places import slices
+from pipeline.data.packing import slices
 from pipeline.measuring import label_row, new_figure, show
 from pipeline.methods.latent_action.pictures.elements import unit_range
 from pipeline.methods.world_model.measures.encoding import (
