@@ -20,7 +20,6 @@ from orbit.core.files.atomic import sha256_of_file
 from orbit.core.files.listing import Found
 from orbit.core.plugins import Kind
 from orbit.core.printing import say
-from orbit.core.reading import nifti as nifti_file
 from orbit.core.reading.dicom import Series, find_series, read_series
 from orbit.core.reading.files import find_all, gathered, list_files
 from orbit.core.reading.nifti import SUFFIXES, Header, read_header, read_volume, remarks_on
@@ -192,7 +191,7 @@ def _checksum(series: Series) -> str:
 DICOM = Kind("dicom", DicomSourceConfig, lambda config, *_: DicomSource(config))
 
 
-VOLUME_SUFFIXES = (*nifti_file.SUFFIXES, ".npy")
+VOLUME_SUFFIXES = (*SUFFIXES, ".npy")
 
 
 class VolumeFolderSource:
@@ -274,13 +273,13 @@ def _is_npy(path: Path) -> bool:
 def _header(path: Path) -> Header:
     if _is_npy(path):
         return Header(open_npy(path).shape, (1.0, 1.0, 1.0))
-    return nifti_file.read_header(path, "volumes")
+    return read_header(path, "volumes")
 
 
 def _read(path: Path) -> tuple[np.ndarray, tuple[float, ...]]:
     if _is_npy(path):
         return open_npy(path), (1.0, 1.0, 1.0)
-    volume, header = nifti_file.read_volume(path, "volumes")
+    volume, header = read_volume(path, "volumes")
     return volume, header.voxel_mm
 
 
