@@ -77,7 +77,7 @@ def _dataset(dataset: Mapping[str, Any]) -> str:
     if dataset["path"] is None:
         where = dataset["name"]
     elif not dataset["is_there"]:
-        where = f"{dataset['name']}, which is not in {dataset['path']} (any more)"
+        where = f"{dataset['name']} (the folder {dataset['path']} is not here)"
     return f"{where}: frames of {frame}{shapes}; records: {counts}{other}"
 
 
