@@ -77,8 +77,9 @@ def test_describe_apply_and_export_need_no_dataset(
     monkeypatch.chdir(tmp_path)
     outcome = call("pipeline/describe.py", str(moved))
     assert outcome.code == 0, outcome.err
-    assert "rotated_digits (the folder " in outcome.out
-    assert "not evaluated, and the dataset is not at its recorded path: set data=DIR" in outcome.out
+    said = " ".join(outcome.out.split())
+    assert "rotated_digits (the folder " in said
+    assert "not evaluated, and the dataset is not at its recorded path: set data=DIR" in said
     Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "x.png")
     words = (f"images={tmp_path}/x.png", "element=90", f"out={tmp_path}/out", "sheet=false")
     assert call("pipeline/apply.py", str(moved), *words).code == 0
