@@ -146,11 +146,11 @@ def test_batches_of_sorted_classes_are_mixed_nearly_as_uniform_ones_are() -> Non
 
 
 def test_sizes_follow_from_the_data() -> None:
-    """Lanes that many numbers of ranks divide, blocks of a MiB, windows within the budget."""
+    """Lanes that many numbers of ranks divide, blocks of two MiB, windows within the budget."""
     lanes, block, window, unit = block_sizes(BlocksConfig(), 10**6, 24_592, 256, 4)
     assert lanes == 64
     assert block % 4 == unit % 4 == 0
-    assert 2**19 < block * 24_592 <= 2**20
+    assert 2**20 < block * 24_592 <= 2**21
     assert 2 * lanes * window * 24_592 <= 512 * 2**20 < 2 * lanes * (window + 4) * 24_592
     # Frames that are large by themselves: single items, and room for some steps.
     assert block_sizes(BlocksConfig(), 500, 2**23, 48, 1) == BlockSizes(48, 1, 4, 1)

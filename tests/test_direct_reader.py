@@ -101,6 +101,25 @@ def test_records_are_those_of_the_map(
         reader.read(np.array([reader.num_records]))
 
 
+def test_neighbours_are_read_in_one_piece() -> None:
+    """Whatever runs of neighbours are asked for: each record once and in place, pieces of less
+    than twice the wanted size, and no run is cut that fits into one."""
+    most = 7
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        gaps = np.where(rng.random(80) < rng.choice([0.02, 0.2, 0.9]), rng.integers(2, 9, 80), 1)
+        rows = np.cumsum(gaps * (rng.random(80) > 0.1))
+        parts = direct_reader.parts_of(rows, most)
+        assert [part[0] for part in parts[1:]] == [part[1] for part in parts[:-1]]
+        assert (parts[0][0], parts[-1][1]) == (0, len(rows))
+        assert all(0 < end - start < 2 * most for start, end in parts)
+        runs = np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) > 1) + 1)
+        cuts = {start for start, _ in parts}
+        for run in runs:
+            assert len(run) > most or not cuts & set(run[1:].tolist())
+    assert direct_reader.parts_of(np.zeros(0, np.int64), most) == []
+
+
 @pytest.mark.parametrize("answer", ["refused", "short", "failed", "none"])
 def test_what_cannot_be_read_past_the_cache_is_read_through_it(
     answer: str, volume_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -154,10 +154,10 @@ def _window_items(order: BlockOrder, first: int, last: int) -> tuple[np.ndarray,
 
 
 MAX_LANES = 64
-BLOCK_BYTES = 2**20
+BLOCK_BYTES = 2**21
 WINDOW_MIB = 512
 MIN_STEPS = 4
-BLOCKS_A_WINDOW = 4
+BLOCKS_A_WINDOW = 2
 
 
 def block_sizes(

@@ -22,7 +22,7 @@ class LoaderConfig:
 
     num_workers: NotNegativeInt = 0
     prefetch: Count = 2
-    num_readers: Count = 4
+    num_readers: Count = 8
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class BlocksConfig:
 
     The global batch takes the same number of items from each of `num_lanes` lanes, which are
     divided among the ranks: the world size must divide their number. `block_items` consecutive
-    items are read together: by default about a MiB. `window_mib` is the memory for the windows of
+    items are read together: by default two MiB of a batch, or half a lane's window. `window_mib` is the memory for the windows of
     all lanes, the current and the next one: by default 512 MiB or a quarter of the free memory, but
     at least four steps in each.
     """

@@ -26,7 +26,7 @@ from orbit.core.store.shard import Place, Stamp, locate_arrays, stamp_of
 from orbit.core.store.shard_file import ALIGNMENT, ShardFile, retried, room_for
 
 PIECE_BYTES = 2**22
-"""The most bytes of frames in one piece."""
+"""A piece has about this many bytes of frames: at most twice as many, or one record."""
 READ_BYTES = 2**20
 """The most bytes of neighbouring frames that are read at once."""
 GAP_BYTES = 2**15
@@ -131,10 +131,9 @@ class DirectReader:
         found, first = [], 0
         for shard in np.unique(np.searchsorted(self._ends, ordered, side="right")).tolist():
             last = int(ends[shard])
-            for start in range(first, last, most):
-                part = slice(start, min(start + most, last))
-                rows = ordered[part] - self._starts[shard]
-                found.append(Piece(shard, rows, places[part]))
+            rows, at = ordered[first:last] - self._starts[shard], places[first:last]
+            for start, end in parts_of(rows, most):
+                found.append(Piece(shard, rows[start:end], at[start:end]))
             first = last
         return found
 
@@ -307,6 +306,26 @@ def _read_rows(file: ShardFile, place: Place, first: int, out: np.ndarray) -> No
     """Fill `out` with the rows of an array from `first` on."""
     if out.size:
         file.read_fully(place.offset + first * place.row_bytes, out.data.cast("B"))
+
+
+def parts_of(rows: np.ndarray, most: int) -> list[tuple[int, int]]:
+    """Start and end of parts of these ascending rows, each of less than twice `most` rows.
+
+    Neighbouring rows, which are read at once, stay together unless they are more than `most`.
+    """
+    ends = np.append(np.flatnonzero(np.diff(rows) > 1) + 1, len(rows)).tolist()
+    parts, first, begin = [], 0, 0
+    for end in ends:
+        if end - begin > most:
+            if begin > first:
+                parts.append((first, begin))
+            parts += [(start, min(start + most, end)) for start in range(begin, end, most)]
+            first = end
+        elif end - first >= most:
+            parts.append((first, end))
+            first = end
+        begin = end
+    return [*parts, (first, len(rows))] if first < len(rows) else parts
 
 
 def _runs(
