@@ -33,7 +33,7 @@ from orbit.core.config.compose import (
     parse_value,
     split_override,
 )
-from orbit.core.config.roots import FORMER_EXPERIMENTS
+from orbit.core.config.former import FORMER_EXPERIMENTS
 from orbit.core.config.schema import build, dotted_keys, read_json_as
 from orbit.core.store.reader import PairStore
 from pipeline.settings import (
