@@ -4,7 +4,7 @@ It also names the file and line of a mistake in YAML, which hydra's own parser d
 
 Overrides have the form `key=value`. A key that names a folder under `configs/` chooses a file from
 it; any other key sets a value in hydra's override grammar, except keys that hold paths: their text
-is taken literally. In a file, `${by_kind:{A: VALUE, B: VALUE}}` depends on the key `kind` beside it.
+is taken literally. In a file, `${by_kind:{A: VALUE, B: VALUE}}` goes with the key `kind` beside it.
 """
 
 import copy
