@@ -115,7 +115,11 @@ FORMER_EXPERIMENTS = {
         "shapes_2d_small task.model.kind=ours task.loss.change_weight=1.0"
     ),
 }
-"""By former name: the experiment of today, and overrides to go with it."""
+"""By former name: the experiment of today, and overrides to go with it.
+
+A kind is said even where it is the default: sizes go with it, so that the former name of one kind
+does not stand for a run of another.
+"""
 
 
 def overrides_instead(override: str) -> str | None:
