@@ -285,13 +285,13 @@ class Contest:
 
 CONTESTS = {
     "2D Shapes Ours": Contest(
-        "shapes_2d/ours", ("dataset=shapes_2d", "num_episodes=20", "episode_length=100"), 1024, 3.0
+        "shapes_2d", ("dataset=shapes_2d", "num_episodes=20", "episode_length=100"), 1024, 3.0
     ),
     "3D Blocks Ours": Contest(
-        "blocks_3d/ours", ("dataset=blocks_3d", "num_episodes=20", "episode_length=100"), 128, 20.0
+        "blocks_3d", ("dataset=blocks_3d", "num_episodes=20", "episode_length=100"), 128, 20.0
     ),
     "Reacher Ours, 129 pixels": Contest(
-        "reacher/ours", ("dataset=reacher_planar", "num_episodes=20"), 16, 250.0
+        "reacher", ("dataset=reacher_planar", "num_episodes=20"), 16, 250.0
     ),
 }
 

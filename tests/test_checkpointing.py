@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.ranks import run_on_ranks
-from helpers.world_models import experiment_model, seen
+from helpers.world_models import seen, world_model
 from torch import nn
 
 from orbit.core.groups import make_group
@@ -32,10 +32,16 @@ NETWORKS: dict[str, tuple[NetworkConfig, tuple[int, ...]]] = {
     "residual, vector": (ResidualConfig("residual", width=8, vector_size=8), (1, 16, 16)),
 }
 WORLDS = {
-    "grid": ("shapes_2d/ours", "task.model.view=pixels"),
-    "symmetric grid": ("shapes_2d/full", "task.model.view=pixels", "task.model.channels=4"),
-    "reacher": ("reacher/full", "task.model.hidden=4", "task.model.dilations=[2,4]"),
-    "teapot": ("teapot/ours", "task.model.channels=[4,8]"),
+    "grid": ("experiment=shapes_2d", "task.model.view=pixels"),
+    "symmetric grid": (
+        *("experiment=shapes_2d", "task.model.kind=full", "task.model.view=pixels"),
+        "task.model.channels=4",
+    ),
+    "reacher": (
+        *("experiment=reacher", "task.model.kind=full"),
+        *("task.model.hidden=4", "task.model.dilations=[2,4]"),
+    ),
+    "teapot": ("experiment=teapot", "task.model.channels=[4,8]"),
 }
 
 
@@ -108,7 +114,7 @@ def experiment_action() -> object:
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_world_models_have_the_same_gradients_and_count_their_statistics_once(name: str) -> None:
-    plain = experiment_model(*WORLDS[name])
+    plain = world_model(*WORLDS[name])
     other = copy.deepcopy(plain)
     checkpoint_activations(other)
     assert any(isinstance(part, CheckpointedSequential) for part in other.modules())

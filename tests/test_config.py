@@ -4,6 +4,7 @@ Also the rules for the files behind it: every configuration composes into its da
 entry programs are short and shadow no module.
 """
 
+import dataclasses
 import functools
 import importlib.metadata
 import os
@@ -11,7 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 import pytest
 from helpers.programs import ENTRY_FOLDERS, REPOSITORY, call, entry_programs, run
@@ -33,8 +34,8 @@ from orbit.core.config.compose import (
     parse_value,
     split_override,
 )
-from orbit.core.config.roots import FORMER_EXPERIMENTS
-from orbit.core.config.schema import build, dotted_keys, read_json_as
+from orbit.core.config.former import FORMER_EXPERIMENTS
+from orbit.core.config.schema import build, dotted_keys, read_json_as, words_of
 from orbit.core.store.reader import PairStore
 from pipeline.settings import (
     ApplyConfig,
@@ -315,13 +316,11 @@ def test_group_choices_follow_their_owner(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", list(FORMER_EXPERIMENTS))
 def test_an_experiment_that_is_gone_names_the_words_that_say_the_same(name: str) -> None:
-    known = group_options("experiment")
-    assert name not in known
-    assert FORMER_EXPERIMENTS[name].split()[0] in known
-    with pytest.raises(
-        ValueError, match=f"={name} no longer exists: use experiment={FORMER_EXPERIMENTS[name]}"
-    ):
+    assert name not in group_options("experiment")
+    words = f"experiment={FORMER_EXPERIMENTS[name]}"
+    with pytest.raises(ValueError, match=f"={name} no longer exists: use {words}$"):
         compose("train", [f"experiment={name}"], frozenset())
+    build(TrainConfig, compose("train", [*words.split(), "data=x", "run_dir=y"], frozenset()))
 
 
 def test_later_words_win() -> None:
@@ -470,10 +469,12 @@ SOURCE_FOLDERS = {"brain_mri_so3": "brain_mri", "teapot_small": "teapot"}
 """Datasets that can take their images from what another one can."""
 NEEDED_BY_TASK = {
     "decoder": ("task.run=z",),
-    "sequence_labelling": ("experiment=sequence_labelling/fc_conv",),
-    "world_model": ("experiment=shapes_2d/ours",),
+    "sequence_labelling": ("experiment=sequence_labelling",),
+    "world_model": ("experiment=shapes_2d",),
 }
 """Words without which a task has nothing to train."""
+NEEDED_BY_CONTROL = {"masked_latent": ("experiment=shapes_2d",)}
+"""The experiment of a control that is not for images and their latent action."""
 
 
 def test_every_config_file_composes_into_its_dataclass() -> None:
@@ -496,11 +497,15 @@ def test_every_config_file_composes_into_its_dataclass() -> None:
         build(TrainConfig, compose("train", words, paths))
     for experiment in group_options("experiment"):
         used.add(CONFIG_ROOT / f"experiment/{experiment}.yaml")
-        experiment_config(experiment)
+        model = getattr(experiment_config(experiment).task, "model", None)
+        hints = get_type_hints(type(model)) if dataclasses.is_dataclass(model) else {}
+        for kind in words_of(hints.get("kind")):
+            words = [f"experiment={experiment}", f"task.model.kind={kind}", "data=x", "run_dir=y"]
+            build(TrainConfig, compose("train", words, paths))
     for group in ("control", "debug"):
         for name in group_options(group):
             used.add(CONFIG_ROOT / f"{group}/{name}.yaml")
-            words = [f"{group}={name}", "data=x", "run_dir=y"]
+            words = [f"{group}={name}", "data=x", "run_dir=y", *NEEDED_BY_CONTROL.get(name, ())]
             build(TrainConfig, compose("train", words, paths))
     build(EvaluateConfig, compose("evaluate", ["run_dir=y"], frozenset({"run_dir", "data"})))
     build(ClassifyConfig, compose("classify", ["run_dir=y"], frozenset({"run_dir", "data"})))

@@ -8,7 +8,7 @@ import importlib.util
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -18,7 +18,8 @@ from helpers.training import PATH_KEYS, never_stop
 from PIL import Image
 
 from orbit.core.config.compose import compose
-from orbit.core.config.schema import build
+from orbit.core.config.roots import group_files
+from orbit.core.config.schema import build, words_of
 from pipeline.training.run import train
 from pipeline.training.settings import TrainConfig
 
@@ -79,7 +80,7 @@ def test_a_world_is_prepared_trained_and_evaluated(name: str, tmp_path: Path) ->
     data, run_dir = tmp_path / "data", tmp_path / "run"
     prepare(data, f"dataset={case.world}", *words)
     given = [
-        f"experiment={case.experiment}",
+        *case.words,
         f"data={data}",
         f"run_dir={run_dir}",
         *TRAINING,
@@ -106,7 +107,7 @@ def test_a_decoder_of_a_frozen_model_draws_what_it_means(tmp_path: Path) -> None
     tiny = ("task.model.hidden=8", "task.model.maps=1", "task.model.channels=2")
     given = [f"data={data}", *TRAINING]
     for run, words in (
-        (frozen, ["experiment=shapes_2d/ours", *small]),
+        (frozen, ["experiment=shapes_2d", *small]),
         (run_dir, ["experiment=decoder/maps", f"task.run={frozen}", *tiny]),
     ):
         config = build(TrainConfig, compose("train", [*given, f"run_dir={run}", *words], PATH_KEYS))
@@ -118,13 +119,19 @@ def test_a_decoder_of_a_frozen_model_draws_what_it_means(tmp_path: Path) -> None
     assert drawn == {"decoded", "rollouts", "decoded_orbit", "training"}
 
 
-def test_every_experiment_of_a_world_has_a_case() -> None:
-    """Small ones differ in their widths alone."""
-    tried = {case.experiment for case in cases().values()}
-    worlds = {name.partition("/")[0] for name in tried}
-    files = (ROOT / "configs" / "experiment").glob("*/*.yaml")
-    known = {f"{file.parent.name}/{file.stem}" for file in files if file.parent.name in worlds}
-    assert tried <= known
-    missing = {name for name in known - tried if not name.endswith("_small")}
-    # the latent's size of one, and the network of the other
-    assert all(name.endswith("none_matched") or name == "shapes_2d/full" for name in missing)
+def test_every_kind_of_every_world_has_a_case() -> None:
+    """Small experiments differ in their widths alone."""
+    tried = {case.words: case.small for case in cases().values()}
+    for words, small in tried.items():
+        build(TrainConfig, compose("train", [*words, *small, "data=x", "run_dir=y"], PATH_KEYS))
+    known = set()
+    for name, file in group_files("experiment").items():
+        if "/task: world_model" in file.read_text():
+            values = compose("train", [f"experiment={name}", "data=x", "run_dir=y"], PATH_KEYS)
+            model = build(TrainConfig, values).task.model
+            kinds = words_of(get_type_hints(type(model)).get("kind"))
+            known |= {(f"experiment={name}", f"task.model.kind={kind}") for kind in kinds}
+            known |= set() if kinds else {(f"experiment={name}",)}
+    assert len(known) == 4 * 3 + 2 + 1
+    # its network is that of `ours`
+    assert known - tried.keys() == {("experiment=shapes_2d", "task.model.kind=full")}

@@ -10,7 +10,7 @@ import torch
 from helpers.noise_worlds import NoiseWorld
 from helpers.programs import call
 from helpers.training import never_stop
-from helpers.world_models import MOVES, TORQUES, experiment_model
+from helpers.world_models import MOVES, TORQUES, world_model
 from helpers.world_training import TINY, make_config
 
 from data_prep.building.builder import build_dataset
@@ -36,7 +36,7 @@ CASES = {
 def test_every_model_is_written_for_any_batch(case: str, tmp_path: Path) -> None:
     words, components = CASES[case]
     experiment, *tiny = TINY[case.split()[0]]
-    model = experiment_model(experiment.removeprefix("experiment="), *tiny, *words).eval()
+    model = world_model(experiment, *tiny, *words).eval()
     for program in world_model_programs(model, components):
         write_program(program, tmp_path / program.file)
         assert greatest_difference(program, tmp_path / program.file, 5) < 1e-5, program.name
@@ -49,7 +49,7 @@ def test_predict_refuses_what_is_no_action(case: str, wrong: float, tmp_path: Pa
     """A direction between two, one too many, a torque beyond the fullest, none; an empty batch."""
     words, components = CASES[case]
     experiment, *tiny = TINY[case]
-    model = experiment_model(experiment.removeprefix("experiment="), *tiny, *words).eval()
+    model = world_model(experiment, *tiny, *words).eval()
     predict = world_model_programs(model, components)[1]
     write_program(predict, tmp_path / predict.file)
     written = torch.export.load(tmp_path / predict.file).module()

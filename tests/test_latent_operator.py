@@ -275,7 +275,8 @@ def test_references_are_of_seen_poses_and_other_images(board: PairStore) -> None
 
 def test_a_stop_leaves_no_trace_and_batches_do_not_count(board: PairStore, tmp_path: Path) -> None:
     words = [
-        *("experiment=checkerboard_digits/learned", f"data={board.root}", "epochs=2"),
+        *("experiment=checkerboard_digits", f"data={board.root}", "epochs=2"),
+        *("task.operator=learned", "task.num_neighbours=1"),
         *("global_batch=16", "task.latent_size=12", "task.num_references=20", "compile=false"),
     ]
     check_resume(words, tmp_path)

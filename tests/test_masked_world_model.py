@@ -5,7 +5,7 @@ A mask whose variant part leaked into the other, or that no gradient reached, wo
 
 import pytest
 import torch
-from helpers.world_models import experiment_model, seen
+from helpers.world_models import kind_words, seen, world_model
 
 from pipeline.methods.world_model.contrastive import ContrastiveObjective
 from pipeline.methods.world_model.measures.measure import between_share
@@ -19,7 +19,7 @@ NUM = 6
 
 
 def masked_model(logits: float | None = None) -> WorldModel:
-    model = experiment_model("shapes_2d/masked", *SMALL)
+    model = world_model(*kind_words("shapes_2d/masked"), *SMALL)
     assert isinstance(model.encoder, MaskedObjectEncoder)
     if logits is not None:
         torch.nn.init.constant_(model.encoder.mask.logits, logits)

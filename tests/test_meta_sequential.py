@@ -275,7 +275,7 @@ def test_without_shared_velocities_there_is_no_neighbour(
 
 def test_a_stop_leaves_no_trace_and_batches_do_not_count(store: PairStore, tmp_path: Path) -> None:
     words = [
-        *("experiment=coloured_digits/meta_sequential", f"data={store.root}", "epochs=2"),
+        *("experiment=coloured_digits", f"data={store.root}", "epochs=2"),
         *("global_batch=6", "task.num_rows=8", "task.num_columns=4", "compile=false"),
         *("task.model.width=8", "task.model.latent_channels=8", "task.model.max_width=8"),
     ]

@@ -242,7 +242,7 @@ def test_losses_of_a_pair_do_not_depend_on_the_others() -> None:
 
 # Runs
 
-SHORT = ("experiment=neural_fourier/rotated_mnist", "epochs=1", "global_batch=32", "log_every=1")
+SHORT = ("experiment=neural_fourier/images", "epochs=1", "global_batch=32", "log_every=1")
 SMALL = ("task.num_copies=2", "task.model.width=4")
 
 

@@ -67,9 +67,10 @@ def test_tables_of_several_datasets_train_each_model_on_its_own(
         task, data = run.config.task, Path(run.config.data).name
         assert isinstance(task, WorldModelConfig)
         model = task.model
-        assert data.startswith(str(run.values["experiment"]).partition("/")[0])
+        assert data.startswith(str(run.values["experiment"]))
         assert isinstance(model, GridModelConfig | ReacherModelConfig)
         assert model.name == ("reacher" if data.startswith("reacher") else "grid")
+        assert (model.hidden == 512) == (model.kind == "none"), "sizes go with the kind"
         kinds.add((data, model.kind, model.latent_size, run.config.seed))
         assert run.config.epochs == 100
     assert len(kinds) == 3 * len(datasets) * 4
@@ -87,7 +88,7 @@ def test_shares_of_the_data_are_seen_for_the_same_number_of_steps(runs_of: Runs)
 
 def test_every_domain_of_the_papers_tables_has_a_sweep(runs_of: Runs) -> None:
     worlds = {
-        str(run.values["experiment"]).partition("/")[0]
+        str(run.values["experiment"]).rpartition("/")[2]
         for name in ("teapot", "unseen_actions", "full_actions")
         for run in runs_of(f"paper2_{name}")
     }

@@ -90,7 +90,8 @@ def test_a_stop_leaves_no_trace_and_peaks_are_learned(tmp_path: Path, model: str
             compose(
                 "train",
                 [
-                    f"experiment=sequence_labelling/{model}",
+                    "experiment=sequence_labelling",
+                    f"task.model.name={model}",
                     f"data={tmp_path / 'data'}",
                     f"run_dir={tmp_path / name}",
                     "epochs=20",

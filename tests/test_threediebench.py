@@ -301,7 +301,7 @@ def test_elements_of_the_other_side_do_not_pass_verification(store: PairStore) -
 
 
 def test_it_trains_on_pairs_of_every_view(store: PairStore, tmp_path: Path) -> None:
-    words = ["experiment=threediebench", "epochs=1", "global_batch=4", "collapse.action=warn"]
+    words = ["experiment=objects_views", "epochs=1", "global_batch=4", "collapse.action=warn"]
     words += ["task.model.width=4", "task.model.depth=2", "task.model.vector_size=16"]
     words += ["compile=false", "task.mask.name=fixed"]
     result = train(make_config(store.root, tmp_path / "run", *words), never_stop())

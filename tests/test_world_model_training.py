@@ -42,7 +42,7 @@ def lines(run_dir: Path, split: str) -> list[dict[str, float]]:
 
 MODELS = {
     "grid ours": ("grid", ()),
-    "grid full": ("grid", ("experiment=shapes_2d/full",)),
+    "grid full": ("grid", ("task.model.kind=full",)),
     "grid none": ("grid", ("task.model.kind=none",)),
     "headings ours": ("grid", ("task.model.directions=relative",)),
     "pixels full": ("grid", ("task.model.kind=full", "task.model.view=pixels")),
@@ -204,7 +204,7 @@ def test_another_group_is_refused(datasets: dict[str, Path], tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("world", "experiment"), [("rush_hour", "shapes_2d/ours"), ("shapes_2d", "rush_hour/ours")]
+    ("world", "experiment"), [("rush_hour", "shapes_2d"), ("shapes_2d", "rush_hour")]
 )
 def test_directions_that_mean_something_else_are_refused(
     tmp_path: Path, world: str, experiment: str

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers.world_models import MOVES, TORQUES, experiment_model, frames, seen
+from helpers.world_models import MOVES, TORQUES, frames, kind_words, seen, world_model
 from torch import nn
 
 from data_prep.settings.sources import NoSourceConfig
@@ -44,12 +44,12 @@ def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-@pytest.mark.parametrize("experiment", SIZES)
-def test_parameters_are_those_of_the_paper(experiment: str) -> None:
-    model = experiment_model(experiment)
+@pytest.mark.parametrize("name", SIZES)
+def test_parameters_are_those_of_the_paper(name: str) -> None:
+    model = world_model(*kind_words(name))
     parts = (model.embedding, model.encoder, model.transition)
-    assert tuple(map(count, parts)) == SIZES[experiment]
-    assert count(model) == sum(SIZES[experiment])
+    assert tuple(map(count, parts)) == SIZES[name]
+    assert count(model) == sum(SIZES[name])
 
 
 SHAPES = {
@@ -77,7 +77,7 @@ NO_FIBRES = ((5, 2), (4,))
 @pytest.fixture(scope="module", params=SHAPES)
 def small(request: pytest.FixtureRequest) -> tuple[str, WorldModel]:
     """Each model with narrow layers, running statistics off their start."""
-    model = experiment_model(request.param, *SMALL)
+    model = world_model(*kind_words(request.param), *SMALL)
     model.train()
     with torch.no_grad():
         model.encode(model.embed(seen(model, 3)))
@@ -187,7 +187,7 @@ def test_embeddings_of_cells_follow_worlds_that_turn() -> None:
         ("rush_hour/ours", RushHour(None), False),
         ("blocks_3d/ours", world, False),
     ):
-        model = experiment_model(name, *SMALL).eval()
+        model = world_model(*kind_words(name), *SMALL).eval()
         states = board.reset(0, 0, np.arange(4), False)
         g = torch.arange(4)
         turned = board.render(board.act_on_state(states, g))
@@ -270,7 +270,8 @@ def test_moves_are_one_hot_by_object() -> None:
 @torch.no_grad()
 def test_the_teapot_lives_on_rotations(kind: str) -> None:
     words = ("task.model.transition_hidden=8",) if kind == "none" else ()
-    model = experiment_model(f"teapot/{kind}", "task.model.channels=[2,4]", *words).eval()
+    words += (*kind_words(f"teapot/{kind}"), "task.model.channels=[2,4]")
+    model = world_model(*words).eval()
     z = model.encode(model.embed(seen(model, 6)))
     torch.testing.assert_close(multiply(z.mT, z), torch.eye(3).expand(6, 3, 3), atol=1e-5, rtol=0)
     torch.testing.assert_close(torch.linalg.det(z), torch.ones(6))
@@ -341,4 +342,4 @@ def test_actions_that_do_not_fit_are_refused() -> None:
 )
 def test_settings_without_effect_are_refused(words: tuple[str, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        experiment_model("shapes_2d/ours", *words)
+        world_model("experiment=shapes_2d", *words)

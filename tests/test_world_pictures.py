@@ -15,7 +15,7 @@ from helpers.noise_worlds import LENGTH, NoiseWorld
 from helpers.preparing import prepare_config
 from helpers.tiny_rotations import ReadingModel, TinyRotations, draw_this_world
 from helpers.tiny_world import SIDE, ExactModel, TinyWorld, make_store, render
-from helpers.world_models import experiment_model
+from helpers.world_models import world_model
 from PIL import Image
 
 from data_prep.settings.sources import NoSourceConfig
@@ -185,7 +185,7 @@ def test_fibres_of_a_reacher_split_into_irreps(kind: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("world", ["grid", "rush_hour"])
 def test_fibres_of_each_object_on_a_board_split_into_irreps(world: str) -> None:
-    model = experiment_model("shapes_2d/ours" if world == "grid" else "rush_hour/ours")
+    model = world_model(f"experiment={'shapes_2d' if world == 'grid' else world}")
     assert_panels_move_by_their_irreps(model, torch.Size((5, 4, 2)), 5)
 
 

@@ -132,13 +132,13 @@ WORKLOADS = (
     Workload(
         "3D Blocks",
         1024,
-        ("experiment=blocks_3d/ours",),
+        ("experiment=blocks_3d",),
         prepare=("dataset=blocks_3d", "num_episodes=40", "episode_length=100", *FEW_WORLDS),
     ),
     Workload(
         "Reacher 129 pixels",
         256,
-        ("experiment=reacher/ours",),
+        ("experiment=reacher",),
         prepare=("dataset=reacher_planar", "num_episodes=60", *FEW_WORLDS),
     ),
 )
@@ -162,7 +162,7 @@ DRY_WORKLOADS = (
     Workload(
         "3D Blocks",
         8,
-        ("experiment=blocks_3d/ours_small",),
+        ("experiment=blocks_3d_small",),
         prepare=("dataset=blocks_3d", "num_episodes=3", "episode_length=20", *FEW_WORLDS),
     ),
 )

@@ -15,7 +15,7 @@ from launch.reproduction.settings import (
     ReproductionSettings,
     check_known,
 )
-from orbit.core.config.roots import former_spellings
+from orbit.core.config.former import former_spellings
 
 SHORT = 8
 
@@ -218,7 +218,7 @@ def plan_run(
         seed=seed,
         prepare=(*data.prepare, *overrides.prepare),
         train=(
-            f"experiment={settings.experiment_of(dataset, variant, preset)}",
+            *settings.experiment_of(dataset, variant, preset),
             *settings.train,
             *overrides.train,
             *chosen.train,

@@ -87,8 +87,7 @@ class DatasetSettings:
 
     `files` names the key of the command that gives the path of its images, null if they are drawn.
     `classify` replaces the reproduction's own overrides; an empty list classifies nothing.
-    `{variant}` in `experiment` stands for the variant's name, or its `network`:
-    `blocks_3d/{variant}`. `tests` are further datasets, overrides of `data_prep/prepare.py` by
+    `tests` are further datasets, overrides of `data_prep/prepare.py` by
     name, on whose test splits runs are evaluated too: their metrics start with that name and a
     slash. The dataset's table has the columns of `leading`, then those of the paper's numbers to
     compare with, which `paper` names, then `columns`: metrics by name with heading and factor.
@@ -148,11 +147,10 @@ class DatasetSettings:
                     " the same files: what is measured otherwise is a dataset of its own"
                 )
 
-    def experiment_of(self, network: str, preset: Preset) -> str:
-        """The experiment that trains a variant's network on this dataset."""
+    def experiment_of(self, preset: Preset) -> str:
+        """The experiment that trains on this dataset."""
         own = self.preset(preset)
-        chosen = (own.experiment if own is not None else None) or self.experiment
-        return chosen.replace("{variant}", network)
+        return (own.experiment if own is not None else None) or self.experiment
 
     def preset(self, name: Preset) -> PresetOverrides | None:
         """The overrides of a preset; None if it has no runs on this dataset."""
@@ -165,9 +163,9 @@ class VariantSettings:
 
     `classify` are overrides added to those of the dataset, if it is classified. `datasets` null
     means all; `small_seeds` replaces the seeds under preset=small, unless the dataset lists seeds
-    by variant; preset=small leaves out the datasets of `full_only`. `network` is what `{variant}`
-    in an experiment stands for; null means the variant's name. `experiments` are those of a method
-    of its own, by dataset, in place of the dataset's.
+    by variant; preset=small leaves out the datasets of `full_only`. `experiments` replace that of a
+    dataset: an experiment, and overrides that only this dataset needs, with blanks between them.
+    `{experiment}` in it stands for the dataset's own: `{experiment} task.model.latent_size=8`.
     """
 
     train: tuple[str, ...] = ()
@@ -175,12 +173,15 @@ class VariantSettings:
     datasets: tuple[str, ...] | None = None
     small_seeds: tuple[int, ...] | None = None
     full_only: tuple[str, ...] = ()
-    network: str | None = None
     experiments: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_overrides("train", self.train)
         _check_overrides("classify", self.classify)
+        for dataset, words in self.experiments.items():
+            if not words.split():
+                raise ValueError(f"experiments.{dataset} is empty: name an experiment")
+            _check_overrides(f"experiments.{dataset}", words.split()[1:])
         if self.small_seeds is not None:
             check_seeds(self.small_seeds)
 
@@ -264,11 +265,12 @@ class ReproductionSettings:
         datasets = self.variants[variant].datasets
         return datasets is None or dataset in datasets
 
-    def experiment_of(self, dataset: str, variant: str, preset: Preset) -> str:
-        """The experiment that trains a variant on a dataset."""
-        chosen = self.variants[variant]
-        own = chosen.experiments.get(dataset)
-        return own or self.datasets[dataset].experiment_of(chosen.network or variant, preset)
+    def experiment_of(self, dataset: str, variant: str, preset: Preset) -> tuple[str, ...]:
+        """The experiment that trains a variant on a dataset, and the overrides that go with it."""
+        usual = self.datasets[dataset].experiment_of(preset)
+        own = self.variants[variant].experiments.get(dataset, usual)
+        experiment, *overrides = own.replace("{experiment}", usual).split()
+        return f"experiment={experiment}", *overrides
 
     def reference_of(self, dataset: str) -> str | None:
         """The variant with which others are compared on a dataset; None if it has none."""

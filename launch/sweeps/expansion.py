@@ -241,8 +241,10 @@ class Resolver:
 
     def _resolve_one(self, point: Mapping[str, Any], short: Mapping[str, str]) -> PlannedRun:
         groups = {key: str(value) for key, value in point.items() if is_group(key)}
+        # Values of a file may depend on a kind: `by_kind`.
+        kinds = {key: str(value) for key, value in point.items() if key.endswith(".kind")}
         try:
-            values = copy.deepcopy(self._compose(groups))
+            values = copy.deepcopy(self._compose(groups, kinds))
             for key, value in point.items():
                 if key not in groups:
                     set_dotted(values, key, _plain(value))
@@ -282,15 +284,15 @@ class Resolver:
             return digest
         return theirs if theirs[:HASH_LENGTH] == digest[:HASH_LENGTH] else digest
 
-    def _compose(self, groups: dict[str, str]) -> dict[str, Any]:
-        key = tuple(sorted(groups.items()))
+    def _compose(self, groups: dict[str, str], kinds: dict[str, str]) -> dict[str, Any]:
+        key = tuple(sorted({**groups, **kinds}.items()))
         if key not in self._composed:
             others = [
                 override
                 for override in self._overrides
-                if split_override(override)[0] not in groups
+                if split_override(override)[0] not in dict(key)
             ]
-            overrides = [*(f"{group}={choice}" for group, choice in key), *others, "run_dir=-"]
+            overrides = [*(f"{name}={choice}" for name, choice in key), *others, "run_dir=-"]
             self._composed[key] = compose("train", overrides, path_keys(TrainConfig))
         return self._composed[key]
 

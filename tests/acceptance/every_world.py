@@ -54,6 +54,13 @@ CASES = {
     },
 }
 """Worlds, their models, and the words that make these small."""
+KINDS = {
+    **{kind: (f"task.model.kind={kind}",) for kind in ("ours", "full", "none")},
+    "none_matched": ("task.model.kind=none", "task.model.latent_size=8"),  # of boards
+    "masked": ("control=masked_latent",),
+    "fc_only": ("task.model.name=fc_only",),
+}
+"""What chooses a model of its world's experiment; the others are the experiment's own."""
 COMMON = ("global_batch=64", "precision=fp32", "collapse.action=warn", "log_every=1")
 NUM_COMPARED, ALLOWED_DIFFERENCE = 3, 1e-5
 """Steps, and the relative difference of losses. Rounding grows with every step, on the reacher by
@@ -77,8 +84,12 @@ class Case(NamedTuple):
         return f"{self.world}/{self.model}"
 
     @property
-    def experiment(self) -> str:
-        return self.name.replace("reacher_planar/", "reacher/")
+    def words(self) -> tuple[str, ...]:
+        """The experiment, and what chooses the model."""
+        world = self.world.replace("reacher_planar", "reacher")
+        if self.model == "homeomorphic_vae":
+            return (f"experiment={self.model}/{world}",)
+        return f"experiment={world}", *KINDS.get(self.model, ())
 
 
 def main(words: list[str]) -> None:
@@ -126,7 +137,7 @@ def run_case(work: Path, case: Case, num_episodes: int, training: tuple[str, ...
         program("data_prep/verify.py", str(data))
         program("data_prep/show.py", str(data))
     prepared = time.monotonic()
-    words = [f"experiment={case.experiment}", f"data={data}", f"run_dir={run}", *training]
+    words = [*case.words, f"data={data}", f"run_dir={run}", *training]
     program("pipeline/train.py", *words, *COMMON)
     trained = time.monotonic()
     difference = compare_with_two_processes(case, run, words)

@@ -50,29 +50,29 @@ CASES = {
     "digits in bf16": Case(DIGITS[0], (*DIGITS[1], "precision=bf16")),
     "shapes": Case(
         ("dataset=shapes_2d", *EPISODES),
-        ("experiment=shapes_2d/ours", "task.model.channels=4", "task.model.hidden=16", *WORLD),
+        ("experiment=shapes_2d", "task.model.channels=4", "task.model.hidden=16", *WORLD),
     ),
     "reacher": Case(
         ("dataset=reacher_planar", *EPISODES),
         (
-            *("experiment=reacher/ours", "task.model.channels=8", "task.model.hidden=16"),
+            *("experiment=reacher", "task.model.channels=8", "task.model.hidden=16"),
             *WORLD,
         ),
     ),
     "teapot": Case(
         ("dataset=teapot_small", "num_episodes=40", *EPISODES[1:]),
-        ("experiment=teapot/ours", "task.model.channels=[4,8]", "task.model.hidden=16", *WORLD),
+        ("experiment=teapot", "task.model.channels=[4,8]", "task.model.hidden=16", *WORLD),
     ),
     "homeomorphic VAE": Case(
         ("dataset=teapot_small", "num_episodes=40", *EPISODES[1:]),
         (
-            *("experiment=teapot/homeomorphic_vae", "task.model.channels=[4,8]"),
+            *("experiment=homeomorphic_vae/teapot", "task.model.channels=[4,8]"),
             *("task.model.decoder_channels=8", "task.model.max_degree=2", *WORLD),
         ),
     ),
     "sequences": Case(
         ("dataset=sequence_labelling", "num_samples=200"),
-        ("experiment=sequence_labelling/fc_conv", *WORLD),
+        ("experiment=sequence_labelling", *WORLD),
     ),
 }
 

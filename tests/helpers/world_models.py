@@ -1,4 +1,4 @@
-"""World models of an experiment's configuration, without a dataset."""
+"""World models of a composed configuration, without a dataset."""
 
 import torch
 
@@ -31,9 +31,19 @@ def frames(num_channels: int, side: int) -> FrameSpec:
     return FrameSpec((num_channels, side, side), "uint8", (0.0, 255.0), (0.0, 1.0))
 
 
-def experiment_model(experiment: str, *words: str, seed: int = 0) -> WorldModel:
-    """The model of an experiment on frames of the paper's size, its weights drawn by a seed."""
-    given = [f"experiment={experiment}", "data=-", "run_dir=-", *words]
+def kind_words(name: str) -> tuple[str, ...]:
+    """The words of WORLD/KIND: a kind, `none_matched` with as many numbers as `ours`, `masked`."""
+    world, _, kind = name.partition("/")
+    if kind == "masked":
+        return f"experiment={world}", "control=masked_latent"
+    size = f"task.model.latent_size={32 if world == 'reacher' else 8}"
+    matched = (size,) if kind == "none_matched" else ()
+    return f"experiment={world}", f"task.model.kind={kind.removesuffix('_matched')}", *matched
+
+
+def world_model(*words: str, seed: int = 0) -> WorldModel:
+    """The model that words choose, on frames of the paper's size, its weights drawn by a seed."""
+    given = ["data=-", "run_dir=-", *words]
     config = build(TrainConfig, compose("train", given, frozenset({"data", "run_dir"})))
     assert isinstance(config.task, WorldModelConfig)
     model = config.task.model

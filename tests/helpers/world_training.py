@@ -8,16 +8,16 @@ from pipeline.training.settings import TrainConfig
 
 PATH_KEYS = path_keys(TrainConfig)
 TINY = {
-    "grid": ("experiment=shapes_2d/ours", "task.model.channels=4", "task.model.hidden=16"),
+    "grid": ("experiment=shapes_2d", "task.model.channels=4", "task.model.hidden=16"),
     "reacher": (
-        "experiment=reacher/ours",
+        "experiment=reacher",
         "task.model.channels=4",
         "task.model.hidden=4",
         "task.model.dilations=[2]",
     ),
-    "teapot": ("experiment=teapot/ours", "task.model.channels=[4,8]", "task.model.hidden=16"),
+    "teapot": ("experiment=teapot", "task.model.channels=[4,8]", "task.model.hidden=16"),
     "vae": (
-        "experiment=teapot/homeomorphic_vae",
+        "experiment=homeomorphic_vae/teapot",
         "task.model.channels=[4,8]",
         "task.model.decoder_channels=8",
         "task.model.max_degree=2",

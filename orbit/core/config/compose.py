@@ -4,7 +4,7 @@ It also names the file and line of a mistake in YAML, which hydra's own parser d
 
 Overrides have the form `key=value`. A key that names a folder under `configs/` chooses a file from
 it; any other key sets a value in hydra's override grammar, except keys that hold paths: their text
-is taken literally.
+is taken literally. In a file, `${by_kind:{A: VALUE, B: VALUE}}` goes with the key `kind` beside it.
 """
 
 import copy
@@ -16,13 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orbit.core.config.former import overrides_instead
 from orbit.core.config.roots import (
     CONFIG_ROOT,
     SUFFIX,
     config_roots,
     group_files,
     is_group,
-    overrides_instead,
 )
 from orbit.core.config.roots import WORD as CONFIGS_WORD
 from orbit.core.config.schema import suggestion
@@ -148,6 +148,7 @@ def compose(
             raise ValueError(f"{key}= is empty: give a path")
         check_path(key, text)
     values = [(key, value) for key, value in pairs if key not in choices and key not in paths]
+    OmegaConf.register_new_resolver("by_kind", _by_kind, replace=True)
     group_overrides = hydra_overrides(config_name, choices, dependent_groups)
     try:
         files = _all_files(with_groups=bool(defaults))
@@ -162,6 +163,16 @@ def compose(
     for key, text in paths.items():
         set_dotted(values_by_key, key, text)
     return values_by_key
+
+
+def _by_kind(values: Any, *, _parent_: Any) -> Any:
+    """The value for the key `kind` beside the one that is looked up, after all overrides.
+
+    Null for a kind that is not among them: the schema knows which are allowed.
+    """
+    if not isinstance(values, dict) or "kind" not in _parent_:
+        raise ValueError("by_kind takes {A: VALUE, B: VALUE}, beside a key `kind`")
+    return values.get(_parent_.get("kind"))
 
 
 @functools.lru_cache(maxsize=256)
